@@ -1,0 +1,193 @@
+"""The one door to Hyperscan: expressions in, ends of matches out.
+
+Two forms of the same automata: `Block` scans a whole text, `Flow` a text that comes in pieces and carries its state from one
+to the next. Both report where matches end, in bytes of UTF-8; Hyperscan's own tracking of where they start would make
+many useful expressions too large to compile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import hyperscan
+
+from patterns.schema import PatternError
+
+MAX_MATCHES: Final = 20_000
+"""Raw matches taken from one text. Each costs about a microsecond; a text made of nothing but digits must not stall us."""
+
+
+class Expression(NamedTuple):
+    """One expression: whose it is (for errors), its body, and whether case counts."""
+
+    owner: str
+    body: str
+    caseless: bool
+
+    @property
+    def flags(self) -> int:
+        caseless = hyperscan.HS_FLAG_CASELESS if self.caseless else 0
+        return int(hyperscan.HS_FLAG_UTF8 | caseless)
+
+
+class Ends(NamedTuple):
+    """``(expression, end)`` of every match, end exclusive; ``exhausted`` when there were more than `MAX_MATCHES`."""
+
+    found: list[tuple[int, int]]
+    exhausted: bool
+
+
+_NONE: Final = Ends([], False)
+
+
+class Block:
+    """Scans whole texts. For one thread at a time: it owns one scratch space."""
+
+    def __init__(self, expressions: Sequence[Expression], cache: Path | None = None) -> None:
+        """Compile ``expressions``, or take them from the folder ``cache`` where the same set was compiled before.
+
+        Raises:
+            PatternError: Hyperscan cannot take one of them; the message names its owner.
+        """
+        self._database = _database(expressions, hyperscan.HS_MODE_BLOCK, cache)
+        self._scratch = self._database.scratch
+
+    def twin(self) -> Block:
+        """The same automata with a scratch space of its own, for another thread."""
+        twin = object.__new__(Block)
+        twin._database, twin._scratch = self._database, self._scratch.clone()
+        return twin
+
+    def scan(self, data: bytes) -> Ends:
+        """Find all expressions in ``data``, which must be UTF-8."""
+        found: list[tuple[int, int]] = []
+
+        def on_match(number: int, _start: int, end: int, _flags: int, _context: object) -> bool:
+            found.append((number, end))
+            return len(found) > MAX_MATCHES
+
+        with contextlib.suppress(hyperscan.ScanTerminated):
+            self._database.scan(data, on_match, scratch=self._scratch)
+        return Ends(found, len(found) > MAX_MATCHES) if found else _NONE
+
+
+class FlowAutomata:
+    """Expressions compiled for texts that come in pieces; any number of `Flow` s share one."""
+
+    def __init__(self, expressions: Sequence[Expression], cache: Path | None = None) -> None:
+        """As `Block`."""
+        self._database = _database(expressions, hyperscan.HS_MODE_STREAM, cache)
+
+    def open(self) -> Flow:
+        return Flow(self._database)
+
+
+class Flow:
+    """One text that comes in pieces. `close` it: its state is Hyperscan's own memory."""
+
+    __slots__ = ("_found", "_on_match", "_stream")
+
+    def __init__(self, database: hyperscan.Database) -> None:
+        self._found: list[tuple[int, int]] = []
+
+        def on_match(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            self._found.append((number, end))
+
+        # The library keeps no reference of its own to the handler.
+        self._on_match = on_match
+        self._stream: hyperscan.Stream | None = database.stream(match_event_handler=on_match).__enter__()
+
+    def scan(self, data: bytes) -> list[tuple[int, int]]:
+        """Go on with ``data``; return the matches that end in it, with ends counted from the start of the text.
+
+        Raises:
+            ValueError: the flow is closed.
+        """
+        if self._stream is None:
+            raise ValueError("the flow is closed")
+        self._stream.scan(data)
+        if not self._found:
+            return []
+        found = self._found[:]
+        self._found.clear()
+        return found
+
+    def close(self) -> list[tuple[int, int]]:
+        """End the text; return the matches that only its end completes."""
+        if self._stream is None:
+            return []
+        self._stream.close(match_event_handler=self._on_match)
+        self._stream = None
+        found = self._found[:]
+        self._found.clear()
+        return found
+
+
+def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
+    file = None
+    if cache is not None:
+        # The library's info names the instruction set it compiles for: an image moved to an older CPU compiles anew.
+        sources = [(one.body, one.flags) for one in expressions]
+        identity = repr((hyperscan.__version__, _platform(), mode, sources))
+        file = cache / f"hyperscan-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.db"
+        if (loaded := _load(file, mode)) is not None:
+            return loaded
+    database = _compile(expressions, mode)
+    if file is not None:
+        _save(file, hyperscan.dumpb(database))
+    return database
+
+
+def _platform() -> str:
+    probe = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    probe.compile(expressions=[b"probe"], ids=[0], flags=[0])
+    return repr(probe.info())
+
+
+def _compile(expressions: Sequence[Expression], mode: int) -> hyperscan.Database:
+    try:
+        return _compiled(expressions, mode)
+    except hyperscan.HyperscanError as error:
+        whole = str(error)
+    # Hyperscan's error for a whole set does not say which expression it means.
+    for one in expressions:
+        try:
+            _compiled([one], mode)
+        except hyperscan.HyperscanError as error:
+            raise PatternError(f"{one.owner}: body: Hyperscan cannot take it: {error}") from None
+    raise PatternError(f"the patterns do not compile together: {whole}")
+
+
+def _compiled(expressions: Sequence[Expression], mode: int) -> hyperscan.Database:
+    database = hyperscan.Database(mode=mode)
+    database.compile(
+        expressions=[one.body.encode() for one in expressions],
+        ids=list(range(len(expressions))),
+        elements=len(expressions),
+        flags=[one.flags for one in expressions],
+    )
+    return database
+
+
+def _load(file: Path, mode: int) -> hyperscan.Database | None:
+    try:
+        database = hyperscan.loadb(file.read_bytes(), mode)
+        database.scratch = hyperscan.Scratch(database)
+    except (OSError, hyperscan.HyperscanError):
+        return None  # absent, unreadable, damaged or of another machine: compiling again mends all of these
+    return database
+
+
+def _save(file: Path, data: bytes) -> None:
+    with contextlib.suppress(OSError):  # a read-only or full disk costs the next start some seconds and nothing else
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".hyperscan-")
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+        os.replace(name, file)

@@ -1,0 +1,177 @@
+"""All lexical patterns at once.
+
+Hyperscan walks the text once, in linear time, whatever the number of patterns, and reports where matches end. The start of
+a match is then found by Python's own engine on the few characters that the pattern can reach back, and the pattern's check
+(a checksum, an entropy) decides whether the match is real.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from detectors.automata import Block, Expression
+from detectors.checks import CHECKS, Check
+from patterns.schema import Kind, Pattern, PatternError, Severity
+
+SCORES: Final = {Severity.LOW: 0.25, Severity.MEDIUM: 0.6, Severity.HIGH: 0.95, Severity.CRITICAL: 0.99}
+"""How probable an attack (or, for values, a real value) is when nothing but one pattern of this severity matched."""
+
+
+class Match(NamedTuple):
+    """One confirmed match: the pattern, and the span that it marks in code points, end exclusive."""
+
+    pattern: Pattern
+    start: int
+    end: int
+
+
+class Scan(NamedTuple):
+    """All matches of a text in order of their ends; ``exhausted`` when there were too many to look at all of them."""
+
+    matches: list[Match]
+    exhausted: bool
+
+
+_CLEAN: Final = Scan([], False)
+_INLINE: Final = re.compile(r"\(\?[a-z]+\)")
+_BY_END: Final = itemgetter(1)
+
+
+class Rule:
+    """A lexical pattern made ready. Its expression is compiled when it first matches: ten thousand would take seconds."""
+
+    __slots__ = ("_expression", "check", "pattern", "reach")
+
+    def __init__(self, pattern: Pattern) -> None:
+        """
+        Raises:
+            PatternError: the pattern names a check that does not exist.
+        """
+        if pattern.check is not None and pattern.check not in CHECKS:
+            known = ", ".join(sorted(CHECKS))
+            raise PatternError(f"{pattern.id}: check: unknown {pattern.check!r}; known: {known}")
+        self.pattern = pattern
+        self.reach = pattern.reach or 0
+        self.check: Check | None = CHECKS[pattern.check] if pattern.check is not None else None
+        self._expression: re.Pattern[str] | None = None
+
+    @property
+    def body(self) -> str:
+        return re.escape(self.pattern.body) if self.pattern.kind is Kind.LITERAL else self.pattern.body
+
+    @property
+    def expression(self) -> Expression:
+        return Expression(self.pattern.id, self.body, self.pattern.kind is not Kind.PII)
+
+    def start(self, text: str, end: int) -> int | None:
+        """Where the longest match that ends at ``end`` starts; None where Python's engine sees none."""
+        if self._expression is None:
+            self._expression = anchored(self.body, self.pattern.kind)
+        found = self._expression.search(text, max(0, end - self.reach), end)
+        return None if found is None else found.start()
+
+    def confirm(self, text: str, start: int, end: int) -> Match | None:
+        """The match, if it passes the pattern's check."""
+        if self.check is not None:
+            span = self.check(text, start, end)
+            if span is None:
+                return None
+            start, end = span
+        return Match(self.pattern, start, end)
+
+
+def anchored(body: str, kind: Kind) -> re.Pattern[str]:
+    """``body`` for Python's engine, anchored at the end: a search from the left gives the leftmost start."""
+    inline = _INLINE.match(body)
+    head = inline.group() if inline else ""
+    return re.compile(f"{head}(?:{body[len(head) :]})\\Z", re.ASCII if kind is Kind.PII else re.IGNORECASE)
+
+
+def rules(patterns: Sequence[Pattern]) -> list[Rule]:
+    """The lexical ones among ``patterns``.
+
+    Raises:
+        PatternError: there is none (an empty set would call every text clean), or a check does not exist.
+    """
+    ready = [Rule(pattern) for pattern in patterns if pattern.kind.lexical]
+    if not ready:
+        raise PatternError("no lexical patterns: a scan with none would call every text clean")
+    return ready
+
+
+class Lexical:
+    """An immutable set of compiled patterns, for one thread at a time."""
+
+    def __init__(self, patterns: Sequence[Pattern], cache: Path | None = None) -> None:
+        """Compile the lexical ones among ``patterns``; ``cache`` is a folder for compiled databases.
+
+        Raises:
+            PatternError: as `rules`; also an expression that Hyperscan cannot take.
+        """
+        self._rules = rules(patterns)
+        self._block = Block([rule.expression for rule in self._rules], cache)
+
+    def twin(self) -> Lexical:
+        """The same patterns for another thread."""
+        twin = object.__new__(Lexical)
+        twin._rules, twin._block = self._rules, self._block.twin()
+        return twin
+
+    def scan(self, text: str) -> Scan:
+        """Find every pattern in ``text``."""
+        data = text.encode("utf-8", "surrogatepass")
+        ends, exhausted = self._block.scan(data)
+        if not ends:
+            return _CLEAN
+        ends.sort(key=_BY_END)
+        if len(data) != len(text):
+            ends = code_points(data, ends)
+        matches = []
+        for number, end in longest(ends):
+            rule = self._rules[number]
+            start = rule.start(text, end)
+            if start is not None and (match := rule.confirm(text, start, end)) is not None:
+                matches.append(match)
+        return Scan(widest(matches), exhausted)
+
+
+def code_points(data: bytes, ends: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Turn byte offsets, in ascending order, into code points."""
+    converted: list[tuple[int, int]] = []
+    at = points = 0
+    for rule, end in ends:
+        points += len(data[at:end].decode("utf-8", "surrogatepass"))
+        at = end
+        converted.append((rule, points))
+    return converted
+
+
+def longest(ends: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of ends of one pattern that follow each other without a gap keep the last: the others are its own beginnings."""
+    kept: list[tuple[int, int]] = []
+    last: dict[int, int] = {}
+    for rule, end in ends:
+        at = last.get(rule)
+        if at is not None and kept[at][1] >= end - 1:
+            kept[at] = (rule, end)
+        else:
+            last[rule] = len(kept)
+            kept.append((rule, end))
+    return kept
+
+
+def widest(matches: list[Match]) -> list[Match]:
+    """Drop every match that lies inside another of the same pattern (an expression may begin and end in several places)."""
+    if len(matches) < 2:
+        return matches
+    kept: list[Match] = []
+    reached: dict[str, int] = {}
+    for match in sorted(matches, key=lambda match: (match.start, -match.end)):
+        if match.end > reached.get(match.pattern.id, -1):
+            reached[match.pattern.id] = match.end
+            kept.append(match)
+    return sorted(kept, key=lambda match: (match.end, match.start))

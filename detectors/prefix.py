@@ -1,0 +1,178 @@
+"""What may still become a match: from an expression, the expression of all that its matches begin with.
+
+A stream must hold back the end of its text exactly when that end is the beginning of a match. The beginnings of a regular
+language are again a regular language, so Hyperscan can look for them too. For a sequence ``x y`` the beginnings are those
+of ``x``, and ``x`` followed by the beginnings of ``y``; for ``x{m,n}`` they are ``x{0,n-1}`` followed by those of ``x``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from patterns.schema import PatternError
+
+_parser: Final = re._parser  # type: ignore[attr-defined]
+_constants: Final = re._constants  # type: ignore[attr-defined]
+
+_CATEGORIES: Final = {
+    _constants.CATEGORY_DIGIT: r"\d",
+    _constants.CATEGORY_NOT_DIGIT: r"\D",
+    _constants.CATEGORY_SPACE: r"\s",
+    _constants.CATEGORY_NOT_SPACE: r"\S",
+    _constants.CATEGORY_WORD: r"\w",
+    _constants.CATEGORY_NOT_WORD: r"\W",
+}
+_ASSERTIONS: Final = {
+    _constants.AT_BEGINNING: "^",
+    _constants.AT_BEGINNING_STRING: r"\A",
+    _constants.AT_BOUNDARY: r"\b",
+    _constants.AT_NON_BOUNDARY: r"\B",
+    _constants.AT_END: "$",
+    _constants.AT_END_STRING: r"\z",
+}
+
+Node = tuple[Any, Any]
+
+
+def beginnings(body: str, where: str) -> str:
+    """The expression of every beginning, at least one character long, of what ``body`` matches, whole matches included.
+
+    ``where`` names the pattern in errors. An inline ``(?i)`` at the start is kept.
+
+    Raises:
+        PatternError: the expression uses something that has no such form (look-around, back-references).
+    """
+    tree = _parser.parse(body)
+    head = "(?i)" if tree.state.flags & re.IGNORECASE else ""
+    try:
+        return f"{head}(?:{_some(list(tree))})"
+    except KeyError as error:
+        raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def _some(nodes: Sequence[Node]) -> str:
+    """Beginnings of a sequence that are not empty; '' where there is none."""
+    options: list[str] = []
+    before = ""
+    for at, node in enumerate(nodes):
+        rest = _any(nodes[at + 1 :])
+        if node[0] is _constants.AT:
+            before += _write(node)
+            continue
+        options.append(before + _full_not_empty(node) + rest)
+        if inside := _some_of(node):
+            options.append(before + inside)
+        if not _nullable(node):
+            break
+    return _either(options)
+
+
+def _any(nodes: Sequence[Node]) -> str:
+    """Beginnings of a sequence, the empty one included."""
+    if not nodes:
+        return ""
+    node, rest = nodes[0], _any(nodes[1:])
+    options = [_write(node) + rest]
+    if inside := _some_of(node):
+        options.append(inside)
+    return f"(?:{'|'.join(options)})?"
+
+
+def _some_of(node: Node) -> str:
+    """Beginnings of one node that are neither empty nor the whole of a single character."""
+    kind, value = node
+    if kind is _constants.SUBPATTERN:
+        return _some(list(value[3]))
+    if kind is _constants.BRANCH:
+        return _either([some for branch in value[1] if (some := _some(list(branch)))])
+    if kind is _constants.MAX_REPEAT or kind is _constants.MIN_REPEAT:
+        low, high, inner = value
+        items = list(inner)
+        if _is_single(items):
+            return f"{_write_all(items)}{{1,{low - 1}}}" if low > 1 else ""
+        some = _some(items)
+        return f"(?:{_write_all(items)}){{0,{high - 1}}}{some}" if high > 1 else some
+    return ""
+
+
+def _full_not_empty(node: Node) -> str:
+    kind, value = node
+    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and value[0] == 0:
+        return _write((kind, (1, value[1], value[2])))
+    return _write(node)
+
+
+def _nullable(node: Node) -> bool:
+    kind, value = node
+    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+        return value[0] == 0 or all(map(_nullable, value[2]))
+    if kind is _constants.SUBPATTERN:
+        return all(map(_nullable, value[3]))
+    if kind is _constants.BRANCH:
+        return any(all(map(_nullable, branch)) for branch in value[1])
+    return kind is _constants.AT
+
+
+def _is_single(nodes: list[Node]) -> bool:
+    single = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN, _constants.ANY)
+    if len(nodes) == 1 and nodes[0][0] is _constants.SUBPATTERN:
+        return _is_single(list(nodes[0][1][3]))
+    return len(nodes) == 1 and nodes[0][0] in single
+
+
+def _either(options: list[str]) -> str:
+    return options[0] if len(options) == 1 else f"(?:{'|'.join(options)})" if options else ""
+
+
+def _write_all(nodes: Sequence[Node]) -> str:
+    return "".join(map(_write, nodes))
+
+
+def _write(node: Node) -> str:
+    """Write a parsed node as an expression again, with the same meaning.
+
+    Raises:
+        KeyError: of the name of a construct that is not supported.
+    """
+    kind, value = node
+    if kind is _constants.LITERAL:
+        return _character(value)
+    if kind is _constants.NOT_LITERAL:
+        return f"[^{_character(value)}]"
+    if kind is _constants.ANY:
+        return "."
+    if kind is _constants.IN:
+        return "[" + "".join(map(_class_item, value)) + "]"
+    if kind is _constants.AT:
+        return _ASSERTIONS[value]
+    if kind is _constants.BRANCH:
+        return "(?:" + "|".join(_write_all(list(branch)) for branch in value[1]) + ")"
+    if kind is _constants.SUBPATTERN:
+        if value[1] or value[2]:
+            raise KeyError("an inline flag inside a group")
+        return f"(?:{_write_all(list(value[3]))})"
+    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+        low, high, inner = value
+        bound = f"{{{low}}}" if low == high else f"{{{low},{high}}}"
+        return f"(?:{_write_all(list(inner))}){bound}"
+    raise KeyError(str(kind).lower())
+
+
+def _class_item(item: Node) -> str:
+    kind, value = item
+    if kind is _constants.NEGATE:
+        return "^"
+    if kind is _constants.LITERAL:
+        return _character(value)
+    if kind is _constants.RANGE:
+        return f"{_character(value[0])}-{_character(value[1])}"
+    return _CATEGORIES[value]
+
+
+def _character(code: int) -> str:
+    char = chr(code)
+    if char.isascii():
+        return char if char.isalnum() else f"\\x{code:02x}"
+    return char

@@ -1,0 +1,137 @@
+"""From out-of-fold logits to probabilities and thresholds, fitted per origin on sources the scoring model never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import torch
+
+from detectors.train.folds import Scored
+from detectors.train.sources import ORIGINS
+from detectors.values import Origin
+
+Floats = npt.NDArray[np.float64]
+
+LOST: Final = 0.02
+"""Share of attacks that the front stage may settle as harmless; what it passes on costs an encoder run."""
+
+SHARE: Final = 0.90
+"""Share of harmless texts under an origin that the front stage is to settle at most, whatever it could lose."""
+
+RATES: Final = {"balanced": 0.005, "strict": 0.02}
+"""False-positive rate on ordinary benign texts for which a preset's threshold is chosen."""
+
+PULL: Final = 2.0
+"""Ridge weight of the fits, in texts: a dozen numbers are fitted on thousands."""
+
+ORDINARY: Final = frozenset({"benign", "benign_document", "pii", "twin", "foreign_twin", "document", "foreign_document",
+                             "system", "tool", "assistant", "order"})
+
+POOLED: Final = {Origin.DOCUMENT: (Origin.DOCUMENT, Origin.TOOL_RESULT),
+                 Origin.TOOL_RESULT: (Origin.DOCUMENT, Origin.TOOL_RESULT)}
+"""Origins whose texts are fitted together, because one alone has too few sources."""
+
+
+def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
+    """The contents of ``calibration.json``, see `detectors.semantic.judge.Calibration`."""
+    texts = merged(folds)
+    fast: dict[str, list[float]] = {}
+    sure: dict[str, float] = {}
+    encoder: dict[str, list[float]] = {}
+    for origin in ORIGINS:
+        chosen = np.isin(texts.origins, [o.value for o in POOLED.get(origin, (origin,))])
+        labels, weights = texts.labels[chosen], texts.weights[chosen]
+        offset, slope = logistic(texts.fast[chosen, None], labels, weights)
+        fast[origin.value] = [slope, offset]
+        sure[origin.value] = sure_below(texts.fast[chosen], labels)
+        fitted = logistic(np.stack([texts.encoder[chosen], texts.fast[chosen]], 1), labels, weights)
+        encoder[origin.value] = [*fitted, 0.0]
+    made: dict[str, Any] = {"fast": fast, "sure": sure, "encoder": encoder}
+    scores = probabilities(texts, made)
+    ordinary = (texts.labels == 0) & np.isin(texts.kinds, list(ORDINARY))
+    made["thresholds"] = {preset: float(np.quantile(scores[ordinary], 1 - rate)) for preset, rate in RATES.items()}
+    return made
+
+
+class Texts:
+    """Per text, what its deciding window got: arrays of equal length."""
+
+    def __init__(self, folds: Sequence[Scored]) -> None:
+        rows = [row for fold in folds for row in fold.rows]
+        self.rows = rows
+        self.labels = np.array([row.label for row in rows], np.int64)
+        self.kinds = np.array([row.kind for row in rows])
+        self.sources = np.array([row.source for row in rows])
+        self.langs = np.array([row.lang for row in rows])
+        self.origins = np.array([row.origin.value for row in rows])
+        self.weights = np.array([0.5 if row.doubtful else 1.0 for row in rows])
+        self.fast = np.concatenate([_highest(fold.fast, fold) for fold in folds]).astype(np.float64)
+        self.encoder = np.concatenate([_highest(fold.encoder, fold) for fold in folds]).astype(np.float64)
+
+
+def merged(folds: Sequence[Scored]) -> Texts:
+    """All folds' texts together: each was scored by a model that saw none of its source."""
+    return Texts(folds)
+
+
+def probabilities(texts: Texts, calibration: dict[str, Any]) -> Floats:
+    """The score that serving would give each text, but for the index."""
+    scores = np.zeros(len(texts.rows))
+    for origin in ORIGINS:
+        chosen = texts.origins == origin.value
+        offset, by_encoder, by_fast, _ = calibration["encoder"][origin.value]
+        slope, base = calibration["fast"][origin.value]
+        judged = offset + by_encoder * texts.encoder[chosen] + by_fast * texts.fast[chosen]
+        settled = texts.fast[chosen] < calibration["sure"][origin.value]
+        scores[chosen] = 1 / (1 + np.exp(-np.where(settled, slope * texts.fast[chosen] + base, judged)))
+    return scores
+
+
+def settled(texts: Texts, calibration: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    """Which texts the front stage settles."""
+    limits = np.array([calibration["sure"][origin] for origin in texts.origins])
+    return np.asarray(texts.fast < limits)
+
+
+def logistic(features: Floats, labels: npt.NDArray[np.int64], weights: Floats) -> list[float]:
+    """Logistic regression: [offset, slope, ...]. Both classes weigh the same, slopes are kept from turning negative."""
+    inputs = torch.from_numpy(np.ascontiguousarray(features))
+    wanted, share = torch.from_numpy(labels.astype(np.float64)), torch.from_numpy(weights.copy())
+    share = share * torch.where(wanted == 1, (share * (1 - wanted)).sum() / (share * wanted).sum().clamp(min=1), 1.0)
+    offset = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    slopes = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([offset, slopes], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        logits = offset + inputs @ slopes.abs()
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        loss = (losses * share).sum() / share.sum() + PULL * slopes.pow(2).sum() / len(labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.no_grad():
+        slopes += 0.5
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return [float(offset.detach()[0]), *slopes.detach().abs().tolist()]
+
+
+def sure_below(scores: Floats, labels: npt.NDArray[np.int64]) -> float:
+    """The front-stage logit below which a text is settled: loses `LOST` of the attacks, or settles `SHARE`."""
+    return float(min(np.quantile(scores[labels == 1], LOST), np.quantile(scores[labels == 0], SHARE)))
+
+
+def save(calibration: dict[str, Any], path: Path) -> None:
+    """Write ``calibration.json``."""
+    path.write_bytes(orjson.dumps(calibration, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _highest(window_scores: npt.NDArray[np.float32], fold: Scored) -> npt.NDArray[np.float32]:
+    highest = np.full(len(fold.rows), -np.inf, np.float32)
+    np.maximum.at(highest, fold.text_of, window_scores)
+    return highest

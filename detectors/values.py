@@ -1,0 +1,124 @@
+"""The values that pass between the gateway and the detectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Origin(StrEnum):
+    """Who speaks in a segment. An order is normal from a user and an attack inside a document."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL_DEFINITION = "tool_definition"
+    TOOL_RESULT = "tool_result"
+    DOCUMENT = "document"
+
+
+class Inner:
+    """The path step into a JSON document that is itself written inside a string; there is one instance, `INNER`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "INNER"
+
+
+INNER: Final = Inner()
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The last path step of a text that is itself an object's key."""
+
+    name: str
+
+
+Path = tuple["str | int | Inner | Key", ...]
+"""Where a text stands in a JSON body: keys, indexes, `INNER` where JSON inside a string is entered, a last `Key`."""
+
+
+def show_path(path: Path) -> str:
+    """Write a path for people: ``messages[0].content``; ``>`` enters JSON inside a string, ``#`` means a key itself.
+
+    Keys are the caller's text and may be secret or hostile: what is not a short plain name is written ``*``.
+    """
+    shown = ""
+    for step in path:
+        if isinstance(step, int):
+            shown += f"[{step}]"
+            continue
+        if isinstance(step, Inner):
+            shown += ">"
+            continue
+        name = step.name if isinstance(step, Key) else step
+        plain = len(name) <= 40 and name.isascii() and name.replace("_", "").isalnum()
+        mark = "#" if isinstance(step, Key) else "." if shown and not shown.endswith(">") else ""
+        shown += mark + (name if plain else "*")
+    return shown or "$"
+
+
+# Tuples rather than dataclasses: a request makes several of each, and a tuple is made in a third of the time.
+
+
+class Segment(NamedTuple):
+    """One text of a request or reply.
+
+    ``role`` is the wire's own word; ``turn`` numbers messages from 0; segments of one turn and origin are read by the
+    model as one passage, and are judged as one. ``text`` is whole, never a prefix. ``glued`` is true where the model
+    reads this text right after the segment before it (the next text part of one message).
+    """
+
+    text: str
+    role: str
+    origin: Origin
+    turn: int
+    path: Path
+    glued: bool = False
+
+
+class Opaque(NamedTuple):
+    """A part of a request or reply that no detector reads; ``reason`` says why (``image``, ``audio``, ``encrypted``...)."""
+
+    origin: Origin
+    turn: int
+    path: Path
+    reason: str
+
+
+class Finding(NamedTuple):
+    """Something that a detector saw: code points ``start`` (inclusive) to ``end`` (exclusive) of segment ``segment``.
+
+    ``detector`` names the stage, ``pattern`` what of it (a pattern's id), ``score`` is the probability of an attack
+    that this finding alone gives; for secrets and personal data it is how sure the value is real.
+    """
+
+    detector: str
+    pattern: str
+    category: str
+    score: float
+    segment: int
+    start: int
+    end: int
+
+
+class Skipped(NamedTuple):
+    """A stage that did not run where it should have. ``reason``: ``missing``, ``late``, ``error``, ``budget``, ``overload``."""
+
+    stage: str
+    reason: str
+
+
+class Verdict(NamedTuple):
+    """What the detectors say of some segments. ``score`` is the probability of attack, 0..1, comparable across inputs."""
+
+    findings: tuple[Finding, ...]
+    score: float
+    skipped: tuple[Skipped, ...]
+    generation: int
+
+    @property
+    def complete(self) -> bool:
+        return not self.skipped

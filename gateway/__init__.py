@@ -1,0 +1,1 @@
+"""The network around the detectors: wire formats, proxy, policy, state, control plane."""

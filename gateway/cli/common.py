@@ -1,0 +1,79 @@
+"""What the commands share: configuration, output, errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from gateway.settings import PREFIX, Settings, SettingsError, load
+
+DEFAULT_CONFIG: Final = Path("portcullis.yaml")
+
+
+class Misused(Exception):  # noqa: N818
+    """The command was called in a way that makes no sense: exit code 2."""
+
+
+class Failed(Exception):  # noqa: N818
+    """The command could not do its work: exit code 1."""
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """``--config`` and ``--json``, which most commands take."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help=f"configuration file (default: ${PREFIX}CONFIG, else {DEFAULT_CONFIG} where there is one)",
+    )  # fmt: skip
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="write JSON for machines")
+
+
+def config_path(arguments: argparse.Namespace) -> Path | None:
+    """The configuration file that applies; None where there is none."""
+    if arguments.config is not None:
+        return Path(arguments.config)
+    named = os.environ.get(PREFIX + "CONFIG")
+    if named:
+        return Path(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+
+
+def settings(arguments: argparse.Namespace) -> Settings:
+    """The settings that apply.
+
+    Raises:
+        Misused: they cannot be used.
+    """
+    try:
+        return load(config_path(arguments))
+    except SettingsError as error:
+        raise Misused(str(error)) from None
+
+
+def write_json(value: Any) -> None:
+    """One JSON document on a line of its own."""
+    sys.stdout.buffer.write(orjson.dumps(value, default=_plain) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def write_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table for people."""
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset | set | tuple):
+        return sorted(value) if not isinstance(value, tuple) else list(value)
+    raise TypeError(type(value).__name__)

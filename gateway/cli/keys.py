@@ -1,0 +1,84 @@
+"""``portcullis keys``: make, list and revoke the gateway's keys."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from gateway.admin import shown_key
+from gateway.cli.common import Failed, Misused, add_config, settings, write_json, write_table
+from gateway.keys import Role
+from gateway.state import keystore
+from gateway.state.base import StateUnavailable
+
+NAME = "keys"
+HELP = "make, list and revoke keys"
+EXAMPLE = "portcullis keys create --role app --tenant shop --note 'checkout service'"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a key; it is shown once")
+    add_config(create)
+    create.add_argument("--role", choices=[role.value for role in Role], default=Role.APP.value)
+    create.add_argument("--tenant", default="default", help="whose it is; '*' sees all (control plane only)")
+    create.add_argument("--policy", choices=["strict", "balanced", "monitor"], help="instead of the tenant's policy")
+    create.add_argument("--days", type=float, help="how long it is valid (default: for ever)")
+    create.add_argument("--note", default="", help="for people, shown in listings")
+    add_config(actions.add_parser("list", help="list all keys, without what would open anything"))
+    revoke = actions.add_parser("revoke", help="revoke a key; every worker follows within about a second")
+    add_config(revoke)
+    revoke.add_argument("id", help="the key's id, as `keys list` shows it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    url = settings(arguments).state
+    try:
+        return {"create": _create, "list": _list, "revoke": _revoke}[arguments.action](arguments, url)
+    except StateUnavailable as error:
+        raise Failed(f"the state does not answer: {error}") from None
+
+
+def _create(arguments: argparse.Namespace, url: str) -> int:
+    now = time.time()
+    expires_at = None if arguments.days is None else now + arguments.days * 86_400
+    try:
+        made = keystore.create(
+            url, Role(arguments.role), arguments.tenant, now, policy=arguments.policy, expires_at=expires_at,
+            note=arguments.note,
+        )  # fmt: skip
+    except ValueError as error:
+        raise Misused(str(error)) from None
+    if arguments.json:
+        write_json({**shown_key(made.key), "token": made.token})
+    else:
+        print(f"{made.token}\n\nThis is the only time that it is shown. Key {made.key.id}: role {made.key.role.value}, "
+              f"tenant {made.key.tenant}.")  # fmt: skip
+    return 0
+
+
+def _list(arguments: argparse.Namespace, url: str) -> int:
+    keys = keystore.every(url)
+    if arguments.json:
+        write_json({"keys": [shown_key(key) for key in keys]})
+        return 0
+    now = time.time()
+    write_table(
+        ("id", "role", "tenant", "policy", "created", "state", "note"),
+        [
+            (key.id, key.role.value, key.tenant, key.policy or "-", time.strftime("%F %T", time.gmtime(key.created_at)),
+             "live" if key.live(now) else "revoked" if key.revoked_at is not None else "expired", key.note)
+            for key in keys
+        ],
+    )  # fmt: skip
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace, url: str) -> int:
+    if not keystore.revoke(url, arguments.id, time.time()):
+        raise Failed(f"there is no key {arguments.id!r}; see: portcullis keys list")
+    if arguments.json:
+        write_json({"id": arguments.id, "revoked": True})
+    else:
+        print(f"key {arguments.id} is revoked")
+    return 0

@@ -1,0 +1,93 @@
+"""``portcullis patterns``: look at patterns, and test them against their own examples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from detectors.engine import Engine
+from detectors.values import Origin, Segment
+from gateway.admin import shown_pattern
+from gateway.cli.common import Failed, add_json, write_json, write_table
+from gateway.live import load_patterns
+from patterns.schema import Pattern, PatternError
+
+NAME = "patterns"
+HELP = "list patterns, or test them against their own hits and misses"
+EXAMPLE = "portcullis patterns test my-pack.yaml"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the patterns that ship, and those of the packs named")
+    testing = actions.add_parser("test", help="every pattern must find its hits and none of its misses")
+    for one in (listing, testing):
+        one.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="a pack, or a folder of packs")
+        one.add_argument("--category", help="only this category, or category.subcategory")
+        add_json(one)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        chosen = [
+            pattern
+            for pattern in load_patterns(tuple(arguments.packs))
+            if not arguments.category
+            or pattern.category == arguments.category
+            or pattern.category.startswith(arguments.category + ".")
+        ]
+        return (_list if arguments.action == "list" else _test)(chosen, arguments.json)
+    except PatternError as error:
+        raise Failed(str(error)) from None
+
+
+class Fault(NamedTuple):
+    """An example that did not do as it should: ``expected`` is ``hit`` or ``miss``."""
+
+    pattern: str
+    expected: str
+    example: str
+
+
+def faults(patterns: Sequence[Pattern]) -> Iterator[Fault]:
+    """Judge every example with all patterns loaded, as the gateway would.
+
+    Raises:
+        PatternError: the patterns cannot be compiled.
+    """
+    engine = Engine.load(patterns, 0, 0.0)
+    for pattern in patterns:
+        if not pattern.kind.lexical:
+            continue
+        origin = Origin(sorted(pattern.origins)[0]) if pattern.origins else Origin.USER
+        for expected, examples in (("hit", pattern.hits), ("miss", pattern.misses)):
+            for example in examples:
+                found = engine.judge([Segment(example, "example", origin, 0, ())], "").verdict.findings
+                if any(finding.pattern == pattern.id for finding in found) != (expected == "hit"):
+                    yield Fault(pattern.id, expected, example)
+
+
+def _list(patterns: Sequence[Pattern], as_json: bool) -> int:
+    if as_json:
+        write_json({"patterns": [shown_pattern(pattern) for pattern in patterns]})
+    else:
+        write_table(
+            ("id", "kind", "category", "severity", "reach", "check"),
+            [(p.id, p.kind.value, p.category, p.severity.value, p.reach or "-", p.check or "-") for p in patterns],
+        )
+        print(f"\n{len(patterns)} patterns")
+    return 0
+
+
+def _test(patterns: Sequence[Pattern], as_json: bool) -> int:
+    wrong = list(faults(patterns))
+    examples = sum(len(pattern.hits) + len(pattern.misses) for pattern in patterns)
+    if as_json:
+        write_json({"patterns": len(patterns), "examples": examples, "faults": [fault._asdict() for fault in wrong]})
+    else:
+        for fault in wrong:
+            print(f"{fault.pattern}: should be a {fault.expected}: {fault.example[:200]!r}")
+        print(f"{len(patterns)} patterns, {examples} examples, {len(wrong)} faults")
+    return 1 if wrong else 0

@@ -1,0 +1,79 @@
+"""Which stages act on which part of which route: what `portcullis check` prints and nobody should have to believe."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from detectors.engine import STAGES
+from detectors.values import Origin
+from gateway.live import bind
+from gateway.policy import Action, Direction, Policy
+from gateway.settings import Settings
+from patterns import taxonomy
+
+REQUEST_ORIGINS: Final = tuple(Origin)
+TOP_SCORE: Final = 0.99
+
+
+class Row(NamedTuple):
+    """One line of the matrix. ``attacks`` and ``values`` are the strictest that the policy does there."""
+
+    route: str
+    origin: str
+    direction: str
+    streaming: bool
+    stages: tuple[str, ...]
+    attacks: str
+    values: str
+    note: str
+
+
+_ROUTES: Final = (
+    # route, origins of its requests, whether its replies can stream, whether its replies hold text
+    ("/v1/chat/completions", REQUEST_ORIGINS, True, True),
+    ("/v1/completions", (Origin.USER,), True, True),
+    ("/v1/responses", REQUEST_ORIGINS, True, True),
+    ("/v1/embeddings", (Origin.USER,), False, False),
+    ("/v1/messages", REQUEST_ORIGINS, True, True),
+    ("/v1/messages/count_tokens", REQUEST_ORIGINS, False, False),
+    ("/v1beta/models/{model}:generateContent", REQUEST_ORIGINS, False, True),
+    ("/v1beta/models/{model}:streamGenerateContent", REQUEST_ORIGINS, True, True),
+    ("/v1beta/models/{model}:embedContent", (Origin.USER, Origin.DOCUMENT), False, False),
+)
+
+
+def matrix(settings: Settings) -> list[Row]:
+    """The matrix for the default policy."""
+    policy = bind(settings.policy).policy
+    rows: list[Row] = []
+    for route, origins, streams, speaks in _ROUTES:
+        rows += [_row(policy, route, origin, Direction.REQUEST, False) for origin in origins]
+        if speaks:
+            rows.append(_row(policy, route, Origin.ASSISTANT, Direction.REPLY, False))
+        if streams:
+            rows.append(_row(policy, route, Origin.ASSISTANT, Direction.REPLY, True))
+    rows += [
+        Row(path, "any", "both", False, (), "none", "none", "passed through unscreened, as the configuration says")
+        for path in settings.passthrough
+    ]
+    return rows
+
+
+def _row(policy: Policy, route: str, origin: Origin, direction: Direction, streaming: bool) -> Row:
+    attacks = _strictest(policy, origin, direction, attack=True)
+    values = _strictest(policy, origin, direction, attack=False)
+    note = "" if policy.acts else "reported only"
+    return Row(route, origin.value, direction.value, streaming, STAGES, attacks, values, note)
+
+
+def _strictest(policy: Policy, origin: Origin, direction: Direction, attack: bool) -> str:
+    actions = [
+        policy.action(f"{name}.{sub}", TOP_SCORE, origin, direction)
+        for name, category in taxonomy.CATEGORIES.items()
+        if category.attack is attack
+        for sub in category.subcategories
+    ]
+    for action in (Action.BLOCK, Action.REDACT, Action.FLAG):
+        if action in actions:
+            return action.value
+    return Action.ALLOW.value

@@ -1,0 +1,403 @@
+"""What is remembered of one request: who asked, what was screened, found and decided, and how long it took.
+
+A stored record never holds a text: findings are offsets, and paths are shown without the caller's own key
+names. Texts that retention keeps travel beside it as `KeptTexts`.
+
+A record is made for every request, so all values are tuples, and the hot path only puts together what it has
+at hand: a `Decision` of `Screened`, about two microseconds. What is shown and listed of it, a `Decision` of
+`Screening`, is worked out when it is stored; see ``gateway.recorder``.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import orjson
+
+from detectors.values import Finding, Opaque, Path, Segment, Skipped, show_path
+
+FORMAT: Final = 1
+"""The first element of an encoded record. Fields are only ever added, at the end and with a default, under
+one format."""
+
+MAX_LISTED: Final = 1_000
+"""Parts, gaps and findings of each direction that a record lists. A long agent run has some hundred; a body
+made of 50,000 one-word parts must not make a record larger than itself. What is left out is counted in
+``unlisted``."""
+
+MAX_NAME: Final = 200
+"""Code points of a model's name, which is the caller's text."""
+
+_MAX_SHOWN: Final = 4_096  # paths remembered as shown: a few hundred shapes make up nearly all traffic
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class Part(NamedTuple):
+    """A part that was screened. ``path`` as `show_path` writes it; ``length`` in code points; ``stages`` that
+    saw it."""
+
+    path: str
+    origin: str
+    turn: int
+    length: int
+    stages: tuple[str, ...]
+
+
+class Gap(NamedTuple):
+    """A part that was not screened, and why: ``image``, ``audio``, ``encrypted``, ..."""
+
+    path: str
+    origin: str
+    turn: int
+    reason: str
+
+
+class Found(NamedTuple):
+    """A finding: ``start`` (inclusive) to ``end`` (exclusive) are code points of the text at ``path``.
+
+    ``action`` is what the policy asked for on its account.
+    """
+
+    detector: str
+    pattern: str
+    category: str
+    score: float
+    path: str
+    start: int
+    end: int
+    action: str = ""
+
+
+class Screened(NamedTuple):
+    """What became of one direction, the request or the reply, as the hot path has it, texts and all.
+
+    ``stages`` holds for each segment the stages that saw it, ``actions`` for each finding what the policy
+    asked for; ``timings`` holds (stage, µs). None of the sequences may change afterwards.
+    """
+
+    action: str
+    reason: str
+    score: float
+    segments: Sequence[Segment]
+    stages: Sequence[tuple[str, ...]]
+    opaque: Sequence[Opaque] = ()
+    findings: Sequence[Finding] = ()
+    actions: Sequence[str] = ()
+    skipped: Sequence[Skipped] = ()
+    timings: Sequence[tuple[str, int]] = ()
+
+
+class Screening(NamedTuple):
+    """What became of one direction, as it is recorded.
+
+    ``skipped`` holds (stage, reason), ``timings`` (stage, µs); ``unlisted`` counts the parts, gaps and
+    findings beyond `MAX_LISTED`.
+    """
+
+    action: str
+    reason: str = ""
+    score: float = 0.0
+    parts: tuple[Part, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    findings: tuple[Found, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    timings: tuple[tuple[str, int], ...] = ()
+    unlisted: int = 0
+
+
+class Shadow(NamedTuple):
+    """What a shadow policy would have done."""
+
+    policy: str
+    version: str
+    action: str
+    reason: str
+
+
+class Upstream(NamedTuple):
+    """The call to the provider: ``status`` 0 where none came, ``seconds`` from sending to the last byte."""
+
+    name: str
+    status: int
+    seconds: float
+    retries: int = 0
+
+
+Side = TypeVar("Side", bound=Screened | Screening, covariant=True)
+
+
+class Decision(NamedTuple, Generic[Side]):
+    """The record of one request.
+
+    ``id`` comes from `new_id` at ``time`` (UNIX seconds), so ids sort by time. ``key`` is the id of the
+    gateway key, empty without one. ``action``, ``reason`` and ``status`` are what the caller met; ``edits``
+    counts replaced values as (category, count); ``seconds`` is the whole request's.
+    """
+
+    id: str
+    time: float
+    tenant: str
+    key: str
+    wire: str
+    operation: str
+    model: str
+    streaming: bool
+    action: str
+    reason: str
+    status: int
+    policy: str
+    version: str
+    generation: int
+    request: Side
+    reply: Side | None = None
+    edits: tuple[tuple[str, int], ...] = ()
+    shadow: Shadow | None = None
+    upstream: Upstream | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    seconds: float = 0.0
+    client_gone: bool = False
+
+
+AnyDecision = Decision[Screened | Screening]
+Record = Decision[Screening]
+
+
+class Text(NamedTuple):
+    """A text that retention kept, of the request or the reply (``direction``). It is shown by no ``repr``."""
+
+    direction: str
+    path: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Text({self.direction!r}, {self.path!r}, {len(self.text)} code points)"
+
+
+class KeptTexts(NamedTuple):
+    """The texts kept of decision ``id`` until ``expires_at`` (UNIX seconds), as they were or with values
+    redacted."""
+
+    id: str
+    expires_at: float
+    redacted: bool
+    texts: tuple[Text, ...]
+
+
+def new_id(now: float) -> str:
+    """An id of 32 hexadecimal digits that sorts by time: milliseconds of ``now`` (UNIX seconds), then 80
+    random bits.
+
+    Unique, not secret: it must not open anything.
+    """
+    return f"{int(now * 1000):012x}{_random_bits(80):020x}"
+
+
+_random_bits: Final = random.getrandbits  # seeded anew by the interpreter in every forked worker
+
+
+def is_id(text: str) -> bool:
+    """True for what `new_id` could have made."""
+    return _ID.fullmatch(text) is not None
+
+
+def first_id(time: float) -> str:
+    """The least id of the millisecond that ``time`` lies in; negative and far-off times give the first and
+    last."""
+    return f"{min(max(int(time * 1000), 0), 2**48 - 1):012x}{0:020x}"
+
+
+_shown: dict[Path, str] = {}
+
+
+def shown(path: Path) -> str:
+    """`show_path`, remembered for the shapes that recur."""
+    try:
+        return _shown[path]
+    except KeyError:
+        text = show_path(path)
+    # A path with a hidden step holds the caller's own text, of any length: it is not kept.
+    if "*" not in text:
+        if len(_shown) >= _MAX_SHOWN:
+            _shown.clear()
+        _shown[path] = text
+    return text
+
+
+def settle(decision: AnyDecision) -> Record:
+    """The record of a decision, which holds no text any more."""
+    return _record(_row(decision))
+
+
+def _row(decision: AnyDecision) -> list[Any]:
+    row: list[Any] = [FORMAT, *decision]
+    row[_MODEL] = decision.model[:MAX_NAME]
+    row[_REQUEST] = _listed(decision.request)
+    row[_REPLY] = decision.reply and _listed(decision.reply)
+    return row
+
+
+def _listed(side: Screened | Screening) -> Sequence[Any]:
+    """The fields of `Screening`, as plain tuples: most are encoded at once and never become more."""
+    if isinstance(side, Screening):
+        return side
+    action, reason, score, segments, stages, opaque, findings, actions, skipped, timings = side
+    if len(segments) != len(stages):
+        raise ValueError(f"{len(segments)} segments with stages for {len(stages)}")
+    listed = segments if len(segments) <= MAX_LISTED else segments[:MAX_LISTED]
+    parts = [
+        (shown(path), origin, turn, len(text), seen)
+        for (text, _, origin, turn, path, _), seen in zip(listed, stages)  # noqa: B905 - the argument costs 0.1 µs
+    ]
+    if listed is segments and not (opaque or findings or skipped):
+        return action, reason, score, parts, (), (), (), timings, 0
+    gaps = [(shown(path), origin, turn, why) for origin, turn, path, why in opaque[:MAX_LISTED]]
+    found = [
+        Found(finding.detector, finding.pattern, finding.category, finding.score,
+              shown(segments[finding.segment].path), finding.start, finding.end, asked)
+        for finding, asked in zip(findings, actions or [""] * len(findings), strict=True)
+    ]  # fmt: skip
+    unlisted = sum([max(0, len(every) - MAX_LISTED) for every in (segments, opaque, findings)])
+    return action, reason, score, parts, gaps, _foremost(found), skipped, timings, unlisted
+
+
+def _foremost(findings: list[Found]) -> list[Found]:
+    """The findings that a record lists: all, or the strongest of each category and then the strongest of the
+    rest."""
+    if len(findings) <= MAX_LISTED:
+        return findings
+    first: list[Found] = []
+    rest: list[Found] = []
+    categories: set[str] = set()
+    for finding in sorted(findings, key=lambda each: -each.score):
+        (rest if finding.category in categories else first).append(finding)
+        categories.add(finding.category)
+    return (first + rest)[:MAX_LISTED]
+
+
+def labels(decision: AnyDecision) -> frozenset[str]:
+    """The categories a decision is found under: of each finding ``category.subcategory`` and ``category``."""
+    request, reply = decision.request, decision.reply
+    if not request.findings and (reply is None or not reply.findings):
+        return frozenset()
+    found = {finding.category for side in (request, reply) if side for finding in side.findings}
+    return frozenset(found | {category.partition(".")[0] for category in found})
+
+
+def encode(decision: AnyDecision) -> bytes:
+    """The record of a decision as a JSON array, fields by position."""
+    return _dumps(_row(decision))
+
+
+_MODEL, _REQUEST, _REPLY, _EDITS, _SHADOW, _UPSTREAM = (
+    1 + Decision._fields.index(name) for name in ("model", "request", "reply", "edits", "shadow", "upstream")
+)
+
+
+def decode(body: bytes) -> Record:
+    """Read what `encode` wrote, by this version or an earlier one; a later one's further fields are left out.
+
+    Raises:
+        ValueError: it is something else, or of a later format.
+    """
+    row: list[Any] = orjson.loads(body)
+    if row[0] != FORMAT:
+        raise ValueError(f"a decision record of format {row[0]}; this version reads {FORMAT}")
+    return _record(row)
+
+
+def _record(row: list[Any]) -> Record:
+    row[_REQUEST] = _screening(row[_REQUEST])
+    row[_REPLY] = row[_REPLY] and _screening(row[_REPLY])
+    row[_EDITS] = tuple(map(tuple, row[_EDITS]))
+    row[_SHADOW] = row[_SHADOW] and Shadow(*row[_SHADOW])
+    row[_UPSTREAM] = row[_UPSTREAM] and Upstream(*row[_UPSTREAM])
+    return Decision(*row[1 : 1 + len(Decision._fields)])
+
+
+def _screening(row: Sequence[Any]) -> Screening:
+    action, reason, score, parts, gaps, findings, skipped, timings, unlisted, *_ = row
+    return Screening(
+        action,
+        reason,
+        score,
+        tuple([Part(path, origin, turn, length, tuple(seen)) for path, origin, turn, length, seen in parts]),
+        tuple([Gap(*each) for each in gaps]),
+        tuple([Found(*each) for each in findings]),
+        tuple(map(tuple, skipped)),
+        tuple(map(tuple, timings)),
+        unlisted,
+    )
+
+
+def encode_texts(kept: KeptTexts) -> bytes:
+    """Kept texts as a JSON array."""
+    return _dumps(list(kept))
+
+
+def decode_texts(body: bytes) -> KeptTexts:
+    """Read what `encode_texts` wrote."""
+    identity, expires_at, redacted, texts = orjson.loads(body)
+    return KeptTexts(identity, expires_at, redacted, tuple([Text(*each) for each in texts]))
+
+
+def _dumps(value: list[Any]) -> bytes:
+    try:
+        return orjson.dumps(value, default=tuple)
+    except orjson.JSONEncodeError:
+        # A lone surrogate, which is no text: each becomes one U+FFFD, so that offsets stay what they are.
+        return orjson.dumps(_scrubbed(value), default=tuple)
+
+
+def _scrubbed(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    return [_scrubbed(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def explain(decision: Record) -> dict[str, Any]:
+    """A record for people and programs: names for all fields, as ``/admin/v1/decisions/{id}`` shows it."""
+    doc = {**_named(decision), "request": _explained(decision.request)}
+    doc["reply"] = None if decision.reply is None else _explained(decision.reply)
+    doc["edits"] = dict(decision.edits)
+    doc["categories"] = sorted(labels(decision))
+    for name in ("shadow", "upstream"):
+        if doc[name] is not None:
+            doc[name] = _named(doc[name])
+    return doc
+
+
+def summarise(decision: Record) -> dict[str, Any]:
+    """A record as a line of a list."""
+    named = _named(decision)
+    doc = {name: named[name] for name in _SUMMARY}
+    doc["categories"] = sorted(labels(decision))
+    replied = decision.reply.score if decision.reply else 0.0
+    doc["score"] = max(decision.request.score, replied)
+    doc["complete"] = not decision.request.skipped and not (decision.reply and decision.reply.skipped)
+    return doc
+
+
+_SUMMARY: Final = (
+    "id", "time", "tenant", "key", "wire", "operation", "model", "streaming", "action", "reason", "status",
+    "policy", "version", "generation", "seconds",
+)
+
+
+def _explained(side: Screening) -> dict[str, Any]:
+    doc = _named(side)
+    for name in ("parts", "gaps", "findings"):
+        doc[name] = [_named(each) for each in doc[name]]
+    doc["skipped"] = [{"stage": stage, "reason": reason} for stage, reason in side.skipped]
+    doc["timings"] = dict(side.timings)
+    return doc
+
+
+def _named(value: Any) -> dict[str, Any]:
+    named: Callable[[], dict[str, Any]] = value._asdict
+    return named()

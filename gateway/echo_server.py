@@ -1,0 +1,48 @@
+"""The echo model behind a socket of its own, so that the first run exercises the whole way to an upstream and back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+
+from gateway.echo import app
+
+
+class EchoServer:
+    """The echo model on a free loopback port. Make it with `start`."""
+
+    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None], port: int) -> None:
+        self._server = server
+        self._task = task
+        self._port = port
+
+    def base_url(self, provider: str) -> str:
+        """Where ``provider``'s API begins here."""
+        return f"http://127.0.0.1:{self._port}" + ("/v1" if provider == "openai" else "")
+
+    async def close(self) -> None:
+        self._server.should_exit = True
+        await self._task
+
+
+class _Server(uvicorn.Server):
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        # Not `Server.serve`: that takes the process's signals, which belong to the gateway.
+        await self._serve(sockets)
+
+
+async def start() -> EchoServer:
+    """Serve the echo model on this event loop."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = _Server(config)
+    task = asyncio.create_task(server.serve([listener]), name="echo model")
+    while not server.started:
+        await asyncio.sleep(0.001)
+    port: int = listener.getsockname()[1]
+    return EchoServer(server, task, port)

@@ -1,0 +1,115 @@
+"""What is said of one message, request or reply: read, judge, decide, edit. Synchronous and without a socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from detectors.engine import STAGES, Engine, Judged
+from detectors.values import Path, Segment
+from gateway.faults import CallerFault, UpstreamFault
+from gateway.live import Bound
+from gateway.policy import Action, Direction, Ruling, decide, evaluate
+from gateway.redaction import Vault, redact, restorations
+from gateway.wires import strict
+from gateway.wires.base import Malformed, Parsed, Target
+from gateway.wires.jsonedit import apply_edits
+
+OFFLOAD_BYTES: Final = 64 * 1024
+"""Bodies larger than this are inspected in a thread: about a millisecond of work, which other requests should not wait for."""
+
+_NOTHING: Final = Parsed(None, False, [], [])
+
+
+class Inspected(NamedTuple):
+    """A message that was inspected. ``body`` is what goes on: the very bytes received unless something was edited."""
+
+    parsed: Parsed
+    judged: Judged
+    ruling: Ruling
+    shadow: Ruling | None
+    body: bytes
+    edits: int
+    nanoseconds: int
+
+
+def inspect_request(engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault) -> Inspected:
+    """Read a request's body, judge it and decide; values to redact go into ``vault``.
+
+    Raises:
+        CallerFault: the body is not what the wire takes.
+    """
+    began = time.perf_counter_ns()
+    try:
+        doc = strict.loads(body)
+    except strict.BadJson as error:
+        raise CallerFault(400, error.code, str(error)) from None
+    if not isinstance(doc, dict):
+        raise CallerFault(400, "invalid_body", "the body: wanted a JSON object")
+    try:
+        parsed = target.wire.read_request(doc, target)
+    except Malformed as error:
+        raise CallerFault(400, "invalid_field", str(error)) from None
+    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REQUEST, began)
+
+
+def inspect_reply(engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault) -> Inspected:
+    """Read a whole reply, judge it, decide, and put back what the request's redaction took out.
+
+    Raises:
+        UpstreamFault: the body is not JSON, so it cannot be screened and must not pass.
+    """
+    began = time.perf_counter_ns()
+    try:
+        doc: Any = orjson.loads(body)
+        parsed = target.wire.read_reply(doc, target)
+    except (orjson.JSONDecodeError, Malformed) as error:
+        fault = "not valid JSON" if isinstance(error, orjson.JSONDecodeError) else str(error)
+        raise UpstreamFault(502, "upstream_bad_reply", f"the upstream's reply cannot be screened: {fault}") from None
+    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, began)
+
+
+def _inspect(
+    engine: Engine,
+    bound: Bound,
+    parsed: Parsed,
+    body: bytes,
+    tenant: str,
+    vault: Vault,
+    direction: Direction,
+    began: int,
+) -> Inspected:
+    judged = engine.judge(parsed.segments, tenant)
+    ruling = decide(bound.policy, judged.verdict, parsed.segments, direction)
+    shadow = evaluate(bound.shadow, judged.verdict, parsed.segments, direction) if bound.shadow else None
+    edits = _edits(parsed.segments, ruling, vault, direction)
+    if edits and ruling.action is not Action.BLOCK:
+        body = apply_edits(body, edits)
+    return Inspected(parsed, judged, ruling, shadow, body, len(ruling.edits), time.perf_counter_ns() - began)
+
+
+def _edits(segments: Sequence[Segment], ruling: Ruling, vault: Vault, direction: Direction) -> dict[Path, str]:
+    if direction is Direction.REQUEST:
+        return redact(segments, ruling.edits, vault) if ruling.edits else {}
+    # First what the model itself said is redacted, into a vault of its own that nobody opens; then the caller's own
+    # values come back. The other way round they would be redacted again.
+    edits = redact(segments, ruling.edits, vault.sealed()) if ruling.edits else {}
+    if len(vault):
+        redacted = [s._replace(text=edits[s.path]) if s.path in edits else s for s in segments]
+        edits.update(restorations(redacted, vault))
+    return edits
+
+
+def nothing(engine: Engine, bound: Bound, body: bytes) -> Inspected:
+    """The inspection of a message that carries no text (a list of models)."""
+    judged = engine.judge((), "")
+    return Inspected(_NOTHING, judged, decide(bound.policy, judged.verdict, (), Direction.REQUEST), None, body, 0, 0)
+
+
+def timings(inspected: Inspected) -> tuple[tuple[str, int], ...]:
+    """Microseconds by stage, the whole of it last."""
+    spent = zip(STAGES, inspected.judged.stage_ns, strict=True)
+    return (*((stage, ns // 1000) for stage, ns in spent if ns), ("total", inspected.nanoseconds // 1000))

@@ -1,0 +1,90 @@
+"""What a worker serves with right now: settings, compiled patterns, policies. Immutable; a reload builds another one aside."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from detectors.engine import Engine
+from gateway.policy import Policy, Rule, preset
+from gateway.settings import PolicySettings, Settings
+from patterns import packs
+from patterns.schema import Pattern
+
+
+class Bound(NamedTuple):
+    """The policy that acts on a tenant's traffic, and the one that is only judged beside it."""
+
+    policy: Policy
+    shadow: Policy | None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Everything that a request keeps from its beginning to its end."""
+
+    settings: Settings
+    engine: Engine
+    default: Bound
+    tenants: Mapping[str, Bound]
+
+    def bound(self, tenant: str, policy: str | None) -> Bound:
+        """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one."""
+        if policy is not None:
+            return Bound(preset(policy), None)
+        return self.tenants.get(tenant, self.default)
+
+
+def build(settings: Settings, number: int, now: float) -> Live:
+    """Compile settings and patterns into something that can serve.
+
+    Args:
+        number: the generation's number. now: UNIX seconds.
+
+    Raises:
+        PatternError: a pack is broken, or nothing is left to match with.
+    """
+    cache = settings.data_dir / "cache"
+    engine = Engine.load(load_patterns(settings.patterns, cache), number, now, cache)
+    default = bind(settings.policy)
+    return Live(settings, engine, default, {name: bind(one.policy) for name, one in settings.tenants.items()})
+
+
+def load_patterns(extra: tuple[Path, ...], cache: Path | None = None) -> list[Pattern]:
+    """The shipped packs and those of the configuration.
+
+    Raises:
+        PatternError: as `packs.load_all`.
+    """
+    return packs.load_all([packs.SHIPPED, *extra], cache)
+
+
+def bind(settings: PolicySettings) -> Bound:
+    """Turn a policy's settings into the policies that are judged.
+
+    ``monitor`` reports what ``balanced`` would have done: it acts on nothing.
+    """
+    base = preset(settings.preset)
+    rules = base.rules + tuple(
+        Rule(
+            action=row.action, category=row.category or "", origin=row.origin, direction=row.direction, score=row.score
+        )
+        for row in settings.rules
+    )
+    changed = settings.model_dump_json(exclude={"shadow"}, exclude_defaults=True)
+    version = base.version + "-" + hashlib.sha256(changed.encode()).hexdigest()[:8]
+    policy = Policy(
+        name=base.name,
+        version=version,
+        acts=base.acts,
+        rules=rules,
+        on_block=settings.on_block,
+        failure={**base.failure, **settings.failure},
+        restore=settings.restore,
+        waits=base.waits,
+    )
+    return Bound(policy, preset(settings.shadow) if settings.shadow else None)
+

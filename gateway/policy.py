@@ -1,0 +1,245 @@
+"""Policy: from what was found to what is done. Pure: values in, a decision out.
+
+A policy is a table. For each threat (``category.subcategory``), origin and direction it says from which score on a finding
+is flagged, redacted or blocks the whole message. Presets fill the table; rules of the configuration overwrite parts of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple
+
+from detectors.values import Finding, Origin, Segment, Skipped, Verdict
+from patterns import taxonomy
+
+
+class Action(StrEnum):
+    """What is done with a message, from the mildest to the strictest."""
+
+    ALLOW = "allow"
+    FLAG = "flag"
+    REDACT = "redact"
+    BLOCK = "block"
+
+
+class Direction(StrEnum):
+    """Which way a message goes."""
+
+    REQUEST = "request"
+    REPLY = "reply"
+
+
+class FailureMode(StrEnum):
+    """What it means when a stage did not run: refuse the message, let it pass flagged, or let it pass."""
+
+    CLOSED = "closed"
+    FLAG = "flag"
+    OPEN = "open"
+
+
+RANK: Final = {action: rank for rank, action in enumerate(Action)}
+SEMANTIC_STAGES: Final = frozenset({"semantic", "index", "classifier"})
+
+VALUE_SCORE: Final = 0.5
+"""From this score on a secret or personal value is taken for real."""
+
+_REGULATED: Final = (
+    "secret", "pii.payment", "pii.bank", "pii.national", "pii.health", "pii.tax", "pii.travel_document",
+    "pii.driver_licence",
+)  # fmt: skip
+_CONTACT: Final = ("pii.contact_email", "pii.contact_phone", "pii.contact_address")
+_TRUSTED: Final = (Origin.SYSTEM, Origin.ASSISTANT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One row of the table. Empty fields match everything; of the rows that match, the last one acts.
+
+    ``category`` is a category or ``category.subcategory``; ``score`` is the least score on which the row acts.
+    """
+
+    action: Action
+    category: str = ""
+    origin: Origin | None = None
+    direction: Direction | None = None
+    score: float = 0.0
+
+    def matches(self, threat: str, origin: Origin, direction: Direction) -> bool:
+        return (
+            (not self.category or threat == self.category or threat.startswith(self.category + "."))
+            and self.origin in (None, origin)
+            and self.direction in (None, direction)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a tenant's traffic is held to.
+
+    Attributes:
+        name: as shown in records; ``version`` changes whenever anything that acts does.
+        acts: false for a policy that only reports (``monitor``).
+        rules: the table, mildest first.
+        on_block: whether a refused request is an error or a reply that was filtered.
+        failure: by stage, what a stage that did not run means; ``*`` stands for all others.
+        restore: whether values that were redacted in the request come back in the reply.
+        waits: whether a stream waits for what may still become a finding, however long that takes.
+    """
+
+    name: str
+    version: str
+    acts: bool = True
+    rules: tuple[Rule, ...] = ()
+    on_block: Literal["error", "refusal"] = "error"
+    failure: Mapping[str, FailureMode] = field(default_factory=dict)
+    restore: bool = True
+    waits: bool = False
+    _table: dict[tuple[str, Origin, Direction], tuple[tuple[float, Action], ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def action(self, threat: str, score: float, origin: Origin, direction: Direction) -> Action:
+        """What one finding asks for."""
+        key = (threat, origin, direction)
+        rows = self._table.get(key)
+        if rows is None:
+            rows = tuple((rule.score, rule.action) for rule in self.rules if rule.matches(*key))
+            self._table[key] = rows
+        chosen = Action.ALLOW
+        for least, action in rows:
+            if score >= least:
+                chosen = action
+        return chosen
+
+    def failure_mode(self, stage: str) -> FailureMode:
+        return self.failure.get(stage) or self.failure.get("*", FailureMode.CLOSED)
+
+
+class Edit(NamedTuple):
+    """Replace code points ``start`` to ``end`` of a segment, which hold a value of ``category``."""
+
+    segment: int
+    start: int
+    end: int
+    category: str
+
+
+class Ruling(NamedTuple):
+    """What is done with a message and why. ``actions`` goes with the verdict's findings, one for one."""
+
+    action: Action
+    reason: str
+    actions: tuple[Action, ...]
+    edits: tuple[Edit, ...]
+    policy: str
+
+
+_ALLOWED: Final[dict[str, Ruling]] = {}
+
+
+def decide(policy: Policy, verdict: Verdict, segments: Sequence[Segment], direction: Direction) -> Ruling:
+    """Apply a policy to a verdict.
+
+    A policy that does not act turns whatever it would have done into a flag; `evaluate` gives what it would have done.
+    """
+    decision = evaluate(policy, verdict, segments, direction)
+    if policy.acts or decision.action is Action.ALLOW:
+        return decision
+    return decision._replace(action=Action.FLAG, edits=(), reason=f"would {decision.action}: {decision.reason}")
+
+
+def evaluate(policy: Policy, verdict: Verdict, segments: Sequence[Segment], direction: Direction) -> Ruling:
+    """What a policy says of a verdict, whether or not it acts."""
+    if not verdict.findings and not verdict.skipped:
+        clean = _ALLOWED.get(policy.name)
+        if clean is None:
+            clean = _ALLOWED[policy.name] = Ruling(Action.ALLOW, "nothing found", (), (), policy.name)
+        return clean
+    worst, reason = Action.ALLOW, "nothing found that the policy acts on"
+    actions: list[Action] = []
+    edits: list[Edit] = []
+    for finding in verdict.findings:
+        origin = segments[finding.segment].origin
+        action = policy.action(finding.category, finding.score, origin, direction)
+        actions.append(action)
+        if action is Action.REDACT:
+            edits.append(Edit(finding.segment, finding.start, finding.end, finding.category))
+        if RANK[action] > RANK[worst]:
+            worst, reason = action, _reason(finding, origin)
+    for skipped in verdict.skipped:
+        action = _failure_action(policy, skipped)
+        if RANK[action] > RANK[worst]:
+            worst, reason = action, f"incomplete: {skipped.stage} {skipped.reason}"
+    return Ruling(worst, reason, tuple(actions), tuple(edits), policy.name)
+
+
+def _failure_action(policy: Policy, skipped: Skipped) -> Action:
+    match policy.failure_mode(skipped.stage):
+        case FailureMode.CLOSED:
+            return Action.BLOCK
+        case FailureMode.FLAG:
+            return Action.FLAG
+    return Action.ALLOW
+
+
+def _reason(finding: Finding, origin: Origin) -> str:
+    return f"{finding.category} in {origin} ({finding.pattern})"
+
+
+def preset(name: str) -> Policy:
+    """One of the three presets, as promised to the outside.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if name == "balanced":
+        return Policy(name=name, version="1", rules=_balanced(), failure=_DEGRADE)
+    if name == "strict":
+        return Policy(name=name, version="1", rules=_strict(), failure={"*": FailureMode.CLOSED}, waits=True)
+    if name == "monitor":
+        return Policy(name=name, version="1", acts=False, rules=_balanced(), failure=_DEGRADE)
+    raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+
+
+PRESETS: Final = ("strict", "balanced", "monitor")
+_DEGRADE: Final = {"*": FailureMode.CLOSED} | {stage: FailureMode.FLAG for stage in sorted(SEMANTIC_STAGES)}
+
+
+def _attacks(flag: float, block: float, trusted: float) -> list[Rule]:
+    """Rows for the attack categories; ``trusted`` is the bar for system prompts and the assistant's own words."""
+    rules: list[Rule] = []
+    for name, category in taxonomy.CATEGORIES.items():
+        if not category.attack:
+            continue
+        rules.append(Rule(action=Action.FLAG, category=name, score=flag))
+        rules += [
+            Rule(action=Action.BLOCK, category=name, origin=origin, score=trusted if origin in _TRUSTED else block)
+            for origin in Origin
+        ]
+    return rules
+
+
+def _balanced() -> tuple[Rule, ...]:
+    # A block in a system prompt or in the assistant's history needs certainty: the developer wrote the one, and the other
+    # is old. A model that repeats an attack's words is not attacking its reader unless data leaves or code runs.
+    rules = _attacks(flag=0.5, block=0.9, trusted=0.98)
+    rules += [
+        Rule(action=Action.FLAG, category=name, direction=Direction.REPLY, score=0.5)
+        for name in ("prompt_injection", "jailbreak", "prompt_extraction", "obfuscation", "resource_abuse")
+    ]
+    rules += [
+        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=0.9)
+        for name in ("data_exfiltration", "harmful_code")
+    ]
+    rules.append(Rule(action=Action.FLAG, category="pii", score=VALUE_SCORE))
+    rules += [Rule(action=Action.REDACT, category=name, score=VALUE_SCORE) for name in _REGULATED]
+    return tuple(rules)
+
+
+def _strict() -> tuple[Rule, ...]:
+    rules = _attacks(flag=0.2, block=0.6, trusted=0.9)
+    rules.append(Rule(action=Action.FLAG, category="pii", score=0.2))
+    rules += [Rule(action=Action.REDACT, category=name, score=0.2) for name in (*_REGULATED, *_CONTACT)]
+    return tuple(rules)

@@ -1,0 +1,179 @@
+"""The providers as the configuration names them: where a request goes, with whose key, and where next when that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway import echo_server
+from gateway.faults import Fault, OwnFault, UpstreamFault
+from gateway.inbound import Head, Headers
+from gateway.settings import Settings, Upstream as UpstreamSettings
+from gateway.settings import Target as TargetSettings
+from gateway.upstream.client import FAILING, Upstream
+from gateway.upstream.connection import Reply, Timeouts
+from gateway.upstream.dial import tls_context
+from gateway.upstream.errors import BreakerOpen, RequestRefused, TimedOut, TooBusy, UpstreamError
+from gateway.upstream.pool import PoolLimits
+from gateway.upstream.retry import RetryPolicy
+
+NAMES: Final = ("openai", "anthropic", "gemini")
+ECHO: Final = "echo:"
+CALLER: Final = "caller"
+
+_KEY_HEADERS: Final = {"openai": b"authorization", "anthropic": b"x-api-key", "gemini": b"x-goog-api-key"}
+_OPENAI_PREFIX: Final = b"/v1"
+
+
+class Sent:
+    """A reply, and how it was come by."""
+
+    __slots__ = ("attempts", "reply", "upstream")
+
+    def __init__(self, reply: Reply, upstream: str, attempts: int) -> None:
+        self.reply = reply
+        self.upstream = upstream
+        self.attempts = attempts
+
+
+class Provider:
+    """One provider: its first address and its fallbacks."""
+
+    def __init__(self, name: str, targets: Sequence[Upstream], callers_key: bool) -> None:
+        """``callers_key``: the callers' own provider keys are passed through."""
+        self.name = name
+        self.callers_key = callers_key
+        self.targets = targets
+
+    async def send(self, method: bytes, path: bytes, query: bytes, head: Head, body: bytes, streaming: bool) -> Sent:
+        """Send a request to the first address that takes it.
+
+        The next address is tried where the one before could not be reached, was known to be down, or answered that it is
+        unavailable: in each case before any byte of a reply was passed on.
+
+        Raises:
+            UpstreamError: of the last address.
+        """
+        # OpenAI's base URLs contain the /v1 that the others' leave to the path.
+        target = path.removeprefix(_OPENAI_PREFIX) if self.name == "openai" else path
+        if query:
+            target += b"?" + query
+        headers = head.forward + head.credentials if self.callers_key else head.forward
+        attempts = 0
+        for number, upstream in enumerate(self.targets, 1):
+            last = number == len(self.targets)
+            before = upstream.retries
+            try:
+                reply = await upstream.send(method, target, headers, body, streaming=streaming)
+            except (UpstreamError, RequestRefused) as error:
+                attempts += 1 + upstream.retries - before
+                if last or not _may_move_on(error):
+                    raise
+                continue
+            attempts += 1 + upstream.retries - before
+            if reply.status in FAILING and not last:
+                reply.close()
+                continue
+            return Sent(reply, upstream.name, attempts)
+        raise AssertionError("a provider has at least one address")
+
+    def fault(self, error: UpstreamError) -> Fault:
+        """What a caller is told of a failed exchange."""
+        if isinstance(error, TimedOut):
+            return UpstreamFault(504, "upstream_timeout", f"the upstream {self.name} did not answer in time: {error}")
+        if isinstance(error, BreakerOpen):
+            wait = b"%d" % max(1, round(error.retry_after))
+            return UpstreamFault(
+                503, "upstream_unavailable", f"the upstream {self.name} is down; it is tried again soon",
+                ((b"retry-after", wait),),
+            )  # fmt: skip
+        if isinstance(error, TooBusy):
+            return OwnFault(503, "overloaded", "too many requests wait for an upstream", ((b"retry-after", b"1"),))
+        return UpstreamFault(502, "upstream_error", f"the upstream {self.name} failed: {error}")
+
+
+class Providers:
+    """All providers of a worker; with none configured, the echo model stands in for each."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._echo: echo_server.EchoServer | None = None
+        self._providers: dict[str, Provider] = {}
+
+    async def start(self) -> None:
+        """Make the providers; starts the echo model where an address names it."""
+        await self.replace(self._settings)
+
+    async def replace(self, settings: Settings) -> None:
+        """Take other settings; requests under way finish with the old ones."""
+        configured = dict(settings.upstreams) or {name: UpstreamSettings(base_url=ECHO) for name in NAMES}
+        targets = [target for one in configured.values() for target in (one, *one.fallbacks)]
+        if self._echo is None and any(target.base_url == ECHO for target in targets):
+            self._echo = await echo_server.start()
+        fresh = {name: self._make(name, one) for name, one in configured.items()}
+        old, self._providers = self._providers, fresh
+        _close(old)
+
+    def get(self, name: str) -> Provider | None:
+        return self._providers.get(name)
+
+    async def close(self) -> None:
+        _close(self._providers)
+        if self._echo is not None:
+            await self._echo.close()
+
+    def breakers(self) -> dict[tuple[str, ...], float]:
+        """By upstream, 1 where its circuit breaker is not closed."""
+        return {(one.name,): float(one.breaker.state != "closed") for one in self._upstreams()}
+
+    def connections(self) -> dict[tuple[str, ...], float]:
+        """By upstream, connections that stand or are being made."""
+        return {(one.name,): float(one.pool.in_use + one.pool.idle) for one in self._upstreams()}
+
+    def _upstreams(self) -> list[Upstream]:
+        return [upstream for provider in self._providers.values() for upstream in provider.targets]
+
+    def _make(self, name: str, settings: UpstreamSettings) -> Provider:
+        targets = [
+            self._target(name if not number else f"{name}-{number + 1}", name, settings, target)
+            for number, target in enumerate((settings, *settings.fallbacks))
+        ]
+        return Provider(name, targets, _key(settings) == CALLER)
+
+    def _target(self, label: str, name: str, settings: UpstreamSettings, target: TargetSettings) -> Upstream:
+        base_url = target.base_url
+        if base_url == ECHO:
+            assert self._echo is not None
+            base_url = self._echo.base_url(name)
+        headers: Headers = []
+        key = _key(target)
+        if key and key != CALLER:
+            value = f"Bearer {key}" if name == "openai" else key
+            headers.append((_KEY_HEADERS[name], value.encode("latin-1")))
+        seconds = settings.timeouts
+        return Upstream(
+            label,
+            base_url,
+            headers,
+            timeouts=Timeouts(seconds.connect, seconds.first_byte, seconds.idle, seconds.total),
+            tls=tls_context(settings.ca_file) if base_url.startswith("https:") else None,
+            limits=PoolLimits(connections=settings.connections),
+            retries=RetryPolicy(attempts=settings.attempts),
+        )
+
+
+def _may_move_on(error: Exception) -> bool:
+    """Whether another address may get the request: the one before cannot have acted on it."""
+    if isinstance(error, BreakerOpen | TooBusy):
+        return True
+    return getattr(error, "kind", "") in ("connect", "timeout_connect", "timeout_queue")
+
+
+def _key(target: TargetSettings) -> str:
+    return target.api_key.get_secret_value() if target.api_key else ""
+
+
+def _close(providers: dict[str, Provider]) -> None:
+    for provider in providers.values():
+        for upstream in provider.targets:
+            upstream.close()

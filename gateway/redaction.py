@@ -1,0 +1,102 @@
+"""Redaction: values leave a text and stand-ins take their place; and the way back for the caller alone.
+
+A stand-in looks like ``[PII_PAYMENT_7F3A9C2B]``: its kind, so that a model can still reason about it, and a keyed digest of
+the value. The same value gets the same stand-in, in one request and in the next turn (so prompt caches keep working), and
+nobody without the key can write a stand-in that turns into someone's value: not the author of a document, not the model.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from detectors.values import Path, Segment
+from gateway.policy import Edit
+
+DIGEST_CHARS: Final = 10
+"""Hex digits of the keyed digest: 40 bits, so a million distinct values of one tenant share none by chance, mostly."""
+
+STAND_IN: Final = re.compile(r"\[[A-Z][A-Z_]{2,40}_[0-9A-F]{%d}\]" % DIGEST_CHARS)
+
+
+class Vault:
+    """The values taken out of one request. It lives as long as the request and is never shared."""
+
+    __slots__ = ("_key", "_values")
+
+    def __init__(self, key: bytes) -> None:
+        """``key`` belongs to one tenant and is secret."""
+        self._key = key
+        self._values: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Vault({len(self._values)} values)"
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def sealed(self) -> Vault:
+        """A vault with the same key and nothing in it: its stand-ins are the same, and nobody restores them."""
+        return Vault(self._key)
+
+    def stand_in(self, value: str, category: str) -> str:
+        """The stand-in for ``value``, which can be restored from now on."""
+        mac = hmac.digest(self._key, f"{category}\0{value}".encode("utf-8", "surrogatepass"), "sha256")
+        name = f"[{category.upper().replace('.', '_')}_{mac.hex()[:DIGEST_CHARS].upper()}]"
+        # Two values of one request with one stand-in would come back mixed up: the second stays hidden for good.
+        if self._values.setdefault(name, value) != value:
+            return f"[{category.upper().replace('.', '_')}]"
+        return name
+
+    def restore(self, text: str) -> str:
+        """Put the values back. Stand-ins that this vault did not make stay as they are."""
+        if not self._values or "[" not in text:
+            return text
+        return STAND_IN.sub(lambda found: self._values.get(found.group(), found.group()), text)
+
+
+def redact(segments: Sequence[Segment], edits: Sequence[Edit], vault: Vault) -> dict[Path, str]:
+    """The new text of every segment that holds something to redact.
+
+    Overlapping spans are joined, and the join is named after the one that begins first and reaches furthest.
+    """
+    by_segment: defaultdict[int, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        by_segment[edit.segment].append(edit)
+    return {
+        segments[number].path: _replace(segments[number].text, spans, vault) for number, spans in by_segment.items()
+    }
+
+
+def _replace(text: str, spans: list[Edit], vault: Vault) -> str:
+    parts: list[str] = []
+    at = 0
+    for start, end, category in _joined(spans):
+        parts += (text[at:start], vault.stand_in(text[start:end], category))
+        at = end
+    parts.append(text[at:])
+    return "".join(parts)
+
+
+def _joined(spans: list[Edit]) -> list[tuple[int, int, str]]:
+    joined: list[tuple[int, int, str]] = []
+    for edit in sorted(spans, key=lambda edit: (edit.start, -edit.end)):
+        if joined and edit.start < joined[-1][1]:
+            start, end, category = joined[-1]
+            joined[-1] = (start, max(end, edit.end), category)
+        else:
+            joined.append((edit.start, edit.end, edit.category))
+    return joined
+
+
+def restorations(segments: Sequence[Segment], vault: Vault) -> Mapping[Path, str]:
+    """The new text of every segment of a reply in which a stand-in of this vault occurs."""
+    changed: dict[Path, str] = {}
+    for segment in segments:
+        restored = vault.restore(segment.text)
+        if restored is not segment.text and restored != segment.text:
+            changed[segment.path] = restored
+    return changed

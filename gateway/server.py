@@ -1,0 +1,212 @@
+"""The processes of a gateway: one or more workers on one port, signals, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import orjson
+import uvicorn
+import uvloop
+
+from gateway.app import App
+from gateway.services import Services
+from gateway.settings import Settings
+from gateway.state.base import StateUnavailable
+from patterns.schema import PatternError
+
+BACKLOG: Final = 2048
+"""Connections that the kernel keeps for us while all workers are busy."""
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long an idle connection of a caller stays open; longer than the 60 s after which common load balancers reuse none."""
+
+RESTART_SECONDS: Final = 1.0
+"""The least time between two starts of one worker, so that one that cannot start does not keep a core busy."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that tells readiness first and stops accepting afterwards."""
+
+    def __init__(self, config: uvicorn.Config, services: Services, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(config)
+        self._services = services
+        self._loop = loop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Called by the interpreter between two instructions of whatever runs. uvicorn's own would raise the signal again
+        # when it has ended, and so end the process before the records in the queue are written.
+        if self._services.draining:  # the second signal means now
+            self.should_exit = self.force_exit = True
+            return
+        self._services.draining = True
+        self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        grace = self._services.live.settings.limits.ready_grace_seconds
+        self._loop.call_later(grace, setattr, self, "should_exit", True)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line. Messages hold no prompt text; that is the rule everywhere in the gateway."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def log_to_stderr() -> None:
+    """JSON lines to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def serve(settings: Settings, config: Path | None, workers: int) -> int:
+    """Serve until a signal ends it; returns the exit code."""
+    log_to_stderr()
+    listener = _listen(settings)
+    folder = settings.data_dir / "metrics" if workers > 1 else None
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    if workers == 1:
+        return _work(settings, config, listener, None)
+    return _supervise(settings, config, listener, folder, workers)
+
+
+def address(listener: socket.socket) -> str:
+    """The address that a client would use."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, _, port = settings.listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SystemExit(f"portcullis: listen: {settings.listen}: {error.strerror}") from None
+
+
+def _work(settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None) -> int:
+    """Be one worker."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run_worker(settings, config, listener, folder))
+    except (PatternError, StateUnavailable) as error:
+        _log.error("cannot start: %s", error)
+        return 1
+
+
+async def _run_worker(settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None) -> int:
+    services = Services(settings, config, folder)
+    await services.start()
+    app = App(services)
+    loop = asyncio.get_running_loop()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=int(settings.limits.drain_seconds),
+            h11_max_incomplete_event_size=None,
+        ),
+        services,
+        loop,
+    )
+    reloads: set[asyncio.Task[bool]] = set()
+
+    def reload() -> None:
+        task = asyncio.ensure_future(services.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    _announce(services, listener)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await services.close()
+    return 0
+
+
+def _announce(services: Services, listener: socket.socket) -> None:
+    generation = services.live.engine.generation
+    _log.info(
+        "serving",
+        extra={"fields": {"address": address(listener), "pid": os.getpid(), "generation": generation.number,
+                          "patterns": len(generation.patterns), "digest": generation.digest[:12]}},
+    )  # fmt: skip
+
+
+def _supervise(
+    settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None, workers: int
+) -> int:
+    """Keep ``workers`` processes alive; pass signals on; end when they have ended."""
+    alive: dict[int, float] = {}
+    ending = False
+
+    def start() -> None:
+        pid = os.fork()
+        if pid == 0:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            os._exit(_work(settings, config, listener, folder))
+        alive[pid] = time.monotonic()
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        nonlocal ending
+        ending = ending or number != signal.SIGHUP
+        for pid in list(alive):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    for _ in range(workers):
+        start()
+    code = 0
+    while alive:
+        try:
+            pid, status = os.wait()
+        except InterruptedError:
+            continue
+        began = alive.pop(pid, 0.0)
+        if not ending:
+            code = os.waitstatus_to_exitcode(status)
+            _log.error("a worker ended with %d and is started again", code)
+            time.sleep(max(0.0, RESTART_SECONDS - (time.monotonic() - began)))
+            start()
+    return 0 if ending else code

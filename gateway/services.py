@@ -1,0 +1,250 @@
+"""What the stories of a worker share: the live configuration, state, keys, recorder, providers, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from gateway import live as live_module
+from gateway.keys import ANYONE, Principal, Tenant
+from gateway.live import Live
+from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
+from gateway.providers import Provider, Providers
+from gateway.recorder import Recorder
+from gateway.redaction import Vault
+from gateway.settings import Settings, SettingsError
+from gateway.settings import load as load_settings
+from gateway.state.base import State, StateUnavailable
+from gateway.state.keystore import KeyWatch
+from gateway.state.opening import open_state
+from patterns.schema import PatternError
+
+KEYS_SECONDS: Final = 1.0
+"""How often a worker looks whether keys changed: a revoked key stops working within about this time."""
+
+FILE_SECONDS: Final = 2.0
+"""How often a worker looks whether its configuration file changed."""
+
+EXPIRE_SECONDS: Final = 60.0
+"""How often old decisions are removed."""
+
+_SECRET_NAME: Final = "stand-in-secret"
+
+_log = logging.getLogger(__name__)
+
+
+class Services:
+    """Everything long-lived in a worker. Make it, `start` it, serve, `close` it."""
+
+    def __init__(self, settings: Settings, config: Path | None, metrics_folder: Path | None) -> None:
+        """
+        Raises:
+            PatternError: the patterns cannot be compiled.
+        """
+        self.config = config
+        self.metrics = Metrics()
+        self.live: Live = live_module.build(settings, 1, time.time())
+        self.exposition = Exposition(self.metrics, metrics_folder)
+        self.state: State = open_state(settings.state)
+        self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
+        self.recorder = Recorder(self.state)
+        self.providers = Providers(settings)
+        self.nobody: Principal = ANYONE
+        self.draining = False
+        self.state_error = ""
+        self.reload_error = ""
+        self._secret = b""
+        self._vault_keys: dict[str, bytes] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reloading = asyncio.Lock()
+        self._config_time = self._changed_at()
+        self._register_gauges()
+
+    async def start(self) -> None:
+        """Open the state and begin the periodic work.
+
+        Raises:
+            StateUnavailable: the state does not answer; a gateway does not start without it.
+        """
+        await self.state.ping()
+        self._secret = await self._load_secret()
+        await self.keys.refresh()
+        self.recorder.start()
+        await self.providers.start()
+        self.exposition.flush()
+        for seconds, work in (
+            (KEYS_SECONDS, self._refresh_keys),
+            (FLUSH_SECONDS, self._flush_metrics),
+            (FILE_SECONDS, self._look_at_file),
+            (EXPIRE_SECONDS, self._expire),
+        ):
+            self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
+
+    async def close(self) -> None:
+        """Stop the periodic work, write what is queued, close all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.recorder.close(5.0)
+        await self.providers.close()
+        await self.state.close()
+        self.exposition.flush()
+
+    def provider(self, name: str) -> Provider | None:
+        return self.providers.get(name)
+
+    def vault(self, tenant: str = "") -> Vault:
+        """An empty vault whose stand-ins nobody outside this tenant can make."""
+        key = self._vault_keys.get(tenant)
+        if key is None:
+            key = self._vault_keys[tenant] = hmac.digest(self._secret, tenant.encode(), "sha256")
+        return Vault(key)
+
+    def host_is_ours(self, host: bytes) -> bool:
+        """Whether a Host header names this gateway.
+
+        A gateway without keys trusts whoever can reach it. A web page can reach loopback through a browser, under a
+        name of its own (DNS rebinding), but it cannot forge the Host header.
+        """
+        if self.live.settings.open:
+            return True
+        name = host.decode("latin-1").rsplit(":", 1)[0].strip("[]") if not host.endswith(b"]") else host[1:-1].decode("latin-1")
+        return name == "localhost" or name in self.live.settings.allowed_hosts or _is_loopback_name(name)
+
+    async def reload(self) -> bool:
+        """Take the configuration file as it is now; False where it is broken and the old one serves on."""
+        async with self._reloading:
+            self._config_time = self._changed_at()
+            try:
+                settings = load_settings(self.config)
+                self._check_fixed(settings)
+                number = self.live.engine.generation.number + 1
+                fresh = await asyncio.to_thread(live_module.build, settings, number, time.time())
+                await self.providers.replace(settings)
+            except (SettingsError, PatternError) as error:
+                self.reload_error = str(error)
+                self.metrics.reloads.add(("refused",))
+                _log.error("the new configuration is refused and the old one serves on: %s", error)
+                return False
+            self.live = fresh
+            self.reload_error = ""
+            self.metrics.reloads.add(("taken",))
+            _log.info("configuration taken: generation %d", number)
+            return True
+
+    def _check_fixed(self, settings: Settings) -> None:
+        for key in ("listen", "state", "data_dir", "secret", "open"):
+            if getattr(settings, key) != getattr(self.live.settings, key):
+                raise SettingsError(f"{key}: cannot change while the gateway runs; restart it for that")
+
+    async def _load_secret(self) -> bytes:
+        configured = self.live.settings.secret
+        if configured is not None:
+            return configured.get_secret_value().encode()
+        kept = await self.state.get(_SECRET_NAME)
+        if kept is None:
+            await self.state.swap(_SECRET_NAME, secrets.token_bytes(32), 0)
+            kept = await self.state.get(_SECRET_NAME)
+        if kept is None:
+            raise StateUnavailable("secret", "it was written and is not there")
+        return kept.value
+
+    def _changed_at(self) -> float:
+        try:
+            return self.config.stat().st_mtime if self.config else 0.0
+        except OSError:
+            return 0.0
+
+    async def _refresh_keys(self) -> None:
+        try:
+            await self.keys.refresh()
+            await self.state.ping()
+        except StateUnavailable as error:
+            if not self.state_error:
+                _log.error("the state does not answer: %s", error)
+            self.state_error = str(error)
+        else:
+            self.state_error = ""
+
+    async def _flush_metrics(self) -> None:
+        try:
+            self.exposition.flush()
+        except OSError as error:
+            _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
+
+    async def _look_at_file(self) -> None:
+        if self._changed_at() not in (0.0, self._config_time):
+            await self.reload()
+
+    async def _expire(self) -> None:
+        retention = self.live.settings.retention
+        now = time.time()
+        try:
+            await self.state.expire(now, now - retention.decision_seconds, retention.decisions)
+        except StateUnavailable as error:
+            _log.warning("old decisions were not removed: %s", error)
+
+    def _register_gauges(self) -> None:
+        metrics, recorder = self.metrics, self.recorder
+        generation = lambda: self.live.engine.generation  # noqa: E731
+        metrics.gauge("portcullis_generation", "The generation that serves.", (), lambda: {(): generation().number}, "max")
+        metrics.gauge(
+            "portcullis_generation_age_seconds", "Seconds since the generation was loaded.", (),
+            lambda: {(): time.time() - generation().loaded_at}, "max",
+        )  # fmt: skip
+        metrics.gauge(
+            "portcullis_patterns", "Patterns that act.", (), lambda: {(): len(generation().patterns)}, "max"
+        )
+        metrics.gauge("portcullis_state_up", "Whether the state answers.", (), lambda: {(): float(not self.state_error)}, "min")
+        metrics.gauge("portcullis_draining", "Whether a worker is about to end.", (), lambda: {(): float(self.draining)}, "max")
+        metrics.gauge(
+            "portcullis_config_broken", "Whether the newest configuration was refused.", (),
+            lambda: {(): float(bool(self.reload_error))}, "max",
+        )  # fmt: skip
+        metrics.gauge("portcullis_decisions_queued", "Decisions not yet stored.", (), lambda: {(): recorder.stats.queued})
+        metrics.count("portcullis_decisions_stored", "Decisions stored.", (), lambda: {(): recorder.stats.written})
+        metrics.count("portcullis_decisions_dropped", "Decisions lost.", (), lambda: {(): recorder.stats.dropped})
+        metrics.count(
+            "portcullis_decision_write_errors", "Failed writes of decisions.", (),
+            lambda: {(): recorder.stats.write_errors},
+        )  # fmt: skip
+        metrics.count(
+            "portcullis_cache", "Texts looked up in the verdict cache.", ("result",),
+            lambda: {("hit",): self.live.engine.cache.hits, ("miss",): self.live.engine.cache.misses},
+        )  # fmt: skip
+        metrics.gauge(
+            "portcullis_breaker_open", "Circuit breakers that are open.", ("upstream",), self.providers.breakers, "max"
+        )
+        metrics.gauge(
+            "portcullis_upstream_connections", "Connections to upstreams.", ("upstream",), self.providers.connections
+        )
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await work()
+
+
+def _tenants(settings: Settings) -> dict[str, Tenant]:
+    return {name: Tenant(name) for name in settings.tenants}
+
+
+def is_loopback(settings: Settings) -> bool:
+    """Whether the gateway can be reached from this machine alone."""
+    host = settings.listen.rpartition(":")[0].strip("[]")
+    return host == "localhost" or _is_loopback_name(host)
+
+
+def _is_loopback_name(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,305 @@
+"""Settings: one YAML file, and the one place that reads the environment.
+
+The models below are the configuration's documentation as well: ``docs/configuration.md`` is written from them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from detectors.values import Origin
+from gateway.policy import Action, Direction, FailureMode
+from patterns import taxonomy
+
+PREFIX: Final = "PORTCULLIS_"
+
+
+class SettingsError(ValueError):
+    """A configuration that cannot be used. One line for each fault: the key, what was wrong, what is accepted."""
+
+
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("wanted host:port, for example 127.0.0.1:8080 or [::]:8080")
+    return value
+
+
+def _base_url(value: str) -> str:
+    if value == "echo:":
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("wanted http(s)://host[:port][/path] with no user, query or fragment, or echo: for the built-in model")
+    return value.rstrip("/")
+
+
+def _threat(value: str) -> str:
+    if value in taxonomy.CATEGORIES:
+        return value
+    taxonomy.split(value)
+    return value
+
+
+def _state_url(value: str) -> str:
+    if not value.startswith(("sqlite:", "redis://", "rediss://")):
+        raise ValueError("wanted sqlite:PATH, redis://host:6379/0 or rediss://host:6379/0")
+    return value
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    """Resolve ``env:NAME`` and ``file:PATH``; anything else is the secret itself."""
+    raw = value.get_secret_value()
+    if raw.startswith("env:"):
+        found = os.environ.get(raw[4:])
+        if not found:
+            raise ValueError(f"the environment variable {raw[4:]} is not set")
+        return SecretStr(found)
+    if raw.startswith("file:"):
+        try:
+            return SecretStr(Path(raw[5:]).read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"the file cannot be read: {type(error).__name__}") from None
+    return value
+
+
+Threat = Annotated[str, AfterValidator(_threat)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Timeouts(_Model):
+    """How long an upstream may take."""
+
+    connect: Seconds = Field(5.0, description="Seconds until the connection stands, TLS included.")
+    first_byte: Seconds = Field(120.0, description="Seconds until the reply's headers are there.")
+    idle: Seconds = Field(60.0, description="Seconds between two pieces of the reply.")
+    total: Seconds = Field(900.0, description="Seconds for the whole exchange.")
+
+
+class Target(_Model):
+    """One address of a provider and the key for it."""
+
+    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        description="Where the provider's API begins, path included. `echo:` is the built-in echo model."
+    )
+    api_key: Secret | None = Field(
+        None,
+        description="`env:NAME`, `file:PATH`, the key itself, or `caller` to pass the caller's own key through.",
+    )
+
+
+class Upstream(Target):
+    """A provider: its address, its key, and what to do when it fails."""
+
+    fallbacks: tuple[Target, ...] = Field((), description="Other addresses of the same API, tried in order.")
+    timeouts: Timeouts = Field(Timeouts(), description="See `timeouts` below.")
+    attempts: int = Field(
+        2, ge=1, le=10, description="How often one address is tried. Only what is safe to repeat is: see docs."
+    )
+    connections: int = Field(256, ge=1, le=65_536, description="Connections to one address, for each worker.")
+    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's.")
+
+
+class Override(_Model):
+    """One row that overwrites the preset's table; the last row that matches a finding acts."""
+
+    action: Action = Field(description="`allow`, `flag`, `redact` or `block`.")
+    category: Threat | None = Field(None, description="A category or `category.subcategory`; all when left out.")
+    origin: Origin | None = Field(
+        None, description="`system`, `user`, `assistant`, `tool_definition`, `tool_result` or `document`."
+    )
+    direction: Direction | None = Field(None, description="`request` or `reply`.")
+    score: float = Field(0.0, ge=0, le=1, description="The least score on which the row acts.")
+
+
+class PolicySettings(_Model):
+    """A policy: a preset and what differs from it."""
+
+    preset: Literal["strict", "balanced", "monitor"] = Field("balanced", description="What it starts from.")
+    on_block: Literal["error", "refusal"] = Field(
+        "error", description="A refused request is an error (status 400) or a filtered reply (status 200)."
+    )
+    restore: bool = Field(True, description="Whether redacted values of the request come back in the reply.")
+    failure: dict[str, FailureMode] = Field(
+        {}, description="By stage, `closed`, `flag` or `open`: what it means that the stage did not run. `*`: all others."
+    )
+    rules: tuple[Override, ...] = Field((), description="Rows that overwrite the preset's table, in order.")
+    shadow: Literal["strict", "balanced"] | None = Field(
+        None, description="A preset judged beside this policy: reported in records and metrics, never acted on."
+    )
+
+
+def _policy(value: Any) -> Any:
+    return {"preset": value} if isinstance(value, str) else value
+
+
+class TenantSettings(_Model):
+    """A tenant that differs from the rest."""
+
+    policy: PolicySettings = Field(PolicySettings(), description="As the top-level `policy`.")
+
+
+class Limits(_Model):
+    """Bounds on what a caller may send and hold."""
+
+    body_bytes: int = Field(32 * 2**20, ge=1024, description="The largest request body; above it 413.")
+    reply_bytes: int = Field(
+        128 * 2**20, ge=1024, description="The largest whole (not streamed) reply that is read and screened."
+    )
+    in_flight: int = Field(4096, ge=1, description="Requests at once in one worker; above it 503 with Retry-After.")
+    drain_seconds: Seconds = Field(30.0, description="After SIGTERM, how long requests in flight may take to finish.")
+    ready_grace_seconds: float = Field(
+        1.0, ge=0, le=600, description="After SIGTERM, how long /readyz fails before new connections are refused."
+    )
+
+
+class Retention(_Model):
+    """What is kept of the traffic, and how long."""
+
+    text: Literal["off", "redacted", "full"] = Field(
+        "off", description="Whether the text of flagged, redacted and blocked messages is kept."
+    )
+    text_seconds: int = Field(7 * 86_400, ge=60, description="How long kept text lives.")
+    decisions: int = Field(200_000, ge=100, description="How many decisions are kept.")
+    decision_seconds: int = Field(30 * 86_400, ge=60, description="How long a decision is kept.")
+
+
+class Settings(_Model):
+    """The whole configuration."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = Field("127.0.0.1:8080", description="Where the gateway listens.")
+    state: Annotated[str, AfterValidator(_state_url)] = Field(
+        "sqlite:./var/portcullis.db", description="`sqlite:PATH`, or `redis://host:6379/0` for several replicas."
+    )
+    policy: PolicySettings = Field(
+        PolicySettings(), description="`strict`, `balanced` or `monitor`, or a mapping with overrides."
+    )
+    upstreams: dict[Literal["openai", "anthropic", "gemini"], Upstream] = Field(
+        {}, description="The providers. With none at all, the built-in echo model answers."
+    )
+    tenants: dict[str, TenantSettings] = Field({}, description="Tenants with a policy of their own, by name.")
+    patterns: tuple[Path, ...] = Field((), description="More packs of patterns: files, or folders of `*.yaml`.")
+    data_dir: Path = Field(Path("var"), description="Where compiled patterns and spilled records are kept.")
+    secret: Secret | None = Field(
+        None, description="Keys the stand-ins of redacted values. Left out, one is made and kept in the state."
+    )
+    open: bool = Field(
+        False, description="Serve the data plane without keys although `listen` is not a loopback address."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Names that the Host header may carry; left out, any name is taken for the data plane."
+    )
+    passthrough: tuple[str, ...] = Field(
+        (), description="Paths under a provider's prefix that are forwarded unscreened, named one by one."
+    )
+    limits: Limits = Field(Limits(), description="See `limits` below.")
+    retention: Retention = Field(Retention(), description="See `retention` below.")
+
+    def policy_for(self, tenant: str) -> PolicySettings:
+        own = self.tenants.get(tenant)
+        return own.policy if own else self.policy
+
+
+def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the configuration file, lay the environment over it and check all of it.
+
+    Args:
+        path: the file; None starts from nothing but defaults.
+        environment: as `os.environ`; ``PORTCULLIS_LIMITS__BODY_BYTES=1024`` sets ``limits.body_bytes``.
+
+    Raises:
+        SettingsError: the file cannot be read, or a value in it is wrong.
+    """
+    raw: Any = {}
+    if path is not None:
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{path}: is not UTF-8") from None
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{path}: is not YAML: {_yaml_fault(error)}") from None
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path}: wanted a mapping of keys, as in docs/configuration.md")
+    _overlay(raw, os.environ if environment is None else environment)
+    return check(raw, str(path or "configuration"))
+
+
+def check(raw: dict[str, Any], where: str) -> Settings:
+    """Turn a plain mapping into settings.
+
+    Raises:
+        SettingsError: as `load`.
+    """
+    raw = dict(raw)
+    if "policy" in raw:
+        raw["policy"] = _policy(raw["policy"])
+    if isinstance(tenants := raw.get("tenants"), dict):
+        raw["tenants"] = {
+            name: {**tenant, "policy": _policy(tenant["policy"])} if isinstance(tenant, dict) and "policy" in tenant
+            else tenant
+            for name, tenant in tenants.items()
+        }  # fmt: skip
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{where}: {_fault(fault)}" for fault in error.errors())) from None
+
+
+def _overlay(raw: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for name, value in sorted(environment.items()):
+        if not name.startswith(PREFIX) or name == PREFIX + "CONFIG":
+            continue
+        node = raw
+        *parents, last = name[len(PREFIX) :].lower().split("__")
+        for parent in parents:
+            child = node.setdefault(parent, {})
+            if not isinstance(child, dict):
+                child = node[parent] = {"preset": child} if parent == "policy" else {}
+            node = child
+        try:
+            node[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            node[last] = value
+
+
+def _fault(fault: Any) -> str:
+    steps = [step for step in fault["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
+    key = ".".join(str(step) for step in steps)
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(steps[:-1])
+        near = difflib.get_close_matches(str(steps[-1]), known, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    return f"{key}: {re.sub('^Value error, ', '', fault['msg'])}"
+
+
+def _known_keys(steps: list[Any]) -> list[str]:
+    """The keys that are known at a place, found by walking the models along the steps."""
+    model: type[BaseModel] = Settings
+    models = {"timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
+              "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target}  # fmt: skip
+    for step in steps:
+        model = models.get(step, model) if isinstance(step, str) else model
+    return sorted(model.model_fields)
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "it cannot be parsed"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else str(problem)

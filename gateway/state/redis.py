@@ -1,0 +1,290 @@
+"""The state in Redis, which all replicas share. Needs Redis 6.2 or later, or what speaks the same.
+
+All names begin with ``portcullis:``. Ids sort by time, so each index is a sorted set whose members all score
+0 and are ranged over by their text: a page is one ``ZREVRANGEBYLEX`` and one ``MGET``, and nothing ever walks
+the key space. A batch is one transaction of a handful of commands with many arguments, since each command
+costs the client more than its data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+import redis.asyncio as client
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import DataError, RedisError
+
+from gateway.decisions import (
+    AnyDecision,
+    KeptTexts,
+    Record,
+    decode,
+    decode_texts,
+    encode,
+    encode_texts,
+    first_id,
+    labels,
+)
+from gateway.keys import StoredKey, decode_key, encode_key
+from gateway.state.base import (
+    ANY,
+    EXPIRE_STEP,
+    Filter,
+    KeyExists,
+    Page,
+    State,
+    StateUnavailable,
+    Versioned,
+    checked_limit,
+    cursor_at,
+)
+
+ANSWER_SECONDS: Final = 2.0
+"""How long to wait for a connection or an answer. Redis answers within a millisecond; longer means
+trouble."""
+
+MAX_CONNECTIONS: Final = 8
+"""Connections of one worker: its recorder, its key watch, and some people in the console."""
+
+SCAN_STEP: Final = 250
+"""Records read at a time while filtering: a quarter of a megabyte."""
+
+MAX_SCANNED: Final = 5_000
+"""Records looked at for one page; then it is returned as it is, with a cursor."""
+
+_PREFIX: Final = "portcullis:"
+_KEYS: Final = _PREFIX + "keys"
+_REVOKED: Final = _PREFIX + "keys:revoked"
+_KEYS_VERSION: Final = _PREFIX + "keys:version"
+_RECORD: Final = _PREFIX + "decision:"
+_TEXTS: Final = _PREFIX + "texts:"
+_SETTING: Final = _PREFIX + "setting:"
+_INDEX: Final = _PREFIX + "decisions"
+_INDEXES: Final = _PREFIX + "decisions:indexes"  # the names of all further indexes
+
+_SWAP: Final = """
+if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then return false end
+redis.call('HSET', KEYS[1], 'value', ARGV[2], 'version', ARGV[3])
+return 1
+"""
+
+_QUERY: Final = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_DATABASE: Final = re.compile(r"(?:/\d*)?")
+
+
+Argument = str | bytes | int
+Command = tuple[Argument, ...]
+
+
+class RedisState(State):
+    """See `State`.
+
+    Args:
+        url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://...`` for TLS or ``unix://path``; the
+            query may hold ``db``, ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``.
+
+    Raises:
+        ValueError: the URL is not usable. The message shows no credential.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.what, self._secret = _checked(url)
+        pool = client.BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=ANSWER_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
+            # Nothing is sent twice behind our back: a swap that was done already would look like somebody
+            # else's. Connections that the server closed meanwhile are noticed and replaced when they are
+            # taken up.
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._redis: client.Redis = client.Redis.from_pool(pool)
+        self._closed = False
+
+    async def ping(self) -> None:
+        await self._ask("PING")
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._redis.aclose()
+
+    # Keys
+
+    async def put_key(self, key: StoredKey) -> None:
+        done, _ = await self._together([("HSETNX", _KEYS, key.id, encode_key(key)), ("INCR", _KEYS_VERSION)])
+        if not done:
+            raise KeyExists(key.id)
+
+    async def key(self, key_id: str) -> StoredKey | None:
+        body, revoked = await self._together([("HGET", _KEYS, key_id), ("HGET", _REVOKED, key_id)])
+        return None if body is None else decode_key(body, _time(revoked))
+
+    async def keys(self) -> list[StoredKey]:
+        bodies, revoked = await self._together([("HGETALL", _KEYS), ("HGETALL", _REVOKED)])
+        found = (decode_key(body, _time(revoked.get(key_id))) for key_id, body in bodies.items())
+        return sorted(found, key=lambda key: (key.created_at, key.id))
+
+    async def revoke_key(self, key_id: str, now: float) -> bool:
+        if not await self._ask("HEXISTS", _KEYS, key_id):  # once there, a key stays
+            return False
+        await self._together([("HSETNX", _REVOKED, key_id, repr(now)), ("INCR", _KEYS_VERSION)])
+        return True
+
+    async def keys_version(self) -> int:
+        return int(await self._ask("GET", _KEYS_VERSION) or 0)
+
+    # Decisions
+
+    async def append(self, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts] = ()) -> None:
+        records: list[str | bytes] = []
+        indexes: dict[str, list[str | int]] = defaultdict(list)
+        for decision in decisions:
+            records += (_RECORD + decision.id, encode(decision))
+            for name in _indexes(decision):
+                indexes[name] += (0, decision.id)
+        commands: list[Command] = [("ZADD", name, *members) for name, members in indexes.items()]
+        if records:
+            commands += [("MSET", *records), ("SADD", _INDEXES, *indexes)]
+        for each in kept:
+            until = int(each.expires_at * 1000)
+            commands.append(("SET", _TEXTS + each.id, encode_texts(each), "PXAT", until))
+        await self._together(commands)
+
+    async def decision(self, decision_id: str) -> Record | None:
+        body = await self._ask("GET", _RECORD + decision_id)
+        return None if body is None else decode(body)
+
+    async def decisions(self, only: Filter = ANY, limit: int = 100, cursor: str | None = None) -> Page:
+        checked_limit(limit)
+        low, high = only.bounds(cursor)
+        index, exact = _best_index(only)
+        step = limit + 1 if exact else SCAN_STEP
+        found: list[Record] = []
+        for _ in range(0, MAX_SCANNED, step):
+            ids = await self._ask("ZREVRANGEBYLEX", index, "(" + high, "[" + low, "LIMIT", 0, step)
+            bodies = await self._ask("MGET", *[_RECORD + each.decode() for each in ids]) if ids else []
+            for decision_id, body in zip(ids, bodies, strict=True):
+                if len(found) == limit:
+                    return Page(tuple(found), cursor_at(high))
+                if body is not None and only.matches(decision := decode(body)):
+                    found.append(decision)
+                high = decision_id.decode()
+            if len(ids) < step:
+                return Page(tuple(found), None)
+        return Page(tuple(found), cursor_at(high))
+
+    async def kept_texts(self, decision_id: str, now: float) -> KeptTexts | None:
+        body = await self._ask("GET", _TEXTS + decision_id)
+        kept = None if body is None else decode_texts(body)
+        return kept if kept and now < kept.expires_at else None
+
+    async def expire(self, now: float, before: float, keep: int) -> int:
+        # Redis forgets the texts that expired by itself.
+        newest_to_go = await self._ask("ZREVRANGE", _INDEX, keep, keep)
+        least = max([first_id(before), *(member.decode() + "\0" for member in newest_to_go)])
+        removed = 0
+        while step := await self._remove_step(least):
+            removed += step
+        return removed
+
+    async def _remove_step(self, least: str) -> int:
+        members = await self._ask("ZRANGEBYLEX", _INDEX, "-", "(" + least, "LIMIT", 0, EXPIRE_STEP)
+        if not members:
+            return 0
+        ids = [member.decode() for member in members]
+        records = [prefix + each for prefix in (_RECORD, _TEXTS) for each in ids]
+        indexes = await self._ask("SMEMBERS", _INDEXES)
+        cuts: list[Command] = [("ZREMRANGEBYLEX", index, "-", "[" + ids[-1]) for index in indexes]
+        await self._together([("UNLINK", *records), *cuts])
+        return len(ids)
+
+    # Settings
+
+    async def get(self, name: str) -> Versioned | None:
+        value, version = await self._ask("HMGET", _SETTING + name, "value", "version")
+        return None if value is None else Versioned(value, int(version))
+
+    async def swap(self, name: str, value: bytes, version: int) -> int | None:
+        done = await self._ask("EVAL", _SWAP, 1, _SETTING + name, version, value, version + 1)
+        return version + 1 if done else None
+
+    # The door
+
+    async def _ask(self, *command: Argument) -> Any:
+        with self._door():
+            return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def _together(self, commands: list[Command]) -> list[Any]:
+        """The answers to commands that all happen or none."""
+        with self._door():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                return await pipe.execute()
+
+    @contextmanager
+    def _door(self) -> Iterator[None]:
+        if self._closed:
+            raise StateUnavailable(self.what, "it was closed")
+        try:
+            yield
+        except DataError:  # our mistake
+            raise
+        except (RedisError, OSError) as error:
+            why = str(error) or type(error).__name__
+            if self._secret:
+                why = why.replace(self._secret, "***")
+            raise StateUnavailable(self.what, why) from None
+
+
+def _checked(url: str) -> tuple[str, str | None]:
+    """The URL without credentials, and the password."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port is not a number from 0 to 65535") from None
+    if parts.scheme == "unix":
+        where = parts.path
+        if not where:
+            raise ValueError("the socket's path is missing")
+    else:
+        if not parts.hostname:
+            raise ValueError("the host is missing")
+        if not _DATABASE.fullmatch(parts.path):
+            raise ValueError("the database after the host is not a number")
+        where = parts.hostname + (f":{port}" if port else "") + parts.path
+    if unknown := sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _QUERY):
+        raise ValueError(f"unknown option {unknown[0][:40]!r} (known: {', '.join(sorted(_QUERY))})")
+    return f"{parts.scheme}://{where}", parts.password
+
+
+def _indexes(decision: AnyDecision) -> Iterator[str]:
+    yield _INDEX
+    yield f"{_INDEX}:tenant:{decision.tenant}"
+    if decision.action != "allow":
+        yield f"{_INDEX}:action:{decision.action}"
+    for label in labels(decision):
+        yield f"{_INDEX}:label:{label}"
+
+
+def _best_index(only: Filter) -> tuple[str, bool]:
+    """The index with the fewest records, and whether every record in it is wanted."""
+    asked = {"label": only.category, "action": only.action, "tenant": only.tenant, "wire": only.wire}
+    given = {kind: value for kind, value in asked.items() if value is not None}
+    for kind, value in given.items():
+        if kind != "wire" and (kind, value) != ("action", "allow"):
+            return f"{_INDEX}:{kind}:{value}", len(given) == 1
+    return _INDEX, not given
+
+
+def _time(value: bytes | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,342 @@
+"""The state in one SQLite file, which all workers of a machine share.
+
+One thread of this process owns the connection and does all the work that comes with it, encoding too, so the
+event loop never waits for the disk or for another worker's lock. Journal in WAL mode: readers and the one
+writer do not block each other, a commit costs no fsync (synchronous=NORMAL), and what a killed process had
+not committed is gone as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from gateway.decisions import (
+    AnyDecision,
+    KeptTexts,
+    Record,
+    decode,
+    decode_texts,
+    encode,
+    encode_texts,
+    first_id,
+    is_id,
+    labels,
+)
+from gateway.keys import StoredKey, decode_key, encode_key
+from gateway.state.base import (
+    ANY,
+    EXPIRE_STEP,
+    Filter,
+    KeyExists,
+    Page,
+    State,
+    StateUnavailable,
+    Versioned,
+    checked_limit,
+    cursor_at,
+)
+
+MEMORY: Final = ":memory:"
+
+BUSY_SECONDS: Final = 5.0
+"""How long to wait for another worker's lock. Transactions last milliseconds; only a stuck process holds one
+for seconds."""
+
+CALL_SECONDS: Final = 15.0
+"""How long a call may take in all: longer than `BUSY_SECONDS` and any query; a disk that hangs must not hang
+the caller."""
+
+ROWS: Final = 256
+"""Records written by one statement. The statement runs without the interpreter lock, so few and long ones
+disturb the event loop less than one for each record; 256 keep the encoding between two of them below a
+millisecond."""
+
+PAGE_BYTES: Final = 16_384
+"""Measured with records of 500 bytes: smaller and larger pages cost more CPU time a record, 4 KiB a quarter more."""
+
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE keys (id TEXT PRIMARY KEY, body BLOB NOT NULL, revoked_at REAL) STRICT;
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL) STRICT;
+    CREATE TABLE decisions (
+        number INTEGER PRIMARY KEY,
+        id BLOB NOT NULL, action TEXT NOT NULL, tenant TEXT NOT NULL, wire TEXT NOT NULL, body BLOB NOT NULL
+    ) STRICT; CREATE UNIQUE INDEX decisions_id ON decisions (id, action, tenant, wire); CREATE INDEX
+    decisions_action ON decisions (action, id) WHERE action <> 'allow'; CREATE TABLE labels (label TEXT NOT
+    NULL, id BLOB NOT NULL, PRIMARY KEY (label, id)) STRICT, WITHOUT ROWID; CREATE INDEX labels_id ON labels
+    (id); CREATE TABLE texts (id BLOB PRIMARY KEY, expires_at REAL NOT NULL, body BLOB NOT NULL) STRICT;
+    CREATE INDEX texts_expires ON texts (expires_at);
+    """,
+)
+"""What takes the schema from version n to n + 1. Only ever appended to.
+
+``decisions_id`` holds what is filtered by, so that a search reads the index alone; most decisions allow, so
+they are left out of ``decisions_action``, which finds the others at once.
+"""
+
+_OUR_MISTAKES: Final = (
+    sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.NotSupportedError,
+    sqlite3.ProgrammingError,
+)
+"""What SQLite raises for a wrong call and not for a fault of its own."""
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+
+class SqliteState(State):
+    """See `State`. ``path`` is a file's, whose folder is made when it is missing, or `MEMORY`."""
+
+    def __init__(self, path: str) -> None:
+        self.what = f"sqlite:{path}"
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="portcullis-state")
+
+    async def ping(self) -> None:
+        await self._call(lambda db: db.execute("SELECT count(*) FROM keys").fetchone())
+
+    async def close(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
+            thread.shutdown(wait=False)
+
+    # Keys
+
+    async def put_key(self, key: StoredKey) -> None:
+        def put(db: sqlite3.Connection) -> bool:
+            with _transaction(db):
+                row = (key.id, encode_key(key))
+                done = db.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, NULL)", row).rowcount == 1
+                _count_key_change(db)
+            return done
+
+        if not await self._call(put):
+            raise KeyExists(key.id)
+
+    async def key(self, key_id: str) -> StoredKey | None:
+        query = "SELECT body, revoked_at FROM keys WHERE id = ?"
+        row = await self._call(lambda db: db.execute(query, (key_id,)).fetchone())
+        return None if row is None else decode_key(*row)
+
+    async def keys(self) -> list[StoredKey]:
+        rows = await self._call(lambda db: db.execute("SELECT body, revoked_at FROM keys").fetchall())
+        return sorted((decode_key(*row) for row in rows), key=lambda key: (key.created_at, key.id))
+
+    async def revoke_key(self, key_id: str, now: float) -> bool:
+        def revoke(db: sqlite3.Connection) -> bool:
+            with _transaction(db):
+                change = "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?"
+                done = db.execute(change, (now, key_id)).rowcount == 1
+                _count_key_change(db)
+            return done
+
+        return await self._call(revoke)
+
+    async def keys_version(self) -> int:
+        query = "SELECT value FROM counters WHERE name = 'keys'"
+        row = await self._call(lambda db: db.execute(query).fetchone())
+        return 0 if row is None else int(row[0])
+
+    # Decisions
+
+    async def append(self, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts] = ()) -> None:
+        await self._call(lambda db: _append(db, decisions, kept))
+
+    async def decision(self, decision_id: str) -> Record | None:
+        if not is_id(decision_id):
+            return None
+        query = "SELECT body FROM decisions WHERE id = ?"
+        row = await self._call(lambda db: db.execute(query, (bytes.fromhex(decision_id),)).fetchone())
+        return None if row is None else decode(row[0])
+
+    async def decisions(self, only: Filter = ANY, limit: int = 100, cursor: str | None = None) -> Page:
+        query, values = _page_query(only, checked_limit(limit), cursor)
+        rows = await self._call(lambda db: db.execute(query, values).fetchall())
+        found = tuple([decode(body) for (body,) in rows[:limit]])
+        return Page(found, cursor_at(found[-1].id) if len(rows) > limit else None)
+
+    async def kept_texts(self, decision_id: str, now: float) -> KeptTexts | None:
+        if not is_id(decision_id):
+            return None
+        query = "SELECT body FROM texts WHERE id = ? AND expires_at > ?"
+        row = await self._call(lambda db: db.execute(query, (bytes.fromhex(decision_id), now)).fetchone())
+        return None if row is None else decode_texts(row[0])
+
+    async def expire(self, now: float, before: float, keep: int) -> int:
+        await self._call(lambda db: db.execute("DELETE FROM texts WHERE expires_at <= ?", (now,)))
+        least = await self._call(lambda db: _least_kept(db, before, keep))
+        removed = 0
+        while step := await self._call(lambda db: _remove_step(db, least)):
+            removed += step
+        return removed
+
+    # Settings
+
+    async def get(self, name: str) -> Versioned | None:
+        query = "SELECT value, version FROM settings WHERE name = ?"
+        row = await self._call(lambda db: db.execute(query, (name,)).fetchone())
+        return None if row is None else Versioned(*row)
+
+    async def swap(self, name: str, value: bytes, version: int) -> int | None:
+        if version:
+            change = "UPDATE settings SET version = version + 1, value = ?2 WHERE name = ?1 AND version = ?3"
+        else:
+            change = "INSERT OR IGNORE INTO settings SELECT ?1, ?2, 1 + ?3"
+        done = await self._call(lambda db: db.execute(change, (name, value, version)).rowcount == 1)
+        return version + 1 if done else None
+
+    # The thread and its connection
+
+    async def _call(self, work: Work[T]) -> T:
+        if self._thread is None:
+            raise StateUnavailable(self.what, "it was closed")
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+        except TimeoutError:
+            raise StateUnavailable(self.what, f"no answer within {CALL_SECONDS:.0f} s") from None
+
+    def _run(self, work: Work[T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = _open(self._path)
+            return work(self._connection)
+        except _OUR_MISTAKES:
+            raise
+        except (sqlite3.Error, OSError) as error:
+            # A connection that failed is not trusted again; the next call opens a new one. (Not a memory's:
+            # it is the data.)
+            if self._path != MEMORY:
+                self._disconnect()
+            raise StateUnavailable(self.what, str(error)) from error
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _open(path: str) -> sqlite3.Connection:
+    if path != MEMORY:
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its journals the mode of the file, so making it first keeps all of it private.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file; another keeps what it has
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA secure_delete = ON")  # texts that expired are overwritten, not merely unlinked
+        _migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    with _transaction(db):
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > len(_MIGRATIONS):
+            raise sqlite3.OperationalError(
+                f"written by a newer version of the gateway (schema {version}, not {len(_MIGRATIONS)})"
+            )
+        for script in _MIGRATIONS[version:]:
+            for statement in script.split(";"):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # a full disk may have ended it already
+            db.execute("ROLLBACK")
+        raise
+
+
+def _count_key_change(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO counters VALUES ('keys', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+
+
+def _append(db: sqlite3.Connection, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts]) -> None:
+    # Encoded before the transaction, which keeps other workers waiting.
+    rows: list[bytes | str] = []
+    found: list[tuple[str, bytes]] = []
+    for decision in decisions:
+        key = bytes.fromhex(decision.id)
+        rows += (key, decision.action, decision.tenant, decision.wire, encode(decision))
+        if marks := labels(decision):
+            found += [(label, key) for label in marks]
+    texts = [(bytes.fromhex(each.id), each.expires_at, encode_texts(each)) for each in kept]
+    with _transaction(db):
+        _insert_decisions(db, rows)
+        db.executemany("INSERT OR IGNORE INTO labels VALUES (?, ?)", found)
+        db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", texts)
+
+
+def _insert_decisions(db: sqlite3.Connection, values: list[bytes | str]) -> None:
+    # Sizes are powers of two, so that there are few different statements and all stay prepared.
+    start, size = 0, ROWS
+    while start < len(values):
+        while size * _COLUMNS > len(values) - start:
+            size //= 2
+        places = ", ".join(["(?, ?, ?, ?, ?)"] * size)
+        statement = f"INSERT OR IGNORE INTO decisions (id, action, tenant, wire, body) VALUES {places}"
+        db.execute(statement, values[start : start + size * _COLUMNS])
+        start += size * _COLUMNS
+
+
+_COLUMNS: Final = 5
+
+
+def _page_query(only: Filter, limit: int, cursor: str | None) -> tuple[str, list[Any]]:
+    source = "decisions"
+    terms: dict[str, str | bytes | None] = {
+        "id >= ?": bytes.fromhex((bounds := only.bounds(cursor))[0]),
+        "id < ?": bytes.fromhex(bounds[1]),
+        "label = ?": only.category,
+        "action = ?": only.action,
+        "tenant = ?": only.tenant,
+        "wire = ?": only.wire,
+    }
+    asked = {term: value for term, value in terms.items() if value is not None}
+    if only.category is not None:
+        source = "labels CROSS JOIN decisions USING (id)"  # CROSS: by way of the labels, not of all decisions
+    elif only.action not in (None, "allow"):
+        source = "decisions INDEXED BY decisions_action"
+        asked["action <> ?"] = "allow"
+    where = " AND ".join(asked)
+    return f"SELECT body FROM {source} WHERE {where} ORDER BY id DESC LIMIT ?", [*asked.values(), limit + 1]
+
+
+def _least_kept(db: sqlite3.Connection, before: float, keep: int) -> bytes:
+    """The least id that stays: all below it go."""
+    query = "SELECT id FROM decisions ORDER BY id DESC LIMIT 1 OFFSET ?"
+    newest_to_go = db.execute(query, (keep,)).fetchone()
+    by_time = bytes.fromhex(first_id(before))
+    return by_time if newest_to_go is None else max(by_time, newest_to_go[0] + b"\0")
+
+
+def _remove_step(db: sqlite3.Connection, least: bytes) -> int:
+    with _transaction(db):
+        query = "SELECT id FROM decisions WHERE id < ? ORDER BY id LIMIT 1 OFFSET ?"
+        step = db.execute(query, (least, EXPIRE_STEP)).fetchone()
+        below = (least if step is None else step[0],)
+        db.execute("DELETE FROM labels WHERE id < ?", below)
+        db.execute("DELETE FROM texts WHERE id < ?", below)
+        return db.execute("DELETE FROM decisions WHERE id < ?", below).rowcount

@@ -1,0 +1,360 @@
+"""What a wire format is: the one interface behind which the providers' dialects differ.
+
+A wire is pure: bytes and values in, values and bytes out; it knows no socket, no policy and no clock. Requests and replies
+are listed as *segments* (texts that a detector reads) and *opaque* parts (that none reads); nothing that may reach a model
+or a caller is left out: a field that a wire does not know is walked and listed, string by string.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Set as AbstractSet
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from detectors.values import INNER, Key, Opaque, Origin, Path, Segment, show_path
+from gateway.wires import strict
+from gateway.wires.frames import Frame, Splitter, SseSplitter
+
+MAX_DEPTH: Final = 96
+"""Nested values in a body. Deep JSON schemas of tools reach about 20; beyond this only a stack is being attacked."""
+
+MAX_PARTS: Final = 50_000
+"""Texts and opaque parts in one body. A full context window of one-word parts; each costs about a microsecond."""
+
+SCHEMA_WORDS: Final = frozenset(
+    "type properties required description name items enum parameters function strict additionalProperties default title "
+    "format anyOf oneOf allOf id input arguments content text role index "
+    "object string integer number boolean array null custom input_schema json_schema schema "
+    "OBJECT STRING INTEGER NUMBER BOOLEAN ARRAY NULL functionDeclarations".split()
+)
+"""Words of JSON Schema and of the wires themselves: alone, as a key or a value, they are no text of the caller's."""
+
+
+class Malformed(ValueError):  # noqa: N818 - it is the caller's mistake, named as such
+    """The caller's body is not what the wire's documentation describes. The message names the field and what it takes."""
+
+    def __init__(self, path: Path, got: object, wanted: str) -> None:
+        self.path = path
+        super().__init__(f"{show_path(path)}: got {json_type(got)}; wanted {wanted}")
+
+
+class Parsed(NamedTuple):
+    """A request or reply as the detectors see it. ``model`` and ``streaming`` are None and False for replies."""
+
+    model: str | None
+    streaming: bool
+    segments: list[Segment]
+    opaque: list[Opaque]
+
+
+class Reply(NamedTuple):
+    """A whole reply made by the gateway itself, in the caller's wire format."""
+
+    status: int
+    content_type: bytes
+    body: bytes
+
+
+class Target(NamedTuple):
+    """What a request's path names: the wire, its operation (``generateContent``...) and the model if the path holds it."""
+
+    wire: Wire
+    operation: str
+    model: str | None = None
+    sse: bool = False  # the query asks for server-sent events where the wire has two stream forms (Gemini)
+
+
+class EventKind(StrEnum):
+    """What a stream event carries. ``tool`` is argument text; ``open`` and ``close`` bound a channel; ``usage`` counts."""
+
+    TEXT = "text"
+    REASONING = "reasoning"
+    TOOL = "tool"
+    REFUSAL = "refusal"
+    STOP = "stop"
+    ERROR = "error"
+    OTHER = "other"
+
+
+class StreamEvent(NamedTuple):
+    """One thing that a stream frame says.
+
+    ``channel`` names the text it continues (choice, block or item, and field), ``text`` is the new piece of it, and
+    ``path`` where the piece stands in the frame's JSON. Only events that carry text have a path.
+    """
+
+    kind: EventKind
+    channel: tuple[str | int, ...]
+    text: str = ""
+    path: Path = ()
+
+
+class StreamReader(ABC):
+    """Follows one reply stream of a wire: frames in, events out; and knows how to stop it in the wire's own terms.
+
+    What it ends is the stream of the frames that it read. A relay that withholds or rewrites frames keeps a second reader,
+    of the frames that it sent, and asks that one to stop.
+    """
+
+    @abstractmethod
+    def read(self, frame: Frame) -> list[StreamEvent]:
+        """Tell what ``frame`` says. A frame that cannot be understood is one event of kind ``other``."""
+
+    @abstractmethod
+    def stop(self, message: str) -> bytes:
+        """The bytes that end the stream here as blocked content, given what was read so far.
+
+        They follow the last whole frame that was sent, close what is open, carry the wire's own finish reason
+        (``content_filter``, ``refusal``, ``SAFETY``) and the wire's own end mark. A stream that has ended gets none.
+        """
+
+    @abstractmethod
+    def fail(self, message: str) -> bytes:
+        """The bytes that end the stream here as a fault that is not the content's (the upstream broke off)."""
+
+
+class Wire(ABC):
+    """One provider operation's format."""
+
+    name: str
+    """As in metrics and records: ``openai.chat``."""
+
+    provider: str
+    """The key of the configuration's ``upstreams`` that serves it."""
+
+    @abstractmethod
+    def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
+        """List every part of a request.
+
+        Raises:
+            Malformed: a field that holds text has a type that the wire does not document.
+        """
+
+    @abstractmethod
+    def read_reply(self, doc: Any, target: Target) -> Parsed:
+        """List every part of a whole reply. What it does not know is walked.
+
+        Raises:
+            Malformed: a bound is passed (`MAX_DEPTH`, `MAX_PARTS`); nothing else in a reply raises it.
+        """
+
+    @abstractmethod
+    def stream(self, target: Target, model: str | None) -> StreamReader:
+        """A reader for one stream that answers a request to ``target`` for ``model``."""
+
+    def splitter(self, target: Target) -> Splitter:
+        """What cuts the bytes of such a stream into frames."""
+        return SseSplitter()
+
+    @abstractmethod
+    def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
+        """The refusal of a request: an error (``as_reply`` false) or a native reply that was filtered, streamed if asked."""
+
+    @abstractmethod
+    def error(self, status: int, code: str, message: str, request_id: str = "") -> Reply:
+        """An error of the gateway's own in the wire's shape.
+
+        ``code`` is one of ours, such as ``invalid_json``; it and ``request_id`` are told where the wire has a place for them.
+        """
+
+
+class Collector:
+    """Gathers the parts of one body while a wire walks it, and enforces the bounds.
+
+    A strict one is for requests: a wrong type where the wire documents text is the caller's mistake. Otherwise (replies)
+    what stands there is listed as it is.
+    """
+
+    __slots__ = ("opaque", "segments", "strict")
+
+    def __init__(self, strict: bool = True) -> None:
+        self.segments: list[Segment] = []
+        self.opaque: list[Opaque] = []
+        self.strict = strict
+
+    def text(self, value: str, role: str, origin: Origin, turn: int, path: Path, glued: bool = False) -> None:
+        """List one text; the empty text says nothing and is left out."""
+        if value:
+            self.segments.append(Segment(value, role, origin, turn, path, glued))
+            if len(self.segments) > MAX_PARTS:
+                raise Malformed(path, value, f"at most {MAX_PARTS} texts in one body")
+
+    def hidden(self, origin: Origin, turn: int, path: Path, reason: str) -> None:
+        """List one part that no detector reads."""
+        self.opaque.append(Opaque(origin, turn, path, reason))
+        if len(self.opaque) > MAX_PARTS:
+            raise Malformed(path, "", f"at most {MAX_PARTS} parts in one body")
+
+    def walk(
+        self, value: Any, role: str, origin: Origin, turn: int, path: Path, nested: bool = False
+    ) -> None:
+        """List every string in ``value``, keys too, but for `SCHEMA_WORDS`.
+
+        A key of plain letters is listed once: rows repeat their column names. ``nested``: strings that are JSON are entered.
+        """
+        seen: set[str] = set()
+        for text, place in strings(value, path):
+            if text in SCHEMA_WORDS:
+                continue
+            if place and isinstance(place[-1], Key) and text.replace("_", "").isalpha():
+                if text in seen:
+                    continue
+                seen.add(text)
+            if nested:
+                self.json_text(text, role, origin, turn, place)
+            else:
+                self.text(text, role, origin, turn, place)
+
+    def json_text(
+        self, value: str, role: str, origin: Origin, turn: int, path: Path, glued: bool = False
+    ) -> None:
+        """List a string that may itself be JSON (tool-call arguments, tool results): its strings, or else itself."""
+        if value[:64].lstrip()[:1] in ("{", "[") and not (path and isinstance(path[-1], Key)):
+            try:
+                inner = strict.loads(value)
+            except strict.BadJson:
+                self.text(value, role, origin, turn, path, glued)
+            else:
+                self.walk(inner, role, origin, turn, (*path, INNER), nested=True)
+        else:
+            self.text(value, role, origin, turn, path, glued)
+
+    def unknown(
+        self, doc: dict[str, Any], known: AbstractSet[str], origin: Origin, turn: int = -1, path: Path = ()
+    ) -> None:
+        """List the fields of an object that its wire does not know, names and all."""
+        for key in sorted(doc.keys() - known):
+            self.walk({key: doc[key]}, key, origin, turn, path)
+
+    def wrong(self, value: Any, wanted: str, role: str, origin: Origin, turn: int, path: Path) -> None:
+        """Meet a value of a type that the wire does not document here.
+
+        Raises:
+            Malformed: the collector is strict.
+        """
+        if self.strict:
+            raise Malformed(path, value, wanted)
+        self.walk(value, role, origin, turn, path)
+
+    def parsed(self, model: str | None = None, streaming: bool = False) -> Parsed:
+        return Parsed(model, streaming, self.segments, self.opaque)
+
+
+def strings(value: Any, path: Path) -> list[tuple[str, Path]]:
+    """Every string in a JSON value, in document order, with its path; keys have a last step `Key`.
+
+    Raises:
+        Malformed: the value is nested deeper than `MAX_DEPTH`.
+    """
+    found: list[tuple[str, Path]] = []
+    _gather(value, path, found)
+    return found
+
+
+def _gather(value: Any, path: Path, found: list[tuple[str, Path]]) -> None:
+    if isinstance(value, str):
+        found.append((value, path))
+    elif isinstance(value, dict):
+        check_depth(value, path)
+        for key, item in value.items():
+            found.append((key, (*path, Key(key))))
+            _gather(item, (*path, key), found)
+    elif isinstance(value, list):
+        check_depth(value, path)
+        for index, item in enumerate(value):
+            _gather(item, (*path, index), found)
+
+
+def check_depth(value: Any, path: Path) -> None:
+    """Refuse what only a stack could be attacked with.
+
+    Raises:
+        Malformed: ``path`` is deeper than `MAX_DEPTH`.
+    """
+    if len(path) > MAX_DEPTH:
+        raise Malformed(path[:8], value, f"at most {MAX_DEPTH} nested values")
+
+
+def loose(value: Any, path: Path) -> list[StreamEvent]:
+    """Events of kind ``other`` for every string in a part of a frame that is not text in pieces.
+
+    Each has a channel of its own, named by its path, so that it is never read as the sequel of another.
+    """
+    return [
+        StreamEvent(EventKind.OTHER, ("whole", *(str(step) for step in place)), text, place)
+        for text, place in strings(value, path)
+        if text and text not in SCHEMA_WORDS and not (place and isinstance(place[-1], Key))
+    ]
+
+
+def events_of(parsed: Parsed, path: Path = ()) -> list[StreamEvent]:
+    """Events of kind ``other`` for what a frame holds under ``path`` that comes whole and was listed as a reply is."""
+    return [
+        StreamEvent(
+            EventKind.OTHER, ("whole", *map(str, path), *map(str, part.path)), part.text, (*path, *part.path)
+        )
+        for part in parsed.segments
+    ]
+
+
+def load_frame(frame: Frame) -> dict[str, Any] | None:
+    """The object that a frame's data is; None if it is none."""
+    try:
+        chunk = orjson.loads(frame.data)
+    except orjson.JSONDecodeError:
+        return None
+    return chunk if isinstance(chunk, dict) else None
+
+
+def want_model(doc: dict[str, Any]) -> str:
+    """The request's ``model``.
+
+    Raises:
+        Malformed: it is missing, empty or not a string.
+    """
+    model = doc.get("model")
+    if not isinstance(model, str) or not model:
+        raise Malformed(("model",), model, "a model's name")
+    return model
+
+
+def want_flag(doc: dict[str, Any], key: str) -> bool:
+    """A boolean field that may be missing or null.
+
+    Raises:
+        Malformed: it is something else; a gateway that guessed would screen a stream as a whole reply.
+    """
+    value = doc.get(key)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise Malformed((key,), value, "true or false")
+
+
+def json_type(value: object) -> str:
+    """The JSON name of a value's type, for messages that must not show the value."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string" if value else "an empty string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+    return type(value).__name__
+
+
+def sse(data: bytes, event: bytes = b"") -> bytes:
+    """One server-sent event."""
+    return (b"event: " + event + b"\n" if event else b"") + b"data: " + data + b"\n\n"
+
+
+SSE: Final = b"text/event-stream; charset=utf-8"
+JSON: Final = b"application/json"

@@ -1,0 +1,213 @@
+"""Tables that say what the fields of content blocks are, and the one reader for all of them.
+
+Providers write messages as lists of typed blocks that hold texts, media and further blocks. A wire describes its blocks as
+a table, type by type; what the table does not name is walked and listed, so a new type or field is screened, not missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
+
+from detectors.values import Origin, Path
+from gateway.wires.base import Collector, Parsed, check_depth
+
+
+class How(Enum):
+    """What a field holds."""
+
+    SETTING = auto()  # no text for a model
+    TEXT = auto()  # the block's own text, which goes on where the text block before it ended
+    PARTS = auto()  # a text, a block, or a list of them
+    JSON = auto()  # a text that may be JSON, or any value
+    WALK = auto()  # any value
+    MEDIA = auto()  # a blob or a link with its MIME type
+    HIDDEN = auto()  # what no detector reads, for the field's reason
+
+
+class Field(NamedTuple):
+    """One field: what it holds, and who speaks in it where that is not the speaker of the block."""
+
+    how: How
+    origin: Origin | None = None
+    role: str = ""
+    reason: str = ""
+    table: Mapping[str, Shape] | None = None  # the blocks inside, where they are of other types
+
+
+class Shape(NamedTuple):
+    """One type of block. With a ``reason``, the block as a whole is something that no detector reads."""
+
+    fields: Mapping[str, Field]
+    origin: Origin | None = None
+    role: str = ""
+    reason: str = ""
+
+
+Table = Mapping[str, Shape]
+"""Block type to shape; the shape under the empty name is for blocks without a type in the table."""
+
+SETTING: Final = Field(How.SETTING)
+TEXT: Final = Field(How.TEXT)
+PARTS: Final = Field(How.PARTS)
+JSON: Final = Field(How.JSON)
+WALK: Final = Field(How.WALK)
+DOCUMENT: Final = Field(How.WALK, Origin.DOCUMENT)
+RESULT: Final = Field(How.JSON, Origin.TOOL_RESULT)
+SCHEMA: Final = Field(How.WALK, Origin.TOOL_DEFINITION)
+MEDIA: Final = Field(How.MEDIA)
+
+
+def hidden(reason: str) -> Field:
+    """A field that no detector reads."""
+    return Field(How.HIDDEN, reason=reason)
+
+
+def inside(table: Table, origin: Origin | None = None) -> Field:
+    """A field of blocks that have a table of their own."""
+    return Field(How.PARTS, origin, table=table)
+
+
+def shape(
+    settings: str = "", origin: Origin | None = None, role: str = "", unread: str = "", **fields: Field
+) -> Shape:
+    """A `Shape` from the names of its settings, parted by spaces, and its other fields.
+
+    ``unread`` is the reason of a block that as a whole no detector reads.
+    """
+    return Shape({**dict.fromkeys(settings.split(), SETTING), **fields}, origin, role, unread)
+
+
+def read_parts(
+    out: Collector, value: Any, table: Table, role: str, origin: Origin, turn: int, path: Path
+) -> None:
+    """List a text, a block, or a list of them.
+
+    Raises:
+        Malformed: it is something else and ``out`` is strict, or nested too deeply.
+    """
+    if isinstance(value, str):
+        read_text(out, value, role, origin, turn, path)
+    elif isinstance(value, list):
+        check_depth(value, path)
+        glued = False
+        for index, part in enumerate(value):
+            here = (*path, index)
+            if isinstance(part, str):
+                read_text(out, part, role, origin, turn, here, glued)
+                glued = True
+            elif isinstance(part, dict):
+                glued = read_block(out, part, table, role, origin, turn, here, glued)
+            else:
+                out.wrong(part, "an object with a type", role, origin, turn, here)
+    elif isinstance(value, dict):
+        read_block(out, value, table, role, origin, turn, path)
+    elif value is not None:
+        out.wrong(value, "a string, a list of parts or null", role, origin, turn, path)
+
+
+def read_text(
+    out: Collector, value: str, role: str, origin: Origin, turn: int, path: Path, glued: bool = False
+) -> None:
+    """List a text. What a tool answers is JSON more often than not."""
+    if origin is Origin.TOOL_RESULT:
+        out.json_text(value, role, origin, turn, path, glued)
+    else:
+        out.text(value, role, origin, turn, path, glued)
+
+
+def read_block(
+    out: Collector,
+    block: dict[str, Any],
+    table: Table,
+    role: str,
+    origin: Origin,
+    turn: int,
+    path: Path,
+    glued: bool = False,
+) -> bool:
+    """List one block; return whether a text that follows would continue it.
+
+    Raises:
+        Malformed: a field of it has the wrong type and ``out`` is strict, or it is nested too deeply.
+    """
+    check_depth(block, path)
+    kind = block.get("type")
+    found = table.get(kind) if isinstance(kind, str) else None
+    typed = found is not None
+    if found is None:
+        found = table.get("")
+        if found is None:
+            out.walk(block, role, _speaker(kind, origin), turn, path, nested=True)
+            return False
+    origin = found.origin or origin
+    role = found.role or role
+    if found.reason:
+        out.hidden(origin, turn, path, found.reason)
+    is_text = False
+    for key, value in block.items():
+        field = found.fields.get(key)
+        if field is None:
+            if key != "type" or not typed:
+                out.walk({key: value}, role, origin, turn, path)
+        elif field.how is How.TEXT:
+            is_text = True
+            if isinstance(value, str):
+                read_text(out, value, role, origin, turn, (*path, key), glued)
+            else:
+                out.wrong(value, "a string", role, origin, turn, (*path, key))
+        elif field.how is not How.SETTING and value is not None:
+            _read_field(
+                out, value, field, table, field.role or role, field.origin or origin, turn, (*path, key)
+            )
+    return is_text
+
+
+def _read_field(
+    out: Collector, value: Any, field: Field, table: Table, role: str, origin: Origin, turn: int, path: Path
+) -> None:
+    match field.how:
+        case How.PARTS:
+            read_parts(out, value, table if field.table is None else field.table, role, origin, turn, path)
+        case How.JSON if isinstance(value, str):
+            out.json_text(value, role, origin, turn, path)
+        case How.JSON:
+            out.walk(value, role, origin, turn, path, nested=True)
+        case How.MEDIA:
+            out.hidden(origin, turn, path, _media(value))
+        case How.HIDDEN if value:
+            out.hidden(origin, turn, path, field.reason)
+        case How.HIDDEN:
+            pass
+        case _:
+            out.walk(value, role, origin, turn, path)
+
+
+def read_catalogue(doc: Any, key: str, table: Table) -> Parsed:
+    """List what a provider writes about its models: a list of them under ``key``, or one."""
+    out = Collector(strict=False)
+    read_parts(out, doc, table, "catalogue", Origin.DOCUMENT, 0, ())
+    models = doc.get(key) if isinstance(doc, dict) else None
+    if models is not None:
+        read_parts(out, models, table, "catalogue", Origin.DOCUMENT, 0, (key,))
+    return out.parsed()
+
+
+def _speaker(kind: object, origin: Origin) -> Origin:
+    """Who speaks in a block of a type that we do not know: a new tool's result is named like the old ones."""
+    if isinstance(kind, str):
+        if kind.endswith(("_output", "_result")):
+            return Origin.TOOL_RESULT
+        if kind.endswith(("_call", "_use")):
+            return Origin.ASSISTANT
+    return origin
+
+
+def _media(value: Any) -> str:
+    """The reason for a blob: the first half of its MIME type, where detectors of that kind could read it one day."""
+    kind = ""
+    if isinstance(value, dict):
+        kind = next((str(value[key]) for key in ("mimeType", "mime_type", "media_type") if key in value), "")
+    family = kind.partition("/")[0].lower()
+    return family if family in ("image", "audio", "video") else "file"

@@ -1,0 +1,230 @@
+"""Cut the bytes of a reply stream into frames, at any cut of the bytes, without losing one of them.
+
+The raw bytes of the frames, put together again, are the bytes that came in: what is forwarded is what was received.
+
+Server-sent events follow the WHATWG HTML standard, section 9.2 ("Parsing an event stream"): lines end in LF, CRLF or CR,
+a blank line ends an event, one byte order mark may open the stream.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import Final, NamedTuple
+
+MAX_FRAME: Final = 16 * 1024 * 1024
+"""Bytes that one frame may have. A whole reply of a model with its tool results is far smaller; an image in base64 fits."""
+
+
+class FrameTooLong(ValueError):  # noqa: N818 - it is the upstream's fault, named as such
+    """A frame has more than `MAX_FRAME` bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(f"a frame of the stream has more than {MAX_FRAME} bytes")
+
+
+class BadFraming(ValueError):  # noqa: N818 - it is the upstream's fault, named as such
+    """The bytes are not a JSON array of objects."""
+
+
+class Frame(NamedTuple):
+    """One frame of a stream: its raw bytes (forwarded as they are), its SSE event name and its data.
+
+    A frame without data says nothing: a comment, or the white space and bracket that end an array.
+    """
+
+    raw: bytes
+    event: bytes
+    data: bytes
+
+
+class Splitter(ABC):
+    """Cuts one stream."""
+
+    @abstractmethod
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """The frames that ``chunk`` completes, in order.
+
+        Raises:
+            FrameTooLong: the frame that has begun passes `MAX_FRAME`.
+            BadFraming: the stream is not of the splitter's form.
+        """
+
+    @abstractmethod
+    def end(self) -> list[Frame]:
+        """What is left when the stream has ended: nothing, or one frame that its sender may not have finished.
+
+        Clients differ in what they make of it, so it is read as far as it goes.
+        """
+
+
+_BOM: Final = b"\xef\xbb\xbf"
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+# Where an event ends: a line's end and a blank line. After LF or CRLF, a CR that is the last byte so far may be half a
+# CRLF, so it waits for the next byte. After a bare CR it does not: there CR is the sender's line end, and a LF that
+# follows after all opens the next frame as one more blank line, which says nothing.
+_EVENT_END: Final = re.compile(rb"\n\n|\r\n\r\n|\r\n\n|\n\r\n|\r\r|\r?\n\r(?=[^\n])")
+_OVERLAP: Final = 3  # bytes of an event's end that may stand before a cut
+
+
+class SseSplitter(Splitter):
+    """Cuts server-sent events."""
+
+    __slots__ = ("_buffer", "_started")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        buffer = self._buffer
+        if (
+            not buffer
+            and len(chunk) <= MAX_FRAME
+            and chunk.find(b"\n\n") == len(chunk) - 2
+            and b"\r" not in chunk
+        ):
+            return [self._frame(chunk)]  # exactly one event, as providers send them
+        search = max(0, len(buffer) - _OVERLAP)
+        buffer += chunk
+        frames: list[Frame] = []
+        begin = 0
+        while found := _EVENT_END.search(buffer, search):
+            search = found.end()
+            frames.append(self._frame(bytes(buffer[begin:search])))
+            begin = search
+        del buffer[:begin]
+        if len(buffer) > MAX_FRAME:
+            raise FrameTooLong
+        return frames
+
+    def end(self) -> list[Frame]:
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return [self._frame(rest)] if rest else []
+
+    def _frame(self, raw: bytes) -> Frame:
+        if len(raw) > MAX_FRAME:
+            raise FrameTooLong
+        text = raw
+        if not self._started:
+            self._started = True
+            text = raw.removeprefix(_BOM)
+        if text.startswith(b"data: ") and text.find(b"\n") == len(text) - 2 and b"\r" not in text:
+            return Frame(raw, b"", text[6:-2])
+        return _read_event(raw, text)
+
+
+def _read_event(raw: bytes, text: bytes) -> Frame:
+    event = b""
+    data: list[bytes] = []
+    for line in _LINE_END.split(text):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+        elif name == b"event":
+            event = value.removeprefix(b" ")
+    return Frame(raw, event, b"\n".join(data))
+
+
+_SPACE: Final = re.compile(rb"[ \t\n\r]*+")
+_OUTSIDE: Final = re.compile(rb'[^"\[\]{}]*+')
+_INSIDE: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+# What may come next between the objects, and which place that leads to.
+_BETWEEN: Final = {
+    "start": {0x5B: "first"},
+    "first": {0x7B: "object", 0x5D: "done"},
+    "after": {0x2C: "next", 0x5D: "done"},
+    "next": {0x7B: "object"},
+    "done": {},
+}
+
+
+class JsonArraySplitter(Splitter):
+    """Cuts a JSON array of objects, as Gemini streams them: ``[{...}\\n,\\n{...}\\n]``.
+
+    A frame is one object with the separators before it; its data is the object alone. The array's end is a frame too.
+    """
+
+    __slots__ = ("_at", "_buffer", "_depth", "_object", "_place", "_quoted")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()  # the frame that has begun, and what follows it
+        self._at = 0  # how much of it was read
+        self._object = 0  # where its object begins
+        self._depth = 0
+        self._quoted = False
+        self._place = "start"
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        self._buffer += chunk
+        frames: list[Frame] = []
+        while self._at < len(self._buffer):
+            if self._place == "object":
+                at = self._at
+                self._read_object()
+                if self._depth:
+                    if self._at == at:
+                        break  # half an escape
+                    continue
+                self._place = "after"
+                frames.append(self._cut(self._object))
+            else:
+                self._at = _SPACE.match(self._buffer, self._at).end()  # type: ignore[union-attr]
+                if self._at < len(self._buffer) and self._step(self._buffer[self._at]):
+                    frames.append(self._cut(self._at))
+        if len(self._buffer) > MAX_FRAME:
+            raise FrameTooLong
+        return frames
+
+    def end(self) -> list[Frame]:
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._at = 0
+        return [Frame(rest, b"", rest[self._object :] if self._place == "object" else b"")] if rest else []
+
+    def _step(self, byte: int) -> bool:
+        """Take one separator; tell whether it ends the array."""
+        place = _BETWEEN[self._place].get(byte)
+        if place is None:
+            raise BadFraming(f"the stream is not a JSON array of objects: unexpected byte {byte:#04x}")
+        self._place = place
+        if place == "object":
+            self._object = self._at
+            self._depth = 0
+            return False
+        self._at += 1
+        return place == "done"
+
+    def _read_object(self) -> None:
+        """Read on inside an object, up to its end or to the end of the buffer."""
+        buffer, at, end = self._buffer, self._at, len(self._buffer)
+        while at < end:
+            if self._quoted:
+                at = _INSIDE.match(buffer, at).end()  # type: ignore[union-attr]
+                if at == end or buffer[at] == 0x5C:  # \, cut from the character that it escapes
+                    break
+                self._quoted = False
+                at += 1
+            at = _OUTSIDE.match(buffer, at).end()  # type: ignore[union-attr]
+            if at == end:
+                break
+            byte = buffer[at]
+            at += 1
+            if byte == 0x22:  # "
+                self._quoted = True
+            else:
+                self._depth += 1 if byte in b"{[" else -1
+                if not self._depth:
+                    break
+        self._at = at
+
+    def _cut(self, data: int) -> Frame:
+        raw = bytes(self._buffer[: self._at])
+        if len(raw) > MAX_FRAME:
+            raise FrameTooLong
+        del self._buffer[: self._at]
+        self._object -= self._at
+        body = raw[data:]
+        self._at = 0
+        return Frame(raw, b"", body)

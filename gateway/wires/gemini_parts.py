@@ -1,0 +1,105 @@
+"""What the parts of Gemini's messages and replies are, as tables, in both spellings of every field."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from detectors.values import Origin
+from gateway.wires.blocks import (
+    DOCUMENT,
+    JSON,
+    MEDIA,
+    SCHEMA,
+    SETTING,
+    TEXT,
+    WALK,
+    Field,
+    Shape,
+    Table,
+    hidden,
+    inside,
+)
+
+_CAPITAL: Final = re.compile("[A-Z]")
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """A field's name in lowerCamelCase, and in snake_case where that differs."""
+    snake = _CAPITAL.sub(lambda letter: "_" + letter.group().lower(), name)
+    return (name,) if snake == name else (name, snake)
+
+
+def names(*fields: str) -> frozenset[str]:
+    """Field names in both spellings."""
+    return frozenset(spelling for field in fields for spelling in spellings(field))
+
+
+def _both(settings: str = "", origin: Origin | None = None, role: str = "", **fields: Field) -> Shape:
+    twice = {spelling: field for name, field in fields.items() for spelling in spellings(name)}
+    return Shape({**dict.fromkeys(names(*settings.split()), SETTING), **twice}, origin, role)
+
+
+_CALL: Final[Table] = {
+    "": _both("id willContinue toolType", Origin.ASSISTANT, "tool_call", args=JSON, name=WALK)
+}
+_BLOB: Final[Table] = {"": _both("mediaResolution videoMetadata", inlineData=MEDIA, fileData=MEDIA)}
+_RESULT: Final[Table] = {
+    "": _both(
+        "id willContinue scheduling toolType",
+        Origin.TOOL_RESULT,
+        "tool_result",
+        response=JSON,
+        name=WALK,
+        parts=inside(_BLOB),
+    )
+}
+_CODE: Final[Table] = {"": _both("id language", Origin.ASSISTANT, "tool_call", code=WALK)}
+_RAN: Final[Table] = {"": _both("id outcome", Origin.TOOL_RESULT, "tool_result", output=JSON)}
+
+PARTS: Final[Table] = {
+    "": _both(
+        "thought thoughtSignature videoMetadata mediaResolution mediaProcessing",
+        text=TEXT,
+        inlineData=MEDIA,
+        fileData=MEDIA,
+        functionCall=inside(_CALL),
+        functionResponse=inside(_RESULT),
+        toolCall=inside(_CALL),
+        toolResponse=inside(_RESULT),
+        executableCode=inside(_CODE),
+        codeExecutionResult=inside(_RAN),
+    )
+}
+
+CONFIG: Final[Table] = {
+    "": _both(
+        "temperature topP topK candidateCount maxOutputTokens presencePenalty frequencyPenalty seed responseMimeType "
+        "responseLogprobs logprobs responseModalities mediaResolution thinkingConfig enableEnhancedCivicAnswers "
+        "imageConfig audioTimestamp",
+        responseSchema=SCHEMA,
+        responseJsonSchema=SCHEMA,
+        responseFormat=SCHEMA,
+    )
+}
+
+_CONTENT: Final[Table] = {"": _both("role", parts=inside(PARTS))}
+CANDIDATE: Final[Table] = {
+    "": _both(
+        "index finishReason safetyRatings tokenCount avgLogprobs continuationToken",
+        content=inside(_CONTENT),
+        finishMessage=WALK,
+        citationMetadata=DOCUMENT,
+        groundingMetadata=DOCUMENT,
+        groundingAttributions=DOCUMENT,
+        urlContextMetadata=DOCUMENT,
+        logprobsResult=hidden("token probabilities"),
+    )
+}
+
+MODEL: Final[Table] = {
+    "": _both(
+        "name baseModelId version displayName inputTokenLimit outputTokenLimit supportedGenerationMethods models "
+        "nextPageToken temperature maxTemperature topP topK thinking",
+    )
+}

@@ -1,0 +1,153 @@
+"""Replace strings inside a JSON body and leave every other byte as it was received.
+
+Parsing and writing a body again would reformat numbers, order, escapes and white space that a provider may sign, cache
+or read in its own way. So an edit finds the tokens of the strings concerned and splices new ones in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from detectors.values import INNER, Key, Path
+
+_SPACE: Final = re.compile(rb"[ \t\n\r]*")
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]+")
+_SKIP: Final = re.compile(rb'[^"\[\]{}]*')
+
+# A tree of the wanted paths: a step leads to a subtree, `_HERE` to the new text of the string at this very place.
+_HERE: Final = object()
+_Tree = dict[Any, Any]
+_Splice = tuple[int, int, bytes]
+
+
+def apply_edits(body: bytes, edits: Mapping[Path, str]) -> bytes:
+    """Return ``body`` with the string at each path replaced.
+
+    Args:
+        body: valid JSON.
+        edits: path to new text. A path may enter JSON inside a string (`INNER`) and may name a key itself (`Key`).
+
+    Raises:
+        KeyError: a path does not lead to a string in this body.
+    """
+    tree: _Tree = {}
+    for path, text in edits.items():
+        node = tree
+        for step in path:
+            node = node.setdefault(step, {})
+        node[_HERE] = text
+    splices, hit = _splices(body, tree)
+    if len(hit) != len(edits):
+        raise KeyError("an edit's path does not lead to a string in this body")
+    return _splice(body, splices)
+
+
+def _splices(body: bytes, tree: _Tree) -> tuple[list[_Splice], set[int]]:
+    """The splices that the edits come to, in order, and the identities of the edits (leaves) that were met."""
+    found: list[_Splice] = []
+    hit: set[int] = set()
+    _value(body, _space(body, 0), tree, found, hit)
+    return found, hit
+
+
+def _splice(body: bytes, splices: list[_Splice]) -> bytes:
+    parts: list[bytes] = []
+    last = 0
+    for start, end, token in splices:
+        parts += (body[last:start], token)
+        last = end
+    parts.append(body[last:])
+    return b"".join(parts)
+
+
+def _value(body: bytes, at: int, tree: _Tree, found: list[_Splice], hit: set[int]) -> int:
+    """Walk the value that starts at ``at``; append its splices; return where it ends."""
+    first = body[at]
+    if first == 0x22:  # "
+        end = _string_end(body, at)
+        if _HERE in tree:
+            hit.add(id(tree))
+            found.append((at, end, orjson.dumps(tree[_HERE])))
+        elif INNER in tree:
+            _inside(body, at, end, tree[INNER], found, hit)
+        return end
+    if first == 0x7B:  # {
+        return _object(body, at, tree, found, hit)
+    if first == 0x5B:  # [
+        return _array(body, at, tree, found, hit)
+    return _SCALAR.match(body, at).end()  # type: ignore[union-attr]
+
+
+def _inside(body: bytes, at: int, end: int, tree: _Tree, found: list[_Splice], hit: set[int]) -> None:
+    """Edit the JSON that is written inside the string from ``at`` to ``end``."""
+    inner = orjson.loads(body[at:end]).encode()
+    try:
+        orjson.loads(inner)
+    except orjson.JSONDecodeError:  # a repeated key, whose other value was meant
+        return
+    splices, met = _splices(inner, tree)
+    hit |= met
+    found.append((at, end, orjson.dumps(_splice(inner, splices).decode())))
+
+
+def _object(body: bytes, at: int, tree: _Tree, found: list[_Splice], hit: set[int]) -> int:
+    at = _space(body, at + 1)
+    while body[at] != 0x7D:  # }
+        end = _string_end(body, at)
+        key = orjson.loads(body[at:end])
+        if (renamed := tree.get(Key(key))) is not None:
+            hit.add(id(renamed))
+            found.append((at, end, orjson.dumps(renamed[_HERE])))
+        at = _space(body, _space(body, end) + 1)  # past the colon
+        sub = tree.get(key)
+        at = _skip(body, at) if sub is None else _value(body, at, sub, found, hit)
+        at = _space(body, at)
+        if body[at] == 0x2C:  # ,
+            at = _space(body, at + 1)
+    return at + 1
+
+
+def _array(body: bytes, at: int, tree: _Tree, found: list[_Splice], hit: set[int]) -> int:
+    at = _space(body, at + 1)
+    index = 0
+    while body[at] != 0x5D:  # ]
+        sub = tree.get(index)
+        at = _skip(body, at) if sub is None else _value(body, at, sub, found, hit)
+        at = _space(body, at)
+        if body[at] == 0x2C:  # ,
+            at = _space(body, at + 1)
+        index += 1
+    return at + 1
+
+
+def _skip(body: bytes, at: int) -> int:
+    """Return where the value at ``at`` ends, without a look inside; nesting costs no stack."""
+    first = body[at]
+    if first == 0x22:
+        return _string_end(body, at)
+    if first not in b"{[":
+        return _SCALAR.match(body, at).end()  # type: ignore[union-attr]
+    depth = 0
+    while True:
+        char = body[at]
+        if char == 0x22:
+            at = _string_end(body, at)
+        else:
+            depth += (char in b"{[") - (char in b"}]")
+            at += 1
+            if not depth:
+                return at
+        at = _SKIP.match(body, at).end()  # type: ignore[union-attr]
+
+
+def _string_end(body: bytes, at: int) -> int:
+    return _STRING.match(body, at).end()  # type: ignore[union-attr]
+
+
+def _space(body: bytes, at: int) -> int:
+    return _SPACE.match(body, at).end()  # type: ignore[union-attr]

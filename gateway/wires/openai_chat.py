@@ -1,0 +1,334 @@
+"""OpenAI chat completions: ``POST /v1/chat/completions``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from detectors.values import Origin, Path
+from gateway.wires import openai_common as common
+from gateway.wires.base import (
+    Collector,
+    EventKind,
+    Malformed,
+    Parsed,
+    Reply,
+    StreamEvent,
+    StreamReader,
+    Target,
+    Wire,
+    load_frame,
+    loose,
+    sse,
+    want_flag,
+    want_model,
+)
+from gateway.wires.blocks import DOCUMENT, TEXT, inside, read_parts, shape
+from gateway.wires.frames import Frame
+
+# Settings of the call that hold no text for the model. Every field not named here is walked and listed.
+_SETTINGS: Final = frozenset(
+    "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens presence_penalty "
+    "frequency_penalty logit_bias logprobs top_logprobs seed service_tier store parallel_tool_calls modalities "
+    "reasoning_effort verbosity prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier "
+    "moderation tool_choice function_call tools functions response_format prediction".split()
+)
+_MESSAGE: Final = frozenset(
+    {"role", "content", "tool_calls", "function_call", "tool_call_id", "cache_control"}
+)
+_PLAIN: Final = frozenset({"role", "content"})
+_ORIGINS: Final = {
+    "system": Origin.SYSTEM,
+    "developer": Origin.SYSTEM,
+    "user": Origin.USER,
+    "assistant": Origin.ASSISTANT,
+    "tool": Origin.TOOL_RESULT,
+    "function": Origin.TOOL_RESULT,
+}
+_FILE: Final = {"": shape("file_data file_id file_url format", filename=DOCUMENT)}
+_PARTS: Final = {
+    "text": shape("cache_control", text=TEXT),
+    "image_url": shape("image_url cache_control", unread="image"),
+    "input_audio": shape("input_audio cache_control", unread="audio"),
+    "video_url": shape("video_url cache_control", unread="video"),
+    "file": shape("cache_control", unread="file", file=inside(_FILE, Origin.DOCUMENT)),
+}
+_REPLY: Final = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"}
+)
+_CHOICE: Final = frozenset({"index", "finish_reason", "message", "delta", "logprobs"})
+_DELTA_KINDS: Final = {
+    "content": EventKind.TEXT,
+    "refusal": EventKind.REFUSAL,
+    "reasoning_content": EventKind.REASONING,
+    "reasoning": EventKind.REASONING,
+}
+_DONE: Final = StreamEvent(EventKind.STOP, ())
+
+
+class OpenAIChat(Wire):
+    """The wire of chat completions, in the dialects that providers with the same path have added to it."""
+
+    name = "openai.chat"
+    provider = "openai"
+
+    def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
+        out = Collector()
+        messages = doc.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise Malformed(("messages",), messages, "a list of at least one message")
+        for turn, message in enumerate(messages):
+            read_message(out, message, turn, ("messages", turn))
+        if doc.keys() - _SETTINGS or len(doc) > 3:
+            _read_rest(out, doc)
+        return out.parsed(want_model(doc), want_flag(doc, "stream"))
+
+    def read_reply(self, doc: Any, target: Target) -> Parsed:
+        out = Collector(strict=False)
+        if isinstance(doc, dict) and isinstance(choices := doc.get("choices"), list):
+            for index, choice in enumerate(choices):
+                _read_choice(out, choice, index, ("choices", index))
+            out.unknown(doc, _REPLY, Origin.ASSISTANT)
+        else:
+            out.walk(doc, "assistant", Origin.ASSISTANT, 0, ())
+        return out.parsed()
+
+    def stream(self, target: Target, model: str | None) -> StreamReader:
+        return ChatStream(model)
+
+    def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
+        if not as_reply:
+            return common.refusal_error(message)
+        head = {"id": f"chatcmpl-{request_id}", "created": 0, "model": parsed.model or ""}
+        choice = {"index": 0, "logprobs": None}
+        refusal = {"role": "assistant", "content": None, "refusal": message}
+        chunk = {**head, "object": "chat.completion.chunk"}
+        return common.filtered(
+            [
+                {**chunk, "choices": [{**choice, "delta": refusal, "finish_reason": None}]},
+                {**chunk, "choices": [{**choice, "delta": {}, "finish_reason": "content_filter"}]},
+            ],
+            parsed.streaming,
+            {
+                **head,
+                "object": "chat.completion",
+                "choices": [{**choice, "message": refusal, "finish_reason": "content_filter"}],
+                "usage": common.NO_USAGE,
+            },
+        )
+
+    def error(self, status: int, code: str, message: str, request_id: str = "") -> Reply:
+        return common.error(status, code, message)
+
+
+class ChatStream(StreamReader):
+    """Follows the chunks of one chat completion."""
+
+    def __init__(self, model: str | None) -> None:
+        self._head: dict[str, Any] = {
+            "id": "",
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": model or "",
+        }
+        self._open: dict[int, bool] = {0: True}
+        self._done = False
+
+    def read(self, frame: Frame) -> list[StreamEvent]:
+        if frame.data.strip() == b"[DONE]":
+            self._done = True
+            return [_DONE]
+        chunk = load_frame(frame)
+        if chunk is None:
+            return [StreamEvent(EventKind.OTHER, ())]
+        events: list[StreamEvent] = []
+        for key, value in chunk.items():
+            if key in self._head:
+                self._head[key] = value
+            elif key == "error" and value:
+                events += (StreamEvent(EventKind.ERROR, ()), *loose(value, (key,)))
+            elif key == "choices" and isinstance(value, list):
+                for place, choice in enumerate(value):
+                    self._choice(choice, (key, place), events)
+            elif key not in _REPLY:
+                events += loose(value, (key,))
+        return events or [StreamEvent(EventKind.OTHER, ())]
+
+    def _choice(self, choice: Any, path: Path, events: list[StreamEvent]) -> None:
+        if not isinstance(choice, dict):
+            events += loose(choice, path)
+            return
+        number = choice.get("index", 0)
+        number = number if isinstance(number, int) else 0
+        self._open[number] = choice.get("finish_reason") is None
+        for key in choice.keys() - _CHOICE | {"message"} & choice.keys():
+            events += loose(choice[key], (*path, key))
+        delta = choice.get("delta")
+        path = (*path, "delta")
+        if not isinstance(delta, dict):
+            events += loose(delta, path)
+            return
+        for key, value in delta.items():
+            if isinstance(value, str):
+                if value and key != "role":
+                    kind = _DELTA_KINDS.get(key, EventKind.OTHER)
+                    events.append(StreamEvent(kind, (number, key), value, (*path, key)))
+            elif key == "tool_calls" and isinstance(value, list):
+                for index, call in enumerate(value):
+                    _call_events(call, number, (*path, key, index), events)
+            elif key == "function_call":
+                _function_events(value, (number, "function_call"), "arguments", (*path, key), events)
+            elif (
+                key == "audio"
+                and isinstance(value, dict)
+                and isinstance(said := value.get("transcript"), str)
+            ):
+                events.append(StreamEvent(EventKind.TEXT, (number, key), said, (*path, key, "transcript")))
+            else:
+                events += loose(value, (*path, key))
+
+    def stop(self, message: str) -> bytes:
+        if self._done:
+            return b""
+        choices: list[dict[str, Any]] = [
+            {"index": number, "delta": {}, "logprobs": None, "finish_reason": "content_filter"}
+            for number, is_open in sorted(self._open.items())
+            if is_open
+        ]
+        return sse(orjson.dumps({**self._head, "choices": choices})) + common.DONE
+
+    def fail(self, message: str) -> bytes:
+        return b"" if self._done else common.stream_error(message)
+
+
+def _call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) -> None:
+    if not isinstance(call, dict):
+        events += loose(call, path)
+        return
+    index = call.get("index", 0)
+    channel = (number, "tool", index if isinstance(index, int) else 0)
+    for key, value in call.items():
+        if key == "function":
+            _function_events(value, channel, "arguments", (*path, key), events)
+        elif key == "custom":
+            _function_events(value, channel, "input", (*path, key), events)
+        elif key not in ("id", "type", "index"):
+            events += loose(value, (*path, key))
+
+
+def _function_events(
+    function: Any, channel: tuple[str | int, ...], text: str, path: Path, events: list[StreamEvent]
+) -> None:
+    if not isinstance(function, dict):
+        events += loose(function, path)
+        return
+    for key, value in function.items():
+        if isinstance(value, str) and value:
+            if key == text:
+                events.append(StreamEvent(EventKind.TOOL, channel, value, (*path, key)))
+            else:
+                events.append(StreamEvent(EventKind.OTHER, (*channel, key), value, (*path, key)))
+        else:
+            events += loose(value, (*path, key))
+
+
+def read_message(out: Collector, message: Any, turn: int, path: Path) -> None:
+    """List one message of a request.
+
+    Raises:
+        Malformed: its role or content is not of a documented type.
+    """
+    if not isinstance(message, dict):
+        raise Malformed(path, message, "an object with role and content")
+    role = message.get("role")
+    origin = _ORIGINS.get(role) if isinstance(role, str) else None
+    if origin is None or not isinstance(role, str):
+        raise Malformed((*path, "role"), role, "one of " + ", ".join(_ORIGINS))
+    content = message.get("content")
+    if isinstance(content, str) and origin is not Origin.TOOL_RESULT:
+        out.text(content, role, origin, turn, (*path, "content"))
+    elif isinstance(content, dict):
+        raise Malformed((*path, "content"), content, "a string, a list of parts or null")
+    else:
+        read_parts(out, content, _PARTS, role, origin, turn, (*path, "content"))
+    if message.keys() <= _PLAIN:
+        return
+    _read_calls(out, message, origin, turn, path)
+    for key in sorted(message.keys() - _MESSAGE):
+        if key == "audio":
+            out.hidden(origin, turn, (*path, key), "audio")
+        else:
+            out.walk({key: message[key]}, role, origin, turn, path)
+
+
+def _read_calls(out: Collector, message: dict[str, Any], origin: Origin, turn: int, path: Path) -> None:
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        for index, call in enumerate(calls):
+            _read_call(out, call, origin, turn, (*path, "tool_calls", index))
+    elif calls is not None:
+        out.wrong(calls, "a list", "tool_call", origin, turn, (*path, "tool_calls"))
+    if (call := message.get("function_call")) is not None:
+        _read_function(out, call, origin, turn, (*path, "function_call"))
+
+
+def _read_call(out: Collector, call: Any, origin: Origin, turn: int, path: Path) -> None:
+    if not isinstance(call, dict):
+        out.wrong(call, "an object with a function", "tool_call", origin, turn, path)
+        return
+    for key, value in call.items():
+        if key == "function" or key == "custom":
+            _read_function(out, value, origin, turn, (*path, key))
+        elif key not in ("id", "type", "index"):
+            out.walk({key: value}, "tool_call", origin, turn, path)
+
+
+def _read_function(out: Collector, function: Any, origin: Origin, turn: int, path: Path) -> None:
+    if not isinstance(function, dict):
+        out.wrong(function, "an object with name and arguments", "tool_call", origin, turn, path)
+        return
+    for key, value in function.items():
+        if key in ("arguments", "input") and isinstance(value, str):
+            out.json_text(value, "tool_call", origin, turn, (*path, key))
+        else:
+            out.walk({key: value}, "tool_call", origin, turn, path)
+
+
+def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
+    """List what stands beside the messages: tool definitions, output schemas, predictions, fields we do not know."""
+    for key in ("tools", "functions"):
+        common.read_tools(out, doc.get(key), key)
+    for key in ("tool_choice", "function_call", "response_format"):
+        if isinstance(value := doc.get(key), dict):
+            out.walk(value, "schema", Origin.TOOL_DEFINITION, -1, (key,))
+    if "prediction" in doc:
+        out.walk(doc["prediction"], "prediction", Origin.ASSISTANT, -1, ("prediction",))
+    out.unknown(doc, _SETTINGS, Origin.USER)
+
+
+def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:
+    if not isinstance(choice, dict):
+        out.walk(choice, "assistant", Origin.ASSISTANT, index, path)
+        return
+    for key, value in choice.items():
+        if key == "message" and isinstance(value, dict):
+            _read_reply_message(out, value, index, (*path, key))
+        elif key == "logprobs" and value is not None:
+            out.hidden(Origin.ASSISTANT, index, (*path, key), "token probabilities")
+        elif key == "message" or key not in _CHOICE:
+            out.walk({key: value}, "assistant", Origin.ASSISTANT, index, path)
+
+
+def _read_reply_message(out: Collector, message: dict[str, Any], turn: int, path: Path) -> None:
+    origin = Origin.ASSISTANT
+    for key, value in message.items():
+        here = (*path, key)
+        if key == "content":
+            read_parts(out, value, _PARTS, "assistant", origin, turn, here)
+        elif key == "audio" and isinstance(value, dict):
+            out.hidden(origin, turn, here, "audio")
+            out.walk(value.get("transcript"), "assistant", origin, turn, (*here, "transcript"))
+        elif key not in ("role", "tool_calls", "function_call"):
+            out.walk({key: value}, "assistant", origin, turn, path)
+    _read_calls(out, message, origin, turn, path)

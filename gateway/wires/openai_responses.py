@@ -1,0 +1,317 @@
+"""OpenAI responses: ``POST /v1/responses``. What its items are stands in `openai_items`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from detectors.values import Origin
+from gateway.wires import openai_common as common
+from gateway.wires.base import (
+    JSON,
+    SSE,
+    Collector,
+    EventKind,
+    Malformed,
+    Parsed,
+    Reply,
+    StreamEvent,
+    StreamReader,
+    Target,
+    Wire,
+    events_of,
+    load_frame,
+    loose,
+    sse,
+    want_flag,
+    want_model,
+)
+from gateway.wires.blocks import read_parts
+from gateway.wires.frames import Frame
+from gateway.wires.openai_items import PARTS, read_items
+
+# Settings of the call that hold no text for the model. Every field not named here is walked and listed.
+_SETTINGS: Final = frozenset(
+    {
+        *(
+            "model",
+            "input",
+            "instructions",
+            "stream",
+            "stream_options",
+            "temperature",
+            "top_p",
+            "tools",
+            "text",
+        ),
+        *("max_output_tokens", "max_tool_calls", "parallel_tool_calls", "service_tier", "store", "include"),
+        *(
+            "truncation",
+            "background",
+            "reasoning",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "moderation",
+        ),
+        *(
+            "prompt_cache_options",
+            "safety_identifier",
+            "top_logprobs",
+            "access_programs",
+            "context_management",
+        ),
+        *("tool_choice", "prompt", "previous_response_id", "conversation", "image"),
+    }
+)
+_REPLY: Final = _SETTINGS | {
+    *(
+        "id",
+        "object",
+        "created_at",
+        "completed_at",
+        "status",
+        "output",
+        "usage",
+        "incomplete_details",
+        "billing",
+    ),
+    *("input_transformations", "prompt_cache_diagnostics", "tool_usage", "error"),
+}
+
+
+class OpenAIResponses(Wire):
+    """The wire of responses."""
+
+    name = "openai.responses"
+    provider = "openai"
+
+    def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
+        out = Collector()
+        _read_context(out, doc)
+        items = doc.get("input")
+        if isinstance(items, str):
+            out.text(items, "user", Origin.USER, 0, ("input",))
+        elif isinstance(items, list):
+            read_items(out, items, Origin.USER, ("input",))
+        elif items is not None:
+            raise Malformed(("input",), items, "a string or a list of items")
+        out.unknown(doc, _SETTINGS, Origin.USER)
+        # A stored prompt names its own model.
+        model = None if "model" not in doc and "prompt" in doc else want_model(doc)
+        return out.parsed(model, want_flag(doc, "stream"))
+
+    def read_reply(self, doc: Any, target: Target) -> Parsed:
+        out = Collector(strict=False)
+        if isinstance(doc, dict) and isinstance(items := doc.get("output"), list):
+            _read_context(out, doc)
+            read_items(out, items, Origin.ASSISTANT, ("output",))
+            out.walk(doc.get("error"), "error", Origin.ASSISTANT, -1, ("error",))
+            out.unknown(doc, _REPLY, Origin.ASSISTANT)
+        else:
+            out.walk(doc, "assistant", Origin.ASSISTANT, 0, ())
+        return out.parsed()
+
+    def stream(self, target: Target, model: str | None) -> StreamReader:
+        return ResponseStream(model)
+
+    def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
+        if not as_reply:
+            return common.refusal_error(message)
+        response = _incomplete(_head(f"resp_{request_id}", parsed.model))
+        refusal = {"type": "refusal", "refusal": message}
+        item = {"id": f"msg_{request_id}", "type": "message", "role": "assistant", "status": "incomplete"}
+        whole = {**response, "output": [{**item, "content": [refusal]}]}
+        if not parsed.streaming:
+            return Reply(200, JSON, orjson.dumps(whole))
+        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        events: list[dict[str, Any]] = [
+            {"type": "response.created", "response": _head(f"resp_{request_id}", parsed.model)},
+            {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+            {"type": "response.content_part.added", **place, "part": {**refusal, "refusal": ""}},
+            {"type": "response.refusal.delta", **place, "delta": message},
+            {"type": "response.refusal.done", **place, "refusal": message},
+            {"type": "response.content_part.done", **place, "part": refusal},
+            {"type": "response.output_item.done", "output_index": 0, "item": whole["output"][0]},
+            {"type": "response.incomplete", "response": whole},
+        ]
+        return Reply(200, SSE, b"".join(_event(event, number) for number, event in enumerate(events)))
+
+    def error(self, status: int, code: str, message: str, request_id: str = "") -> Reply:
+        return common.error(status, code, message)
+
+
+def _read_context(out: Collector, doc: dict[str, Any]) -> None:
+    """List what stands beside the items, in a request or as the reply repeats it."""
+    instructions = doc.get("instructions")
+    if isinstance(instructions, list):
+        read_items(out, instructions, Origin.SYSTEM, ("instructions",))
+    elif isinstance(instructions, str):
+        out.text(instructions, "system", Origin.SYSTEM, -1, ("instructions",))
+    elif instructions is not None:
+        out.wrong(instructions, "a string", "system", Origin.SYSTEM, -1, ("instructions",))
+    common.read_tools(out, doc.get("tools"), "tools")
+    for key in ("text", "tool_choice"):
+        if isinstance(value := doc.get(key), dict):
+            out.walk(value, "schema", Origin.TOOL_DEFINITION, -1, (key,))
+    if (prompt := doc.get("prompt")) is not None:
+        _read_prompt(out, prompt)
+    for key in ("previous_response_id", "conversation"):
+        if doc.get(key) is not None:
+            out.hidden(Origin.USER, -1, (key,), "upstream state")
+
+
+def _read_prompt(out: Collector, prompt: Any) -> None:
+    """List a stored prompt's variables; its text stays with the provider."""
+    if not isinstance(prompt, dict):
+        out.wrong(prompt, "an object with an id", "prompt", Origin.USER, -1, ("prompt",))
+        return
+    out.hidden(Origin.SYSTEM, -1, ("prompt",), "upstream state")
+    for key, value in prompt.items():
+        if key == "variables" and isinstance(value, dict):
+            for name, variable in value.items():
+                read_parts(out, variable, PARTS, "prompt", Origin.USER, -1, ("prompt", key, name))
+        elif key not in ("id", "version"):
+            out.walk({key: value}, "prompt", Origin.USER, -1, ("prompt",))
+
+
+# Pieces of text, by the event that brings them. What ends in ``.done`` repeats the whole of it.
+_DELTAS: Final = {
+    "response.output_text.delta": EventKind.TEXT,
+    "response.audio.transcript.delta": EventKind.TEXT,
+    "response.refusal.delta": EventKind.REFUSAL,
+    "response.reasoning_text.delta": EventKind.REASONING,
+    "response.reasoning_summary_text.delta": EventKind.REASONING,
+    "response.reasoning.delta": EventKind.REASONING,
+    "response.function_call_arguments.delta": EventKind.TOOL,
+    "response.mcp_call_arguments.delta": EventKind.TOOL,
+    "response.custom_tool_call_input.delta": EventKind.TOOL,
+    "response.code_interpreter_call_code.delta": EventKind.TOOL,
+    "response.shell_call_command.delta": EventKind.TOOL,
+}
+_BLOBS: Final = frozenset({"response.audio.delta", "response.image_generation_call.partial_image"})
+_PLACES: Final = ("output_index", "content_index", "summary_index", "command_index")
+_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_EVENT: Final = frozenset(
+    {
+        "type",
+        "sequence_number",
+        "item_id",
+        "logprobs",
+        "obfuscation",
+        "response",
+        *_PLACES,
+        "annotation_index",
+    }
+)
+
+
+class ResponseStream(StreamReader):
+    """Follows the events of one response."""
+
+    def __init__(self, model: str | None) -> None:
+        self._response: dict[str, Any] | None = None
+        self._model = model
+        self._number = 0
+        self._done = False
+
+    def read(self, frame: Frame) -> list[StreamEvent]:
+        event = load_frame(frame)
+        if event is None:
+            return [StreamEvent(EventKind.OTHER, ())]
+        kind = event.get("type")
+        kind = kind if isinstance(kind, str) else ""
+        if isinstance(number := event.get("sequence_number"), int):
+            self._number = number + 1
+        if kind in _BLOBS:
+            return [StreamEvent(EventKind.OTHER, ())]
+        if kind.endswith(".delta"):
+            return _delta(event, kind) + _rest(event, {"delta"}) or [StreamEvent(EventKind.OTHER, ())]
+        events: list[StreamEvent] = []
+        if kind in _ENDS:
+            self._done = True
+            events.append(StreamEvent(EventKind.STOP, ()))
+        elif kind == "error" or event.get("error"):
+            self._done = True
+            events.append(StreamEvent(EventKind.ERROR, ()))
+        if isinstance(response := event.get("response"), dict):
+            self._response = response
+            events += events_of(OpenAIResponses().read_reply(response, _NO_TARGET), ("response",))
+        events += _rest(event, {"response"} if response is not None else set())
+        return events or [StreamEvent(EventKind.OTHER, ())]
+
+    def stop(self, message: str) -> bytes:
+        if self._done:
+            return b""
+        first = b""
+        response = self._response
+        if response is None:
+            response = _head("", self._model)
+            first = _event({"type": "response.created", "response": response}, self._number)
+            self._number += 1
+        # The text so far stands in the events that were sent; what a client keeps of the whole is this, without it.
+        end = {"type": "response.incomplete", "response": {**_incomplete(response), "output": []}}
+        return first + _event(end, self._number)
+
+    def fail(self, message: str) -> bytes:
+        if self._done:
+            return b""
+        return _event(
+            {"type": "error", "code": "upstream_error", "message": message, "param": None}, self._number
+        )
+
+
+def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
+    """Events for the piece of text that an event brings, or the pieces (of a shell's two outputs)."""
+    place = (*(event[key] for key in _PLACES if isinstance(event.get(key), int)), kind)
+    delta = event.get("delta")
+    if isinstance(delta, str):
+        return [StreamEvent(_DELTAS.get(kind, EventKind.OTHER), place, delta, ("delta",))] if delta else []
+    pieces = delta.items() if isinstance(delta, dict) else ()
+    return [
+        StreamEvent(EventKind.OTHER, (*place, key), piece, ("delta", key))
+        for key, piece in pieces
+        if isinstance(piece, str) and piece
+    ]
+
+
+def _rest(event: dict[str, Any], read: set[str]) -> list[StreamEvent]:
+    """Events for what else an event holds: items and parts that come whole, and fields that we do not know."""
+    return [
+        found
+        for key, value in event.items()
+        if key not in _EVENT and key not in read
+        for found in loose(value, (key,))
+    ]
+
+
+def _head(id: str, model: str | None) -> dict[str, Any]:
+    return {
+        "id": id,
+        "object": "response",
+        "created_at": 0,
+        "status": "in_progress",
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "model": model or "",
+        "output": [],
+        "parallel_tool_calls": True,
+        "temperature": None,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": None,
+        "usage": None,
+    }
+
+
+def _incomplete(response: dict[str, Any]) -> dict[str, Any]:
+    return {**response, "status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
+
+
+def _event(event: dict[str, Any], number: int) -> bytes:
+    return sse(orjson.dumps({**event, "sequence_number": number}), str(event["type"]).encode())
+
+
+_NO_TARGET: Final = Target(OpenAIResponses(), "responses")

@@ -1,0 +1,104 @@
+"""Which path is which wire: the table of the data plane."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.wires.anthropic import AnthropicMessages, AnthropicModels
+from gateway.wires.base import Target, Wire
+from gateway.wires.gemini import GeminiEmbed, GeminiGenerate, GeminiModels
+from gateway.wires.openai_chat import OpenAIChat
+from gateway.wires.openai_completions import OpenAICompletions
+from gateway.wires.openai_embeddings import OpenAIEmbeddings
+from gateway.wires.openai_models import OpenAIModels
+from gateway.wires.openai_responses import OpenAIResponses
+
+_CHAT: Final = OpenAIChat()
+_OPENAI_MODELS: Final = OpenAIModels()
+_MESSAGES: Final = AnthropicMessages()
+_ANTHROPIC_MODELS: Final = AnthropicModels()
+_GENERATE: Final = GeminiGenerate()
+_EMBED: Final = GeminiEmbed()
+_GEMINI_MODELS: Final = GeminiModels()
+
+_STATIC: Final = {
+    "POST /v1/chat/completions": Target(_CHAT, "chat.completions"),
+    "POST /v1/completions": Target(OpenAICompletions(), "completions"),
+    "POST /v1/responses": Target(OpenAIResponses(), "responses"),
+    "POST /v1/embeddings": Target(OpenAIEmbeddings(), "embeddings"),
+    "POST /v1/messages": Target(_MESSAGES, "messages"),
+    "POST /v1/messages/count_tokens": Target(_MESSAGES, "count_tokens"),
+    "GET /v1beta/models": Target(_GEMINI_MODELS, "models.list"),
+}
+_LISTS: Final = {
+    "openai": Target(_OPENAI_MODELS, "models.list"),
+    "anthropic": Target(_ANTHROPIC_MODELS, "models.list"),
+    "gemini": Target(_GEMINI_MODELS, "models.list"),
+}
+_GEMINI: Final[dict[str, Wire]] = {
+    "generateContent": _GENERATE,
+    "streamGenerateContent": _GENERATE,
+    "countTokens": _GENERATE,
+    "embedContent": _EMBED,
+    "batchEmbedContents": _EMBED,
+}
+_METHODS: Final = ("GET", "POST")
+
+# Names in a path end where the upstream's path would begin to mean something else: no dot segment, no control character.
+_GEMINI_CALL: Final = re.compile(
+    r"/v1(?:beta|alpha)?/models/([A-Za-z0-9][\w.-]{0,127}):([A-Za-z]{1,40})", re.ASCII
+)
+_GEMINI_MODEL: Final = re.compile(r"/v1beta/models/([A-Za-z0-9][\w.-]{0,127})", re.ASCII)
+_MODEL: Final = re.compile(
+    r"/v1/models/((?:[A-Za-z0-9][\w.:@-]{0,127}/){0,3}[A-Za-z0-9][\w.:@-]{0,127})", re.ASCII
+)
+_SSE: Final = re.compile(rb"(?:^|&)(?:\$|%24)?alt=sse(?=&|$)", re.IGNORECASE)
+
+
+def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -> Target | None:
+    """What a request names, or None.
+
+    ``path`` is decoded. ``provider`` (see `dialect`) tells apart the lists of models, which share a path.
+    """
+    target = _STATIC.get(f"{method} {path}")
+    if target is not None:
+        return target
+    if method == "POST":
+        if (call := _GEMINI_CALL.fullmatch(path)) and (wire := _GEMINI.get(call[2])):
+            return Target(
+                wire, call[2], call[1], call[2] == "streamGenerateContent" and bool(_SSE.search(query))
+            )
+    elif method == "GET":
+        if path == "/v1/models":
+            return _LISTS[provider]
+        if model := _GEMINI_MODEL.fullmatch(path):
+            return Target(_GEMINI_MODELS, "models.get", model[1])
+        if model := _MODEL.fullmatch(path):
+            return _LISTS[provider]._replace(operation="models.get", model=model[1])
+    return None
+
+
+def allowed(path: str) -> tuple[str, ...]:
+    """The methods that a path takes: none for an unknown one. A known path with another method is a 405."""
+    return tuple(method for method in _METHODS if find(method, path))
+
+
+def dialect(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The provider whose client sends such headers (names in lower case)."""
+    for name, _ in headers:
+        if name == b"anthropic-version":
+            return "anthropic"
+        if name == b"x-goog-api-key" or name == b"x-goog-api-client":
+            return "gemini"
+    return "openai"
+
+
+def wire_for_error(path: str, provider: str = "openai") -> Wire:
+    """The wire whose errors a client understands that asks for a path we do not know."""
+    if path.startswith(("/v1beta", "/v1alpha")) or _GEMINI_CALL.fullmatch(path):
+        return _GENERATE
+    if path.startswith("/v1/messages") or provider == "anthropic":
+        return _MESSAGES
+    return _GENERATE if provider == "gemini" else _CHAT

@@ -1,0 +1,103 @@
+"""Packs: the YAML files that patterns ship in."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import yaml
+
+from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_pattern
+
+SHIPPED: Final = Path(__file__).parent / "packs"
+"""The packs that come with Portcullis."""
+
+_FIELDS: Final = {"pack", "version", "description", "provenance", "patterns"}
+
+
+def load(path: Path) -> list[Pattern]:
+    """Read one pack.
+
+    Raises:
+        PatternError: the file cannot be read, is not YAML, or a pattern in it is wrong; names file, pattern and field.
+    """
+    where = path.name
+    try:
+        raw: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, UnicodeDecodeError) as error:
+        raise PatternError(f"{where}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise PatternError(f"{where}: not YAML: {error}") from None
+    if not isinstance(raw, dict) or not isinstance(raw.get("patterns"), list):
+        raise PatternError(f"{where}: wanted a mapping with pack, version, description, provenance and a list of patterns")
+    if unknown := sorted(map(str, raw.keys() - _FIELDS)):
+        raise PatternError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}")
+    provenance = f"{raw.get('provenance', '')} ({raw.get('pack', path.stem)} {raw.get('version', '')})".strip()
+    patterns = []
+    for number, entry in enumerate(raw["patterns"]):
+        if not isinstance(entry, dict):
+            raise PatternError(f"{where}: patterns[{number}]: wanted a mapping")
+        patterns.append(read_pattern(entry, where, provenance))
+    return patterns
+
+
+def load_all(paths: Iterable[Path], cache: Path | None = None) -> list[Pattern]:
+    """Read packs and folders of packs together.
+
+    Args:
+        paths: files, or folders of ``*.yaml``.
+        cache: a folder for packs that were read and checked before: YAML is slow to read, and ten thousand patterns
+            would take seconds at every start.
+
+    Raises:
+        PatternError: as `load`; also when two patterns share an id, or when there is none at all.
+    """
+    patterns: dict[str, Pattern] = {}
+    for path in paths:
+        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+            for pattern in _load_cached(file, cache) if cache else load(file):
+                if pattern.id in patterns:
+                    raise PatternError(f"{file.name}: {pattern.id}: this id is taken by another pattern")
+                patterns[pattern.id] = pattern
+    if not patterns:
+        raise PatternError("no patterns found: a gateway without patterns would call every text clean")
+    return list(patterns.values())
+
+
+def _load_cached(file: Path, cache: Path) -> list[Pattern]:
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise PatternError(f"{file.name}: cannot be read: {error}") from None
+    # The schema's own source is part of the identity: patterns that an older version accepted are checked again.
+    digest = hashlib.sha256(source + _SCHEMA + file.name.encode()).hexdigest()[:32]
+    kept = cache / f"pack-{digest}.json"
+    try:
+        return [_restore(row) for row in orjson.loads(kept.read_bytes())]
+    except (OSError, ValueError, TypeError, KeyError):
+        patterns = load(file)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs the next start some time
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_suffix(f".{os.getpid()}")
+        scratch.write_bytes(orjson.dumps([asdict(pattern) for pattern in patterns], default=sorted))
+        scratch.replace(kept)
+    return patterns
+
+
+def _restore(row: dict[str, Any]) -> Pattern:
+    for name, kind in (("kind", Kind), ("severity", Severity), ("state", State)):
+        row[name] = kind(row[name])
+    for name in ("hits", "misses"):
+        row[name] = tuple(row[name])
+    row["origins"] = frozenset(row["origins"])
+    return Pattern(**row)
+
+
+_SCHEMA: Final = (Path(__file__).parent / "schema.py").read_bytes() + (Path(__file__).parent / "taxonomy.py").read_bytes()
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,0 +1,209 @@
+"""What a pattern is, and how one is read from a mapping (a YAML pack, a feed, an API call).
+
+A pattern is one piece of knowledge about threats. Every pattern carries examples that it must find and near misses
+that it must not, so a pattern is also its own test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from patterns import taxonomy
+
+MAX_BODY: Final = 4_000
+"""Code points in a body. The longest hand-written pattern is about 600; a longer one is a mistake or an attack."""
+
+MAX_EXAMPLE: Final = 8_000
+"""Code points in one hit or miss."""
+
+MAX_REACH: Final = 4_096
+"""The longest match, in code points, that a lexical pattern may have: it bounds what a stream can be made to hold."""
+
+ORIGINS: Final = frozenset({"system", "user", "assistant", "tool_definition", "tool_result", "document"})
+
+E = TypeVar("E", bound=StrEnum)
+
+_ID = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+
+
+class Kind(StrEnum):
+    """How a pattern recognises: by exact words, an expression, a value with its own shape, or by resemblance."""
+
+    LITERAL = "literal"  # the body's very characters, without regard to case
+    REGEX = "regex"  # an expression that Hyperscan takes, without regard to case
+    PII = "pii"  # an expression for a value (a secret, an identifier), with regard to case, perhaps with a check
+    SEMANTIC = "semantic"  # an exemplar of an attack: what lies near it in meaning resembles it
+    BENIGN = "benign"  # an exemplar of harmless text that looks like an attack: it speaks against
+
+    @property
+    def lexical(self) -> bool:
+        return self in (Kind.LITERAL, Kind.REGEX, Kind.PII)
+
+
+class Severity(StrEnum):
+    """How bad it is when it is real, and how sure a match alone makes us; see ``detectors.lexical.SCORES``."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class State(StrEnum):
+    """Where a pattern stands on its way from an idea to acting on traffic."""
+
+    PROPOSED = "proposed"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """One pattern.
+
+    Attributes:
+        id: lower-case words joined by ``.``, ``-`` or ``_``; unique in a store.
+        kind: how it recognises.
+        body: the expression, literal or exemplar text.
+        category: ``category.subcategory`` of the taxonomy.
+        severity: see `Severity`.
+        reach: the longest match in code points; None for exemplars, which have none.
+        check: the name of a validator in ``detectors.checks`` that a match must pass, or None.
+        origins: where it applies (``user``, ``document``, ...); empty means everywhere.
+        hits: texts that it must find. misses: near misses that it must not.
+        state: where it stands; rollout: the share of traffic it acts on, in percent, while a canary.
+        provenance: who wrote it and where it comes from. revision: counts its changes from 1.
+    """
+
+    id: str
+    kind: Kind
+    body: str
+    category: str
+    severity: Severity
+    reach: int | None
+    check: str | None = None
+    origins: frozenset[str] = frozenset()
+    hits: tuple[str, ...] = ()
+    misses: tuple[str, ...] = ()
+    state: State = State.ACTIVE
+    rollout: int = 100
+    provenance: str = ""
+    revision: int = 1
+
+
+class PatternError(ValueError):
+    """A pattern that cannot be taken. The message names the pattern, the field, what was wrong and what is accepted."""
+
+
+_FIELDS: Final = frozenset(
+    {"id", "kind", "body", "category", "severity", "check", "origins", "hits", "misses", "state", "rollout",
+     "provenance", "revision"}
+)
+
+
+def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pattern:
+    """Read one pattern from a mapping.
+
+    Args:
+        raw: the mapping, keys as in `Pattern` without ``reach``, which is computed.
+        where: names the source in errors, for example ``packs/injection.yaml``.
+        provenance: used where the mapping states none.
+
+    Raises:
+        PatternError: a field is missing, unknown, of the wrong type or out of range.
+    """
+    identity = raw.get("id")
+    if not isinstance(identity, str) or not _ID.fullmatch(identity):
+        raise PatternError(f"{where}: id: got {identity!r}; wanted lower-case words joined by '.', '-' or '_'")
+    where = f"{where}: {identity}"
+    if unknown := sorted(map(str, raw.keys() - _FIELDS)):
+        raise PatternError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}")
+    kind = _choice(raw, "kind", Kind, where)
+    category = _text(raw, "category", where, 100)
+    try:
+        taxonomy.split(category)
+    except ValueError as error:
+        raise PatternError(f"{where}: category: {error}") from None
+    body = _text(raw, "body", where, MAX_BODY)
+    hits, misses = _texts(raw, "hits", where), _texts(raw, "misses", where)
+    if kind.lexical and not (hits and misses):
+        raise PatternError(f"{where}: hits and misses: a lexical pattern needs at least one of each")
+    origins = frozenset(_texts(raw, "origins", where))
+    if wrong := sorted(origins - ORIGINS):
+        raise PatternError(f"{where}: origins: unknown {wrong[0]!r}; known: {', '.join(sorted(ORIGINS))}")
+    check = raw.get("check")
+    if check is not None and not isinstance(check, str):
+        raise PatternError(f"{where}: check: got {type(check).__name__}; wanted the name of a validator")
+    return Pattern(
+        id=identity,
+        kind=kind,
+        body=body,
+        category=category,
+        severity=_choice(raw, "severity", Severity, where),
+        reach=_reach(kind, body, where) if kind.lexical else None,
+        check=check,
+        origins=origins,
+        hits=hits,
+        misses=misses,
+        state=_choice(raw, "state", State, where) if "state" in raw else State.ACTIVE,
+        rollout=_whole(raw, "rollout", where, 0, 100, 100),
+        provenance=_text(raw, "provenance", where, 500) if "provenance" in raw else provenance,
+        revision=_whole(raw, "revision", where, 1, 2**31, 1),
+    )
+
+
+def _reach(kind: Kind, body: str, where: str) -> int:
+    if kind is Kind.LITERAL:
+        return len(body)
+    # Python's parser reads the same syntax as Hyperscan's for all that we allow, and knows the widths.
+    try:
+        low, high = re._parser.parse(body).getwidth()  # type: ignore[attr-defined]
+    except re.error as error:
+        raise PatternError(f"{where}: body: not an expression: {error}") from None
+    if low == 0:
+        raise PatternError(f"{where}: body: it matches the empty text, and so everything")
+    if high > MAX_REACH:
+        raise PatternError(
+            f"{where}: body: its longest match is {'unbounded' if high > 10**6 else high}; at most {MAX_REACH} code"
+            " points are allowed, because a stream must hold back what may still match: write {0,n} for * and {1,n} for +"
+        )
+    return int(high)
+
+
+def _text(raw: Mapping[str, Any], field: str, where: str, longest: int) -> str:
+    value = raw.get(field)
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        raise PatternError(f"{where}: {field}: got {_shown(value)}; wanted a text of 1 to {longest} code points")
+    return value
+
+
+def _texts(raw: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
+    value = raw.get(field, ())
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and 0 < len(v) <= MAX_EXAMPLE for v in value):
+        raise PatternError(f"{where}: {field}: wanted a list of texts of 1 to {MAX_EXAMPLE} code points")
+    return tuple(value)
+
+
+def _choice(raw: Mapping[str, Any], field: str, enum: type[E], where: str) -> E:
+    try:
+        return enum(raw.get(field))
+    except ValueError:
+        raise PatternError(f"{where}: {field}: got {_shown(raw.get(field))}; wanted one of {', '.join(enum)}") from None
+
+
+def _whole(raw: Mapping[str, Any], field: str, where: str, low: int, high: int, default: int) -> int:
+    value = raw.get(field, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise PatternError(f"{where}: {field}: got {_shown(value)}; wanted a whole number from {low} to {high}")
+    return value
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
