@@ -12,6 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -134,7 +135,7 @@ def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) 
     if cache is not None:
         # The library's info names the instruction set it compiles for: an image moved to an older CPU compiles anew.
         sources = [(one.body, one.flags) for one in expressions]
-        identity = repr((hyperscan.__version__, _platform(), mode, sources))
+        identity = repr((version("hyperscan"), _platform(), mode, sources))
         file = cache / f"hyperscan-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.db"
         if (loaded := _load(file, mode)) is not None:
             return loaded

@@ -44,7 +44,7 @@ _ROUTES: Final = (
 
 def matrix(settings: Settings) -> list[Row]:
     """The matrix for the default policy."""
-    policy = bind(settings.policy).policy
+    policy = bind(settings.policy)[0]
     rows: list[Row] = []
     for route, origins, streams, speaks in _ROUTES:
         rows += [_row(policy, route, origin, Direction.REQUEST, False) for origin in origins]

@@ -42,7 +42,7 @@ async def start() -> EchoServer:
     )  # fmt: skip
     server = _Server(config)
     task = asyncio.create_task(server.serve([listener]), name="echo model")
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody that it has begun
         await asyncio.sleep(0.001)
     port: int = listener.getsockname()[1]
     return EchoServer(server, task, port)

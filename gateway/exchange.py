@@ -7,17 +7,20 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Final
 
-from detectors.engine import STAGES
-from detectors.values import Finding, Segment
+from detectors.engine import STAGES, Judged
+from detectors.lanes import Act
+from detectors.lexical import SCORES
+from detectors.values import Finding, Origin, Segment, Skipped, Verdict
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
 from gateway.inspection import Inspected, timings
 from gateway.keys import Principal
 from gateway.live import Bound, Live
 from gateway.metrics import Metrics
-from gateway.policy import RANK, Action, Direction, Ruling
+from gateway.policy import RANK, Action, Direction, Edit, Ruling
 from gateway.redaction import Vault, redact
+from gateway.relay import Relay
 from gateway.wires.base import Parsed, Target
-
+from patterns.taxonomy import is_attack
 
 
 class Exchange:
@@ -135,6 +138,39 @@ class Exchange:
         for direction, side in ((Direction.REQUEST, self.request), (Direction.REPLY, self.reply)):
             if side is not None:
                 _count_side(metrics, side, direction)
+
+
+def relay_summary(relay: Relay, exchange: Exchange) -> Inspected:
+    """What became of a streamed reply, in the terms of a whole one."""
+    channels = list(relay.lengths)
+    # Only the length of a text is recorded, and the texts themselves are gone.
+    segments = [
+        Segment(" " * length, "assistant", Origin.ASSISTANT, index, channel)
+        for index, (channel, length) in enumerate(relay.lengths.items())
+    ]
+    policy = exchange.bound.policy
+    findings, actions, edits = [], [], []
+    for channel, match, act in relay.seen:
+        pattern = match.pattern
+        score = SCORES[pattern.severity]
+        at = channels.index(channel)
+        findings.append(Finding("stream", pattern.id, pattern.category, score, at, match.start, match.end))
+        action = {Act.CUT: Action.BLOCK, Act.REPLACE: Action.REDACT}.get(act)
+        if action is None:
+            flags = policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY) is not Action.ALLOW
+            action = Action.FLAG if flags else Action.ALLOW
+        actions.append(action)
+        if act is Act.REPLACE:
+            edits.append(Edit(at, match.start, match.end, pattern.category))
+    skipped = (Skipped("stream", "late"),) if relay.overdue else ()
+    worst = max(actions, key=RANK.__getitem__, default=Action.FLAG if skipped else Action.ALLOW)
+    reason = f"cut at {relay.cut.pattern.category} ({relay.cut.pattern.id})" if relay.cut else "see findings" if actions else ""
+    scores = [one.score for one in findings if is_attack(one.category)]
+    generation = exchange.live.engine.generation.number
+    judged = Judged(Verdict(tuple(findings), max(scores, default=0.0), skipped, generation), (0,) * len(STAGES), 0)
+    ruling = Ruling(worst, reason, tuple(actions), tuple(edits), policy.name)
+    parsed = Parsed(None, True, segments, [])
+    return Inspected(parsed, judged, ruling, None, b"", len(edits), relay.nanoseconds)
 
 
 def _count_side(metrics: Metrics, side: Inspected, direction: Direction) -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from detectors.engine import Engine
-from gateway.policy import Policy, Rule, preset
+from detectors.lanes import Act, StreamRules
+from detectors.lexical import SCORES
+from detectors.values import Origin
+from gateway.policy import PRESETS, Action, Direction, Policy, Rule, preset
 from gateway.settings import PolicySettings, Settings
 from patterns import packs
 from patterns.schema import Pattern
 
 
 class Bound(NamedTuple):
-    """The policy that acts on a tenant's traffic, and the one that is only judged beside it."""
+    """The policy that acts on a tenant's traffic, its patterns made ready for streams, and the policy judged beside it."""
 
     policy: Policy
     shadow: Policy | None
+    streams: StreamRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,12 @@ class Live:
     engine: Engine
     default: Bound
     tenants: Mapping[str, Bound]
+    presets: Mapping[str, Bound]
 
     def bound(self, tenant: str, policy: str | None) -> Bound:
         """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one."""
         if policy is not None:
-            return Bound(preset(policy), None)
+            return self.presets[policy]
         return self.tenants.get(tenant, self.default)
 
 
@@ -49,8 +54,31 @@ def build(settings: Settings, number: int, now: float) -> Live:
     """
     cache = settings.data_dir / "cache"
     engine = Engine.load(load_patterns(settings.patterns, cache), number, now, cache)
-    default = bind(settings.policy)
-    return Live(settings, engine, default, {name: bind(one.policy) for name, one in settings.tenants.items()})
+    patterns = engine.generation.patterns
+    base = StreamRules(patterns, lambda _: Act.REPORT, cache)
+
+    def bound(wanted: PolicySettings) -> Bound:
+        policy, shadow = bind(wanted)
+        return Bound(policy, shadow, StreamRules(patterns, _stream_act(policy), cache, base))
+
+    return Live(
+        settings,
+        engine,
+        bound(settings.policy),
+        {name: bound(one.policy) for name, one in settings.tenants.items()},
+        {name: bound(PolicySettings(preset=name)) for name in PRESETS},
+    )
+
+
+def _stream_act(policy: Policy) -> Callable[[Pattern], Act]:
+    """What a policy does about a pattern's match in a model's own words, as they stream."""
+
+    def act(pattern: Pattern) -> Act:
+        score = SCORES[pattern.severity]
+        action = policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY) if policy.acts else Action.FLAG
+        return {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}.get(action, Act.REPORT)
+
+    return act
 
 
 def load_patterns(extra: tuple[Path, ...], cache: Path | None = None) -> list[Pattern]:
@@ -62,8 +90,8 @@ def load_patterns(extra: tuple[Path, ...], cache: Path | None = None) -> list[Pa
     return packs.load_all([packs.SHIPPED, *extra], cache)
 
 
-def bind(settings: PolicySettings) -> Bound:
-    """Turn a policy's settings into the policies that are judged.
+def bind(settings: PolicySettings) -> tuple[Policy, Policy | None]:
+    """Turn a policy's settings into the policy that acts and the one that is judged beside it.
 
     ``monitor`` reports what ``balanced`` would have done: it acts on nothing.
     """
@@ -86,5 +114,5 @@ def bind(settings: PolicySettings) -> Bound:
         restore=settings.restore,
         waits=base.waits,
     )
-    return Bound(policy, preset(settings.shadow) if settings.shadow else None)
+    return policy, preset(settings.shadow) if settings.shadow else None
 

@@ -38,8 +38,8 @@ class Counter:
 
     __slots__ = ("help", "labels", "name", "values")
 
-    def __init__(self, name: str, help: str, labels: Labels = ()) -> None:
-        self.name, self.help, self.labels = name, help, labels
+    def __init__(self, name: str, text: str, labels: Labels = ()) -> None:
+        self.name, self.help, self.labels = name, text, labels
         self.values: dict[Labels, float] = {}
 
     def add(self, labels: Labels = (), amount: float = 1) -> None:
@@ -55,8 +55,8 @@ class Histogram:
 
     __slots__ = ("bounds", "help", "labels", "name", "rows")
 
-    def __init__(self, name: str, help: str, labels: Labels, bounds: tuple[float, ...]) -> None:
-        self.name, self.help, self.labels, self.bounds = name, help, labels, bounds
+    def __init__(self, name: str, text: str, labels: Labels, bounds: tuple[float, ...]) -> None:
+        self.name, self.help, self.labels, self.bounds = name, text, labels, bounds
         self.rows: dict[Labels, list[float]] = {}
 
     def observe(self, labels: Labels, seconds: float) -> None:
@@ -108,14 +108,14 @@ class Metrics:
         self._counts: list[tuple[str, str, Labels, Callable[[], dict[Labels, float]]]] = []
 
     def gauge(
-        self, name: str, help: str, labels: Labels, read: Callable[[], dict[Labels, float]], merge: str = "sum"
+        self, name: str, text: str, labels: Labels, read: Callable[[], dict[Labels, float]], merge: str = "sum"
     ) -> None:
         """Add a number that is read when it is asked for. ``merge`` over workers: ``sum``, ``max`` or ``min``."""
-        self._gauges.append((name, help, labels, read, merge))
+        self._gauges.append((name, text, labels, read, merge))
 
-    def count(self, name: str, help: str, labels: Labels, read: Callable[[], dict[Labels, float]]) -> None:
+    def count(self, name: str, text: str, labels: Labels, read: Callable[[], dict[Labels, float]]) -> None:
         """Add a growing number that something else keeps."""
-        self._counts.append((name, help, labels, read))
+        self._counts.append((name, text, labels, read))
 
     def snapshot(self) -> dict[str, Any]:
         """All numbers as plain JSON values."""

@@ -203,8 +203,8 @@ def preset(name: str) -> Policy:
     raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
 
 
-PRESETS: Final = ("strict", "balanced", "monitor")
-_DEGRADE: Final = {"*": FailureMode.CLOSED} | {stage: FailureMode.FLAG for stage in sorted(SEMANTIC_STAGES)}
+PRESETS: Final[tuple[Literal["strict", "balanced", "monitor"], ...]] = ("strict", "balanced", "monitor")
+_DEGRADE: Final = {"*": FailureMode.CLOSED} | dict.fromkeys(sorted(SEMANTIC_STAGES), FailureMode.FLAG)
 
 
 def _attacks(flag: float, block: float, trusted: float) -> list[Rule]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 from gateway import echo_server
 from gateway.faults import Fault, OwnFault, UpstreamFault
 from gateway.inbound import Head, Headers
-from gateway.settings import Settings, Upstream as UpstreamSettings
+from gateway.settings import Settings
 from gateway.settings import Target as TargetSettings
+from gateway.settings import Upstream as UpstreamSettings
+from gateway.upstream.breaker import State as BreakerState
 from gateway.upstream.client import FAILING, Upstream
 from gateway.upstream.connection import Reply, Timeouts
 from gateway.upstream.dial import tls_context
@@ -110,7 +113,7 @@ class Providers:
         targets = [target for one in configured.values() for target in (one, *one.fallbacks)]
         if self._echo is None and any(target.base_url == ECHO for target in targets):
             self._echo = await echo_server.start()
-        fresh = {name: self._make(name, one) for name, one in configured.items()}
+        fresh: dict[str, Provider] = {name: self._make(name, one) for name, one in configured.items()}
         old, self._providers = self._providers, fresh
         _close(old)
 
@@ -124,7 +127,8 @@ class Providers:
 
     def breakers(self) -> dict[tuple[str, ...], float]:
         """By upstream, 1 where its circuit breaker is not closed."""
-        return {(one.name,): float(one.breaker.state != "closed") for one in self._upstreams()}
+        now = asyncio.get_running_loop().time()
+        return {(one.name,): float(one.breaker.state(now) is not BreakerState.CLOSED) for one in self._upstreams()}
 
     def connections(self) -> dict[tuple[str, ...], float]:
         """By upstream, connections that stand or are being made."""

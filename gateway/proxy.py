@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from detectors.lexical import Match
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, relay_summary
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
 from gateway.inbound import (
     Head,
@@ -26,16 +28,19 @@ from gateway.keys import Permission, Principal
 from gateway.live import Live
 from gateway.policy import Action, FailureMode
 from gateway.providers import Provider, Sent
-from gateway.redaction import Vault
 from gateway.relay import Relay
 from gateway.services import Services
 from gateway.upstream.connection import Reply as UpstreamReply
 from gateway.upstream.errors import RequestRefused, UpstreamError
 from gateway.wires import routes
 from gateway.wires.base import Reply, Target
+from gateway.wires.frames import BadFraming, FrameTooLong
 
 WATCH_SECONDS: Final = 0.25
 """How long a request runs before somebody watches whether its caller is still there. Most are over by then."""
+
+HOLD_SECONDS: Final = 2.0
+"""How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
 
 
 class Proxy:
@@ -202,20 +207,55 @@ class Proxy:
     async def _relay(self, exchange: Exchange, answer: _Answer, sent: Sent) -> None:
         reply = sent.reply
         parsed = exchange.request.parsed if exchange.request else None
-        relay = Relay(exchange.target, parsed.model if parsed else None)
+        model = parsed.model if parsed else None
+        relay = Relay(exchange.target, model, exchange.bound.streams, exchange.vault)
         await answer.start(reply.status, reply_headers(reply.headers, True))
         try:
-            async for chunk in reply:
-                if out := relay.feed(chunk):
-                    await answer.piece(out)
-            if out := relay.end():
-                await answer.piece(out)
-        except UpstreamError as error:
-            self._services.metrics.upstream_errors.add((sent.upstream, error.kind))
+            await self._move(exchange, answer, reply, relay)
+        except (UpstreamError, FrameTooLong, BadFraming) as error:
+            kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
+            self._services.metrics.upstream_errors.add((sent.upstream, kind))
             exchange.reason = f"the upstream's stream broke off: {error}"
             await answer.piece(relay.fail("the upstream's stream broke off"))
+        finally:
+            relay.close()
+            exchange.reply = relay_summary(relay, exchange)
+            self._services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
         await answer.end()
-        self._services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
+
+    async def _move(self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay) -> None:
+        """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""
+        waits = exchange.bound.policy.waits
+
+        def refusal(match: Match) -> str:
+            return f"Blocked by Portcullis: {match.pattern.category} in the reply. Decision {exchange.id}."
+
+        pieces = aiter(reply)
+        while (chunk := await self._next(pieces, relay, answer, waits)) is not None:
+            began = time.perf_counter_ns()
+            out = relay.feed(chunk, refusal)
+            relay.nanoseconds += time.perf_counter_ns() - began
+            if out:
+                await answer.piece(out)
+            if relay.cut is not None:
+                return
+        if out := relay.end(refusal):
+            await answer.piece(out)
+
+    async def _next(
+        self, pieces: AsyncIterator[bytes], relay: Relay, answer: _Answer, waits: bool
+    ) -> bytes | None:
+        """The next bytes of the upstream; None at its end. What is held too long meanwhile goes out, unless policy waits."""
+        if waits or not relay.held:
+            return await anext(pieces, None)
+        coming = asyncio.ensure_future(_anext(pieces))
+        try:
+            done, _ = await asyncio.wait((coming,), timeout=HOLD_SECONDS)
+            if not done and (out := relay.release_overdue()):
+                await answer.piece(out)
+            return await coming
+        finally:
+            coming.cancel()
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
@@ -300,10 +340,11 @@ class _Watch:
     def start(self) -> None:
         """Begin to watch; the body must have been read."""
         loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(WATCH_SECONDS, self._begin, asyncio.current_task())
+        self._handle = loop.call_later(WATCH_SECONDS, self._begin, asyncio.current_task(loop))
 
-    def _begin(self, request: asyncio.Task[Any]) -> None:
-        self._task = asyncio.ensure_future(self._wait(request))
+    def _begin(self, request: asyncio.Task[Any] | None) -> None:
+        if request is not None:
+            self._task = asyncio.ensure_future(self._wait(request))
 
     async def _wait(self, request: asyncio.Task[Any]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -316,6 +357,10 @@ class _Watch:
             self._handle.cancel()
         if self._task is not None:
             self._task.cancel()
+
+
+async def _anext(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)
 
 
 def _is_stream(reply: UpstreamReply, target: Target, asked: bool) -> bool:

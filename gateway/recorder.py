@@ -20,10 +20,11 @@ FLUSH_SECONDS: Final = 0.25
 """The longest that a record waits for its batch: what a killed worker loses, and how late the console sees
 it."""
 
-BATCH: Final = 256
-"""Records in one transaction: enough to share its cost, few enough to encode in half a millisecond."""
+BATCH: Final = 512
+"""Records in one transaction: enough to share its cost, few enough to hold up another writer for some
+milliseconds only."""
 
-MAX_FRESH: Final = 4 * BATCH
+MAX_FRESH: Final = 2 * BATCH
 """Decisions that wait as the hot path made them, with their texts in memory; a store that keeps up lets no
 more wait."""
 

@@ -13,13 +13,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import orjson
+
 from detectors.values import Path, Segment
 from gateway.policy import Edit
 
 DIGEST_CHARS: Final = 10
 """Hex digits of the keyed digest: 40 bits, so a million distinct values of one tenant share none by chance, mostly."""
 
-STAND_IN: Final = re.compile(r"\[[A-Z][A-Z_]{2,40}_[0-9A-F]{%d}\]" % DIGEST_CHARS)
+STAND_IN: Final = re.compile(rf"\[[A-Z][A-Z_]{{2,40}}_[0-9A-F]{{{DIGEST_CHARS}}}\]")
+
+# The end of a text that may be the beginning of a stand-in.
+_BEGUN: Final = re.compile(rf"\[(?:[A-Z][A-Z_0-9]{{0,{41 + DIGEST_CHARS}}})?\Z")
 
 
 class Vault:
@@ -51,11 +56,51 @@ class Vault:
             return f"[{category.upper().replace('.', '_')}]"
         return name
 
-    def restore(self, text: str) -> str:
-        """Put the values back. Stand-ins that this vault did not make stay as they are."""
+    def restore(self, text: str, in_json: bool = False) -> str:
+        """Put the values back. Stand-ins that this vault did not make stay as they are.
+
+        ``in_json``: the text is JSON, so a value is written as it stands in a JSON string.
+        """
         if not self._values or "[" not in text:
             return text
-        return STAND_IN.sub(lambda found: self._values.get(found.group(), found.group()), text)
+
+        def value(found: re.Match[str]) -> str:
+            known = self._values.get(found.group())
+            if known is None:
+                return found.group()
+            return orjson.dumps(known).decode()[1:-1] if in_json else known
+
+        return STAND_IN.sub(value, text)
+
+
+class Restorer:
+    """Puts the values of a vault back into a text that comes in pieces, also where a stand-in is cut in two."""
+
+    __slots__ = ("_held", "_in_json", "_vault")
+
+    def __init__(self, vault: Vault, in_json: bool) -> None:
+        """``in_json``: the text is JSON (a tool call's arguments), so a value is written as it stands in a JSON string."""
+        self._vault = vault
+        self._in_json = in_json
+        self._held = ""
+
+    @property
+    def held(self) -> int:
+        """Code points that may be the beginning of a stand-in."""
+        return len(self._held)
+
+    def feed(self, piece: str) -> str:
+        """Take a piece of the text; return what can go out."""
+        text = self._held + piece
+        begun = _BEGUN.search(text)
+        cut = begun.start() if begun else len(text)
+        self._held = text[cut:]
+        return self._vault.restore(text[:cut], self._in_json)
+
+    def finish(self) -> str:
+        """The text is over."""
+        rest, self._held = self._held, ""
+        return rest
 
 
 def redact(segments: Sequence[Segment], edits: Sequence[Edit], vault: Vault) -> dict[Path, str]:

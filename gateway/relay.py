@@ -1,29 +1,234 @@
-"""A streamed reply on its way to the caller: frames in, bytes out. Pure; the proxy moves the bytes."""
+"""A streamed reply on its way to the caller: frames in, bytes out. Pure; the proxy moves the bytes.
+
+Every text of the stream has a channel (a choice's content, a block's thinking, a tool call's arguments), and each channel has
+a `TextStream` that says what may go out. A frame whose texts may go out as they are is forwarded as the very bytes received;
+otherwise its texts are replaced. What was held goes out with the next frame of its channel, or, before the channel's end,
+in a frame of its own that is made after the last one.
+"""
 
 from __future__ import annotations
 
-from gateway.wires.base import Target
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import orjson
+
+from detectors.lanes import Act, StreamRules
+from detectors.lexical import Match
+from detectors.stream import Released, TextStream
+from detectors.values import INNER, Path
+from gateway.redaction import Restorer, Vault
+from gateway.wires.base import EventKind, StreamEvent, Target, sse
+from gateway.wires.frames import Frame
+from gateway.wires.jsonedit import apply_edits
+
+Channel = tuple[str | int, ...]
+
+
+class Seen(NamedTuple):
+    """A match in a stream: where it was, and what was done about it."""
+
+    channel: Channel
+    match: Match
+    act: Act
+
+
+class _Text:
+    """One channel: its text stream, the way back for redacted values, and the last frame that carried a piece of it."""
+
+    __slots__ = ("others", "path", "restorer", "stream", "template")
+
+    def __init__(self, stream: TextStream, restorer: Restorer | None) -> None:
+        self.stream = stream
+        self.restorer = restorer
+        self.template: Frame | None = None
+        self.path: Path = ()  # where in the template the piece stands
+        self.others: list[Path] = []  # and where the pieces of other channels
 
 
 class Relay:
-    """Follows one stream and passes it on frame by frame."""
+    """Follows one stream and passes on what may be passed on."""
 
-    def __init__(self, target: Target, model: str | None) -> None:
+    def __init__(self, target: Target, model: str | None, rules: StreamRules, vault: Vault) -> None:
+        """
+        Args:
+            target: what was asked for.
+            rules: what is looked for, and what is done about it.
+            vault: the values that were taken out of the request, and come back here.
+        """
         self._reader = target.wire.stream(target, model)
+        self._sent = target.wire.stream(target, model)  # follows what goes out: it knows how to end that
         self._splitter = target.wire.splitter(target)
+        self._rules = rules
+        self._vault = vault
+        self._sealed = vault.sealed()
+        self._texts: dict[Channel, _Text] = {}
+        self._out = bytearray()
+        self.seen: list[Seen] = []
+        self.cut: Match | None = None
+        self.released = 0
+        self.overdue = 0
+        self.nanoseconds = 0
+        self.lengths: dict[Channel, int] = {}
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take bytes of the upstream; return what goes on now."""
-        out = bytearray()
+    @property
+    def held(self) -> bool:
+        """Whether anything that came is held back."""
+        return any(text.stream.held or (text.restorer is not None and text.restorer.held) for text in self._texts.values())
+
+    def feed(self, chunk: bytes, refusal: Callable[[Match], str]) -> bytes:
+        """Take bytes of the upstream; return what goes on now.
+
+        Once `cut` is set, what was returned ends the stream in the wire's own terms, and nothing more may be fed.
+
+        Args:
+            refusal: what the caller is told where the stream is cut at a match.
+
+        Raises:
+            FrameTooLong, BadFraming: the upstream's stream is none.
+        """
         for frame in self._splitter.feed(chunk):
-            self._reader.read(frame)
-            out += frame.raw
-        return bytes(out)
+            self._frame(frame)
+            if self.cut is not None:
+                self._out += self._sent.stop(refusal(self.cut))
+                self.close()
+                break
+        return self._taken()
 
-    def end(self) -> bytes:
-        """The upstream's stream is over."""
-        return b"".join(frame.raw for frame in self._splitter.end())
+    def end(self, refusal: Callable[[Match], str]) -> bytes:
+        """The upstream's stream is over: what was held goes out, and then what is left of it."""
+        left = self._splitter.end()
+        self._flush(())
+        for frame in left:
+            # A frame that its sender did not finish: its text cannot be told, so its bytes are not passed on.
+            if not frame.data and not frame.raw.strip():
+                self._out += frame.raw
+        if self.cut is not None:
+            self._out += self._sent.stop(refusal(self.cut))
+        self.close()
+        return self._taken()
+
+    def release_overdue(self) -> bytes:
+        """A hold's time is up: release what is held although it may become part of a match."""
+        for channel, text in list(self._texts.items()):
+            if text.stream.held:
+                self.overdue += text.stream.held
+                self._send_made(text, self._restored(text, text.stream.release_overdue(), channel, False))
+        return self._taken()
 
     def fail(self, message: str) -> bytes:
-        """The upstream broke off: what tells the caller so."""
-        return self._reader.fail(message)
+        """The upstream broke off: what was held stays held, and the caller is told in the wire's own terms."""
+        self.close()
+        return self._sent.fail(message)
+
+    def close(self) -> None:
+        """Free what the stream holds."""
+        for text in self._texts.values():
+            text.stream.close()
+
+    def _taken(self) -> bytes:
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def _frame(self, frame: Frame) -> None:
+        events = self._reader.read(frame)
+        edits: dict[Path, str] = {}
+        carried: dict[Channel, Path] = {}
+        paths = [event.path for event in events if event.path]
+        for event in events:
+            if event.path:
+                edits[event.path] = self._text(event, frame, paths)
+                carried[event.channel] = event.path
+        ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
+        for prefix in ends:
+            self._flush(prefix, edits, carried)
+        changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
+        if self.cut is not None and ends:
+            return  # the frame says that all is well, and it is not
+        self._send(_edited(frame, changed) if changed else frame)
+
+    def _text(self, event: StreamEvent, frame: Frame, paths: list[Path]) -> str:
+        """Take an event's text; return what takes its place in the frame."""
+        if self.cut is not None:
+            return ""
+        if event.channel[0] == "whole":
+            # It is not cut into pieces, and nothing can follow it.
+            text = self._open(event)
+            first = self._restored(text, text.stream.feed(event.text), event.channel, False)
+            return first + self._restored(text, text.stream.finish(), event.channel, True)
+        known = self._texts.get(event.channel)
+        if known is None:
+            known = self._texts[event.channel] = self._open(event)
+        known.template, known.path, known.others = frame, event.path, paths
+        return self._restored(known, known.stream.feed(event.text), event.channel, False)
+
+    def _open(self, event: StreamEvent) -> _Text:
+        in_json = event.kind is EventKind.TOOL or INNER in event.path
+        stream = TextStream(self._rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
+        return _Text(stream, Restorer(self._vault, in_json) if len(self._vault) else None)
+
+    def _stand_in(self, match: Match, value: str) -> str:
+        return self._sealed.stand_in(value, match.pattern.category)
+
+    def _restored(self, text: _Text, released: Released, channel: Channel, last: bool) -> str:
+        self.seen += [Seen(channel, match, act) for act, match in released.found]
+        self.released += len(released.text)
+        self.lengths[channel] = self.lengths.get(channel, 0) + len(released.text)
+        if released.overdue:
+            self.overdue += 1
+        if released.cut is not None:
+            self.cut = self.cut or released.cut
+        if text.restorer is None:
+            return released.text
+        restored = text.restorer.feed(released.text)
+        return restored + text.restorer.finish() if last or released.cut is not None else restored
+
+    def _flush(
+        self, prefix: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
+    ) -> None:
+        """End the channels that begin with ``prefix``: what they hold goes out, in the frame at hand where it can."""
+        for channel in [one for one in self._texts if one[: len(prefix)] == prefix]:
+            text = self._texts.pop(channel)
+            rest = "" if self.cut is not None else self._restored(text, text.stream.finish(), channel, True)
+            text.stream.close()
+            if not rest:
+                continue
+            if edits is not None and carried is not None and channel in carried:
+                edits[carried[channel]] += rest
+            else:
+                self._send_made(text, rest)
+
+    def _send_made(self, text: _Text, piece: str) -> None:
+        """Send a piece in a frame made after the last one of its channel."""
+        if piece and text.template is not None:
+            self._send(_edited(text.template, {**dict.fromkeys(text.others, ""), text.path: piece}))
+
+    def _send(self, frame: Frame) -> None:
+        self._sent.read(frame)
+        self._out += frame.raw
+
+
+def _edited(frame: Frame, texts: dict[Path, str]) -> Frame:
+    """The frame with its texts replaced. Probabilities of tokens tell the text that was there, so they go."""
+    if b"ogprobs" in frame.data:
+        doc = orjson.loads(apply_edits(frame.data, texts))
+        _drop_logprobs(doc)
+        data = orjson.dumps(doc)
+    else:
+        data = apply_edits(frame.data, texts)
+    if frame.raw.count(frame.data) == 1:
+        return Frame(frame.raw.replace(frame.data, data), frame.event, data)
+    return Frame(sse(data, frame.event), frame.event, data)
+
+
+def _drop_logprobs(value: Any) -> None:
+    if isinstance(value, dict):
+        for key in value:
+            if key in ("logprobs", "logprobsResult", "avgLogprobs"):
+                value[key] = [] if isinstance(value[key], list) else None
+            else:
+                _drop_logprobs(value[key])
+    elif isinstance(value, list):
+        for item in value:
+            _drop_logprobs(item)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from detectors.engine import Generation
 from gateway import live as live_module
 from gateway.keys import ANYONE, Principal, Tenant
 from gateway.live import Live
@@ -193,7 +194,10 @@ class Services:
 
     def _register_gauges(self) -> None:
         metrics, recorder = self.metrics, self.recorder
-        generation = lambda: self.live.engine.generation  # noqa: E731
+
+        def generation() -> Generation:
+            return self.live.engine.generation
+
         metrics.gauge("portcullis_generation", "The generation that serves.", (), lambda: {(): generation().number}, "max")
         metrics.gauge(
             "portcullis_generation_age_seconds", "Seconds since the generation was loaded.", (),

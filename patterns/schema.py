@@ -192,7 +192,7 @@ def _texts(raw: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
 
 def _choice(raw: Mapping[str, Any], field: str, enum: type[E], where: str) -> E:
     try:
-        return enum(raw.get(field))
+        return enum(str(raw.get(field)))
     except ValueError:
         raise PatternError(f"{where}: {field}: got {_shown(raw.get(field))}; wanted one of {', '.join(enum)}") from None
 

@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 
 from detectors.semantic.encoder import Encoded, Encoder
-from detectors.semantic.fast import ORIGINS, FastModel
+from detectors.semantic.fast import FastModel
+from detectors.semantic.heads import column
 from detectors.semantic.index import ExemplarIndex, Neighbour
 from detectors.semantic.windows import spans
 from detectors.values import Origin
@@ -164,7 +165,7 @@ class SemanticModel:
                 return KNOWN_ATTACK, "index", nearest.exemplar.category, nearest.exemplar.id
             return KNOWN_HARMLESS, "index", category, nearest.exemplar.id
         weights = self.calibration.encoder[origin]
-        logit = float(encoded.origins[ORIGINS.index(origin)])
+        logit = float(encoded.origins[column(origin)])
         total = weights[0] + weights[1] * logit + weights[2] * suspicion + weights[3] * lean(near)
         return _sigmoid(total), "encoder", category, nearest.exemplar.id if nearest else None
 

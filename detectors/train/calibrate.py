@@ -12,16 +12,19 @@ import orjson
 import torch
 
 from detectors.train.folds import Scored
-from detectors.train.sources import ORIGINS
+from detectors.semantic.heads import ORIGINS
 from detectors.values import Origin
 
 Floats = npt.NDArray[np.float64]
 
-LOST: Final = 0.02
-"""Share of attacks that the front stage may settle as harmless; what it passes on costs an encoder run."""
+LOST: Final = 0.05
+"""Share of the attacks which the whole cascade would catch that the front stage may settle as harmless."""
 
-SHARE: Final = 0.90
+SHARE: Final = 0.95
 """Share of harmless texts under an origin that the front stage is to settle at most, whatever it could lose."""
+
+CAUGHT: Final = 0.01
+"""False-positive rate that says which attacks the whole cascade would catch."""
 
 RATES: Final = {"balanced": 0.005, "strict": 0.02}
 """False-positive rate on ordinary benign texts for which a preset's threshold is chosen."""
@@ -32,8 +35,12 @@ PULL: Final = 2.0
 ORDINARY: Final = frozenset({"benign", "benign_document", "pii", "twin", "foreign_twin", "document", "foreign_document",
                              "system", "tool", "assistant", "order"})
 
-POOLED: Final = {Origin.DOCUMENT: (Origin.DOCUMENT, Origin.TOOL_RESULT),
-                 Origin.TOOL_RESULT: (Origin.DOCUMENT, Origin.TOOL_RESULT)}
+POOLED: Final = {
+    Origin.DOCUMENT: ("document", "tool_result"),
+    Origin.TOOL_RESULT: ("document", "tool_result"),
+    Origin.SYSTEM: ("system", "user"),
+    Origin.USER: ("system", "user"),
+}
 """Origins whose texts are fitted together, because one alone has too few sources."""
 
 
@@ -44,12 +51,15 @@ def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
     sure: dict[str, float] = {}
     encoder: dict[str, list[float]] = {}
     for origin in ORIGINS:
-        chosen = np.isin(texts.origins, [o.value for o in POOLED.get(origin, (origin,))])
+        chosen = np.isin(texts.origins, POOLED.get(origin, (origin.value,)))
+        if not 0 < texts.labels[chosen].sum() < chosen.sum():
+            chosen = np.isin(texts.origins, POOLED[Origin.USER])
         labels, weights = texts.labels[chosen], texts.weights[chosen]
         offset, slope = logistic(texts.fast[chosen, None], labels, weights)
         fast[origin.value] = [slope, offset]
-        sure[origin.value] = sure_below(texts.fast[chosen], labels)
         fitted = logistic(np.stack([texts.encoder[chosen], texts.fast[chosen]], 1), labels, weights)
+        judged = fitted[1] * texts.encoder[chosen] + fitted[2] * texts.fast[chosen]
+        sure[origin.value] = sure_below(texts.fast[chosen], judged, labels)
         encoder[origin.value] = [*fitted, 0.0]
     made: dict[str, Any] = {"fast": fast, "sure": sure, "encoder": encoder}
     scores = probabilities(texts, made)
@@ -121,9 +131,11 @@ def logistic(features: Floats, labels: npt.NDArray[np.int64], weights: Floats) -
     return [float(offset.detach()[0]), *slopes.detach().abs().tolist()]
 
 
-def sure_below(scores: Floats, labels: npt.NDArray[np.int64]) -> float:
-    """The front-stage logit below which a text is settled: loses `LOST` of the attacks, or settles `SHARE`."""
-    return float(min(np.quantile(scores[labels == 1], LOST), np.quantile(scores[labels == 0], SHARE)))
+def sure_below(fast: Floats, judged: Floats, labels: npt.NDArray[np.int64]) -> float:
+    """The front-stage logit below which a text is settled, see `LOST` and `SHARE`."""
+    caught = (labels == 1) & (judged > np.quantile(judged[labels == 0], 1 - CAUGHT))
+    most = float(np.quantile(fast[labels == 0], SHARE))
+    return min(most, float(np.quantile(fast[caught], LOST))) if caught.any() else most
 
 
 def save(calibration: dict[str, Any], path: Path) -> None:

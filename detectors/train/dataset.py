@@ -18,8 +18,8 @@ from detectors.train.grammar import Grammar
 from detectors.train.sources import Row, read_rows, row_labels
 
 PLAN: Final = {
-    "attack": 9000, "twin": 9000, "foreign_attack": 5000, "foreign_twin": 4000, "planted": 11000, "document": 11000,
-    "foreign_planted": 1500, "foreign_document": 1200, "trusted": 5000, "order": 3000,
+    "attack": 9000, "twin": 9000, "foreign_attack": 6000, "foreign_twin": 6500, "planted": 11000, "document": 11000,
+    "foreign_planted": 2000, "foreign_document": 2500, "trusted": 5000, "order": 3000,
 }
 """Examples that the generators add to one set: as many harmless as hostile of each sort."""
 

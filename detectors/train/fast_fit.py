@@ -1,85 +1,144 @@
-"""Fit the front stage's table: logistic regression over hashed features, all origins at once."""
+"""Fit the front stage: on the labels, and on what the encoder says where there is one to learn from."""
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from detectors.semantic import fast
+from detectors.semantic.heads import ORIGINS
+from detectors.train.fit import tokenizer
 from detectors.train.generate import Example
+from detectors.train.model import Encoder
 
-EPOCHS: Final = 6
-BATCH: Final = 256
-RATE: Final = 0.02
-DECAY: Final = 0.03
-"""Weight of the mean square of the drawn table cells in the loss: keeps rare features near zero."""
+DEPTH: Final = 48
+"""Numbers in a word's vector."""
+
+CHANNELS: Final = 64
+HIDDEN: Final = 48
+EPOCHS: Final = 4
+BATCH: Final = 128
+RATE: Final = 3e-3
+TEACHER: Final = 0.7
+"""Share of the encoder's opinion in the target; the rest is the label."""
+
+MIN_COUNT: Final = 4
+"""Training windows that a word must stand in to get a row; whole words of the encoder's vocabulary always do."""
+
+LOST_WORDS: Final = 0.08
+"""Words replaced by a bucket's at random while training, so that no single one decides."""
 
 Floats = npt.NDArray[np.float32]
 
 
-def fit(texts: Sequence[str], targets: Floats, weights: Floats, seed: int, epochs: int = EPOCHS) -> fast.FastModel:
-    """Fit on window texts.
+class Net(nn.Module):
+    """The same net in torch; see `detectors.semantic.fast.FastModel`."""
 
-    Args:
-        targets: float32 (texts, origins), probabilities; negative where an origin has nothing to say.
-        weights: float32 (texts,).
-    """
-    table, bias = _train(texts, targets, weights, seed, epochs)
-    return _packed(table, bias)
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(table, freeze=False)
+        self.first, self.second = nn.Linear(3 * DEPTH, CHANNELS), nn.Linear(3 * CHANNELS, CHANNELS)
+        self.dense, self.last = nn.Linear(2 * CHANNELS, HIDDEN), nn.Linear(HIDDEN, len(ORIGINS))
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """``rows`` (batch, tokens + 4) with two pads at each end, ``mask`` (batch, tokens)."""
+        states = self.dropout(self.table(rows))
+        for layer in (self.first, self.second):
+            states = torch.relu(layer(torch.cat([states[:, :-2], states[:, 1:-1], states[:, 2:]], 2)))
+        kept = mask[:, :, None]
+        pooled = torch.cat([(states * kept).amax(1), (states * kept).sum(1) / kept.sum(1)], 1)
+        logits: Tensor = self.last(torch.relu(self.dense(self.dropout(pooled))))
+        return logits
 
 
-def _train(texts: Sequence[str], targets: Floats, weights: Floats, seed: int, epochs: int) -> tuple[Floats, Floats]:
-    rng = np.random.default_rng(seed)
+def vocabulary(examples: Sequence[Example]) -> list[str]:
+    """Whole words of the encoder's vocabulary, and words that stand in several training windows."""
+    counts = Counter(word for e in examples for word in {fast.normal(token) for token in fast.tokens(e.text)})
+    whole = {word for word in tokenizer().get_vocab() if not word.startswith(("##", "[")) and fast.tokens(word) == [word]}
+    return sorted(whole | {word for word, count in counts.items() if count >= MIN_COUNT and "\n" not in word})
+
+
+def fit(examples: Sequence[Example], seed: int, teacher: Floats | None = None, epochs: int = EPOCHS) -> fast.FastModel:
+    """Fit on windows; ``teacher`` float32 (examples, origins) holds the encoder's logits."""
     torch.manual_seed(seed)
-    rows = [fast.features(fast.tokens(text)).ravel().astype(np.int64) for text in texts]
-    table = torch.zeros(1 << fast.BITS, len(fast.ORIGINS), requires_grad=True)
-    bias = torch.zeros(len(fast.ORIGINS), requires_grad=True)
-    sparse, dense = torch.optim.SparseAdam([table], lr=RATE), torch.optim.Adam([bias], lr=RATE)
-    for epoch in range(epochs):
-        for group in sparse.param_groups + dense.param_groups:
-            group["lr"] = RATE * (1 - epoch / epochs)
-        order = rng.permutation(len(rows))
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            ids = [rows[i] for i in batch]
-            counts = torch.tensor([len(r) for r in ids])
-            drawn = torch.nn.functional.embedding(torch.from_numpy(np.concatenate(ids)), table, sparse=True)
-            owner = torch.repeat_interleave(torch.arange(len(ids)), counts)
-            sums = torch.zeros(len(ids), len(fast.ORIGINS)).index_add(0, owner, drawn)
-            logits = sums / counts.sqrt()[:, None] + bias
-            wanted = torch.from_numpy(targets[batch])
-            known = (wanted >= 0) * torch.from_numpy(weights[batch])[:, None]
-            losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted.clamp(min=0), reduction="none")
-            loss = (losses * known).sum() / known.sum().clamp(min=1.0)
-            loss = loss + DECAY * drawn.pow(2).mean()
+    words = vocabulary(examples)
+    net = Net(_first_table(words))
+    reader = fast.FastModel(words, _arrays(net))
+    rows = [reader.rows(fast.tokens(example.text)) for example in examples]
+    targets = torch.tensor([example.labels for example in examples])
+    weights = torch.tensor([example.weight for example in examples])
+    if teacher is not None:
+        opinion = torch.from_numpy(teacher).sigmoid()
+        # Where the label is silent the encoder alone speaks, with less weight.
+        silent = targets < 0
+        targets = torch.where(silent, opinion, TEACHER * opinion + (1 - TEACHER) * targets)
+        shares = torch.where(silent, 0.3, 1.0) * weights[:, None]
+    else:
+        shares = (targets >= 0) * weights[:, None]
+    optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
+    rng = random.Random(seed)
+    steps = epochs * (len(rows) // BATCH + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
+    net.train()
+    for _ in range(epochs):
+        for group in _groups(rows, rng):
+            logits = net(*_padded([rows[i] for i in group], len(words)))
+            losses = nn.functional.binary_cross_entropy_with_logits(logits, targets[group].clamp(min=0), reduction="none")
+            loss = (losses * shares[group]).sum() / shares[group].sum().clamp(min=1)
+            optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            sparse.step()
-            dense.step()
-            sparse.zero_grad()
-            dense.zero_grad()
-    return table.detach().numpy(), bias.detach().numpy()
+            optimiser.step()
+            schedule.step()
+    return fast.FastModel(words, _arrays(net))
 
 
-def _packed(table: Floats, bias: Floats) -> fast.FastModel:
-    scale = np.maximum(np.abs(table).max(axis=0), 1e-6) / 127
-    return fast.FastModel(np.round(table / scale).astype(np.int8), scale.astype(np.float32), bias)
+def _groups(rows: Sequence[npt.NDArray[np.int64]], rng: random.Random) -> list[list[int]]:
+    order = list(range(len(rows)))
+    rng.shuffle(order)
+    stretch = BATCH * 40  # sorted by length within stretches, so that little is padding
+    groups = []
+    for start in range(0, len(order), stretch):
+        part = sorted(order[start : start + stretch], key=lambda i: len(rows[i]))
+        groups.extend(part[at : at + BATCH] for at in range(0, len(part), BATCH))
+    rng.shuffle(groups)
+    return groups
 
 
-def arrays(examples: Sequence[Example]) -> tuple[list[str], Floats, Floats]:
-    """Texts, targets and weights of examples, as `fit` takes them."""
-    return (
-        [example.text for example in examples],
-        np.array([example.labels for example in examples], np.float32),
-        np.array([example.weight for example in examples], np.float32),
-    )
+def _padded(rows: Sequence[npt.NDArray[np.int64]], words: int) -> tuple[Tensor, Tensor]:
+    longest = max(1, max(map(len, rows)))
+    padded = torch.zeros(len(rows), longest + 4, dtype=torch.long)
+    mask = torch.zeros(len(rows), longest)
+    for index, row in enumerate(rows):
+        padded[index, 2 : 2 + len(row)] = torch.from_numpy(row)
+        mask[index, : max(1, len(row))] = 1.0
+    lost = (torch.rand(padded.shape) < LOST_WORDS) & (padded != fast.PAD)
+    return torch.where(lost, words + 1 + torch.randint(fast.BUCKETS, padded.shape), padded), mask
 
 
-def save(model: fast.FastModel, path: Path) -> None:
-    """Write ``fast.npz`` as `fast.FastModel.load` reads it."""
-    table, scale, bias = model.parts()
-    np.savez_compressed(path, table=table, scale=scale, bias=bias)
+def _first_table(words: Sequence[str]) -> Tensor:
+    """The encoder's vectors of the words' pieces, averaged, in their `DEPTH` main directions."""
+    pieces = Encoder.from_base().words.weight.detach()
+    encodings = tokenizer().encode_batch(list(words), add_special_tokens=False)
+    full = torch.stack([pieces[e.ids].mean(0) if e.ids else pieces[100] for e in encodings])
+    full = full - full.mean(0)
+    directions = torch.linalg.eigh(full.T @ full)[1][:, -DEPTH:]
+    small = full @ directions
+    small = small / small.std()
+    return torch.cat([torch.zeros(1, DEPTH), small, torch.randn(fast.BUCKETS, DEPTH) * 0.3]) * 0.5
+
+
+def _arrays(net: Net) -> dict[str, Floats]:
+    arrays = {"table": net.table.weight.detach().numpy()}
+    for name in ("first", "second", "dense", "last"):
+        layer: nn.Linear = getattr(net, name)
+        arrays[name] = layer.weight.detach().numpy().T
+        arrays[f"{name}_bias"] = layer.bias.detach().numpy()
+    return arrays

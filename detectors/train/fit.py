@@ -19,8 +19,8 @@ from detectors.train.model import ATTACKS, Encoder, base_folder
 MAX_TOKENS: Final = 128
 """Tokens in a window at most; serving cuts a window again where it has more."""
 
-BATCH: Final = 32
-RATE: Final = 6e-5
+BATCH: Final = 48
+RATE: Final = 8e-5
 HEAD_RATE: Final = 1e-3
 WARM_UP: Final = 0.06
 SMOOTHING: Final = 0.02

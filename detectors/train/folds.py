@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 
 from detectors.semantic.fast import FastModel
+from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.windows import spans
 from detectors.train import dataset, fast_fit, fit
 from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
 from detectors.train.model import Encoder
-from detectors.train.sources import ORIGINS, Row
+from detectors.train.sources import Row
 from detectors.values import Origin
 
 Floats = npt.NDArray[np.float32]
@@ -76,7 +77,7 @@ def run(name: str, shared: dataset.Shared, work: Path, minutes: float, scale: fl
     held = FOLDS[name]
     fast, encoder = train(shared.without(held), work / f"fold_{name}.checkpoint", minutes, scale, seed, held_out=False)
     torch.save(encoder.state_dict(), work / f"fold_{name}.pt")
-    fast_fit.save(fast, work / f"fold_{name}.fast.npz")
+    fast.save(work / f"fold_{name}.fast.npz")
     scored = score(fast, encoder, test_rows(shared.only(held), seed))
     scored.save(work / f"fold_{name}.npz")
     return scored
@@ -87,11 +88,12 @@ def train(
 ) -> tuple[FastModel, Encoder]:
     """Both models on one training set. A first front stage picks the windows of long attacks that show the attack."""
     first = dataset.build(shared, seed, held_out, scale)
-    picker = fast_fit.fit(*fast_fit.arrays(first), seed=seed)
+    picker = fast_fit.fit(first, seed, epochs=2)
     examples = dataset.build(shared, seed + 1, held_out, scale, lambda text: picker.logit(text, Origin.USER))
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
-    fast = fast_fit.fit(*fast_fit.arrays(examples), seed=seed)
-    return fast, fit.fit(examples, seed, minutes, checkpoint)
+    encoder = fit.fit(examples, seed, minutes, checkpoint)
+    teacher = fit.logits(encoder, [example.text for example in examples]).numpy()
+    return fast_fit.fit(examples, seed, teacher), encoder
 
 
 def test_rows(shared: dataset.Shared, seed: int) -> list[Row]:
@@ -129,5 +131,5 @@ def score(fast: FastModel, encoder: Encoder, rows: Sequence[Row]) -> Scored:
         windows.extend(row.text[start:end] for start, end in pieces)
         text_of.extend([index] * len(pieces))
     found = fit.logits(encoder, windows).numpy()
-    columns = [ORIGINS.index(rows[i].origin) for i in text_of]
+    columns = [column(rows[i].origin) for i in text_of]
     return Scored(tuple(rows), np.array(text_of), np.concatenate(suspicion), found[np.arange(len(found)), columns])

@@ -95,14 +95,15 @@ class Generator:
         rng, lang = self._rng, self._rng.choice(LANGUAGES)
         text = vary(self._text(f"attack_{lang}"), rng)
         if rng.random() < 0.35:
-            other = self._text(f"benign_{lang}") if rng.random() < 0.7 else self._chat()
+            other = self._text(rng.choice((f"benign_{lang}", f"plain_{lang}"))) if rng.random() < 0.7 else self._chat()
             text = rng.choice([f"{other} {text}", f"{text} {other}", f"{other}\n{text}"])
         return Example(crop(text, WINDOW, rng), HOSTILE, "own:foreign_attack", lang, "prompt_injection")
 
     def foreign_twin(self) -> Example:
         """Harmless text in another language, with an attack's words where the seeds have them."""
         rng, lang = self._rng, self._rng.choice(LANGUAGES)
-        text = " ".join(vary(self._text(f"benign_{lang}"), rng) for _ in range(rng.choice((1, 1, 1, 2))))
+        sections = (f"benign_{lang}", f"plain_{lang}")
+        text = " ".join(vary(self._text(rng.choice(sections)), rng) for _ in range(rng.choice((1, 1, 2, 3))))
         return Example(crop(text, WINDOW, rng), HARMLESS, "own:foreign_twin", lang)
 
     def planted(self) -> Example:
@@ -131,7 +132,8 @@ class Generator:
     def foreign_document(self) -> Example:
         """Documents of another language."""
         rng, lang = self._rng, self._rng.choice(LANGUAGES[:14])
-        text = " ".join(self._text(f"document_{lang}") for _ in range(rng.choice((1, 1, 2))))
+        sections = (f"document_{lang}", f"document_{lang}", f"plain_{lang}")
+        text = " ".join(self._text(rng.choice(sections)) for _ in range(rng.choice((1, 2, 3))))
         return Example(crop(text, WINDOW, rng), DOCUMENT, "own:foreign_document", lang)
 
     def trusted(self) -> Example:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from detectors.train.sources import ORIGINS
+from detectors.semantic.heads import ORIGINS
 from patterns.taxonomy import CATEGORIES
 
 BASE_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from detectors.semantic.heads import ORIGINS
 from detectors.values import Origin
-
-ORIGINS: Final = tuple(Origin)
-"""The order of heads and label columns everywhere: training, export and serving."""
 
 UNKNOWN: Final = -1.0
 """A label column with nothing to say: the origin's head learns nothing from this text."""

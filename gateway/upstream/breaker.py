@@ -7,6 +7,7 @@ failure opens it for twice as long. A trial that never reports (its caller went 
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
 
@@ -23,8 +24,8 @@ class BreakerPolicy(NamedTuple):
 
     Attributes:
         streak: failures in a row that open it.
-        ratio: share of failures that opens it, over the last one to two windows.
-        least: outcomes in that time below which the share says nothing.
+        ratio: share of failures among the outcomes of a window that opens it. A window begins with a failure.
+        least: outcomes below which the share says nothing.
         window: seconds.
         rest: seconds that it stays open the first time; each failed trial doubles it.
         longest_rest: seconds that it stays open at most.
@@ -41,7 +42,7 @@ class BreakerPolicy(NamedTuple):
 class Breaker:
     """Counts outcomes and decides whether the next request may go."""
 
-    __slots__ = ("_before", "_closed", "_current", "_next", "_policy", "_rest", "_since", "_streak", "_trying", "opened")
+    __slots__ = ("_closed", "_failures", "_next", "_policy", "_rest", "_since", "_streak", "_successes", "_trying", "opened")
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self.opened = 0
@@ -51,7 +52,8 @@ class Breaker:
         self._trying = False
         self._next = 0.0  # while not closed: when the next trial may go
         self._rest = policy.rest
-        self._forget(0.0)
+        self._since = -inf  # when the window began
+        self._streak = self._successes = self._failures = 0
 
     def admit(self, now: float) -> float:
         """Ask leave to send a request: 0.0 means go; more is the number of seconds to stay away."""
@@ -63,15 +65,15 @@ class Breaker:
         self._next = now + self._rest
         return 0.0
 
-    def succeeded(self, now: float) -> None:
+    def succeeded(self) -> None:
         """The upstream answered a request."""
         if self._closed:
             self._streak = 0
-            self._count(now, 0)
+            self._successes += 1
         elif self._trying:  # else it is an answer to a request from before, and says little
             self._closed = True
             self._rest = self._policy.rest
-            self._forget(now)
+            self._forget()
 
     def failed(self, now: float) -> None:
         """The upstream failed a request."""
@@ -80,9 +82,14 @@ class Breaker:
                 self._rest = min(self._rest * 2, self._policy.longest_rest)
                 self._open(now)
             return
+        if now - self._since >= self._policy.window:
+            self._since = now
+            self._successes = self._failures = 0
         self._streak += 1
-        self._count(now, 1)
-        if self._streak >= self._policy.streak or self._mostly_failing():
+        self._failures += 1
+        outcomes = self._successes + self._failures
+        mostly = outcomes >= self._policy.least and self._failures >= self._policy.ratio * outcomes
+        if mostly or self._streak >= self._policy.streak:
             self._open(now)
 
     def state(self, now: float) -> State:
@@ -96,21 +103,7 @@ class Breaker:
         self._next = now + self._rest
         self.opened += 1
 
-    def _forget(self, now: float) -> None:
+    def _forget(self) -> None:
         self._trying = False
-        self._streak = 0
-        self._since = now
-        self._current = [0, 0]  # successes, failures
-        self._before = [0, 0]
-
-    def _count(self, now: float, outcome: int) -> None:
-        if (age := now - self._since) >= self._policy.window:
-            self._before = self._current if age < 2 * self._policy.window else [0, 0]
-            self._current = [0, 0]
-            self._since = now
-        self._current[outcome] += 1
-
-    def _mostly_failing(self) -> bool:
-        failures = self._current[1] + self._before[1]
-        outcomes = failures + self._current[0] + self._before[0]
-        return outcomes >= self._policy.least and failures >= self._policy.ratio * outcomes
+        self._streak = self._successes = self._failures = 0
+        self._since = -inf

@@ -77,7 +77,7 @@ class Upstream:
         self._retry = retries
         self._timeouts = timeouts
         self._drop = OURS | {name.lower() for name, _ in headers}
-        self._prefix = prefix
+        self._prefix = b" " + prefix
         fixed = b" HTTP/1.1\r\nhost: " + host + b"\r\n" + header_lines(headers, OURS)
         self._fixed = fixed + b"accept-encoding: gzip\r\n"
         self._fixed_streaming = fixed + b"accept-encoding: identity\r\n"
@@ -120,7 +120,7 @@ class Upstream:
                 self.errors[BreakerOpen.kind] += 1
                 raise BreakerOpen(rest)
             try:
-                reply = await self.pool.exchange(method, head, body, limit)
+                reply = await self.pool.exchange(method, head, body, now, limit)
             except UpstreamError as error:
                 now = loop.time()
                 self._failed(error)
@@ -130,10 +130,10 @@ class Upstream:
                 if pause is None:
                     raise
             else:
-                now = loop.time()
                 if reply.status not in _NOTABLE:
-                    self.breaker.succeeded(now)
+                    self.breaker.succeeded()
                     return reply
+                now = loop.time()
                 pause = self._judge(reply, attempt, now, limit)
                 if pause is None:
                     return reply
@@ -152,7 +152,7 @@ class Upstream:
         if reply.status in FAILING:
             self.breaker.failed(now)
         else:
-            self.breaker.succeeded(now)
+            self.breaker.succeeded()
         if reply.status not in retry.REFUSALS:
             return None
         wanted = retry.retry_after(reply.headers, time.time())
@@ -170,9 +170,8 @@ class Upstream:
         check_target(target)
         lines = header_lines(headers, self._drop)
         fixed = self._fixed_streaming if streaming else self._fixed
-        if not length and method in _BODYLESS:
-            return b"%b %b%b%b%b\r\n" % (method, self._prefix, target, fixed, lines)
-        return b"%b %b%b%b%bcontent-length: %d\r\n\r\n" % (method, self._prefix, target, fixed, lines, length)
+        end = b"\r\n" if not length and method in _BODYLESS else b"content-length: %d\r\n\r\n" % length
+        return b"".join((method, self._prefix, target, fixed, lines, end))
 
 
 def _parse(base_url: str, tls: ssl.SSLContext | None) -> tuple[Origin, bytes, bytes]:

@@ -1,8 +1,9 @@
 """One connection to an upstream and the reply it carries: the socket's side of `gateway.upstream.http1`.
 
-The connection owns the clock: one timer, armed for the earliest moment that can matter and moved only when that comes
-or a nearer one is wanted, so a request costs no timer of its own. The reply owns the waiting: one future at a time.
-Whoever stops waiting (a cancelled task) closes the connection there and then: half-read ones never go back to the pool.
+The connection owns the clock: one timer, armed for the earliest moment that can matter and moved only when
+that comes or a nearer one is wanted, so a request costs no timer of its own. The reply owns the waiting: one
+future at a time. Whoever stops waiting (a cancelled task) closes the connection there and then: half-read ones
+never go back to the pool.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gateway.upstream.errors import BadReply, Phase, TimedOut, Truncated, Upstre
 from gateway.upstream.http1 import DONE, Headers, ReplyParser
 
 HIGH_WATER: Final = 256 * 1024
-"""Bytes of a reply held for a reader who is slower than the upstream; above it we stop reading. One read of uvloop's."""
+"""Bytes of a reply held for a reader slower than the upstream; above it we stop reading. One read of uvloop's."""
 
 WRITE_PIECE: Final = 256 * 1024
 """Bytes of a request's body handed to the transport at once; longer bodies wait for each piece to leave."""
@@ -71,11 +72,12 @@ class Connection(asyncio.Protocol, Abortable):
         self._full = False  # the transport takes no more until the upstream has caught up
         self._sending = False
 
-    async def exchange(self, method: bytes, head: bytes, body: bytes, limit: float) -> Reply:
+    async def exchange(self, method: bytes, head: bytes, body: bytes, now: float, limit: float) -> Reply:
         """Send a request and wait for its reply's head.
 
         Args:
             head: the request's head, blank line included.
+            now: loop time.
             limit: loop time at which the exchange must be over, body included.
 
         Raises:
@@ -87,11 +89,21 @@ class Connection(asyncio.Protocol, Abortable):
         self.served += 1
         self._limit = limit
         if len(body) <= WRITE_PIECE:
-            self._expect("first_byte", self._timeouts.first_byte)
+            self._expect("first_byte", self._timeouts.first_byte, now)
             transport.write(head + body)
         else:
             await self._send_large(transport, reply, head, body)
-        await reply.wait_for_head()
+        while not reply.parser.status:
+            if reply.error is not None:
+                raise reply.error
+            # As `Reply.wait`, written out: one coroutine less on every request.
+            waiter = reply.waiter = self.loop.create_future()
+            try:
+                await waiter
+            except BaseException:
+                reply.close()
+                raise
+        reply.open()
         return reply
 
     async def _send_large(self, transport: asyncio.Transport, reply: Reply, head: bytes, body: bytes) -> None:
@@ -99,7 +111,7 @@ class Connection(asyncio.Protocol, Abortable):
         transport.write(head)
         view = memoryview(body)
         for start in range(0, len(body), WRITE_PIECE):
-            self._expect("send", self._timeouts.idle)
+            self._expect("send", self._timeouts.idle, self.loop.time())
             transport.write(view[start : start + WRITE_PIECE])
             while self._full:
                 if reply.begun:  # an answer before the request's end (RFC 9112 §9.3): the rest is not wanted
@@ -107,13 +119,13 @@ class Connection(asyncio.Protocol, Abortable):
                 await reply.wait()
         self._sending = False
         if not reply.begun:
-            self._expect("first_byte", self._timeouts.first_byte)
+            self._expect("first_byte", self._timeouts.first_byte, self.loop.time())
 
     def resume(self) -> None:
         """The reply's reader has taken what was held."""
         if self._paused and self._transport is not None:
             self._paused = False
-            self._expect("idle", self._timeouts.idle)
+            self._expect("idle", self._timeouts.idle, self.loop.time())
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -164,7 +176,7 @@ class Connection(asyncio.Protocol, Abortable):
                 self._deadline = self._limit  # the upstream is not to blame for what its reader leaves lying
                 self._transport.pause_reading()
             else:
-                self._expect("idle", self._timeouts.idle)
+                self._expect("idle", self._timeouts.idle, self.loop.time())
         if parser.status:
             reply.wake()
 
@@ -186,7 +198,7 @@ class Connection(asyncio.Protocol, Abortable):
         reply = self._reply
         if reply is None:
             self.abort()
-        elif exc is not None:  # a reset is never the proper end, not even of a reply that ends with its connection
+        elif exc is not None:  # a reset is no proper end, not even where the connection's end is the reply's
             self.fail(reply, Truncated(reply.parser.received))
         else:
             try:
@@ -207,10 +219,13 @@ class Connection(asyncio.Protocol, Abortable):
             self.keep_alive = reply.parser.keep_alive
         self._owner.release(self)
 
-    def _expect(self, phase: Phase, seconds: float) -> None:
+    def _expect(self, phase: Phase, seconds: float, now: float) -> None:
         """From now on, wait for at most so long."""
         self._phase = phase
-        at = self._deadline = min(self.loop.time() + seconds, self._limit)
+        at = now + seconds
+        if at > self._limit:
+            at = self._limit
+        self._deadline = at
         if self._timer is None:
             self._arm(at)
         elif self._armed_for > at:
@@ -237,11 +252,13 @@ class Reply:
 
     Attributes:
         status: 200..599.
-        headers: lower-case names and values, hop-by-hop ones, ``content-length`` and ``content-encoding`` left out.
+        headers: lower-case names, and values; less the hop-by-hop ones, ``content-length`` and
+            ``content-encoding``.
         length: bytes of the body as declared; None if it was not, or counts a coded form.
     """
 
-    __slots__ = ("_decoder", "_loop", "_pieces", "_waiter", "connection", "error", "headers", "length", "parser", "status")
+    __slots__ = ("_decoder", "_loop", "_pieces", "connection", "error", "headers", "length", "parser", "status",
+                 "waiter")  # fmt: skip
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, method: bytes) -> None:
         self.status = 0
@@ -251,7 +268,7 @@ class Reply:
         self.connection: Connection | None = connection  # None once the reply is whole or has failed
         self.error: Exception | None = None
         self._loop = loop
-        self._waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
         self._decoder: Decoder | None = None
         self._pieces = 0
 
@@ -303,27 +320,23 @@ class Reply:
         """Whether there is something to say about it: a head, or an error instead."""
         return self.parser.status != 0 or self.error is not None
 
-    async def wait_for_head(self) -> None:
-        """The connection's half of `exchange`; raises as that does."""
+    def open(self) -> None:
+        """The head is there: what it says becomes ours. The connection's half of `exchange`, and raises as that does."""
         parser = self.parser
-        while not parser.status:
-            if self.error is not None:
-                raise self.error
-            await self.wait()
         self.status = parser.status
         self.headers = parser.headers
-        self.length = parser.length
-        if parser.encoding:
-            try:
-                self._decoder = decoder_for(parser.encoding)
-            except BadReply:
-                self.close()
-                raise
-            self.length = None
+        if not parser.encoding:
+            self.length = parser.length
+            return
+        try:
+            self._decoder = decoder_for(parser.encoding)
+        except BadReply:
+            self.close()
+            raise
 
     async def wait(self) -> None:
         """Until `wake`. A waiter that is cancelled closes the connection."""
-        waiter = self._waiter = self._loop.create_future()
+        waiter = self.waiter = self._loop.create_future()
         try:
             await waiter
         except BaseException:
@@ -332,9 +345,9 @@ class Reply:
 
     def wake(self) -> None:
         """Something changed; whoever waits looks again."""
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None:
-            self._waiter = None
+            self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -1,7 +1,7 @@
 """Content codings of replies, undone as the bytes come. Pure.
 
-Only what the standard library can undo is ever asked for or taken: gzip, and deflate in both its readings. A reply in
-another coding is refused, since what cannot be read cannot be screened.
+Only what the standard library can undo is ever asked for or taken: gzip, and deflate in both its readings. A
+reply in another coding is refused, since what cannot be read cannot be screened.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 from gateway.upstream.errors import BadReply
 
 MAX_DECODED: Final = 256 * 2**20
-"""Decoded bytes of one reply. Deflate grows a thousandfold at most, so a bomb would fill this from 256 KiB; the longest
-compressed reply of a provider, a batch of embeddings, stays under 32 MiB."""
+"""Decoded bytes of one reply. Deflate grows a thousandfold at most, so a bomb would fill this from 256 KiB; the
+longest compressed reply of a provider, a batch of embeddings, stays under 32 MiB."""
 
 PIECE: Final = 64 * 1024
 """Decoded bytes handed out at once: what a bomb can make us hold."""
@@ -73,7 +73,7 @@ class Decoder:
         return b""
 
     def finish(self) -> None:
-        """The coded bytes have ended. Nothing at all is a whole body too, as servers send it with an empty reply.
+        """The coded bytes have ended. None at all are a whole body too: servers declare a coding for empty ones.
 
         Raises:
             BadReply: in the middle.
@@ -82,7 +82,7 @@ class Decoder:
             raise BadReply("the coded body ends in its middle")
 
     def _deflate_bits(self) -> int:
-        # "deflate" means zlib's wrapping (RFC 9110 §8.4.1.2), but some servers send the bare stream (its note).
+        # "deflate" means zlib's wrapping, but some servers send the bare stream (RFC 9110 §8.4.1.2 and its note).
         first, second = self._buffer[0], self._buffer[1]
         return zlib.MAX_WBITS if first & 15 == 8 and (first << 8 | second) % 31 == 0 else _RAW
 

@@ -51,7 +51,7 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
 
 
 async def dial(origin: Origin, protocol: Callable[[], P], seconds: float) -> P:
-    """Open a connection and return its protocol. The factory may be called more often than once: losers are closed.
+    """Open a connection and return its protocol. The factory may be called several times: losers are closed.
 
     Raises:
         ConnectFailed: no address answered, or TLS failed.
@@ -83,7 +83,7 @@ async def _open(loop: asyncio.AbstractEventLoop, origin: Origin, host: str, prot
 
 
 async def _race(loop: asyncio.AbstractEventLoop, attempts: list[Coroutine[None, None, P]]) -> P:
-    """The first that succeeds; each attempt gets a head start over the next, and a failure starts the next at once."""
+    """The first that succeeds. Each has a head start over the next, unless it fails sooner."""
     waiting = attempts[::-1]
     running: set[asyncio.Task[P]] = set()
     error: BaseException = OSError("the name has no address")

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Literal
 
 Phase = Literal["queue", "connect", "send", "first_byte", "idle", "total"]
-"""What was waited for: a free connection, its opening, the request's bytes to leave, the reply's head, more of it, all."""
+"""What was waited for: a free connection, its opening, the request to leave, the reply's head, more of it, all."""
 
 
 class UpstreamError(Exception):
-    """The upstream, or the way to it, failed. ``kind`` is a short word of a small fixed set: a metric's label."""
+    """The upstream, or the way to it, failed. ``kind`` is one of a small set of words: a metric's label."""
 
     kind = "upstream"
 
@@ -39,7 +39,7 @@ class BadReply(UpstreamError):  # noqa: N818
 
 
 class Truncated(UpstreamError):  # noqa: N818
-    """The connection ended before the reply did. ``received`` counts the reply's bytes that had come, its head included."""
+    """The connection ended before the reply. ``received`` counts the reply's bytes that had come, head included."""
 
     kind = "truncated"
 
@@ -50,7 +50,7 @@ class Truncated(UpstreamError):  # noqa: N818
 
 
 class TooBusy(UpstreamError):  # noqa: N818
-    """Every connection is in use and as many requests as may wait are waiting: ours to shed, not the upstream's fault."""
+    """All connections are in use and the queue for them is full: load of ours, not the upstream's fault."""
 
     kind = "busy"
 
@@ -69,4 +69,4 @@ class BreakerOpen(UpstreamError):  # noqa: N818
 
 
 class RequestRefused(ValueError):  # noqa: N818
-    """A request that we do not serialise: a line break or control character in a header, or a target that is no path."""
+    """A request that is not written: a control character in a header, or a target that is no plain path."""

@@ -1,8 +1,8 @@
 """HTTP/1.1 as bytes: a request's head is written here and a reply is read here. No socket and no clock.
 
-The grammar of heads and chunks is llhttp's (httptools) in its strict mode. What it lets through and a gateway must not
-is refused here: other protocols and versions, any transfer coding but ``chunked`` alone, upgrades, heads without bound,
-empty lines before a reply. Counterpart: `gateway.upstream.connection`.
+The grammar of heads and chunks is llhttp's (httptools) in its strict mode. What it lets through and a gateway
+must not is refused here: other protocols and versions, any transfer coding but ``chunked`` alone, upgrades, heads
+without bound, empty lines before a reply. Counterpart: `gateway.upstream.connection`.
 """
 
 from __future__ import annotations
@@ -20,28 +20,31 @@ from gateway.upstream.errors import BadReply, RequestRefused, Truncated
 Headers = list[tuple[bytes, bytes]]
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Status line and headers of a reply, interim (1xx) ones included. nginx takes 8 KiB, Node 16, h11 16, Go 1,024."""
+"""Status line and headers of a reply, interim (1xx) ones included. nginx takes 8 KiB, Node and h11 16, Go 1,024."""
 
 MAX_HEADERS: Final = 256
 """Header lines in a reply. Providers behind a CDN send about 40."""
 
 CHUNK_OVERHEAD: Final = 16
-"""Bytes of framing that one byte of chunked body may cost: ``1\\r\\nx\\r\\n`` costs five. What exceeds it over a whole reply
-by more than MAX_HEAD_BYTES is a flood of chunk extensions or trailers, which would hold a connection and carry nothing."""
+"""Bytes of framing that a byte of chunked body may cost (in one-byte chunks it costs five). More than that, and by
+more than MAX_HEAD_BYTES, is a flood of chunk extensions or trailers: it holds a connection and carries nothing."""
 
 HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
      b"trailer", b"transfer-encoding", b"upgrade"}
 )  # fmt: skip
-"""Headers about one connection (RFC 9110 §7.6.1; RFC 2616 §13.5.1 for the older ones): never carried to the next."""
+"""Headers about one connection (RFC 9110 §7.6.1; the older ones RFC 2616 §13.5.1): never carried to the next."""
 
 OURS: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"accept-encoding"}
-"""Request headers that the client itself writes, or leaves out: what the caller sent under these names is dropped."""
+"""Request headers that the client itself writes or leaves out: the caller's of these names are dropped."""
 
-_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_FIELD: Final = bytes([9, *range(32, 127), *range(128, 256)])
+_COMMON: Final = frozenset({b"GET", b"POST"})
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++")
+_LINES: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9a-z-]++: [\t -~\x80-\xff]*+\r\n)*+")
 _VISIBLE: Final = bytes(range(33, 127))
 _NOTHING: Final[frozenset[bytes]] = frozenset()
+_STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_REFUSALS: Final = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _PERSISTENCE: Final = frozenset({b"", b"close", b"keep-alive"})
 _READ_HERE: Final = HOP_BY_HOP | {b"content-length", b"content-encoding"}
 _KEEP_ALIVE: Final = re.compile(rb"(?:^|[,;\s])timeout=([0-9]{1,6})(?![0-9])")
@@ -57,29 +60,23 @@ def header_lines(headers: Sequence[tuple[bytes, bytes]], drop: frozenset[bytes])
     Raises:
         RequestRefused: a name is not a token, or a value holds a control character (RFC 9110 §5.5).
     """
-    names: list[bytes] = []
-    values: list[bytes] = []
     lines: list[bytes] = []
     for name, value in headers:
         name = name.lower()
-        if name in drop:
-            if name == b"connection" and (named := _tokens(value) - drop):
-                return header_lines(headers, drop | named)
-            continue
-        names.append(name)
-        values.append(value)
-        lines += (name, b": ", value, b"\r\n")
-    # One pass over all names and one over all values: whatever is left after taking out the allowed bytes is refused.
-    if b"".join(names).translate(None, _TOKEN) or not all(names):
-        raise RequestRefused("a header's name is not a token")
-    if b"".join(values).translate(None, _FIELD):
-        raise RequestRefused("a header's value holds a control character")
-    return b"".join(lines)
+        if name not in drop:
+            lines.append(name + b": " + value)
+        elif name == b"connection" and (named := _tokens(value) - drop):
+            return header_lines(headers, drop | named)
+    lines.append(b"")
+    block = b"\r\n".join(lines)
+    if _LINES.fullmatch(block) is None or block.count(b"\n") != len(lines) - 1:
+        raise RequestRefused("a header's name is not a token, or its value holds a control character")
+    return block
 
 
 def check_method(method: bytes) -> None:
     """Raises RequestRefused if the method is not a token, or is CONNECT, whose reply would have no end."""
-    if not method or method.translate(None, _TOKEN) or method == b"CONNECT":
+    if method not in _COMMON and (_TOKEN.fullmatch(method) is None or method == b"CONNECT"):
         raise RequestRefused("the method is not one that can be forwarded")
 
 
@@ -120,8 +117,8 @@ class ReplyParser:
     Attributes:
         phase: what is read next.
         status: 200..599 once the head is read, else 0. Interim (1xx) replies are skipped.
-        headers: lower-case names, values without surrounding blanks; without hop-by-hop headers, those named by
-            ``connection``, ``content-length`` and ``content-encoding``.
+        headers: lower-case names, and values without surrounding blanks; less the hop-by-hop ones, those that
+            ``connection`` names, ``content-length`` and ``content-encoding``. Set with `status`.
         encoding: the value of ``content-encoding``, lower-case; empty if there is none.
         length: the declared length of the body in bytes; None if only its end will tell.
         buffered: bytes of body read and not yet taken.
@@ -130,14 +127,14 @@ class ReplyParser:
         keep_alive: seconds for which the upstream says it keeps an idle connection, if it says so.
     """
 
-    __slots__ = ("_budget", "_chunks", "_coding", "_held", "_http", "_left", "_method", "_named", "_overhead",
+    __slots__ = ("_budget", "_chunks", "_coding", "_held", "_http", "_left", "_lines", "_method", "_named", "_overhead",
                  "buffered", "encoding", "headers", "keep_alive", "length", "phase", "received", "reusable",
                  "status")  # fmt: skip
 
     def __init__(self, method: bytes) -> None:
         self.phase: Phase = HEAD
         self.status = 0
-        self.headers: Headers = []
+        self.headers: Headers
         self.encoding = b""
         self.length: int | None = None
         self.buffered = 0
@@ -146,6 +143,7 @@ class ReplyParser:
         self.keep_alive: int | None = None
         self._method = method
         self._chunks: list[bytes] = []
+        self._lines: Headers = []
         self._held = b""
         self._budget = MAX_HEAD_BYTES
         self._coding = b""
@@ -165,11 +163,25 @@ class ReplyParser:
         self.received += len(data)
         phase = self.phase
         if phase is HEAD:
-            self._feed_head(data)
+            data = self._feed_head(data)
+            phase = self.phase
+            if not data:
+                return
+        if phase is COUNTED:
+            self._left -= len(data)
+            if self._left <= 0:
+                self.phase = DONE
+                if self._left < 0:
+                    data = data[: self._left]
+                    self.reusable = False
         elif phase is CHUNKED:
             self._feed_chunks(data)
-        else:
-            self._feed_plain(data)
+            return
+        elif phase is DONE:
+            self.reusable = False
+            return
+        self._chunks.append(data)
+        self.buffered += len(data)
 
     def eof(self) -> None:
         """The connection has ended.
@@ -191,46 +203,48 @@ class ReplyParser:
         self.buffered = 0
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _feed_head(self, data: bytes) -> None:
+    def _feed_head(self, data: bytes) -> bytes:
+        """Read heads up to the first that is not interim; what follows it is returned."""
         # llhttp is given whole heads only: the bounds then hold alike however the bytes were cut.
-        data = self._held + data if self._held else data
+        if self._held:
+            data = self._held + data
+            self._held = b""
         while True:
             end = data.find(b"\r\n\r\n") + 4
-            start = data[:9]
-            if start != b"HTTP/1.1 " and start != b"HTTP/1.0 " and not (
-                len(start) < 9 and (b"HTTP/1.1 ".startswith(start) or b"HTTP/1.0 ".startswith(start))
-            ):
-                raise BadReply("not an HTTP/1.1 reply")
-            if max(end, len(data) if end < 4 else 0) > self._budget:
-                raise BadReply("the head is too large")
             if end < 4:
-                self._held = data
-                return
+                self._hold(data)
+                return b""
+            if end > self._budget:
+                raise BadReply("the head is too large")
+            if not data.startswith(_STARTS):
+                raise BadReply("not an HTTP/1.1 reply")
             http = httptools.HttpResponseParser(self)
             try:
                 http.feed_data(data[:end])
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            except _REFUSALS as error:
                 raise BadReply(f"malformed head: {error}") from None
-            status = http.get_status_code()
+            status: int = http.get_status_code()
             if 200 <= status <= 599:
-                break
-            if status < 100 or status > 599 or status == 101:  # 101 answers an upgrade, which no request of ours asks for
+                self.status = status
+                self.headers = self._lines
+                self._frame(data.startswith(b"HTTP/1.1"), http)
+                return data[end:]
+            if not 100 <= status <= 199 or status == 101:  # 101 agrees to an upgrade: we ask for none
                 raise BadReply("a status that answers no request of ours")
             self._budget -= end
             self._forget_interim()
             data = data[end:]
-        self._held = b""
-        self.status = status
-        self._frame(start == b"HTTP/1.1 ", http)
-        if len(data) > end:
-            rest = data[end:]
-            if self.phase is CHUNKED:
-                self._feed_chunks(rest)
-            else:
-                self._feed_plain(rest)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep the part of a head that has come."""
+        if len(data) > self._budget:
+            raise BadReply("the head is too large")
+        if not data.startswith(_STARTS) and not any(start.startswith(data) for start in _STARTS):
+            raise BadReply("not an HTTP/1.1 reply")
+        self._held = data
 
     def _forget_interim(self) -> None:
-        self.headers = []
+        self._lines.clear()
         self.encoding = b""
         self.length = None
         self.keep_alive = None
@@ -241,23 +255,30 @@ class ReplyParser:
         """Decide how the body ends: RFC 9112 §6.3, less the cases that only lenient peers need."""
         if len(self.headers) > MAX_HEADERS:
             raise BadReply("too many headers")
-        named = self._named
-        self.reusable = current and b"close" not in named
-        if named and (named := named - _PERSISTENCE):
-            self.headers = [header for header in self.headers if header[0] not in named]
+        self.reusable = current
+        if self._named:
+            self._heed_connection()
         if self._coding and (self._coding != b"chunked" or not current):
             raise BadReply("a transfer coding other than chunked")
         if self.status == 204 or self.status == 304 or self._method == b"HEAD":
             self.phase = DONE
+        elif self.length is not None:
+            self._left = self.length
+            self.phase = COUNTED if self._left else DONE
         elif self._coding:
             self.phase = CHUNKED
             self._http = http
-        elif self.length is None:
+            self._lines = []  # trailers come here and are dropped
+        else:
             self.phase = UNTIL_CLOSE
             self.reusable = False
-        else:
-            self._left = self.length
-            self.phase = COUNTED if self._left else DONE
+
+    def _heed_connection(self) -> None:
+        named = self._named
+        if b"close" in named:
+            self.reusable = False
+        if named := named - _PERSISTENCE:
+            self.headers = [header for header in self.headers if header[0] not in named]
 
     def _feed_chunks(self, data: bytes) -> None:
         http = self._http
@@ -265,7 +286,7 @@ class ReplyParser:
         before = self.buffered
         try:
             http.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except _REFUSALS as error:
             self._http = None
             if self.phase is not DONE:
                 raise BadReply(f"malformed chunk: {error}") from None
@@ -278,20 +299,6 @@ class ReplyParser:
             self._http = None
             raise BadReply("more framing than body")
 
-    def _feed_plain(self, data: bytes) -> None:
-        if self.phase is COUNTED:
-            self._left -= len(data)
-            if self._left < 0:
-                data = data[: self._left]
-                self.reusable = False
-            if self._left <= 0:
-                self.phase = DONE
-        elif self.phase is DONE:
-            self.reusable = False
-            return
-        self._chunks.append(data)
-        self.buffered += len(data)
-
     # What follows is called by llhttp.
 
     def on_message_begin(self) -> None:
@@ -301,9 +308,12 @@ class ReplyParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name not in _READ_HERE:
-            self.headers.append((name, value.rstrip()))
+            self._lines.append((name, value.rstrip()))  # llhttp leaves blanks at its end
         elif self.phase is HEAD:
-            self._read_header(name, value.strip().lower())
+            if name == b"content-length":  # llhttp has seen to it that it comes once and holds digits alone
+                self.length = int(value)
+            else:
+                self._read_header(name, value.strip().lower())
 
     def on_body(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -314,9 +324,7 @@ class ReplyParser:
             self.phase = DONE
 
     def _read_header(self, name: bytes, value: bytes) -> None:
-        if name == b"content-length":  # once and digits alone: llhttp has seen to it
-            self.length = int(value)
-        elif name == b"transfer-encoding":
+        if name == b"transfer-encoding":
             self._coding += b"," + value if self._coding else value or b","
         elif name == b"connection":
             self._named |= _tokens(value)

@@ -12,14 +12,17 @@ from gateway.upstream.dial import Origin, dial
 from gateway.upstream.errors import ConnectFailed, TimedOut, TooBusy, Truncated, UpstreamError
 
 CROSSING_SECONDS: Final = 1.0
-"""A close that crosses our request on its way shows within a round trip; generous. What dies later died at work."""
+"""A close that crosses our request shows within a round trip, which this is generous for. Later, it is another."""
 
 
 class PoolLimits(NamedTuple):
     """How many connections, and how long they are kept.
 
-    ``waiting`` bounds the queue: a request that waits holds its body (up to 32 MiB) in memory.
-    ``idle_seconds`` stays below the 60 to 75 s after which common servers and balancers close an idle connection.
+    Attributes:
+        connections: standing and being opened.
+        waiting: requests in the queue, each of which holds its body in memory.
+        idle: connections kept for later.
+        idle_seconds: how long; below the 60 to 75 s after which common servers and balancers close them.
     """
 
     connections: int = 256
@@ -75,33 +78,36 @@ class Pool:
         """Requests that wait for a connection."""
         return len(self._queue)
 
-    async def exchange(self, method: bytes, head: bytes, body: bytes, limit: float) -> Reply:
+    async def exchange(self, method: bytes, head: bytes, body: bytes, now: float, limit: float) -> Reply:
         """Send a request on some connection; as `Connection.exchange`.
 
-        A request that is written to a standing connection may cross the upstream's closing of it. It is sent once more,
-        where that is all that is likely to have happened: the connection had served before, it ended within a second,
-        and not one byte of a reply came. RFC 9110 §9.2.2 asks for such a sign before a request that is not idempotent
-        is repeated; a connection that dies later, or after a first byte, may have done (and billed) its work.
+        A request written to a standing connection may cross the upstream's closing of it. It is sent once more
+        where that is what must have happened, as far as can be told: the connection had served before, it ended
+        within a second, and not one byte of a reply came. RFC 9110 §9.2.2 asks for such a sign before a request
+        that is not idempotent is repeated; one that dies later, or after a byte, may have done its work.
 
         Raises:
             TooBusy, ConnectFailed, TimedOut, BadReply, Truncated.
         """
-        connection = self._take_idle() or await self._acquire(limit)
+        connection = self._take_idle(now)
+        if connection is None:
+            connection = await self._acquire(limit)
+            now = connection.loop.time()
         if not connection.served:
-            return await connection.exchange(method, head, body, limit)
+            return await connection.exchange(method, head, body, now, limit)
         self.reused += 1
-        crossing = connection.loop.time() + CROSSING_SECONDS
         try:
-            return await connection.exchange(method, head, body, limit)
+            return await connection.exchange(method, head, body, now, limit)
         except Truncated as error:
-            if error.received or connection.loop.time() > crossing:
+            ended = connection.loop.time()
+            if error.received or ended > now + CROSSING_SECONDS:
                 raise
         self.resent += 1
         connection = await self._acquire(limit)
-        return await connection.exchange(method, head, body, limit)
+        return await connection.exchange(method, head, body, connection.loop.time(), limit)
 
     def close(self) -> None:
-        """Close the idle connections now and the others when their replies are read. Replies under way go on."""
+        """Close the idle connections now, and each of the others when its reply has been read."""
         self._closed = True
         for connection in list(self._idle):
             connection.abort()
@@ -139,16 +145,16 @@ class Pool:
     def broke(self, error: UpstreamError) -> None:
         self._broke(error)
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self, now: float) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.expires > connection.loop.time():
+            if connection.expires > now:
                 return connection
             connection.abort()
         return None
 
     async def _acquire(self, limit: float) -> Connection:
-        """A connection for a request that found none idle, or must not take one of those: opened, or waited for."""
+        """A connection that was not idle: opened, or waited for."""
         if self._full() and self._idle:
             self._idle[0].abort()
         if not self._full():

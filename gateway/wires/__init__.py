@@ -1,1 +1,2 @@
-"""The wire formats of the providers. `routes` finds the one that a request's path names; `base` says what one is."""
+"""The wire formats of the providers. `routes` finds the one that a request's path names; `base` says what one
+is."""

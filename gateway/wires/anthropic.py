@@ -29,60 +29,22 @@ from gateway.wires.base import (
     sse,
     want_flag,
     want_model,
+    words,
 )
 from gateway.wires.blocks import Table, read_block, read_catalogue, read_parts, shape
 from gateway.wires.frames import Frame
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.
-_SETTINGS: Final = frozenset(
-    {
-        *(
-            "model",
-            "messages",
-            "system",
-            "stream",
-            "max_tokens",
-            "temperature",
-            "top_p",
-            "top_k",
-            "service_tier",
-        ),
-        *(
-            "cache_control",
-            "thinking",
-            "inference_geo",
-            "speed",
-            "betas",
-            "anthropic_version",
-            "anthropic_beta",
-        ),
-        *("user_profile_id", "workspace_id", "tools", "tool_choice", "mcp_servers", "output_config"),
-        *(
-            "output_format",
-            "container",
-            "fallbacks",
-            "fallback_credit_token",
-            "billing_policy",
-            "diagnostics",
-        ),
-    }
+_SETTINGS: Final = words(
+    "model messages system stream max_tokens temperature top_p top_k service_tier cache_control thinking speed",
+    "inference_geo betas anthropic_version anthropic_beta user_profile_id workspace_id fallback_credit_token",
+    "billing_policy diagnostics",
 )
+_KNOWN: Final = _SETTINGS | words("tools tool_choice mcp_servers output_config output_format container")
 _ORIGINS: Final = {"user": Origin.USER, "assistant": Origin.ASSISTANT, "system": Origin.SYSTEM}
-_REPLY: Final = frozenset(
-    {
-        *(
-            "id",
-            "type",
-            "role",
-            "model",
-            "content",
-            "stop_reason",
-            "usage",
-            "container",
-            "context_management",
-        ),
-        *("input_tokens", "diagnostics", "request_id"),
-    }
+_REPLY: Final = words(
+    "id type role model content stop_reason usage container context_management input_tokens diagnostics",
+    "request_id",
 )
 _TYPES: Final = {
     401: "authentication_error",
@@ -114,7 +76,7 @@ class AnthropicMessages(Wire):
             raise Malformed(("messages",), messages, "a list of at least one message")
         for turn, message in enumerate(messages):
             _read_message(out, message, turn, ("messages", turn))
-        if doc.keys() - _SETTINGS or len(doc) > 4:
+        if doc.keys() - _SETTINGS:
             _read_rest(out, doc)
         return out.parsed(want_model(doc), want_flag(doc, "stream"))
 
@@ -174,8 +136,8 @@ class AnthropicModels(Wire):
 
 _MODEL: Final[Table] = {
     "": shape(
-        "id type data display_name created_at has_more first_id last_id capabilities lifecycle line deprecated_at "
-        "retires_at max_tokens max_input_tokens"
+        "id type data display_name created_at has_more first_id last_id capabilities lifecycle line "
+        "deprecated_at retires_at max_tokens max_input_tokens"
     )
 }
 
@@ -206,7 +168,8 @@ def _read_message(out: Collector, message: Any, turn: int, path: Path) -> None:
 
 
 def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
-    """List what stands beside the messages: tools and their servers, output schemas, fields we do not know."""
+    """List what stands beside the messages: tools and their servers, output schemas, fields we do not
+    know."""
     for key, table in (("tools", TOOLS), ("mcp_servers", SERVERS)):
         entries = doc.get(key)
         if isinstance(entries, list):
@@ -221,7 +184,7 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
         out.walk(container, "container", Origin.TOOL_DEFINITION, -1, ("container",))
     elif container is not None:
         out.hidden(Origin.USER, -1, ("container",), "upstream state")
-    out.unknown(doc, _SETTINGS, Origin.USER)
+    out.unknown(doc, _KNOWN, Origin.USER)
 
 
 _DELTAS: Final = {
@@ -288,12 +251,8 @@ class MessageStream(StreamReader):
     def stop(self, message: str) -> bytes:
         if self._done:
             return b""
-        first = (
-            b"" if self._started else _event({"type": "message_start", "message": _message("", self._model)})
-        )
-        closing = b"".join(
-            _event({"type": "content_block_stop", "index": index}) for index in sorted(self._open)
-        )
+        first = b"" if self._started else _event({"type": "message_start", "message": _message("", self._model)})
+        closing = b"".join(_event({"type": "content_block_stop", "index": index}) for index in sorted(self._open))
         return first + closing + _refused(message, self._tokens)
 
     def fail(self, message: str) -> bytes:

@@ -35,7 +35,8 @@ def _result(origin: Origin) -> Shape:
     return shape(_RESULT, origin, content=PARTS, toolset_name=WALK)
 
 
-# Plain text stands in a document's source as it is; what is in base64, at an address or in a store is not read.
+# Plain text stands in a document's source as it is; what is in base64, at an address or in a store is not
+# read.
 _SOURCES: Final[Table] = {
     "text": shape("media_type", data=TEXT),
     "content": shape("", content=PARTS),
@@ -47,12 +48,8 @@ _SOURCES: Final[Table] = {
 BLOCKS: Final[Table] = {
     "text": shape(_CACHE, text=TEXT, citations=DOCUMENT),
     "image": shape(f"source transformations {_CACHE}", unread="image"),
-    "document": shape(
-        _CACHE, _D, "document", source=inside(_SOURCES), title=WALK, context=WALK, citations=WALK
-    ),
-    "search_result": shape(
-        _CACHE, _D, "search_result", content=PARTS, source=WALK, title=WALK, citations=WALK
-    ),
+    "document": shape(_CACHE, _D, "document", source=inside(_SOURCES), title=WALK, context=WALK, citations=WALK),
+    "search_result": shape(_CACHE, _D, "search_result", content=PARTS, source=WALK, title=WALK, citations=WALK),
     "thinking": shape("signature", _A, "thinking", thinking=WALK),
     "redacted_thinking": shape("data", _A, unread="encrypted"),
     "tool_use": _CALL,
@@ -67,9 +64,7 @@ BLOCKS: Final[Table] = {
     "advisor_tool_result": _result(_R),
     "web_search_tool_result": _result(_D),
     "web_fetch_tool_result": _result(_D),
-    "web_search_result": shape(
-        "", _D, url=WALK, title=WALK, page_age=WALK, encrypted_content=hidden("encrypted")
-    ),
+    "web_search_result": shape("", _D, url=WALK, title=WALK, page_age=WALK, encrypted_content=hidden("encrypted")),
     "web_fetch_result": shape("retrieved_at", _D, url=WALK, content=PARTS),
     "code_execution_result": shape("return_code", _R, stdout=JSON, stderr=JSON, content=_FILES),
     "encrypted_code_execution_result": shape(
@@ -91,6 +86,4 @@ BLOCKS: Final[Table] = {
 }
 
 TOOLS: Final[Table] = {"": shape("type cache_control max_uses defer_loading", Origin.TOOL_DEFINITION, "tool")}
-SERVERS: Final[Table] = {
-    "": shape("type", Origin.TOOL_DEFINITION, "tool", authorization_token=hidden("credential"))
-}
+SERVERS: Final[Table] = {"": shape("type", Origin.TOOL_DEFINITION, "tool", authorization_token=hidden("credential"))}

@@ -1,8 +1,9 @@
 """What a wire format is: the one interface behind which the providers' dialects differ.
 
-A wire is pure: bytes and values in, values and bytes out; it knows no socket, no policy and no clock. Requests and replies
-are listed as *segments* (texts that a detector reads) and *opaque* parts (that none reads); nothing that may reach a model
-or a caller is left out: a field that a wire does not know is walked and listed, string by string.
+A wire is pure: bytes and values in, values and bytes out; it knows no socket, no policy and no clock.
+Requests and replies are listed as *segments* (texts that a detector reads) and *opaque* parts (that none
+reads); nothing that may reach a model or a caller is left out: a field that a wire does not know is walked
+and listed, string by string.
 """
 
 from __future__ import annotations
@@ -19,22 +20,28 @@ from gateway.wires import strict
 from gateway.wires.frames import Frame, Splitter, SseSplitter
 
 MAX_DEPTH: Final = 96
-"""Nested values in a body. Deep JSON schemas of tools reach about 20; beyond this only a stack is being attacked."""
+"""Nested values in a body. Deep JSON schemas of tools reach about 20; beyond this a stack is being attacked."""
 
 MAX_PARTS: Final = 50_000
-"""Texts and opaque parts in one body. A full context window of one-word parts; each costs about a microsecond."""
+"""Texts and opaque parts in one body: a context window full of one-word parts, at a microsecond each."""
 
-SCHEMA_WORDS: Final = frozenset(
-    "type properties required description name items enum parameters function strict additionalProperties default title "
-    "format anyOf oneOf allOf id input arguments content text role index "
-    "object string integer number boolean array null custom input_schema json_schema schema "
-    "OBJECT STRING INTEGER NUMBER BOOLEAN ARRAY NULL functionDeclarations".split()
+
+def words(*lines: str) -> frozenset[str]:
+    """The words of some lines: how this package writes sets of names."""
+    return frozenset(" ".join(lines).split())
+
+
+SCHEMA_WORDS: Final = words(
+    "type properties required description name items enum parameters function strict additionalProperties",
+    "default title format anyOf oneOf allOf id input arguments content text role index object string integer",
+    "number boolean array null custom input_schema json_schema schema functionDeclarations",
+    "OBJECT STRING INTEGER NUMBER BOOLEAN ARRAY NULL function_declarations",
 )
-"""Words of JSON Schema and of the wires themselves: alone, as a key or a value, they are no text of the caller's."""
+"""Words of JSON Schema and of the wires: alone, as a key or a value, they are no text of the caller's."""
 
 
 class Malformed(ValueError):  # noqa: N818 - it is the caller's mistake, named as such
-    """The caller's body is not what the wire's documentation describes. The message names the field and what it takes."""
+    """The caller's body is not what the wire documents. The message names the field and what it takes."""
 
     def __init__(self, path: Path, got: object, wanted: str) -> None:
         self.path = path
@@ -42,7 +49,7 @@ class Malformed(ValueError):  # noqa: N818 - it is the caller's mistake, named a
 
 
 class Parsed(NamedTuple):
-    """A request or reply as the detectors see it. ``model`` and ``streaming`` are None and False for replies."""
+    """A request or reply as the detectors see it. Replies have no ``model`` and are not ``streaming``."""
 
     model: str | None
     streaming: bool
@@ -59,7 +66,7 @@ class Reply(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a request's path names: the wire, its operation (``generateContent``...) and the model if the path holds it."""
+    """What a request's path names: the wire, its operation, and the model if the path holds it."""
 
     wire: Wire
     operation: str
@@ -68,7 +75,7 @@ class Target(NamedTuple):
 
 
 class EventKind(StrEnum):
-    """What a stream event carries. ``tool`` is argument text; ``open`` and ``close`` bound a channel; ``usage`` counts."""
+    """What a stream event carries. ``tool`` is argument text; ``other`` is text that comes whole, or nothing."""
 
     TEXT = "text"
     REASONING = "reasoning"
@@ -82,8 +89,8 @@ class EventKind(StrEnum):
 class StreamEvent(NamedTuple):
     """One thing that a stream frame says.
 
-    ``channel`` names the text it continues (choice, block or item, and field), ``text`` is the new piece of it, and
-    ``path`` where the piece stands in the frame's JSON. Only events that carry text have a path.
+    ``channel`` names the text it continues (choice, block or item, and field), ``text`` is the new piece of
+    it, and ``path`` where the piece stands in the frame's JSON. Only events that carry text have a path.
     """
 
     kind: EventKind
@@ -93,10 +100,10 @@ class StreamEvent(NamedTuple):
 
 
 class StreamReader(ABC):
-    """Follows one reply stream of a wire: frames in, events out; and knows how to stop it in the wire's own terms.
+    """Follows one reply stream of a wire: frames in, events out; and knows how to stop it as the wire does.
 
-    What it ends is the stream of the frames that it read. A relay that withholds or rewrites frames keeps a second reader,
-    of the frames that it sent, and asks that one to stop.
+    What it ends is the stream of the frames that it read. A relay that withholds or rewrites frames keeps a
+    second reader, of the frames that it sent, and asks that one to stop.
     """
 
     @abstractmethod
@@ -108,12 +115,14 @@ class StreamReader(ABC):
         """The bytes that end the stream here as blocked content, given what was read so far.
 
         They follow the last whole frame that was sent, close what is open, carry the wire's own finish reason
-        (``content_filter``, ``refusal``, ``SAFETY``) and the wire's own end mark. A stream that has ended gets none.
+        (``content_filter``, ``refusal``, ``SAFETY``) and the wire's own end mark. A stream that has ended
+        gets none.
         """
 
     @abstractmethod
     def fail(self, message: str) -> bytes:
-        """The bytes that end the stream here as a fault that is not the content's (the upstream broke off)."""
+        """The bytes that end the stream here as a fault that is not the content's (the upstream broke
+        off)."""
 
 
 class Wire(ABC):
@@ -151,21 +160,23 @@ class Wire(ABC):
 
     @abstractmethod
     def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
-        """The refusal of a request: an error (``as_reply`` false) or a native reply that was filtered, streamed if asked."""
+        """The refusal of a request: an error (``as_reply`` false) or a native reply that was filtered,
+        streamed if asked."""
 
     @abstractmethod
     def error(self, status: int, code: str, message: str, request_id: str = "") -> Reply:
         """An error of the gateway's own in the wire's shape.
 
-        ``code`` is one of ours, such as ``invalid_json``; it and ``request_id`` are told where the wire has a place for them.
+        ``code`` is one of ours, such as ``invalid_json``; it and ``request_id`` are told where the wire has a
+        place for them.
         """
 
 
 class Collector:
     """Gathers the parts of one body while a wire walks it, and enforces the bounds.
 
-    A strict one is for requests: a wrong type where the wire documents text is the caller's mistake. Otherwise (replies)
-    what stands there is listed as it is.
+    A strict one is for requests: a wrong type where the wire documents text is the caller's mistake.
+    Otherwise (replies) what stands there is listed as it is.
     """
 
     __slots__ = ("opaque", "segments", "strict")
@@ -188,12 +199,11 @@ class Collector:
         if len(self.opaque) > MAX_PARTS:
             raise Malformed(path, "", f"at most {MAX_PARTS} parts in one body")
 
-    def walk(
-        self, value: Any, role: str, origin: Origin, turn: int, path: Path, nested: bool = False
-    ) -> None:
+    def walk(self, value: Any, role: str, origin: Origin, turn: int, path: Path, nested: bool = False) -> None:
         """List every string in ``value``, keys too, but for `SCHEMA_WORDS`.
 
-        A key of plain letters is listed once: rows repeat their column names. ``nested``: strings that are JSON are entered.
+        A key of plain letters is listed once: rows repeat their column names. ``nested``: strings that are
+        JSON are entered.
         """
         seen: set[str] = set()
         for text, place in strings(value, path):
@@ -208,10 +218,9 @@ class Collector:
             else:
                 self.text(text, role, origin, turn, place)
 
-    def json_text(
-        self, value: str, role: str, origin: Origin, turn: int, path: Path, glued: bool = False
-    ) -> None:
-        """List a string that may itself be JSON (tool-call arguments, tool results): its strings, or else itself."""
+    def json_text(self, value: str, role: str, origin: Origin, turn: int, path: Path, glued: bool = False) -> None:
+        """List a string that may itself be JSON (tool-call arguments, tool results): its strings, or else
+        itself."""
         if value[:64].lstrip()[:1] in ("{", "[") and not (path and isinstance(path[-1], Key)):
             try:
                 inner = strict.loads(value)
@@ -222,9 +231,7 @@ class Collector:
         else:
             self.text(value, role, origin, turn, path, glued)
 
-    def unknown(
-        self, doc: dict[str, Any], known: AbstractSet[str], origin: Origin, turn: int = -1, path: Path = ()
-    ) -> None:
+    def unknown(self, doc: dict[str, Any], known: AbstractSet[str], origin: Origin, turn: int = -1, path: Path = ()) -> None:
         """List the fields of an object that its wire does not know, names and all."""
         for key in sorted(doc.keys() - known):
             self.walk({key: doc[key]}, key, origin, turn, path)
@@ -291,11 +298,10 @@ def loose(value: Any, path: Path) -> list[StreamEvent]:
 
 
 def events_of(parsed: Parsed, path: Path = ()) -> list[StreamEvent]:
-    """Events of kind ``other`` for what a frame holds under ``path`` that comes whole and was listed as a reply is."""
+    """Events of kind ``other`` for what a frame holds under ``path`` that comes whole and was listed as a
+    reply is."""
     return [
-        StreamEvent(
-            EventKind.OTHER, ("whole", *map(str, path), *map(str, part.path)), part.text, (*path, *part.path)
-        )
+        StreamEvent(EventKind.OTHER, ("whole", *map(str, path), *map(str, part.path)), part.text, (*path, *part.path))
         for part in parsed.segments
     ]
 

@@ -1,7 +1,8 @@
 """Tables that say what the fields of content blocks are, and the one reader for all of them.
 
-Providers write messages as lists of typed blocks that hold texts, media and further blocks. A wire describes its blocks as
-a table, type by type; what the table does not name is walked and listed, so a new type or field is screened, not missed.
+Providers write messages as lists of typed blocks that hold texts, media and further blocks. A wire describes
+its blocks as a table, type by type; what the table does not name is walked and listed, so a new type or field
+is screened, not missed.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ JSON: Final = Field(How.JSON)
 WALK: Final = Field(How.WALK)
 DOCUMENT: Final = Field(How.WALK, Origin.DOCUMENT)
 RESULT: Final = Field(How.JSON, Origin.TOOL_RESULT)
+NAME: Final = Field(How.WALK, Origin.ASSISTANT, "tool_call")  # of the tool that a result is of
 SCHEMA: Final = Field(How.WALK, Origin.TOOL_DEFINITION)
 MEDIA: Final = Field(How.MEDIA)
 
@@ -69,9 +71,7 @@ def inside(table: Table, origin: Origin | None = None) -> Field:
     return Field(How.PARTS, origin, table=table)
 
 
-def shape(
-    settings: str = "", origin: Origin | None = None, role: str = "", unread: str = "", **fields: Field
-) -> Shape:
+def shape(settings: str = "", origin: Origin | None = None, role: str = "", unread: str = "", **fields: Field) -> Shape:
     """A `Shape` from the names of its settings, parted by spaces, and its other fields.
 
     ``unread`` is the reason of a block that as a whole no detector reads.
@@ -79,9 +79,7 @@ def shape(
     return Shape({**dict.fromkeys(settings.split(), SETTING), **fields}, origin, role, unread)
 
 
-def read_parts(
-    out: Collector, value: Any, table: Table, role: str, origin: Origin, turn: int, path: Path
-) -> None:
+def read_parts(out: Collector, value: Any, table: Table, role: str, origin: Origin, turn: int, path: Path) -> None:
     """List a text, a block, or a list of them.
 
     Raises:
@@ -107,9 +105,7 @@ def read_parts(
         out.wrong(value, "a string, a list of parts or null", role, origin, turn, path)
 
 
-def read_text(
-    out: Collector, value: str, role: str, origin: Origin, turn: int, path: Path, glued: bool = False
-) -> None:
+def read_text(out: Collector, value: str, role: str, origin: Origin, turn: int, path: Path, glued: bool = False) -> None:
     """List a text. What a tool answers is JSON more often than not."""
     if origin is Origin.TOOL_RESULT:
         out.json_text(value, role, origin, turn, path, glued)
@@ -158,9 +154,7 @@ def read_block(
             else:
                 out.wrong(value, "a string", role, origin, turn, (*path, key))
         elif field.how is not How.SETTING and value is not None:
-            _read_field(
-                out, value, field, table, field.role or role, field.origin or origin, turn, (*path, key)
-            )
+            _read_field(out, value, field, table, field.role or role, field.origin or origin, turn, (*path, key))
     return is_text
 
 
@@ -205,7 +199,8 @@ def _speaker(kind: object, origin: Origin) -> Origin:
 
 
 def _media(value: Any) -> str:
-    """The reason for a blob: the first half of its MIME type, where detectors of that kind could read it one day."""
+    """The reason for a blob: the first half of its MIME type, where detectors of that kind could read it one
+    day."""
     kind = ""
     if isinstance(value, dict):
         kind = next((str(value[key]) for key in ("mimeType", "mime_type", "media_type") if key in value), "")

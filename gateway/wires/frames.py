@@ -1,9 +1,10 @@
 """Cut the bytes of a reply stream into frames, at any cut of the bytes, without losing one of them.
 
-The raw bytes of the frames, put together again, are the bytes that came in: what is forwarded is what was received.
+The raw bytes of the frames, put together again, are the bytes that came in: what is forwarded is what was
+received.
 
-Server-sent events follow the WHATWG HTML standard, section 9.2 ("Parsing an event stream"): lines end in LF, CRLF or CR,
-a blank line ends an event, one byte order mark may open the stream.
+Server-sent events follow the WHATWG HTML standard, section 9.2 ("Parsing an event stream"): lines end in LF,
+CRLF or CR, a blank line ends an event, one byte order mark may open the stream.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from abc import ABC, abstractmethod
 from typing import Final, NamedTuple
 
 MAX_FRAME: Final = 16 * 1024 * 1024
-"""Bytes that one frame may have. A whole reply of a model with its tool results is far smaller; an image in base64 fits."""
+"""Bytes that one frame may have. A whole reply of a model with its tool results is far smaller; an image in
+base64 fits."""
 
 
 class FrameTooLong(ValueError):  # noqa: N818 - it is the upstream's fault, named as such
@@ -52,7 +54,8 @@ class Splitter(ABC):
 
     @abstractmethod
     def end(self) -> list[Frame]:
-        """What is left when the stream has ended: nothing, or one frame that its sender may not have finished.
+        """What is left when the stream has ended: nothing, or one frame that its sender may not have
+        finished.
 
         Clients differ in what they make of it, so it is read as far as it goes.
         """
@@ -60,9 +63,9 @@ class Splitter(ABC):
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-# Where an event ends: a line's end and a blank line. After LF or CRLF, a CR that is the last byte so far may be half a
-# CRLF, so it waits for the next byte. After a bare CR it does not: there CR is the sender's line end, and a LF that
-# follows after all opens the next frame as one more blank line, which says nothing.
+# Where an event ends: a line's end and a blank line. After LF or CRLF, a CR that is the last byte so far may
+# be half a CRLF, so it waits for the next byte. After a bare CR it does not: there CR is the sender's line
+# end, and a LF that follows after all opens the next frame as one more blank line, which says nothing.
 _EVENT_END: Final = re.compile(rb"\n\n|\r\n\r\n|\r\n\n|\n\r\n|\r\r|\r?\n\r(?=[^\n])")
 _OVERLAP: Final = 3  # bytes of an event's end that may stand before a cut
 
@@ -78,12 +81,7 @@ class SseSplitter(Splitter):
 
     def feed(self, chunk: bytes) -> list[Frame]:
         buffer = self._buffer
-        if (
-            not buffer
-            and len(chunk) <= MAX_FRAME
-            and chunk.find(b"\n\n") == len(chunk) - 2
-            and b"\r" not in chunk
-        ):
+        if not buffer and chunk.endswith(b"\n\n") and chunk.find(b"\n\n") == len(chunk) - 2 and b"\r" not in chunk:
             return [self._frame(chunk)]  # exactly one event, as providers send them
         search = max(0, len(buffer) - _OVERLAP)
         buffer += chunk
@@ -143,7 +141,8 @@ _BETWEEN: Final = {
 class JsonArraySplitter(Splitter):
     """Cuts a JSON array of objects, as Gemini streams them: ``[{...}\\n,\\n{...}\\n]``.
 
-    A frame is one object with the separators before it; its data is the object alone. The array's end is a frame too.
+    A frame is one object with the separators before it; its data is the object alone. The array's end is a
+    frame too.
     """
 
     __slots__ = ("_at", "_buffer", "_depth", "_object", "_place", "_quoted")

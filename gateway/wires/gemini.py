@@ -1,7 +1,7 @@
 """Gemini: ``POST /v1beta/models/{model}:generateContent`` and its kin, ``GET /v1beta/models``.
 
-Google's servers take every field in lowerCamelCase and in snake_case (protobuf's JSON mapping); so does this wire. What
-the parts of a message are stands in `gemini_parts`.
+Google's servers take every field in lowerCamelCase and in snake_case (protobuf's JSON mapping); so does this
+wire. What the parts of a message are stands in `gemini_parts`.
 """
 
 from __future__ import annotations
@@ -33,16 +33,14 @@ from gateway.wires.frames import Frame, JsonArraySplitter, Splitter, SseSplitter
 from gateway.wires.gemini_parts import CANDIDATE, CONFIG, MODEL, PARTS, names, spellings
 
 _SETTINGS: Final = names(
-    "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "cachedContent", "safetySettings",
-    "model", "serviceTier", "store", "generateContentRequest",
-)  # fmt: skip
-_EMBED: Final = names(
-    "content", "model", "taskType", "title", "outputDimensionality", "autoTruncate", "requests"
+    "contents systemInstruction tools toolConfig generationConfig cachedContent safetySettings model serviceTier",
+    "store generateContentRequest",
 )
+_EMBED: Final = names("content model taskType title outputDimensionality autoTruncate requests")
 _REPLY: Final = names(
-    "candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId", "createTime", "modelStatus",
-    "totalTokens", "cachedContentTokenCount", "promptTokensDetails", "cacheTokensDetails", "embedding", "embeddings",
-)  # fmt: skip
+    "candidates promptFeedback usageMetadata modelVersion responseId createTime modelStatus totalTokens embedding",
+    "embeddings cachedContentTokenCount promptTokensDetails cacheTokensDetails",
+)
 _ORIGINS: Final = {
     "user": Origin.USER,
     "model": Origin.ASSISTANT,
@@ -97,7 +95,8 @@ class GeminiGenerate(Wire):
         return SseSplitter() if target.sse else JsonArraySplitter()
 
     def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
-        # Google's own filter answers 200 and no candidates, whatever was asked; only counting has no such form.
+        # Google's own filter answers 200 and no candidates, whatever was asked; only counting has no such
+        # form.
         if target.operation == "countTokens":
             return error(400, "content_filter", message)
         body = orjson.dumps(
@@ -261,9 +260,7 @@ def _read_reply(out: Collector, doc: Any, path: Path) -> None:
     candidates = doc.get("candidates")
     if isinstance(candidates, list):
         for index, candidate in enumerate(candidates):
-            read_parts(
-                out, candidate, CANDIDATE, "model", Origin.ASSISTANT, index, (*path, "candidates", index)
-            )
+            read_parts(out, candidate, CANDIDATE, "model", Origin.ASSISTANT, index, (*path, "candidates", index))
     else:
         out.walk(candidates, "model", Origin.ASSISTANT, 0, (*path, "candidates"))
     for key in ("embedding", "embeddings"):
@@ -272,7 +269,7 @@ def _read_reply(out: Collector, doc: Any, path: Path) -> None:
     out.unknown(doc, _REPLY, Origin.ASSISTANT, -1, path)
 
 
-_HEAD: Final = names("modelVersion", "responseId", "usageMetadata", "createTime")
+_HEAD: Final = names("modelVersion responseId usageMetadata createTime")
 
 
 class GeminiStream(StreamReader):
@@ -357,7 +354,8 @@ class GeminiStream(StreamReader):
 
 
 def _part_events(part: Any, index: int, path: Path) -> list[StreamEvent]:
-    """Events for one part of a chunk. Parts of one kind go on where the chunk before left off; calls come whole."""
+    """Events for one part of a chunk. Parts of one kind go on where the chunk before left off; calls come
+    whole."""
     events: list[StreamEvent] = []
     if isinstance(part, dict) and isinstance(text := part.get("text"), str):
         thought = bool(part.get("thought"))

@@ -6,10 +6,12 @@ import re
 from typing import Final
 
 from detectors.values import Origin
+from gateway.wires.base import words
 from gateway.wires.blocks import (
     DOCUMENT,
     JSON,
     MEDIA,
+    NAME,
     SCHEMA,
     SETTING,
     TEXT,
@@ -30,19 +32,17 @@ def spellings(name: str) -> tuple[str, ...]:
     return (name,) if snake == name else (name, snake)
 
 
-def names(*fields: str) -> frozenset[str]:
-    """Field names in both spellings."""
-    return frozenset(spelling for field in fields for spelling in spellings(field))
+def names(*lines: str) -> frozenset[str]:
+    """Field names, parted by spaces, in both spellings."""
+    return frozenset(spelling for name in words(*lines) for spelling in spellings(name))
 
 
 def _both(settings: str = "", origin: Origin | None = None, role: str = "", **fields: Field) -> Shape:
     twice = {spelling: field for name, field in fields.items() for spelling in spellings(name)}
-    return Shape({**dict.fromkeys(names(*settings.split()), SETTING), **twice}, origin, role)
+    return Shape({**dict.fromkeys(names(settings), SETTING), **twice}, origin, role)
 
 
-_CALL: Final[Table] = {
-    "": _both("id willContinue toolType", Origin.ASSISTANT, "tool_call", args=JSON, name=WALK)
-}
+_CALL: Final[Table] = {"": _both("id willContinue toolType", Origin.ASSISTANT, "tool_call", args=JSON, name=WALK)}
 _BLOB: Final[Table] = {"": _both("mediaResolution videoMetadata", inlineData=MEDIA, fileData=MEDIA)}
 _RESULT: Final[Table] = {
     "": _both(
@@ -50,7 +50,7 @@ _RESULT: Final[Table] = {
         Origin.TOOL_RESULT,
         "tool_result",
         response=JSON,
-        name=WALK,
+        name=NAME,
         parts=inside(_BLOB),
     )
 }
@@ -74,9 +74,9 @@ PARTS: Final[Table] = {
 
 CONFIG: Final[Table] = {
     "": _both(
-        "temperature topP topK candidateCount maxOutputTokens presencePenalty frequencyPenalty seed responseMimeType "
-        "responseLogprobs logprobs responseModalities mediaResolution thinkingConfig enableEnhancedCivicAnswers "
-        "imageConfig audioTimestamp",
+        "temperature topP topK candidateCount maxOutputTokens presencePenalty frequencyPenalty seed logprobs "
+        "responseMimeType responseLogprobs responseModalities mediaResolution thinkingConfig imageConfig "
+        "enableEnhancedCivicAnswers audioTimestamp",
         responseSchema=SCHEMA,
         responseJsonSchema=SCHEMA,
         responseFormat=SCHEMA,
@@ -99,7 +99,7 @@ CANDIDATE: Final[Table] = {
 
 MODEL: Final[Table] = {
     "": _both(
-        "name baseModelId version displayName inputTokenLimit outputTokenLimit supportedGenerationMethods models "
-        "nextPageToken temperature maxTemperature topP topK thinking",
+        "name baseModelId version displayName inputTokenLimit outputTokenLimit supportedGenerationMethods "
+        "models nextPageToken temperature maxTemperature topP topK thinking",
     )
 }

@@ -1,7 +1,8 @@
 """Replace strings inside a JSON body and leave every other byte as it was received.
 
-Parsing and writing a body again would reformat numbers, order, escapes and white space that a provider may sign, cache
-or read in its own way. So an edit finds the tokens of the strings concerned and splices new ones in.
+Parsing and writing a body again would reformat numbers, order, escapes and white space that a provider may
+sign, cache or read in its own way. So an edit finds the tokens of the strings concerned and splices new ones
+in.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]+")
 _SKIP: Final = re.compile(rb'[^"\[\]{}]*')
 
-# A tree of the wanted paths: a step leads to a subtree, `_HERE` to the new text of the string at this very place.
+# A tree of the wanted paths: a step leads to a subtree, `_HERE` to the new text of the string at this very
+# place.
 _HERE: Final = object()
 _Tree = dict[Any, Any]
 _Splice = tuple[int, int, bytes]
@@ -30,7 +32,8 @@ def apply_edits(body: bytes, edits: Mapping[Path, str]) -> bytes:
 
     Args:
         body: valid JSON.
-        edits: path to new text. A path may enter JSON inside a string (`INNER`) and may name a key itself (`Key`).
+        edits: path to new text. A path may enter JSON inside a string (`INNER`) and may name a key itself
+        (`Key`).
 
     Raises:
         KeyError: a path does not lead to a string in this body.
@@ -48,7 +51,8 @@ def apply_edits(body: bytes, edits: Mapping[Path, str]) -> bytes:
 
 
 def _splices(body: bytes, tree: _Tree) -> tuple[list[_Splice], set[int]]:
-    """The splices that the edits come to, in order, and the identities of the edits (leaves) that were met."""
+    """The splices that the edits come to, in order, and the identities of the edits (leaves) that were
+    met."""
     found: list[_Splice] = []
     hit: set[int] = set()
     _value(body, _space(body, 0), tree, found, hit)

@@ -23,20 +23,20 @@ from gateway.wires.base import (
     sse,
     want_flag,
     want_model,
+    words,
 )
 from gateway.wires.blocks import DOCUMENT, TEXT, inside, read_parts, shape
 from gateway.wires.frames import Frame
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.
-_SETTINGS: Final = frozenset(
-    "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens presence_penalty "
-    "frequency_penalty logit_bias logprobs top_logprobs seed service_tier store parallel_tool_calls modalities "
-    "reasoning_effort verbosity prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier "
-    "moderation tool_choice function_call tools functions response_format prediction".split()
+_SETTINGS: Final = words(
+    "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens seed logit_bias",
+    "presence_penalty frequency_penalty logprobs top_logprobs service_tier store parallel_tool_calls modalities",
+    "reasoning_effort verbosity prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier",
+    "moderation",
 )
-_MESSAGE: Final = frozenset(
-    {"role", "content", "tool_calls", "function_call", "tool_call_id", "cache_control"}
-)
+_KNOWN: Final = _SETTINGS | words("tool_choice function_call tools functions response_format prediction")
+_MESSAGE: Final = frozenset({"role", "content", "tool_calls", "function_call", "tool_call_id", "cache_control"})
 _PLAIN: Final = frozenset({"role", "content"})
 _ORIGINS: Final = {
     "system": Origin.SYSTEM,
@@ -54,9 +54,7 @@ _PARTS: Final = {
     "video_url": shape("video_url cache_control", unread="video"),
     "file": shape("cache_control", unread="file", file=inside(_FILE, Origin.DOCUMENT)),
 }
-_REPLY: Final = frozenset(
-    {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"}
-)
+_REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
 _CHOICE: Final = frozenset({"index", "finish_reason", "message", "delta", "logprobs"})
 _DELTA_KINDS: Final = {
     "content": EventKind.TEXT,
@@ -80,7 +78,7 @@ class OpenAIChat(Wire):
             raise Malformed(("messages",), messages, "a list of at least one message")
         for turn, message in enumerate(messages):
             read_message(out, message, turn, ("messages", turn))
-        if doc.keys() - _SETTINGS or len(doc) > 3:
+        if doc.keys() - _SETTINGS:
             _read_rest(out, doc)
         return out.parsed(want_model(doc), want_flag(doc, "stream"))
 
@@ -179,11 +177,7 @@ class ChatStream(StreamReader):
                     _call_events(call, number, (*path, key, index), events)
             elif key == "function_call":
                 _function_events(value, (number, "function_call"), "arguments", (*path, key), events)
-            elif (
-                key == "audio"
-                and isinstance(value, dict)
-                and isinstance(said := value.get("transcript"), str)
-            ):
+            elif key == "audio" and isinstance(value, dict) and isinstance(said := value.get("transcript"), str):
                 events.append(StreamEvent(EventKind.TEXT, (number, key), said, (*path, key, "transcript")))
             else:
                 events += loose(value, (*path, key))
@@ -217,9 +211,7 @@ def _call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) 
             events += loose(value, (*path, key))
 
 
-def _function_events(
-    function: Any, channel: tuple[str | int, ...], text: str, path: Path, events: list[StreamEvent]
-) -> None:
+def _function_events(function: Any, channel: tuple[str | int, ...], text: str, path: Path, events: list[StreamEvent]) -> None:
     if not isinstance(function, dict):
         events += loose(function, path)
         return
@@ -296,7 +288,8 @@ def _read_function(out: Collector, function: Any, origin: Origin, turn: int, pat
 
 
 def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
-    """List what stands beside the messages: tool definitions, output schemas, predictions, fields we do not know."""
+    """List what stands beside the messages: tool definitions, output schemas, predictions, fields we do not
+    know."""
     for key in ("tools", "functions"):
         common.read_tools(out, doc.get(key), key)
     for key in ("tool_choice", "function_call", "response_format"):
@@ -304,7 +297,7 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
             out.walk(value, "schema", Origin.TOOL_DEFINITION, -1, (key,))
     if "prediction" in doc:
         out.walk(doc["prediction"], "prediction", Origin.ASSISTANT, -1, ("prediction",))
-    out.unknown(doc, _SETTINGS, Origin.USER)
+    out.unknown(doc, _KNOWN, Origin.USER)
 
 
 def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:

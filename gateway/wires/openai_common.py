@@ -1,4 +1,5 @@
-"""What the OpenAI wires share: errors, server-sent events that end in ``[DONE]``, tools, fields that nobody knows."""
+"""What the OpenAI wires share: errors, server-sent events that end in ``[DONE]``, tools, fields that nobody
+knows."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def refusal_error(message: str) -> Reply:
 
 
 def stream_error(message: str) -> bytes:
-    """A fault in the middle of a stream; the clients raise it. No ``[DONE]`` follows, for nothing was done."""
+    """A fault in the middle of a stream; the clients raise it. No ``[DONE]`` follows, for nothing was
+    done."""
     return sse(orjson.dumps(error_body(502, "upstream_error", message)))
 
 
@@ -73,7 +75,8 @@ def read_tools(out: Collector, tools: Any, key: str) -> None:
 
 
 def read_prompts(out: Collector, value: Any, key: str) -> None:
-    """List an input of ``completions`` and ``embeddings``: a text, several, or token numbers, each a turn of its own.
+    """List an input of ``completions`` and ``embeddings``: a text, several, or token numbers, each a turn of
+    its own.
 
     Raises:
         Malformed: it is something else.

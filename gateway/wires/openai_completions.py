@@ -23,12 +23,13 @@ from gateway.wires.base import (
     sse,
     want_flag,
     want_model,
+    words,
 )
 from gateway.wires.frames import Frame
 
-_SETTINGS: Final = frozenset(
-    "model prompt suffix best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty seed stream "
-    "stream_options temperature top_p service_tier".split()
+_SETTINGS: Final = words(
+    "model prompt suffix best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty seed",
+    "stream stream_options temperature top_p service_tier",
 )
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint"})
 _CHOICE: Final = frozenset({"index", "finish_reason", "text", "logprobs"})

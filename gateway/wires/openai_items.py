@@ -9,6 +9,7 @@ from gateway.wires.base import Collector
 from gateway.wires.blocks import (
     DOCUMENT,
     JSON,
+    NAME,
     RESULT,
     SCHEMA,
     TEXT,
@@ -44,13 +45,9 @@ PARTS: Final[Table] = {
     "input_image": shape(f"image_url file_id detail {_CACHE}", unread="image"),
     "computer_screenshot": shape(f"image_url file_id detail {_CACHE}", unread="image"),
     "input_audio": shape(f"input_audio {_CACHE}", unread="audio"),
-    "input_file": shape(
-        f"file_data file_id file_url detail {_CACHE}", Origin.DOCUMENT, unread="file", filename=WALK
-    ),
+    "input_file": shape(f"file_data file_id file_url detail {_CACHE}", Origin.DOCUMENT, unread="file", filename=WALK),
 }
-_RESULTS: Final[Table] = {
-    "": shape("file_id score", Origin.DOCUMENT, filename=WALK, text=WALK, attributes=WALK)
-}
+_RESULTS: Final[Table] = {"": shape("file_id score", Origin.DOCUMENT, filename=WALK, text=WALK, attributes=WALK)}
 _OUTPUTS: Final[Table] = {"logs": shape("", logs=RESULT), "image": shape("url", unread="image")}
 _REASONS: Final = inside(PARTS)
 _OUTPUT: Final = Field(How.PARTS, Origin.TOOL_RESULT, table=PARTS)
@@ -61,7 +58,7 @@ _R: Final = Origin.TOOL_RESULT
 _CALL: Final = "tool_call"
 ITEMS: Final[Table] = {
     "function_call": shape(_IDS, _A, _CALL, arguments=JSON, name=WALK),
-    "function_call_output": shape(_IDS, _R, output=_OUTPUT, name=WALK),
+    "function_call_output": shape(_IDS, _R, output=_OUTPUT, name=NAME),
     "custom_tool_call": shape(_IDS, _A, _CALL, input=JSON, name=WALK),
     "custom_tool_call_output": shape(_IDS, _R, output=_OUTPUT),
     "reasoning": shape(
@@ -93,9 +90,7 @@ ITEMS: Final[Table] = {
     "shell_call_output": shape(f"{_IDS} max_output_length", _R, output=JSON),
     "apply_patch_call": shape(_IDS, _A, _CALL, operation=WALK),
     "apply_patch_call_output": shape(_IDS, _R, output=JSON),
-    "mcp_list_tools": shape(
-        "id", Origin.TOOL_DEFINITION, "tool", tools=WALK, server_label=WALK, error=RESULT
-    ),
+    "mcp_list_tools": shape("id", Origin.TOOL_DEFINITION, "tool", tools=WALK, server_label=WALK, error=RESULT),
     "mcp_approval_request": shape("id", _A, _CALL, arguments=JSON, name=WALK, server_label=WALK),
     "mcp_approval_response": shape("id approval_request_id approve", Origin.USER, reason=WALK),
     "mcp_call": shape(

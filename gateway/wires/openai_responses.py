@@ -26,58 +26,23 @@ from gateway.wires.base import (
     sse,
     want_flag,
     want_model,
+    words,
 )
 from gateway.wires.blocks import read_parts
 from gateway.wires.frames import Frame
 from gateway.wires.openai_items import PARTS, read_items
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.
-_SETTINGS: Final = frozenset(
-    {
-        *(
-            "model",
-            "input",
-            "instructions",
-            "stream",
-            "stream_options",
-            "temperature",
-            "top_p",
-            "tools",
-            "text",
-        ),
-        *("max_output_tokens", "max_tool_calls", "parallel_tool_calls", "service_tier", "store", "include"),
-        *(
-            "truncation",
-            "background",
-            "reasoning",
-            "prompt_cache_key",
-            "prompt_cache_retention",
-            "moderation",
-        ),
-        *(
-            "prompt_cache_options",
-            "safety_identifier",
-            "top_logprobs",
-            "access_programs",
-            "context_management",
-        ),
-        *("tool_choice", "prompt", "previous_response_id", "conversation", "image"),
-    }
+_SETTINGS: Final = words(
+    "model input instructions stream stream_options temperature top_p tools text max_output_tokens max_tool_calls",
+    "parallel_tool_calls service_tier store include truncation background reasoning prompt_cache_key moderation",
+    "prompt_cache_retention prompt_cache_options safety_identifier top_logprobs access_programs",
+    "context_management tool_choice prompt previous_response_id conversation image",
 )
-_REPLY: Final = _SETTINGS | {
-    *(
-        "id",
-        "object",
-        "created_at",
-        "completed_at",
-        "status",
-        "output",
-        "usage",
-        "incomplete_details",
-        "billing",
-    ),
-    *("input_transformations", "prompt_cache_diagnostics", "tool_usage", "error"),
-}
+_REPLY: Final = _SETTINGS | words(
+    "id object created_at completed_at status output usage incomplete_details billing input_transformations",
+    "prompt_cache_diagnostics tool_usage error",
+)
 
 
 class OpenAIResponses(Wire):
@@ -249,16 +214,15 @@ class ResponseStream(StreamReader):
             response = _head("", self._model)
             first = _event({"type": "response.created", "response": response}, self._number)
             self._number += 1
-        # The text so far stands in the events that were sent; what a client keeps of the whole is this, without it.
+        # The text so far stands in the events that were sent; what a client keeps of the whole is this,
+        # without it.
         end = {"type": "response.incomplete", "response": {**_incomplete(response), "output": []}}
         return first + _event(end, self._number)
 
     def fail(self, message: str) -> bytes:
         if self._done:
             return b""
-        return _event(
-            {"type": "error", "code": "upstream_error", "message": message, "param": None}, self._number
-        )
+        return _event({"type": "error", "code": "upstream_error", "message": message, "param": None}, self._number)
 
 
 def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
@@ -276,13 +240,9 @@ def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
 
 
 def _rest(event: dict[str, Any], read: set[str]) -> list[StreamEvent]:
-    """Events for what else an event holds: items and parts that come whole, and fields that we do not know."""
-    return [
-        found
-        for key, value in event.items()
-        if key not in _EVENT and key not in read
-        for found in loose(value, (key,))
-    ]
+    """Events for what else an event holds: items and parts that come whole, and fields that we do not
+    know."""
+    return [found for key, value in event.items() if key not in _EVENT and key not in read for found in loose(value, (key,))]
 
 
 def _head(id: str, model: str | None) -> dict[str, Any]:

@@ -46,14 +46,11 @@ _GEMINI: Final[dict[str, Wire]] = {
 }
 _METHODS: Final = ("GET", "POST")
 
-# Names in a path end where the upstream's path would begin to mean something else: no dot segment, no control character.
-_GEMINI_CALL: Final = re.compile(
-    r"/v1(?:beta|alpha)?/models/([A-Za-z0-9][\w.-]{0,127}):([A-Za-z]{1,40})", re.ASCII
-)
+# Names in a path end where the upstream's path would begin to mean something else: no dot segment, no control
+# character.
+_GEMINI_CALL: Final = re.compile(r"/v1(?:beta|alpha)?/models/([A-Za-z0-9][\w.-]{0,127}):([A-Za-z]{1,40})", re.ASCII)
 _GEMINI_MODEL: Final = re.compile(r"/v1beta/models/([A-Za-z0-9][\w.-]{0,127})", re.ASCII)
-_MODEL: Final = re.compile(
-    r"/v1/models/((?:[A-Za-z0-9][\w.:@-]{0,127}/){0,3}[A-Za-z0-9][\w.:@-]{0,127})", re.ASCII
-)
+_MODEL: Final = re.compile(r"/v1/models/((?:[A-Za-z0-9][\w.:@-]{0,127}/){0,3}[A-Za-z0-9][\w.:@-]{0,127})", re.ASCII)
 _SSE: Final = re.compile(rb"(?:^|&)(?:\$|%24)?alt=sse(?=&|$)", re.IGNORECASE)
 
 
@@ -67,9 +64,7 @@ def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -
         return target
     if method == "POST":
         if (call := _GEMINI_CALL.fullmatch(path)) and (wire := _GEMINI.get(call[2])):
-            return Target(
-                wire, call[2], call[1], call[2] == "streamGenerateContent" and bool(_SSE.search(query))
-            )
+            return Target(wire, call[2], call[1], call[2] == "streamGenerateContent" and bool(_SSE.search(query)))
     elif method == "GET":
         if path == "/v1/models":
             return _LISTS[provider]

@@ -1,7 +1,8 @@
-"""Read JSON as strictly as its strictest reader, so that we and the upstream can never see two different documents.
+"""Read JSON as strictly as its strictest reader, so that we and the upstream can never see two different
+documents.
 
-RFC 8259 leaves repeated keys open: one parser takes the first, another the last. A body that says two things at once could
-show us the harmless one, so it is refused.
+RFC 8259 leaves repeated keys open: one parser takes the first, another the last. A body that says two things
+at once could show us the harmless one, so it is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import orjson
 
 
 class BadJson(ValueError):  # noqa: N818 - it is the caller's mistake, named as such
-    """Not JSON, or JSON that two readers may read in two ways. ``code`` is one of the gateway's own error codes."""
+    """Not JSON, or JSON that two readers may read in two ways. ``code`` is one of the gateway's own error
+    codes."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
@@ -30,11 +32,10 @@ def loads(body: bytes | str) -> Any:
     try:
         doc = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise BadJson(
-            "invalid_json", f"the body is not valid JSON: {error.msg} at byte {error.pos}"
-        ) from None
+        raise BadJson("invalid_json", f"the body is not valid JSON: {error.msg} at byte {error.pos}") from None
     try:
-        # What the common clients send is what orjson writes; then no key was lost on the way, and none was repeated.
+        # What the common clients send is what orjson writes; then no key was lost on the way, and none was
+        # repeated.
         if orjson.dumps(doc) != raw:
             json.loads(raw.decode(), object_pairs_hook=_distinct, parse_int=_nothing, parse_float=_nothing)
     except (orjson.JSONEncodeError, RecursionError):

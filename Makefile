@@ -1,0 +1,55 @@
+# Two commands do it all on a fresh machine: `make run` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install install-dev run test lint fmt bench lock clean
+
+## install: fill .venv with what serving needs; does nothing when it is current
+install: .venv/.installed
+
+## install-dev: and with what tests, checks and benchmarks need
+install-dev: .venv/.installed-dev
+
+.venv/.installed: pyproject.toml requirements.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+## run: serve on 127.0.0.1:8080, with the echo model where no upstream is set
+run: install
+	@$(BIN)/portcullis serve
+
+## test: lint, types and all tests
+test: install-dev lint
+	@./tests/system-packages
+	$(BIN)/python -m pytest
+
+## lint: ruff and mypy
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+## fmt: put imports in order and mend what can be mended without thought
+fmt: install-dev
+	$(BIN)/ruff check --fix .
+
+## bench: all benchmarks, one after another
+bench: install-dev
+	$(BIN)/python -m bench
+
+## lock: choose the newest versions that fit pyproject.toml
+lock:
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --python-version 3.11 -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --python-version 3.11 -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info var

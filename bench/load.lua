@@ -1,0 +1,24 @@
+-- What wrk sends: each line of the file named first is a body, taken in turn. What it prints last: one JSON line.
+local requests, count, at = {}, 0, 0
+
+function init(arguments)
+   local head = "POST " .. arguments[2] .. " HTTP/1.1\r\nHost: " .. wrk.headers["Host"]
+      .. "\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-bench\r\nContent-Length: "
+   for body in io.lines(arguments[1]) do
+      count = count + 1
+      requests[count] = head .. #body .. "\r\n\r\n" .. body
+   end
+end
+
+function request()
+   at = at % count + 1
+   return requests[at]
+end
+
+function done(summary, latency)
+   local errors = summary.errors
+   io.write(string.format(
+      '\nbench {"requests":%d,"microseconds":%d,"p50":%d,"p99":%d,"bad":%d}\n',
+      summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+      errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end

@@ -1,0 +1,83 @@
+"""Folding character by character: what one character stands for, whatever stands beside it.
+
+A stream can be folded as it comes only if no character's meaning waits for the next one. That leaves out what `canonicalise`
+does to whole words; it takes away what is used to disguise *values*: full-width and other digits, invisible characters
+inside a number or a key, spaces and hyphens that only look like themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+_HYPHENS: Final = frozenset("\u2010\u2011\u2012\u2013\u2212\ufe58\ufe63\uff0d")
+_ESCAPE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[^u]|[^\\]|\\", re.DOTALL
+)
+_HALF_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3}|u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?)?\Z")
+_SIMPLE: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+class Token(NamedTuple):
+    """A stretch of the original and what it stands for (perhaps nothing)."""
+
+    raw: str
+    text: str
+
+
+@lru_cache(4096)
+def fold(char: str) -> str:
+    """What one character stands for."""
+    if char.isascii():
+        return char
+    if char in _HYPHENS:
+        return "-"
+    kind = unicodedata.category(char)
+    if kind in ("Cf", "Cs", "Co", "Cn") or "\ufe00" <= char <= "\ufe0f":
+        return ""
+    if kind == "Zs":
+        return " "
+    if kind == "Nd":
+        return str(unicodedata.decimal(char))
+    return unicodedata.normalize("NFKC", char)
+
+
+def folds(text: str) -> bool:
+    """Whether folding changes anything."""
+    return not text.isascii() and any(fold(char) != char for char in text)
+
+
+def tokens(text: str) -> list[Token]:
+    """Fold plain text."""
+    return [Token(char, fold(char)) for char in text]
+
+
+def json_tokens(text: str) -> list[Token]:
+    """Fold JSON text, with the escapes in its strings decoded. ``text`` does not end inside an escape."""
+    return [Token(raw, fold(_unescape(raw))) for raw in _ESCAPE.findall(text)]
+
+
+def half_escape(text: str) -> int:
+    """Where an escape begins that the end of ``text`` cuts in two; its length if there is none."""
+    cut = _HALF_ESCAPE.search(text[-12:])
+    if cut is None:
+        return len(text)
+    at = max(0, len(text) - 12) + cut.start()
+    # An even number of backslashes before it: this one is itself escaped, and nothing is cut.
+    before = at
+    while before and text[before - 1] == "\\":
+        before -= 1
+    return at if (at - before) % 2 == 0 else len(text)
+
+
+def _unescape(raw: str) -> str:
+    if raw[0] != "\\" or len(raw) == 1:
+        return raw
+    if raw[1] != "u":
+        return _SIMPLE.get(raw[1], raw[1])
+    if len(raw) == 12:
+        high, low = int(raw[2:6], 16), int(raw[8:12], 16)
+        return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
+    return chr(int(raw[2:6], 16))

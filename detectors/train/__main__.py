@@ -1,0 +1,112 @@
+"""Make and measure the shipped models.
+
+    python -m detectors.train folds      train on half of the sources, score the other half; both ways
+    python -m detectors.train fit        train on all sources and export to ONNX
+    python -m detectors.train exemplars  write the exemplar packs and the index over them
+    python -m detectors.train calibrate  turn the folds' scores into probabilities and thresholds
+    python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
+    python -m detectors.train all        the above in order: about an hour of one core, minutes on a GPU
+
+What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import orjson
+import torch
+
+from detectors.semantic.encoder import Encoder as ServedEncoder
+from detectors.semantic.judge import MODELS
+from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference
+from detectors.train.model import BaseModelError, base_folder
+
+SEED: Final = 2026
+
+
+def folds_command(options: argparse.Namespace) -> None:
+    """Score every source by a model that never saw it."""
+    shared = dataset.load_shared(options.data)
+    for name in folds.FOLDS:
+        print(f"fold {name}", flush=True)
+        folds.run(name, shared, options.work, options.minutes / 2, options.scale / 2, SEED)
+
+
+def fit_command(options: argparse.Namespace) -> None:
+    """Train what is shipped."""
+    shared = dataset.load_shared(options.data)
+    fast, encoder = folds.train(shared, options.work / "final.checkpoint", options.minutes, options.scale, SEED, None)
+    torch.save(encoder.state_dict(), options.work / "final.pt")
+    options.models.mkdir(parents=True, exist_ok=True)
+    fast.save(options.models / "fast.npz")
+    export.export(encoder, options.work / "encoder.onnx")
+    (options.models / "encoder.onnx").write_bytes((options.work / "encoder.onnx").read_bytes())
+    (options.models / "tokenizer.json").write_bytes((base_folder() / "tokenizer.json").read_bytes())
+    reference.write(options.work / "encoder.fp32.onnx", options.models)
+
+
+def exemplars_command(options: argparse.Namespace) -> None:
+    """Write the packs and the index."""
+    served = ServedEncoder(options.models / "encoder.onnx", options.models / "tokenizer.json")
+    exemplars.write_packs(served).save(options.models / "index.npz")
+
+
+def calibrate_command(options: argparse.Namespace) -> None:
+    """Fit the calibration on the folds' scores."""
+    made = calibrate.calibrate(_scored(options.work))
+    calibrate.save(made, options.models / "calibration.json")
+    print(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
+
+
+def evaluate_command(options: argparse.Namespace) -> None:
+    """Print the figures; into the model card where asked."""
+    made = orjson.loads((options.models / "calibration.json").read_bytes())
+    found = evaluate.figures(calibrate.merged(_scored(options.work)), made)
+    (options.work / "figures.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    print(evaluate.markdown(found))
+    if options.card:
+        card.write(found, options.models / "MODEL_CARD.md")
+
+
+def _scored(work: Path) -> list[folds.Scored]:
+    return [folds.Scored.load(work / f"fold_{name}.npz") for name in folds.FOLDS]
+
+
+COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
+    "folds": folds_command, "fit": fit_command, "exemplars": exemplars_command, "calibrate": calibrate_command,
+    "evaluate": evaluate_command,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command, or all; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m detectors.train", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=[*COMMANDS, "all"])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of labelled *.jsonl.gz")
+    parser.add_argument("--work", type=Path, default=Path("var/train"), help="folder for what lies between steps")
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder of the shipped models")
+    parser.add_argument("--minutes", type=float, default=24.0, help="longest time of the final training; folds get half")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the training set; folds get half")
+    parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
+    parser.add_argument("--card", action="store_true", help="write the figures into the model card")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    options.work.mkdir(parents=True, exist_ok=True)
+    try:
+        for name, command in COMMANDS.items():
+            if options.command in (name, "all"):
+                command(options)
+    except (FileNotFoundError, BaseModelError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
