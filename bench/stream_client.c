@@ -1,6 +1,6 @@
 /* Reads streams as fast as they come and says when their bytes arrived.
  *
- *   stream_client PORT PATH CONNECTIONS SECONDS BODIES
+ *   stream_client PORT PATH CONNECTIONS SECONDS BODIES [HEADER]...
  *
  * Each connection sends a request (a line of the file BODIES, in turn), reads its chunked reply to the end, and sends the
  * next one until SECONDS are over. Printed is one JSON line, times in microseconds:
@@ -52,6 +52,7 @@ static size_t body_count, next_body;
 static uint64_t bad, streams, reads, ends_at, began_at;
 static int epoll_fd, port, running;
 static const char *path;
+static char headers[HEAD_BYTES]; /* further ones, as lines */
 
 static void die(const char *what) {
     perror(what);
@@ -104,7 +105,7 @@ static int send_request(struct connection *c) {
     const char *body = bodies[next_body++ % body_count];
     int n = snprintf(out, sizeof out,
                      "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
-                     "Authorization: Bearer sk-bench\r\nContent-Length: %zu\r\n\r\n%s", path, port, strlen(body), body);
+                     "Authorization: Bearer sk-bench\r\n%sContent-Length: %zu\r\n\r\n%s", path, port, headers, strlen(body), body);
     c->phase = HEAD;
     c->head_length = 0;
     c->first_at = 0;
@@ -234,8 +235,8 @@ static void read_bodies(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fprintf(stderr, "usage: stream_client PORT PATH CONNECTIONS SECONDS BODIES\n");
+    if (argc < 6) {
+        fprintf(stderr, "usage: stream_client PORT PATH CONNECTIONS SECONDS BODIES [HEADER]...\n");
         return 2;
     }
     struct rlimit files;
@@ -246,6 +247,10 @@ int main(int argc, char **argv) {
     path = argv[2];
     running = atoi(argv[3]);
     read_bodies(argv[5]);
+    for (int i = 6; i < argc; i++) {
+        size_t used = strlen(headers);
+        snprintf(headers + used, sizeof headers - used, "%s\r\n", argv[i]);
+    }
     epoll_fd = epoll_create1(0);
     struct connection *all = calloc((size_t)running, sizeof *all);
     began_at = now_ns();

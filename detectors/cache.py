@@ -1,4 +1,4 @@
-"""Verdicts of texts that were judged before: a conversation sends its whole history each turn and pays for the new text only."""
+"""Verdicts of texts judged before: a conversation sends its whole history each turn and pays for the new text only."""
 
 from __future__ import annotations
 

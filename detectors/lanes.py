@@ -63,7 +63,7 @@ class StreamRules:
         self.rules: list[Rule] = rules([p for p in patterns if not p.origins or Origin.ASSISTANT in p.origins])
         self.acts = [act(rule.pattern) for rule in self.rules]
         self.reach = max(rule.reach for rule in self.rules)
-        self.flow = like.flow if like else FlowAutomata([rule.expression for rule in self.rules], cache)
+        self.flow: FlowAutomata = like.flow if like else FlowAutomata([rule.expression for rule in self.rules], cache)
         held = [rule for rule, what in zip(self.rules, self.acts, strict=True) if what is not Act.REPORT]
         bodies = [beginnings(rule.body, rule.pattern.id) for rule in held]
         self._beginnings = [(body, rule.pattern.kind) for body, rule in zip(bodies, held, strict=True)]
@@ -209,8 +209,8 @@ class Lane:
         for at in range(len(self.pending) - 1, -1, -1):
             one = self.pending[at]
             if one.rule == new.rule:
-                if one.end >= new.end - 1:  # the same match, one character longer
-                    self.pending[at] = new
+                if one.end >= new.end - 1:  # see `detectors.lexical.runs`
+                    self.pending[at] = _Pending(one.rule, min(one.start, new.start), max(one.end, new.end))
                     return
                 break
         self.pending.append(new)
@@ -224,8 +224,7 @@ class Lane:
 
     def _certain(self, one: _Pending, total: int) -> bool:
         """Whether no later match of the same pattern can contain this one; then it is reported."""
-        reach: int = self._rules.rules[one.rule].reach
-        return total >= one.start + 2 * reach + CONTEXT
+        return bool(total >= one.start + 2 * self._rules.rules[one.rule].reach + CONTEXT)
 
     def _new(self, decided: list[tuple[_Pending, Match]]) -> list[tuple[Act, Match]]:
         """The matches that no other of the same pattern contains, now or before."""

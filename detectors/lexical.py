@@ -131,10 +131,10 @@ class Lexical:
         if len(data) != len(text):
             ends = code_points(data, ends)
         matches = []
-        for number, end in longest(ends):
+        for number, run in runs(ends):
             rule = self._rules[number]
-            start = rule.start(text, end)
-            if start is not None and (match := rule.confirm(text, start, end)) is not None:
+            starts = [start for end in run if (start := rule.start(text, end)) is not None]
+            if starts and (match := rule.confirm(text, min(starts), run[-1])) is not None:
                 matches.append(match)
         return Scan(widest(matches), exhausted)
 
@@ -150,18 +150,22 @@ def code_points(data: bytes, ends: list[tuple[int, int]]) -> list[tuple[int, int
     return converted
 
 
-def longest(ends: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Of ends of one pattern that follow each other without a gap keep the last: the others are its own beginnings."""
-    kept: list[tuple[int, int]] = []
-    last: dict[int, int] = {}
+def runs(ends: list[tuple[int, int]]) -> list[tuple[int, list[int]]]:
+    """Ends of one pattern that follow each other without a gap are one match: the earlier ones are its beginnings.
+
+    So is a stretch in which a match of fixed length could begin anywhere (a long run of hexadecimal digits).
+    """
+    found: list[tuple[int, list[int]]] = []
+    last: dict[int, list[int]] = {}
     for rule, end in ends:
-        at = last.get(rule)
-        if at is not None and kept[at][1] >= end - 1:
-            kept[at] = (rule, end)
+        run = last.get(rule)
+        if run is not None and run[-1] >= end - 1:
+            if run[-1] != end:
+                run.append(end)
         else:
-            last[rule] = len(kept)
-            kept.append((rule, end))
-    return kept
+            run = last[rule] = [end]
+            found.append((rule, run))
+    return found
 
 
 def widest(matches: list[Match]) -> list[Match]:

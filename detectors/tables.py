@@ -5,10 +5,10 @@ Run it again when a new Unicode version is wanted; the file it writes is part of
     pip install confusable-homoglyphs
     python -m detectors.tables FOLDER
 
-``FOLDER`` holds the Unicode Character Database (DerivedCoreProperties.txt, PropList.txt, Scripts.txt, ScriptExtensions.txt,
-UnicodeData.txt, DerivedNormalizationProps.txt, emoji/emoji-data.txt, emoji/emoji-variation-sequences.txt), as unicode.org
-or the Debian package ``unicode-data`` has it. The lookalikes are those of Unicode's confusables.txt, as the package
-carries it.
+``FOLDER`` holds the Unicode Character Database with its sub-folder ``emoji``, as unicode.org or the Debian package
+``unicode-data`` has it; it should be no newer than the ``unicodedata`` of the Python that runs this by more than one
+version, since decompositions are taken from there. The lookalikes are those of Unicode's confusables.txt, as the
+package carries it.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.ignorable = _property(folder / "DerivedCoreProperties.txt", "Default_Ignorable_Code_Point")
         self.noncharacters = _property(folder / "PropList.txt", "Noncharacter_Code_Point")
+        self.bidi = _property(folder / "PropList.txt", "Bidi_Control")
+        self.variation = _property(folder / "PropList.txt", "Variation_Selector")
         self.visible_format = _property(folder / "PropList.txt", "Prepended_Concatenation_Mark")
         variants = list(_lines(folder / "StandardizedVariants.txt"))
         variants += _lines(folder / "emoji" / "emoji-variation-sequences.txt")
@@ -261,21 +263,22 @@ class Tables:
         )
 
     def document(self) -> dict[str, object]:
-        """The file's content: `ranges` are bodies of character classes, `fold` and the rest pairs of equal strings."""
+        """The file's content; `fold`, `faux` and each of `lookalikes` are pairs of strings of one length."""
         known = self._known
-        of_interest = {known.script.get(c, "Zzzz") for c in self.lookalikes} - {"Latn", "Zyyy", "Zinh"}
-        genuine = {c for c in self._letters(of_interest) if c not in self.lookalikes and c not in self.fold}
+        scripts = {known.script.get(c, "Zzzz") for c in self.lookalikes} - {"Latn", "Zyyy"}
+        genuine = {c for c in self._letters(scripts) if c not in self.lookalikes and c not in self.fold}
         one = {c: to for c, to in self.fold.items() if len(to) == 1}
         by_script: dict[str, dict[str, str]] = {}
         for char, to in self.lookalikes.items():
             by_script.setdefault(known.script.get(char, "Zzzz"), {})[char] = to
         faux = {c: to for c, to in zip(_FAUX[::2], _FAUX[1::2], strict=True) if c not in self.lookalikes}
-
         return {
             "notice": NOTICE,
             "ranges": {
                 "hidden": _ranges(self.hidden),
                 "accents": _ranges(self.accents),
+                "bidi": _ranges(known.bidi),
+                "variation": _ranges(known.variation),
                 "composing": _ranges((known.combining | known.composing) - self.accents),
                 "joining": _ranges(self._letters(_JOINING)),
                 "unspaced": _ranges(self._letters(_UNSPACED)),
@@ -285,28 +288,29 @@ class Tables:
                 "marks": _ranges(c for c, category in known.category.items() if category[0] == "M"),
                 "genuine": _ranges(genuine),
             },
-            "fold": ["".join(one), "".join(one.values())],
+            "fold": _pair(one),
             "expand": {c: to for c, to in self.fold.items() if len(to) > 1},
-            "lookalikes": {
-                script: ["".join(pairs), "".join(pairs.values())] for script, pairs in sorted(by_script.items())
-            },
-            "faux": ["".join(faux), "".join(faux.values())],
+            "lookalikes": {script: _pair(pairs) for script, pairs in sorted(by_script.items())},
+            "faux": _pair(faux),
         }
 
 
+def _pair(mapping: dict[str, str]) -> list[str]:
+    return ["".join(mapping), "".join(mapping.values())]
+
+
 def _ranges(chars: Iterable[str]) -> str:
-    """The body of a character class that holds ``chars``."""
+    """``chars`` as hexadecimal code points and ranges of them: ``ad 600-605``."""
     codes = sorted(map(ord, chars))
-    body: list[str] = []
+    found: list[str] = []
     at = 0
     while at < len(codes):
         stop = at
         while stop + 1 < len(codes) and codes[stop + 1] == codes[stop] + 1:
             stop += 1
-        first, last = (re.escape(chr(codes[at])), re.escape(chr(codes[stop])))
-        body.append(first if at == stop else f"{first}-{last}")
+        found.append(f"{codes[at]:x}" if at == stop else f"{codes[at]:x}-{codes[stop]:x}")
         at = stop + 1
-    return "".join(body)
+    return " ".join(found)
 
 
 def _confusables() -> dict[str, list[str]]:

@@ -36,6 +36,9 @@ FILE_SECONDS: Final = 2.0
 EXPIRE_SECONDS: Final = 60.0
 """How often old decisions are removed."""
 
+MAX_HOSTS: Final = 64
+"""Host headers remembered as ours; a caller could otherwise fill memory with ports and addresses of loopback."""
+
 _SECRET_NAME: Final = "stand-in-secret"
 
 _log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ class Services:
         self.reload_error = ""
         self._secret = b""
         self._vault_keys: dict[str, bytes] = {}
+        self._hosts_seen: set[bytes] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
         self._config_time = self._changed_at()
@@ -114,10 +118,15 @@ class Services:
         A gateway without keys trusts whoever can reach it. A web page can reach loopback through a browser, under a
         name of its own (DNS rebinding), but it cannot forge the Host header.
         """
-        if self.live.settings.open:
+        if host in self._hosts_seen:
             return True
-        name = host.decode("latin-1").rsplit(":", 1)[0].strip("[]") if not host.endswith(b"]") else host[1:-1].decode("latin-1")
-        return name == "localhost" or name in self.live.settings.allowed_hosts or _is_loopback_name(name)
+        settings = self.live.settings
+        text = host.decode("latin-1")
+        name = (text if text.endswith("]") else text.rsplit(":", 1)[0]).strip("[]").lower()
+        ours = settings.open or name == "localhost" or name in settings.allowed_hosts or _is_loopback_name(name)
+        if ours and len(self._hosts_seen) < MAX_HOSTS:
+            self._hosts_seen.add(host)
+        return ours
 
     async def reload(self) -> bool:
         """Take the configuration file as it is now; False where it is broken and the old one serves on."""
@@ -135,6 +144,7 @@ class Services:
                 _log.error("the new configuration is refused and the old one serves on: %s", error)
                 return False
             self.live = fresh
+            self._hosts_seen.clear()
             self.reload_error = ""
             self.metrics.reloads.add(("taken",))
             _log.info("configuration taken: generation %d", number)

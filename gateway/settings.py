@@ -292,8 +292,10 @@ def _fault(fault: Any) -> str:
 def _known_keys(steps: list[Any]) -> list[str]:
     """The keys that are known at a place, found by walking the models along the steps."""
     model: type[BaseModel] = Settings
-    models: dict[str, type[BaseModel]] = {"timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
-              "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target}  # fmt: skip
+    models: dict[str, type[BaseModel]] = {
+        "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
+        "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
+    }  # fmt: skip
     for step in steps:
         model = models.get(step, model) if isinstance(step, str) else model
     return sorted(model.model_fields)

@@ -70,8 +70,11 @@ def screened(draw: st.DrawFn) -> Screened:
     )
 
 
+ALWAYS_NOW = st.just(NOW)
+
+
 @st.composite
-def decisions(draw: st.DrawFn, times: st.SearchStrategy[float] = st.just(NOW)) -> AnyDecision:
+def decisions(draw: st.DrawFn, times: st.SearchStrategy[float] = ALWAYS_NOW) -> AnyDecision:
     """Any decision at all, at one of ``times``."""
     time = draw(times)
     return Decision(
@@ -121,7 +124,7 @@ class RedisServer:
         )
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if "unix socket" in line.lower() and "accept connections" in line.lower():
+            if "ready to accept connections" in line.lower():
                 return
         raise RuntimeError("redis-server did not start")
 

@@ -92,12 +92,12 @@ class ExemplarIndex:
         rows = state.pop("data_level0").reshape(len(self), state["size_data_per_element"])
         width = state["label_offset"] - state["offset_data"]
         links = np.delete(rows, np.s_[state["offset_data"] : state["offset_data"] + width], axis=1)
-        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+        arrays: dict[str, Any] = {f"graph_{name}": value for name, value in state.items() if isinstance(value, np.ndarray)}
         numbers = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
         np.savez_compressed(
             path, vectors=stored, scale=scale, links=links, numbers=np.array([repr(sorted(numbers.items()))]),
             ids=np.array([e.id for e in self._exemplars]), categories=np.array([e.category for e in self._exemplars]),
-            **{f"graph_{name}": value for name, value in arrays.items()},
+            **arrays,
         )
 
     @classmethod

@@ -73,7 +73,7 @@ def crop(text: str, longest: int, rng: random.Random, keep: tuple[int, int] | No
     last = min(low, len(text) - longest) if keep else len(text) - longest
     start = rng.randint(min(first, last), max(first, last))
     end = start + longest
-    if start > 0 and 0 <= (space := text.find(" ", start, low if keep else start + 40)):
+    if start > 0 and (space := text.find(" ", start, low if keep else start + 40)) >= 0:
         start = space + 1
     if end < len(text) and (space := text.rfind(" ", high if keep else end - 40, end)) > start:
         end = space

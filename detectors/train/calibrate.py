@@ -11,17 +11,18 @@ import numpy.typing as npt
 import orjson
 import torch
 
-from detectors.train.folds import Scored
 from detectors.semantic.heads import ORIGINS
+from detectors.train.folds import Scored
 from detectors.values import Origin
 
 Floats = npt.NDArray[np.float64]
 
-LOST: Final = 0.05
+LOST: Final = 0.01
 """Share of the attacks which the whole cascade would catch that the front stage may settle as harmless."""
 
-SHARE: Final = 0.95
-"""Share of harmless texts under an origin that the front stage is to settle at most, whatever it could lose."""
+SHARE: Final = 0.92
+"""Share of ordinary harmless texts under an origin that the front stage settles at most: what lies nearer to an attack is
+worth the encoder's time even where no attack was lost."""
 
 CAUGHT: Final = 0.01
 """False-positive rate that says which attacks the whole cascade would catch."""
@@ -30,7 +31,7 @@ RATES: Final = {"balanced": 0.005, "strict": 0.02}
 """False-positive rate on ordinary benign texts for which a preset's threshold is chosen."""
 
 PULL: Final = 2.0
-"""Ridge weight of the fits, in texts: a dozen numbers are fitted on thousands."""
+"""Ridge weight of the fits, in texts: it matters only where the front stage settles no attack at all."""
 
 ORDINARY: Final = frozenset({"benign", "benign_document", "pii", "twin", "foreign_twin", "document", "foreign_document",
                              "system", "tool", "assistant", "order"})
@@ -54,13 +55,17 @@ def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
         chosen = np.isin(texts.origins, POOLED.get(origin, (origin.value,)))
         if not 0 < texts.labels[chosen].sum() < chosen.sum():
             chosen = np.isin(texts.origins, POOLED[Origin.USER])
-        labels, weights = texts.labels[chosen], texts.weights[chosen]
-        offset, slope = logistic(texts.fast[chosen, None], labels, weights)
-        fast[origin.value] = [slope, offset]
+        labels = texts.labels[chosen]
+        weights = balanced(labels, texts.weights[chosen])
         fitted = logistic(np.stack([texts.encoder[chosen], texts.fast[chosen]], 1), labels, weights)
         judged = fitted[1] * texts.encoder[chosen] + fitted[2] * texts.fast[chosen]
-        sure[origin.value] = sure_below(texts.fast[chosen], judged, labels)
+        sure[origin.value] = sure_below(
+            texts.fast[chosen], judged, labels, np.isin(texts.kinds[chosen], list(ORDINARY))
+        )
         encoder[origin.value] = [*fitted, 0.0]
+        below = texts.fast[chosen] < sure[origin.value]
+        offset, slope = logistic(texts.fast[chosen][below, None], labels[below], weights[below])
+        fast[origin.value] = [slope, offset]
     made: dict[str, Any] = {"fast": fast, "sure": sure, "encoder": encoder}
     scores = probabilities(texts, made)
     ordinary = (texts.labels == 0) & np.isin(texts.kinds, list(ORDINARY))
@@ -109,10 +114,9 @@ def settled(texts: Texts, calibration: dict[str, Any]) -> npt.NDArray[np.bool_]:
 
 
 def logistic(features: Floats, labels: npt.NDArray[np.int64], weights: Floats) -> list[float]:
-    """Logistic regression: [offset, slope, ...]. Both classes weigh the same, slopes are kept from turning negative."""
+    """Logistic regression: [offset, slope, ...]. Slopes are kept from turning negative."""
     inputs = torch.from_numpy(np.ascontiguousarray(features))
     wanted, share = torch.from_numpy(labels.astype(np.float64)), torch.from_numpy(weights.copy())
-    share = share * torch.where(wanted == 1, (share * (1 - wanted)).sum() / (share * wanted).sum().clamp(min=1), 1.0)
     offset = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     slopes = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([offset, slopes], max_iter=200, line_search_fn="strong_wolfe")
@@ -121,7 +125,7 @@ def logistic(features: Floats, labels: npt.NDArray[np.int64], weights: Floats) -
         optimiser.zero_grad()
         logits = offset + inputs @ slopes.abs()
         losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        loss = (losses * share).sum() / share.sum() + PULL * slopes.pow(2).sum() / len(labels)
+        loss = (losses * share).sum() / share.sum() + PULL * (slopes.pow(2).sum() + 0.1 * offset.pow(2).sum()) / len(labels)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -131,10 +135,17 @@ def logistic(features: Floats, labels: npt.NDArray[np.int64], weights: Floats) -
     return [float(offset.detach()[0]), *slopes.detach().abs().tolist()]
 
 
-def sure_below(fast: Floats, judged: Floats, labels: npt.NDArray[np.int64]) -> float:
+def balanced(labels: npt.NDArray[np.int64], weights: Floats) -> Floats:
+    """Weights under which attacks and harmless texts count the same: the probability's stated prior is a half."""
+    return np.where(labels == 1, weights * (weights[labels == 0].sum() / weights[labels == 1].sum()), weights)
+
+
+def sure_below(
+    fast: Floats, judged: Floats, labels: npt.NDArray[np.int64], ordinary: npt.NDArray[np.bool_]
+) -> float:
     """The front-stage logit below which a text is settled, see `LOST` and `SHARE`."""
     caught = (labels == 1) & (judged > np.quantile(judged[labels == 0], 1 - CAUGHT))
-    most = float(np.quantile(fast[labels == 0], SHARE))
+    most = float(np.quantile(fast[(labels == 0) & ordinary], SHARE))
     return min(most, float(np.quantile(fast[caught], LOST))) if caught.any() else most
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from detectors.semantic.windows import WINDOW, spans
-from detectors.train.augment import crop, vary
+from detectors.semantic.windows import spans
+from detectors.train.augment import vary
 from detectors.train.generate import Example, Generator, Pools
 from detectors.train.grammar import Grammar
 from detectors.train.sources import Row, read_rows, row_labels

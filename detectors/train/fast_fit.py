@@ -1,4 +1,4 @@
-"""Fit the front stage: on the labels, and on what the encoder says where there is one to learn from."""
+"""Fit the front stage: word vectors from the encoder's table, made smaller, and a small net over them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,9 @@ DEPTH: Final = 48
 
 CHANNELS: Final = 64
 HIDDEN: Final = 48
-EPOCHS: Final = 4
+EPOCHS: Final = 3
 BATCH: Final = 128
 RATE: Final = 3e-3
-TEACHER: Final = 0.7
-"""Share of the encoder's opinion in the target; the rest is the label."""
-
 MIN_COUNT: Final = 4
 """Training windows that a word must stand in to get a row; whole words of the encoder's vocabulary always do."""
 
@@ -43,7 +40,7 @@ class Net(nn.Module):
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        self.table = nn.Embedding.from_pretrained(table, freeze=False)
+        self.table = nn.Embedding(len(table), DEPTH, _weight=table.clone())
         self.first, self.second = nn.Linear(3 * DEPTH, CHANNELS), nn.Linear(3 * CHANNELS, CHANNELS)
         self.dense, self.last = nn.Linear(2 * CHANNELS, HIDDEN), nn.Linear(HIDDEN, len(ORIGINS))
         self.dropout = nn.Dropout(0.2)
@@ -66,23 +63,15 @@ def vocabulary(examples: Sequence[Example]) -> list[str]:
     return sorted(whole | {word for word, count in counts.items() if count >= MIN_COUNT and "\n" not in word})
 
 
-def fit(examples: Sequence[Example], seed: int, teacher: Floats | None = None, epochs: int = EPOCHS) -> fast.FastModel:
-    """Fit on windows; ``teacher`` float32 (examples, origins) holds the encoder's logits."""
+def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS) -> fast.FastModel:
+    """Fit on windows and their labels per origin."""
     torch.manual_seed(seed)
     words = vocabulary(examples)
     net = Net(_first_table(words))
     reader = fast.FastModel(words, _arrays(net))
     rows = [reader.rows(fast.tokens(example.text)) for example in examples]
     targets = torch.tensor([example.labels for example in examples])
-    weights = torch.tensor([example.weight for example in examples])
-    if teacher is not None:
-        opinion = torch.from_numpy(teacher).sigmoid()
-        # Where the label is silent the encoder alone speaks, with less weight.
-        silent = targets < 0
-        targets = torch.where(silent, opinion, TEACHER * opinion + (1 - TEACHER) * targets)
-        shares = torch.where(silent, 0.3, 1.0) * weights[:, None]
-    else:
-        shares = (targets >= 0) * weights[:, None]
+    shares = (targets >= 0) * torch.tensor([example.weight for example in examples])[:, None]
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
     rng = random.Random(seed)
     steps = epochs * (len(rows) // BATCH + 1)
@@ -104,7 +93,7 @@ def _groups(rows: Sequence[npt.NDArray[np.int64]], rng: random.Random) -> list[l
     order = list(range(len(rows)))
     rng.shuffle(order)
     stretch = BATCH * 40  # sorted by length within stretches, so that little is padding
-    groups = []
+    groups: list[list[int]] = []
     for start in range(0, len(order), stretch):
         part = sorted(order[start : start + stretch], key=lambda i: len(rows[i]))
         groups.extend(part[at : at + BATCH] for at in range(0, len(part), BATCH))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ def auc(scores: Floats, labels: npt.NDArray[np.int64]) -> float:
     values = scores[order]
     ranks = np.empty(len(scores))
     bounds = np.flatnonzero(np.r_[True, values[1:] != values[:-1], True])
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in itertools.pairwise(bounds):
         ranks[order[first:last]] = (first + last + 1) / 2
     attacks = labels == 1
     count, rest = int(attacks.sum()), int((~attacks).sum())

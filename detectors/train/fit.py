@@ -100,7 +100,7 @@ def _batches(examples: Sequence[Example], rng: random.Random) -> Iterator[Batch]
     order = list(range(len(examples)))
     rng.shuffle(order)
     stretch = BATCH * 60  # sorted by length within stretches: little padding, and still mixed
-    groups = []
+    groups: list[list[int]] = []
     for start in range(0, len(order), stretch):
         part = sorted(order[start : start + stretch], key=lambda i: len(encodings[i].ids))
         groups.extend(part[at : at + BATCH] for at in range(0, len(part), BATCH))

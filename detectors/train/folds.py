@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -59,8 +59,8 @@ class Scored:
     encoder: Floats
 
     def save(self, path: Path) -> None:
-        columns = {name: np.array([getattr(row, name) for row in self.rows])
-                   for name in ("label", "kind", "lang", "source", "origin", "doubtful", "text")}
+        columns: dict[str, Any] = {name: np.array([getattr(row, name) for row in self.rows])
+                                   for name in ("label", "kind", "lang", "source", "origin", "doubtful", "text")}
         np.savez_compressed(path, text_of=self.text_of, fast=self.fast, encoder=self.encoder, **columns)
 
     @classmethod
@@ -88,12 +88,10 @@ def train(
 ) -> tuple[FastModel, Encoder]:
     """Both models on one training set. A first front stage picks the windows of long attacks that show the attack."""
     first = dataset.build(shared, seed, held_out, scale)
-    picker = fast_fit.fit(first, seed, epochs=2)
+    picker = fast_fit.fit(first, seed, epochs=1)
     examples = dataset.build(shared, seed + 1, held_out, scale, lambda text: picker.logit(text, Origin.USER))
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
-    encoder = fit.fit(examples, seed, minutes, checkpoint)
-    teacher = fit.logits(encoder, [example.text for example in examples]).numpy()
-    return fast_fit.fit(examples, seed, teacher), encoder
+    return fast_fit.fit(examples, seed), fit.fit(examples, seed, minutes, checkpoint)
 
 
 def test_rows(shared: dataset.Shared, seed: int) -> list[Row]:
@@ -104,7 +102,7 @@ def test_rows(shared: dataset.Shared, seed: int) -> list[Row]:
         groups.setdefault((row.source, row.kind), []).append(row)
     rows = [row for group in groups.values() for row in rng.sample(group, min(PER_SOURCE, len(group)))]
     generator = Generator(Grammar(), dataset.pools(shared, seed), seed + 1000, held_out=True)
-    own = generator.draw({kind: OWN_EACH for kind in dataset.PLAN})
+    own = generator.draw(dict.fromkeys(dataset.PLAN, OWN_EACH))
     return rows + [row for row in map(_own_row, own) if row is not None]
 
 

@@ -108,7 +108,6 @@ class Generator:
 
     def planted(self) -> Example:
         """A document in which someone planted an order to the assistant that reads it."""
-        rng = self._rng
         plant, known, category = self._plant()
         text = self._insert(self._carrier(), plant)
         return Example(text, known, "own:planted", category=category)
@@ -127,7 +126,8 @@ class Generator:
         hostile = rng.random() < 0.4
         plant = self._text(f"attack_{lang}" if hostile else f"planted_{lang}")
         carrier = self._text(f"document_{lang}") if rng.random() < 0.7 else self._carrier()
-        return Example(self._insert(carrier, plant), HOSTILE if hostile else PLANTED, "own:foreign_planted", lang, "prompt_injection")
+        known = HOSTILE if hostile else PLANTED
+        return Example(self._insert(carrier, plant), known, "own:foreign_planted", lang, "prompt_injection")
 
     def foreign_document(self) -> Example:
         """Documents of another language."""

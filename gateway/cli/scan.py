@@ -40,11 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     scanner = Scanner.load(arguments)
-    try:
-        source: IO[bytes] = sys.stdin.buffer if arguments.file == "-" else Path(arguments.file).open("rb")
-    except OSError as error:
-        raise Misused(f"{arguments.file}: {error.strerror}") from None
-    with source:
+    with _source(arguments.file) as source:
         if arguments.jsonl:
             return _lines(scanner, source, Origin(arguments.origin))
         try:
@@ -57,6 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _show(verdict)
     return 1 if verdict["action"] != Action.ALLOW else 0
+
+
+def _source(name: str) -> IO[bytes]:
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise Misused(f"{name}: {error.strerror}") from None
 
 
 class Scanner:

@@ -144,8 +144,9 @@ class Connection(asyncio.Protocol, Abortable):
     def fail(self, reply: Reply, error: UpstreamError) -> None:
         """End the exchange: the reply's reader will get the error."""
         reply.error = error
-        reply.connection = None
-        self.abort()
+        if reply.live:
+            reply.live = False
+            self.abort()
         if reply.parser.status:
             self._owner.broke(error)
         reply.wake()
@@ -211,7 +212,7 @@ class Connection(asyncio.Protocol, Abortable):
 
     def _finish(self, reply: Reply) -> None:
         self._reply = None
-        reply.connection = None
+        reply.live = False
         if not reply.parser.reusable or self._sending:
             self.abort()
             return
@@ -257,7 +258,7 @@ class Reply:
         length: bytes of the body as declared; None if it was not, or counts a coded form.
     """
 
-    __slots__ = ("_decoder", "_loop", "_pieces", "connection", "error", "headers", "length", "parser", "status",
+    __slots__ = ("_decoder", "_loop", "_pieces", "connection", "error", "headers", "length", "live", "parser", "status",
                  "waiter")  # fmt: skip
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, method: bytes) -> None:
@@ -265,7 +266,8 @@ class Reply:
         self.headers: Headers = []
         self.length: int | None = None
         self.parser = ReplyParser(method)
-        self.connection: Connection | None = connection  # None once the reply is whole or has failed
+        self.connection = connection
+        self.live = True  # the connection is ours: the reply is not whole yet, and has not failed
         self.error: Exception | None = None
         self._loop = loop
         self.waiter: asyncio.Future[None] | None = None
@@ -285,14 +287,31 @@ class Reply:
                 raise BadReply("the body is longer than is allowed")
             return body
         pieces: list[bytes] = []
-        left = limit
-        async for piece in self:
-            left -= len(piece)
-            if left < 0:
-                self.close()
-                raise BadReply("the body is longer than is allowed")
-            pieces.append(piece)
-        return b"".join(pieces)
+        size = 0
+        if (self.length or 0) <= limit:
+            async for piece in self:
+                size += len(piece)
+                if size > limit:
+                    break
+                pieces.append(piece)
+            else:
+                return b"".join(pieces)
+        self.close()
+        raise BadReply("the body is longer than is allowed")
+
+    async def ready(self, seconds: float) -> bool:
+        """Whether the next piece, the end or an error is at hand; waits for it, but no longer than this.
+
+        For readers with something else to do meanwhile: unlike a read that is cancelled, it leaves the reply whole.
+        """
+        until = self._loop.time() + seconds
+        while not self._at_hand and (left := until - self._loop.time()) > 0:
+            timer = self._loop.call_later(left, self.wake)
+            try:
+                await self.wait()
+            finally:
+                timer.cancel()
+        return self._at_hand
 
     def __aiter__(self) -> Reply:
         return self
@@ -310,10 +329,10 @@ class Reply:
 
     def close(self) -> None:
         """Give the rest of the reply up. Its connection is closed unless the reply had come whole."""
-        if self.connection is not None:
-            connection, self.connection = self.connection, None
-            self.error = self.error or RuntimeError("the reply was closed")
-            connection.abort()
+        if self.live:
+            self.live = False
+            self.error = RuntimeError("the reply was closed")
+            self.connection.abort()
 
     @property
     def begun(self) -> bool:
@@ -351,11 +370,16 @@ class Reply:
             if not waiter.done():
                 waiter.set_result(None)
 
+    @property
+    def _at_hand(self) -> bool:
+        coded = self._decoder is not None and self._decoder.pending
+        return coded or self.parser.buffered > 0 or self.error is not None or self.parser.phase is DONE
+
     async def _raw(self) -> bytes:
         parser = self.parser
         while True:
             if piece := parser.take():
-                if self.connection is not None:
+                if self.live:
                     self.connection.resume()
                 return piece
             if self.error is not None:
@@ -375,8 +399,7 @@ class Reply:
             if self._pieces % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         except BadReply as error:
-            self.error = error
-            if self.connection is not None:
+            if self.error is None:
                 self.connection.fail(self, error)
             raise
         except BaseException:

@@ -39,6 +39,11 @@ class Decoder:
         self._full = False  # the last piece was as long as it may be, so zlib may hold more
         self._inflate: zlib._Decompress | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether `pull` may give something without another `push`."""
+        return bool(self._buffer) or self._full
+
     def push(self, data: bytes) -> None:
         """Add coded bytes."""
         self._buffer += data
@@ -49,7 +54,7 @@ class Decoder:
         Raises:
             BadReply: the bytes are not of the coding, or decode to more than is allowed.
         """
-        while self._buffer or self._full:
+        while self.pending:
             inflate = self._inflate
             if inflate is None:
                 if len(self._buffer) < 2 and not self._gzip:

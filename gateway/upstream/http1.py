@@ -47,6 +47,7 @@ _STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _REFUSALS: Final = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _PERSISTENCE: Final = frozenset({b"", b"close", b"keep-alive"})
 _READ_HERE: Final = HOP_BY_HOP | {b"content-length", b"content-encoding"}
+_LAST_LINES: Final = re.compile(rb"[^\r\n]\r\n\r\n")
 _KEEP_ALIVE: Final = re.compile(rb"(?:^|[,;\s])timeout=([0-9]{1,6})(?![0-9])")
 
 
@@ -128,7 +129,7 @@ class ReplyParser:
     """
 
     __slots__ = ("_budget", "_chunks", "_coding", "_held", "_http", "_left", "_lines", "_method", "_named", "_overhead",
-                 "buffered", "encoding", "headers", "keep_alive", "length", "phase", "received", "reusable",
+                 "_tail", "buffered", "encoding", "headers", "keep_alive", "length", "phase", "received", "reusable",
                  "status")  # fmt: skip
 
     def __init__(self, method: bytes) -> None:
@@ -150,6 +151,7 @@ class ReplyParser:
         self._named: frozenset[bytes] = _NOTHING
         self._http: httptools.HttpResponseParser | None = None
         self._left = 0
+        self._tail = b""
         self._overhead = 0
 
     def feed(self, data: bytes) -> None:
@@ -225,9 +227,9 @@ class ReplyParser:
                 raise BadReply(f"malformed head: {error}") from None
             status: int = http.get_status_code()
             if 200 <= status <= 599:
-                self.status = status
                 self.headers = self._lines
-                self._frame(data.startswith(b"HTTP/1.1"), http)
+                self._frame(status, data.startswith(b"HTTP/1.1"), http)
+                self.status = status  # last: a head that was refused never was one
                 return data[end:]
             if not 100 <= status <= 199 or status == 101:  # 101 agrees to an upgrade: we ask for none
                 raise BadReply("a status that answers no request of ours")
@@ -251,7 +253,7 @@ class ReplyParser:
         self._coding = b""
         self._named = _NOTHING
 
-    def _frame(self, current: bool, http: httptools.HttpResponseParser) -> None:
+    def _frame(self, status: int, current: bool, http: httptools.HttpResponseParser) -> None:
         """Decide how the body ends: RFC 9112 §6.3, less the cases that only lenient peers need."""
         if len(self.headers) > MAX_HEADERS:
             raise BadReply("too many headers")
@@ -260,7 +262,7 @@ class ReplyParser:
             self._heed_connection()
         if self._coding and (self._coding != b"chunked" or not current):
             raise BadReply("a transfer coding other than chunked")
-        if self.status == 204 or self.status == 304 or self._method == b"HEAD":
+        if status == 204 or status == 304 or self._method == b"HEAD":
             self.phase = DONE
         elif self.length is not None:
             self._left = self.length
@@ -284,6 +286,7 @@ class ReplyParser:
         http = self._http
         assert http is not None
         before = self.buffered
+        self._tail = data[-5:] if len(data) > 4 else (self._tail + data)[-5:]
         try:
             http.feed_data(data)
         except _REFUSALS as error:
@@ -293,6 +296,8 @@ class ReplyParser:
             self.reusable = False
         if self.phase is DONE:
             self._http = None  # its callbacks are ours: a cycle that only the collector would end
+            if _LAST_LINES.fullmatch(self._tail) is None:  # llhttp skips line breaks after a message; we count them
+                self.reusable = False
             return
         self._overhead += len(data) - (1 + CHUNK_OVERHEAD) * (self.buffered - before)
         if self._overhead > MAX_HEAD_BYTES:

@@ -27,7 +27,7 @@ class PoolLimits(NamedTuple):
 
     connections: int = 256
     waiting: int = 1024
-    idle: int = 64
+    idle: int = 256
     idle_seconds: float = 30.0
 
 
@@ -111,6 +111,9 @@ class Pool:
         self._closed = True
         for connection in list(self._idle):
             connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
 
     # What follows up to `broke` is called by the connections.
 
@@ -178,9 +181,11 @@ class Pool:
             connection = await dial(self._origin, lambda: Connection(self, loop, self._timeouts), seconds)
             if connection.closed:
                 raise ConnectFailed("the upstream closed the connection at once")
-        except BaseException:
+        except BaseException as error:
             self._opening -= 1
             self._grant()
+            if isinstance(error, TimedOut) and loop.time() >= limit:
+                raise TimedOut("total") from None
             raise
         self._opening -= 1
         self._members.add(connection)

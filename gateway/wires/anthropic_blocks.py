@@ -37,9 +37,8 @@ def _result(origin: Origin) -> Shape:
 
 # Plain text stands in a document's source as it is; what is in base64, at an address or in a store is not
 # read.
-_SOURCES: Final[Table] = {
+_SOURCES: Final[dict[str, Shape]] = {
     "text": shape("media_type", data=TEXT),
-    "content": shape("", content=PARTS),
     "base64": shape("media_type data", unread="file"),
     "url": shape("url", unread="file"),
     "file": shape("file_id", unread="file"),
@@ -85,5 +84,8 @@ BLOCKS: Final[Table] = {
     ),
 }
 
+_SOURCES["content"] = shape("", content=inside(BLOCKS))
+
 TOOLS: Final[Table] = {"": shape("type cache_control max_uses defer_loading", Origin.TOOL_DEFINITION, "tool")}
-SERVERS: Final[Table] = {"": shape("type", Origin.TOOL_DEFINITION, "tool", authorization_token=hidden("credential"))}
+SERVERS: Final[Table] = {"": shape("type", Origin.TOOL_DEFINITION, "tool",
+authorization_token=hidden("credential"))}

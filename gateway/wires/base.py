@@ -20,7 +20,8 @@ from gateway.wires import strict
 from gateway.wires.frames import Frame, Splitter, SseSplitter
 
 MAX_DEPTH: Final = 96
-"""Nested values in a body. Deep JSON schemas of tools reach about 20; beyond this a stack is being attacked."""
+"""Nested values in a body. Deep JSON schemas of tools reach about 20; beyond this a stack is being
+attacked."""
 
 MAX_PARTS: Final = 50_000
 """Texts and opaque parts in one body: a context window full of one-word parts, at a microsecond each."""
@@ -75,7 +76,8 @@ class Target(NamedTuple):
 
 
 class EventKind(StrEnum):
-    """What a stream event carries. ``tool`` is argument text; ``other`` is text that comes whole, or nothing."""
+    """What a stream event carries. ``tool`` is argument text; ``other`` is text that comes whole, or
+    nothing."""
 
     TEXT = "text"
     REASONING = "reasoning"
@@ -288,22 +290,25 @@ def check_depth(value: Any, path: Path) -> None:
 def loose(value: Any, path: Path) -> list[StreamEvent]:
     """Events of kind ``other`` for every string in a part of a frame that is not text in pieces.
 
-    Each has a channel of its own, named by its path, so that it is never read as the sequel of another.
+    Each has a channel of its own, named by its path, so that it is never read as the sequel of another. Keys
+    are not told: in a frame they are the provider's.
     """
     return [
-        StreamEvent(EventKind.OTHER, ("whole", *(str(step) for step in place)), text, place)
+        StreamEvent(EventKind.OTHER, _own_channel(place), text, place)
         for text, place in strings(value, path)
         if text and text not in SCHEMA_WORDS and not (place and isinstance(place[-1], Key))
     ]
 
 
 def events_of(parsed: Parsed, path: Path = ()) -> list[StreamEvent]:
-    """Events of kind ``other`` for what a frame holds under ``path`` that comes whole and was listed as a
+    """Events of kind ``other`` for what stands under ``path`` in a frame, comes whole, and was listed as a
     reply is."""
-    return [
-        StreamEvent(EventKind.OTHER, ("whole", *map(str, path), *map(str, part.path)), part.text, (*path, *part.path))
-        for part in parsed.segments
-    ]
+    places = ((part.text, (*path, *part.path)) for part in parsed.segments)
+    return [StreamEvent(EventKind.OTHER, _own_channel(place), text, place) for text, place in places]
+
+
+def _own_channel(path: Path) -> tuple[str | int, ...]:
+    return ("whole", *(f"#{step.name}" if isinstance(step, Key) else str(step) for step in path))
 
 
 def load_frame(frame: Frame) -> dict[str, Any] | None:

@@ -177,7 +177,8 @@ class ChatStream(StreamReader):
                     _call_events(call, number, (*path, key, index), events)
             elif key == "function_call":
                 _function_events(value, (number, "function_call"), "arguments", (*path, key), events)
-            elif key == "audio" and isinstance(value, dict) and isinstance(said := value.get("transcript"), str):
+            elif key == "audio" and isinstance(value, dict) and isinstance(said := value.get("transcript"),
+            str):
                 events.append(StreamEvent(EventKind.TEXT, (number, key), said, (*path, key, "transcript")))
             else:
                 events += loose(value, (*path, key))

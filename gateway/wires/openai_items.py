@@ -122,17 +122,25 @@ def read_items(out: Collector, items: list[Any], origin: Origin, path: Path) -> 
         Malformed: a field has a type that is not documented and ``out`` is strict.
     """
     for turn, item in enumerate(items):
-        here = (*path, turn)
-        if not isinstance(item, dict):
-            out.wrong(item, "an object with a type", origin.value, origin, turn, here)
-            continue
-        kind = item.get("type")
-        if kind == "message" or (kind is None and "role" in item):
-            _read_message(out, item, turn, here)
-        elif kind is None and item.keys() <= {"type", "id"}:
-            out.hidden(origin, turn, here, "upstream state")
-        else:
-            read_block(out, item, ITEMS, origin.value, origin, turn, here)
+        read_item(out, item, origin, turn, (*path, turn))
+
+
+def read_item(out: Collector, item: Any, origin: Origin, turn: int, path: Path) -> None:
+    """List one item.
+
+    Raises:
+        Malformed: a field has a type that is not documented and ``out`` is strict.
+    """
+    if not isinstance(item, dict):
+        out.wrong(item, "an object with a type", origin.value, origin, turn, path)
+        return
+    kind = item.get("type")
+    if kind == "message" or (kind is None and "role" in item):
+        _read_message(out, item, turn, path)
+    elif kind is None and item.keys() <= {"type", "id"}:
+        out.hidden(origin, turn, path, "upstream state")
+    else:
+        read_block(out, item, ITEMS, origin.value, origin, turn, path)
 
 
 def _read_message(out: Collector, item: dict[str, Any], turn: int, path: Path) -> None:

@@ -30,7 +30,7 @@ from gateway.wires.base import (
 )
 from gateway.wires.blocks import read_parts
 from gateway.wires.frames import Frame
-from gateway.wires.openai_items import PARTS, read_items
+from gateway.wires.openai_items import PARTS, read_item, read_items
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.
 _SETTINGS: Final = words(
@@ -242,7 +242,16 @@ def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
 def _rest(event: dict[str, Any], read: set[str]) -> list[StreamEvent]:
     """Events for what else an event holds: items and parts that come whole, and fields that we do not
     know."""
-    return [found for key, value in event.items() if key not in _EVENT and key not in read for found in loose(value, (key,))]
+    out = Collector(strict=False)
+    found: list[StreamEvent] = []
+    for key, value in event.items():
+        if key == "item" and key not in read:
+            read_item(out, value, Origin.ASSISTANT, 0, (key,))
+        elif key == "part" and key not in read:
+            read_parts(out, value, PARTS, "assistant", Origin.ASSISTANT, 0, (key,))
+        elif key not in _EVENT and key not in read:
+            found += loose(value, (key,))
+    return found + events_of(out.parsed())
 
 
 def _head(id: str, model: str | None) -> dict[str, Any]:

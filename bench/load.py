@@ -1,0 +1,170 @@
+"""The loads that are put on every proxy alike, and what is read off each run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench import prompts
+from bench.processes import BenchError, Child, Lab, busy_ticks, free_port
+from bench.proxies import PATH
+
+VARIED: Final = 65_536
+"""Different requests of a load, taken in turn: some seconds' worth, and more than the gateway's verdict cache remembers."""
+
+VARIED_LARGE: Final = 32_768
+"""The same for requests of 4 KB, which go slower and take more memory to hold ready."""
+
+VARIED_STREAMS: Final = 8_192
+"""The same for streams, of which one is a hundred events."""
+
+_TICKS: Final = 100
+"""Clock ticks a second in /proc/stat: USER_HZ, the same on every Linux that we know."""
+
+_PATIENCE: Final = 60.0
+"""Seconds that a load may take beyond its time."""
+
+
+class Load(NamedTuple):
+    """One load: what is asked and by how many connections at once.
+
+    Attributes:
+        model: tells the upstream what to answer (see ``upstream.c``); ``sse-...`` is read by the stream client.
+        size: characters of the prompt.
+        connections: how many at once.
+        varied: how many different prompts are taken in turn; 1 is the same one always.
+    """
+
+    name: str
+    title: str
+    model: str
+    size: int
+    connections: int
+    varied: int
+
+    @property
+    def streamed(self) -> bool:
+        return self.model.startswith("sse-")
+
+
+class Run(NamedTuple):
+    """One load on one proxy, measured once. Times in microseconds; NaN is not measured."""
+
+    rate: float  # requests or streams a second
+    bad: int
+    cpu_us: float  # of the proxy's processes, for each request or stream
+    busy: float  # share of the run that the proxy was on its core
+    neighbours: float  # share of both cores that processes took which are not ours
+    p50: float  # to the last byte
+    p99: float
+    first_p50: float = float("nan")  # to the first byte of a stream's body
+    first_p99: float = float("nan")
+    delay_p50: float = float("nan")  # of an event, from the upstream's sending to the client's reading
+    delay_p99: float = float("nan")
+
+
+class Loader:
+    """Puts loads on proxies. Texts are made once and are the same in every run with the same seed."""
+
+    def __init__(self, lab: Lab) -> None:
+        """
+        Raises:
+            BenchError: wrk or a C compiler is missing.
+        """
+        wrk = shutil.which("wrk")
+        if wrk is None:
+            raise BenchError("wrk is not installed; the benchmark's load comes from it")
+        self._wrk = wrk
+        self._lab = lab
+        self._client = lab.compile("stream_client.c")
+        self._script = Path(__file__).parent / "load.lua"
+        self._files: dict[tuple[str, int, int], Path] = {}
+
+    def run(self, load: Load, proxy: Child, upstream: Child, headers: Mapping[str, str], seconds: int) -> Run:
+        """Put ``load`` on ``proxy`` for ``seconds`` and measure.
+
+        Raises:
+            BenchError: the load generator fails, or what it prints cannot be read.
+        """
+        lab = self._lab
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        file = str(self._requests(load))
+        argv: list[str | Path]
+        if load.streamed:
+            argv = [self._client, str(proxy.port), PATH, str(load.connections), str(seconds), file, *lines]
+        else:
+            argv = [self._wrk, "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "20s",
+                    "-s", self._script, f"http://127.0.0.1:{proxy.port}", "--", file, PATH, *lines]  # fmt: skip
+        cores = (lab.proxy_core, lab.load_core)
+        ticks, cpu, behind = busy_ticks(cores), proxy.cpu_ns(), upstream.cpu_ns()
+        printed, own = lab.run(argv, seconds + _PATIENCE)
+        used, behind = proxy.cpu_ns() - cpu, upstream.cpu_ns() - behind
+        all_busy = (busy_ticks(cores) - ticks) / _TICKS
+        measured = parse(printed)
+        took = measured["microseconds"] / 1e6
+        done = measured.get("requests", measured.get("streams", 0))
+        others = all_busy - own - (used + behind) / 1e9
+        common = (done / took, int(measured["bad"]), used / 1000 / max(done, 1), used / 1e9 / took,
+                  min(1.0, max(0.0, others / took / len(set(cores)))))  # fmt: skip
+        if load.streamed:
+            return Run(*common, *(measured[f"{name}_{p}"] for name in ("total", "first", "delay") for p in ("p50", "p99")))
+        return Run(*common, measured["p50"], measured["p99"])
+
+    def _requests(self, load: Load) -> Path:
+        key = (load.model, load.size, load.varied)
+        if key not in self._files:
+            path = self._files[key] = self._lab.folder / "requests-{}-{}-{}".format(*key)
+            prompts.write_requests(path, load.model, load.size, load.varied)
+        return self._files[key]
+
+
+def start_upstream(lab: Lab) -> Child:
+    """Start the model provider that all proxies stand before.
+
+    Raises:
+        BenchError: it cannot be compiled.
+    """
+    program = lab.compile("upstream.c")
+    replies, deltas = lab.folder / "replies", lab.folder / "deltas"
+    prompts.write_replies(replies, VARIED)
+    prompts.write_deltas(deltas, VARIED)
+    port = free_port()
+    return lab.start("upstream", [program, str(port), replies, deltas], lab.load_core, port)
+
+
+def parse(printed: str) -> dict[str, float]:
+    """The measurements in what a load generator printed: its last JSON object, alone on a line or after ``bench``.
+
+    Raises:
+        BenchError: there is none.
+    """
+    for line in reversed(printed.splitlines()):
+        text = line.removeprefix("bench ").strip()
+        if text.startswith("{"):
+            try:
+                measured: dict[str, float] = json.loads(text)
+            except ValueError:
+                break
+            return measured
+    raise BenchError(f"no measurement in what the load printed: {printed.strip()[-200:]!r}")
+
+
+def median(runs: Sequence[Run]) -> Run:
+    """The median of each figure; of failures, all of them."""
+    middle = [statistics.median(column) for column in zip(*runs, strict=True)]
+    return Run(*middle)._replace(bad=sum(run.bad for run in runs))
+
+
+def counters(metrics: str, name: str) -> dict[str, float]:
+    """A counter's values by its label set, as they stand in a Prometheus exposition (``{result="hit"}``, or empty)."""
+    found = {}
+    for line in metrics.splitlines():
+        series, _, value = line.rpartition(" ")
+        family, brace, labels = series.partition("{")
+        if family == name:
+            found[brace + labels] = float(value)
+    return found

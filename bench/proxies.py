@@ -1,0 +1,145 @@
+"""The proxies that are compared, and how each is started in front of the benchmark's upstream."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.processes import BenchError, Child, Lab, beside_python, free_port
+
+PATH: Final = "/v1/chat/completions"
+"""Where every request goes, whichever proxy takes it."""
+
+
+class Proxy(NamedTuple):
+    """A proxy under test.
+
+    Attributes:
+        start: starts it before an upstream's port; raises BenchError where it is not installed.
+        headers: what it wants of each request besides the usual, given the upstream's port.
+        metrics: the path of its Prometheus metrics, or empty.
+    """
+
+    name: str
+    start: Callable[[Lab, int], Child]
+    headers: Callable[[int], Mapping[str, str]] = lambda _: {}
+    metrics: str = ""
+
+
+_NGINX: Final = """\
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx-error.log;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/nginx-body;
+  proxy_temp_path {folder}/nginx-proxy;
+  fastcgi_temp_path {folder}/nginx-fastcgi;
+  uwsgi_temp_path {folder}/nginx-uwsgi;
+  scgi_temp_path {folder}/nginx-scgi;
+  keepalive_requests 1000000000;
+  client_body_buffer_size 64k;
+  tcp_nodelay on;
+  upstream provider {{
+    server 127.0.0.1:{upstream};
+    keepalive 256;
+    keepalive_requests 1000000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://provider;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+    }}
+  }}
+}}
+"""
+
+
+def _nginx(lab: Lab, upstream: int) -> Child:
+    program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if program is None:
+        raise BenchError("not installed")
+    port = free_port()
+    config = lab.folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=lab.folder, port=port, upstream=upstream), encoding="utf-8")
+    return lab.start("nginx", [program, "-e", lab.folder / "nginx-error.log", "-c", config], lab.proxy_core, port)
+
+
+def _aiohttp(lab: Lab, upstream: int) -> Child:
+    if importlib.util.find_spec("aiohttp") is None:
+        raise BenchError("not installed (pip install aiohttp)")
+    port = free_port()
+    argv = [sys.executable, "-m", "uvicorn", "bench.rivals.asgi_aiohttp:app", "--port", str(port),
+            "--http", "httptools", "--loop", "uvloop", "--no-access-log", "--lifespan", "off"]  # fmt: skip
+    return lab.start("aiohttp", argv, lab.proxy_core, port, {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream}"})
+
+
+def _portcullis(lab: Lab, upstream: int) -> Child:
+    """As shipped: all packs, the balanced policy, decisions recorded in SQLite, metrics and timeouts at their defaults."""
+    port = free_port()
+    var = lab.folder / "portcullis"
+    var.mkdir()
+    config = {
+        "listen": f"127.0.0.1:{port}",
+        "state": f"sqlite:{var / 'state.db'}",
+        "data_dir": str(var),
+        "upstreams": {"openai": {"base_url": f"http://127.0.0.1:{upstream}/v1"}},
+    }
+    file = lab.folder / "portcullis.yaml"
+    file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+    return lab.start("portcullis", [sys.executable, "-m", "gateway", "serve", "--config", file], lab.proxy_core, port)
+
+
+def _litellm(lab: Lab, upstream: int) -> Child:
+    program = beside_python("litellm")
+    if program is None:
+        raise BenchError("not installed (pip install 'litellm[proxy]')")
+    port = free_port()
+    parameters = {"model": "openai/*", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "sk-bench"}
+    file = lab.folder / "litellm.yaml"
+    file.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": parameters}]}), encoding="utf-8")
+    argv: list[str | Path] = [program, "--config", file, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return lab.start("litellm", argv, lab.proxy_core, port, environment)
+
+
+def _portkey(lab: Lab, _upstream: int) -> Child:
+    node, server = shutil.which("node"), _portkey_server()
+    if node is None or server is None:
+        raise BenchError("not installed (npm install @portkey-ai/gateway)")
+    port = free_port()
+    return lab.start("portkey", [node, server, f"--port={port}", "--headless"], lab.proxy_core, port)
+
+
+def _portkey_server() -> Path | None:
+    roots = [Path.cwd() / "node_modules"]
+    if npm := shutil.which("npm"):
+        found = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
+        roots += [Path(found)] if found else []
+    servers = (root / "@portkey-ai" / "gateway" / "build" / "start-server.js" for root in roots)
+    return next((server for server in servers if server.exists()), None)
+
+
+def _portkey_headers(upstream: int) -> Mapping[str, str]:
+    return {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1"}
+
+
+PROXIES: Final = (
+    Proxy("nginx", _nginx),
+    Proxy("aiohttp", _aiohttp),
+    Proxy("portcullis", _portcullis, metrics="/metrics"),
+    Proxy("litellm", _litellm),
+    Proxy("portkey", _portkey, headers=_portkey_headers),
+)

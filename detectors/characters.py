@@ -1,0 +1,120 @@
+"""Character classes and tables, as `data/characters.json` (written by `detectors.tables`) holds them."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from pathlib import Path
+from typing import Any, Final
+
+_STORED: Final[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "characters.json").read_text("utf-8"))
+
+_LAST_OF_BMP: Final = 0xFFFF
+_SURROGATES: Final = range(0xD800, 0xE000)
+
+
+class Ranges:
+    """A set of characters, held as ranges of code points."""
+
+    __slots__ = ("_firsts", "_lasts")
+
+    def __init__(self, pairs: list[tuple[int, int]]) -> None:
+        ordered = sorted(pairs)
+        self._firsts = [first for first, _ in ordered]
+        self._lasts = [last for _, last in ordered]
+
+    @classmethod
+    def stored(cls, name: str) -> Ranges:
+        """A set of the data file; one range is written ``600-605``, in hexadecimal."""
+        bounds = (item.partition("-") for item in _STORED["ranges"][name].split())
+        return cls([(int(first, 16), int(last or first, 16)) for first, _, last in bounds])
+
+    @classmethod
+    def of(cls, chars: str) -> Ranges:
+        return cls([(ord(char), ord(char)) for char in chars])
+
+    def __or__(self, other: Ranges) -> Ranges:
+        return Ranges([*self._pairs(), *other._pairs()])
+
+    def __contains__(self, char: str) -> bool:
+        at = bisect_right(self._firsts, ord(char)) - 1
+        return at >= 0 and ord(char) <= self._lasts[at]
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(zip(self._firsts, self._lasts, strict=True))
+
+    def exactly(self) -> str:
+        """The inside of a character class for Python's engine.
+
+        That engine looks up a character of the Basic Multilingual Plane in a table, and compares any other with one
+        range after the other: a class of many ranges beyond that plane is slow. See `roughly` and `plane`.
+        """
+        return "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in self._merged())
+
+    def plane(self) -> str:
+        """As `exactly`, with the characters of the Basic Multilingual Plane alone."""
+        inside = [(first, min(last, _LAST_OF_BMP)) for first, last in self._merged() if first <= _LAST_OF_BMP]
+        return "".join(rf"\u{first:04x}-\u{last:04x}" for first, last in inside)
+
+    def roughly(self) -> str:
+        """As `plane`, with all characters beyond that plane."""
+        return self.plane() + r"\U00010000-\U0010ffff"
+
+    def automaton(self) -> str:
+        """A character class for Hyperscan in its UTF-8 mode, without surrogates, which UTF-8 cannot hold."""
+        items = []
+        for first, last in self._merged():
+            for low, high in ((first, min(last, _SURROGATES[0] - 1)), (max(first, _SURROGATES[-1] + 1), last)):
+                if low <= high:
+                    items.append(rf"\x{{{low:x}}}-\x{{{high:x}}}")
+        return f"[{''.join(dict.fromkeys(items))}]"
+
+    def _merged(self) -> list[tuple[int, int]]:
+        merged: list[tuple[int, int]] = []
+        for first, last in self._pairs():
+            if merged and first <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+            else:
+                merged.append((first, last))
+        return merged
+
+
+HIDDEN: Final = Ranges.stored("hidden")
+"""Characters that show nothing: default-ignorable, format and control characters, private use, surrogates."""
+
+ACCENTS: Final = Ranges.stored("accents")
+"""Combining marks of the Latin, Greek and Cyrillic scripts and those of all scripts."""
+
+MARKS: Final = Ranges.stored("marks")
+"""All combining marks. Python's ``\\w`` leaves them out, though in many scripts words are full of them."""
+
+COMPOSING: Final = Ranges.stored("composing")
+"""Characters that may join or change places with those before them when a text is normalised; without `ACCENTS`."""
+
+GENUINE: Final = Ranges.stored("genuine")
+"""Letters that no Latin letter looks like, of scripts that have other letters which one does look like."""
+
+BIDI: Final = Ranges.stored("bidi")
+VARIATION: Final = Ranges.stored("variation")
+VARIED: Final = Ranges.stored("varied")
+IDEOGRAPHS: Final = Ranges.stored("ideographs")
+JOINING: Final = Ranges.stored("joining")
+UNSPACED: Final = Ranges.stored("unspaced")
+RIGHT_TO_LEFT: Final = Ranges.stored("right_to_left")
+
+FOLD: Final[dict[str, str]] = dict(zip(*_STORED["fold"], strict=True)) | _STORED["expand"]
+"""What a character is replaced by wherever it stands: NFKC without accents, digits, spaces, quotes, dashes, ligatures."""
+
+LOOKALIKES: Final[dict[str, str]] = {
+    char: letter for pair in _STORED["lookalikes"].values() for char, letter in zip(*pair, strict=True)
+}
+"""The ASCII letter or digit that a character is taken for."""
+
+SCRIPTS: Final[dict[str, str]] = {
+    char: script for script, (chars, _) in _STORED["lookalikes"].items() for char in chars
+}
+"""The script of each of `LOOKALIKES`, as four letters (ISO 15924)."""
+
+FAUX: Final[dict[str, str]] = dict(zip(*_STORED["faux"], strict=True))
+"""Letters that stand for Latin ones in play only: believed in words that hold others as well."""
+

@@ -1,0 +1,90 @@
+"""What every check is made of: the type, how far a check may look, and where a value begins and ends.
+
+Matches come from an automaton that reports *every* place where an expression may end, and for each end the leftmost
+start. For ``\\d{13,19}`` inside a longer run of digits that is a match at almost every digit. So a check must insist on the
+whole token: where the value's neighbour could belong to the value, it is a part of something else, and not a value.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable
+from typing import Final
+
+CONTEXT: Final = 64
+"""Code points to the left and to the right of a match that a check may look at: a stream keeps no more at hand."""
+
+Span = tuple[int, int]
+
+Check = Callable[[str, int, int], Span | None]
+"""``check(text, start, end)``: the span that is the value, within the match [start, end), or None where it is none.
+
+Positions are code points, ends are exclusive. The span may be narrower than the match: an expression may need words to
+the left ("passport no.") to know a value, and only the value is redacted.
+"""
+
+WORD: Final = frozenset(string.ascii_letters + string.digits + "_")
+DASHED: Final = WORD | {"-"}
+BASE64: Final = WORD | {"+", "/", "="}
+DIGITS: Final = frozenset(string.digits)
+
+_JOINTS: Final = frozenset("-.")
+_STRIP: Final = str.maketrans("", "", " -./\u00a0")
+
+
+def compact(value: str) -> str:
+    """``value`` without the separators that people write into numbers."""
+    return value.translate(_STRIP)
+
+
+def left(text: str, start: int, reach: int = CONTEXT) -> str:
+    """Up to ``reach`` code points before ``start``."""
+    return text[max(0, start - min(reach, CONTEXT)) : start]
+
+
+def right(text: str, end: int, reach: int = CONTEXT) -> str:
+    """Up to ``reach`` code points from ``end`` on."""
+    return text[end : end + min(reach, CONTEXT)]
+
+
+def whole(text: str, start: int, end: int, glue: frozenset[str] = WORD) -> bool:
+    """Whether [start, end) is a whole token: no neighbour is in ``glue``, and no number goes on behind a dash or a dot.
+
+    So ``123-45-6789`` is whole in ``(123-45-6789).`` and ``a,123-45-6789,b``, but not in ``123-45-6789-01``.
+    """
+    if start > 0:
+        before = text[start - 1]
+        if before in glue or (before in _JOINTS and start > 1 and text[start - 2] in DIGITS and text[start] in DIGITS):
+            return False
+    if end < len(text):
+        after = text[end]
+        if after in glue:
+            return False
+        if after in _JOINTS and end + 1 < len(text) and text[end + 1] in DIGITS and text[end - 1] in DIGITS:
+            return False
+    return True
+
+
+def ending(shape: str, accept: Callable[[str], bool], glue: frozenset[str] = WORD) -> Check:
+    """The check for a value that stands at the end of the match, perhaps after words that announce it.
+
+    Args:
+        shape: the expression of the value alone; the longest text that fits it and ends with the match is taken.
+        accept: whether such a text is a real value.
+        glue: the characters that would make a neighbour part of the value.
+    """
+    expression = re.compile(f"(?:{shape})\\Z", re.ASCII)
+
+    def check(text: str, start: int, end: int) -> Span | None:
+        found = expression.search(text, start, end)
+        if found is None or not whole(text, found.start(), end, glue) or not accept(found.group()):
+            return None
+        return found.start(), end
+
+    return check
+
+
+def number(shape: str, valid: Callable[[str], bool]) -> Check:
+    """As `ending`, for numbers that may be written in groups: ``valid`` sees them in upper case without separators."""
+    return ending(shape, lambda value: valid(compact(value).upper()))

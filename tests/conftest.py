@@ -1,0 +1,39 @@
+"""Fixtures that more than one test file uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateways import Gateway
+
+StartGateway = Callable[..., Gateway]
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
+    """Starts gateways; they are stopped when the test is over."""
+    started: list[Gateway] = []
+
+    def start(workers: int = 1, environment: dict[str, str] | None = None, **settings: Any) -> Gateway:
+        folder = tmp_path / f"gateway-{len(started)}"
+        folder.mkdir()
+        quick = {"ready_grace_seconds": 0, "drain_seconds": 5, **settings.pop("limits", {})}
+        gateway = Gateway(folder, {**settings, "limits": quick}, workers, environment or {})
+        started.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def echo_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway with the echo model behind it, for tests that change nothing in it."""
+    gateway = Gateway(tmp_path_factory.mktemp("echo"), {"limits": {"ready_grace_seconds": 0}}, 1, {})
+    yield gateway
+    gateway.stop()

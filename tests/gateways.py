@@ -1,0 +1,99 @@
+"""A real gateway in a process of its own, for tests that use it as its users do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+START_SECONDS = 60.0
+
+
+class Gateway:
+    """A started gateway: ``url`` without a trailing slash, ``log`` its JSON log lines so far."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], workers: int, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.config = folder / "portcullis.yaml"
+        self.settings = {
+            "listen": f"127.0.0.1:{self.port}",
+            "state": f"sqlite:{folder / 'state.db'}",
+            "data_dir": str(CACHE_DIR),
+            **settings,
+        }
+        self.write(self.settings)
+        self.log: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "serve", "--config", str(self.config), "--workers", str(workers), "--json"],
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.wait_for(lambda line: line["message"] == "serving", count=workers)
+
+    def write(self, settings: Mapping[str, Any]) -> None:
+        """Write the configuration file anew."""
+        self.config.write_text(yaml.safe_dump(dict(settings)))
+
+    def wait_for(self, wanted: Any, count: int = 1, seconds: float = START_SECONDS) -> list[dict[str, Any]]:
+        """Wait until ``count`` log lines satisfy ``wanted``."""
+
+        def enough() -> bool:
+            return sum(map(wanted, self.log)) >= count or self.process.poll() is not None
+
+        with self._changed:
+            self._changed.wait_for(enough, seconds)
+        found = [line for line in self.log if wanted(line)]
+        assert len(found) >= count, f"not in the log after {seconds} s; it ends with {self.log[-5:]}"
+        return found
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **options)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """End the gateway in an orderly way; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        code = self.process.wait(40)
+        self._reader.join(5)
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for raw in self.process.stderr:
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                line = {"message": raw.decode(errors="replace").rstrip()}
+            with self._changed:
+                self.log.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+CACHE_DIR = Path(os.environ.get("PYTEST_CACHE_DIR", Path(__file__).parent.parent / "var" / "tests"))
+"""Compiled patterns are shared by all gateways of a test run: they are keyed by what was compiled."""

@@ -1,0 +1,174 @@
+"""Streams: however a text is cut, the same is released, replaced and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.lanes import Act, StreamRules
+from detectors.lexical import Lexical, Match
+from detectors.stream import MAX_HOLD, TextStream
+from patterns.schema import Pattern, read_pattern
+
+
+def _pattern(name: str, body: str, kind: str = "pii", category: str = "pii.payment", **more: str) -> Pattern:
+    raw = {"id": name, "kind": kind, "body": body, "category": category, "severity": "high", "hits": ["x"], "misses": ["y"]}
+    return read_pattern({**raw, **more}, "test")
+
+
+PATTERNS = [
+    _pattern("key", r"\bAKIA[0-9A-Z]{16}\b", category="secret.cloud_key"),
+    _pattern("digits", r"\b(?:\d[ -]?){12,18}\d\b"),
+    _pattern("mail", r"\b[A-Za-z0-9._%+-]{1,30}@(?:[a-z]{1,10}\.){1,3}[a-z]{2,5}\b", category="pii.contact_email"),
+    _pattern("order", r"ignore\s{1,4}(?:all\s{1,4}){0,1}previous", "regex", "prompt_injection.task_hijack"),
+    _pattern("shell", r"\brm\s{1,3}-rf\s{1,3}/", "regex", "harmful_code.destructive_command"),
+    _pattern("hex", r"[a-f0-9]{12}", category="secret.web_token"),
+    _pattern("word", "tangerine", "literal", "pii.name"),
+]
+ACTS = {"order": Act.REPORT, "hex": Act.REPORT, "shell": Act.CUT}
+RULES = StreamRules(PATTERNS, lambda pattern: ACTS.get(pattern.id, Act.REPLACE))
+LEXICAL = Lexical(PATTERNS)
+# As in the balanced preset: what any word may be the beginning of is reported, and nothing waits for it.
+BALANCED = StreamRules(PATTERNS, lambda pattern: {**ACTS, "mail": Act.REPORT, "word": Act.REPORT}.get(pattern.id, Act.REPLACE))
+
+ATOMS = (
+    "AKIA", "ABCDEFGH12345678", " ", "4111 1111 ", "1111 1111", "1111-", "a@b.co", "m.au", "joe.x@", "ignore ", "all ",
+    "previous", " rm -", "rf /", " abc def0123456789ab ", "é", "漢字", "😀", "the quick brown fox ", "12345678901234567890",
+    "\n", "x" * 70, ".", "@", "tanger", "ine", "TANGERINE",
+)  # fmt: skip
+DISGUISED = ("\u200b", "４１１１ ", "\u2011", "1111\u20111111", "A\u200bKIA", "\u00a0", "tan\u200dgerine", "\ufeff")
+
+Outcome = tuple[str, tuple[tuple[str, int, int], ...], tuple[str, int] | None]
+
+
+def _run(pieces: Sequence[str], escaped: bool = False) -> Outcome:
+    stream = TextStream(RULES, lambda match, value: f"<{match.pattern.id}:{len(value)}>", escaped)
+    text = ""
+    found: list[Match] = []
+    try:
+        for piece in (*pieces, None):
+            released = stream.finish() if piece is None else stream.feed(piece)
+            text += released.text
+            found += [match for _, match in released.found]
+            if released.cut is not None:
+                return text, (), (released.cut.pattern.id, released.cut.start)
+    finally:
+        stream.close()
+    return text, tuple(sorted((match.pattern.id, match.start, match.end) for match in found)), None
+
+
+def _cut(text: str, cuts: Sequence[int]) -> list[str]:
+    marks = sorted({min(cut, len(text)) for cut in cuts})
+    return [text[a:b] for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
+
+
+texts = st.lists(st.sampled_from(ATOMS), max_size=14).map("".join)
+disguised = st.lists(st.sampled_from(ATOMS + DISGUISED), max_size=14).map("".join)
+cuts = st.lists(st.integers(0, 400), max_size=14)
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts, cuts)
+def test_any_cut_gives_the_same(text: str, where: list[int]) -> None:
+    assert _run(_cut(text, where)) == _run([text])
+
+
+@settings(max_examples=150, deadline=None)
+@given(disguised, cuts)
+def test_any_cut_of_disguised_text_gives_the_same(text: str, where: list[int]) -> None:
+    assert _run(_cut(text, where)) == _run([text])
+
+
+@settings(max_examples=100, deadline=None)
+@given(disguised)
+def test_one_character_at_a_time_gives_the_same(text: str) -> None:
+    assert _run(list(text)) == _run([text])
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts)
+def test_it_finds_what_a_scan_of_the_whole_text_finds(text: str) -> None:
+    released, found, cut = _run([text])
+    whole = sorted((match.pattern.id, match.start, match.end) for match in LEXICAL.scan(text).matches)
+    if cut is None:
+        assert list(found) == whole
+    else:
+        assert cut in {(name, start) for name, start, _ in whole}
+
+
+@settings(max_examples=200, deadline=None)
+@given(disguised, cuts)
+def test_nothing_of_a_replaced_value_is_ever_released(text: str, where: list[int]) -> None:
+    """What comes out, with stand-ins taken away, is the text with exactly the marked spans taken away."""
+    released, found, cut = _run(_cut(text, where))
+    spans = [(start, end) for name, start, end in found if ACTS.get(name, Act.REPLACE) is Act.REPLACE]
+    kept = [char for at, char in enumerate(text) if not any(start <= at < end for start, end in spans)]
+    if cut is None:
+        import re
+
+        assert re.sub(r"<[a-z]+:\d+>", "", released) == "".join(kept)
+    else:
+        assert "rm -rf /" not in released
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from((*ATOMS, '"', "\\n", "\\u0041", "\\u004", "\\\\", "\\ud83d\\ude00", "\\u0031111")),
+                max_size=12).map("".join), cuts)  # fmt: skip
+def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> None:
+    assert _run(_cut(text, where), escaped=True) == _run([text], escaped=True)
+
+
+def test_an_escaped_value_in_a_tool_call_is_replaced() -> None:
+    text = '{"key": "\\u0041KIAABCDEFGH12345678 and \\u0034111111111111111"}'
+    released, found, _ = _run(list(text), escaped=True)
+    assert {name for name, _, _ in found} >= {"key", "digits"}
+    assert released == '{"key": "<key:25> and <digits:21>"}'
+
+
+def test_ordinary_text_is_never_held() -> None:
+    stream = TextStream(BALANCED, lambda match, value: "")
+    for word in "The weather was fine, so we walked to the harbour and looked at boats for an hour.".split(" "):
+        assert stream.feed(" " + word).text == " " + word
+        assert stream.held == 0
+    stream.close()
+
+
+def test_the_beginning_of_a_match_is_held_and_no_more() -> None:
+    stream = TextStream(BALANCED, lambda match, value: "[gone]")
+    assert stream.feed("the key is AK").text == "the key is "
+    assert stream.held == 2
+    assert stream.feed("IAABC").text == ""
+    assert stream.feed(" or not").text == "AKIAABC or not"
+    assert stream.held == 0
+    stream.close()
+
+
+def test_a_text_that_begins_matches_for_ever_is_let_go_and_says_so() -> None:
+    rules = StreamRules(PATTERNS, lambda pattern: Act.REPLACE)
+    stream = TextStream(rules, lambda match, value: "[gone]")
+    overdue = False
+    for _ in range(MAX_HOLD // 10 + 20):
+        released = stream.feed("0a1b2c3d4e")
+        overdue = overdue or released.overdue
+    assert overdue
+    assert stream.held <= MAX_HOLD
+    stream.close()
+
+
+def test_a_hold_can_be_ended() -> None:
+    stream = TextStream(BALANCED, lambda match, value: "[gone]")
+    assert stream.feed("call AKIAAB").text == "call "
+    released = stream.release_overdue()
+    assert released.text == "AKIAAB"
+    assert released.overdue
+    assert stream.held == 0
+    stream.close()
+
+
+@pytest.mark.parametrize("where", range(1, 40))
+def test_a_cut_leaves_the_same_words_behind(where: int) -> None:
+    text = "first do this and then rm -rf / and that"
+    assert _run([text[:where], text[where:]]) == ("first do this and then ", (), ("shell", 23))
