@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ VARIED_LARGE: Final = 32_768
 
 VARIED_STREAMS: Final = 8_192
 """The same for streams, of which one is a hundred events."""
+
+REPLIES: Final = 4_096
+"""Different replies of the upstream; it changes some words of each every time."""
 
 _TICKS: Final = 100
 """Clock ticks a second in /proc/stat: USER_HZ, the same on every Linux that we know."""
@@ -83,6 +87,7 @@ class Loader:
         self._client = lab.compile("stream_client.c")
         self._script = Path(__file__).parent / "load.lua"
         self._files: dict[tuple[str, int, int], Path] = {}
+        self._sent: dict[tuple[str, str], int] = {}  # by proxy and file, so that the next run goes on where this one ended
 
     def run(self, load: Load, proxy: Child, upstream: Child, headers: Mapping[str, str], seconds: int) -> Run:
         """Put ``load`` on ``proxy`` for ``seconds`` and measure.
@@ -93,26 +98,21 @@ class Loader:
         lab = self._lab
         lines = [f"{name}: {value}" for name, value in headers.items()]
         file = str(self._requests(load))
+        skip = str(self._sent.get((proxy.name, file), 0) % load.varied)
         argv: list[str | Path]
         if load.streamed:
-            argv = [self._client, str(proxy.port), PATH, str(load.connections), str(seconds), file, *lines]
+            argv = [self._client, str(proxy.port), PATH, str(load.connections), str(seconds), file, skip, *lines]
         else:
             argv = [self._wrk, "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "20s",
-                    "-s", self._script, f"http://127.0.0.1:{proxy.port}", "--", file, PATH, *lines]  # fmt: skip
+                    "-s", self._script, f"http://127.0.0.1:{proxy.port}", "--", file, skip, PATH, *lines]  # fmt: skip
         cores = (lab.proxy_core, lab.load_core)
         ticks, cpu, behind = busy_ticks(cores), proxy.cpu_ns(), upstream.cpu_ns()
         printed, own = lab.run(argv, seconds + _PATIENCE)
         used, behind = proxy.cpu_ns() - cpu, upstream.cpu_ns() - behind
         all_busy = (busy_ticks(cores) - ticks) / _TICKS
-        measured = parse(printed)
-        took = measured["microseconds"] / 1e6
-        done = measured.get("requests", measured.get("streams", 0))
+        self._sent[proxy.name, file] = int(skip) + answered(measured := parse(printed))
         others = all_busy - own - (used + behind) / 1e9
-        common = (done / took, int(measured["bad"]), used / 1000 / max(done, 1), used / 1e9 / took,
-                  min(1.0, max(0.0, others / took / len(set(cores)))))  # fmt: skip
-        if load.streamed:
-            return Run(*common, *(measured[f"{name}_{p}"] for name in ("total", "first", "delay") for p in ("p50", "p99")))
-        return Run(*common, measured["p50"], measured["p99"])
+        return read_run(measured, used / 1e9, others / len(set(cores)))
 
     def _requests(self, load: Load) -> Path:
         key = (load.model, load.size, load.varied)
@@ -130,7 +130,7 @@ def start_upstream(lab: Lab) -> Child:
     """
     program = lab.compile("upstream.c")
     replies, deltas = lab.folder / "replies", lab.folder / "deltas"
-    prompts.write_replies(replies, VARIED)
+    prompts.write_replies(replies, REPLIES)
     prompts.write_deltas(deltas, VARIED)
     port = free_port()
     return lab.start("upstream", [program, str(port), replies, deltas], lab.load_core, port)
@@ -153,10 +153,40 @@ def parse(printed: str) -> dict[str, float]:
     raise BenchError(f"no measurement in what the load printed: {printed.strip()[-200:]!r}")
 
 
+def answered(measured: Mapping[str, float]) -> int:
+    """How many requests or streams were answered."""
+    return int(measured["requests"] if "requests" in measured else measured["streams"])
+
+
+def read_run(measured: Mapping[str, float], proxy_seconds: float, other_seconds: float) -> Run:
+    """A run from what a load generator measured.
+
+    Args:
+        measured: as `parse` returns it.
+        proxy_seconds: CPU time of the proxy.
+        other_seconds: CPU time of processes that are not ours, for each core.
+    """
+    took, done = measured["microseconds"] / 1e6, answered(measured)
+    kinds = ("total_", "first_", "delay_") if "streams" in measured else ("",)
+    times = [kind + percentile for kind in kinds for percentile in ("p50", "p99")]
+    return Run(
+        done / took,
+        int(measured["bad"]),
+        proxy_seconds * 1e6 / done if done else float("nan"),
+        proxy_seconds / took,
+        min(1.0, max(0.0, other_seconds / took)),
+        *(measured[name] if done else float("nan") for name in times),
+    )
+
+
 def median(runs: Sequence[Run]) -> Run:
-    """The median of each figure; of failures, all of them."""
-    middle = [statistics.median(column) for column in zip(*runs, strict=True)]
-    return Run(*middle)._replace(bad=sum(run.bad for run in runs))
+    """The median of each figure where it was measured; of failures, all of them."""
+    middle = [_middle([value for value in column if not math.isnan(value)]) for column in zip(*runs, strict=True)]
+    return Run._make(middle)._replace(bad=sum(run.bad for run in runs))
+
+
+def _middle(values: Sequence[float]) -> float:
+    return statistics.median(values) if values else float("nan")
 
 
 def counters(metrics: str, name: str) -> dict[str, float]:

@@ -25,6 +25,9 @@ DELTA_CHARS: Final = 20
 _POOL: Final = 6_000
 """Sentences from which texts are made. Two texts share some sentences, as real ones do, but none is equal to another."""
 
+_KEYWORDS: Final = " Keywords: garden market window silver"
+"""The end of every reply; see ``upstream.c``."""
+
 _PEOPLE = ("our team", "the finance group", "a new colleague", "the customer", "my manager", "the support desk",
            "the vendor", "our auditor", "the design crew", "an analyst", "the warehouse", "the school board",
            "the night shift", "a volunteer", "the hotel", "our landlord", "the marketing lead", "the clinic")  # fmt: skip
@@ -121,10 +124,10 @@ def write_requests(path: Path, model: str, size: int, count: int) -> None:
 
 
 def write_replies(path: Path, count: int) -> None:
-    """Write ``count`` different reply bodies of `REPLY_BYTES` each, one a line."""
-    room = REPLY_BYTES - len(reply_body(""))
+    """Write ``count`` different reply bodies of `REPLY_BYTES` each, one a line; the upstream changes the keywords."""
+    room = REPLY_BYTES - len(reply_body(_KEYWORDS))
     with path.open("wb") as file:
-        file.writelines(reply_body(text) + b"\n" for text in texts(count, room, SEED + 1))
+        file.writelines(reply_body(text + _KEYWORDS) + b"\n" for text in texts(count, room, SEED + 1))
 
 
 def write_deltas(path: Path, count: int) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 
 class Goal(NamedTuple):
-    """A figure and what it was to reach. ``name`` ends in ``_at_least`` or ``_at_most``, which says how to compare."""
+    """A figure and what it was to reach. ``name`` ends in ``_at_least`` or ``_at_most``, which says how to compare.
+
+    A figure that could not be measured is NaN, which reaches nothing.
+    """
 
     name: str
     figure: float
@@ -40,10 +44,13 @@ def last_line(
     bench: str, machine: Mapping[str, Any], versions: Mapping[str, str], figures: Mapping[str, Any], goals: Sequence[Goal]
 ) -> str:
     """The result as one line of JSON."""
-    reached = {goal.name: {"figure": goal.figure, "goal": goal.goal, "met": goal.met} for goal in goals}
+    reached = {
+        goal.name: {"figure": None if math.isnan(goal.figure) else goal.figure, "goal": goal.goal, "met": goal.met}
+        for goal in goals
+    }
     return json.dumps(
         {"bench": bench, "machine": machine, "versions": versions, "figures": figures, "goals": reached},
-        separators=(",", ":"),
+        separators=(",", ":"), allow_nan=False,
     )
 
 
@@ -66,7 +73,7 @@ def finish(
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        if value != value:  # not measured
+        if math.isnan(value):  # not measured
             return "-"
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

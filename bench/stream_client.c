@@ -1,8 +1,8 @@
 /* Reads streams as fast as they come and says when their bytes arrived.
  *
- *   stream_client PORT PATH CONNECTIONS SECONDS BODIES [HEADER]...
+ *   stream_client PORT PATH CONNECTIONS SECONDS BODIES SKIP [HEADER]...
  *
- * Each connection sends a request (a line of the file BODIES, in turn), reads its chunked reply to the end, and sends the
+ * Each connection sends a request (a line of the file BODIES, in turn, the first SKIP at the end), reads its chunked reply to the end, and sends the
  * next one until SECONDS are over. Printed is one JSON line, times in microseconds:
  *
  *   {"streams","microseconds","bad","events","reads",
@@ -235,8 +235,8 @@ static void read_bodies(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 6) {
-        fprintf(stderr, "usage: stream_client PORT PATH CONNECTIONS SECONDS BODIES [HEADER]...\n");
+    if (argc < 7) {
+        fprintf(stderr, "usage: stream_client PORT PATH CONNECTIONS SECONDS BODIES SKIP [HEADER]...\n");
         return 2;
     }
     struct rlimit files;
@@ -247,7 +247,8 @@ int main(int argc, char **argv) {
     path = argv[2];
     running = atoi(argv[3]);
     read_bodies(argv[5]);
-    for (int i = 6; i < argc; i++) {
+    next_body = strtoul(argv[6], NULL, 10);
+    for (int i = 7; i < argc; i++) {
         size_t used = strlen(headers);
         snprintf(headers + used, sizeof headers - used, "%s\r\n", argv[i]);
     }

@@ -2,12 +2,12 @@
  *
  *   upstream PORT REPLIES DELTAS
  *
- * REPLIES is a file of JSON bodies, one a line; whole replies are taken from it in turn, so that no two within some
- * seconds are equal. DELTAS is a file of JSON string literals, one a line; streams are made of them, in turn too.
+ * REPLIES is a file of JSON bodies, one a line; whole replies are taken from it in turn. Where one has the word "Keywords:"
+ * it is followed by four words of six letters, which are changed each time, so that no two replies are ever equal. DELTAS is a file of JSON string literals, one a line; streams are made of them, in turn too.
  * The request says by its model what it wants, so that any proxy passes the wish on:
  *
  *   {"model":"whole", ...}        a whole reply, another one each time
- *   {"model":"same", ...}         a whole reply, always the first of the file
+ *   {"model":"same", ...}         a whole reply, always the same
  *   {"model":"sse-N-U", ...}      N events, U microseconds apart; 0 sends them back to back, each by a send() of its own
  *
  * Each event carries CLOCK_MONOTONIC at its sending ("system_fingerprint":"fp_<19 digits of nanoseconds>"), which a
@@ -30,11 +30,22 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { KEYWORDS = 4, LETTERS = 6 };
+
+static const char words[64][LETTERS + 1] = {
+    "accent", "anchor", "answer", "autumn", "barrel", "basket", "beacon", "branch", "bridge", "bronze", "button",
+    "camera", "candle", "canvas", "carpet", "castle", "cellar", "cherry", "circle", "copper", "cotton", "desert",
+    "dinner", "drawer", "engine", "family", "fabric", "filter", "flower", "forest", "garden", "ginger", "hammer",
+    "harbor", "island", "jacket", "kettle", "ladder", "lesson", "letter", "market", "meadow", "mirror", "museum",
+    "needle", "office", "orange", "parcel", "pencil", "pepper", "planet", "pocket", "powder", "puzzle", "ribbon",
+    "rocket", "saddle", "school", "silver", "spring", "summer", "temple", "tunnel", "window"};
+
 enum { IN_BYTES = 1 << 20, FRAME_BYTES = 1024, EVENTS = 512 };
 
 struct slice {
     char *at;
     size_t length;
+    char *keywords; /* in `at`, or NULL */
 };
 
 struct connection {
@@ -51,7 +62,7 @@ struct connection {
     unsigned delta;
 };
 
-static struct slice *replies, *deltas;
+static struct slice *replies, *deltas, same;
 static size_t reply_count, delta_count, next_reply, next_delta;
 static struct connection **heap;
 static int heap_length, heap_room, epoll_fd, timer_fd, listen_fd;
@@ -103,7 +114,17 @@ static void add_heads(void) {
         free(replies[i].at);
         replies[i].at = whole;
         replies[i].length += (size_t)n;
+        char *mark = memmem(whole, replies[i].length, "Keywords: ", 10);
+        replies[i].keywords = mark ? mark + 10 : NULL;
     }
+    same = replies[0];
+    same.at = memcpy(malloc(same.length), same.at, same.length);
+}
+
+/* Write other keywords into a reply: 64^4 ways, in an order in which the first word changes each time. */
+static void change_keywords(struct slice *reply, size_t number) {
+    for (int i = 0; reply->keywords && i < KEYWORDS; i++, number /= 64)
+        memcpy(reply->keywords + i * (LETTERS + 1), words[number % 64], LETTERS);
 }
 
 /* A binary heap of connections by the time their next frame is due. */
@@ -250,9 +271,13 @@ static void begin(struct connection *c, const char *body, size_t length) {
         next_delta = (next_delta + (size_t)frames) % delta_count;
         return;
     }
-    size_t which = strncmp(model, "\"same\"", 6) ? next_reply++ % reply_count : 0;
-    c->large = replies[which].at;
-    c->large_length = replies[which].length;
+    struct slice *reply = &same;
+    if (strncmp(model, "\"same\"", 6)) {
+        reply = &replies[next_reply % reply_count];
+        change_keywords(reply, next_reply++);
+    }
+    c->large = reply->at;
+    c->large_length = reply->length;
 }
 
 /* The length of the whole request in `in`, 0 while it is not there, -1 when it cannot be read. */

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from detectors import lookalikes, spacing
-from detectors.characters import ACCENTS, COMPOSING, FOLD, HIDDEN, Ranges
-from detectors.disguise import Evidence, evidence
-from detectors.offsets import Edits, Map, Rewriter
+from detectors.characters import COMPOSING, FOLD, HIDDEN, Ranges
+from detectors.disguise import TELLING, Evidence, evidence
+from detectors.offsets import Map, Rewriter
 from detectors.probe import Probe
 
 
 class Canonical(NamedTuple):
-    """A canonical text. ``identical`` where it is the original itself; ``disguises`` is empty for ordinary texts."""
+    """A canonical text. ``identical`` where it is the original itself; ``evidence`` is empty for ordinary texts."""
 
     text: str
     identical: bool
@@ -43,38 +42,120 @@ MAX_MARKS: Final = 8
 """Combining marks kept on one character of a script that needs them; no word of any language has as many."""
 
 _ESCAPE: Final = r"\x1b\[[0-9;?]{0,16}[A-Za-z]"  # colours and cursor movements of a terminal
-_ASCII_FOLD: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
-_WRITTEN_OTHERWISE: Final = Ranges.of("".join(FOLD)) | HIDDEN | ACCENTS
+_OTHERWISE: Final = Ranges.of("".join(FOLD)) | HIDDEN
 
-_REWRITTEN = re.compile(f"{_ESCAPE}|[{_WRITTEN_OTHERWISE.roughly()}]+")
-_BLANKS = re.compile(r"(?<=[^\W_])[ \t]{2,}(?=[^\W_])")
-_CLUSTER = re.compile(f"[^{COMPOSING.roughly()}]?[{COMPOSING.roughly()}]+")
+_REWRITTEN = re.compile(f"{_ESCAPE}|[{_OTHERWISE.roughly()}]+")
+_CLUSTER = re.compile(f"[^{COMPOSING.exactly()}]?[{COMPOSING.exactly()}]+")
+_WIDE_GAP = re.compile(r"(?<=[^\W_])[ \t]{2,}(?=[^\W_])")
 
-_CONTROLS, _WIDE, _APART, _OTHERWISE, _COMPOSING = range(5)
+_CONTROL, _WIDE, _APART, _REWRITE, _DISGUISE, _COMPOSE = range(6)
+"""What there may be to do for a text: numbers of the expressions of the probes, one after the other."""
+
 _bytes = Probe(
-    [f"[{_ASCII_FOLD}]", r"[A-Za-z0-9\x80-\xff][ \t]{2,}[A-Za-z0-9\x80-\xff]", spacing.SPACED]
+    [
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]",
+        r"[A-Za-z0-9\x80-\xff][ \t]{2,}[A-Za-z0-9\x80-\xff]",
+        spacing.SPACED,
+    ]
 )
-_characters = Probe([_WRITTEN_OTHERWISE.automaton(), COMPOSING.automaton()], utf8=True)
+_characters = Probe([_OTHERWISE.automaton(), TELLING.automaton(), COMPOSING.automaton()], utf8=True)
 
 
 def canonicalise(text: str) -> Canonical:
     """Take disguise off ``text``."""
     found = _look(text)
-    if not found:
+    if not found and text.isascii():
         return Canonical(text, True, (), ())
     return _canonicalise(text, found)
 
 
 def _look(text: str) -> list[int]:
-    """What there is to do for a text."""
     if text.isascii():
         return _bytes(text.encode())
     try:
         data = text.encode()
-    except UnicodeEncodeError:  # lone surrogates, which are no characters: they are removed like what is hidden
-        return [_OTHERWISE]
-    return [*_bytes(data), *(number + _OTHERWISE for number in _characters(data)), _COMPOSING + 1]
+    except UnicodeEncodeError:  # lone surrogates, which are no characters: they are removed like all that is hidden
+        return [_REWRITE, _DISGUISE]
+    return _bytes(data) + [number + _REWRITE for number in _characters(data)]
 
 
-def _canonicalise(text: str, found: Sequence[int]) -> Canonical:
-    ...
+def _canonicalise(original: str, found: list[int]) -> Canonical:
+    text = original
+    maps: list[Map] = []
+    notes: list[Evidence] = []
+    if _DISGUISE in found or _CONTROL in found:
+        notes += evidence(text)
+    if _REWRITE in found or _CONTROL in found:
+        text = _apply(_rewrite(text), maps)
+        found = _look(text)
+    if _COMPOSE in found and not unicodedata.is_normalized("NFC", text):
+        text = _apply(_compose(text), maps)
+    if _APART in found:
+        text = _join(text, maps, notes)
+    if _WIDE in found:
+        text = _apply(_close_gaps(text), maps)
+        text = _join(text, maps, notes)  # letters set apart by gaps of all widths are so by one space each, now
+    if not text.isascii() and (folded := lookalikes.fold(text)) is not None:
+        text = folded.text
+        notes += (
+            Evidence(kind, len(words), _origin(words[0], maps)) for kind, words in sorted(folded.words.items())
+        )
+    return Canonical(text, text == original, tuple(notes), tuple(maps))
+
+
+def _apply(rewritten: Rewriter, maps: list[Map]) -> str:
+    text, edits = rewritten.done()
+    if edits is not None:
+        maps.append(edits)
+    return text
+
+
+def _rewrite(text: str) -> Rewriter:
+    """Remove and replace single characters."""
+    rewriter = Rewriter(text)
+    for match in _REWRITTEN.finditer(text):
+        run, start = match[0], match.start()
+        if run.startswith("\x1b["):
+            rewriter.replace(start, match.end(), "")
+            continue
+        for at, char in enumerate(run, start):
+            new = FOLD.get(char)
+            if new is not None:
+                rewriter.replace(at, at + 1, new)
+            elif char in HIDDEN:
+                rewriter.replace(at, at + 1, "")
+    return rewriter
+
+
+def _compose(text: str) -> Rewriter:
+    """Bring marks into their order and join what has a character of its own: NFC, with a bound on the marks of one."""
+    rewriter = Rewriter(text)
+    for match in _CLUSTER.finditer(text):
+        # The standard library orders n marks in up to n * n steps.
+        composed = unicodedata.normalize("NFC", match[0][: MAX_MARKS + 1])
+        if composed != match[0]:
+            rewriter.replace(*match.span(), composed)
+    return rewriter
+
+
+def _close_gaps(text: str) -> Rewriter:
+    rewriter = Rewriter(text)
+    for match in _WIDE_GAP.finditer(text):
+        rewriter.replace(*match.span(), " ")
+    return rewriter
+
+
+def _join(text: str, maps: list[Map], notes: list[Evidence]) -> str:
+    joined = spacing.join(text)
+    if joined is None:
+        return text
+    if joined.runs:
+        notes.append(Evidence("spaced", len(joined.runs), _origin(joined.runs[0], maps)))
+    maps.append(joined.edits)
+    return joined.text
+
+
+def _origin(at: int, maps: list[Map]) -> int:
+    for step in reversed(maps):
+        at = step.span(at, at + 1)[0]
+    return at

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from detectors.characters import (
     ACCENTS,
     BIDI,
+    FOLD,
     HIDDEN,
     IDEOGRAPHS,
     JOINING,
@@ -37,7 +38,7 @@ class Evidence(NamedTuple):
     """
 
     kind: str
-    count: int
+    times: int
     first: int
 
 
@@ -54,19 +55,26 @@ _TAGS: Final = range(0xE0000, 0xE0080)
 _IDEOGRAPHIC_VARIANTS: Final = range(0xE0100, 0xE01F0)
 _COMMON_SPACES: Final = "\u00a0\u202f\u3000\u2009"  # French and typeset text, numbers, Chinese and Japanese
 
+_STYLED_LETTERS: Final = Ranges([(0x1D400, 0x1D7CB), (0x24B6, 0x24E9), (0x1F110, 0x1F189), (0x1D2C, 0x1D6A)])
+_WIDE_LETTERS: Final = Ranges([(0xFF21, 0xFF3A), (0xFF41, 0xFF5A)])
+_ODD_SPACES: Final = Ranges.of("".join(c for c, to in FOLD.items() if to == " " and c not in _COMMON_SPACES))
+
+TELLING: Final = HIDDEN | ACCENTS | _STYLED_LETTERS | _WIDE_LETTERS | _ODD_SPACES
+"""The characters that `evidence` looks at: a text without them has none to give."""
+
 _ROUGH_RUN = re.compile(f"[{HIDDEN.roughly()}]+")
 _RUN = re.compile(f"[{HIDDEN.exactly()}]+")
 _FLAG = re.compile("[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 _STACK = re.compile(f"[{ACCENTS.plane()}]{{3,}}|[{MARKS.plane()}]{{8,}}")
 _MARKED = re.compile(f"(?:[A-Za-z][{ACCENTS.plane()}]{{1,2}}){{4,}}")
-_SPACES = re.compile(f"[^\\S\\x00-\\x7f{_COMMON_SPACES}\x85\u2028\u2029]|\u2800")
-_STYLED = re.compile("[\U0001d400-\U0001d7cb\u24b6-\u24e9\U0001f110-\U0001f189\u1d2c-\u1d6a]{3,}")
-_FULL_WIDTH = re.compile("[\uff21-\uff3a\uff41-\uff5a]{3,}")
+_SPACES = re.compile(f"[{_ODD_SPACES.plane()}]")
+_STYLED = re.compile(f"[{_STYLED_LETTERS.exactly()}]{{3,}}")
+_FULL_WIDTH = re.compile(f"[{_WIDE_LETTERS.plane()}]{{3,}}")
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
 def evidence(text: str) -> Iterator[Evidence]:
-    """What in ``text`` is hidden or dressed up without an ordinary reason. For texts that are not ASCII, or hold controls."""
+    """What in ``text`` is hidden or dressed up without an ordinary reason."""
     yield from _hidden(text)
     stacked = [(m.start(), m.end() - m.start() - 2) for m in _STACK.finditer(text)]
     marked = [(m.start(), m.end() - m.start()) for m in _MARKED.finditer(text)]

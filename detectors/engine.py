@@ -54,6 +54,9 @@ class TextVerdict(NamedTuple):
     skipped: tuple[Skipped, ...]
 
 
+_NOTHING: Final = TextVerdict((), ())
+
+
 class Judged(NamedTuple):
     """A verdict with what it cost: nanoseconds by stage (in the order of `STAGES`), and texts found in the cache."""
 
@@ -79,6 +82,7 @@ class Engine:
         self.generation = generation
         self.cache: VerdictCache[TextVerdict] = VerdictCache(CACHE_BYTES, secrets.token_bytes(32))
         self._lexical = lexical
+        self._clean = Verdict((), 0.0, (), generation.number)
 
     @classmethod
     def load(cls, patterns: Sequence[Pattern], number: int, now: float, cache: Path | None = None) -> Engine:
@@ -113,10 +117,15 @@ class Engine:
                 cached += 1
             if verdict.findings:
                 _place(passage, verdict.findings, found)
-            skipped += verdict.skipped
+            if verdict.skipped:
+                skipped += verdict.skipped
+        return Judged(self._verdict(found, skipped), tuple(clock), cached)
+
+    def _verdict(self, found: dict[Finding, None], skipped: list[Skipped]) -> Verdict:
+        if not found and not skipped:
+            return self._clean
         score = max((finding.score for finding in found if is_attack(finding.category)), default=0.0)
-        verdict_ = Verdict(tuple(found), score, tuple(dict.fromkeys(skipped)), self.generation.number)
-        return Judged(verdict_, tuple(clock), cached)
+        return Verdict(tuple(found), score, tuple(dict.fromkeys(skipped)), self.generation.number)
 
     def _judge_text(self, text: str, origin: Origin, clock: list[int]) -> TextVerdict:
         began = time.perf_counter_ns()
@@ -130,12 +139,12 @@ class Engine:
         clock[0] += canonised - began
         clock[1] += matched - canonised
         clock[2] += time.perf_counter_ns() - matched
-        skipped: tuple[Skipped, ...] = ()
-        if exhausted:
-            skipped += (Skipped("lexical", "budget"),)
+        if not findings and not exhausted and not decoded.exhausted:
+            return _NOTHING
+        skipped = [Skipped("lexical", "budget")] if exhausted else []
         if decoded.exhausted:
-            skipped += (Skipped("decode", "budget"),)
-        return TextVerdict(tuple(dict.fromkeys(findings)), skipped)
+            skipped.append(Skipped("decode", "budget"))
+        return TextVerdict(tuple(dict.fromkeys(findings)), tuple(skipped))
 
     def _match(self, text: str, canonical: Canonical, origin: Origin) -> tuple[list[TextFinding], bool]:
         """Match the text as it came and, where it differs, its canonical form."""

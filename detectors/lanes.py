@@ -18,7 +18,7 @@ from detectors.automata import Block, Expression, FlowAutomata
 from detectors.checks import CONTEXT
 from detectors.fold import Token, half_escape, json_tokens, tokens
 from detectors.lexical import Match, Rule, anchored, code_points, rules, widest
-from detectors.prefix import beginnings
+from detectors.prefix import MAX_FINE, beginnings, coarse_beginnings
 from detectors.values import Origin
 from patterns.schema import Pattern
 
@@ -29,7 +29,6 @@ SLACK: Final = 1_024
 class Act(Enum):
     """What is to be done about a match in a stream."""
 
-    REPORT = "report"
     REPLACE = "replace"
     CUT = "cut"
 
@@ -41,49 +40,41 @@ class _Pending(NamedTuple):
 
 
 class StreamRules:
-    """Patterns compiled for streams under one policy; shared by all streams of a worker."""
+    """The patterns that act on a stream under one policy, compiled; shared by all streams of a worker."""
 
     def __init__(
-        self,
-        patterns: Sequence[Pattern],
-        act: Callable[[Pattern], Act],
-        cache: Path | None = None,
-        like: StreamRules | None = None,
+        self, patterns: Sequence[Pattern], act: Callable[[Pattern], Act | None], cache: Path | None = None
     ) -> None:
         """
         Args:
             patterns: those that do not apply to what a model says are left out.
-            act: what the policy does about a match of a pattern.
+            act: what the policy does about a pattern's match; None for nothing but a report, which can wait for the end.
             cache: a folder for compiled databases.
-            like: rules of the same patterns under another policy, to share what does not depend on it.
 
         Raises:
-            PatternError: a pattern cannot be followed in a stream, or none applies.
+            PatternError: a pattern cannot be followed in a stream, or none acts.
         """
-        self.rules: list[Rule] = rules([p for p in patterns if not p.origins or Origin.ASSISTANT in p.origins])
-        self.acts = [act(rule.pattern) for rule in self.rules]
+        spoken = [one for one in patterns if one.kind.lexical and (not one.origins or Origin.ASSISTANT in one.origins)]
+        acting = [(one, what) for one in spoken if (what := act(one)) is not None]
+        self.rules: list[Rule] = rules([one for one, _ in acting])
+        self.acts: list[Act] = [what for _, what in acting]
         self.reach = max(rule.reach for rule in self.rules)
-        self.flow: FlowAutomata = like.flow if like else FlowAutomata([rule.expression for rule in self.rules], cache)
-        held = [rule for rule, what in zip(self.rules, self.acts, strict=True) if what is not Act.REPORT]
-        bodies = [beginnings(rule.body, rule.pattern.id) for rule in held]
-        self._beginnings = [(body, rule.pattern.kind) for body, rule in zip(bodies, held, strict=True)]
+        self.flow = FlowAutomata([rule.expression for rule in self.rules], cache)
+        bodies = [_beginnings(rule) for rule in self.rules]
+        self._beginnings = [(body, rule.pattern.kind) for body, rule in zip(bodies, self.rules, strict=True)]
         self._searches: dict[int, re.Pattern[str]] = {}
-        self._block = (
-            Block(
-                [
-                    Expression(rule.pattern.id, body + r"\z", rule.expression.caseless)
-                    for body, rule in zip(bodies, held, strict=True)
-                ],
-                cache,
-            )
-            if held
-            else None
+        self._block = Block(
+            [
+                Expression(rule.pattern.id, body + r"\z", rule.expression.caseless)
+                for body, rule in zip(bodies, self.rules, strict=True)
+            ],
+            cache,
         )
 
     def beginning(self, text: str, at: int) -> int:
         """Where, from ``at`` on, the beginning of a match starts that reaches to the end of ``text``; its length if nowhere."""
         first = len(text)
-        if self._block is None or at >= first:
+        if at >= first:
             return first
         # One character before ``at`` goes along: whether a word begins at ``at`` depends on it.
         before = max(0, at - 1)
@@ -96,10 +87,15 @@ class StreamRules:
         return first
 
 
+def _beginnings(rule: Rule) -> str:
+    fine = beginnings(rule.body, rule.pattern.id)
+    return fine if len(fine) <= MAX_FINE else coarse_beginnings(rule.body, rule.reach, rule.pattern.id)
+
+
 class Lane:
     """One reading of a text, in that reading's own positions."""
 
-    __slots__ = ("_base", "_bytes", "_flow", "_reported", "_rules", "_text", "pending")
+    __slots__ = ("_base", "_bytes", "_flow", "_rules", "_text", "pending")
 
     def __init__(self, stream_rules: StreamRules) -> None:
         self._rules = stream_rules
@@ -107,7 +103,6 @@ class Lane:
         self._text = ""
         self._base = 0
         self._bytes = 0
-        self._reported: dict[int, int] = {}  # by rule, how far the matches taken so far reach
         self.pending: list[_Pending] = []
 
     @property
@@ -151,12 +146,11 @@ class Lane:
         limit = total if final else self._base + self._rules.beginning(self._text, out - self._base)
         if at_most is not None:
             limit = min(limit, at_most)
-        acting = [one for one in self.pending if self._rules.acts[one.rule] is not Act.REPORT]
-        if not acting:
+        if not self.pending:
             return limit
-        settled = [one for one in acting if final or total - one.end >= CONTEXT]
-        if len(settled) < len(acting):
-            limit = min(limit, *(one.start for one in acting if one not in settled))
+        settled = [one for one in self.pending if final or total - one.end >= CONTEXT]
+        if len(settled) < len(self.pending):
+            limit = min(limit, *(one.start for one in self.pending if one not in settled))
         moved = True
         while moved:
             moved = False
@@ -173,9 +167,7 @@ class Lane:
         decided: list[tuple[_Pending, Match]] = []
         rest: list[_Pending] = []
         for one in self.pending:
-            acts = self._rules.acts[one.rule] is not Act.REPORT
-            known = final or total - one.end >= CONTEXT
-            if known and (final or (one.start < limit if acts else self._certain(one, total))):
+            if final or (one.start < limit and total - one.end >= CONTEXT):
                 if (match := self._confirm(one)) is not None:
                     decided.append((one, match))
             else:
@@ -222,17 +214,10 @@ class Lane:
         match = self._rules.rules[one.rule].confirm(view, one.start - low, one.end - low)
         return match and match._replace(start=match.start + low, end=match.end + low)
 
-    def _certain(self, one: _Pending, total: int) -> bool:
-        """Whether no later match of the same pattern can contain this one; then it is reported."""
-        return bool(total >= one.start + 2 * self._rules.rules[one.rule].reach + CONTEXT)
-
     def _new(self, decided: list[tuple[_Pending, Match]]) -> list[tuple[Act, Match]]:
-        """The matches that no other of the same pattern contains, now or before."""
-        fresh = [match for one, match in decided if match.end > self._reported.get(one.rule, -1)]
+        """The matches that no other of the same pattern contains."""
         acts = {match.pattern.id: self._rules.acts[one.rule] for one, match in decided}
-        for one, match in decided:
-            self._reported[one.rule] = max(match.end, self._reported.get(one.rule, -1))
-        return [(acts[match.pattern.id], match) for match in widest(fresh)]
+        return [(acts[match.pattern.id], match) for match in widest([match for _, match in decided])]
 
     def _trim(self, out: int) -> None:
         """Forget text that no match can reach any more."""

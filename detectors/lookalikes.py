@@ -16,21 +16,17 @@ from detectors.probe import Probe
 MIN_TELLING: Final = 3
 """Letters of a word that tells of a disguise. Shorter ones are units and symbols: ``μm``, ``kΩ``, ``Δt``."""
 
-_LIKE: Final = Ranges.of("".join(LOOKALIKES))
-_SYMBOLS: Final = Ranges.of("".join(char for char, script in SCRIPTS.items() if script == "Zyyy"))
-_OWN_SCRIPTS: Final = ("Latn", "Zyyy")  # a word that mixes these with ASCII is of one script still
-
 _LATIN = re.compile("[A-Za-z]")
-_WORD = re.compile(
-    f"(?<![^\\W_])[A-Za-z0-9]*+(?:[^\\W_\\x00-\\x7f]|[{_SYMBOLS.plane()}])(?:[^\\W_]|[{_SYMBOLS.plane()}])*+"
-)
-_OTHERS: Final = {
+_WORD = re.compile(r"(?<![^\W_])[A-Za-z0-9]*+[^\W_\x00-\x7f][^\W_]*+")
+_ALIKE: Final = {
     script: Ranges.of("".join(char for char, own in SCRIPTS.items() if own == script)).automaton()
     for script in set(SCRIPTS.values())
 }
 
+_WITH_FAUX: Final = FAUX | LOOKALIKES
+
 _IS_LATIN, _IS_GENUINE, _FIRST_SCRIPT = 0, 1, 2
-_probe = Probe(["[A-Za-z]", GENUINE.automaton(), *_OTHERS.values()], utf8=True)
+_probe = Probe(["[A-Za-z]", GENUINE.automaton(), *_ALIKE.values()], utf8=True)
 
 
 class Folded(NamedTuple):
@@ -50,33 +46,59 @@ def fold(text: str) -> Folded | None:
     """Fold words that only look like ASCII; None where there are none. ``text`` holds no surrogates."""
     if not _may_fold(text):
         return None
-    latin = _LATIN.search(text) is not None
-    chosen: list[_Word] = []
-    telling: dict[str, list[int]] = {}
-    waiting: list[_Word] = []  # words of one other script that have no certain word of it before them
-    open_, at = True, 0
+    walk = _Walk(_LATIN.search(text) is not None)
+    at = 0
     for match in _WORD.finditer(text):
-        word = _Word(match.start(), match[0], "")
-        kind, folded = _judge(word.text)
-        if waiting or not open_:
-            if _LATIN.search(text, at, word.start):
-                _settle(waiting, latin, chosen, telling)
-                open_ = True
+        if walk.undecided and _LATIN.search(text, at, match.start()):
+            walk.pass_latin()
         at = match.end()
-        if kind == "":
-            waiting.clear()
-            open_ = False
-        elif kind == "script":
-            if open_:
-                waiting.append(word._replace(folded=folded))
+        walk.pass_word(match.start(), match[0])
+    walk.pass_latin()
+    return Folded(_replace(text, walk.chosen), walk.telling) if walk.chosen else None
+
+
+class _Walk:
+    """Goes over the words of a text that are not ASCII, and chooses those to be folded."""
+
+    __slots__ = ("_after_genuine", "_latin", "_waiting", "chosen", "telling")
+
+    def __init__(self, latin: bool) -> None:
+        self.chosen: list[_Word] = []
+        self.telling: dict[str, list[int]] = {}
+        self._latin = latin
+        self._waiting: list[_Word] = []  # words of one other script that may be genuine: the next word decides
+        self._after_genuine = False
+
+    @property
+    def undecided(self) -> bool:
+        return bool(self._waiting) or self._after_genuine
+
+    def pass_latin(self) -> None:
+        """A Latin word, or the end of the text."""
+        self.chosen += self._waiting
+        for word in self._waiting:
+            if self._latin and len(word.text) >= MIN_TELLING:
+                self._tell("confusable", word)
+        self._waiting.clear()
+        self._after_genuine = False
+
+    def pass_word(self, start: int, text: str) -> None:
+        kind, folded = _judge(text)
+        word = _Word(start, text, folded)
+        if kind == "genuine":
+            self._waiting.clear()
+            self._after_genuine = True
+        elif kind == "alike":
+            if not self._after_genuine:
+                self._waiting.append(word)
         else:
-            _settle(waiting, latin, chosen, telling)
-            open_ = True
-            chosen.append(word._replace(folded=folded))
+            self.pass_latin()
+            self.chosen.append(word)
             if kind != "plain":
-                telling.setdefault(kind, []).append(word.start)
-    _settle(waiting, latin, chosen, telling)
-    return Folded(_replace(text, chosen), telling) if chosen else None
+                self._tell(kind, word)
+
+    def _tell(self, kind: str, word: _Word) -> None:
+        self.telling.setdefault(kind, []).append(word.start)
 
 
 def _may_fold(text: str) -> bool:
@@ -86,41 +108,30 @@ def _may_fold(text: str) -> bool:
     return scripts > 1 or (scripts == 1 and (_IS_LATIN in found or _IS_GENUINE not in found))
 
 
-def _settle(
-    waiting: list[_Word], latin: bool, chosen: list[_Word], telling: dict[str, list[int]]
-) -> None:
-    chosen += waiting
-    for word in waiting:
-        if latin and len(word.text) >= MIN_TELLING:
-            telling.setdefault("confusable", []).append(word.start)
-    waiting.clear()
-
-
 def _judge(word: str) -> tuple[str, str]:
     """What a word is, and its folded form.
 
-    ``""``: not to be folded, a genuine word; ``script``: of one other script, with the shape of an ASCII word;
+    ``genuine``: a word of another script; ``alike``: of one other script, with the shape of an ASCII word;
     ``mixed_script`` or ``confusable``: to be folded, and telling; ``plain``: to be folded.
     """
     scripts = {SCRIPTS[char] for char in word if char in SCRIPTS}
     latin = _LATIN.search(word) is not None
-    table = LOOKALIKES | FAUX if latin or len(scripts) > 1 else LOOKALIKES
-    folded = "".join(char if char.isascii() else table.get(char, char) for char in word)
+    table = _WITH_FAUX if latin or len(scripts) > 1 else LOOKALIKES
+    folded = "".join([table.get(char, char) for char in word])
     if not folded.isascii():
-        return "", word
-    foreign = scripts.difference(_OWN_SCRIPTS)
-    if not foreign and all(char.isascii() or char in SCRIPTS for char in word):
-        odd = sum(not char.isascii() for char in word)
+        return "genuine", word
+    odd = sum(not char.isascii() for char in word)
+    if scripts == {"Latn"}:
         return ("confusable" if odd >= MIN_TELLING and odd * 2 > len(word) else "plain"), folded
-    if latin or len(foreign) > 1 or "Latn" in scripts:
+    if latin or len(scripts) > 1:
         return ("mixed_script" if len(word) >= MIN_TELLING else "plain"), folded
-    return "script", folded
+    return "alike", folded
 
 
 def _replace(text: str, words: list[_Word]) -> str:
     pieces: list[str] = []
     at = 0
-    for word in sorted(words):
+    for word in words:
         pieces += (text[at : word.start], word.folded)
         at = word.start + len(word.text)
     pieces.append(text[at:])

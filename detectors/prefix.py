@@ -35,6 +35,12 @@ _ASSERTIONS: Final = {
 
 Node = tuple[Any, Any]
 
+COARSE_WIDTH: Final = 4
+"""Characters after which a coarse beginning takes anything: what ordinary text hardly ever begins by chance."""
+
+MAX_FINE: Final = 6_000
+"""Characters of an expression of beginnings above which it is made coarse: it would take Hyperscan seconds."""
+
 
 def beginnings(body: str, where: str) -> str:
     """The expression of every beginning, at least one character long, of what ``body`` matches, whole matches included.
@@ -48,6 +54,26 @@ def beginnings(body: str, where: str) -> str:
     head = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     try:
         return f"{head}(?:{_some(list(tree))})"
+    except KeyError as error:
+        raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def coarse_beginnings(body: str, reach: int, where: str) -> str:
+    """As `beginnings`, for an expression too large to be followed step by step: also takes what only might be one.
+
+    After the first few characters of a match it takes anything, up to ``reach`` characters in all.
+
+    Raises:
+        PatternError: as `beginnings`.
+    """
+    tree = list(_parser.parse(body))
+    width = used = 0
+    while width < COARSE_WIDTH and used < len(tree):
+        width += _parser.SubPattern(_parser.State(), [tree[used]]).getwidth()[0]
+        used += 1
+    try:
+        head = tree[:used]
+        return f"(?:{_some(head)}|{_write_all(head)}[\\s\\S]{{0,{reach}}})"
     except KeyError as error:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
 

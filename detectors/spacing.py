@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
 from detectors.characters import MARKS
@@ -103,7 +103,7 @@ def _spells(text: str, letters: Sequence[Span]) -> bool:
     first = [text[start] for start, _ in letters]
     if sum(map(str.isalpha, first)) * 2 < len(first):
         return False
-    return any(ord(b) - ord(a) != 1 for a, b in zip(first, first[1:], strict=False))
+    return any(ord(b) - ord(a) != 1 for a, b in pairwise(first))
 
 
 def _join_group(group: Sequence[Span], gaps: Sequence[str], inner: set[str], rewriter: Rewriter) -> None:

@@ -21,7 +21,8 @@ class Released(NamedTuple):
     """What one step gives: text that may go out now, matches that are certain now, and perhaps the end.
 
     ``found`` holds the matches, in positions of the whole text, each with what is done about it. ``cut`` is the match at
-    which the stream must end; nothing is released from its start on. ``overdue`` is true where text had to be released although it might have become part of a match.
+    which the stream must end; nothing is released from its start on. ``overdue`` is true where text had to be released
+    although it might have become part of a match.
     """
 
     text: str

@@ -211,6 +211,8 @@ class Tables:
         script = self._known.script.get(char)
         if script in _KEPT_WHOLE or (script == "Hang" and "HANGUL SYLLABLE" not in name):
             return char
+        if category == "So" and script == "Zyyy" and (alike := self._direct(char)):
+            return alike
         parts = unicodedata.normalize("NFKD", char)
         return unicodedata.normalize("NFC", "".join(c for c in parts if c not in self.accents))
 
@@ -231,7 +233,7 @@ class Tables:
         if char.isascii() or char in self.hidden or char in self.fold:
             return False
         category, script = self._known.category.get(char, "Cn"), self._known.script.get(char, "Zzzz")
-        return script not in _UNLIKE and (category[0] in "LN" or category == "So")
+        return script not in _UNLIKE and category[0] in "LN"
 
     def _direct(self, char: str) -> str | None:
         return self._choose(char, self._confusables.get(char, []))
@@ -265,7 +267,7 @@ class Tables:
     def document(self) -> dict[str, object]:
         """The file's content; `fold`, `faux` and each of `lookalikes` are pairs of strings of one length."""
         known = self._known
-        scripts = {known.script.get(c, "Zzzz") for c in self.lookalikes} - {"Latn", "Zyyy"}
+        scripts = {known.script.get(c, "Zzzz") for c in self.lookalikes} - {"Latn"}
         genuine = {c for c in self._letters(scripts) if c not in self.lookalikes and c not in self.fold}
         one = {c: to for c, to in self.fold.items() if len(to) == 1}
         by_script: dict[str, dict[str, str]] = {}

@@ -9,18 +9,16 @@ from typing import Final
 
 from detectors.engine import STAGES, Judged
 from detectors.lanes import Act
-from detectors.lexical import SCORES
-from detectors.values import Finding, Origin, Segment, Skipped, Verdict
+from detectors.values import INNER, Finding, Origin, Path, Segment, Skipped
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
 from gateway.inspection import Inspected, timings
 from gateway.keys import Principal
 from gateway.live import Bound, Live
 from gateway.metrics import Metrics
-from gateway.policy import RANK, Action, Direction, Edit, Ruling
+from gateway.policy import RANK, Action, Direction, Edit, Policy, Ruling, decide
 from gateway.redaction import Vault, redact
 from gateway.relay import Relay
-from gateway.wires.base import Parsed, Target
-from patterns.taxonomy import is_attack
+from gateway.wires.base import Collector, Parsed, Target
 
 
 class Exchange:
@@ -58,18 +56,21 @@ class Exchange:
     @property
     def action(self) -> Action:
         """The strictest of what was done with the request and with the reply."""
-        done = [side.ruling.action for side in (self.request, self.reply) if side is not None]
-        return max(done, key=RANK.__getitem__, default=Action.ALLOW)
+        first = Action.ALLOW if self.request is None else self.request.ruling.action
+        second = Action.ALLOW if self.reply is None else self.reply.ruling.action
+        return second if RANK[second] > RANK[first] else first
 
     @property
     def screening_us(self) -> int:
-        return sum(side.nanoseconds for side in (self.request, self.reply) if side is not None) // 1000
+        first = 0 if self.request is None else self.request.nanoseconds
+        second = 0 if self.reply is None else self.reply.nanoseconds
+        return (first + second) // 1000
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers that every reply carries."""
         return [
             (b"x-portcullis-id", self.id.encode()),
-            (b"x-portcullis-action", self.action.value.encode()),
+            _ACTION_HEADERS[self.action],
             (b"x-portcullis-generation", b"%d" % self.live.engine.generation.number),
             (b"x-portcullis-us", b"%d" % self.screening_us),
         ]
@@ -80,7 +81,7 @@ class Exchange:
         action = self.action
         parsed = request.parsed if request else None
         shadow = request.shadow if request else None
-        reasons = (side.ruling.reason for side in (request, reply) if side and side.ruling.action is action)
+        decisive = reply if reply and reply.ruling.action is action and action is not Action.ALLOW else request
         policy = self.bound.policy
         return Decision(
             id=self.id,
@@ -92,7 +93,7 @@ class Exchange:
             model=(parsed.model if parsed else None) or self.target.model or "",
             streaming=bool(parsed and parsed.streaming),
             action=action.value,
-            reason=self.reason or next(reasons, ""),
+            reason=self.reason or (decisive.ruling.reason if decisive else ""),
             status=self.status,
             policy=policy.name,
             version=policy.version,
@@ -140,52 +141,72 @@ class Exchange:
                 _count_side(metrics, side, direction)
 
 
-def relay_summary(relay: Relay, exchange: Exchange) -> Inspected:
-    """What became of a streamed reply, in the terms of a whole one."""
-    channels = list(relay.lengths)
-    # Only the length of a text is recorded, and the texts themselves are gone.
-    segments = [
-        Segment(" " * length, "assistant", Origin.ASSISTANT, index, channel)
-        for index, (channel, length) in enumerate(relay.lengths.items())
-    ]
-    policy = exchange.bound.policy
-    findings, actions, edits = [], [], []
-    for channel, match, act in relay.seen:
-        pattern = match.pattern
-        score = SCORES[pattern.severity]
-        at = channels.index(channel)
-        findings.append(Finding("stream", pattern.id, pattern.category, score, at, match.start, match.end))
-        action = {Act.CUT: Action.BLOCK, Act.REPLACE: Action.REDACT}.get(act)
-        if action is None:
-            flags = policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY) is not Action.ALLOW
-            action = Action.FLAG if flags else Action.ALLOW
-        actions.append(action)
-        if act is Act.REPLACE:
-            edits.append(Edit(at, match.start, match.end, pattern.category))
-    skipped = (Skipped("stream", "late"),) if relay.overdue else ()
-    worst = max(actions, key=RANK.__getitem__, default=Action.FLAG if skipped else Action.ALLOW)
-    reason = f"cut at {relay.cut.pattern.category} ({relay.cut.pattern.id})" if relay.cut else "see findings" if actions else ""
-    scores = [one.score for one in findings if is_attack(one.category)]
-    generation = exchange.live.engine.generation.number
-    judged = Judged(Verdict(tuple(findings), max(scores, default=0.0), skipped, generation), (0,) * len(STAGES), 0)
-    ruling = Ruling(worst, reason, tuple(actions), tuple(edits), policy.name)
+def said_segments(relay: Relay) -> list[Segment]:
+    """What a streamed reply said, one segment a channel, with a tool call's arguments taken apart."""
+    out = Collector(strict=False)
+    for index, (channel, pieces) in enumerate(relay.said.items()):
+        out.json_text("".join(pieces), "assistant", Origin.ASSISTANT, index, channel)
+    return out.segments
+
+
+def relay_summary(relay: Relay, judged: Judged, segments: list[Segment], policy: Policy) -> Inspected:
+    """What became of a streamed reply, in the terms of a whole one.
+
+    ``judged`` is said of the whole of it, when it had gone out. What was acted on in time is told from what was not.
+    """
+    verdict = judged.verdict
+    late = [Skipped("stream", "late")] if relay.overdue else []
+    late += [Skipped("stream", "budget")] if relay.unread else []
+    verdict = verdict._replace(skipped=verdict.skipped + tuple(late))
+    ruling = decide(policy, verdict, segments, Direction.REPLY)
+    in_time = {(_channel(seen.channel), seen.match.pattern.id): seen.act for seen in relay.seen}
+    actions = []
+    for finding, asked in zip(verdict.findings, ruling.actions, strict=False):
+        act = in_time.get((_channel(segments[finding.segment].path), finding.pattern))
+        done = Action.BLOCK if act is Act.CUT else Action.REDACT if act is Act.REPLACE else Action.FLAG
+        actions.append(done if RANK[asked] > RANK[Action.FLAG] else asked)
+    worst = max((*actions, Action.FLAG if late else Action.ALLOW), key=RANK.__getitem__)
+    if relay.cut is not None:
+        worst = Action.BLOCK
+        reason = f"cut at {relay.cut.pattern.category} ({relay.cut.pattern.id}) after {relay.released} characters"
+    elif relay.seen:
+        worst = max(worst, Action.REDACT, key=RANK.__getitem__)
+        reason = f"{relay.seen[0].match.pattern.category} in the stream ({relay.seen[0].match.pattern.id})"
+    else:
+        reason = ruling.reason
+    edits = tuple(
+        Edit(0, seen.match.start, seen.match.end, seen.match.pattern.category)
+        for seen in relay.seen if seen.act is Act.REPLACE
+    )  # fmt: skip
     parsed = Parsed(None, True, segments, [])
-    return Inspected(parsed, judged, ruling, None, b"", len(edits), relay.nanoseconds)
+    summary = Ruling(worst, reason, tuple(actions), edits, policy.name)
+    return Inspected(parsed, judged._replace(verdict=verdict), summary, None, b"", len(edits), relay.nanoseconds)
+
+
+def _channel(path: Path) -> Path:
+    """The channel that a path lies in: what stands before the JSON that it enters."""
+    return path[: path.index(INNER)] if INNER in path else path
+
+
+_STAGE_LABELS: Final = tuple((stage,) for stage in STAGES)
+_TOTAL: Final = ("total",)
 
 
 def _count_side(metrics: Metrics, side: Inspected, direction: Direction) -> None:
     observe = metrics.screening.observe
-    for stage, nanoseconds in zip(STAGES, side.judged.stage_ns, strict=True):
+    for labels, nanoseconds in zip(_STAGE_LABELS, side.judged.stage_ns):  # noqa: B905 - hot
         if nanoseconds:
-            observe((stage,), nanoseconds / 1e9)
-    observe(("total",), side.nanoseconds / 1e9)
+            observe(labels, nanoseconds / 1e9)
+    observe(_TOTAL, side.nanoseconds / 1e9)
     verdict = side.judged.verdict
+    if side.shadow is not None:
+        metrics.shadow.add((side.ruling.action.value, side.shadow.action.value))
+    if not verdict.findings and not verdict.skipped:
+        return
     for finding, action in zip(verdict.findings, side.ruling.actions, strict=False):
         metrics.findings.add(_finding_labels(finding, side.parsed, direction, action))
     for skipped in verdict.skipped:
         metrics.incomplete.add(skipped)
-    if side.shadow is not None:
-        metrics.shadow.add((side.ruling.action.value, side.shadow.action.value))
 
 
 def _finding_labels(finding: Finding, parsed: Parsed, direction: Direction, action: Action) -> tuple[str, ...]:
@@ -195,6 +216,7 @@ def _finding_labels(finding: Finding, parsed: Parsed, direction: Direction, acti
     return (finding.category, stage, origin, direction.value, action.value)
 
 
+_ACTION_HEADERS: Final = {action: (b"x-portcullis-action", action.value.encode()) for action in Action}
 _UNREAD: Final = Screened("none", "it was refused before it was screened", 0.0, (), ())
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from detectors.engine import Engine
 from detectors.lanes import Act, StreamRules
@@ -23,7 +23,7 @@ class Bound(NamedTuple):
 
     policy: Policy
     shadow: Policy | None
-    streams: StreamRules
+    streams: StreamRules | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,9 @@ def build(settings: Settings, number: int, now: float) -> Live:
     cache = settings.data_dir / "cache"
     engine = Engine.load(load_patterns(settings.patterns, cache), number, now, cache)
     patterns = engine.generation.patterns
-    base = StreamRules(patterns, lambda _: Act.REPORT, cache)
-
     def bound(wanted: PolicySettings) -> Bound:
         policy, shadow = bind(wanted)
-        return Bound(policy, shadow, StreamRules(patterns, _stream_act(policy), cache, base))
+        return Bound(policy, shadow, _stream_rules(patterns, policy, cache))
 
     return Live(
         settings,
@@ -70,15 +68,19 @@ def build(settings: Settings, number: int, now: float) -> Live:
     )
 
 
-def _stream_act(policy: Policy) -> Callable[[Pattern], Act]:
-    """What a policy does about a pattern's match in a model's own words, as they stream."""
+def _stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> StreamRules | None:
+    """What a policy does to a model's own words as they stream; None where it acts on none of them."""
 
-    def act(pattern: Pattern) -> Act:
+    def act(pattern: Pattern) -> Act | None:
         score = SCORES[pattern.severity]
-        action = policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY) if policy.acts else Action.FLAG
-        return {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}.get(action, Act.REPORT)
+        return _STREAM_ACTS.get(policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY))
 
-    return act
+    if not policy.acts or not any(map(act, patterns)):
+        return None
+    return StreamRules(patterns, act, cache)
+
+
+_STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}
 
 
 def load_patterns(extra: tuple[Path, ...], cache: Path | None = None) -> list[Pattern]:

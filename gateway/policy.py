@@ -50,6 +50,7 @@ _REGULATED: Final = (
     "pii.driver_licence",
 )  # fmt: skip
 _CONTACT: Final = ("pii.contact_email", "pii.contact_phone", "pii.contact_address")
+_HARMS_ITS_READER: Final = ("data_exfiltration", "harmful_code")
 _TRUSTED: Final = (Origin.SYSTEM, Origin.ASSISTANT)
 
 
@@ -221,25 +222,29 @@ def _attacks(flag: float, block: float, trusted: float) -> list[Rule]:
     return rules
 
 
+def _replies(flag: float, block: float) -> list[Rule]:
+    """Rows for what a model says. One that repeats an attack's words attacks nobody, unless data leaves or code runs."""
+    attacks = [name for name, category in taxonomy.CATEGORIES.items() if category.attack]
+    return [
+        Rule(action=Action.FLAG, category=name, direction=Direction.REPLY, score=flag)
+        for name in attacks if name not in _HARMS_ITS_READER
+    ] + [
+        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=block)
+        for name in _HARMS_ITS_READER
+    ]  # fmt: skip
+
+
 def _balanced() -> tuple[Rule, ...]:
     # A block in a system prompt or in the assistant's history needs certainty: the developer wrote the one, and the other
-    # is old. A model that repeats an attack's words is not attacking its reader unless data leaves or code runs.
-    rules = _attacks(flag=0.5, block=0.9, trusted=0.98)
-    rules += [
-        Rule(action=Action.FLAG, category=name, direction=Direction.REPLY, score=0.5)
-        for name in ("prompt_injection", "jailbreak", "prompt_extraction", "obfuscation", "resource_abuse")
-    ]
-    rules += [
-        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=0.9)
-        for name in ("data_exfiltration", "harmful_code")
-    ]
+    # is old.
+    rules = _attacks(flag=0.5, block=0.9, trusted=0.98) + _replies(flag=0.5, block=0.9)
     rules.append(Rule(action=Action.FLAG, category="pii", score=VALUE_SCORE))
     rules += [Rule(action=Action.REDACT, category=name, score=VALUE_SCORE) for name in _REGULATED]
     return tuple(rules)
 
 
 def _strict() -> tuple[Rule, ...]:
-    rules = _attacks(flag=0.2, block=0.6, trusted=0.9)
+    rules = _attacks(flag=0.2, block=0.6, trusted=0.9) + _replies(flag=0.2, block=0.6)
     rules.append(Rule(action=Action.FLAG, category="pii", score=0.2))
     rules += [Rule(action=Action.REDACT, category=name, score=0.2) for name in (*_REGULATED, *_CONTACT)]
     return tuple(rules)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from detectors.lexical import Match
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
-from gateway.exchange import Exchange, relay_summary
+from gateway.exchange import Exchange, relay_summary, said_segments
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
 from gateway.inbound import (
     Head,
@@ -219,9 +219,15 @@ class Proxy:
             await answer.piece(relay.fail("the upstream's stream broke off"))
         finally:
             relay.close()
-            exchange.reply = relay_summary(relay, exchange)
+            exchange.reply = self._sum_up(exchange, relay)
             self._services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
         await answer.end()
+
+    def _sum_up(self, exchange: Exchange, relay: Relay) -> Inspected:
+        """Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised."""
+        segments = said_segments(relay)
+        judged = exchange.live.engine.judge(segments, exchange.principal.tenant)
+        return relay_summary(relay, judged, segments, exchange.bound.policy)
 
     async def _move(self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay) -> None:
         """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""

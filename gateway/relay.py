@@ -9,7 +9,7 @@ in a frame of its own that is made after the last one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -25,8 +25,12 @@ from gateway.wires.jsonedit import apply_edits
 Channel = tuple[str | int, ...]
 
 
+MAX_SAID: Final = 2**20
+"""Code points of one channel that are kept until the stream's end, when what only needs a report is looked for."""
+
+
 class Seen(NamedTuple):
-    """A match in a stream: where it was, and what was done about it."""
+    """A match in a stream that was acted on: where it was, and what was done about it."""
 
     channel: Channel
     match: Match
@@ -38,7 +42,7 @@ class _Text:
 
     __slots__ = ("others", "path", "restorer", "stream", "template")
 
-    def __init__(self, stream: TextStream, restorer: Restorer | None) -> None:
+    def __init__(self, stream: TextStream | _Open, restorer: Restorer | None) -> None:
         self.stream = stream
         self.restorer = restorer
         self.template: Frame | None = None
@@ -46,14 +50,34 @@ class _Text:
         self.others: list[Path] = []  # and where the pieces of other channels
 
 
+class _Open:
+    """Takes the place of a text stream where the policy acts on nothing."""
+
+    held = 0
+
+    def feed(self, piece: str) -> Released:
+        return Released(piece)
+
+    def finish(self) -> Released:
+        return _EMPTY
+
+    release_overdue = finish
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+_EMPTY: Final = Released("")
+
+
 class Relay:
     """Follows one stream and passes on what may be passed on."""
 
-    def __init__(self, target: Target, model: str | None, rules: StreamRules, vault: Vault) -> None:
+    def __init__(self, target: Target, model: str | None, rules: StreamRules | None, vault: Vault) -> None:
         """
         Args:
             target: what was asked for.
-            rules: what is looked for, and what is done about it.
+            rules: what is looked for, and what is done about it; None acts on nothing.
             vault: the values that were taken out of the request, and come back here.
         """
         self._reader = target.wire.stream(target, model)
@@ -69,7 +93,9 @@ class Relay:
         self.released = 0
         self.overdue = 0
         self.nanoseconds = 0
-        self.lengths: dict[Channel, int] = {}
+        self.said: dict[Channel, list[str]] = {}  # what the upstream sent on each channel
+        self._kept: dict[Channel, int] = {}
+        self.unread = 0  # code points beyond MAX_SAID, which nobody will look at once more
 
     @property
     def held(self) -> bool:
@@ -152,6 +178,7 @@ class Relay:
         """Take an event's text; return what takes its place in the frame."""
         if self.cut is not None:
             return ""
+        self._keep(event)
         if event.channel[0] == "whole":
             # It is not cut into pieces, and nothing can follow it.
             text = self._open(event)
@@ -163,9 +190,19 @@ class Relay:
         known.template, known.path, known.others = frame, event.path, paths
         return self._restored(known, known.stream.feed(event.text), event.channel, False)
 
+    def _keep(self, event: StreamEvent) -> None:
+        kept = self._kept.get(event.channel, 0) + len(event.text)
+        if kept > MAX_SAID:
+            self.unread += len(event.text)
+            return
+        self._kept[event.channel] = kept
+        self.said.setdefault(event.channel, []).append(event.text)
+
     def _open(self, event: StreamEvent) -> _Text:
         in_json = event.kind is EventKind.TOOL or INNER in event.path
-        stream = TextStream(self._rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
+        stream: TextStream | _Open = _Open()
+        if self._rules is not None:
+            stream = TextStream(self._rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
         return _Text(stream, Restorer(self._vault, in_json) if len(self._vault) else None)
 
     def _stand_in(self, match: Match, value: str) -> str:
@@ -174,7 +211,6 @@ class Relay:
     def _restored(self, text: _Text, released: Released, channel: Channel, last: bool) -> str:
         self.seen += [Seen(channel, match, act) for act, match in released.found]
         self.released += len(released.text)
-        self.lengths[channel] = self.lengths.get(channel, 0) + len(released.text)
         if released.overdue:
             self.overdue += 1
         if released.cut is not None:
@@ -202,7 +238,11 @@ class Relay:
     def _send_made(self, text: _Text, piece: str) -> None:
         """Send a piece in a frame made after the last one of its channel."""
         if piece and text.template is not None:
-            self._send(_edited(text.template, {**dict.fromkeys(text.others, ""), text.path: piece}))
+            made = _edited(text.template, {**dict.fromkeys(text.others, ""), text.path: piece})
+            if made.raw.lstrip().startswith(b"["):
+                # The frame it is made after opened the array; by now that is open.
+                made = made._replace(raw=b",\r\n" + made.data)
+            self._send(made)
 
     def _send(self, frame: Frame) -> None:
         self._sent.read(frame)

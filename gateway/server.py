@@ -33,7 +33,7 @@ KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection of a caller stays open; longer than the 60 s after which common load balancers reuse none."""
 
 GC_THRESHOLD: Final = 10_000
-"""New containers between two collections of the youngest generation. A request makes about two hundred, nearly none in cycles."""
+"""New containers between two collections of the youngest generation. A request makes two hundred, nearly none in cycles."""
 
 RESTART_SECONDS: Final = 1.0
 """The least time between two starts of one worker, so that one that cannot start does not keep a core busy."""

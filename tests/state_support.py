@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from detectors.values import Finding, Opaque, Origin, Segment, Skipped
-from gateway.decisions import AnyDecision, Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id
+from gateway.decisions import AnyDecision, Decision, KeptTexts, Screened, Shadow, Text, Upstream, first_id, new_id
 
 NOW = 1_700_000_000.0
 ACTIONS = ("allow", "flag", "redact", "block")
@@ -30,9 +30,10 @@ def decision(time: float = NOW, **fields: Any) -> AnyDecision:
     findings = [Finding("lexical", f"p.{threat}", threat, 0.9, 0, 2, 5) for threat in threats]
     request = Screened("allow", "nothing found", 0.0, [segment], [("lexical",)], findings=findings)
     made: dict[str, Any] = {
-        "id": new_id(time), "time": time, "tenant": "default", "key": "", "wire": "openai.chat", "operation": "chat",
-        "model": "m", "streaming": False, "action": "allow", "reason": "nothing found", "status": 200,
-        "policy": "balanced", "version": "1", "generation": 1, "request": request,
+        "id": fields.get("id") or new_id(time), "time": time, "tenant": "default", "key": "",
+        "wire": "openai.chat", "operation": "chat", "model": "m", "streaming": False, "action": "allow",
+        "reason": "nothing found", "status": 200, "policy": "balanced", "version": "1", "generation": 1,
+        "request": request,
     }  # fmt: skip
     return Decision(**{**made, **fields})
 
@@ -44,6 +45,7 @@ def texts(of: AnyDecision, expires_at: float, text: str = "kept") -> KeptTexts:
 _text = st.text(max_size=20)
 _whole = st.integers(0, 2**40)
 _path = st.lists(st.sampled_from(["messages", "content", "a b*c"]) | st.integers(0, 9), max_size=5).map(tuple)
+_id = st.integers(0, 2**128 - 1).map("{:032x}".format)
 _score = st.floats(0, 1)
 _origin = st.sampled_from(Origin)
 _segment = st.builds(Segment, _text, _text, _origin, st.integers(0, 99), _path, st.booleans())
@@ -70,16 +72,26 @@ def screened(draw: st.DrawFn) -> Screened:
     )
 
 
-ALWAYS_NOW = st.just(NOW)
+@st.composite
+def findable_decisions(draw: st.DrawFn, times: st.SearchStrategy[float]) -> AnyDecision:
+    """Decisions that differ in what is searched for."""
+    time = draw(times)
+    return decision(
+        time,
+        id=first_id(time)[:12] + draw(_id)[12:],
+        action=draw(st.sampled_from(ACTIONS)),
+        tenant=draw(st.sampled_from(TENANTS)),
+        wire=draw(st.sampled_from(WIRES)),
+        threats=draw(st.lists(st.sampled_from(THREATS), max_size=2)),
+    )
 
 
 @st.composite
-def decisions(draw: st.DrawFn, times: st.SearchStrategy[float] = ALWAYS_NOW) -> AnyDecision:
-    """Any decision at all, at one of ``times``."""
-    time = draw(times)
+def decisions(draw: st.DrawFn) -> AnyDecision:
+    """Any decision at all."""
     return Decision(
-        id=f"{int(time * 1000):012x}{draw(st.integers(0, 2**80 - 1)):020x}",
-        time=time,
+        id=draw(_id),
+        time=NOW,
         tenant=draw(st.sampled_from(TENANTS)),
         key=draw(_text),
         wire=draw(st.sampled_from(WIRES)),

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from wires_support import TEXT, VALUES
 
 from detectors.values import INNER, Key, Path

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,9 @@ from detectors.semantic.index import Exemplar, ExemplarIndex
 from detectors.semantic.judge import FILES, MAX_ENCODED, MODELS, ModelMissing, SemanticModel
 from detectors.semantic.windows import spans
 from detectors.values import Origin
+from patterns.taxonomy import is_attack, split
+
+PACKS = Path(__file__).parents[1] / "patterns" / "exemplars"
 
 COSINE = 0.97
 """The least cosine between an embedding in eight bits and in fp32."""
@@ -72,7 +76,7 @@ def test_an_attack_scores_above_an_ordinary_question(model: SemanticModel) -> No
     attack, ordinary = model.judge([(ATTACK, Origin.USER), (ORDINARY, Origin.USER)])
     assert attack.score >= model.calibration.thresholds["balanced"]
     assert ordinary.score < model.calibration.thresholds["strict"]
-    assert attack.category
+    assert is_attack(".".join(split(attack.category)))
 
 
 @pytest.mark.parametrize("place", [0, 4_000, 12_000])
@@ -180,3 +184,14 @@ def test_sentence_transformers_gives_the_same_vectors() -> None:
     loaded = library.SentenceTransformer(str(MODELS), device="cpu", trust_remote_code=True)
     encoder = Encoder(MODELS / "encoder.onnx", MODELS / "tokenizer.json")
     assert np.array_equal(loaded.encode(TEXTS), encoder.embed(TEXTS))
+
+
+def test_the_packs_are_what_the_index_holds(model: SemanticModel) -> None:
+    lines = [orjson.loads(line) for name in ("attacks", "benign") for line in (PACKS / f"{name}.jsonl").open("rb")]
+    assert len({line["id"] for line in lines}) == len(lines) == len(model.index)
+    for line in lines:
+        assert bool(line["category"]) == line["id"].startswith("exemplar.attacks.")
+        if line["category"]:
+            assert is_attack(".".join(split(line["category"])))
+    text = lines[len(lines) // 3]["text"]
+    assert model.index.nearest(model.encoder.encode(text).embedding)[0].similarity > 0.98

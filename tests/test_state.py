@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
@@ -11,7 +12,7 @@ import pytest
 import redis as redis_client
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from state_support import ACTIONS, NOW, TENANTS, THREATS, WIRES, decision, decisions, redis_server, texts
+from state_support import ACTIONS, NOW, TENANTS, THREATS, WIRES, decision, findable_decisions, redis_server, texts
 
 from gateway.decisions import AnyDecision, Record, labels, settle
 from gateway.keys import Role, make_key
@@ -173,10 +174,10 @@ FILTERS = st.builds(
 
 
 @given(
-    st.lists(decisions(TIMES), max_size=12, unique_by=lambda each: each.id),
+    st.lists(findable_decisions(TIMES), max_size=12, unique_by=lambda each: each.id),
     FILTERS,
     st.integers(1, 5),
-    st.lists(st.lists(decisions(TIMES), max_size=3), max_size=4),
+    st.lists(st.lists(findable_decisions(TIMES), max_size=3), max_size=4),
 )
 @settings(max_examples=40, deadline=None)
 def test_pages_hold_each_record_once_and_in_order_while_others_arrive(
@@ -234,8 +235,6 @@ def test_a_limit_out_of_range_is_refused(fresh: Fresh, limit: int) -> None:
 
 
 def test_kept_texts_live_until_they_expire(fresh: Fresh) -> None:
-    import time
-
     now = time.time()
     lasting, brief, past = decision(now), decision(now), decision(now)
 
@@ -260,8 +259,6 @@ def test_kept_texts_live_until_they_expire(fresh: Fresh) -> None:
     [(0.0, 100, 10), (NOW + 4, 100, 6), (0.0, 3, 3), (NOW + 8, 3, 2), (NOW + 2, 3, 3), (NOW + 99, 100, 0), (0.0, 0, 0)],
 )
 def test_decisions_expire_by_age_and_by_number(fresh: Fresh, before: float, keep: int, left: int) -> None:
-    import time
-
     until = time.time() + 1000
     made = [decision(NOW + i, threats=["pii.payment"], action="block") for i in range(10)]
     staying = [settle(each) for each in reversed(made[10 - left :])]

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from wires_support import TEXT, VALUES
 
 from gateway.wires import strict
@@ -85,4 +86,4 @@ def test_a_refusal_does_not_show_the_body() -> None:
 
 
 def test_a_number_of_many_digits_is_read() -> None:
-    assert strict.loads(b'[0.' + b"1" * 6000 + b" ]") == [orjson.loads(b"0." + b"1" * 6000)]
+    assert strict.loads(b"[0." + b"1" * 6000 + b" ]") == [orjson.loads(b"0." + b"1" * 6000)]

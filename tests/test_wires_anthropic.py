@@ -6,57 +6,88 @@ from typing import Any
 
 import orjson
 import pytest
-from wires_support import COUNT, MESSAGES, Listed, bracketed, follow, listed, read, read_reply, singly, spoken, sse_events, target, unread
+from wires_support import (
+    COUNT,
+    MESSAGES,
+    Listed,
+    bracketed,
+    follow,
+    listed,
+    read,
+    read_reply,
+    singly,
+    spoken,
+    sse_events,
+    target,
+    unread,
+)
 
 from gateway.wires.base import EventKind, Malformed
 
 # A content block, who speaks around it, what is listed of it, and what is not read.
 BLOCKS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, str]]]] = [
-    ({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}, "citations": [{"type": "char_location", "cited_text": "c"}]},
+    ({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}, "citations": [{"type": "char_location",
+        "cited_text": "c"}]},
      [("user", ".text", "a"), ("document", ".citations[0].cited_text", "c")], []),
     ({"type": "image", "source": {"type": "url", "url": "https://x"}}, [], [("", "image")]),
     ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QQ=="}}, [], [("", "image")]),
     ({"type": "document", "title": "t", "context": "c", "source": {"type": "text", "media_type": "text/plain", "data": "d"}},
      [("document", ".title", "t"), ("document", ".context", "c"), ("document", ".source.data", "d")], []),
-    ({"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image", "source": {}}]}},
-     [("document", ".source.content[0].text", "a"), ("document", ".source.content[1].text", "+b")], [(".source.content[2]", "image")]),
+    ({"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "a"}, {"type": "text",
+        "text": "b"}, {"type": "image", "source": {}}]}},
+     [("document", ".source.content[0].text", "a"), ("document", ".source.content[1].text", "+b")], [(".source.content[2]",
+         "image")]),
     ({"type": "document", "source": {"type": "content", "content": "d"}}, [("document", ".source.content", "d")], []),
-    ({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "QQ=="}}, [], [(".source", "file")]),
+    ({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "QQ=="}}, [], [(".source",
+        "file")]),
     ({"type": "document", "source": {"type": "url", "url": "https://x"}}, [], [(".source", "file")]),
     ({"type": "document", "source": {"type": "file", "file_id": "x"}}, [], [(".source", "file")]),
     ({"type": "document", "source": {"type": "new", "words": "w"}}, [("document", ".source.words", "w")], []),
     ({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "a"}]},
      [("document", ".source", "s"), ("document", ".title", "t"), ("document", ".content[0].text", "a")], []),
-    ({"type": "tool_result", "tool_use_id": "1", "content": "plain", "is_error": True}, [("tool_result", ".content", "plain")], []),
+    ({"type": "tool_result", "tool_use_id": "1", "content": "plain", "is_error": True}, [("tool_result", ".content",
+        "plain")], []),
     ({"type": "tool_result", "tool_use_id": "1", "content": '{"r":"w"}'}, [("tool_result", ".content>r", "w")], []),
     ({"type": "tool_result", "tool_use_id": "1", "content": [
         {"type": "text", "text": '[{"r":"{\\"deep\\":\\"w\\"}"}]'}, {"type": "image", "source": {}},
-        {"type": "document", "source": {"type": "text", "data": "d"}}, {"type": "search_result", "source": "s", "content": [{"type": "text", "text": "f"}]},
+        {"type": "document", "source": {"type": "text", "data": "d"}}, {"type": "search_result", "source": "s",
+            "content": [{"type": "text", "text": "f"}]},
         {"type": "tool_reference", "tool_name": "n"}]},
-     [("tool_result", ".content[0].text>[0].r>deep", "w"), ("document", ".content[2].source.data", "d"), ("document", ".content[3].content[0].text", "f"),
+     [("tool_result", ".content[0].text>[0].r>deep", "w"), ("document", ".content[2].source.data", "d"), ("document",
+         ".content[3].content[0].text", "f"),
       ("tool_result", ".content[4].tool_name", "n")], [(".content[1]", "image")]),
-    ({"type": "tool_use", "id": "1", "name": "f", "input": {"q": {"deep": ["v"]}}}, [("assistant", ".name", "f"), ("assistant", ".input.q.deep[0]", "v")], []),
+    ({"type": "tool_use", "id": "1", "name": "f", "input": {"q": {"deep": ["v"]}}}, [("assistant", ".name", "f"),
+        ("assistant", ".input.q.deep[0]", "v")], []),
     ({"type": "thinking", "thinking": "hm", "signature": "zz"}, [("assistant", ".thinking", "hm")], []),
     ({"type": "redacted_thinking", "data": "zz"}, [], [("", "encrypted")]),
-    ({"type": "server_tool_use", "id": "1", "name": "web_search", "input": {"query": "q"}}, [("assistant", ".input.query", "q")], []),
+    ({"type": "server_tool_use", "id": "1", "name": "web_search", "input": {"query": "q"}}, [("assistant", ".input.query",
+        "q")], []),
     ({"type": "web_search_tool_result", "tool_use_id": "1", "content": [
         {"type": "web_search_result", "url": "u", "title": "t", "encrypted_content": "zz", "page_age": "p"}]},
-     [("document", ".content[0].url", "u"), ("document", ".content[0].title", "t")], [(".content[0].encrypted_content", "encrypted")]),
-    ({"type": "web_search_tool_result", "tool_use_id": "1", "content": {"type": "web_search_tool_result_error", "error_code": "e"}},
+     [("document", ".content[0].url", "u"), ("document", ".content[0].title", "t")], [(".content[0].encrypted_content",
+         "encrypted")]),
+    ({"type": "web_search_tool_result", "tool_use_id": "1", "content": {"type": "web_search_tool_result_error",
+        "error_code": "e"}},
      [("document", ".content.error_code", "e")], []),
     ({"type": "web_fetch_tool_result", "tool_use_id": "1", "content": {"type": "web_fetch_result", "url": "u", "content":
         {"type": "document", "title": "t", "source": {"type": "text", "data": "d"}}}},
      [("document", ".content.url", "u"), ("document", ".content.content.source.data", "d")], []),
-    ({"type": "mcp_tool_use", "id": "1", "name": "f", "server_name": "s", "input": {"q": "v"}}, [("assistant", ".server_name", "s"), ("assistant", ".input.q", "v")], []),
-    ({"type": "mcp_tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": '{"r":"w"}'}]}, [("tool_result", ".content[0].text>r", "w")], []),
-    ({"type": "code_execution_tool_result", "tool_use_id": "1", "content": {"type": "code_execution_result", "stdout": "o", "stderr": "e", "return_code": 0,
+    ({"type": "mcp_tool_use", "id": "1", "name": "f", "server_name": "s", "input": {"q": "v"}}, [("assistant", ".server_name",
+        "s"), ("assistant", ".input.q", "v")], []),
+    ({"type": "mcp_tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": '{"r":"w"}'}]}, [("tool_result",
+        ".content[0].text>r", "w")], []),
+    ({"type": "code_execution_tool_result", "tool_use_id": "1", "content": {"type": "code_execution_result", "stdout": "o",
+        "stderr": "e", "return_code": 0,
         "content": [{"type": "code_execution_output", "file_id": "x"}]}},
      [("tool_result", ".content.stdout", "o"), ("tool_result", ".content.stderr", "e")], [(".content.content", "file")]),
-    ({"type": "text_editor_code_execution_tool_result", "tool_use_id": "1", "content": {"type": "text_editor_code_execution_view_result", "content": "c", "file_type": "text"}},
+    ({"type": "text_editor_code_execution_tool_result", "tool_use_id": "1",
+        "content": {"type": "text_editor_code_execution_view_result", "content": "c", "file_type": "text"}},
      [("tool_result", ".content.content", "c")], []),
     ({"type": "container_upload", "file_id": "x"}, [], [("", "file")]),
-    ({"type": "compaction", "content": "c", "encrypted_content": "zz"}, [("assistant", ".content", "c")], [(".encrypted_content", "encrypted")]),
-    ({"type": "mcp_tool_listing", "mcp_server_name": "s", "tools": [{"name": "n", "description": "d"}]}, [("tool_definition", ".tools[0].description", "d")], []),
+    ({"type": "compaction", "content": "c", "encrypted_content": "zz"}, [("assistant", ".content", "c")],
+        [(".encrypted_content", "encrypted")]),
+    ({"type": "mcp_tool_listing", "mcp_server_name": "s", "tools": [{"name": "n", "description": "d"}]}, [("tool_definition",
+        ".tools[0].description", "d")], []),
     ({"type": "brand_new_result", "words": '{"r":"w"}'}, [("tool_result", ".words>r", "w")], []),
     ({"type": "brand_new", "words": ["w"]}, [("user", ".words[0]", "w")], []),
 ]  # fmt: skip
@@ -64,7 +95,11 @@ BLOCKS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, s
 
 @pytest.mark.parametrize(("block", "parts", "hidden"), BLOCKS, ids=[block[0]["type"] for block in BLOCKS])
 def test_blocks(block: dict[str, Any], parts: list[tuple[str, str, str]], hidden: list[tuple[str, str]]) -> None:
-    doc = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [{"type": "text", "text": "before"}, block]}]}
+    doc = {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "before"}, block]}],
+    }
     parsed = read(MESSAGES, doc)
     place = "messages[0].content[1]"
 
@@ -78,20 +113,28 @@ def test_blocks(block: dict[str, Any], parts: list[tuple[str, str, str]], hidden
 
 
 REQUEST = (
-    b'{"model":"m", "max_tokens":1e2,"system":[{"type":"text","text":"s"},{"type":"text","text":"t","cache_control":{"type":"ephemeral"}}],'
-    b'"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{"a":"\\u00e9"}}]},'
+    b'{"model":"m", "max_tokens":1e2,"system":[{"type":"text","text":"s"},{"type":"text","text":"t",'
+    b'"cache_control":{"type":"ephemeral"}}],'
+    b'"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f",'
+    b'"input":{"a":"\\u00e9"}}]},'
     b'{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"{\\"r\\": \\"w\\"}"}]}],'
-    b'"tools":[{"name":"f","description":"d","input_schema":{"type":"object","properties":{"a":{"type":"string"}}},"cache_control":{"type":"ephemeral"}},'
+    b'"tools":[{"name":"f","description":"d","input_schema":{"type":"object","properties":{"a":{"type":"string"}}},'
+    b'"cache_control":{"type":"ephemeral"}},'
     b'{"type":"web_search_20250305","name":"web_search","user_location":{"type":"approximate","city":"Rome"}}],'
-    b'"mcp_servers":[{"type":"url","name":"n","url":"u","authorization_token":"key"}],"metadata":{"user_id":"bob"},"stop_sequences":["end"]}'
+    b'"mcp_servers":[{"type":"url","name":"n","url":"u","authorization_token":"key"}],"metadata":{"user_id":"bob"},'
+    b'"stop_sequences":["end"]}'
 )
 EDITED = (
-    b'{"model":"m", "max_tokens":1e2,"system":[{"type":"text","text":"<s>"},{"type":"text","text":"<t>","cache_control":{"type":"ephemeral"}}],'
-    b'"messages":[{"role":"user","content":"<q>"},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"<f>","input":{"<a>":"<\xc3\xa9>"}}]},'
+    b'{"model":"m", "max_tokens":1e2,"system":[{"type":"text","text":"<s>"},{"type":"text","text":"<t>",'
+    b'"cache_control":{"type":"ephemeral"}}],'
+    b'"messages":[{"role":"user","content":"<q>"},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"<f>",'
+    b'"input":{"<a>":"<\xc3\xa9>"}}]},'
     b'{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"{\\"<r>\\": \\"<w>\\"}"}]}],'
-    b'"tools":[{"name":"<f>","description":"<d>","input_schema":{"type":"object","properties":{"<a>":{"type":"string"}}},"cache_control":{"type":"ephemeral"}},'
+    b'"tools":[{"name":"<f>","description":"<d>","input_schema":{"type":"object","properties":{"<a>":{"type":"string"}}},'
+    b'"cache_control":{"type":"ephemeral"}},'
     b'{"type":"web_search_20250305","name":"<web_search>","<user_location>":{"type":"<approximate>","<city>":"<Rome>"}}],'
-    b'"mcp_servers":[{"type":"url","name":"<n>","<url>":"<u>","authorization_token":"key"}],"<metadata>":{"<user_id>":"<bob>"},"<stop_sequences>":["<end>"]}'
+    b'"mcp_servers":[{"type":"url","name":"<n>","<url>":"<u>","authorization_token":"key"}],'
+    b'"<metadata>":{"<user_id>":"<bob>"},"<stop_sequences>":["<end>"]}'
 )
 LISTED: list[Listed] = [
     ("system", -1, "system[0].text", "s"),
@@ -169,7 +212,17 @@ def _sse(*events: dict[str, Any]) -> bytes:
 
 
 STARTED = (
-    {"type": "message_start", "message": {"id": "m1", "type": "message", "role": "assistant", "model": "m2", "content": [], "usage": {"output_tokens": 1}}},
+    {
+        "type": "message_start",
+        "message": {
+            "id": "m1",
+            "type": "message",
+            "role": "assistant",
+            "model": "m2",
+            "content": [],
+            "usage": {"output_tokens": 1},
+        },
+    },
     {"type": "ping"},
     {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
     {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hel"}},
@@ -252,14 +305,18 @@ def test_a_broken_upstream_is_told_in_the_stream() -> None:
 
 
 def test_an_error_in_a_stream_is_one() -> None:
-    events, reader = follow(target(MESSAGES), [_sse({"type": "error", "error": {"type": "overloaded_error", "message": "told"}})])
+    events, reader = follow(
+        target(MESSAGES), [_sse({"type": "error", "error": {"type": "overloaded_error", "message": "told"}})]
+    )
 
     assert events[0].kind is EventKind.ERROR
     assert "told" in [event.text for event in events]
     assert reader.stop("x") == b""
 
 
-@pytest.mark.parametrize("data", [b"nonsense", b"7", b"{}", b'{"type":7}', b'{"type":"content_block_delta"}', b'{"type":"ping"}'])
+@pytest.mark.parametrize(
+    "data", [b"nonsense", b"7", b"{}", b'{"type":7}', b'{"type":"content_block_delta"}', b'{"type":"ping"}']
+)
 def test_a_frame_that_makes_no_sense_is_of_kind_other(data: bytes) -> None:
     events, _ = follow(target(MESSAGES), [b"data: " + data + b"\n\n"])
 

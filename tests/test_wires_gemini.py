@@ -36,12 +36,15 @@ PARTS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, st
     ({"inlineData": {"mimeType": "video/mp4", "data": "QQ=="}, "videoMetadata": {"fps": 1}}, [], [(".inlineData", "video")]),
     ({"inlineData": {"mimeType": "text/plain", "data": "QQ=="}}, [], [(".inlineData", "file")]),
     ({"fileData": {"mimeType": "application/pdf", "fileUri": "u"}}, [], [(".fileData", "file")]),
-    ({"functionCall": {"id": "1", "name": "f", "args": {"q": ["v"]}}}, [("assistant", ".functionCall.name", "f"), ("assistant", ".functionCall.args.q[0]", "v")], []),
-    ({"functionResponse": {"id": "1", "name": "f", "response": {"r": '{"deep":"w"}', "parts": "p"}, "parts": [{"inlineData": {"mimeType": "image/png"}}]}},
+    ({"functionCall": {"id": "1", "name": "f", "args": {"q": ["v"]}}}, [("assistant", ".functionCall.name", "f"),
+        ("assistant", ".functionCall.args.q[0]", "v")], []),
+    ({"functionResponse": {"id": "1", "name": "f", "response": {"r": '{"deep":"w"}', "parts": "p"},
+        "parts": [{"inlineData": {"mimeType": "image/png"}}]}},
      [("tool_result", ".functionResponse.response.r>deep", "w"), ("tool_result", ".functionResponse.response.parts", "p")],
      [(".functionResponse.parts[0].inlineData", "image")]),
     ({"executableCode": {"language": "PYTHON", "code": "print()"}}, [("assistant", ".executableCode.code", "print()")], []),
-    ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "o"}}, [("tool_result", ".codeExecutionResult.output", "o")], []),
+    ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "o"}}, [("tool_result", ".codeExecutionResult.output", "o")],
+        []),
     ({"toolCall": {"toolType": "GOOGLE", "args": {"q": "v"}}}, [("assistant", ".toolCall.args.q", "v")], []),
     ({"toolResponse": {"toolType": "GOOGLE", "response": {"r": "w"}}}, [("tool_result", ".toolResponse.response.r", "w")], []),
     ({"brandNew": {"words": ["w"]}, "type": "t"}, [("user", ".brandNew.words[0]", "w"), ("user", ".type", "t")], []),
@@ -75,9 +78,16 @@ def test_parts(part: dict[str, Any], parts: list[tuple[str, str, str]], hidden: 
 REQUEST = {
     "contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}],
     "systemInstruction": {"parts": [{"text": "s"}]},
-    "tools": [{"functionDeclarations": [{"name": "f", "description": "d", "parameters": {"type": "OBJECT", "description": "p"}}]}],
+    "tools": [
+        {"functionDeclarations": [{"name": "f", "description": "d", "parameters": {"type": "OBJECT", "description": "p"}}]}
+    ],
     "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
-    "generationConfig": {"temperature": 1, "responseMimeType": "application/json", "responseSchema": {"description": "r"}, "stopSequences": ["end"]},
+    "generationConfig": {
+        "temperature": 1,
+        "responseMimeType": "application/json",
+        "responseSchema": {"description": "r"},
+        "stopSequences": ["end"],
+    },
     "safetySettings": [{"category": "C", "threshold": "T"}],
     "cachedContent": "cachedContents/1",
     "labels": {"k": "v"},
@@ -119,7 +129,11 @@ def test_one_message_may_stand_for_a_list_of_one(doc: dict[str, Any], place: str
 
 
 def test_both_spellings_of_one_field_are_read() -> None:
-    doc = {"contents": {"parts": {"text": "q"}}, "systemInstruction": {"parts": {"text": "a"}}, "system_instruction": {"parts": {"text": "b"}}}
+    doc = {
+        "contents": {"parts": {"text": "q"}},
+        "systemInstruction": {"parts": {"text": "a"}},
+        "system_instruction": {"parts": {"text": "b"}},
+    }
 
     assert {part.text for part in read(GENERATE, doc).segments} == {"q", "a", "b"}
 
@@ -138,8 +152,13 @@ def test_counting_takes_a_request_inside() -> None:
 
 
 def test_embeddings() -> None:
-    one = read(EMBED, {"model": "models/x", "content": {"parts": [{"text": "a"}, {"text": "b"}]}, "taskType": "T", "title": "t"})
-    several = read(BATCH, {"requests": [{"model": "models/x", "content": {"parts": [{"text": "a"}]}}, {"content": {"parts": [{"text": "b"}]}}]})
+    one = read(
+        EMBED, {"model": "models/x", "content": {"parts": [{"text": "a"}, {"text": "b"}]}, "taskType": "T", "title": "t"}
+    )
+    several = read(
+        BATCH,
+        {"requests": [{"model": "models/x", "content": {"parts": [{"text": "a"}]}}, {"content": {"parts": [{"text": "b"}]}}]},
+    )
 
     assert listed(one) == [
         ("user", 0, "content.parts[0].text", "a"),
@@ -219,16 +238,30 @@ def test_an_array_that_was_read_whole_is_its_chunks() -> None:
     assert ("assistant", 0, "[1].candidates[0].content.parts[0].text", "a") in listed(read_reply(STREAM, [{}, REPLY]))
 
 
-@pytest.mark.parametrize("doc", [None, [], "x", {}, {"candidates": "x"}, {"candidates": ["x"]}, {"candidates": [{"content": "x"}]}])
+@pytest.mark.parametrize(
+    "doc", [None, [], "x", {}, {"candidates": "x"}, {"candidates": ["x"]}, {"candidates": [{"content": "x"}]}]
+)
 def test_a_reply_of_another_shape_is_walked(doc: Any) -> None:
     assert {part.text for part in read_reply(GENERATE, doc).segments} <= {"x"}
 
 
 CHUNKS: list[dict[str, Any]] = [
-    {"candidates": [{"content": {"role": "model", "parts": [{"text": "hm", "thought": True}]}}], "modelVersion": "m2", "responseId": "r1"},
-    {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hel"}]}, "index": 0}, {"content": {"parts": [{"text": "Other"}]}, "index": 1}]},
+    {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "hm", "thought": True}]}}],
+        "modelVersion": "m2",
+        "responseId": "r1",
+    },
+    {
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": "Hel"}]}, "index": 0},
+            {"content": {"parts": [{"text": "Other"}]}, "index": 1},
+        ]
+    },
     {"candidates": [{"content": {"parts": [{"text": "lo"}, {"functionCall": {"name": "f", "args": {"q": "v"}}}]}}]},
-    {"candidates": [{"finishReason": "STOP", "groundingMetadata": {"webSearchQueries": ["g"]}}], "usageMetadata": {"totalTokenCount": 3}},
+    {
+        "candidates": [{"finishReason": "STOP", "groundingMetadata": {"webSearchQueries": ["g"]}}],
+        "usageMetadata": {"totalTokenCount": 3},
+    },
 ]
 EVENTS = [
     ("reasoning", (0, "thought"), "hm"),
@@ -262,7 +295,8 @@ def test_streams(query: bytes, stream: bytes) -> None:
 
 END = {
     "candidates": [
-        {"content": {"role": "model", "parts": []}, "finishReason": "SAFETY", "finishMessage": "blocked", "index": index} for index in (0, 1)
+        {"content": {"role": "model", "parts": []}, "finishReason": "SAFETY", "finishMessage": "blocked", "index": index}
+        for index in (0, 1)
     ],
     "modelVersion": "m2",
     "responseId": "r1",
@@ -308,7 +342,9 @@ def test_a_broken_upstream_is_told_in_the_stream() -> None:
     assert orjson.loads(begun + array.fail("it broke off"))[-1] == told
 
 
-@pytest.mark.parametrize("data", [b"nonsense", b"7", b"{}", b'{"candidates":7}', b'{"candidates":[7]}', b'{"candidates":[{"content":{"parts":7}}]}'])
+@pytest.mark.parametrize(
+    "data", [b"nonsense", b"7", b"{}", b'{"candidates":7}', b'{"candidates":[7]}', b'{"candidates":[{"content":{"parts":7}}]}']
+)
 def test_a_frame_that_makes_no_sense_is_of_kind_other(data: bytes) -> None:
     events, _ = follow(target(STREAM, b"alt=sse"), [b"data: " + data + b"\n\n"])
 
@@ -324,7 +360,10 @@ def test_a_refusal_is_googles_own_form(as_reply: bool) -> None:
 
         doc = next(sse_events(reply.body)) if query else orjson.loads(reply.body)
         assert reply.status == 200
-        assert (doc if path == GENERATE or query else doc[0])["promptFeedback"] == {"blockReason": "SAFETY", "blockReasonMessage": "no"}
+        assert (doc if path == GENERATE or query else doc[0])["promptFeedback"] == {
+            "blockReason": "SAFETY",
+            "blockReasonMessage": "no",
+        }
 
 
 @pytest.mark.parametrize("path", [COUNT_GEMINI, EMBED, BATCH])

@@ -31,7 +31,8 @@ REQUESTS: list[Case] = [
     (
         "plain chat, oddly written",
         CHAT,
-        b'{ "model":"m", "n" : 1.0e0,\n"messages":[{"role":"system","content":"be\\u0020kind"} ,{"role":"user","content":"hi"}]}',
+        b'{ "model":"m", "n" : 1.0e0,\n"messages":[{"role":"system","content":"be\\u0020kind"} ,{"role":"user",'
+        b'"content":"hi"}]}',
         [("system", 0, "messages[0].content", "be kind"), ("user", 1, "messages[1].content", "hi")],
         [],
         b'{ "model":"m", "n" : 1.0e0,\n"messages":[{"role":"system","content":"<be kind>"} ,{"role":"user","content":"<hi>"}]}',
@@ -39,7 +40,8 @@ REQUESTS: list[Case] = [
     (
         "chat with parts",
         CHAT,
-        b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b","cache_control":'
+        b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b",'
+        b'"cache_control":'
         b'{"type":"ephemeral"}},{"type":"image_url","image_url":{"url":"https://x/y.png"}},{"type":"text","text":"c"},'
         b'{"type":"input_audio","input_audio":{"data":"QQ==","format":"wav"}},'
         b'{"type":"file","file":{"filename":"f.pdf","file_data":"data:application/pdf;base64,QQ=="}}]}]}',
@@ -54,7 +56,8 @@ REQUESTS: list[Case] = [
             ("messages[0].content[4]", "audio"),
             ("messages[0].content[5]", "file"),
         ],
-        b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"<a>"},{"type":"text","text":"<b>","cache_control":'
+        b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"<a>"},{"type":"text","text":"<b>",'
+        b'"cache_control":'
         b'{"type":"ephemeral"}},{"type":"image_url","image_url":{"url":"https://x/y.png"}},{"type":"text","text":"<c>"},'
         b'{"type":"input_audio","input_audio":{"data":"QQ==","format":"wav"}},'
         b'{"type":"file","file":{"filename":"<f.pdf>","file_data":"data:application/pdf;base64,QQ=="}}]}]}',
@@ -62,9 +65,11 @@ REQUESTS: list[Case] = [
     (
         "an agent's chat",
         CHAT,
-        b'{"model":"m","messages":[{"role":"developer","content":"d"},{"role":"assistant","content":null,"reasoning_content":"r",'
+        b'{"model":"m","messages":[{"role":"developer","content":"d"},{"role":"assistant","content":null,'
+        b'"reasoning_content":"r",'
         b'"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{\\"q\\": \\"v\\"}"}}]},'
-        b'{"role":"tool","tool_call_id":"1","content":"{\\"out\\":[\\"w\\",2]}"},{"role":"tool","tool_call_id":"2","content":"plain"}],'
+        b'{"role":"tool","tool_call_id":"1","content":"{\\"out\\":[\\"w\\",2]}"},{"role":"tool","tool_call_id":"2",'
+        b'"content":"plain"}],'
         b'"tools":[{"type":"function","function":{"name":"f","description":"does","parameters":{"type":"object","properties":'
         b'{"q":{"type":"string","description":"the query"}}}}}]}',
         [
@@ -83,10 +88,13 @@ REQUESTS: list[Case] = [
             ("tool_definition", 0, "tools[0].function.parameters.properties.q.description", "the query"),
         ],
         [],
-        b'{"model":"m","messages":[{"role":"developer","content":"<d>"},{"role":"assistant","content":null,"<reasoning_content>":"<r>",'
+        b'{"model":"m","messages":[{"role":"developer","content":"<d>"},{"role":"assistant","content":null,'
+        b'"<reasoning_content>":"<r>",'
         b'"tool_calls":[{"id":"1","type":"function","function":{"name":"<f>","arguments":"{\\"<q>\\": \\"<v>\\"}"}}]},'
-        b'{"role":"tool","tool_call_id":"1","content":"{\\"<out>\\":[\\"<w>\\",2]}"},{"role":"tool","tool_call_id":"2","content":"<plain>"}],'
-        b'"tools":[{"type":"function","function":{"name":"<f>","description":"<does>","parameters":{"type":"object","properties":'
+        b'{"role":"tool","tool_call_id":"1","content":"{\\"<out>\\":[\\"<w>\\",2]}"},{"role":"tool","tool_call_id":"2",'
+        b'"content":"<plain>"}],'
+        b'"tools":[{"type":"function","function":{"name":"<f>","description":"<does>","parameters":{"type":"object",'
+        b'"properties":'
         b'{"<q>":{"type":"string","description":"<the query>"}}}}}]}',
     ),
     (
@@ -116,7 +124,8 @@ REQUESTS: list[Case] = [
      b'{"model":"m","prompt":[1,2]}'),
     ("embeddings", EMBEDDINGS, b'{"input":["a"],"model":"m","dimensions":3,"user":"u"}',
      [("user", 0, "input[0]", "a"), ("user", -1, "user", "u")], [], b""),
-    ("embeddings of tokens", EMBEDDINGS, b'{"input":[[1],[2]],"model":"m"}', [], [("input[0]", "tokens"), ("input[1]", "tokens")],
+    ("embeddings of tokens", EMBEDDINGS, b'{"input":[[1],[2]],"model":"m"}', [], [("input[0]", "tokens"), ("input[1]",
+        "tokens")],
      b'{"input":[[1],[2]],"model":"m"}'),
 ]  # fmt: skip
 
@@ -285,14 +294,17 @@ def test_a_reply_of_another_shape_is_walked(path: str, doc: Any) -> None:
 
 
 CHAT_STREAM = (
-    b'data: {"id":"c1","object":"chat.completion.chunk","created":5,"model":"m2","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":5,"model":"m2","choices":[{"index":0,'
+    b'"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     b'data: {"id":"c1","choices":[{"index":0,"delta":{"reasoning_content":"hm"}}]}\n\n'
     b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"Hel"}},{"index":1,"delta":{"content":"Other"}}]}\n\n'
     b": comment\n\n"
     b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"lo"},"logprobs":{"content":[{"token":"lo"}]}}]}\n\n'
-    b'data: {"id":"c1","choices":[{"index":1,"delta":{"tool_calls":[{"index":0,"id":"t","type":"function","function":{"name":"f","arguments":""}}]}}]}\n\n'
+    b'data: {"id":"c1","choices":[{"index":1,"delta":{"tool_calls":[{"index":0,"id":"t","type":"function",'
+    b'"function":{"name":"f","arguments":""}}]}}]}\n\n'
     b'data: {"id":"c1","choices":[{"index":1,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\\"q\\""}}]}}]}\n\n'
-    b'data: {"id":"c1","choices":[{"index":0,"delta":{"refusal":"no","images":[{"url":"u"}],"audio":{"transcript":"said"}}}]}\n\n'
+    b'data: {"id":"c1","choices":[{"index":0,"delta":{"refusal":"no","images":[{"url":"u"}],'
+    b'"audio":{"transcript":"said"}}}]}\n\n'
     b'data: {"id":"c1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
     b'data: {"id":"c1","choices":[],"usage":{"total_tokens":3}}\n\n'
     b"data: [DONE]\n\n"
@@ -309,7 +321,8 @@ CHAT_EVENTS = [
     ("text", (0, "audio"), "said"),
 ]
 COMPLETION_STREAM = (
-    b'data: {"id":"c1","object":"text_completion","created":5,"model":"m2","choices":[{"index":0,"text":"a ","finish_reason":null}]}\r\n\r\n'
+    b'data: {"id":"c1","object":"text_completion","created":5,"model":"m2","choices":[{"index":0,"text":"a ",'
+    b'"finish_reason":null}]}\r\n\r\n'
     b'data: {"id":"c1","choices":[{"index":0,"text":"b","finish_reason":"stop","note":"n"}]}\r\n\r\n'
     b"data: [DONE]\r\n\r\n"
 )
@@ -335,7 +348,9 @@ def test_streams(path: str, stream: bytes, expected: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-@pytest.mark.parametrize("data", [b"nonsense", b"7", b"{}", b'{"choices":7}', b'{"choices":[7]}', b'{"choices":[{"delta":7,"text":7}]}'])
+@pytest.mark.parametrize(
+    "data", [b"nonsense", b"7", b"{}", b'{"choices":7}', b'{"choices":[7]}', b'{"choices":[{"delta":7,"text":7}]}']
+)
 def test_a_frame_that_makes_no_sense_is_of_kind_other(path: str, data: bytes) -> None:
     events, _ = follow(target(path), [b"data: " + data + b"\n\n"])
 
@@ -382,7 +397,7 @@ def test_a_broken_upstream_is_told_in_the_stream() -> None:
         _, reader = follow(target(path), [])
         failed = reader.fail("it broke off")
 
-        assert list(sse_events(failed))[0]["error"]["message"] == "it broke off"
+        assert next(sse_events(failed))["error"]["message"] == "it broke off"
         assert b"[DONE]" not in failed
 
 

@@ -50,7 +50,9 @@ def items(*more: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 JSON_ATTACK = orjson.dumps({"rows": [{"note": ATTACK}]}).decode()
-TWICE_JSON = orjson.dumps({"content": [{"type": "text", "text": JSON_ATTACK}]}).decode()
+# Escapes hide words: only who enters the JSON sees them.
+HIDDEN = JSON_ATTACK.replace("text", "te\\u0078t")
+TWICE_HIDDEN = orjson.dumps({"content": [{"type": "text", "text": HIDDEN}]}).decode()
 
 
 @pytest.mark.parametrize(
@@ -70,27 +72,34 @@ def test_a_tool_result_is_not_skipped(path: str, doc: dict[str, Any]) -> None:
     assert origins(read(path, doc)) == [Origin.TOOL_RESULT]
 
 
-@pytest.mark.parametrize("inner", [JSON_ATTACK, TWICE_JSON])
+@pytest.mark.parametrize("inner", [HIDDEN, TWICE_HIDDEN])
 @pytest.mark.parametrize(
     ("path", "make"),
     [
         (CHAT, lambda text: chat({"role": "tool", "tool_call_id": "1", "content": text})),
-        (MESSAGES, lambda text: claude({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": text}]})),
+        (
+            MESSAGES,
+            lambda text: claude({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": text}]}),
+        ),
         (GENERATE, lambda text: gemini({"functionResponse": {"name": "f", "response": {"output": text}}})),
         (RESPONSES, lambda text: items({"type": "function_call_output", "call_id": "1", "output": text})),
     ],
 )
 def test_a_tool_result_that_is_json_is_entered(path: str, make: Any, inner: str) -> None:
     """Item 60 again: attacks stand deep in what a tool returns, and escapes hide them."""
-    hidden = inner.replace("text", "te\\u0078t") if inner is JSON_ATTACK else inner
-
-    assert origins(read(path, make(hidden))) == [Origin.TOOL_RESULT]
+    assert origins(read(path, make(inner))) == [Origin.TOOL_RESULT]
 
 
 @pytest.mark.parametrize(
     ("path", "doc"),
     [
-        (CHAT, chat({"role": "tool", "tool_call_id": "1", "content": JSON_ATTACK}, {"role": "tool", "tool_call_id": "2", "content": "x"})),
+        (
+            CHAT,
+            chat(
+                {"role": "tool", "tool_call_id": "1", "content": JSON_ATTACK},
+                {"role": "tool", "tool_call_id": "2", "content": "x"},
+            ),
+        ),
         (MESSAGES, claude({"type": "tool_result", "tool_use_id": "1", "content": JSON_ATTACK}, {"type": "text", "text": "x"})),
         (GENERATE, gemini({"functionResponse": {"name": "f", "response": {"output": JSON_ATTACK}}}, {"text": "x"})),
         (RESPONSES, items({"type": "function_call_output", "call_id": "1", "output": JSON_ATTACK}, QUESTION)),
@@ -112,8 +121,21 @@ def test_masking_a_tool_result_drops_no_turn(path: str, doc: dict[str, Any]) -> 
     [
         (CHAT, chat({"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": JSON_ATTACK}}]})),
         (CHAT, chat({"role": "assistant", "function_call": {"name": "f", "arguments": JSON_ATTACK}})),
-        (CHAT, chat({"role": "assistant", "tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "f", "input": ATTACK}}]})),
-        (CHAT, chat({"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "not json: " + ATTACK}}]})),
+        (
+            CHAT,
+            chat(
+                {"role": "assistant", "tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "f", "input": ATTACK}}]}
+            ),
+        ),
+        (
+            CHAT,
+            chat(
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "not json: " + ATTACK}}],
+                }
+            ),
+        ),
         (MESSAGES, claude({"type": "tool_use", "id": "1", "name": "f", "input": {"cmd": [ATTACK]}}, role="assistant")),
         (GENERATE, gemini({"functionCall": {"name": "f", "args": {"cmd": ATTACK}}}, role="model")),
         (RESPONSES, items({"type": "function_call", "call_id": "1", "name": "f", "arguments": JSON_ATTACK})),
@@ -128,7 +150,20 @@ def test_a_tool_call_in_the_history_is_read(path: str, doc: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("path", "doc"),
     [
-        (CHAT, {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": JSON_ATTACK}}]}}]}),
+        (
+            CHAT,
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "role": "assistant",
+                            "content": None,
+                            "tool_calls": [{"function": {"name": "f", "arguments": JSON_ATTACK}}],
+                        }
+                    }
+                ]
+            },
+        ),
         (MESSAGES, {"content": [{"type": "tool_use", "id": "1", "name": "f", "input": {"cmd": ATTACK}}]}),
         (GENERATE, {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {"cmd": ATTACK}}}]}}]}),
         (RESPONSES, {"output": [{"type": "function_call", "call_id": "1", "name": "f", "arguments": JSON_ATTACK}]}),
@@ -143,9 +178,34 @@ def test_a_tool_call_in_a_reply_is_read(path: str, doc: dict[str, Any]) -> None:
     ("path", "doc"),
     [
         (MESSAGES, claude({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": ATTACK}})),
-        (MESSAGES, claude({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": ATTACK}]})),
-        (MESSAGES, claude({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "document", "source": {"type": "content", "content": ATTACK}}]})),
-        (MESSAGES, claude({"type": "web_fetch_tool_result", "tool_use_id": "1", "content": {"type": "web_fetch_result", "content": {"type": "document", "source": {"type": "text", "data": ATTACK}}}}, role="assistant")),
+        (
+            MESSAGES,
+            claude({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": ATTACK}]}),
+        ),
+        (
+            MESSAGES,
+            claude(
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "1",
+                    "content": [{"type": "document", "source": {"type": "content", "content": ATTACK}}],
+                }
+            ),
+        ),
+        (
+            MESSAGES,
+            claude(
+                {
+                    "type": "web_fetch_tool_result",
+                    "tool_use_id": "1",
+                    "content": {
+                        "type": "web_fetch_result",
+                        "content": {"type": "document", "source": {"type": "text", "data": ATTACK}},
+                    },
+                },
+                role="assistant",
+            ),
+        ),
         (RESPONSES, items({"type": "file_search_call", "id": "1", "queries": [], "results": [{"text": ATTACK}]})),
     ],
 )
@@ -159,11 +219,35 @@ def test_a_document_is_told_from_its_user(path: str, doc: dict[str, Any]) -> Non
     [
         (CHAT, {"choices": [{"message": {"content": "a", "reasoning_content": ATTACK}}]}),
         (CHAT, {"choices": [{"message": {"content": "a", "reasoning": ATTACK}}]}),
-        (CHAT, {"choices": [{"message": {"content": None, "reasoning_content": ATTACK, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]}),
-        (MESSAGES, {"content": [{"type": "thinking", "thinking": ATTACK, "signature": "s"}, {"type": "tool_use", "name": "f", "input": {}}]}),
+        (
+            CHAT,
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": None,
+                            "reasoning_content": ATTACK,
+                            "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
+                        }
+                    }
+                ]
+            },
+        ),
+        (
+            MESSAGES,
+            {
+                "content": [
+                    {"type": "thinking", "thinking": ATTACK, "signature": "s"},
+                    {"type": "tool_use", "name": "f", "input": {}},
+                ]
+            },
+        ),
         (GENERATE, {"candidates": [{"content": {"parts": [{"text": ATTACK, "thought": True}]}}]}),
         (RESPONSES, {"output": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": ATTACK}]}]}),
-        (RESPONSES, {"output": [{"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": ATTACK}]}]}),
+        (
+            RESPONSES,
+            {"output": [{"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": ATTACK}]}]},
+        ),
     ],
 )
 def test_reasoning_is_read_with_and_without_tool_calls(path: str, doc: dict[str, Any]) -> None:
@@ -175,10 +259,30 @@ def test_reasoning_is_read_with_and_without_tool_calls(path: str, doc: dict[str,
     ("path", "query", "frame", "kind"),
     [
         (CHAT, b"", {"choices": [{"delta": {"reasoning_content": ATTACK}}]}, EventKind.REASONING),
-        (CHAT, b"", {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": ATTACK}}]}}]}, EventKind.TOOL),
-        (MESSAGES, b"", {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": ATTACK}}, EventKind.REASONING),
-        (MESSAGES, b"", {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": ATTACK}}, EventKind.TOOL),
-        (STREAM, b"alt=sse", {"candidates": [{"content": {"parts": [{"text": ATTACK, "thought": True}]}}]}, EventKind.REASONING),
+        (
+            CHAT,
+            b"",
+            {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": ATTACK}}]}}]},
+            EventKind.TOOL,
+        ),
+        (
+            MESSAGES,
+            b"",
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": ATTACK}},
+            EventKind.REASONING,
+        ),
+        (
+            MESSAGES,
+            b"",
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": ATTACK}},
+            EventKind.TOOL,
+        ),
+        (
+            STREAM,
+            b"alt=sse",
+            {"candidates": [{"content": {"parts": [{"text": ATTACK, "thought": True}]}}]},
+            EventKind.REASONING,
+        ),
         (RESPONSES, b"", {"type": "response.reasoning_summary_text.delta", "delta": ATTACK}, EventKind.REASONING),
         (RESPONSES, b"", {"type": "response.function_call_arguments.delta", "delta": ATTACK}, EventKind.TOOL),
     ],
@@ -195,13 +299,39 @@ def test_a_stream_tells_reasoning_and_tool_calls(path: str, query: bytes, frame:
 @pytest.mark.parametrize(
     ("path", "doc", "origin"),
     [
-        (RESPONSES, items({"type": "mcp_call", "id": "1", "name": "n", "server_label": "l", "arguments": JSON_ATTACK}), Origin.ASSISTANT),
-        (RESPONSES, items({"type": "mcp_call", "id": "1", "name": "n", "server_label": "l", "arguments": "{}", "output": JSON_ATTACK}), Origin.TOOL_RESULT),
-        (RESPONSES, items({"type": "mcp_approval_request", "id": "1", "name": "n", "arguments": JSON_ATTACK}), Origin.ASSISTANT),
-        (RESPONSES, items({"type": "mcp_list_tools", "id": "1", "tools": [{"name": "n", "description": ATTACK}]}), Origin.TOOL_DEFINITION),
+        (
+            RESPONSES,
+            items({"type": "mcp_call", "id": "1", "name": "n", "server_label": "l", "arguments": JSON_ATTACK}),
+            Origin.ASSISTANT,
+        ),
+        (
+            RESPONSES,
+            items({"type": "mcp_call", "id": "1", "name": "n", "server_label": "l", "arguments": "{}", "output": JSON_ATTACK}),
+            Origin.TOOL_RESULT,
+        ),
+        (
+            RESPONSES,
+            items({"type": "mcp_approval_request", "id": "1", "name": "n", "arguments": JSON_ATTACK}),
+            Origin.ASSISTANT,
+        ),
+        (
+            RESPONSES,
+            items({"type": "mcp_list_tools", "id": "1", "tools": [{"name": "n", "description": ATTACK}]}),
+            Origin.TOOL_DEFINITION,
+        ),
         (RESPONSES, items(tools=[{"type": "mcp", "server_label": "l", "server_description": ATTACK}]), Origin.TOOL_DEFINITION),
-        (MESSAGES, claude({"type": "mcp_tool_use", "id": "1", "name": "n", "server_name": "s", "input": {"k": ATTACK}}, role="assistant"), Origin.ASSISTANT),
-        (MESSAGES, claude({"type": "mcp_tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": ATTACK}]}), Origin.TOOL_RESULT),
+        (
+            MESSAGES,
+            claude(
+                {"type": "mcp_tool_use", "id": "1", "name": "n", "server_name": "s", "input": {"k": ATTACK}}, role="assistant"
+            ),
+            Origin.ASSISTANT,
+        ),
+        (
+            MESSAGES,
+            claude({"type": "mcp_tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": ATTACK}]}),
+            Origin.TOOL_RESULT,
+        ),
     ],
 )
 def test_mcp_is_read_like_any_other_tool(path: str, doc: dict[str, Any], origin: Origin) -> None:
@@ -229,18 +359,40 @@ def test_a_reply_that_the_wire_does_not_know_is_read_all_the_same(path: str, doc
 @pytest.mark.parametrize(
     ("path", "doc", "reason"),
     [
-        (CHAT, chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}]}), "image"),
+        (
+            CHAT,
+            chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}]}),
+            "image",
+        ),
         (CHAT, chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}), "image"),
-        (CHAT, chat({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}}]}), "audio"),
+        (
+            CHAT,
+            chat({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}}]}),
+            "audio",
+        ),
         (CHAT, chat({"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}), "file"),
         (CHAT, chat({"role": "assistant", "audio": {"id": "a"}}), "audio"),
         (MESSAGES, claude({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QQ=="}}), "image"),
-        (MESSAGES, claude({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "image", "source": {"type": "base64"}}]}), "image"),
-        (MESSAGES, claude({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "QQ=="}}), "file"),
+        (
+            MESSAGES,
+            claude({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "image", "source": {"type": "base64"}}]}),
+            "image",
+        ),
+        (
+            MESSAGES,
+            claude({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "QQ=="}}),
+            "file",
+        ),
         (GENERATE, gemini({"inlineData": {"mimeType": "image/png", "data": "QQ=="}}), "image"),
         (GENERATE, gemini({"file_data": {"mime_type": "audio/wav", "file_uri": "u"}}), "audio"),
         (RESPONSES, items({"role": "user", "content": [{"type": "input_image", "image_url": "u"}]}), "image"),
-        (RESPONSES, items({"type": "computer_call_output", "call_id": "1", "output": {"type": "computer_screenshot", "image_url": "u"}}), "image"),
+        (
+            RESPONSES,
+            items(
+                {"type": "computer_call_output", "call_id": "1", "output": {"type": "computer_screenshot", "image_url": "u"}}
+            ),
+            "image",
+        ),
     ],
 )
 def test_what_is_not_text_is_listed_as_not_read(path: str, doc: dict[str, Any], reason: str) -> None:
@@ -260,7 +412,9 @@ def test_an_image_by_address_is_listed_and_forwarded() -> None:
     assert edited["messages"][1]["content"][0] == image
 
 
-@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/realtime/sessions", "/v1/audio/speech", "/v1beta/models/g:bidiGenerateContent"])
+@pytest.mark.parametrize(
+    "path", ["/v1/realtime", "/v1/realtime/sessions", "/v1/audio/speech", "/v1beta/models/g:bidiGenerateContent"]
+)
 def test_a_wire_that_is_not_read_is_not_served(path: str) -> None:
     """Items 73 to 75: realtime was a dumb pipe."""
     assert routes.allowed(path) == ()
@@ -275,7 +429,8 @@ EVERY_ROLE = [
     (CHAT, chat({"role": "user", "content": [{"type": "brand_new", "words": ATTACK}]}), Origin.USER),
     (CHAT, chat(tools=[{"type": "function", "function": {"name": "f", "description": ATTACK}}]), Origin.TOOL_DEFINITION),
     (CHAT, chat(functions=[{"name": "f", "parameters": {"properties": {ATTACK: {}}}}]), Origin.TOOL_DEFINITION),
-    (CHAT, chat(response_format={"type": "json_schema", "json_schema": {"schema": {"description": ATTACK}}}), Origin.TOOL_DEFINITION),
+    (CHAT, chat(response_format={"type": "json_schema", "json_schema": {"schema": {"description": ATTACK}}}),
+        Origin.TOOL_DEFINITION),
     (CHAT, chat(tool_choice={"type": "function", "function": {"name": ATTACK}}), Origin.TOOL_DEFINITION),
     (CHAT, chat(prediction={"type": "content", "content": ATTACK}), Origin.ASSISTANT),
     (CHAT, chat(stop=[ATTACK]), Origin.USER),
@@ -288,7 +443,8 @@ EVERY_ROLE = [
     (MESSAGES, claude({"type": "text", "text": ATTACK}, role="assistant"), Origin.ASSISTANT),
     (MESSAGES, claude({"type": "thinking", "thinking": ATTACK, "signature": "s"}, role="assistant"), Origin.ASSISTANT),
     (MESSAGES, claude(tools=[{"name": "f", "description": ATTACK}]), Origin.TOOL_DEFINITION),
-    (MESSAGES, claude(tools=[{"type": "web_search_20250305", "name": "w", "user_location": {"city": ATTACK}}]), Origin.TOOL_DEFINITION),
+    (MESSAGES, claude(tools=[{"type": "web_search_20250305", "name": "w", "user_location": {"city": ATTACK}}]),
+        Origin.TOOL_DEFINITION),
     (MESSAGES, claude(metadata={"user_id": ATTACK}), Origin.USER),
     (MESSAGES, claude(brand_new=ATTACK), Origin.USER),
     (GENERATE, gemini({"text": ATTACK}, role="model"), Origin.ASSISTANT),
@@ -302,7 +458,8 @@ EVERY_ROLE = [
     (GENERATE, gemini(labels={"k": ATTACK}), Origin.USER),
     (RESPONSES, items(instructions=ATTACK), Origin.SYSTEM),
     (RESPONSES, items({"role": "assistant", "content": ATTACK}), Origin.ASSISTANT),
-    (RESPONSES, items({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": ATTACK}]}), Origin.ASSISTANT),
+    (RESPONSES, items({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": ATTACK}]}),
+        Origin.ASSISTANT),
     (RESPONSES, items(prompt={"id": "p", "variables": {"v": ATTACK}}), Origin.USER),
     (RESPONSES, items(text={"format": {"type": "json_schema", "schema": {"description": ATTACK}}}), Origin.TOOL_DEFINITION),
     (RESPONSES, items(tools=[{"type": "function", "name": "f", "description": ATTACK}]), Origin.TOOL_DEFINITION),

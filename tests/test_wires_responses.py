@@ -26,10 +26,12 @@ from gateway.wires.base import EventKind, Malformed
 # An item of the input, what is listed of it, and what is not read.
 ITEMS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, str]]]] = [
     ({"role": "user", "content": "a"}, [("user", ".content", "a")], []),
-    ({"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]},
+    ({"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text",
+        "text": "b"}]},
      [("system", ".content[0].text", "a"), ("system", ".content[1].text", "+b")], []),
     ({"type": "message", "id": "1", "status": "completed", "role": "assistant", "content": [
-        {"type": "output_text", "text": "a", "annotations": [{"type": "url_citation", "url": "u", "title": "t"}], "logprobs": [{"token": "a"}]},
+        {"type": "output_text", "text": "a", "annotations": [{"type": "url_citation", "url": "u", "title": "t"}],
+            "logprobs": [{"token": "a"}]},
         {"type": "refusal", "refusal": "no"}]},
      [("assistant", ".content[0].text", "a"), ("document", ".content[0].annotations[0].url", "u"),
       ("document", ".content[0].annotations[0].title", "t"), ("assistant", ".content[1].refusal", "+no")],
@@ -39,29 +41,38 @@ ITEMS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, st
         {"type": "input_file", "filename": "f.txt", "file_data": "data:text/plain;base64,QQ=="},
         {"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}},
         {"type": "input_hologram", "words": "h"}]},
-     [("document", ".content[1].filename", "f.txt"), ("user", ".content[3].type", "input_hologram"), ("user", ".content[3].words", "h")],
+     [("document", ".content[1].filename", "f.txt"), ("user", ".content[3].type", "input_hologram"), ("user",
+         ".content[3].words", "h")],
      [(".content[0]", "image"), (".content[1]", "file"), (".content[2]", "audio")]),
     ({"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"q":"v"}'},
      [("assistant", ".name", "f"), ("assistant", ".arguments>q", "v")], []),
     ({"type": "function_call_output", "call_id": "1", "output": '{"r":["w"]}'}, [("tool_result", ".output>r[0]", "w")], []),
-    ({"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": '["w"]'}, {"type": "input_image", "image_url": "u"}]},
+    ({"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": '["w"]'},
+        {"type": "input_image", "image_url": "u"}]},
      [("tool_result", ".output[0].text>[0]", "w")], [(".output[1]", "image")]),
-    ({"type": "custom_tool_call", "call_id": "1", "name": "f", "input": "free text"}, [("assistant", ".input", "free text")], []),
+    ({"type": "custom_tool_call", "call_id": "1", "name": "f", "input": "free text"}, [("assistant", ".input", "free text")],
+        []),
     ({"type": "custom_tool_call_output", "call_id": "1", "output": "w"}, [("tool_result", ".output", "w")], []),
-    ({"type": "reasoning", "id": "1", "summary": [{"type": "summary_text", "text": "s"}], "content": [{"type": "reasoning_text", "text": "r"}],
+    ({"type": "reasoning", "id": "1", "summary": [{"type": "summary_text", "text": "s"}],
+        "content": [{"type": "reasoning_text", "text": "r"}],
       "encrypted_content": "zz"},
      [("assistant", ".summary[0].text", "s"), ("assistant", ".content[0].text", "r")], [(".encrypted_content", "encrypted")]),
     ({"type": "item_reference", "id": "1"}, [], [("", "upstream state")]),
     ({"id": "1"}, [], [("", "upstream state")]),
     ({"type": "compaction", "encrypted_content": "zz"}, [], [(".encrypted_content", "encrypted")]),
-    ({"type": "file_search_call", "id": "1", "queries": ["q"], "results": [{"file_id": "x", "filename": "f", "text": "found", "attributes": {"k": "v"}}]},
+    ({"type": "file_search_call", "id": "1", "queries": ["q"], "results": [{"file_id": "x", "filename": "f", "text": "found",
+        "attributes": {"k": "v"}}]},
      [("assistant", ".queries[0]", "q"), ("document", ".results[0].filename", "f"), ("document", ".results[0].text", "found"),
       ("document", ".results[0].attributes.k", "v")], []),
-    ({"type": "web_search_call", "id": "1", "action": {"type": "search", "query": "q"}}, [("assistant", ".action.query", "q")], []),
-    ({"type": "computer_call", "call_id": "1", "action": {"type": "type", "text": "typed"}, "pending_safety_checks": [{"id": "i", "message": "m"}]},
+    ({"type": "web_search_call", "id": "1", "action": {"type": "search", "query": "q"}}, [("assistant", ".action.query",
+        "q")], []),
+    ({"type": "computer_call", "call_id": "1", "action": {"type": "type", "text": "typed"},
+        "pending_safety_checks": [{"id": "i", "message": "m"}]},
      [("assistant", ".action.text", "typed"), ("tool_result", ".pending_safety_checks[0].message", "m")], []),
-    ({"type": "computer_call_output", "call_id": "1", "output": {"type": "computer_screenshot", "image_url": "u"}}, [], [(".output", "image")]),
-    ({"type": "code_interpreter_call", "id": "1", "code": "print()", "outputs": [{"type": "logs", "logs": "out"}, {"type": "image", "url": "u"}]},
+    ({"type": "computer_call_output", "call_id": "1", "output": {"type": "computer_screenshot", "image_url": "u"}}, [],
+        [(".output", "image")]),
+    ({"type": "code_interpreter_call", "id": "1", "code": "print()", "outputs": [{"type": "logs", "logs": "out"},
+        {"type": "image", "url": "u"}]},
      [("assistant", ".code", "print()"), ("tool_result", ".outputs[0].logs", "out")], [(".outputs[1]", "image")]),
     ({"type": "local_shell_call", "call_id": "1", "action": {"type": "exec", "command": ["ls"], "env": {"K": "v"}}},
      [("assistant", ".action.command[0]", "ls"), ("assistant", ".action.env.K", "v")], []),
@@ -71,14 +82,18 @@ ITEMS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, st
      [("tool_result", ".output[0].stdout", "o"), ("tool_result", ".output[0].stderr", "e")], []),
     ({"type": "apply_patch_call", "call_id": "1", "operation": {"type": "update_file", "diff": "+d", "path": "p"}},
      [("assistant", ".operation.diff", "+d")], []),
-    ({"type": "mcp_list_tools", "id": "1", "server_label": "l", "tools": [{"name": "n", "description": "d", "input_schema": {"description": "s"}}]},
+    ({"type": "mcp_list_tools", "id": "1", "server_label": "l", "tools": [{"name": "n", "description": "d",
+        "input_schema": {"description": "s"}}]},
      [("tool_definition", ".server_label", "l"), ("tool_definition", ".tools[0].description", "d"),
       ("tool_definition", ".tools[0].input_schema.description", "s")], []),
-    ({"type": "mcp_approval_request", "id": "1", "name": "n", "arguments": '{"q":"v"}', "server_label": "l"}, [("assistant", ".arguments>q", "v")], []),
-    ({"type": "mcp_approval_response", "approval_request_id": "1", "approve": True, "reason": "why"}, [("user", ".reason", "why")], []),
+    ({"type": "mcp_approval_request", "id": "1", "name": "n", "arguments": '{"q":"v"}', "server_label": "l"}, [("assistant",
+        ".arguments>q", "v")], []),
+    ({"type": "mcp_approval_response", "approval_request_id": "1", "approve": True, "reason": "why"}, [("user", ".reason",
+        "why")], []),
     ({"type": "mcp_call", "id": "1", "name": "n", "arguments": '{"q":"v"}', "output": '{"r":"w"}', "error": {"message": "e"}},
      [("assistant", ".arguments>q", "v"), ("tool_result", ".output>r", "w"), ("tool_result", ".error.message", "e")], []),
-    ({"type": "image_generation_call", "id": "1", "result": "QQ==", "revised_prompt": "p"}, [("assistant", ".revised_prompt", "p")], [(".result", "image")]),
+    ({"type": "image_generation_call", "id": "1", "result": "QQ==", "revised_prompt": "p"}, [("assistant", ".revised_prompt",
+        "p")], [(".result", "image")]),
     ({"type": "tool_search_output", "call_id": "1", "tools": [{"type": "function", "name": "n", "description": "d"}]},
      [("tool_definition", ".tools[0].description", "d")], []),
     ({"type": "brand_new_call_output", "words": '{"r":"w"}'}, [("tool_result", ".words>r", "w")], []),
@@ -102,10 +117,14 @@ def test_items(item: dict[str, Any], parts: list[tuple[str, str, str]], hidden: 
 
 
 REQUEST = (
-    b'{"model":"m","instructions":"i", "input" : "q","previous_response_id":"r","conversation":{"id":"c"},"max_output_tokens":1e3,'
-    b'"prompt":{"id":"p","variables":{"a":"v","b":{"type":"input_text","text":"w"},"c":{"type":"input_image","image_url":"u"}}},'
-    b'"tools":[{"type":"function","name":"f","description":"d","parameters":{}},{"type":"mcp","server_label":"l","authorization":"key","headers":{"k":"v"}}],'
-    b'"text":{"format":{"type":"json_schema","schema":{"description":"s"}}},"tool_choice":{"type":"function","name":"f"},"metadata":{"k":"v"}}'
+    b'{"model":"m","instructions":"i", "input" : "q","previous_response_id":"r","conversation":{"id":"c"},'
+    b'"max_output_tokens":1e3,'
+    b'"prompt":{"id":"p","variables":{"a":"v","b":{"type":"input_text","text":"w"},"c":{"type":"input_image",'
+    b'"image_url":"u"}}},'
+    b'"tools":[{"type":"function","name":"f","description":"d","parameters":{}},{"type":"mcp","server_label":"l",'
+    b'"authorization":"key","headers":{"k":"v"}}],'
+    b'"text":{"format":{"type":"json_schema","schema":{"description":"s"}}},"tool_choice":{"type":"function","name":"f"},'
+    b'"metadata":{"k":"v"}}'
 )
 
 
@@ -190,7 +209,9 @@ def test_a_reply_repeats_the_request_and_each_part_keeps_its_speaker() -> None:
     bracketed(orjson.dumps(reply), parsed)
 
 
-@pytest.mark.parametrize("doc", [None, [], "x", {}, {"output": "x"}, {"output": ["x"]}, {"output": [], "prompt": 7, "tools": 7}])
+@pytest.mark.parametrize(
+    "doc", [None, [], "x", {}, {"output": "x"}, {"output": ["x"]}, {"output": [], "prompt": 7, "tools": 7}]
+)
 def test_a_reply_of_another_shape_is_walked(doc: Any) -> None:
     assert {part.text for part in read_reply(RESPONSES, doc).segments} <= {"x", "output"}
 
@@ -220,7 +241,12 @@ STREAM = _sse(
     {"type": "response.refusal.delta", **PLACE, "delta": "no"},
     {"type": "response.output_item.added", "output_index": 2, "item": CALL},
     {"type": "response.function_call_arguments.delta", "item_id": "f1", "output_index": 2, "delta": '{"q"'},
-    {"type": "response.shell_call_output_content.delta", "item_id": "s", "output_index": 3, "delta": {"stdout": "o", "stderr": None}},
+    {
+        "type": "response.shell_call_output_content.delta",
+        "item_id": "s",
+        "output_index": 3,
+        "delta": {"stdout": "o", "stderr": None},
+    },
     {"type": "response.brand_new.delta", "output_index": 4, "delta": "n"},
     {"type": "response.image_generation_call.partial_image", "partial_image_b64": "QQ=="},
     {"type": "response.output_item.done", "output_index": 5, "item": {"type": "mcp_call", "output": "w"}},

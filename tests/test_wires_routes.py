@@ -24,7 +24,8 @@ KNOWN = [
     ("POST", "/v1alpha/models/g:countTokens", b"", "gemini.generate", "countTokens", "g", False),
     ("POST", "/v1beta/models/g:streamGenerateContent", b"", "gemini.generate", "streamGenerateContent", "g", False),
     ("POST", "/v1beta/models/g:streamGenerateContent", b"alt=sse", "gemini.generate", "streamGenerateContent", "g", True),
-    ("POST", "/v1beta/models/g:streamGenerateContent", b"key=k&%24alt=sse", "gemini.generate", "streamGenerateContent", "g", True),
+    ("POST", "/v1beta/models/g:streamGenerateContent", b"key=k&%24alt=sse", "gemini.generate", "streamGenerateContent", "g",
+        True),
     ("POST", "/v1beta/models/g:streamGenerateContent", b"alt=ssex", "gemini.generate", "streamGenerateContent", "g", False),
     ("POST", "/v1beta/models/g:embedContent", b"", "gemini.embed", "embedContent", "g", False),
     ("POST", "/v1beta/models/g:batchEmbedContents", b"", "gemini.embed", "batchEmbedContents", "g", False),
@@ -32,9 +33,7 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("method", "path", "query", "wire", "operation", "model", "sse"), KNOWN)
-def test_a_known_path(
-    method: str, path: str, query: bytes, wire: str, operation: str, model: str | None, sse: bool
-) -> None:
+def test_a_known_path(method: str, path: str, query: bytes, wire: str, operation: str, model: str | None, sse: bool) -> None:
     found = target(path, query, method)
 
     assert (found.wire.name, found.operation, found.model, found.sse) == (wire, operation, model, sse)
@@ -120,7 +119,11 @@ def test_an_unknown_path_has_the_error_that_its_client_reads(path: str, provider
     ("path", "provider", "doc"),
     [
         ("/v1/models", "openai", {"object": "list", "data": [{"id": "a", "object": "model", "owned_by": "o", "note": "n"}]}),
-        ("/v1/models", "anthropic", {"data": [{"type": "model", "id": "a", "display_name": "A", "note": "n"}], "has_more": False}),
+        (
+            "/v1/models",
+            "anthropic",
+            {"data": [{"type": "model", "id": "a", "display_name": "A", "note": "n"}], "has_more": False},
+        ),
         ("/v1beta/models", "openai", {"models": [{"name": "models/a", "displayName": "A", "description": "n"}]}),
     ],
 )

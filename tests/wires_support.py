@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
+import uvicorn
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from detectors.values import Path, show_path
@@ -13,6 +18,9 @@ from gateway.wires import routes
 from gateway.wires.base import Parsed, StreamEvent, StreamReader, Target
 from gateway.wires.frames import Frame, Splitter
 from gateway.wires.jsonedit import apply_edits
+
+settings.register_profile("wires", deadline=None)  # no timed assertions
+settings.load_profile("wires")
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -48,10 +56,7 @@ def read_reply(path: str, doc: Any) -> Parsed:
 
 
 def listed(parsed: Parsed) -> list[Listed]:
-    return [
-        (part.origin.value, part.turn, show_path(part.path), "+" * part.glued + part.text)
-        for part in parsed.segments
-    ]
+    return [(part.origin.value, part.turn, show_path(part.path), "+" * part.glued + part.text) for part in parsed.segments]
 
 
 def unread(parsed: Parsed) -> list[tuple[str, str]]:
@@ -115,3 +120,31 @@ def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
     """Some bytes, cut anywhere."""
     places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
     return [data[begin:end] for begin, end in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it has begun."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.begun = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.begun.set()
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """An ASGI application on a loopback port; yields its base URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    assert server.begun.wait(10)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()

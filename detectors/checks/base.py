@@ -33,6 +33,11 @@ _JOINTS: Final = frozenset("-.")
 _STRIP: Final = str.maketrans("", "", " -./\u00a0")
 
 
+def words(text: str) -> frozenset[str]:
+    """The words of ``text``, for tables."""
+    return frozenset(text.split())
+
+
 def compact(value: str) -> str:
     """``value`` without the separators that people write into numbers."""
     return value.translate(_STRIP)
@@ -64,6 +69,14 @@ def whole(text: str, start: int, end: int, glue: frozenset[str] = WORD) -> bool:
         if after in _JOINTS and end + 1 < len(text) and text[end + 1] in DIGITS and text[end - 1] in DIGITS:
             return False
     return True
+
+
+def last(expression: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
+    """The last place in [start, end) where ``expression`` matches."""
+    found = None
+    for match in expression.finditer(text, start, end):
+        found = match
+    return found
 
 
 def ending(shape: str, accept: Callable[[str], bool], glue: frozenset[str] = WORD) -> Check:

@@ -78,6 +78,11 @@ def mod_97_10(text: str) -> bool:
     return int("".join(str(int(char, 36)) for char in text)) % 97 == 1
 
 
+def icao(text: str) -> int:
+    """The check digit of ICAO 9303 part 3, 4.9: weights 7, 3, 1; A is 10, the filler ``<`` is 0."""
+    return sum((0 if char == "<" else int(char, 36)) * (7, 3, 1)[at % 3] for at, char in enumerate(text)) % 10
+
+
 def crc32_base62(data: str) -> str:
     """CRC-32 of ASCII text in six digits of base 62, as several registries end their tokens with."""
     value = zlib.crc32(data.encode("ascii"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from detectors.checks.base import Check, number
+from detectors.checks.base import Check, number, words
 from detectors.checks.checksums import luhn, mod_11_2, verhoeff, weighted
 from detectors.checks.dates import is_day, is_short_day
 
-_CHINESE_PROVINCES: Final = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83 91".split()
+_CHINESE_PROVINCES: Final = words(
+    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83 91"
 )
 _TAIWANESE: Final = dict(zip("ABCDEFGHJKLMNPQRSTUVXYWZIO", range(10, 36), strict=True))
 _SINGAPORE: Final = {"S": "JZIHGFEDCBA", "T": "JZIHGFEDCBA", "F": "XWUTRQPNMLK", "G": "XWUTRQPNMLK", "M": "XWUTRQPNJLK"}
@@ -25,11 +25,7 @@ def aadhaar(digits: str) -> bool:
 
 def chinese_id(text: str) -> bool:
     """China, resident identity (GB 11643): region, birth date, serial, ISO 7064 MOD 11-2."""
-    return (
-        text[:2] in _CHINESE_PROVINCES
-        and is_day(int(text[6:10]), int(text[10:12]), int(text[12:14]))
-        and mod_11_2(text)
-    )
+    return text[:2] in _CHINESE_PROVINCES and is_day(int(text[6:10]), int(text[10:12]), int(text[12:14])) and mod_11_2(text)
 
 
 def taiwanese_id(text: str) -> bool:

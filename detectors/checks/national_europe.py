@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Final
 
 from detectors.checks.base import Check, ending, number
-from detectors.checks.checksums import luhn, mod_11_10, weighted
+from detectors.checks.checksums import icao, luhn, mod_11_10, weighted
 from detectors.checks.dates import is_day, is_short_day
 
 _NINO_NEVER: Final = frozenset({"BG", "GB", "KN", "NK", "NT", "TN", "ZZ"})
@@ -46,13 +46,8 @@ def steuer_id(digits: str) -> bool:
 
 
 def icao_serial(text: str) -> bool:
-    """A document number and its check digit as ICAO 9303 computes it (German identity cards and passports)."""
-    return icao_sum(text[:-1]) == int(text[-1])
-
-
-def icao_sum(text: str) -> int:
-    """ICAO 9303 part 3, 4.9: weights 7, 3, 1; A is 10, the filler ``<`` is 0."""
-    return sum((0 if char == "<" else int(char, 36)) * (7, 3, 1)[at % 3] for at, char in enumerate(text)) % 10
+    """A document number and its check digit as ICAO 9303 has it (German identity cards and passports)."""
+    return icao(text[:-1]) == int(text[-1])
 
 
 def german_pension(text: str) -> bool:
@@ -238,9 +233,7 @@ def turkish_number(digits: str) -> bool:
     return digits[0] != "0" and (odd * 7 - even) % 10 == int(digits[9]) and sum(map(int, digits[:10])) % 10 == int(digits[10])
 
 
-_FISCAL: Final = (
-    rf"(?i:[A-Z]{{6}}{_LETTER_DIGIT}{{2}}[A-EHLMPRST]{_LETTER_DIGIT}{{2}}[A-Z]{_LETTER_DIGIT}{{3}}[A-Z])"
-)
+_FISCAL: Final = rf"(?i:[A-Z]{{6}}{_LETTER_DIGIT}{{2}}[A-EHLMPRST]{_LETTER_DIGIT}{{2}}[A-Z]{_LETTER_DIGIT}{{3}}[A-Z])"
 
 CHECKS: Final[dict[str, Check]] = {
     "uk_nhs": number(r"\d{3}[ -]?\d{3}[ -]?\d{4}", nhs_number),
@@ -254,11 +247,11 @@ CHECKS: Final[dict[str, Check]] = {
     "pt_nif": number(r"\d{3}[ .]?\d{3}[ .]?\d{3}", portuguese_nif),
     "nl_bsn": number(r"\d{4}[ .]?\d{2}[ .]?\d{3}|\d{3}[ .]\d{3}[ .]\d{3}", dutch_bsn),
     "be_number": number(r"\d{2}[.]?\d{2}[.]?\d{2}[ -]?\d{3}[ .]?\d{2}", belgian_number),
-    "at_svnr": number(r"\d{4}[ /-]?\d{6}", lambda digits: austrian_svnr(digits.replace("/", ""))),
+    "at_svnr": number(r"\d{4}[ /-]?\d{6}", austrian_svnr),
     "ch_ahv": number(r"756[. ]?\d{4}[. ]?\d{4}[. ]?\d{2}", swiss_ahv),
     "pl_pesel": number(r"\d{11}", pesel),
     "pl_nip": number(r"\d{3}-?\d{3}-?\d{2}-?\d{2}", polish_nip),
-    "cz_number": ending(r"\d{6}/?\d{3,4}", lambda value: czech_number(value.replace("/", ""))),
+    "cz_number": number(r"\d{6}/?\d{3,4}", czech_number),
     "ro_cnp": number(r"\d{13}", romanian_cnp),
     "bg_egn": number(r"\d{10}", bulgarian_egn),
     "yu_number": number(r"\d{13}", yugoslav_number),
@@ -266,9 +259,7 @@ CHECKS: Final[dict[str, Check]] = {
     "gr_afm": number(r"\d{9}", greek_afm),
     "gr_amka": number(r"\d{11}", greek_amka),
     "hu_taj": number(r"\d{3}[ -]?\d{3}[ -]?\d{3}", hungarian_taj),
-    "se_number": ending(
-        r"(?:\d{2})?\d{6}[-+]?\d{4}", lambda value: swedish_number(re.sub(r"\D", "", value))
-    ),
+    "se_number": ending(r"(?:\d{2})?\d{6}[-+]?\d{4}", lambda value: swedish_number(re.sub(r"\D", "", value))),
     "no_number": number(r"\d{6} ?\d{5}", norwegian_number),
     "dk_cpr": number(r"\d{6}-?\d{4}", danish_cpr),
     "fi_hetu": ending(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y]", finnish_hetu),

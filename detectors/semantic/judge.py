@@ -44,7 +44,7 @@ class Judgement(NamedTuple):
 
     ``score`` is the probability of an attack, calibrated and comparable across origins and stages. ``stage`` is the one
     that settled it: ``fast``, ``index`` or ``encoder``. ``start`` and ``end`` bound the deciding window in code points.
-    ``category`` is the likeliest attack category, empty where the front stage found none. ``neighbour`` is the nearest
+    ``category`` is the likeliest threat (``category.subcategory``), empty where the front stage settled it. ``neighbour`` is the nearest
     exemplar's id. ``complete`` is false where windows were left unread (see `MAX_ENCODED`).
     """
 
@@ -158,7 +158,7 @@ class SemanticModel:
         """Score, stage, category and neighbour of one window."""
         encoded = self._encoder.encode(text)
         near = self._index.nearest(encoded.embedding, NEIGHBOURS)
-        category = self._categories[int(encoded.categories.argmax())]
+        category = threat(self._categories[int(encoded.categories.argmax())], near)
         nearest = near[0] if near else None
         if nearest and nearest.similarity >= SAME:
             if nearest.exemplar.attack:
@@ -172,6 +172,14 @@ class SemanticModel:
 
 NEIGHBOURS: Final = 8
 """Exemplars asked for: enough that both sorts are mostly among them."""
+
+
+def threat(category: str, near: Sequence[Neighbour]) -> str:
+    """The category with the subcategory of the nearest exemplar of it, or its first one where none is near."""
+    for neighbour in near:
+        if neighbour.exemplar.category.partition(".")[0] == category:
+            return neighbour.exemplar.category
+    return f"{category}.{CATEGORIES[category].subcategories[0]}"
 
 
 def lean(near: Sequence[Neighbour]) -> float:

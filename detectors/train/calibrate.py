@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 LOST: Final = 0.01
 """Share of the attacks which the whole cascade would catch that the front stage may settle as harmless."""
 
-SHARE: Final = 0.92
+SHARE: Final = 0.88
 """Share of ordinary harmless texts under an origin that the front stage settles at most: what lies nearer to an attack is
 worth the encoder's time even where no attack was lost."""
 

@@ -29,6 +29,9 @@ RATE: Final = 3e-3
 MIN_COUNT: Final = 4
 """Training windows that a word must stand in to get a row; whole words of the encoder's vocabulary always do."""
 
+MISSED: Final = 2.0
+"""Weight of an attack against a harmless text: what this stage misses no later one sees."""
+
 LOST_WORDS: Final = 0.08
 """Words replaced by a bucket's at random while training, so that no single one decides."""
 
@@ -71,7 +74,7 @@ def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS) -> fast.Fa
     reader = fast.FastModel(words, _arrays(net))
     rows = [reader.rows(fast.tokens(example.text)) for example in examples]
     targets = torch.tensor([example.labels for example in examples])
-    shares = (targets >= 0) * torch.tensor([example.weight for example in examples])[:, None]
+    shares = torch.where(targets == 1, MISSED, (targets >= 0).float()) * torch.tensor([example.weight for example in examples])[:, None]
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
     rng = random.Random(seed)
     steps = epochs * (len(rows) // BATCH + 1)

@@ -17,6 +17,6 @@ made up from the schema and the user's text.
 `respond` and `stream` are pure; `app` is the same behind ASGI.
 """
 
-from gateway.echo.app import app, respond, stream
+from gateway.echo.asgi import app, respond, stream
 
 __all__ = ["app", "respond", "stream"]

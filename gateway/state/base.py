@@ -17,9 +17,8 @@ from gateway.keys import StoredKey
 MAX_PAGE: Final = 1_000
 """Decisions in one page: about a megabyte of JSON."""
 
-EXPIRE_STEP: Final = 2_000
-"""Decisions removed in one transaction: the store is held for some milliseconds, and writers wait no
-longer."""
+EXPIRE_STEP: Final = 500
+"""Decisions removed in one transaction, which holds up whoever writes for a few milliseconds."""
 
 
 class StateUnavailable(Exception):  # noqa: N818 - reads as the condition that it is
@@ -163,7 +162,10 @@ class State(ABC):
 
     @abstractmethod
     async def append(self, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts] = ()) -> None:
-        """Store records and kept texts, all or none of them. Storing the same again changes nothing."""
+        """Store records, each of them whole or not at all, and kept texts. Storing the same again changes nothing.
+
+        After an error some may be stored.
+        """
 
     @abstractmethod
     async def decision(self, decision_id: str) -> Record | None:

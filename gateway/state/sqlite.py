@@ -247,8 +247,10 @@ def _open(path: str) -> sqlite3.Connection:
 
 
 def _migrate(db: sqlite3.Connection) -> None:
+    if _version(db) == len(_MIGRATIONS):
+        return  # without a lock, which another worker may hold
     with _transaction(db):
-        (version,) = db.execute("PRAGMA user_version").fetchone()
+        version = _version(db)  # another worker may have been first
         if version > len(_MIGRATIONS):
             raise sqlite3.OperationalError(
                 f"written by a newer version of the gateway (schema {version}, not {len(_MIGRATIONS)})"
@@ -257,6 +259,11 @@ def _migrate(db: sqlite3.Connection) -> None:
             for statement in script.split(";"):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import ssl
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ upstream to everybody), nor 429, which is about one key."""
 _NOTABLE: Final = FAILING | retry.REFUSALS
 _NOT_ITS_FAULT: Final = frozenset({TooBusy.kind, BreakerOpen.kind, "timeout_queue", "timeout_total"})
 _BODYLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+_HOST: Final = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f:.]+")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -183,10 +185,11 @@ def _parse(base_url: str, tls: ssl.SSLContext | None) -> tuple[Origin, bytes, by
         raise ValueError("a TLS context is wanted for https, and for https alone")
     host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode("ascii")
     port = parts.port or _PORTS[parts.scheme]
+    if _HOST.fullmatch(host) is None:
+        raise ValueError("wanted a host's name or address")
     named = f"[{host}]" if ":" in host else host
     prefix = parts.path.rstrip("/").encode("ascii")
     if prefix:
         check_target(prefix)
     written = named if port == _PORTS[parts.scheme] else f"{named}:{port}"
-    header_lines([(b"host", written.encode("ascii"))], frozenset())
     return Origin(host, port, tls), prefix, written.encode("ascii")

@@ -66,7 +66,7 @@ def retry_after(headers: Headers, wall: float) -> float | None:
         return float(value[:9])
     try:
         when = parsedate_to_datetime(value.decode("ascii"))
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

@@ -31,7 +31,7 @@ from gateway.wires.base import (
     want_model,
     words,
 )
-from gateway.wires.blocks import Table, read_block, read_catalogue, read_parts, shape
+from gateway.wires.blocks import Table, read_catalogue, read_parts, shape
 from gateway.wires.frames import Frame
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.
@@ -196,6 +196,19 @@ _DELTAS: Final = {
 _DELTA_SETTINGS: Final = frozenset({"type", "signature", "encrypted_content"})
 
 
+# The events of a stream, and the fields of each that are read or hold no text.
+_EVENTS: Final = {
+    "message_start": {"type", "message"},
+    "content_block_start": {"type", "index", "content_block"},
+    "content_block_delta": {"type", "index", "delta"},
+    "content_block_stop": {"type", "index"},
+    "message_delta": {"type", "delta", "usage", "context_management"},
+    "message_stop": {"type"},
+    "ping": {"type"},
+    "error": {"type", "error", "request_id"},
+}
+
+
 class MessageStream(StreamReader):
     """Follows the events of one message."""
 
@@ -210,33 +223,38 @@ class MessageStream(StreamReader):
         event = load_frame(frame)
         if event is None:
             return [StreamEvent(EventKind.OTHER, ())]
+        kind = event.get("type")
+        if not isinstance(kind, str) or kind not in _EVENTS:
+            return loose(event, ()) or [StreamEvent(EventKind.OTHER, ())]
+        events = self._known(kind, event)
+        for key in event.keys() - _EVENTS[kind]:
+            events += loose(event[key], (key,))
+        return events or [StreamEvent(EventKind.OTHER, ())]
+
+    def _known(self, kind: str, event: dict[str, Any]) -> list[StreamEvent]:
         index = event.get("index", 0)
         index = index if isinstance(index, int) else 0
-        match event.get("type"):
-            case "content_block_delta" if isinstance(delta := event.get("delta"), dict):
-                events = _delta_events(delta, index)
-            case "content_block_start" if isinstance(block := event.get("content_block"), dict):
+        match kind:
+            case "content_block_delta":
+                return _delta_events(event.get("delta"), index)
+            case "content_block_start":
                 self._open.add(index)
-                events = _block_events(block)
+                return _block_events(event.get("content_block"))
             case "content_block_stop":
                 self._open.discard(index)
-                events = []
-            case "message_start" if isinstance(message := event.get("message"), dict):
+                return [StreamEvent(EventKind.STOP, (index,))]
+            case "message_start":
                 self._started = True
-                events = events_of(AnthropicMessages().read_reply(message, _NO_TARGET), ("message",))
+                return events_of(AnthropicMessages().read_reply(event.get("message"), _NO_TARGET), ("message",))
             case "message_delta":
-                events = self._message_delta(event)
+                return self._message_delta(event)
             case "message_stop":
                 self._done = True
-                events = [StreamEvent(EventKind.STOP, ())]
-            case "ping":
-                events = []
+                return [StreamEvent(EventKind.STOP, ())]
             case "error":
                 self._done = True
-                events = [StreamEvent(EventKind.ERROR, ()), *loose(event.get("error"), ("error",))]
-            case _:
-                events = loose(event, ())
-        return events or [StreamEvent(EventKind.OTHER, ())]
+                return [StreamEvent(EventKind.ERROR, ()), *loose(event.get("error"), ("error",))]
+        return []
 
     def _message_delta(self, event: dict[str, Any]) -> list[StreamEvent]:
         usage = event.get("usage")
@@ -261,7 +279,9 @@ class MessageStream(StreamReader):
         return _event({"type": "error", "error": {"type": "api_error", "message": message}})
 
 
-def _delta_events(delta: dict[str, Any], index: int) -> list[StreamEvent]:
+def _delta_events(delta: Any, index: int) -> list[StreamEvent]:
+    if not isinstance(delta, dict):
+        return loose(delta, ("delta",))
     field, kind = _DELTAS.get(str(delta.get("type")), ("", EventKind.OTHER))
     events: list[StreamEvent] = []
     for key, value in delta.items():
@@ -273,10 +293,10 @@ def _delta_events(delta: dict[str, Any], index: int) -> list[StreamEvent]:
     return events
 
 
-def _block_events(block: dict[str, Any]) -> list[StreamEvent]:
+def _block_events(block: Any) -> list[StreamEvent]:
     """Events for a block as it begins: mostly empty; what a provider's own tools found comes whole."""
     out = Collector(strict=False)
-    read_block(out, block, BLOCKS, "assistant", Origin.ASSISTANT, 0, ("content_block",))
+    read_parts(out, block, BLOCKS, "assistant", Origin.ASSISTANT, 0, ("content_block",))
     return events_of(out.parsed())
 
 

@@ -87,5 +87,4 @@ BLOCKS: Final[Table] = {
 _SOURCES["content"] = shape("", content=inside(BLOCKS))
 
 TOOLS: Final[Table] = {"": shape("type cache_control max_uses defer_loading", Origin.TOOL_DEFINITION, "tool")}
-SERVERS: Final[Table] = {"": shape("type", Origin.TOOL_DEFINITION, "tool",
-authorization_token=hidden("credential"))}
+SERVERS: Final[Table] = {"": shape("type", Origin.TOOL_DEFINITION, "tool", authorization_token=hidden("credential"))}

@@ -110,7 +110,11 @@ class StreamReader(ABC):
 
     @abstractmethod
     def read(self, frame: Frame) -> list[StreamEvent]:
-        """Tell what ``frame`` says. A frame that cannot be understood is one event of kind ``other``."""
+        """Tell what ``frame`` says. A frame that cannot be understood is one event of kind ``other``.
+
+        Raises:
+            Malformed: a bound is passed (`MAX_DEPTH`, `MAX_PARTS`): the upstream's fault.
+        """
 
     @abstractmethod
     def stop(self, message: str) -> bytes:

@@ -114,6 +114,8 @@ class SseSplitter(Splitter):
 
 
 def _read_event(raw: bytes, text: bytes) -> Frame:
+    if text.isspace():  # blank lines, of which a sender may write any number
+        return Frame(raw, b"", b"")
     event = b""
     data: list[bytes] = []
     for line in _LINE_END.split(text):

@@ -314,10 +314,12 @@ class GeminiStream(StreamReader):
         if isinstance(parts, list):
             for place, part in enumerate(parts):
                 events += _part_events(part, index, (*path, "content", "parts", place))
-        elif content is not None:
+        else:
             events += loose(content, (*path, "content"))
         out = Collector(strict=False)
         rest = {key: value for key, value in candidate.items() if key != "content"}
+        if isinstance(parts, list) and isinstance(content, dict):
+            rest["content"] = {key: value for key, value in content.items() if key != "parts"}
         read_parts(out, rest, CANDIDATE, "model", Origin.ASSISTANT, index, path)
         events += events_of(out.parsed())
         finished = any(candidate.get(key) for key in spellings("finishReason"))

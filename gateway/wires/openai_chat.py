@@ -163,7 +163,11 @@ class ChatStream(StreamReader):
         for key in choice.keys() - _CHOICE | {"message"} & choice.keys():
             events += loose(choice[key], (*path, key))
         delta = choice.get("delta")
-        path = (*path, "delta")
+        self._delta(delta, number, (*path, "delta"), events)
+        if not self._open[number]:
+            events.append(StreamEvent(EventKind.STOP, (number,)))
+
+    def _delta(self, delta: Any, number: int, path: Path, events: list[StreamEvent]) -> None:
         if not isinstance(delta, dict):
             events += loose(delta, path)
             return
@@ -177,8 +181,7 @@ class ChatStream(StreamReader):
                     _call_events(call, number, (*path, key, index), events)
             elif key == "function_call":
                 _function_events(value, (number, "function_call"), "arguments", (*path, key), events)
-            elif key == "audio" and isinstance(value, dict) and isinstance(said := value.get("transcript"),
-            str):
+            elif key == "audio" and isinstance(value, dict) and isinstance(said := value.get("transcript"), str):
                 events.append(StreamEvent(EventKind.TEXT, (number, key), said, (*path, key, "transcript")))
             else:
                 events += loose(value, (*path, key))

@@ -140,6 +140,8 @@ class CompletionStream(StreamReader):
                     events.append(StreamEvent(EventKind.TEXT, (number, key), value, (*path, key)))
             elif key == "text" or key not in _CHOICE:
                 events += loose(value, (*path, key))
+        if not self._open[number]:
+            events.append(StreamEvent(EventKind.STOP, (number,)))
 
     def stop(self, message: str) -> bytes:
         if self._done:

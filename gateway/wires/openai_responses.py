@@ -203,6 +203,8 @@ class ResponseStream(StreamReader):
             self._response = response
             events += events_of(OpenAIResponses().read_reply(response, _NO_TARGET), ("response",))
         events += _rest(event, {"response"} if response is not None else set())
+        if kind.endswith(".done"):
+            events.append(StreamEvent(EventKind.STOP, _place(event)))
         return events or [StreamEvent(EventKind.OTHER, ())]
 
     def stop(self, message: str) -> bytes:
@@ -225,9 +227,14 @@ class ResponseStream(StreamReader):
         return _event({"type": "error", "code": "upstream_error", "message": message, "param": None}, self._number)
 
 
+def _place(event: dict[str, Any]) -> tuple[int, ...]:
+    """Which item, and which part of it, an event is about."""
+    return tuple(event[key] for key in _PLACES if isinstance(event.get(key), int))
+
+
 def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
     """Events for the piece of text that an event brings, or the pieces (of a shell's two outputs)."""
-    place = (*(event[key] for key in _PLACES if isinstance(event.get(key), int)), kind)
+    place = (*_place(event), kind)
     delta = event.get("delta")
     if isinstance(delta, str):
         return [StreamEvent(_DELTAS.get(kind, EventKind.OTHER), place, delta, ("delta",))] if delta else []

@@ -1,0 +1,46 @@
+"""Checks: what decides whether a match of a `pii` pattern is a real value, and which part of it is the value.
+
+A pattern names its check; `CHECKS` holds all of them. A check sees the whole text and the span of a match and gives the
+span of the value, or None. It looks at most `CONTEXT` code points beyond the match, so it says the same of a text that
+comes in pieces, and it takes a few microseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from detectors.checks import (
+    bank,
+    cards,
+    contact,
+    credentials,
+    dates,
+    documents,
+    keys,
+    national_americas,
+    national_asia,
+    national_europe,
+    network,
+    tokens,
+)
+from detectors.checks.base import CONTEXT, Check, Span
+
+_MODULES: Final = (
+    bank,
+    cards,
+    contact,
+    credentials,
+    dates,
+    documents,
+    keys,
+    national_americas,
+    national_asia,
+    national_europe,
+    network,
+    tokens,
+)
+
+CHECKS: Final[dict[str, Check]] = {name: check for module in _MODULES for name, check in module.CHECKS.items()}
+"""Every check by the name that patterns give."""
+
+__all__ = ["CHECKS", "CONTEXT", "Check", "Span"]

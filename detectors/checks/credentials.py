@@ -1,0 +1,167 @@
+"""Credentials of no known make: what stands behind ``password:``, ``api_key =``, ``Bearer``, or in an address."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from typing import Final
+
+from detectors.checks.base import BASE64, CONTEXT, DASHED, DIGITS, Check, Span, last, whole
+from detectors.checks.keys import decode_base64
+from detectors.checks.tokens import PLACEHOLDER, entropy
+
+MIN_ENTROPY: Final = 3.0
+"""Bits per character. Words and names written together have 2.5 to 3.3, sixteen random hexadecimal digits 3.2 and more."""
+
+MIN_CHANGES: Final = 3
+"""Changes between letters and digits. Names have one or two (``key_v2``), sixteen random characters of base 62 about four."""
+
+_NAME: Final = re.compile(
+    r"(?:pass(?:word|wd|phrase|code)|pwd|passwort|kennwort|contrase(?:ñ|n)a|mot de passe|senha|wachtwoord|hasło|lösenord"
+    r"|пароль|密码|密碼|パスワード|비밀번호)[\"'`\])*]*"
+    r"(?P<link>\s*(?::=|=>|[:=：])|\s+(?:is|ist|est|es|lautet)\b|は|是)[\s*]*(?P<quote>[\"'`“«]?)",
+    re.IGNORECASE,
+)
+_KEY_NAME: Final = re.compile(r"(?::=|=>|[:=]|\bis\b)\s{0,3}[\"'`]?(?=[^\s:=>\"'`])")
+_SCHEME: Final = re.compile(r"[A-Za-z]+\s+")
+_BASIC: Final = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}\Z")
+
+_ENDS: Final = frozenset(" \t\r\n\"'`,;)]}>&|<”»。，、\\") | {""}
+"""What may stand behind a value; the backslash where a quotation mark inside JSON is escaped."""
+
+_TRAILING: Final = ".,;:!?)]}>”»。，、\\"
+_AUTHORITY_ENDS: Final = frozenset("/?# \t\r\n\"'`<>")
+_SYMBOLS: Final = frozenset("!#$%^&*+=~?@|;:,<>()[]{}/\\")
+
+_PROGRAM_NAME: Final = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)\w+)+(?:\(.*)?|[A-Za-z_]+\d?|[A-Z_]{3,}\d*", re.ASCII)
+_PATH: Final = re.compile(r"(?:~|\.{1,2})?/[\w.-]+/|https?:|[A-Za-z]:\\")
+_NO_PASSWORD: Final = re.compile(
+    r"(?:my|the|db|root|admin|user|some|super|test|your)?[-_]?(?:pass(?:word|wd|phrase|code)?|pwd|pw|secret|token|key)\d?"
+    r"|x{2,}|\*+|\.+|•+|_+|-+|#+|\?+|none|null|nil|undefined|true|false|empty|string|text|hidden|required|optional|masked"
+    r"|todo|tbd|foo|bar|baz|foobar|user(?:name)?|host|port|value|test|abc",
+    re.IGNORECASE,
+)
+_REFERENCE: Final = re.compile(
+    r"[$%{<\[(@&*]|.*(?:\$\{|\{\{|\{[A-Za-z_.]*\}|<[A-Za-z_ -]+>|%[A-Z_]+%|\(\)|\([A-Za-z_\"']|::|->|process\.env|os\.environ)",
+    re.DOTALL,
+)
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether people or programs write this where a password belongs, and mean none."""
+    return bool(_NO_PASSWORD.fullmatch(value) or _REFERENCE.match(value) or PLACEHOLDER.search(value))
+
+
+def looks_random(value: str) -> bool:
+    """Whether nobody would write this by hand: digits among the letters, and many different characters."""
+    if len(value) < 12 or PLACEHOLDER.search(value) or _PATH.match(value):
+        return False
+    changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(value))
+    return changes >= MIN_CHANGES and any(map(str.isalpha, value)) and entropy(value) >= MIN_ENTROPY
+
+
+def password(text: str, start: int, end: int) -> Span | None:
+    """What a person would choose, behind "password:" or "password is", and a program would not write as a name."""
+    found = last(_NAME, text, start, end)
+    if found is None or text[end : end + 1] not in _ENDS:
+        return None
+    begin = found.end()
+    closed = found.group("quote") != "" and text[end : end + 1] == found.group("quote")
+    stop = end if closed else begin + len(text[begin:end].rstrip(_TRAILING))
+    spoken = found.group("link").strip().isalpha()
+    return (begin, stop) if _is_password(text[begin:stop], spoken) else None
+
+
+def _is_password(value: str, spoken: bool) -> bool:
+    if len(value) < (6 if spoken else 4) or is_placeholder(value) or _PROGRAM_NAME.fullmatch(value) or _PATH.match(value):
+        return False
+    if not any(map(str.isalpha, value)):
+        return len(value) >= 6 and DIGITS.issuperset(value)
+    return any(map(str.isdigit, value)) or (not spoken and any(char in _SYMBOLS for char in value))
+
+
+def assigned_key(text: str, start: int, end: int) -> Span | None:
+    """A random text behind "api_key =", "token:" and the like."""
+    found = last(_KEY_NAME, text, start, end)
+    return None if found is None else _random_up_to(text, found.end(), end)
+
+
+def bearer(text: str, start: int, end: int) -> Span | None:
+    """RFC 6750: the token behind ``Bearer``, and what stands behind other such schemes."""
+    scheme = _SCHEME.match(text, start, end)
+    return _random_up_to(text, start if scheme is None else scheme.end(), end)
+
+
+def _random_up_to(text: str, begin: int, end: int) -> Span | None:
+    if text[end : end + 1] not in _ENDS:
+        return None
+    stop = begin + len(text[begin:end].rstrip(_TRAILING))
+    return (begin, stop) if looks_random(text[begin:stop]) else None
+
+
+def basic_credentials(text: str, start: int, end: int) -> Span | None:
+    """RFC 7617: base 64 of ``user:password``, both printable."""
+    found = _BASIC.search(text, start, end)
+    if found is None or not whole(text, found.start(), end, BASE64):
+        return None
+    decoded = decode_base64(found.group())
+    if decoded is None or b":" not in decoded or not all(32 <= byte < 127 for byte in decoded):
+        return None
+    secret = decoded.partition(b":")[2].decode("ascii")
+    return found.span() if len(secret) > 3 and not is_placeholder(secret) else None
+
+
+def url_password(text: str, start: int, end: int) -> Span | None:
+    """The password in ``scheme://user:password@host``: up to the last ``@`` of the authority (RFC 3986, 3.2.1)."""
+    for char in text[end : end + CONTEXT]:
+        if char == "@":
+            return None  # the password holds an @ itself: the match that ends with the last one follows
+        if char in _AUTHORITY_ENDS:
+            break
+    authority = text.index("://", start, end) + 3
+    begin = text.index(":", authority, end) + 1
+    secret = text[begin : end - 1]
+    return (begin, end - 1) if secret and not is_placeholder(secret) else None
+
+
+def jwt(text: str, start: int, end: int) -> Span | None:
+    """A JSON Web Token (RFC 7519): its header is a JSON object that names an algorithm."""
+    if not whole(text, start, end, DASHED) or (text[end : end + 1] == "." and text[end + 1 : end + 2].isalnum()):
+        return None
+    header = decode_base64(text[start : text.index(".", start, end)])
+    try:
+        fields = json.loads(header or b"")
+    except ValueError:
+        return None
+    return (start, end) if isinstance(fields, dict) and "alg" in fields else None
+
+
+def written_password(shape: str) -> Check:
+    """The check for a password on a command line or in a file of logins: the last word of ``shape``."""
+    expression = re.compile(shape + r"[\"']?(?P<secret>[!-~]+)\Z", re.ASCII)
+
+    def check(text: str, start: int, end: int) -> Span | None:
+        found = expression.search(text, start, end)
+        if found is None or text[end : end + 1] not in _SHELL_ENDS:
+            return None
+        begin = found.start("secret")
+        stop = begin + len(text[begin:end].rstrip("\"'"))
+        return (begin, stop) if _is_password(text[begin:stop], spoken=False) else None
+
+    return check
+
+
+_SHELL_ENDS: Final = frozenset(" \t\r\n`") | {""}
+
+CHECKS: Final[dict[str, Check]] = {
+    "password": password,
+    "assigned_key": assigned_key,
+    "bearer": bearer,
+    "basic_credentials": basic_credentials,
+    "url_password": url_password,
+    "jwt": jwt,
+    "password_option": written_password(r"(?:-p|pass|password)[ :=]{1,2}"),
+    "curl_user": written_password(r"-u ?[\"']?[A-Za-z0-9._@-]{1,64}:"),
+    "netrc_password": written_password(r"password\s+"),
+}

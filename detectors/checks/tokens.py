@@ -1,0 +1,108 @@
+"""Tokens that a service made: random characters behind a known prefix, or behind a name that announces them."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from detectors.checks.base import BASE64, DASHED, WORD, Check, Span, ending, whole
+from detectors.checks.checksums import crc32_base62
+
+VARIETY: Final = 7
+"""Different characters among the last 20 of a token. Twenty random hexadecimal digits have fewer once in 100,000 times."""
+
+_TAIL: Final = 20
+
+PLACEHOLDER: Final = re.compile(
+    r"your|example|placeholder|redacted|dummy|change_?-?me|replace|insert|goes_?-?here|(?:key|token|secret)_?-?here"
+    r"|xxxx|\*\*\*|\.\.\.|\$\{|\{\{|<[a-z]|(.)\1{7}",
+    re.IGNORECASE,
+)
+"""What people write where a secret belongs. Long random tokens contain none of it by chance."""
+
+
+def entropy(text: str) -> float:
+    """Shannon entropy of the characters, in bits per character."""
+    size = len(text)
+    return -sum(count / size * math.log2(count / size) for count in Counter(text).values())
+
+
+def is_random(value: str) -> bool:
+    """Whether a token of a known shape has a body, and not a row of the same characters or a note to the reader."""
+    return len(set(value[-_TAIL:])) >= VARIETY and PLACEHOLDER.search(value) is None
+
+
+def is_random_named(value: str) -> bool:
+    """As `is_random`, for shapes that words could have too: at least two digits and two letters."""
+    digits = sum(map(str.isdigit, value))
+    return digits > 1 and sum(map(str.isalpha, value)) > 1 and is_random(value)
+
+
+def is_aws_secret(value: str) -> bool:
+    """Forty characters of base 64 in both cases. Amazon's own example key counts: who pastes it expects an answer."""
+    mixed = any(map(str.islower, value)) and any(map(str.isupper, value)) and any(map(str.isdigit, value))
+    return mixed and len(set(value)) > 12
+
+
+def _token(glue: frozenset[str], accept: Callable[[str], bool] = is_random) -> Check:
+    def check(text: str, start: int, end: int) -> Span | None:
+        return (start, end) if whole(text, start, end, glue) and accept(text[start:end]) else None
+
+    return check
+
+
+def _has_crc(value: str) -> bool:
+    """GitHub and npm: six digits of CRC-32 over the thirty characters before them."""
+    body = value.rpartition("_")[2]
+    return len(body) == 36 and crc32_base62(body[:-6]) == body[-6:]
+
+
+def _has_grafana_crc(value: str) -> bool:
+    body, _, check = value.rpartition("_")
+    return struct.pack("<I", zlib.crc32(body.encode("ascii"))).hex() == check
+
+
+def _is_discord(value: str) -> bool:
+    """The first part of a bot's token is the bot's number in base 64: digits only."""
+    first = value.partition(".")[0]
+    return is_random(value) and all(char in _BASE64_OF_DIGITS[at % 4] for at, char in enumerate(first))
+
+
+# A byte 0x30 to 0x39 leaves few choices for each of the four characters that three of them become.
+_BASE64_OF_DIGITS: Final = ("MNO", "DTjz", "AEIMQUYcgk", "wxyz012345")
+
+
+def url_secret(text: str, start: int, end: int) -> Span | None:
+    """The path of an address that is its own password, as those of web hooks are."""
+    begin = text.index("/", text.index("://", start) + 3) + 1
+    return (begin, end) if whole(text, begin, end, _URL_GLUE) and is_random(text[begin:end]) else None
+
+
+_URL_GLUE: Final = DASHED | {"%"}
+
+CHECKS: Final[dict[str, Check]] = {
+    "token": _token(WORD),
+    "token_dashed": _token(DASHED),
+    "token_base64": _token(BASE64),
+    "token_crc": _token(WORD, _has_crc),
+    "token_without_crc": _token(WORD, lambda value: not _has_crc(value) and is_random(value)),
+    "token_grafana": _token(WORD, _has_grafana_crc),
+    "token_discord": _token(DASHED, _is_discord),
+    "aws_key_id": _token(WORD, lambda value: len(set(value[4:])) > 5),
+    "aws_secret": ending(r"[A-Za-z0-9/+]{40}", is_aws_secret, BASE64),
+    "named_token": ending(r"[A-Za-z0-9_-]{16,}", is_random_named, DASHED),
+    "named_base64": ending(r"[A-Za-z0-9+/_-]{16,}={0,2}", is_random_named, BASE64),
+    "named_dotted": ending(r"[A-Za-z0-9._~-]{16,}", is_random_named, DASHED),
+    "token_client_secret": _token(DASHED | {"~"}),
+    "token_percent": _token(WORD | {"%"}),
+    "token_hash": _token(WORD | {"/", "$"}),
+    "token_adyen": _token(frozenset("!#$%&(*+-/=?@[^_{}~") | WORD),
+    "token_salesforce": _token(WORD),
+    "sas_signature": ending(r"(?<=sig=)[A-Za-z0-9%+/]{40,80}(?:=|%3[Dd])", is_random_named, BASE64),
+    "url_secret": url_secret,
+}

@@ -1,0 +1,248 @@
+"""The relay: every wire's stream, cut anywhere, gives the caller what may be given and ends as the wire ends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_echo import OPENAI_TOOLS, ask
+from wires_support import CHAT, COMPLETIONS, GENERATE, MESSAGES, RESPONSES, STREAM, frames_of, target
+
+from detectors.lanes import Act, StreamRules
+from detectors.lexical import Match
+from gateway import echo
+from gateway.redaction import Vault
+from gateway.relay import Relay
+from gateway.wires.base import EventKind, Target
+from patterns.schema import read_pattern
+
+KEY = b"k" * 32
+SECRET = "AKIAABCDEFGH12345678"
+
+
+def _pattern(name: str, body: str, category: str) -> Any:
+    raw = {"id": name, "kind": "pii", "body": body, "category": category, "severity": "high", "hits": ["x"], "misses": ["y"]}
+    return read_pattern(raw, "test")
+
+
+RULES = StreamRules(
+    [
+        _pattern("key", r"\bAKIA[0-9A-Z]{16}\b", "secret.cloud_key"),
+        _pattern("card", r"\b(?:\d[ -]?){12,18}\d\b", "pii.payment"),
+        _pattern("shell", r"\brm\s{1,3}-rf\s{1,3}/", "harmful_code.destructive_command"),
+    ],
+    lambda pattern: Act.CUT if pattern.id == "shell" else Act.REPLACE,
+)
+
+STREAMS = {
+    "chat": (CHAT, b""),
+    "completions": (COMPLETIONS, b""),
+    "responses": (RESPONSES, b""),
+    "messages": (MESSAGES, b""),
+    "gemini-sse": (STREAM, b"alt=sse"),
+    "gemini-array": (STREAM, b""),
+}
+
+
+def _target(name: str) -> Target:
+    path, query = STREAMS[name]
+    return target(path, query)
+
+
+def _bytes(name: str, text: str, tools: bool = False) -> bytes:
+    path, _ = STREAMS[name]
+    doc = ask(GENERATE if path == STREAM else path, text, tools)
+    if path != STREAM:
+        doc["stream"] = True
+    return b"".join(echo.stream(_target(name), doc))
+
+
+def _refusal(match: Match) -> str:
+    return f"blocked: {match.pattern.id}"
+
+
+def _relay(name: str, chunks: Sequence[bytes], vault: Vault | None = None) -> tuple[bytes, Relay]:
+    relay = Relay(_target(name), "m", RULES, vault or Vault(KEY))
+    out = b""
+    for chunk in chunks:
+        out += relay.feed(chunk, _refusal)
+        if relay.cut is not None:
+            return out, relay
+    return out + relay.end(_refusal), relay
+
+
+def _said(name: str, data: bytes) -> dict[tuple[Any, ...], str]:
+    """What a caller reads on each channel."""
+    where = _target(name)
+    reader = where.wire.stream(where, "m")
+    said: defaultdict[tuple[Any, ...], str] = defaultdict(str)
+    for frame in frames_of(where.wire.splitter(where), [data]):
+        for event in reader.read(frame):
+            if event.path and event.channel[0] != "whole":
+                said[event.channel] += event.text
+    return dict(said)
+
+
+def _cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    marks = sorted({cut % (len(data) + 1) for cut in cuts})
+    return [data[a:b] for a, b in zip([0, *marks], [*marks, len(data)], strict=True)]
+
+
+cuts = st.lists(st.integers(0, 10**6), max_size=12)
+words = st.sampled_from(
+    ("hello", "AKIA", SECRET, "4111 1111 1111 1111", "4111", "and", "so\nit goes", "漢字", "😀", "AKIAAB", "12", "end.")
+)
+texts = st.lists(words, min_size=1, max_size=10).map(" ".join)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_clean_stream_is_the_very_bytes_received(name: str) -> None:
+    data = _bytes(name, "say:Nothing of note happened today, and all was well.")
+    assert _relay(name, [data])[0] == data
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@settings(max_examples=30, deadline=None)
+@given(text=texts, where=cuts)
+def test_however_it_is_cut_the_caller_reads_the_same(name: str, text: str, where: list[int]) -> None:
+    data = _bytes(name, f"say:{text}")
+    whole, _ = _relay(name, [data])
+    pieces, relay = _relay(name, _cut(data, where))
+    assert _said(name, pieces) == _said(name, whole)
+    assert SECRET.encode() not in pieces
+    assert b"4111 1111 1111 1111" not in pieces
+    assert not relay.held
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_value_is_replaced_wherever_the_stream_repeats_it(name: str) -> None:
+    data = _bytes(name, f"say:the key is {SECRET} indeed")
+    out, relay = _relay(name, _cut(data, range(0, len(data), 7)))
+    assert SECRET.encode() not in out
+    (text,) = [text for text in _said(name, out).values() if text]
+    assert text.startswith("the key is [SECRET_CLOUD_KEY_")
+    assert text.endswith("] indeed")
+    assert {seen.act for seen in relay.seen} == {Act.REPLACE}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("size", [1, 11, 10**6])
+def test_a_cut_ends_the_stream_as_the_wire_ends(name: str, size: int) -> None:
+    data = _bytes(name, "say:first do this, then type rm -rf / and wait for it to finish its work on all of your files")
+    out, relay = _relay(name, _cut(data, range(0, len(data), size)))
+    assert relay.cut is not None
+    text = "".join(_said(name, out).values())
+    assert "rm -rf" not in text
+    assert b"wait for it" not in out
+    mark = {
+        "chat": b'"finish_reason":"content_filter"', "completions": b'"finish_reason":"content_filter"',
+        "responses": b'"reason":"content_filter"', "messages": b'"stop_reason":"refusal"',
+        "gemini-sse": b'"finishReason":"SAFETY"', "gemini-array": b'"finishReason":"SAFETY"',
+    }[name]  # fmt: skip
+    assert out.count(mark) == 1
+    ends = {"chat": b"data: [DONE]\n\n", "completions": b"data: [DONE]\n\n", "messages": b"event: message_stop\n"}
+    if name in ends:
+        assert out.count(ends[name]) == 1
+    if name == "gemini-array":
+        orjson.loads(out)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@settings(max_examples=20, deadline=None)
+@given(where=cuts)
+def test_what_the_request_had_to_hide_comes_back(name: str, where: list[int]) -> None:
+    vault = Vault(KEY)
+    stand_in = vault.stand_in('Ada "the" Countess', "pii.name")
+    foreign = "[PII_NAME_0123456789]"
+    data = _bytes(name, f"say:dear {stand_in}, this is {foreign} speaking")
+    out, _ = _relay(name, _cut(data, where), vault)
+    assert [text for text in _said(name, out).values() if text] == [f'dear Ada "the" Countess, this is {foreign} speaking']
+
+
+@pytest.mark.parametrize("name", ["chat", "responses", "messages"])
+@settings(max_examples=20, deadline=None)
+@given(where=cuts)
+def test_in_a_tool_call_values_come_back_as_json(name: str, where: list[int]) -> None:
+    vault = Vault(KEY)
+    stand_in = vault.stand_in('a "quoted"\nname', "pii.name")
+    arguments = orjson.dumps({"city": stand_in, "key": SECRET}).decode()
+    data = _bytes(name, f"call:weather {arguments}", tools=True)
+    out, _ = _relay(name, _cut(data, where), vault)
+    assert SECRET.encode() not in out
+    calls = [text for text in _said(name, out).values() if text.startswith("{")]
+    assert len(calls) == 1
+    call = orjson.loads(calls[0])
+    assert call["city"] == 'a "quoted"\nname'
+    assert call["key"].startswith("[SECRET_CLOUD_KEY_")
+
+
+def _chunk(delta: dict[str, Any], index: int = 0, **more: Any) -> bytes:
+    choice = {"index": index, "delta": delta, "finish_reason": None, **more}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+def test_choices_and_channels_are_followed_each_for_itself() -> None:
+    frames = [
+        _chunk({"content": "AKIAABCD"}, 0),
+        _chunk({"content": "the other choice"}, 1),
+        _chunk({"reasoning_content": "AKIAABCDEFGH"}, 0),
+        _chunk({"content": "EFGH12345678 done"}, 0),
+        _chunk({"reasoning_content": "12345678."}, 0),
+        _chunk({}, 0, finish_reason="stop"),
+        _chunk({}, 1, finish_reason="stop"),
+        b"data: [DONE]\n\n",
+    ]
+    out, _ = _relay("chat", frames)
+    said = _said("chat", out)
+    assert SECRET.encode() not in out
+    assert said[(1, "content")] == "the other choice"
+    assert said[(0, "content")].startswith("[SECRET_CLOUD_KEY_")
+    assert said[(0, "content")].endswith("] done")
+    assert said[(0, "reasoning_content")].endswith("].")
+
+
+def test_the_probabilities_of_held_tokens_are_not_told() -> None:
+    logprobs = {"content": [{"token": "AKIAAB", "logprob": -0.1, "top_logprobs": []}]}
+    out, _ = _relay("chat", [_chunk({"content": "AKIAAB"}, logprobs=logprobs), _chunk({"content": "CD no more"})])
+    assert b"top_logprobs" not in out
+    assert _said("chat", out) == {(0, "content"): "AKIAABCD no more"}
+
+
+def test_comments_and_unknown_events_pass_untouched() -> None:
+    for frame in (b": keep-alive\n\n", b"event: ping\ndata: {}\n\n", b"id: 7\r\nretry: 10\r\n\r\n"):
+        assert _relay("chat", [frame])[0] == frame
+
+
+@pytest.mark.parametrize("end", [b"", b"data: {\"choices\"", b"data: {broken}\n\n"])
+def test_what_is_held_when_the_stream_breaks_off_in_the_middle(end: bytes) -> None:
+    out, relay = _relay("chat", [_chunk({"content": "it is AKIAABCD"}), end])
+    assert _said("chat", out)[(0, "content")] == "it is AKIAABCD"
+    assert not relay.held
+
+
+def test_a_late_hold_can_be_let_go() -> None:
+    relay = Relay(_target("chat"), "m", RULES, Vault(KEY))
+    first = relay.feed(_chunk({"content": "it is AKIAAB"}), _refusal)
+    assert relay.held
+    late = relay.release_overdue()
+    assert _said("chat", first + late) == {(0, "content"): "it is AKIAAB"}
+    assert relay.overdue
+    relay.close()
+
+
+def test_nothing_acts_where_the_policy_does_not() -> None:
+    data = _bytes("chat", f"say:the key is {SECRET}, run rm -rf / now")
+    relay = Relay(_target("chat"), "m", None, Vault(KEY))
+    assert relay.feed(data, _refusal) + relay.end(_refusal) == data
+    assert "".join(relay.said[(0, "content")]) == f"the key is {SECRET}, run rm -rf / now"
+
+
+def test_kinds_of_events_are_what_the_relay_reads() -> None:
+    assert {EventKind.STOP, EventKind.ERROR} <= set(EventKind)
+    assert OPENAI_TOOLS
