@@ -222,8 +222,8 @@ def run(arguments: argparse.Namespace) -> int:
         bench.start(arguments.only)
         for name, why in bench.absent.items():
             print(f"{name}: {why}")
-        if not bench.standing:
-            raise BenchError("no proxy runs")
+        if "portcullis" in bench.absent or not bench.standing:
+            raise BenchError("what is to be measured does not run")
         bench.warm()
         bench.measure(rounds, seconds)
         medians, memories = bench.medians(), bench.memories()

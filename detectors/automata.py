@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -25,16 +26,22 @@ MAX_MATCHES: Final = 20_000
 
 
 class Expression(NamedTuple):
-    """One expression: whose it is (for errors), its body, and whether case counts."""
+    """One expression: whose it is (for errors), its body, whether case counts, and whether characters do.
+
+    Hyperscan's automata are over bytes, and become many times larger where a class has to know all of Unicode. So ``.`` and
+    ``[^x]`` stand for one byte unless ``exact``: enough for the gaps between words, not for the value that is redacted.
+    """
 
     owner: str
     body: str
     caseless: bool
+    exact: bool = True
 
     @property
     def flags(self) -> int:
+        wide = not self.body.isascii() or (self.exact and _WIDE.search(self.body) is not None)
         caseless = hyperscan.HS_FLAG_CASELESS if self.caseless else 0
-        return int(hyperscan.HS_FLAG_UTF8 | caseless)
+        return int((hyperscan.HS_FLAG_UTF8 if wide else 0) | caseless)
 
 
 class Ends(NamedTuple):
@@ -45,6 +52,7 @@ class Ends(NamedTuple):
 
 
 _NONE: Final = Ends([], False)
+_WIDE: Final = re.compile(r"\[\^|\\[SWD]|(?<!\\)\.")  # what stands for characters beyond ASCII; a dot in a class too
 
 
 class Block:
@@ -139,10 +147,20 @@ def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) 
         file = cache / f"hyperscan-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.db"
         if (loaded := _load(file, mode)) is not None:
             return loaded
-    database = _compile(expressions, mode)
-    if file is not None:
-        _save(file, hyperscan.dumpb(database))
-    return database
+        _compile_aside(expressions, mode, file)
+        if (loaded := _load(file, mode)) is not None:
+            return loaded
+    return _compile(expressions, mode)
+
+
+def _compile_aside(expressions: Sequence[Expression], mode: int, file: Path) -> None:
+    """Compile in a process of its own: compiling takes some hundred megabytes, which this one would never give back."""
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            _save(file, hyperscan.dumpb(_compile(expressions, mode)))
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def _platform() -> str:

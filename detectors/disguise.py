@@ -62,8 +62,12 @@ _ODD_SPACES: Final = Ranges.of("".join(c for c, to in FOLD.items() if to == " " 
 TELLING: Final = HIDDEN | ACCENTS | _STYLED_LETTERS | _WIDE_LETTERS | _ODD_SPACES
 """The characters that `evidence` looks at: a text without them has none to give."""
 
+TERMINAL_SEQUENCE: Final = r"\x1b\[[0-9;?]{0,16}[A-Za-z]"
+"""An expression for the colours and cursor movements that programs write for a terminal (ECMA-48, control sequences)."""
+
 _ROUGH_RUN = re.compile(f"[{HIDDEN.roughly()}]+")
 _RUN = re.compile(f"[{HIDDEN.exactly()}]+")
+_TERMINAL = re.compile(TERMINAL_SEQUENCE)
 _FLAG = re.compile("[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 _STACK = re.compile(f"[{ACCENTS.plane()}]{{3,}}|[{MARKS.plane()}]{{8,}}")
 _MARKED = re.compile(f"(?:[A-Za-z][{ACCENTS.plane()}]{{1,2}}){{4,}}")
@@ -127,7 +131,7 @@ def _is_ordinary(text: str, start: int, end: int) -> bool:
     """Whether the hidden characters ``start``..``end`` have a reason in what stands beside them."""
     before, run, after = text[start - 1 : start], text[start:end], text[end : end + 1]
     if len(run) == 1:
-        return _is_ordinary_alone(run, before, after, start)
+        return _is_ordinary_alone(run, before, after, start) or _TERMINAL.match(text, start) is not None
     if run[0] in VARIATION and run[1:] == _JOINER:
         return before in VARIED and _is_pictorial(after)
     return before == "\U0001f3f4" and _FLAG.fullmatch(run) is not None

@@ -14,11 +14,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from detectors.automata import Block, Expression, FlowAutomata
+from detectors.automata import Block, FlowAutomata
 from detectors.checks import CONTEXT
 from detectors.fold import Token, half_escape, json_tokens, tokens
 from detectors.lexical import Match, Rule, anchored, code_points, rules, widest
-from detectors.prefix import MAX_FINE, beginnings, coarse_beginnings
+from detectors.prefix import MAX_FINE, MAX_FINE_REACH, beginnings, coarse_beginnings
 from detectors.values import Origin
 from patterns.schema import Pattern
 
@@ -65,7 +65,7 @@ class StreamRules:
         self._searches: dict[int, re.Pattern[str]] = {}
         self._block = Block(
             [
-                Expression(rule.pattern.id, body + r"\z", rule.expression.caseless)
+                rule.expression._replace(body=body + r"\z")
                 for body, rule in zip(bodies, self.rules, strict=True)
             ],
             cache,
@@ -89,7 +89,8 @@ class StreamRules:
 
 def _beginnings(rule: Rule) -> str:
     fine = beginnings(rule.body, rule.pattern.id)
-    return fine if len(fine) <= MAX_FINE else coarse_beginnings(rule.body, rule.reach, rule.pattern.id)
+    small = len(fine) <= MAX_FINE and rule.reach <= MAX_FINE_REACH
+    return fine if small else coarse_beginnings(rule.body, rule.reach, rule.pattern.id)
 
 
 class Lane:

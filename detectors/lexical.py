@@ -65,7 +65,8 @@ class Rule:
 
     @property
     def expression(self) -> Expression:
-        return Expression(self.pattern.id, self.body, self.pattern.kind is not Kind.PII)
+        value = self.pattern.kind is Kind.PII
+        return Expression(self.pattern.id, self.body, caseless=not value, exact=value)
 
     def start(self, text: str, end: int) -> int | None:
         """Where the longest match that ends at ``end`` starts; None where Python's engine sees none."""
@@ -140,10 +141,12 @@ class Lexical:
 
 
 def code_points(data: bytes, ends: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Turn byte offsets, in ascending order, into code points."""
+    """Turn byte offsets, in ascending order, into code points. One inside a character is no end of anything."""
     converted: list[tuple[int, int]] = []
     at = points = 0
     for rule, end in ends:
+        if end < len(data) and data[end] & 0xC0 == 0x80:
+            continue
         points += len(data[at:end].decode("utf-8", "surrogatepass"))
         at = end
         converted.append((rule, points))

@@ -8,6 +8,7 @@ word beside it is certainly one.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Final, NamedTuple
 
 from detectors.characters import FAUX, GENUINE, LOOKALIKES, SCRIPTS, Ranges
@@ -18,15 +19,19 @@ MIN_TELLING: Final = 3
 
 _LATIN = re.compile("[A-Za-z]")
 _WORD = re.compile(r"(?<![^\W_])[A-Za-z0-9]*+[^\W_\x00-\x7f][^\W_]*+")
-_ALIKE: Final = {
-    script: Ranges.of("".join(char for char, own in SCRIPTS.items() if own == script)).automaton()
-    for script in set(SCRIPTS.values())
-}
-
+_MAIN_SCRIPTS: Final = ("Latn", "Cyrl", "Grek")
 _WITH_FAUX: Final = FAUX | LOOKALIKES
 
-_IS_LATIN, _IS_GENUINE, _FIRST_SCRIPT = 0, 1, 2
-_probe = Probe(["[A-Za-z]", GENUINE.automaton(), *_ALIKE.values()], utf8=True)
+
+def _alike(scripts: Container[str]) -> str:
+    return Ranges.of("".join(char for char, script in SCRIPTS.items() if script in scripts)).automaton()
+
+
+_has_latin = Probe(["[A-Za-z]"])
+_has_genuine = Probe([GENUINE.automaton()], utf8=True)
+_has_alike = Probe(
+    [*(_alike((script,)) for script in _MAIN_SCRIPTS), _alike(set(SCRIPTS.values()) - set(_MAIN_SCRIPTS))], utf8=True
+)
 
 
 class Folded(NamedTuple):
@@ -102,10 +107,10 @@ class _Walk:
 
 
 def _may_fold(text: str) -> bool:
-    found = _probe(text.encode())
-    scripts = sum(number >= _FIRST_SCRIPT for number in found)
-    # A text in one script that has letters of its own and no Latin beside it: ordinary Russian, Greek, Armenian.
-    return scripts > 1 or (scripts == 1 and (_IS_LATIN in found or _IS_GENUINE not in found))
+    data = text.encode()
+    scripts = len(_has_alike(data))
+    # A text in one script, with letters of its own and nothing Latin beside it, is ordinary Russian, Greek or Armenian.
+    return scripts > 1 or (scripts == 1 and (bool(_has_latin(data)) or not _has_genuine(data)))
 
 
 def _judge(word: str) -> tuple[str, str]:

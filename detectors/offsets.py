@@ -57,8 +57,8 @@ class Edits:
 
     def add(self, to: int, upto: int, start: int, end: int) -> None:
         """Say that ``to``..``upto`` of the text replaces ``start``..``end`` of the source. Calls come in order."""
-        if to == upto and self._upto and self._upto[-1] == to and self._until[-1] == start:
-            self._until[-1] = end  # what is removed right behind a replaced stretch is taken for part of it
+        if to == upto and self._to and self._to[-1] == to and self._until[-1] == start:
+            self._until[-1] = end  # removed right behind what was removed: one edit for both
             return
         self._to.append(to)
         self._upto.append(upto)

@@ -35,11 +35,11 @@ _ASSERTIONS: Final = {
 
 Node = tuple[Any, Any]
 
-COARSE_WIDTH: Final = 4
-"""Characters after which a coarse beginning takes anything: what ordinary text hardly ever begins by chance."""
-
-MAX_FINE: Final = 6_000
+MAX_FINE: Final = 1_500
 """Characters of an expression of beginnings above which it is made coarse: it would take Hyperscan seconds."""
+
+MAX_FINE_REACH: Final = 256
+"""Likewise the longest match: beginnings of long repeats make automata that Hyperscan refuses."""
 
 
 def beginnings(body: str, where: str) -> str:
@@ -59,23 +59,60 @@ def beginnings(body: str, where: str) -> str:
 
 
 def coarse_beginnings(body: str, reach: int, where: str) -> str:
-    """As `beginnings`, for an expression too large to be followed step by step: also takes what only might be one.
+    """As `beginnings`, for an expression too large to be followed to its end: also takes what only might be one.
 
-    After the first few characters of a match it takes anything, up to ``reach`` characters in all.
+    It follows as many of the expression's parts as stay small, and after those takes any run of the characters that the
+    rest is made of, up to ``reach`` in all.
 
     Raises:
         PatternError: as `beginnings`.
     """
-    tree = list(_parser.parse(body))
-    width = used = 0
-    while width < COARSE_WIDTH and used < len(tree):
-        width += _parser.SubPattern(_parser.State(), [tree[used]]).getwidth()[0]
-        used += 1
+    tree = _parser.parse(body)
+    nodes = list(tree)
+    flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     try:
-        head = tree[:used]
-        return f"(?:{_some(head)}|{_write_all(head)}[\\s\\S]{{0,{reach}}})"
+        used = 1
+        while used < len(nodes) and _is_small(nodes[: used + 1]):
+            used += 1
+        head, rest = nodes[:used], nodes[used:]
+        if not rest:
+            head, rest = nodes[:1], nodes[1:] or nodes
+        return f"{flag}(?:{_some(head)}|{_write_all(head)}{_alphabet(rest)}{{1,{reach}}})"
     except KeyError as error:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def _is_small(nodes: Sequence[Node]) -> bool:
+    width = _parser.SubPattern(_parser.State(), list(nodes)).getwidth()[1]
+    return bool(width <= MAX_FINE_REACH) and len(_some(nodes)) <= MAX_FINE
+
+
+def _alphabet(nodes: Sequence[Node]) -> str:
+    """A class of all characters that the nodes can match."""
+    items: set[str] = set()
+    for node in nodes:
+        _add_alphabet(node, items)
+    return r"[\s\S]" if _ANYTHING in items else f"[{''.join(sorted(items))}]"
+
+
+def _add_alphabet(node: Node, items: set[str]) -> None:
+    kind, value = node
+    if kind is _constants.LITERAL:
+        items.add(_character(value))
+    elif kind in (_constants.NOT_LITERAL, _constants.ANY):
+        items.add(_ANYTHING)
+    elif kind is _constants.IN:
+        items.update(_ANYTHING if item[0] is _constants.NEGATE else _class_item(item) for item in value)
+    elif kind is _constants.BRANCH:
+        for branch in value[1]:
+            for inner in branch:
+                _add_alphabet(inner, items)
+    elif kind in (_constants.SUBPATTERN, _constants.MAX_REPEAT, _constants.MIN_REPEAT):
+        for inner in value[-1]:
+            _add_alphabet(inner, items)
+
+
+_ANYTHING: Final = "anything"
 
 
 def _some(nodes: Sequence[Node]) -> str:
@@ -87,6 +124,9 @@ def _some(nodes: Sequence[Node]) -> str:
         if node[0] is _constants.AT:
             before += _write(node)
             continue
+        if not rest and _is_repeat_of_one(node):
+            options.append(before + _write((node[0], (1, node[1][1], node[1][2]))))
+            break
         options.append(before + _full_not_empty(node) + rest)
         if inside := _some_of(node):
             options.append(before + inside)
@@ -100,6 +140,8 @@ def _any(nodes: Sequence[Node]) -> str:
     if not nodes:
         return ""
     node, rest = nodes[0], _any(nodes[1:])
+    if not rest and _is_repeat_of_one(node):
+        return _write((node[0], (0, node[1][1], node[1][2])))
     options = [_write(node) + rest]
     if inside := _some_of(node):
         options.append(inside)
@@ -146,6 +188,11 @@ def _is_single(nodes: list[Node]) -> bool:
     if len(nodes) == 1 and nodes[0][0] is _constants.SUBPATTERN:
         return _is_single(list(nodes[0][1][3]))
     return len(nodes) == 1 and nodes[0][0] in single
+
+
+def _is_repeat_of_one(node: Node) -> bool:
+    """Whether a node repeats a single character: what it begins with is then just fewer of them."""
+    return node[0] in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and _is_single(list(node[1][2]))
 
 
 def _either(options: list[str]) -> str:

@@ -30,17 +30,14 @@ Span = tuple[int, int]
 
 _ALONE = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9](?![A-Za-z0-9])")
 _ALONE_ANY = re.compile(f"(?<![^\\W_])(?<![{MARKS.plane()}])[^\\W_][{MARKS.plane()}]*+(?![^\\W_])")
-_LONE_LETTER = "(?:[A-Za-z0-9]|[\\xc2-\\xdf][\\x80-\\xbf]|[\\xe0-\\xef][\\x80-\\xbf]{2}|\\xf0[\\x80-\\xbf]{3})"
+GAPS: Final = r"[A-Za-z0-9][ \t]{2,}[A-Za-z0-9]|(?:[A-Za-z0-9][^A-Za-z0-9]{1,3}){4}"
+"""For a `Probe` over bytes: true of texts with wide gaps between words, or with letters that stand alone in a row."""
 
-SPACED: Final = "|".join(
-    (
-        *(f"(?:{_LONE_LETTER}{re.escape(gap)}){{3}}{_LONE_LETTER}" for gap in " ._-*/|,~+:;'\"=#"),
-        "(?:[A-Za-z0-9][\\xc2-\\xf4][\\x80-\\xbf]{1,3}){3}[A-Za-z0-9]",
-        f"(?:{_LONE_LETTER}[^A-Za-z0-9]{{1,3}}){{{MIN_LETTERS_APART - 1}}}{_LONE_LETTER}",
-    )
+_FOREIGN = r"(?:[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|\xf0[\x80-\xbf]{3})"
+FOREIGN_GAPS: Final = (
+    f"(?:(?:[A-Za-z0-9]|{_FOREIGN})[ ._*/|,~+-]){{3}}(?:[A-Za-z0-9]|{_FOREIGN})|(?:[A-Za-z0-9]{_FOREIGN}{{1,2}}){{4}}"
 )
-"""For a `Probe` over bytes: true of every text that `join` changes, and of few others."""
-
+"""The same where letters, or what stands between them, are not ASCII."""
 
 class Joined(NamedTuple):
     """The text with its words joined, the map to the one before, and where the runs began in that one."""

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
-START_SECONDS = 60.0
+START_SECONDS = 300.0  # the first start of a run compiles all patterns, beside whatever else a machine does
 
 
 class Gateway:
@@ -43,7 +43,11 @@ class Gateway:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for(lambda line: line["message"] == "serving", count=workers)
+        try:
+            self.wait_for(lambda line: line["message"] == "serving", count=workers)
+        except AssertionError:
+            self.process.kill()
+            raise
 
     def write(self, settings: Mapping[str, Any]) -> None:
         """Write the configuration file anew."""

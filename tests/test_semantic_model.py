@@ -62,6 +62,13 @@ def test_answers_do_not_depend_on_company(model: SemanticModel) -> None:
     assert model.judge(asked[::-1]) == alone[::-1]
 
 
+def test_thorough_leaves_nothing_to_the_front_stage(model: SemanticModel) -> None:
+    assert model.judge([(ORDINARY, Origin.USER)])[0].stage == "fast"
+    found = model.judge([(ORDINARY, Origin.USER)], thorough=True)[0]
+    assert found.stage != "fast"
+    assert found.score < model.calibration.thresholds["balanced"][Origin.USER]
+
+
 def test_scores_are_probabilities_and_say_where(model: SemanticModel) -> None:
     for text in TEXTS:
         for origin in Origin:
@@ -74,8 +81,8 @@ def test_scores_are_probabilities_and_say_where(model: SemanticModel) -> None:
 
 def test_an_attack_scores_above_an_ordinary_question(model: SemanticModel) -> None:
     attack, ordinary = model.judge([(ATTACK, Origin.USER), (ORDINARY, Origin.USER)])
-    assert attack.score >= model.calibration.thresholds["balanced"]
-    assert ordinary.score < model.calibration.thresholds["strict"]
+    assert attack.score >= model.calibration.thresholds["balanced"][Origin.USER]
+    assert ordinary.score < model.calibration.thresholds["strict"][Origin.USER]
     assert is_attack(".".join(split(attack.category)))
 
 
@@ -86,7 +93,7 @@ def test_an_attack_is_found_at_any_place_of_a_long_text(model: SemanticModel, pl
     found = model.judge([(text, Origin.USER)])[0]
     assert found.start <= place + len(ATTACK)
     assert found.end >= place
-    assert found.score >= model.calibration.thresholds["strict"]
+    assert found.score >= model.calibration.thresholds["strict"][Origin.USER]
 
 
 def test_a_text_beyond_the_budget_is_incomplete(model: SemanticModel) -> None:
@@ -132,7 +139,7 @@ def test_an_exemplar_added_decides_and_the_old_index_stays(model: SemanticModel)
     harmless = model.with_index(model.index.extended([Exemplar("mine", "")], vector))
     found = harmless.judge([(text, Origin.USER)])[0]
     assert (found.stage, found.neighbour) == ("index", "mine")
-    assert found.score < harmless.calibration.thresholds["strict"]
+    assert found.score < harmless.calibration.thresholds["strict"][Origin.USER]
     assert model.judge([(text, Origin.USER)])[0] == before
 
 

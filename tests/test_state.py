@@ -60,7 +60,9 @@ async def every_page(state: State, only: Filter, limit: int) -> list[Record]:
     page = await state.decisions(only, limit)
     found += page.decisions
     while page.cursor is not None:
-        page = await state.decisions(only, limit, page.cursor)
+        before = page.cursor
+        page = await state.decisions(only, limit, before)
+        assert page.cursor != before
         assert len(page.decisions) <= limit
         found += page.decisions
     return found
@@ -193,7 +195,9 @@ def test_pages_hold_each_record_once_and_in_order_while_others_arrive(
         while page.cursor is not None:
             if arrivals:
                 await state.append(arrivals.pop())
-            page = await state.decisions(only, limit, page.cursor)
+            before = page.cursor
+            page = await state.decisions(only, limit, before)
+            assert page.cursor != before
             found += page.decisions
         return found
 

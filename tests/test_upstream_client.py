@@ -20,7 +20,8 @@ from upstream_support import LOOPS, PATIENT, Handler, Peer, Server, ok, run, say
 from gateway.upstream.breaker import BreakerPolicy, State
 from gateway.upstream.client import Upstream, _parse
 from gateway.upstream.dial import Origin, tls_context
-from gateway.upstream.errors import BreakerOpen, ConnectFailed, RequestRefused, Truncated, UpstreamError
+from gateway.upstream.errors import BreakerOpen, ConnectFailed, RequestRefused, TimedOut, TooBusy, Truncated, UpstreamError
+from gateway.upstream.pool import PoolLimits
 from gateway.upstream.retry import RetryPolicy
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -206,7 +207,7 @@ def test_the_breaker_opens_and_closes() -> None:
 
     async def test() -> None:
         async with serving(handler) as server:
-            client = upstream(server.port, breaker=BreakerPolicy(streak=2, rest=0.05))
+            client = upstream(server.port, breaker=BreakerPolicy(streak=2, rest=0.2))
             loop = asyncio.get_running_loop()
             down.set()
             for _ in range(2):
@@ -214,11 +215,11 @@ def test_the_breaker_opens_and_closes() -> None:
                     await client.send(b"POST", b"/", [])
             with pytest.raises(BreakerOpen) as caught:
                 await client.send(b"POST", b"/", [])
-            assert 0 < caught.value.retry_after < 0.06
+            assert 0 < caught.value.retry_after < 0.21
             assert (client.breaker.state(loop.time()), len(server.peers)) == (State.OPEN, 2)
             assert dict(client.errors) == {"truncated": 2, "breaker": 1}
             down.clear()
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(caught.value.retry_after + 0.01)
             assert await (await client.send(b"POST", b"/", [])).read(9) == b"hello"
             assert client.breaker.state(loop.time()) is State.CLOSED
 
@@ -241,6 +242,27 @@ def test_what_counts_against_an_upstream(reply: bytes, opens: bool) -> None:
             state = client.breaker.state(asyncio.get_running_loop().time())
             assert state is (State.OPEN if opens else State.CLOSED)
             client.close()
+
+    run(test())
+
+
+def test_our_own_impatience_does_not_count() -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.gone()
+
+    async def test() -> None:
+        async with serving(silent) as server:
+            limits = PoolLimits(connections=1, waiting=0)
+            client = upstream(server.port, breaker=BreakerPolicy(streak=1), limits=limits)
+            loop = asyncio.get_running_loop()
+            hanging = asyncio.ensure_future(client.send(b"POST", b"/", [], deadline=loop.time() + 0.1))
+            await asyncio.sleep(0)
+            with pytest.raises(TooBusy):
+                await client.send(b"POST", b"/", [])
+            with pytest.raises(TimedOut, match="total"):
+                await hanging
+            assert dict(client.errors) == {"busy": 1, "timeout_total": 1}
+            assert client.breaker.state(loop.time()) is State.CLOSED
 
     run(test())
 

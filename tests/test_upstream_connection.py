@@ -8,12 +8,15 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from upstream_support import HASTY, LOOPS, Handler, Peer, chunked, ok, run, saying, serving, upstream
+from upstream_support import LOOPS, PATIENT, Handler, Peer, chunked, ok, run, saying, serving, upstream
 
-from gateway.upstream.connection import HIGH_WATER, Reply, Timeouts
+from gateway.upstream.client import Upstream
+from gateway.upstream.connection import HIGH_WATER, Reply
+from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BadReply, ConnectFailed, TimedOut, Truncated, UpstreamError
 
 CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+GZIP_CHUNKS = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n"
 CLEAN = "<Pool in_use=0 idle=0 waiting=0>"
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -99,6 +102,8 @@ FAULTS: dict[str, tuple[Handler, type[UpstreamError], bytes | None]] = {
     "sends a coding nobody asked for": (then_hanging(ok(b"xx", b"content-encoding: br")), BadReply, None),
     "sends two codings": (then_hanging(ok(b"xx", b"content-encoding: gzip, gzip")), BadReply, None),
     "sends what is not gzip": (then_hanging(ok(b"hello", b"content-encoding: gzip")), BadReply, b""),
+    "says a bad chunk size in a gzip": (
+        then_hanging(GZIP_CHUNKS + b"a\r\n" + gzip.compress(b"")[:10] + b"\r\nz"), BadReply, b""),
     "sends half a gzip": (then_hanging(ok(gzip.compress(b"hello")[:-3], b"content-encoding: gzip")), BadReply, b"hello"),
 }  # fmt: skip
 
@@ -132,7 +137,7 @@ HANGS: dict[str, tuple[Handler, str, bytes | None]] = {
     "after an interim reply": (then_hanging(b"HTTP/1.1 103 Hints\r\n\r\n"), "first_byte", None),
     "in a head that trickles": (trickling(b"HTTP/1.1 200 OK\r\na: ", b"x", 0.02), "first_byte", None),
     "before the body": (then_hanging(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"), "idle", b""),
-    "in the body": (then_hanging(CHUNKS, b"5\r\nhello\r\n"), "idle", b"hello"),
+    "in the body": (then_hanging(CHUNKS + b"5\r\nhello\r\n"), "idle", b"hello"),
 }
 
 
@@ -143,7 +148,7 @@ def test_hangs_time_out(name: str, loop: Loop) -> None:
 
     async def test() -> None:
         async with serving(handler) as server:
-            client = upstream(server.port, HASTY)
+            client = upstream(server.port, PATIENT._replace(**{phase: 0.1}))
             if body is None:
                 with pytest.raises(TimedOut, match=phase):
                     await client.send(b"POST", b"/", [], b"{}")
@@ -158,16 +163,25 @@ def test_hangs_time_out(name: str, loop: Loop) -> None:
 
 
 @both_loops
-def test_a_trickle_outlives_the_idle_limit_and_not_the_total(loop: Loop) -> None:
+def test_a_nearer_limit_moves_the_timer(loop: Loop) -> None:
     async def test() -> None:
-        async with serving(trickling(CHUNKS, b"1\r\nx\r\n", 0.02)) as server:
-            client = upstream(server.port, Timeouts(connect=1, first_byte=1, idle=0.15, total=0.3))
-            body, caught = await collect(await client.send(b"POST", b"/", []))
-            assert len(body) > 5
-            assert isinstance(caught, TimedOut)
-            assert caught.phase == "total"
+        async with serving(then_hanging(CHUNKS)) as server:
+            client = upstream(server.port, PATIENT._replace(first_byte=60, idle=0.1, total=60))
+            _, caught = await collect(await client.send(b"POST", b"/", []))
+            assert str(caught) == "timed out: idle"
 
     run(test(), loop)
+
+
+def test_a_trickle_outlives_the_idle_limit_and_not_the_total() -> None:
+    async def test() -> None:
+        async with serving(trickling(CHUNKS, b"1\r\nx\r\n", 0.02)) as server:
+            client = upstream(server.port, PATIENT._replace(idle=0.4, total=0.6))
+            body, caught = await collect(await client.send(b"POST", b"/", []))
+            assert len(body) > 5
+            assert str(caught) == "timed out: total"
+
+    run(test())
 
 
 def test_a_deadline_comes_before_the_total() -> None:
@@ -180,11 +194,26 @@ def test_a_deadline_comes_before_the_total() -> None:
     run(test())
 
 
+def test_a_deadline_may_come_while_connecting() -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.gone()
+
+    async def test() -> None:
+        async with serving(silent) as server:
+            client = Upstream("test", f"https://127.0.0.1:{server.port}", [], timeouts=PATIENT, tls=tls_context())
+            soon = asyncio.get_running_loop().time() + 0.05
+            with pytest.raises(TimedOut, match="total"):
+                await client.send(b"POST", b"/", [], deadline=soon)
+            assert repr(client.pool) == CLEAN
+
+    run(test())
+
+
 @both_loops
 def test_an_upstream_that_reads_nothing_times_out_the_sending(loop: Loop) -> None:
     async def test() -> None:
         async with serving(deaf) as server:
-            client = upstream(server.port, HASTY)
+            client = upstream(server.port, PATIENT._replace(idle=0.1))
             with pytest.raises(TimedOut, match="send"):
                 await client.send(b"POST", b"/", [], b"x" * 2**25)
             assert repr(client.pool) == CLEAN
@@ -336,7 +365,7 @@ def test_a_hundred_megabytes_pass_through_bounded_memory() -> None:
 
     async def test() -> None:
         async with serving(handler) as server:
-            client = upstream(server.port, Timeouts(connect=1, first_byte=1, idle=0.1, total=20))
+            client = upstream(server.port, PATIENT._replace(idle=0.1))
             reply = await client.send(b"POST", b"/", [])
             await asyncio.sleep(0.15)  # longer than `idle`: waiting for a slow reader is not the upstream's fault
             assert HIGH_WATER < reply.parser.buffered <= HIGH_WATER + 2**18

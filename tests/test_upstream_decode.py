@@ -76,6 +76,13 @@ def test_an_early_end_is_refused(coding: bytes, text: bytes, data: st.DataObject
         decode(coding, [coded[:end]])
 
 
+@pytest.mark.parametrize("coding", sorted(CODERS))
+@pytest.mark.parametrize("over", range(0, 3000, 250))
+def test_what_zlib_still_holds_at_the_end_is_not_lost(coding: bytes, over: int) -> None:
+    text = b"\0" * (PIECE + over)
+    assert decode(coding, [CODERS[coding](text)]) == text
+
+
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate"])
 def test_nothing_at_all_is_an_empty_body(coding: bytes) -> None:
     assert decode(coding, []) == b""

@@ -108,6 +108,8 @@ BAD = {
     "status 99": b"HTTP/1.1 099 OK\r\n\r\n",
     "status 600": b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n",
     "two blanks": b"HTTP/1.1  200 OK\r\n\r\n",
+    "NUL in the reason": b"HTTP/1.1 200 O\x00K\r\nContent-Length: 0\r\n\r\n",
+    "a control character in the reason": b"HTTP/1.1 200 OK\x0b\r\nContent-Length: 0\r\n\r\n",
     "an upgrade": b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nabc",
     "an upgrade to nothing": b"HTTP/1.1 101 Switching\r\n\r\n",
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",

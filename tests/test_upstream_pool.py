@@ -12,7 +12,6 @@ from upstream_support import LOOPS, ONE, PATIENT, Handler, Peer, Server, chunked
 
 from gateway.upstream import dial, pool
 from gateway.upstream.client import Upstream
-from gateway.upstream.connection import Timeouts
 from gateway.upstream.errors import ConnectFailed, TimedOut, TooBusy, Truncated, UpstreamError
 from gateway.upstream.pool import PoolLimits
 from gateway.upstream.retry import RetryPolicy
@@ -118,7 +117,7 @@ def test_those_beyond_the_bound_wait_and_those_beyond_the_queue_are_refused(loop
 def test_waiting_for_a_connection_times_out() -> None:
     async def test() -> None:
         async with serving(held(asyncio.Event())) as server:
-            client = upstream(server.port, Timeouts(connect=0.05, first_byte=5, idle=5, total=5), limits=ONE)
+            client = upstream(server.port, PATIENT._replace(connect=0.3), limits=ONE)
             first = asyncio.ensure_future(ask(client))
             await until(lambda: len(server.peers) == 1)
             with pytest.raises(TimedOut, match="queue"):
@@ -157,6 +156,22 @@ def test_one_that_waits_opens_a_connection_when_the_other_breaks(loop: Loop) -> 
     run(test(), loop)
 
 
+@both_loops
+def test_a_connection_that_ends_in_the_moment_it_is_passed_on_is_not_used(loop: Loop) -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        peer.writer.write(ok())  # and the end: both are there when the client looks
+
+    async def test() -> None:
+        async with serving(handler) as server:
+            client = upstream(server.port, limits=ONE)
+            asking = [asyncio.ensure_future(ask(client)) for _ in range(3)]
+            assert [await one for one in asking] == [b"hello"] * 3
+            await until(lambda: repr(client.pool) == CLEAN)
+
+    run(test(), loop)
+
+
 def test_all_who_wait_for_an_upstream_that_is_down_are_told() -> None:
     async def test() -> None:
         async with serving(saying(ok())) as server:
@@ -175,11 +190,25 @@ def test_an_old_connection_is_closed(loop: Loop) -> None:
         async with serving(saying(ok())) as server:
             client = upstream(server.port, limits=PoolLimits(idle_seconds=0.05))
             await ask(client)
-            assert client.pool.idle == 1
             await server.idle()
             assert repr(client.pool) == CLEAN
 
     run(test(), loop)
+
+
+def test_an_old_connection_is_not_used_though_nobody_had_time_to_close_it() -> None:
+    async def test() -> None:
+        async with serving(saying(ok())) as server:
+            client = upstream(server.port, limits=PoolLimits(idle_seconds=0.01))
+            await ask(client)
+            late = asyncio.get_running_loop().time() + 0.02
+            while asyncio.get_running_loop().time() < late:  # keep the loop from its timers
+                pass
+            await ask(client)
+            assert (client.pool.opened, client.pool.reused) == (2, 0)
+            client.close()
+
+    run(test(), asyncio.new_event_loop)
 
 
 @pytest.mark.parametrize(("hint", "idle"), [(b"timeout=1", 0), (b"timeout=0", 0), (b"timeout=60, max=9", 1), (b"max=9", 1)])
@@ -188,7 +217,9 @@ def test_an_upstream_that_soon_closes_is_given_up_first(hint: bytes, idle: int) 
         async with serving(saying(ok(b"hello", b"keep-alive: " + hint))) as server:
             client = upstream(server.port)
             await ask(client)
-            assert client.pool.idle == idle
+            await until(lambda: client.pool.idle == idle)
+            await ask(client)
+            assert client.pool.reused == idle
             client.close()
 
     run(test())
@@ -429,14 +460,15 @@ def test_one_cancelled_in_the_moment_of_its_turn_passes_it_on(loop: Loop) -> Non
     async def test() -> None:
         async with serving(held(go, ok())) as server:
             client = upstream(server.port, limits=ONE)
-            first = await_head = asyncio.ensure_future(client.send(b"POST", b"/", []))
-            second, third = (asyncio.ensure_future(ask(client)) for _ in range(2))
+            first, second, third = (asyncio.ensure_future(ask(client)) for _ in range(3))
             await until(lambda: client.pool.waiting == 2)
-            await_head.add_done_callback(lambda _: second.cancel())  # runs after its turn was granted, before it wakes
+            turn = client.pool._queue[0]
             go.set()
-            await first
-            assert await third == b"hello"
+            await until(turn.done)  # granted, but `second` has not woken yet
+            second.cancel()
+            assert (await first, await third) == (b"hello", b"hello")
             assert second.cancelled()
+            assert client.pool.opened == 1
             assert repr(client.pool) == "<Pool in_use=0 idle=1 waiting=0>"
             client.close()
 
@@ -447,18 +479,17 @@ def test_one_cancelled_in_the_moment_of_its_turn_passes_it_on(loop: Loop) -> Non
 def test_leave_to_connect_is_passed_on_too(loop: Loop) -> None:
     async def handler(peer: Peer) -> None:
         await peer.request()
-        if peer.number:
-            await peer.say(ok())
+        await peer.say(ok()[: -1 if peer.number == 0 else None])
         await peer.gone()
 
     async def test() -> None:
         async with serving(handler) as server:
             client = upstream(server.port, limits=ONE)
-            first = asyncio.ensure_future(ask(client))
+            first = await client.send(b"POST", b"/", [])
             second, third = (asyncio.ensure_future(ask(client)) for _ in range(2))
-            await until(lambda: client.pool.waiting == 2 and len(server.peers) == 1)
-            first.add_done_callback(lambda _: second.cancel())
-            first.cancel()
+            await until(lambda: client.pool.waiting == 2)
+            first.close()  # grants `second` leave at once
+            second.cancel()
             assert await third == b"hello"
             assert second.cancelled()
             client.close()
@@ -488,7 +519,8 @@ def test_many_tasks_cancelled_anywhere_leave_the_pool_clean(loop: Loop) -> None:
 
     async def test() -> None:
         async with serving(handler) as server:
-            client = upstream(server.port, Timeouts(2, 0.2, 0.2, 2), limits=PoolLimits(connections=8, waiting=500))
+            limits = PoolLimits(connections=8, waiting=500)
+            client = upstream(server.port, PATIENT._replace(first_byte=0.2, idle=0.2), limits=limits)
             tasks = [asyncio.ensure_future(one(client)) for _ in range(300)]
             while not all(task.done() for task in tasks):
                 chance.choice(tasks).cancel()

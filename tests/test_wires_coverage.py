@@ -147,12 +147,15 @@ slow_is_fine = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck
 
 @st.composite
 def mutated(draw: st.DrawFn, doc: Any) -> Any:
-    """The document with random values put into some of its objects and lists."""
+    """The document with random values put into some of its objects and lists, or in the place of others."""
     doc = copy.deepcopy(doc)
     for _ in range(draw(st.integers(0, 3))):
         path = draw(st.sampled_from(_containers(doc)))
         container = at(doc, path)
-        if isinstance(container, dict):
+        if container and draw(st.booleans()):
+            place = draw(st.sampled_from(list(container) if isinstance(container, dict) else range(len(container))))
+            container[place] = draw(VALUES)
+        elif isinstance(container, dict):
             container[draw(NEW_KEYS)] = draw(VALUES)
         else:
             container.insert(draw(st.integers(0, len(container))), draw(VALUES))

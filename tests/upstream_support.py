@@ -16,8 +16,7 @@ from gateway.upstream.connection import Timeouts
 from gateway.upstream.pool import PoolLimits
 
 LOOPS: tuple[Callable[[], asyncio.AbstractEventLoop], ...] = (asyncio.new_event_loop, uvloop.new_event_loop)
-PATIENT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
-HASTY = Timeouts(connect=0.1, first_byte=0.1, idle=0.1, total=5)
+PATIENT = Timeouts(connect=10, first_byte=10, idle=10, total=10)
 
 Handler = Callable[["Peer"], Awaitable[None]]
 

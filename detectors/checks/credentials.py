@@ -18,9 +18,9 @@ MIN_CHANGES: Final = 3
 """Changes between letters and digits. Names have one or two (``key_v2``), sixteen random characters of base 62 about four."""
 
 _NAME: Final = re.compile(
-    r"(?:pass(?:word|wd|phrase|code)|pwd|passwort|kennwort|contrase(?:ñ|n)a|mot de passe|senha|wachtwoord|hasło|lösenord"
+    r"(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord|has[lł]o|l[oö]senord"
     r"|пароль|密码|密碼|パスワード|비밀번호)[\"'`\])*]*"
-    r"(?P<link>\s*(?::=|=>|[:=：])|\s+(?:is|ist|est|es|lautet)\b|は|是)[\s*]*(?P<quote>[\"'`“«]?)",
+    r"(?P<link>\s*[:=：]{1,2}>?|\s(?:is|ist|est|es)\s|\s*[は是])[\s*]*(?P<quote>[\"'`]?)",
     re.IGNORECASE,
 )
 _KEY_NAME: Final = re.compile(r"(?::=|=>|[:=]|\bis\b)\s{0,3}[\"'`]?(?=[^\s:=>\"'`])")
@@ -126,15 +126,21 @@ def url_password(text: str, start: int, end: int) -> Span | None:
 
 
 def jwt(text: str, start: int, end: int) -> Span | None:
-    """A JSON Web Token (RFC 7519): its header is a JSON object that names an algorithm."""
-    if not whole(text, start, end, DASHED) or (text[end : end + 1] == "." and text[end + 1 : end + 2].isalnum()):
+    """A JSON Web Token (RFC 7519), signed in three parts or encrypted in five, whose header names an algorithm."""
+    if end < len(text) and text[end] in _JWT_CHARS:
         return None
-    header = decode_base64(text[start : text.index(".", start, end)])
+    stop = start + len(text[start:end].rstrip("."))
+    parts = text[start:stop].split(".")
+    if len(parts) not in (3, 5) or not whole(text, start, stop, DASHED):
+        return None
     try:
-        fields = json.loads(header or b"")
+        fields = json.loads(decode_base64(parts[0]) or b"")
     except ValueError:
         return None
-    return (start, end) if isinstance(fields, dict) and "alg" in fields else None
+    return (start, stop) if isinstance(fields, dict) and "alg" in fields else None
+
+
+_JWT_CHARS: Final = DASHED | {"."}
 
 
 def written_password(shape: str) -> Check:

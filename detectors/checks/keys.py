@@ -15,6 +15,7 @@ from detectors.checks.tokens import VARIETY
 _HEADER: Final = r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----"
 _PRIVATE_HEADER: Final = re.compile(_HEADER)
 _SEVERED: Final = re.compile(_HEADER + r"(?:(?:\s|\\{1,4}[nr]){1,6}[A-Za-z0-9+/=]{24,}){1,80}", re.ASCII)
+_PUTTY: Final = re.compile(r"Private-Lines: \d+\s+(?P<lines>[A-Za-z0-9+/=\s]{40,}?)\s+Private-MAC:", re.ASCII)
 _ARMOUR: Final = frozenset(string.ascii_letters + string.digits + "+/=")
 _STANDARD: Final = str.maketrans("-_", "+/")
 
@@ -58,8 +59,8 @@ def severed_key(text: str, start: int, end: int) -> Span | None:
 
 def putty_key(text: str, start: int, end: int) -> Span | None:
     """The private part of a PuTTY key file: the lines between their count and the authentication code."""
-    begin = text.index("\n", start, end) + 1
-    return (begin, end) if whole(text, begin, end) else None
+    found = _PUTTY.match(text, start, end)
+    return found and found.span("lines")
 
 
 def encoded_key(text: str, start: int, end: int) -> Span | None:

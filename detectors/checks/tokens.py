@@ -43,6 +43,11 @@ def is_random_named(value: str) -> bool:
     return digits > 1 and sum(map(str.isalpha, value)) > 1 and is_random(value)
 
 
+def is_random_base64(value: str) -> bool:
+    """As `is_random`, for base 64 behind a name: both cases and many different characters."""
+    return any(map(str.islower, value)) and any(map(str.isupper, value)) and len(set(value)) > 12 and is_random(value)
+
+
 def is_aws_secret(value: str) -> bool:
     """Forty characters of base 64 in both cases. Amazon's own example key counts: who pastes it expects an answer."""
     mixed = any(map(str.islower, value)) and any(map(str.isupper, value)) and any(map(str.isdigit, value))
@@ -77,6 +82,17 @@ def _is_discord(value: str) -> bool:
 _BASE64_OF_DIGITS: Final = ("MNO", "DTjz", "AEIMQUYcgk", "wxyz012345")
 
 
+def telegram_token(text: str, start: int, end: int) -> Span | None:
+    """A bot's number and key; in addresses the word ``bot`` stands before them without a gap."""
+    found = _TELEGRAM.search(text, start, end)
+    if found is None or (end < len(text) and text[end] in DASHED) or text[found.start() - 1 : found.start()].isdigit():
+        return None
+    return found.span() if is_random(found.group()) else None
+
+
+_TELEGRAM: Final = re.compile(r"\d{8,10}:AA[A-Za-z0-9_-]{33}\Z", re.ASCII)
+
+
 def url_secret(text: str, start: int, end: int) -> Span | None:
     """The path of an address that is its own password, as those of web hooks are."""
     begin = text.index("/", text.index("://", start) + 3) + 1
@@ -96,13 +112,13 @@ CHECKS: Final[dict[str, Check]] = {
     "aws_key_id": _token(WORD, lambda value: len(set(value[4:])) > 5),
     "aws_secret": ending(r"[A-Za-z0-9/+]{40}", is_aws_secret, BASE64),
     "named_token": ending(r"[A-Za-z0-9_-]{16,}", is_random_named, DASHED),
-    "named_base64": ending(r"[A-Za-z0-9+/_-]{16,}={0,2}", is_random_named, BASE64),
+    "named_base64": ending(r"[A-Za-z0-9+/_-]{16,}={0,2}", is_random_base64, BASE64),
     "named_dotted": ending(r"[A-Za-z0-9._~-]{16,}", is_random_named, DASHED),
     "token_client_secret": _token(DASHED | {"~"}),
-    "token_percent": _token(WORD | {"%"}),
+    "token_twitter": _token(WORD | {"%"}, lambda value: is_random(value[22:])),
     "token_hash": _token(WORD | {"/", "$"}),
-    "token_adyen": _token(frozenset("!#$%&(*+-/=?@[^_{}~") | WORD),
-    "token_salesforce": _token(WORD),
+    "token_symbols": _token(WORD | frozenset("!#$%&(*+-/=?@[^_{}~")),
     "sas_signature": ending(r"(?<=sig=)[A-Za-z0-9%+/]{40,80}(?:=|%3[Dd])", is_random_named, BASE64),
+    "telegram_token": telegram_token,
     "url_secret": url_secret,
 }

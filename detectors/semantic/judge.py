@@ -44,8 +44,8 @@ class Judgement(NamedTuple):
 
     ``score`` is the probability of an attack, calibrated and comparable across origins and stages. ``stage`` is the one
     that settled it: ``fast``, ``index`` or ``encoder``. ``start`` and ``end`` bound the deciding window in code points.
-    ``category`` is the likeliest threat (``category.subcategory``), empty where the front stage settled it. ``neighbour`` is the nearest
-    exemplar's id. ``complete`` is false where windows were left unread (see `MAX_ENCODED`).
+    ``category`` is the likeliest threat (``category.subcategory``), empty where the front stage settled it. ``neighbour``
+    is the nearest exemplar's id. ``complete`` is false where windows were left unread (see `MAX_ENCODED`).
     """
 
     score: float
@@ -67,13 +67,13 @@ class Calibration:
         fast: slope and offset of the front stage's logit.
         sure: front-stage logits below which a window is settled as harmless.
         encoder: weights of (1, encoder logit, front-stage logit, similarity to attacks less that to harmless text).
-        thresholds: the score from which a preset acts, by preset.
+        thresholds: the score from which a preset acts, by preset and origin.
     """
 
     fast: dict[Origin, tuple[float, float]]
     sure: dict[Origin, float]
     encoder: dict[Origin, tuple[float, float, float, float]]
-    thresholds: dict[str, float]
+    thresholds: dict[str, dict[Origin, float]]
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -82,7 +82,7 @@ class Calibration:
             {Origin(k): (v[0], v[1]) for k, v in raw["fast"].items()},
             {Origin(k): float(v) for k, v in raw["sure"].items()},
             {Origin(k): (v[0], v[1], v[2], v[3]) for k, v in raw["encoder"].items()},
-            {k: float(v) for k, v in raw["thresholds"].items()},
+            {k: {Origin(o): float(t) for o, t in v.items()} for k, v in raw["thresholds"].items()},
         )
 
 
@@ -130,14 +130,18 @@ class SemanticModel:
         slope, offset = self.calibration.fast[origin]
         return _sigmoid(slope * float(self._fast.logits(text, spans(text), origin).max()) + offset)
 
-    def judge(self, texts: Sequence[tuple[str, Origin]]) -> list[Judgement]:
-        """Judge texts, each by itself: the answers do not depend on what else is asked."""
-        return [self._judge(text, origin) for text, origin in texts]
+    def judge(self, texts: Sequence[tuple[str, Origin]], thorough: bool = False) -> list[Judgement]:
+        """Judge texts, each by itself: the answers do not depend on what else is asked.
 
-    def _judge(self, text: str, origin: Origin) -> Judgement:
+        With ``thorough`` the front stage settles nothing: for texts in which another stage (a lexical finding, a decoded
+        layer) has seen something.
+        """
+        return [self._judge(text, origin, thorough) for text, origin in texts]
+
+    def _judge(self, text: str, origin: Origin, thorough: bool) -> Judgement:
         pieces = spans(text)
         suspicion = self._fast.logits(text, pieces, origin)
-        unsettled = np.flatnonzero(suspicion >= self.calibration.sure[origin])
+        unsettled = np.flatnonzero(suspicion >= (-np.inf if thorough else self.calibration.sure[origin]))
         if not len(unsettled):
             slope, offset = self.calibration.fast[origin]
             worst = int(suspicion.argmax())

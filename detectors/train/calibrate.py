@@ -17,18 +17,23 @@ from detectors.values import Origin
 
 Floats = npt.NDArray[np.float64]
 
-LOST: Final = 0.01
+LOST: Final = 0.002
 """Share of the attacks which the whole cascade would catch that the front stage may settle as harmless."""
 
 SHARE: Final = 0.88
+CAREFUL_SHARE: Final = 0.30
 """Share of ordinary harmless texts under an origin that the front stage settles at most: what lies nearer to an attack is
-worth the encoder's time even where no attack was lost."""
+worth the encoder's time even where no attack was lost. In documents and tool results only the encoder tells a planted
+order from the text around it, so that little is settled there."""
 
 CAUGHT: Final = 0.01
 """False-positive rate that says which attacks the whole cascade would catch."""
 
 RATES: Final = {"balanced": 0.005, "strict": 0.02}
 """False-positive rate on ordinary benign texts for which a preset's threshold is chosen."""
+
+FEWEST: Final = 400
+"""Ordinary texts below which an origin has no threshold of its own: the rate would rest on one or two of them."""
 
 PULL: Final = 2.0
 """Ridge weight of the fits, in texts: it matters only where the front stage settles no attack at all."""
@@ -60,7 +65,8 @@ def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
         fitted = logistic(np.stack([texts.encoder[chosen], texts.fast[chosen]], 1), labels, weights)
         judged = fitted[1] * texts.encoder[chosen] + fitted[2] * texts.fast[chosen]
         sure[origin.value] = sure_below(
-            texts.fast[chosen], judged, labels, np.isin(texts.kinds[chosen], list(ORDINARY))
+            texts.fast[chosen], judged, labels, np.isin(texts.kinds[chosen], list(ORDINARY)),
+            CAREFUL_SHARE if origin in (Origin.DOCUMENT, Origin.TOOL_RESULT) else SHARE,
         )
         encoder[origin.value] = [*fitted, 0.0]
         below = texts.fast[chosen] < sure[origin.value]
@@ -69,8 +75,23 @@ def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
     made: dict[str, Any] = {"fast": fast, "sure": sure, "encoder": encoder}
     scores = probabilities(texts, made)
     ordinary = (texts.labels == 0) & np.isin(texts.kinds, list(ORDINARY))
-    made["thresholds"] = {preset: float(np.quantile(scores[ordinary], 1 - rate)) for preset, rate in RATES.items()}
+    made["thresholds"] = {preset: _thresholds(texts, scores, ordinary, rate) for preset, rate in RATES.items()}
     return made
+
+
+def _thresholds(texts: Texts, scores: Floats, ordinary: npt.NDArray[np.bool_], rate: float) -> dict[str, float]:
+    """Per origin the score that ``rate`` of its ordinary texts exceed, of all texts where it has too few."""
+    found = {}
+    for origin in ORIGINS:
+        own = ordinary & np.isin(texts.origins, POOLED.get(origin, (origin.value,)))
+        chosen = own if own.sum() >= FEWEST else ordinary
+        found[origin.value] = float(np.quantile(scores[chosen], 1 - rate))
+    return found
+
+
+def flagged(texts: Texts, scores: Floats, thresholds: dict[str, float]) -> npt.NDArray[np.bool_]:
+    """Which texts a preset acts on."""
+    return np.asarray(scores >= np.array([thresholds[origin] for origin in texts.origins]))
 
 
 class Texts:
@@ -141,11 +162,11 @@ def balanced(labels: npt.NDArray[np.int64], weights: Floats) -> Floats:
 
 
 def sure_below(
-    fast: Floats, judged: Floats, labels: npt.NDArray[np.int64], ordinary: npt.NDArray[np.bool_]
+    fast: Floats, judged: Floats, labels: npt.NDArray[np.int64], ordinary: npt.NDArray[np.bool_], share: float
 ) -> float:
-    """The front-stage logit below which a text is settled, see `LOST` and `SHARE`."""
+    """The front-stage logit below which a text is settled: `LOST` of what is caught, at most ``share`` of the ordinary."""
     caught = (labels == 1) & (judged > np.quantile(judged[labels == 0], 1 - CAUGHT))
-    most = float(np.quantile(fast[(labels == 0) & ordinary], SHARE))
+    most = float(np.quantile(fast[(labels == 0) & ordinary], share))
     return min(most, float(np.quantile(fast[caught], LOST))) if caught.any() else most
 
 

@@ -81,8 +81,8 @@ def pools(shared: Shared, seed: int) -> Pools:
             documents.append(row.text)
         if row.kind == "benign" and len(row.text) < 600:
             chat.append(row.text)
-    documents.sort(key=lambda text: zlib.crc32(text.encode()))
-    return Pools(_balanced(documents), orders, chat)
+    rng.shuffle(documents)
+    return Pools(documents, orders, chat)
 
 
 def build(
@@ -150,10 +150,6 @@ def _middle(text: str) -> str:
     """A prompt with a document without its first and last fifth, where the user's own task stands."""
     fifth = len(text) // 5
     return text[fifth : len(text) - fifth].strip() or text
-
-
-def _balanced(documents: Sequence[str], cap: int = 2500) -> list[str]:
-    return list(documents[: cap * 4])
 
 
 def summary(examples: Sequence[Example]) -> str:

@@ -25,7 +25,7 @@ def figures(texts: calibrate.Texts, made: dict[str, Any]) -> dict[str, Any]:
     """Everything that the model card states, as one mapping that JSON can hold."""
     scores = calibrate.probabilities(texts, made)
     shared = ~np.char.startswith(texts.sources, "own:")
-    balanced = made["thresholds"]["balanced"]
+    flagged_texts = calibrate.flagged(texts, scores, made["thresholds"]["balanced"])
     found: dict[str, Any] = {"groups": {}, "sources": [], "own": [], "languages": [], "stages": {}}
     for name, origins in GROUPS.items():
         for part, mask in (("shared", shared), ("own", ~shared)):
@@ -35,8 +35,8 @@ def figures(texts: calibrate.Texts, made: dict[str, Any]) -> dict[str, Any]:
     for source, kind in sorted(set(zip(texts.sources.tolist(), texts.kinds.tolist(), strict=True))):
         chosen = (texts.sources == source) & (texts.kinds == kind)
         label = int(texts.labels[chosen][0])
-        flagged = scores[chosen] >= balanced
-        right = float(flagged.mean()) if label else 1 - float(flagged.mean())
+        share = float(flagged_texts[chosen].mean())
+        right = share if label else 1 - share
         row = {"source": source, "kind": kind, "texts": int(chosen.sum()), "right": right}
         found["own" if source.startswith("own:") else "sources"].append(row)
     for lang in sorted(set(texts.langs.tolist())):
@@ -45,8 +45,8 @@ def figures(texts: calibrate.Texts, made: dict[str, Any]) -> dict[str, Any]:
             part_scores, part_labels = scores[chosen], texts.labels[chosen]
             found["languages"].append({
                 "lang": lang, "attacks": int(part_labels.sum()), "auc": auc(part_scores, part_labels),
-                "recall": float((part_scores[part_labels == 1] >= balanced).mean()),
-                "false_positives": float((part_scores[part_labels == 0] >= balanced).mean()),
+                "recall": float(flagged_texts[chosen][part_labels == 1].mean()),
+                "false_positives": float(flagged_texts[chosen][part_labels == 0].mean()),
             })
     settled = calibrate.settled(texts, made)
     ordinary = (texts.labels == 0) & np.isin(texts.kinds, ("benign", "benign_document", "pii")) & shared
@@ -58,9 +58,9 @@ def figures(texts: calibrate.Texts, made: dict[str, Any]) -> dict[str, Any]:
         "front_alone_auc": auc(texts.fast[shared], texts.labels[shared]),
     }
     found["right_at_balanced"] = {
-        "threshold": balanced, "ordinary": 1 - float((scores[ordinary] >= balanced).mean()),
-        "hard": 1 - float((scores[hard] >= balanced).mean()),
-        "attacks": float((scores[(texts.labels == 1) & shared] >= balanced).mean()),
+        "thresholds": made["thresholds"]["balanced"], "ordinary": 1 - float(flagged_texts[ordinary].mean()),
+        "hard": 1 - float(flagged_texts[hard].mean()),
+        "attacks": float(flagged_texts[(texts.labels == 1) & shared].mean()),
     }
     found["reliability"] = reliability(scores[shared], texts.labels[shared])
     return found
@@ -73,8 +73,8 @@ def _both(texts: calibrate.Texts, chosen: Mask) -> bool:
 def _group(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
     return {
         "attacks": int(labels.sum()), "benign": int((labels == 0).sum()),
-        "auc": bootstrap("auc", scores, labels), "recall_1": bootstrap("recall", scores, labels, 0.01),
-        "recall_01": bootstrap("recall", scores, labels, 0.001), "recall_5": recall_at(scores, labels, 0.05),
+        "auc": tuple(bootstrap("auc", scores, labels)), "recall_1": tuple(bootstrap("recall", scores, labels, 0.01)),
+        "recall_01": tuple(bootstrap("recall", scores, labels, 0.001)), "recall_5": recall_at(scores, labels, 0.05),
     }
 
 
@@ -86,7 +86,8 @@ def markdown(found: dict[str, Any]) -> str:
                      f" {_show(g['recall_01'])} |")
     at, stages = found["right_at_balanced"], found["stages"]
     lines += [
-        "", f"At the `balanced` threshold ({at['threshold']:.3f}): ordinary benign right {at['ordinary']:.1%},"
+        "", "Thresholds of `balanced`: " + ", ".join(f"{o} {t:.3f}" for o, t in at["thresholds"].items()) + ".",
+        f"At them: ordinary benign right {at['ordinary']:.1%},"
         f" hard benign right {at['hard']:.1%}, attacks found {at['attacks']:.1%}.",
         f"The front stage alone settles {stages['ordinary_settled_by_front']:.1%} of ordinary and"
         f" {stages['hard_settled_by_front']:.1%} of hard benign texts, and loses"

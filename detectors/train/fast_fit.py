@@ -74,7 +74,8 @@ def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS) -> fast.Fa
     reader = fast.FastModel(words, _arrays(net))
     rows = [reader.rows(fast.tokens(example.text)) for example in examples]
     targets = torch.tensor([example.labels for example in examples])
-    shares = torch.where(targets == 1, MISSED, (targets >= 0).float()) * torch.tensor([example.weight for example in examples])[:, None]
+    weights = torch.tensor([example.weight for example in examples])[:, None]
+    shares = torch.where(targets == 1, MISSED, (targets >= 0).float()) * weights
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
     rng = random.Random(seed)
     steps = epochs * (len(rows) // BATCH + 1)

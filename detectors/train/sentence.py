@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers.models import Module
+from sentence_transformers.base.modules import Module
 
 from detectors.semantic.encoder import Encoder
 
@@ -31,7 +31,7 @@ class OnnxEncoder(Module):
 
     tokenize = preprocess
 
-    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return features
 
     def get_sentence_embedding_dimension(self) -> int:
@@ -39,12 +39,12 @@ class OnnxEncoder(Module):
 
     get_embedding_dimension = get_sentence_embedding_dimension
 
-    def save(self, output_path: str, *_: Any, **__: Any) -> None:
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         for name in ("encoder.onnx", "tokenizer.json"):
             (Path(output_path) / name).write_bytes((self._folder / name).read_bytes())
 
     @classmethod
-    def load(cls, model_name_or_path: str, **_: Any) -> OnnxEncoder:
+    def load(cls, model_name_or_path: str, *args: Any, **kwargs: Any) -> OnnxEncoder:
         return cls(Path(model_name_or_path))
 
 

@@ -1,8 +1,8 @@
 """HTTP/1.1 as bytes: a request's head is written here and a reply is read here. No socket and no clock.
 
 The grammar of heads and chunks is llhttp's (httptools) in its strict mode. What it lets through and a gateway
-must not is refused here: other protocols and versions, any transfer coding but ``chunked`` alone, upgrades, heads
-without bound, empty lines before a reply. Counterpart: `gateway.upstream.connection`.
+must not is refused here: other protocols, versions and statuses, any transfer coding but ``chunked`` alone,
+upgrades, heads without bound, empty lines before a reply. Counterpart: `gateway.upstream.connection`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _LINES: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9a-z-]++: [\t -~\x80-\xff]*+\r
 _VISIBLE: Final = bytes(range(33, 127))
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: [\t -~\x80-\xff]*+)?\r\n")
 _REFUSALS: Final = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _PERSISTENCE: Final = frozenset({b"", b"close", b"keep-alive"})
 _READ_HERE: Final = HOP_BY_HOP | {b"content-length", b"content-encoding"}
@@ -218,7 +219,7 @@ class ReplyParser:
                 return b""
             if end > self._budget:
                 raise BadReply("the head is too large")
-            if not data.startswith(_STARTS):
+            if _STATUS_LINE.match(data) is None:
                 raise BadReply("not an HTTP/1.1 reply")
             http = httptools.HttpResponseParser(self)
             try:
@@ -226,13 +227,13 @@ class ReplyParser:
             except _REFUSALS as error:
                 raise BadReply(f"malformed head: {error}") from None
             status: int = http.get_status_code()
-            if 200 <= status <= 599:
+            if status >= 200:
                 self.headers = self._lines
                 self._frame(status, data.startswith(b"HTTP/1.1"), http)
                 self.status = status  # last: a head that was refused never was one
                 return data[end:]
-            if not 100 <= status <= 199 or status == 101:  # 101 agrees to an upgrade: we ask for none
-                raise BadReply("a status that answers no request of ours")
+            if status == 101:
+                raise BadReply("an upgrade that was not asked for")
             self._budget -= end
             self._forget_interim()
             data = data[end:]

@@ -103,7 +103,7 @@ class Pool:
             if error.received or ended > now + CROSSING_SECONDS:
                 raise
         self.resent += 1
-        connection = await self._acquire(limit)
+        connection = await self._acquire(limit, fresh=True)
         return await connection.exchange(method, head, body, connection.loop.time(), limit)
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Pool:
         kept = self._limits.idle_seconds
         if connection.keep_alive is not None:
             kept = min(kept, connection.keep_alive - 1.0)  # ours must be the first to give it up
-        if self._closed or kept <= 0:
+        if self._closed:
             connection.abort()
             return
         while self._queue:
@@ -156,8 +156,8 @@ class Pool:
             connection.abort()
         return None
 
-    async def _acquire(self, limit: float) -> Connection:
-        """A connection that was not idle: opened, or waited for."""
+    async def _acquire(self, limit: float, fresh: bool = False) -> Connection:
+        """A connection that was not idle: opened, or waited for; if `fresh`, one that has served nobody."""
         if self._full() and self._idle:
             self._idle[0].abort()
         if not self._full():
@@ -167,8 +167,14 @@ class Pool:
             connection = await self._wait_turn(limit)
             if connection is None:
                 return await self._open(limit)
-            if not connection.closed:
+            if connection.closed:
+                continue
+            if not fresh:
                 return connection
+            self._members.remove(connection)  # before it is closed, so that its slot stays ours
+            self._opening += 1
+            connection.abort()
+            return await self._open(limit)
 
     def _full(self) -> bool:
         return self._opening + len(self._members) >= self._limits.connections

@@ -178,12 +178,11 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
         elif entries is not None:
             raise Malformed((key,), entries, "a list")
     for key in ("tool_choice", "output_config", "output_format"):
-        if isinstance(value := doc.get(key), dict):
-            out.walk(value, "schema", Origin.TOOL_DEFINITION, -1, (key,))
-    if isinstance(container := doc.get("container"), dict):
-        out.walk(container, "container", Origin.TOOL_DEFINITION, -1, ("container",))
-    elif container is not None:
+        out.walk(doc.get(key), "schema", Origin.TOOL_DEFINITION, -1, (key,))
+    if isinstance(container := doc.get("container"), str):
         out.hidden(Origin.USER, -1, ("container",), "upstream state")
+    else:
+        out.walk(container, "container", Origin.TOOL_DEFINITION, -1, ("container",))
     out.unknown(doc, _KNOWN, Origin.USER)
 
 

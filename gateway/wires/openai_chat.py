@@ -149,7 +149,7 @@ class ChatStream(StreamReader):
             elif key == "choices" and isinstance(value, list):
                 for place, choice in enumerate(value):
                     self._choice(choice, (key, place), events)
-            elif key not in _REPLY:
+            elif key == "choices" or key not in _REPLY:
                 events += loose(value, (key,))
         return events or [StreamEvent(EventKind.OTHER, ())]
 
@@ -297,8 +297,7 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
     for key in ("tools", "functions"):
         common.read_tools(out, doc.get(key), key)
     for key in ("tool_choice", "function_call", "response_format"):
-        if isinstance(value := doc.get(key), dict):
-            out.walk(value, "schema", Origin.TOOL_DEFINITION, -1, (key,))
+        out.walk(doc.get(key), "schema", Origin.TOOL_DEFINITION, -1, (key,))
     if "prediction" in doc:
         out.walk(doc["prediction"], "prediction", Origin.ASSISTANT, -1, ("prediction",))
     out.unknown(doc, _KNOWN, Origin.USER)

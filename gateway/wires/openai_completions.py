@@ -123,7 +123,7 @@ class CompletionStream(StreamReader):
             elif key == "choices" and isinstance(value, list):
                 for place, choice in enumerate(value):
                     self._choice(choice, (key, place), events)
-            elif key not in _REPLY:
+            elif key == "choices" or key not in _REPLY:
                 events += loose(value, (key,))
         return events or [StreamEvent(EventKind.OTHER, ())]
 

@@ -117,8 +117,7 @@ def _read_context(out: Collector, doc: dict[str, Any]) -> None:
         out.wrong(instructions, "a string", "system", Origin.SYSTEM, -1, ("instructions",))
     common.read_tools(out, doc.get("tools"), "tools")
     for key in ("text", "tool_choice"):
-        if isinstance(value := doc.get(key), dict):
-            out.walk(value, "schema", Origin.TOOL_DEFINITION, -1, (key,))
+        out.walk(doc.get(key), "schema", Origin.TOOL_DEFINITION, -1, (key,))
     if (prompt := doc.get("prompt")) is not None:
         _read_prompt(out, prompt)
     for key in ("previous_response_id", "conversation"):
@@ -202,7 +201,9 @@ class ResponseStream(StreamReader):
         if isinstance(response := event.get("response"), dict):
             self._response = response
             events += events_of(OpenAIResponses().read_reply(response, _NO_TARGET), ("response",))
-        events += _rest(event, {"response"} if response is not None else set())
+        else:
+            events += loose(response, ("response",))
+        events += _rest(event, {"response"})
         if kind.endswith(".done"):
             events.append(StreamEvent(EventKind.STOP, _place(event)))
         return events or [StreamEvent(EventKind.OTHER, ())]
@@ -234,16 +235,19 @@ def _place(event: dict[str, Any]) -> tuple[int, ...]:
 
 def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
     """Events for the piece of text that an event brings, or the pieces (of a shell's two outputs)."""
-    place = (*_place(event), kind)
+    place: tuple[str | int, ...] = (*_place(event), kind)
     delta = event.get("delta")
     if isinstance(delta, str):
         return [StreamEvent(_DELTAS.get(kind, EventKind.OTHER), place, delta, ("delta",))] if delta else []
-    pieces = delta.items() if isinstance(delta, dict) else ()
-    return [
-        StreamEvent(EventKind.OTHER, (*place, key), piece, ("delta", key))
-        for key, piece in pieces
-        if isinstance(piece, str) and piece
-    ]
+    if not isinstance(delta, dict):
+        return loose(delta, ("delta",))
+    events: list[StreamEvent] = []
+    for key, piece in delta.items():
+        if isinstance(piece, str) and piece:
+            events.append(StreamEvent(EventKind.OTHER, (*place, key), piece, ("delta", key)))
+        else:
+            events += loose(piece, ("delta", key))
+    return events
 
 
 def _rest(event: dict[str, Any], read: set[str]) -> list[StreamEvent]:
