@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from detectors import lookalikes, spacing
 from detectors.characters import ACCENTS, COMPOSING, FOLD, HIDDEN, Ranges
-from detectors.disguise import TELLING, TERMINAL_SEQUENCE, Evidence, evidence
-from detectors.offsets import Map, Rewriter
+from detectors.disguise import MAX_MARKS, TELLING, TERMINAL_SEQUENCE, Evidence, evidence
+from detectors.offsets import Change, Map, rewrite
 from detectors.probe import Probe
 
 
@@ -38,13 +39,15 @@ class Canonical(NamedTuple):
         return start, end
 
 
-MAX_MARKS: Final = 8
-"""Combining marks kept on one character of a script that needs them; no word of any language has as many."""
-
 _REMOVED: Final = HIDDEN | ACCENTS
-_OTHERWISE: Final = Ranges.of("".join(FOLD)) | _REMOVED
+_SWAPPED: Final = Ranges.of("".join(char for char, new in FOLD.items() if len(new) == 1 and ord(char) <= 0xFFFF))
+_RESIZED: Final = (Ranges.of("".join(FOLD)) - _SWAPPED) | _REMOVED
 
-_REWRITTEN = re.compile(f"{TERMINAL_SEQUENCE}|[{_OTHERWISE.roughly()}]+")
+_NEW: Final = FOLD | dict.fromkeys(_REMOVED.few(), "")
+
+_SWAP = re.compile(f"[{_SWAPPED.plane()}]")
+_RESIZE = re.compile(f"[{_RESIZED.roughly()}]+")
+_TERMINAL = re.compile(TERMINAL_SEQUENCE)
 _CLUSTER = re.compile(f"[^{COMPOSING.exactly()}]?[{COMPOSING.exactly()}]+")
 _WIDE_GAP = re.compile(r"(?<=[^\W_])[ \t]{2,}(?=[^\W_])")
 
@@ -52,7 +55,8 @@ _WIDE_GAP = re.compile(r"(?<=[^\W_])[ \t]{2,}(?=[^\W_])")
 _has_controls = Probe([r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"])
 _has_gaps = Probe([spacing.GAPS])
 _has_foreign_gaps = Probe([spacing.FOREIGN_GAPS])
-_has_others = Probe([_OTHERWISE.automaton()], utf8=True)
+_has_swapped = Probe([_SWAPPED.automaton()], utf8=True)
+_has_resized = Probe([_RESIZED.automaton()], utf8=True)
 _has_telling = Probe([TELLING.automaton()], utf8=True)
 _has_composing = Probe([COMPOSING.automaton()], utf8=True)
 
@@ -60,13 +64,14 @@ _has_composing = Probe([COMPOSING.automaton()], utf8=True)
 class _Work(NamedTuple):
     """What there is to do for a text."""
 
-    rewrite: bool
     explain: bool
+    swap: bool
+    resize: bool
     compose: bool
     space: bool
 
 
-_INVALID: Final = _Work(True, True, False, False)
+_INVALID: Final = _Work(explain=True, swap=True, resize=True, compose=False, space=False)
 
 
 def canonicalise(text: str) -> Canonical:
@@ -85,12 +90,14 @@ def _look(text: str) -> _Work:
         return _INVALID
     controls, gaps = bool(_has_controls(data)), bool(_has_gaps(data))
     if len(data) == len(text):
-        return _Work(controls, controls, False, gaps)
+        return _Work(controls, controls, controls, False, gaps)
+    swap, resize = bool(_has_swapped(data)), controls or bool(_has_resized(data))
     return _Work(
-        controls or bool(_has_others(data)),
-        controls or bool(_has_telling(data)),
-        bool(_has_composing(data)),
-        gaps or bool(_has_foreign_gaps(data)),
+        explain=resize or (swap and bool(_has_telling(data))),
+        swap=controls or swap,  # some controls are line breaks
+        resize=resize,
+        compose=bool(_has_composing(data)),
+        space=gaps or bool(_has_foreign_gaps(data)),
     )
 
 
@@ -101,63 +108,71 @@ def _canonicalise(original: str) -> Canonical:
     work = _look(text)
     if work.explain:
         notes += evidence(text)
-    if work.rewrite:
-        text = _apply(_rewrite(text), maps)
+    if work.swap:
+        text = _SWAP.sub(_swapped, text)
+    if work.resize:
+        text = _apply(text, _resized(text), maps)
+    if work.swap or work.resize:
         work = _look(text)
     if work.compose and not unicodedata.is_normalized("NFC", text):
-        text = _apply(_compose(text), maps)
-    if work.space:
-        text = _join(text, maps, notes)
-        text = _apply(_close_gaps(text), maps)
-        text = _join(text, maps, notes)  # gaps of several widths between letters are of one width now
-    if not text.isascii() and (folded := lookalikes.fold(text)) is not None:
+        text = _apply(text, _composed(text), maps)
+    for _ in range(2):  # a letter set apart is known as one at the latest when it has become ASCII
+        if work.space:
+            text = _join(text, maps, notes)
+            text = _apply(text, _closed(text), maps)
+            text = _join(text, maps, notes)  # gaps of several widths between letters are of one width now
+        if text.isascii() or (folded := lookalikes.fold(text)) is None:
+            break
         text = folded.text
         notes += (
             Evidence(kind, len(words), _origin(words[0], maps)) for kind, words in sorted(folded.words.items())
         )
+        work = _look(text)
     return Canonical(text, text == original, tuple(notes), tuple(maps))
 
 
-def _apply(rewritten: Rewriter, maps: list[Map]) -> str:
-    text, edits = rewritten.done()
+def _apply(text: str, changes: Iterable[Change], maps: list[Map]) -> str:
+    text, edits = rewrite(text, changes)
     if edits is not None:
         maps.append(edits)
     return text
 
 
-def _rewrite(text: str) -> Rewriter:
-    """Remove and replace single characters."""
-    rewriter = Rewriter(text)
-    for match in _REWRITTEN.finditer(text):
-        run, start = match[0], match.start()
-        if run.startswith("\x1b["):
-            rewriter.replace(start, match.end(), "")
-            continue
-        for at, char in enumerate(run, start):
-            new = FOLD.get(char)
+def _swapped(match: re.Match[str]) -> str:
+    return FOLD[match[0]]
+
+
+def _resized(text: str) -> Iterator[Change]:
+    """Remove characters, and write those out that stand for several."""
+    for match in _RESIZE.finditer(text):
+        start, end = match.span()
+        gone = start  # where what is to be removed begins
+        for at, char in enumerate(match[0], start):
+            new = _NEW.get(char)
+            if new == "" or (new is None and char in _REMOVED):
+                continue
+            if gone < at:
+                yield gone, at, ""
+            gone = at + 1
             if new is not None:
-                rewriter.replace(at, at + 1, new)
-            elif char in _REMOVED:
-                rewriter.replace(at, at + 1, "")
-    return rewriter
+                yield at, at + 1, new
+        if text[end - 1] == "\x1b" and (sequence := _TERMINAL.match(text, end - 1)):
+            end = sequence.end()
+        if gone < end:
+            yield gone, end, ""
 
 
-def _compose(text: str) -> Rewriter:
+def _composed(text: str) -> Iterator[Change]:
     """Bring marks into their order and join what has a character of its own: NFC, with a bound on the marks of one."""
-    rewriter = Rewriter(text)
     for match in _CLUSTER.finditer(text):
         # The standard library orders n marks in up to n * n steps.
         composed = unicodedata.normalize("NFC", match[0][: MAX_MARKS + 1])
         if composed != match[0]:
-            rewriter.replace(*match.span(), composed)
-    return rewriter
+            yield *match.span(), composed
 
 
-def _close_gaps(text: str) -> Rewriter:
-    rewriter = Rewriter(text)
-    for match in _WIDE_GAP.finditer(text):
-        rewriter.replace(*match.span(), " ")
-    return rewriter
+def _closed(text: str) -> Iterator[Change]:
+    return ((*match.span(), " ") for match in _WIDE_GAP.finditer(text))
 
 
 def _join(text: str, maps: list[Map], notes: list[Evidence]) -> str:

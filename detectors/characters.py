@@ -10,6 +10,7 @@ from typing import Any, Final
 _STORED: Final[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "characters.json").read_text("utf-8"))
 
 _LAST_OF_BMP: Final = 0xFFFF
+_SHORT: Final = 256
 _SURROGATES: Final = range(0xD800, 0xE000)
 
 
@@ -34,14 +35,32 @@ class Ranges:
         return cls([(ord(char), ord(char)) for char in chars])
 
     def __or__(self, other: Ranges) -> Ranges:
-        return Ranges([*self._pairs(), *other._pairs()])
+        return Ranges([*self._bounds(), *other._bounds()])
+
+    def __sub__(self, other: Ranges) -> Ranges:
+        left = []
+        taken = other._merged()
+        for first, last in self._merged():
+            for low, high in taken:
+                if low <= last and high >= first:
+                    if first < low:
+                        left.append((first, low - 1))
+                    first = high + 1
+            if first <= last:
+                left.append((first, last))
+        return Ranges(left)
 
     def __contains__(self, char: str) -> bool:
         at = bisect_right(self._firsts, ord(char)) - 1
         return at >= 0 and ord(char) <= self._lasts[at]
 
-    def _pairs(self) -> list[tuple[int, int]]:
+    def _bounds(self) -> list[tuple[int, int]]:
         return list(zip(self._firsts, self._lasts, strict=True))
+
+    def few(self) -> str:
+        """The characters of the set's short ranges: those that are met, of a set with large areas of others."""
+        short = (bounds for bounds in self._merged() if bounds[1] - bounds[0] < _SHORT)
+        return "".join(chr(code) for first, last in short for code in range(first, last + 1))
 
     def exactly(self) -> str:
         """The inside of a character class for Python's engine.
@@ -71,7 +90,7 @@ class Ranges:
 
     def _merged(self) -> list[tuple[int, int]]:
         merged: list[tuple[int, int]] = []
-        for first, last in self._pairs():
+        for first, last in self._bounds():
             if merged and first <= merged[-1][1] + 1:
                 merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
             else:
@@ -97,6 +116,7 @@ GENUINE: Final = Ranges.stored("genuine")
 BIDI: Final = Ranges.stored("bidi")
 VARIATION: Final = Ranges.stored("variation")
 VARIED: Final = Ranges.stored("varied")
+PICTORIAL: Final = Ranges.stored("pictorial")
 IDEOGRAPHS: Final = Ranges.stored("ideographs")
 JOINING: Final = Ranges.stored("joining")
 UNSPACED: Final = Ranges.stored("unspaced")
@@ -105,16 +125,20 @@ RIGHT_TO_LEFT: Final = Ranges.stored("right_to_left")
 FOLD: Final[dict[str, str]] = dict(zip(*_STORED["fold"], strict=True)) | _STORED["expand"]
 """What a character is replaced by wherever it stands: NFKC without accents, digits, spaces, quotes, dashes, ligatures."""
 
-LOOKALIKES: Final[dict[str, str]] = {
-    char: letter for pair in _STORED["lookalikes"].values() for char, letter in zip(*pair, strict=True)
-}
+def _pairs(table: str) -> dict[str, str]:
+    return {char: letter for pair in _STORED[table].values() for char, letter in zip(*pair, strict=True)}
+
+
+LOOKALIKES: Final = _pairs("lookalikes")
 """The ASCII letter or digit that a character is taken for."""
 
-SCRIPTS: Final[dict[str, str]] = {
-    char: script for script, (chars, _) in _STORED["lookalikes"].items() for char in chars
-}
-"""The script of each of `LOOKALIKES`, as four letters (ISO 15924)."""
-
-FAUX: Final[dict[str, str]] = dict(zip(*_STORED["faux"], strict=True))
+FAUX: Final = _pairs("faux")
 """Letters that stand for Latin ones in play only: believed in words that hold others as well."""
 
+SCRIPTS: Final[dict[str, str]] = {
+    char: script
+    for table in ("lookalikes", "faux")
+    for script, (chars, _) in _STORED[table].items()
+    for char in chars
+}
+"""The script of each of `LOOKALIKES` and `FAUX`, as four letters (ISO 15924)."""

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 from detectors.cache import VerdictCache
 from detectors.canonical import Canonical, canonicalise
-from detectors.decode import Layer, decode
 from detectors.lexical import SCORES, Lexical, Match
 from detectors.passages import Passage, passages
 from detectors.values import Finding, Origin, Segment, Skipped, Verdict
@@ -22,7 +21,7 @@ from patterns.taxonomy import is_attack
 CACHE_BYTES: Final = 16 * 2**20
 """Verdicts kept per worker: about 40,000, the live texts of some thousand conversations."""
 
-STAGES: Final = ("canonical", "lexical", "decode")
+STAGES: Final = ("canonical", "lexical")
 """The stages that every text passes, in order; as in metrics and records."""
 
 DISGUISE_SCORES: Final = {"tags": 0.95, "bidi": 0.6, "invisible": 0.4, "variation": 0.6}
@@ -132,19 +131,12 @@ class Engine:
         canonical = canonicalise(text)
         canonised = time.perf_counter_ns()
         findings, exhausted = self._match(text, canonical, origin)
-        matched = time.perf_counter_ns()
-        decoded = decode(text)
-        for layer in decoded.layers:
-            exhausted |= self._match_layer(layer, origin, findings)
         clock[0] += canonised - began
-        clock[1] += matched - canonised
-        clock[2] += time.perf_counter_ns() - matched
-        if not findings and not exhausted and not decoded.exhausted:
+        clock[1] += time.perf_counter_ns() - canonised
+        if not findings and not exhausted:
             return _NOTHING
-        skipped = [Skipped("lexical", "budget")] if exhausted else []
-        if decoded.exhausted:
-            skipped.append(Skipped("decode", "budget"))
-        return TextVerdict(tuple(dict.fromkeys(findings)), tuple(skipped))
+        skipped = (Skipped("lexical", "budget"),) if exhausted else ()
+        return TextVerdict(tuple(dict.fromkeys(findings)), skipped)
 
     def _match(self, text: str, canonical: Canonical, origin: Origin) -> tuple[list[TextFinding], bool]:
         """Match the text as it came and, where it differs, its canonical form."""
@@ -166,15 +158,6 @@ class Engine:
                 score = DISGUISE_SCORES[kind]
                 findings.append(TextFinding("canonical", f"disguise.{kind}", threat, score, first, first + count))
         return findings, scan.exhausted or folded.exhausted
-
-    def _match_layer(self, layer: Layer, origin: Origin, findings: list[TextFinding]) -> bool:
-        """Match what was decoded out of the text. That it was encoded makes an attack no less of one."""
-        hidden, exhausted = self._match(layer.text, canonicalise(layer.text), origin)
-        detector = f"decode:{layer.scheme}"
-        for finding in hidden:
-            start, end = layer.span(finding.start, finding.end)
-            findings.append(finding._replace(detector=detector, start=start, end=end))
-        return exhausted
 
 
 def digest(patterns: Sequence[Pattern]) -> str:

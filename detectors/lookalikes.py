@@ -20,7 +20,7 @@ MIN_TELLING: Final = 3
 _LATIN = re.compile("[A-Za-z]")
 _WORD = re.compile(r"(?<![^\W_])[A-Za-z0-9]*+[^\W_\x00-\x7f][^\W_]*+")
 _MAIN_SCRIPTS: Final = ("Latn", "Cyrl", "Grek")
-_WITH_FAUX: Final = FAUX | LOOKALIKES
+_TABLE: Final = str.maketrans(FAUX | LOOKALIKES)
 
 
 def _alike(scripts: Container[str]) -> str:
@@ -59,13 +59,15 @@ def fold(text: str) -> Folded | None:
         at = match.end()
         walk.pass_word(match.start(), match[0])
     walk.pass_latin()
+    if walk.genuine:
+        walk.telling.pop("confusable", None)  # the text is in two languages, and says so
     return Folded(_replace(text, walk.chosen), walk.telling) if walk.chosen else None
 
 
 class _Walk:
     """Goes over the words of a text that are not ASCII, and chooses those to be folded."""
 
-    __slots__ = ("_after_genuine", "_latin", "_waiting", "chosen", "telling")
+    __slots__ = ("_after_genuine", "_latin", "_waiting", "chosen", "genuine", "telling")
 
     def __init__(self, latin: bool) -> None:
         self.chosen: list[_Word] = []
@@ -73,6 +75,7 @@ class _Walk:
         self._latin = latin
         self._waiting: list[_Word] = []  # words of one other script that may be genuine: the next word decides
         self._after_genuine = False
+        self.genuine = False
 
     @property
     def undecided(self) -> bool:
@@ -92,7 +95,7 @@ class _Walk:
         word = _Word(start, text, folded)
         if kind == "genuine":
             self._waiting.clear()
-            self._after_genuine = True
+            self._after_genuine = self.genuine = True
         elif kind == "alike":
             if not self._after_genuine:
                 self._waiting.append(word)
@@ -119,18 +122,17 @@ def _judge(word: str) -> tuple[str, str]:
     ``genuine``: a word of another script; ``alike``: of one other script, with the shape of an ASCII word;
     ``mixed_script`` or ``confusable``: to be folded, and telling; ``plain``: to be folded.
     """
-    scripts = {SCRIPTS[char] for char in word if char in SCRIPTS}
-    latin = _LATIN.search(word) is not None
-    table = _WITH_FAUX if latin or len(scripts) > 1 else LOOKALIKES
-    folded = "".join([table.get(char, char) for char in word])
-    if not folded.isascii():
+    folded = word.translate(_TABLE)
+    playful = not FAUX.keys().isdisjoint(word)
+    if not folded.isascii() or (playful and len(word) < MIN_TELLING):
         return "genuine", word
-    odd = sum(not char.isascii() for char in word)
+    scripts = set(map(SCRIPTS.get, word)) - {None}
+    if len(scripts) > 1 or (scripts != {"Latn"} and _LATIN.search(word)):
+        return ("mixed_script" if sum(map(str.isalpha, word)) >= MIN_TELLING else "plain"), folded
     if scripts == {"Latn"}:
+        odd = sum(not char.isascii() for char in word)
         return ("confusable" if odd >= MIN_TELLING and odd * 2 > len(word) else "plain"), folded
-    if latin or len(scripts) > 1:
-        return ("mixed_script" if len(word) >= MIN_TELLING else "plain"), folded
-    return "alike", folded
+    return ("genuine" if playful else "alike"), folded
 
 
 def _replace(text: str, words: list[_Word]) -> str:

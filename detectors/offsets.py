@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 
@@ -44,29 +45,16 @@ class Mirror(NamedTuple):
 
 
 class Edits:
-    """The text is the source with stretches of it replaced; what lies between them is the same, character for character."""
+    """The text is the source with stretches of it replaced; what lies between them is the same, character for character.
+
+    The arrays hold, for each replaced stretch in order: where its replacement begins and ends in the text, and where it
+    began and ended in the source.
+    """
 
     __slots__ = ("_from", "_to", "_until", "_upto")
 
-    def __init__(self) -> None:
-        # Four bytes each: the longest text is far below 2**32 code points, and a spaced-out megabyte has half a million.
-        self._to = array("I")
-        self._upto = array("I")
-        self._from = array("I")
-        self._until = array("I")
-
-    def add(self, to: int, upto: int, start: int, end: int) -> None:
-        """Say that ``to``..``upto`` of the text replaces ``start``..``end`` of the source. Calls come in order."""
-        if to == upto and self._to and self._to[-1] == to and self._until[-1] == start:
-            self._until[-1] = end  # removed right behind what was removed: one edit for both
-            return
-        self._to.append(to)
-        self._upto.append(upto)
-        self._from.append(start)
-        self._until.append(end)
-
-    def __len__(self) -> int:
-        return len(self._to)
+    def __init__(self, to: array[int], upto: array[int], start: array[int], end: array[int]) -> None:
+        self._to, self._upto, self._from, self._until = to, upto, start, end
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         first = self._source(start)[0]
@@ -83,29 +71,31 @@ class Edits:
         return origin, origin + 1
 
 
-class Rewriter:
-    """Replaces stretches of a text, from left to right, and keeps account of it."""
+Change = tuple[int, int, str]
+"""A stretch of a text, as start and end, and what takes its place."""
 
-    __slots__ = ("_at", "_edits", "_length", "_pieces", "_text")
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._pieces: list[str] = []
-        self._at = self._length = 0
-        self._edits = Edits()
+def rewrite(text: str, changes: Iterable[Change]) -> tuple[str, Edits | None]:
+    """Make ``changes``, which come in order and do not overlap.
 
-    def replace(self, start: int, end: int, new: str) -> None:
-        """Put ``new`` in the place of ``start``..``end``, which begins where the last replacement ended or later."""
-        if self._at < start:
-            self._pieces.append(self._text[self._at : start])
-            self._length += start - self._at
-        if len(new) != 1 or end - start != 1:
-            self._edits.add(self._length, self._length + len(new), start, end)
-        self._pieces.append(new)
-        self._length += len(new)
-        self._at = end
-
-    def done(self) -> tuple[str, Edits | None]:
-        """The new text, and how it maps to the old one; no map where every character stands where it stood."""
-        self._pieces.append(self._text[self._at :])
-        return "".join(self._pieces), self._edits if len(self._edits) else None
+    Returns the new text and how it maps to the old one: None where every character stands where it stood.
+    """
+    # Four bytes each: no text has 2**32 code points, and a megabyte of letters set apart has half a million changes.
+    arrays = to, upto, starts, ends = array("I"), array("I"), array("I"), array("I")
+    pieces: list[str] = []
+    at = length = 0
+    for start, end, new in changes:
+        if at < start:
+            pieces.append(text[at:start])
+            length += start - at
+        pieces.append(new)
+        size = len(new)
+        if size != 1 or end - start != 1:
+            to.append(length)
+            upto.append(length + size)
+            starts.append(start)
+            ends.append(end)
+        length += size
+        at = end
+    pieces.append(text[at:])
+    return "".join(pieces), Edits(*arrays) if to else None

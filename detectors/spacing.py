@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
 from detectors.characters import MARKS
-from detectors.offsets import Edits, Rewriter
+from detectors.offsets import Change, Edits, rewrite
 
 MIN_LETTERS: Final = 4
 """Letters in a row that are taken for a spelt word; three are an abbreviation (``e.g.``, ``U.S.A``) too often."""
@@ -35,7 +35,9 @@ GAPS: Final = r"[A-Za-z0-9][ \t]{2,}[A-Za-z0-9]|(?:[A-Za-z0-9][^A-Za-z0-9]{1,3})
 
 _FOREIGN = r"(?:[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|\xf0[\x80-\xbf]{3})"
 FOREIGN_GAPS: Final = (
-    f"(?:(?:[A-Za-z0-9]|{_FOREIGN})[ ._*/|,~+-]){{3}}(?:[A-Za-z0-9]|{_FOREIGN})|(?:[A-Za-z0-9]{_FOREIGN}{{1,2}}){{4}}"
+    r"[A-Za-z0-9\x80-\xff][ \t]{2,}[A-Za-z0-9\x80-\xff]"
+    rf"|(?:(?:[A-Za-z0-9]|{_FOREIGN})[ ._*/|,~+-]){{3}}(?:[A-Za-z0-9]|{_FOREIGN})"
+    rf"|(?:[A-Za-z0-9]{_FOREIGN}{{1,2}}){{4}}"
 )
 """The same where letters, or what stands between them, are not ASCII."""
 
@@ -50,16 +52,16 @@ class Joined(NamedTuple):
 def join(text: str) -> Joined | None:
     """Join letters set apart; None where there are none."""
     alone = _ALONE if text.isascii() else _ALONE_ANY
-    rewriter = Rewriter(text)
+    changes: list[Change] = []
     runs: list[int] = []
     for group in _groups(text, [match.span() for match in alone.finditer(text)]):
-        gaps = [text[group[i][1] : group[i + 1][0]] for i in range(len(group) - 1)]
+        gaps = [text[a[1] : b[0]] for a, b in pairwise(group)]
         inner = _inner_gaps(text, group, gaps)
         if inner:
-            _join_group(group, gaps, inner, rewriter)
+            changes += _join_group(group, gaps, inner)
             if not _is_abbreviation(text, group, inner):
                 runs.append(group[0][0])
-    joined, edits = rewriter.done()
+    joined, edits = rewrite(text, changes)
     return Joined(joined, edits, tuple(runs)) if edits is not None else None
 
 
@@ -81,7 +83,10 @@ def _is_gap(text: str, start: int, end: int) -> bool:
 
 
 def _inner_gaps(text: str, group: Sequence[Span], gaps: Sequence[str]) -> set[str]:
-    """The gaps between letters of one word: those that come often enough in a row."""
+    """The gaps between letters of one word: those that come often enough in a row.
+
+    A backslash is never one: ``\\t\\t\\t\\t`` is layout, written out.
+    """
     inner: set[str] = set()
     at = 0
     for gap, same in groupby(gaps):
@@ -89,7 +94,7 @@ def _inner_gaps(text: str, group: Sequence[Span], gaps: Sequence[str]) -> set[st
         least = MIN_LETTERS if len(gap) == 1 and gap != "\n" else MIN_LETTERS_APART
         if gap.strip(" \t") == "" and "\n" not in gap:
             least = MIN_LETTERS
-        if count >= least - 1 and _spells(text, group[at : at + count + 1]):
+        if gap != "\\" and count >= least - 1 and _spells(text, group[at : at + count + 1]):
             inner.add(gap)
         at += count
     return inner
@@ -98,22 +103,22 @@ def _inner_gaps(text: str, group: Sequence[Span], gaps: Sequence[str]) -> set[st
 def _spells(text: str, letters: Sequence[Span]) -> bool:
     """Whether the letters may spell words: not numbers, not the alphabet."""
     first = [text[start] for start, _ in letters]
-    if sum(map(str.isalpha, first)) * 2 < len(first):
+    if sum(map(str.isalpha, first)) * 2 <= len(first):
         return False
     return any(ord(b) - ord(a) != 1 for a, b in pairwise(first))
 
 
-def _join_group(group: Sequence[Span], gaps: Sequence[str], inner: set[str], rewriter: Rewriter) -> None:
+def _join_group(group: Sequence[Span], gaps: Sequence[str], inner: set[str]) -> Iterator[Change]:
+    dropped = [gap in inner for gap in gaps]
+    beside = [before or after for before, after in zip([False, *dropped], [*dropped[1:], False], strict=False)]
     for at, gap in enumerate(gaps):
         start, end = group[at][1], group[at + 1][0]
-        beside = gaps[at - 1 : at] if at else []
-        beside = [*beside, *gaps[at + 1 : at + 2]]
-        if gap in inner:
-            rewriter.replace(start, end, "")
-        elif gap != " " and any(other in inner for other in beside):
+        if dropped[at]:
+            yield start, end, ""
+        elif beside[at] and gap != " ":
             # Beside a joined word only: two letters that stay alone must stay as they stood, or they might be
             # joined when the text is read again.
-            rewriter.replace(start, end, " ")
+            yield start, end, " "
 
 
 def _is_abbreviation(text: str, group: Sequence[Span], inner: set[str]) -> bool:

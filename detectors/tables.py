@@ -78,6 +78,7 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.ignorable = _property(folder / "DerivedCoreProperties.txt", "Default_Ignorable_Code_Point")
         self.noncharacters = _property(folder / "PropList.txt", "Noncharacter_Code_Point")
+        self.emoji_modifiers = _property(folder / "emoji" / "emoji-data.txt", "Emoji_Modifier")
         self.bidi = _property(folder / "PropList.txt", "Bidi_Control")
         self.variation = _property(folder / "PropList.txt", "Variation_Selector")
         self.visible_format = _property(folder / "PropList.txt", "Prepended_Concatenation_Mark")
@@ -99,6 +100,10 @@ class Database:
             self.combining |= set(chars) if row[3] != "0" else set()
             self.right_to_left |= set(chars) if row[4] in ("R", "AL") else set()
             self.decimal |= dict.fromkeys(chars, row[6]) if row[6] else {}
+
+    def of(self, *categories: str) -> frozenset[str]:
+        """The characters of some general categories."""
+        return frozenset(c for c, category in self.category.items() if category in categories)
 
     def scripts(self, char: str) -> frozenset[str]:
         return self.used_by.get(char) or frozenset({self.script.get(char, "Zzzz")})
@@ -265,15 +270,13 @@ class Tables:
         )
 
     def document(self) -> dict[str, object]:
-        """The file's content; `fold`, `faux` and each of `lookalikes` are pairs of strings of one length."""
+        """The file's content; `fold` and each of `lookalikes` and `faux` are pairs of strings of one length."""
         known = self._known
         scripts = {known.script.get(c, "Zzzz") for c in self.lookalikes} - {"Latn"}
         genuine = {c for c in self._letters(scripts) if c not in self.lookalikes and c not in self.fold}
         one = {c: to for c, to in self.fold.items() if len(to) == 1}
-        by_script: dict[str, dict[str, str]] = {}
-        for char, to in self.lookalikes.items():
-            by_script.setdefault(known.script.get(char, "Zzzz"), {})[char] = to
         faux = {c: to for c, to in zip(_FAUX[::2], _FAUX[1::2], strict=True) if c not in self.lookalikes}
+        faux = {c: to for c, to in faux.items() if c not in self.fold}
         return {
             "notice": NOTICE,
             "ranges": {
@@ -286,15 +289,23 @@ class Tables:
                 "unspaced": _ranges(self._letters(_UNSPACED)),
                 "right_to_left": _ranges(known.right_to_left),
                 "varied": _ranges(known.varied),
+                "pictorial": _ranges(known.varied | known.emoji_modifiers | known.of("So")),
                 "ideographs": _ranges(c for c in known.names if known.script.get(c) == "Hani"),
-                "marks": _ranges(c for c, category in known.category.items() if category[0] == "M"),
+                "marks": _ranges(known.of("Mn", "Mc", "Me")),
                 "genuine": _ranges(genuine),
             },
             "fold": _pair(one),
             "expand": {c: to for c, to in self.fold.items() if len(to) > 1},
-            "lookalikes": {script: _pair(pairs) for script, pairs in sorted(by_script.items())},
-            "faux": _pair(faux),
+            "lookalikes": self._by_script(self.lookalikes),
+            "faux": self._by_script(faux),
         }
+
+
+    def _by_script(self, mapping: dict[str, str]) -> dict[str, list[str]]:
+        found: dict[str, dict[str, str]] = {}
+        for char, to in mapping.items():
+            found.setdefault(self._known.script.get(char, "Zzzz"), {})[char] = to
+        return {script: _pair(part) for script, part in sorted(found.items())}
 
 
 def _pair(mapping: dict[str, str]) -> list[str]:

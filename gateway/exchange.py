@@ -210,10 +210,8 @@ def _count_side(metrics: Metrics, side: Inspected, direction: Direction) -> None
 
 
 def _finding_labels(finding: Finding, parsed: Parsed, direction: Direction, action: Action) -> tuple[str, ...]:
-    # A decoded layer names its whole chain of schemes, which the caller chooses: the label says only that there was one.
-    stage = finding.detector.partition(":")[0]
     origin = parsed.segments[finding.segment].origin.value
-    return (finding.category, stage, origin, direction.value, action.value)
+    return (finding.category, finding.detector, origin, direction.value, action.value)
 
 
 _ACTION_HEADERS: Final = {action: (b"x-portcullis-action", action.value.encode()) for action in Action}

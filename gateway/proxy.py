@@ -33,7 +33,7 @@ from gateway.services import Services
 from gateway.upstream.connection import Reply as UpstreamReply
 from gateway.upstream.errors import RequestRefused, UpstreamError
 from gateway.wires import routes
-from gateway.wires.base import Reply, Target
+from gateway.wires.base import Malformed, Reply, Target
 from gateway.wires.frames import BadFraming, FrameTooLong
 
 WATCH_SECONDS: Final = 0.25
@@ -212,7 +212,7 @@ class Proxy:
         await answer.start(reply.status, reply_headers(reply.headers, True))
         try:
             await self._move(exchange, answer, reply, relay)
-        except (UpstreamError, FrameTooLong, BadFraming) as error:
+        except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
             kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
             self._services.metrics.upstream_errors.add((sent.upstream, kind))
             exchange.reason = f"the upstream's stream broke off: {error}"
@@ -266,6 +266,7 @@ class Proxy:
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
         self._services.recorder.add(exchange.record(), exchange.kept(time.time()))
+        self._services.request_log.add(exchange)
 
     async def _refuse_path(self, scope: Scope, receive: Receive, send: Send, live: Live) -> None:
         path = scope["path"]

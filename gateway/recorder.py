@@ -102,7 +102,7 @@ class Recorder:
     def healthy(self) -> bool:
         """False while records cannot be written, or come faster than they can be."""
         running = self._task is not None and not self._task.done()
-        return running and self._failures == 0 and not self._waiting
+        return running and self._failures == 0 and self._weight < MAX_WAITING // 2
 
     @property
     def stats(self) -> RecorderStats:

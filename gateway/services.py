@@ -20,6 +20,7 @@ from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
 from gateway.providers import Provider, Providers
 from gateway.recorder import Recorder
 from gateway.redaction import Vault
+from gateway.requestlog import RequestLog
 from gateway.settings import Settings, SettingsError
 from gateway.settings import load as load_settings
 from gateway.state.base import State, StateUnavailable
@@ -32,6 +33,9 @@ KEYS_SECONDS: Final = 1.0
 
 FILE_SECONDS: Final = 2.0
 """How often a worker looks whether its configuration file changed."""
+
+LOG_SECONDS: Final = 0.25
+"""How late a request's log line is at most."""
 
 EXPIRE_SECONDS: Final = 60.0
 """How often old decisions are removed."""
@@ -60,6 +64,7 @@ class Services:
         self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
         self.recorder = Recorder(self.state)
         self.providers = Providers(settings)
+        self.request_log = RequestLog()
         self.nobody: Principal = ANYONE
         self.draining = False
         self.state_error = ""
@@ -87,6 +92,7 @@ class Services:
         for seconds, work in (
             (KEYS_SECONDS, self._refresh_keys),
             (FLUSH_SECONDS, self._flush_metrics),
+            (LOG_SECONDS, self._flush_log),
             (FILE_SECONDS, self._look_at_file),
             (EXPIRE_SECONDS, self._expire),
         ):
@@ -101,6 +107,7 @@ class Services:
         await self.providers.close()
         await self.state.close()
         self.exposition.flush()
+        self.request_log.flush()
 
     def provider(self, name: str) -> Provider | None:
         return self.providers.get(name)
@@ -190,6 +197,9 @@ class Services:
         except OSError as error:
             _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
 
+    async def _flush_log(self) -> None:
+        self.request_log.flush()
+
     async def _look_at_file(self) -> None:
         if self._changed_at() not in (0.0, self._config_time):
             await self.reload()
@@ -225,6 +235,9 @@ class Services:
         metrics.gauge("portcullis_decisions_queued", "Decisions not yet stored.", (), lambda: {(): recorder.stats.queued})
         metrics.count("portcullis_decisions_stored", "Decisions stored.", (), lambda: {(): recorder.stats.written})
         metrics.count("portcullis_decisions_dropped", "Decisions lost.", (), lambda: {(): recorder.stats.dropped})
+        metrics.count(
+            "portcullis_log_lines_dropped", "Log lines lost.", (), lambda: {(): self.request_log.dropped}
+        )
         metrics.count(
             "portcullis_decision_write_errors", "Failed writes of decisions.", (),
             lambda: {(): recorder.stats.write_errors},

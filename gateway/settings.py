@@ -51,8 +51,8 @@ def _threat(value: str) -> str:
 
 
 def _state_url(value: str) -> str:
-    if not value.startswith(("sqlite:", "redis://", "rediss://")):
-        raise ValueError("wanted sqlite:PATH, redis://host:6379/0 or rediss://host:6379/0")
+    if not value.startswith(("sqlite:", "redis://", "rediss://", "unix://")):
+        raise ValueError("wanted sqlite:PATH, redis://host:6379/0, rediss://host:6379/0 or unix://PATH")
     return value
 
 

@@ -36,6 +36,7 @@ class Gateway:
         self.write(self.settings)
         self.log: list[dict[str, Any]] = []
         self._changed = threading.Condition()
+        self._ended = False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", "--config", str(self.config), "--workers", str(workers), "--json"],
             stderr=subprocess.PIPE,
@@ -57,7 +58,7 @@ class Gateway:
         """Wait until ``count`` log lines satisfy ``wanted``."""
 
         def enough() -> bool:
-            return sum(map(wanted, self.log)) >= count or self.process.poll() is not None
+            return sum(map(wanted, self.log)) >= count or self._ended
 
         with self._changed:
             self._changed.wait_for(enough, seconds)
@@ -90,6 +91,7 @@ class Gateway:
                 self.log.append(line)
                 self._changed.notify_all()
         with self._changed:
+            self._ended = True
             self._changed.notify_all()
 
 

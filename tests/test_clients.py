@@ -174,14 +174,10 @@ class TestGemini:
         assert "".join(piece.text or "" for piece in pieces) == f"You said: card {CARD} end"
 
     def test_an_attack_is_a_block_of_the_prompt(self, gemini_client: genai.Client) -> None:
-        try:
-            reply = gemini_client.models.generate_content(model="echo-1", contents=ATTACK)
-        except genai_errors.ClientError as error:
-            assert error.code == 400
-        else:
-            assert reply.prompt_feedback is not None
-            assert reply.prompt_feedback.block_reason is not None
-            assert not reply.candidates
+        reply = gemini_client.models.generate_content(model="echo-1", contents=ATTACK)
+        assert reply.prompt_feedback is not None
+        assert reply.prompt_feedback.block_reason is not None
+        assert not reply.candidates
 
     def test_embeddings(self, gemini_client: genai.Client) -> None:
         assert gemini_client.models.embed_content(model="echo-embed-1", contents="Hello!").embeddings

@@ -19,6 +19,7 @@ from detectors.values import Finding, Key, Opaque, Origin, Segment, Skipped
 from gateway import recorder as recording
 from gateway.decisions import (
     MAX_LISTED,
+    MAX_NAME,
     AnyDecision,
     Decision,
     Found,
@@ -103,6 +104,11 @@ def test_what_is_recorded_of_one_direction() -> None:
         (("lexical", 12),),
         0,
     )
+
+
+def test_a_models_name_is_cut() -> None:
+    one = decision(model="m" * (MAX_NAME + 1))
+    assert settle(one).model == decode(encode(one)).model == "m" * MAX_NAME
 
 
 def test_a_record_holds_no_text() -> None:
@@ -205,7 +211,7 @@ def store_that_is_gone(folder: Path) -> tuple[str, Callable[[], None]]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the recorder tells nobody when it has written
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -370,6 +376,10 @@ def test_large_requests_do_not_wait_with_their_text(field: str) -> None:
         gc.collect()
         assert text() is None
         assert recorder.stats.queued == 1
+        recorder.start()
+        assert recorder.healthy
+        await recorder.close(5)
+        assert recorder.stats.written == 1
 
     record("sqlite::memory:", story)
 

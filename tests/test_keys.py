@@ -172,7 +172,7 @@ def test_an_open_ring_takes_everybody_for_the_default_tenant() -> None:
 
 
 @pytest.mark.parametrize("change", [{"revoked_at": NOW - 1}, {"expires_at": NOW - 1}])
-def test_a_ring_whose_keys_are_all_dead_is_not_open(change: dict[str, float]) -> None:
+def test_a_ring_whose_keys_are_all_dead_is_not_open(change: dict[str, Any]) -> None:
     assert ring(replace(made().key, **change), open_when_empty=True).find(None, NOW) is None
 
 

@@ -54,5 +54,5 @@ def test_what_cannot_become_a_match_is_none(body: str, text: str) -> None:
 
 @pytest.mark.parametrize("body", [r"a(?=b)", r"(a)\1", r"(?<!x)a"])
 def test_what_cannot_be_followed_is_refused_by_name(body: str) -> None:
-    with pytest.raises(PatternError, match="my.pattern"):
+    with pytest.raises(PatternError, match=r"my\.pattern"):
         beginnings(body, "my.pattern")

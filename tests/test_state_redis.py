@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_client
-from state_support import decision, redis_server
+from state_support import NOW, decision, redis_server, texts
 
 from gateway.state.base import StateUnavailable
 from gateway.state.opening import open_state
@@ -30,6 +30,41 @@ def test_every_name_has_the_prefix(tmp_path: Path) -> None:
         names = client.execute_command("KEYS", "*")
         assert len(names) > 5
         assert [name for name in names if not name.startswith(b"portcullis:")] == []
+        client.close()
+
+
+def test_what_expired_leaves_nothing_behind(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+
+        async def story() -> None:
+            state = open_state(server.url)
+            made = [decision(threats=["pii.payment"], action="block", tenant="acme") for _ in range(10)]
+            await state.append(made, [texts(each, 2**40) for each in made])
+            assert await state.expire(NOW, NOW + 1, 100) == 10
+            await state.close()
+
+        asyncio.run(story())
+        client = redis_client.Redis.from_url(server.url)
+        assert client.execute_command("KEYS", "*") == [b"portcullis:decisions:indexes"]
+        client.close()
+
+
+def test_a_record_that_the_server_evicted_is_passed_over(tmp_path: Path) -> None:
+    made = [decision(NOW + i) for i in range(5)]
+    with redis_server(tmp_path) as server:
+        client = redis_client.Redis.from_url(server.url)
+
+        async def story() -> None:
+            state = open_state(server.url)
+            await state.append(made)
+            client.delete(f"portcullis:decision:{made[3].id}", "portcullis:decisions:indexes")
+            first = await state.decisions(limit=2)
+            rest = await state.decisions(limit=9, cursor=first.cursor)
+            assert [one.time - NOW for one in (*first.decisions, *rest.decisions)] == [4, 2, 1, 0]
+            assert await state.expire(NOW, NOW + 9, 0) == 5
+            await state.close()
+
+        asyncio.run(story())
         client.close()
 
 

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,12 +67,9 @@ def go(process: subprocess.Popen[str]) -> None:
 
 def batches(path: Path) -> dict[str, int]:
     """How many records each batch has, read by another program's eyes."""
-    db = sqlite3.connect(path)
-    try:
+    with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         models = [row[0] for row in db.execute("SELECT body ->> 7 FROM decisions")]
-    finally:
-        db.close()
     return {model: models.count(model) for model in set(models)}
 
 
@@ -142,6 +139,20 @@ def test_texts_that_expired_are_not_left_in_the_file(tmp_path: Path) -> None:
     assert b"very private" not in (tmp_path / "state.db").read_bytes()
 
 
+def test_what_expired_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def story() -> None:
+        state = open_state(f"sqlite:{tmp_path}/state.db")
+        made = [decision(threats=["pii.payment"], action="block") for _ in range(10)]
+        await state.append(made, [texts(each, NOW + 9) for each in made])
+        assert await state.expire(NOW, NOW + 1, 100) == 10
+        await state.close()
+
+    asyncio.run(story())
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        for table in ("decisions", "labels", "texts"):
+            assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
 def unavailable(path: Path) -> str:
     async def story() -> str:
         state = open_state(f"sqlite:{path}")
@@ -205,6 +216,43 @@ def test_a_full_disk_is_an_error_that_passes(tmp_path: Path) -> None:
         await state.close()
 
     asyncio.run(run())
+
+
+def test_a_file_that_may_not_grow_is_an_error_that_passes() -> None:
+    async def story() -> None:
+        state = SqliteState(":memory:")
+        await state.append([decision()])
+        await state._call(lambda db: db.execute("PRAGMA max_page_count = 30"))
+        with pytest.raises(StateUnavailable, match="database or disk is full"):
+            await state.append([decision() for _ in range(2000)])
+        assert len((await state.decisions()).decisions) == 1
+        await state._call(lambda db: db.execute("PRAGMA max_page_count = 3000"))
+        await state.append([decision()])
+        assert len((await state.decisions()).decisions) == 2
+        await state.close()
+
+    asyncio.run(story())
+
+
+def test_a_backup_that_is_put_back_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    made = decision()
+
+    async def story() -> None:
+        state = open_state(f"sqlite:{path}")
+        await state.append([made])
+        await state.close()
+        (tmp_path / "backup").write_bytes(path.read_bytes())
+        state = open_state(f"sqlite:{path}")
+        await state.ping()
+        path.write_bytes(b"\0" * path.stat().st_size)
+        with pytest.raises(StateUnavailable):
+            await state.decision(made.id)
+        (tmp_path / "backup").replace(path)
+        assert await state.decision(made.id) is not None
+        await state.close()
+
+    asyncio.run(story())
 
 
 def test_a_lock_that_another_process_holds_is_an_error_in_the_end(

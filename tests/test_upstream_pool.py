@@ -41,7 +41,7 @@ def held(go: asyncio.Event, *pieces: bytes) -> Handler:
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until something has come about."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the states looked at have no event
+        while not condition():
             await asyncio.sleep(0)
 
 

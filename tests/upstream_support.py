@@ -35,7 +35,7 @@ def run(test: Coroutine[Any, Any, None], loop: Callable[[], asyncio.AbstractEven
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(main())
-    assert unseen == []
+    assert not unseen, unseen
 
 
 class Peer:
@@ -55,6 +55,8 @@ class Peer:
     async def say(self, *pieces: bytes) -> None:
         """Write each piece on its own and let it leave."""
         for piece in pieces:
+            if self.writer.is_closing():
+                raise ConnectionResetError
             self.writer.write(piece)
             await self.writer.drain()
             await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from detectors.checks.base import Check, Span, compact, ending, number, whole, words
-from detectors.checks.checksums import luhn, mod_97_10, weighted
+from detectors.checks.checksums import mod_97_10, weighted
 
 IBAN_LENGTHS: Final = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29, "BY": 28,
@@ -64,5 +64,5 @@ CHECKS: Final[dict[str, Check]] = {
     "bank_account": number(r"\d(?:[ -]?\d){5,16}", is_account_number),
     "uk_sort_code": number(r"\d{2}[- ]?\d{2}[- ]?\d{2}", lambda digits: len(set(digits)) > 1),
     "in_ifsc": ending(r"[A-Z]{4}0[A-Z0-9]{6}", lambda _: True),
-    "luhn": number(r"\d(?:[ -]?\d){7,18}", luhn),
+    "au_bsb": number(r"\d{3}[- ]?\d{3}", lambda digits: len(set(digits)) > 1),
 }

@@ -30,9 +30,6 @@ BASE64: Final = WORD | {"+", "/", "="}
 DIGITS: Final = frozenset(string.digits)
 
 _JOINTS: Final = frozenset("-.")
-_ASSIGNS: Final = frozenset("=/+")
-"""Signs of base 64 that stand before a value to join it to a name or a path (``key=value``)."""
-
 _STRIP: Final = str.maketrans("", "", " -./\u00a0")
 
 
@@ -63,7 +60,7 @@ def whole(text: str, start: int, end: int, glue: frozenset[str] = WORD) -> bool:
     """
     if start > 0:
         before = text[start - 1]
-        if before in glue and before not in _ASSIGNS:
+        if before in glue and before != "=":  # behind a name, ``=`` is no padding of base 64
             return False
         if before in _JOINTS and start > 1 and text[start - 2] in DIGITS and text[start] in DIGITS:
             return False

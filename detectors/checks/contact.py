@@ -83,7 +83,7 @@ CHECKS: Final[dict[str, Check]] = {
     "phone_north_american": ending(
         r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}", lambda value: is_north_american(_digits(value))
     ),
-    "phone_national": ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national),
+    "phone_national": ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national, WORD | {"/"}),
     "phone_announced": ending(r"[+(]{0,2}\d(?:[ ().\u00a0/-]{0,3}\d)+", is_announced),
     "address": lambda text, start, end: (start, end) if whole(text, start, end) else None,
     "postcode": ending(

@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from detectors.checks.base import BASE64, CONTEXT, DASHED, DIGITS, Check, Span, last, whole
+from detectors.checks.base import BASE64, CONTEXT, DASHED, DIGITS, Check, Span, last, left, whole
 from detectors.checks.keys import decode_base64
 from detectors.checks.tokens import PLACEHOLDER, entropy
 
@@ -17,13 +17,22 @@ MIN_ENTROPY: Final = 3.0
 MIN_CHANGES: Final = 3
 """Changes between letters and digits. Names have one or two (``key_v2``), sixteen random characters of base 62 about four."""
 
+MIN_RUN: Final = 10
+"""Characters without a joint. Names and paths are made of short words (``gpt-4-turbo-2024-04-09``), keys are not."""
+
 _NAME: Final = re.compile(
-    r"(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord|has[lł]o|l[oö]senord"
-    r"|пароль|密码|密碼|パスワード|비밀번호)[\"'`\])*]*"
+    r"(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord|has[lł]o"
+    r"|l[oö]senord|пароль|密码|密碼|パスワード|비밀번호)[\"'`\])*]*"
     r"(?P<link>\s*[:=：]{1,2}>?|\s(?:is|ist|est|es)\s|\s*[は是])[\s*]*(?P<quote>[\"'`]?)",
     re.IGNORECASE,
 )
 _KEY_NAME: Final = re.compile(r"(?::=|=>|[:=]|\bis\b)\s{0,3}[\"'`]?(?=[^\s:=>\"'`])")
+_OTHER_KEY: Final = re.compile(
+    r"(?:partition|primary|foreign|cache|idempotency|sort|row|range|public|object|storage|s3|dedup\w*|lookup|group|composite|unique)"
+    r"[ _-]?\Z",
+    re.IGNORECASE,
+)
+_NAME_REACH: Final = 16
 _SCHEME: Final = re.compile(r"[A-Za-z]+\s+")
 _BASIC: Final = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}\Z")
 
@@ -34,18 +43,23 @@ _TRAILING: Final = ".,;:!?)]}>”»。，、\\"
 _AUTHORITY_ENDS: Final = frozenset("/?# \t\r\n\"'`<>")
 _SYMBOLS: Final = frozenset("!#$%^&*+=~?@|;:,<>()[]{}/\\")
 
-_PROGRAM_NAME: Final = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)\w+)+(?:\(.*)?|[A-Za-z_]+\d?|[A-Z_]{3,}\d*", re.ASCII)
+_PROGRAM_NAME: Final = re.compile(
+    r"[A-Za-z_]\w*(?:(?:\.|->|::)\w+)+(?:\(.*)?|[A-Za-z_]+\d?|[A-Z_]{3,}\d*|\w+(?:Pwd|Passwd|Password)", re.ASCII
+)
 _PATH: Final = re.compile(r"(?:~|\.{1,2})?/[\w.-]+/|https?:|[A-Za-z]:\\")
 _NO_PASSWORD: Final = re.compile(
-    r"(?:my|the|db|root|admin|user|some|super|test|your)?[-_]?(?:pass(?:word|wd|phrase|code)?|pwd|pw|secret|token|key)\d?"
+    r"(?:(?:my|the|db|root|admin|user|some|super|very|strong|secure|test|your|pass(?:word|wd|phrase|code)?|pwd|pw|secret|token"
+    r"|key)[-_]?){1,4}\d?"
     r"|x{2,}|\*+|\.+|•+|_+|-+|#+|\?+|none|null|nil|undefined|true|false|empty|string|text|hidden|required|optional|masked"
-    r"|todo|tbd|foo|bar|baz|foobar|user(?:name)?|host|port|value|test|abc",
+    r"|todo|tbd|foo|bar|baz|foobar|username|host|port|value|abc",
     re.IGNORECASE,
 )
 _REFERENCE: Final = re.compile(
-    r"[$%{<\[(@&*]|.*(?:\$\{|\{\{|\{[A-Za-z_.]*\}|<[A-Za-z_ -]+>|%[A-Z_]+%|\(\)|\([A-Za-z_\"']|::|->|process\.env|os\.environ)",
+    r"[$%{<\[(@&*]|[A-Za-z_]\w*[\[(]"
+    r"|.*(?:\$\{|\{\{|\{[A-Za-z_.]*\}|<[A-Za-z_ -]+>|%[A-Z_]+%|\(\)|\([A-Za-z_\"']|::|->|process\.env|os\.environ)",
     re.DOTALL,
 )
+_JOINT: Final = re.compile(r"[./_~-]+")
 
 
 def is_placeholder(value: str) -> bool:
@@ -57,6 +71,8 @@ def looks_random(value: str) -> bool:
     """Whether nobody would write this by hand: digits among the letters, and many different characters."""
     if len(value) < 12 or PLACEHOLDER.search(value) or _PATH.match(value):
         return False
+    if max(map(len, _JOINT.split(value))) < MIN_RUN:
+        return False
     changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(value))
     return changes >= MIN_CHANGES and any(map(str.isalpha, value)) and entropy(value) >= MIN_ENTROPY
 
@@ -64,7 +80,7 @@ def looks_random(value: str) -> bool:
 def password(text: str, start: int, end: int) -> Span | None:
     """What a person would choose, behind "password:" or "password is", and a program would not write as a name."""
     found = last(_NAME, text, start, end)
-    if found is None or text[end : end + 1] not in _ENDS:
+    if found is None or not _is_over(text, end):
         return None
     begin = found.end()
     closed = found.group("quote") != "" and text[end : end + 1] == found.group("quote")
@@ -84,7 +100,9 @@ def _is_password(value: str, spoken: bool) -> bool:
 def assigned_key(text: str, start: int, end: int) -> Span | None:
     """A random text behind "api_key =", "token:" and the like."""
     found = last(_KEY_NAME, text, start, end)
-    return None if found is None else _random_up_to(text, found.end(), end)
+    if found is None or _OTHER_KEY.search(left(text, start, _NAME_REACH)):
+        return None
+    return _random_up_to(text, found.end(), end)
 
 
 def bearer(text: str, start: int, end: int) -> Span | None:
@@ -93,8 +111,14 @@ def bearer(text: str, start: int, end: int) -> Span | None:
     return _random_up_to(text, start if scheme is None else scheme.end(), end)
 
 
+def _is_over(text: str, end: int) -> bool:
+    """Whether a value can end here; scripts without spaces go on behind it with their own characters."""
+    after = text[end : end + 1]
+    return after in _ENDS or after >= "\u2e80"
+
+
 def _random_up_to(text: str, begin: int, end: int) -> Span | None:
-    if text[end : end + 1] not in _ENDS:
+    if not _is_over(text, end):
         return None
     stop = begin + len(text[begin:end].rstrip(_TRAILING))
     return (begin, stop) if looks_random(text[begin:stop]) else None
@@ -122,7 +146,7 @@ def url_password(text: str, start: int, end: int) -> Span | None:
     authority = text.index("://", start, end) + 3
     begin = text.index(":", authority, end) + 1
     secret = text[begin : end - 1]
-    return (begin, end - 1) if secret and not is_placeholder(secret) else None
+    return (begin, end - 1) if len(secret) > 2 and not is_placeholder(secret) else None
 
 
 def jwt(text: str, start: int, end: int) -> Span | None:

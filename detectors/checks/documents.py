@@ -8,7 +8,7 @@ from typing import Final
 from detectors.checks.base import DASHED, Check, Span, ending, number, whole
 from detectors.checks.checksums import icao, luhn, weighted
 
-_DATE_LIKE: Final = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}", re.ASCII)
+_DATE_LIKE: Final = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])", re.ASCII)
 _MBI_LETTER: Final = "AC-HJKMNP-RT-Y"
 
 
@@ -82,11 +82,12 @@ def is_nhi(text: str) -> bool:
 
 
 CHECKS: Final[dict[str, Check]] = {
-    "passport": document(r"(?i:[A-Z]{0,3}\d[A-Z0-9]{4,8}|[A-Z]{1,2}[A-Z0-9]{5,8})", 4),
+    "passport": document(r"(?i:[A-Z]{0,3}\d[A-Z0-9]{4,9}|[A-Z]{1,2}[A-Z0-9]{5,8})", 4),
     "mrz": mrz,
-    "driver_licence": document(r"(?i:[A-Z0-9](?:[ -]?[A-Z0-9]){4,19})", 4),
+    "driver_licence": document(r"(?i:[A-Z]{0,2}\d{2,6}(?:[ -]\d{2,6}){1,4}|[A-Z0-9](?:-?[A-Z0-9]){4,19})", 5),
     "uk_driving_licence": ending(r"[A-Z9]{5}\d[0156]\d[0-3]\d{2}[A-Z9]{2}\d[A-Z]{2}", lambda _: True),
     "record_number": document(r"(?i:[A-Z0-9](?:[A-Z0-9-]{2,18}[A-Z0-9]))", 4),
+    "fhir_value": ending(r'(?<=")[^"\s]{3,40}', lambda value: any(map(str.isdigit, value)), frozenset()),
     "us_mbi": number(
         rf"[1-9][{_MBI_LETTER}][0-9{_MBI_LETTER}]\d-?[{_MBI_LETTER}][0-9{_MBI_LETTER}]\d-?[{_MBI_LETTER}]{{2}}\d{{2}}",
         lambda _: True,

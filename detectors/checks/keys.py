@@ -24,7 +24,6 @@ _JWK_LENGTHS: Final = frozenset({43, 64, 86, 88, 171, 342, 512, 683})
 
 _PHRASE_LENGTHS: Final = frozenset({12, 15, 18, 21, 24})
 _PHRASE: Final = re.compile(r"(?:[a-z]{3,8}\s{1,2}){11,23}[a-z]{3,8}\Z", re.ASCII)
-_PHRASE_BEFORE: Final = re.compile(r"[a-z]\s{1,2}\Z", re.ASCII)
 _PHRASE_AFTER: Final = re.compile(r"\s{1,2}[a-z]", re.ASCII)
 _COMMON: Final = words(
     "the and for are was were with from his her has had been which who whom whose them their than these those not but its our"
@@ -81,8 +80,6 @@ def seed_phrase(text: str, start: int, end: int) -> Span | None:
     """BIP 39: 12 to 24 words of three to eight letters, none of them a word that only sentences have."""
     found = _PHRASE.search(text, start, end)
     if found is None or not whole(text, found.start(), end) or _PHRASE_AFTER.match(text, end):
-        return None
-    if _PHRASE_BEFORE.search(text[max(start, found.start() - 3) : found.start()]):
         return None
     phrase = found.group().split()
     fits = len(phrase) in _PHRASE_LENGTHS and _COMMON.isdisjoint(phrase) and len(set(phrase)) > 1

@@ -118,6 +118,10 @@ def colombian_nit(digits: str) -> bool:
     return (rest if rest < 2 else 11 - rest) == int(digits[-1])
 
 
+def _is_varied(digits: str) -> bool:
+    return len(set(digits)) > 2
+
+
 CHECKS: Final[dict[str, Check]] = {
     "us_ssn": number(r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|\d{3}\.\d{2}\.\d{4}|\d{9}", us_ssn),
     "us_itin": number(r"9\d{2}-\d{2}-\d{4}|9\d{2} \d{2} \d{4}|9\d{8}", us_itin),
@@ -127,6 +131,7 @@ CHECKS: Final[dict[str, Check]] = {
     "br_cnpj": number(r"[0-9A-Z]{2}\.?[0-9A-Z]{3}\.?[0-9A-Z]{3}/?[0-9A-Z]{4}-?\d{2}", brazilian_cnpj),
     "cl_rut": number(r"\d{1,2}\.?\d{3}\.?\d{3}-?[\dkK]", chilean_rut),
     "ar_cuit": number(r"(?:2[034567]|3[034])-?\d{8}-?\d", argentine_cuit),
+    "ar_dni": number(r"\d{1,2}\.?\d{3}\.?\d{3}", _is_varied),
     "mx_curp": number(r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[0-9A-Z]\d", mexican_curp),
     "mx_rfc": number(r"[A-ZÑ&]{3,4}\d{6}[0-9A-Z]{2}[0-9A]", mexican_rfc),
     "mx_clabe": number(r"\d{18}", mexican_clabe),
@@ -135,5 +140,7 @@ CHECKS: Final[dict[str, Check]] = {
     "ec_cedula": number(r"\d{9}-?\d", ecuadorian_cedula),
     "do_cedula": number(r"\d{3}-?\d{7}-?\d", dominican_cedula),
     "pe_ruc": number(r"\d{11}", peruvian_ruc),
+    "pe_dni": number(r"\d{8}", _is_varied),
+    "co_cedula": number(r"\d{1,3}(?:\.?\d{3}){2,3}", lambda digits: _is_varied(digits) and len(digits) <= 10),
     "co_nit": number(r"\d{3}\.?\d{3}\.?\d{3}-?\d", colombian_nit),
 }

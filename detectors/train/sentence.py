@@ -20,7 +20,7 @@ class OnnxEncoder(Module):
     """Texts to embeddings by the ONNX file of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._folder = folder
         self._encoder = Encoder(folder / "encoder.onnx", folder / "tokenizer.json")
 

@@ -52,7 +52,7 @@ trouble."""
 MAX_CONNECTIONS: Final = 8
 """Connections of one worker: its recorder, its key watch, and some people in the console."""
 
-ROWS: Final = 128
+ROWS: Final = 64
 """Records in one transaction. They are encoded on the event loop, which is held up for half a millisecond by so many."""
 
 SCAN_STEP: Final = 250
@@ -97,7 +97,7 @@ class RedisState(State):
     """
 
     def __init__(self, url: str) -> None:
-        self.what, self._secret = _checked(url)
+        self.what = _checked(url)
         pool = client.BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
@@ -196,7 +196,7 @@ class RedisState(State):
             return 0
         ids = [member.decode() for member in members]
         records = [prefix + each for prefix in (_RECORD, _TEXTS) for each in ids]
-        indexes = await self._ask("SMEMBERS", _INDEXES)
+        indexes = {_INDEX.encode(), *await self._ask("SMEMBERS", _INDEXES)}
         cuts: list[Command] = [("ZREMRANGEBYLEX", index, "-", "[" + ids[-1]) for index in indexes]
         await self._together([("UNLINK", *records), *cuts])
         return len(ids)
@@ -234,14 +234,11 @@ class RedisState(State):
         except DataError:  # our mistake
             raise
         except (RedisError, OSError) as error:
-            why = str(error) or type(error).__name__
-            if self._secret:
-                why = why.replace(self._secret, "***")
-            raise StateUnavailable(self.what, why) from None
+            raise StateUnavailable(self.what, str(error) or type(error).__name__) from error
 
 
-def _checked(url: str) -> tuple[str, str | None]:
-    """The URL without credentials, and the password."""
+def _checked(url: str) -> str:
+    """The URL without credentials and options."""
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -259,7 +256,7 @@ def _checked(url: str) -> tuple[str, str | None]:
         where = parts.hostname + (f":{port}" if port else "") + parts.path
     if unknown := sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _QUERY):
         raise ValueError(f"unknown option {unknown[0][:40]!r} (known: {', '.join(sorted(_QUERY))})")
-    return f"{parts.scheme}://{where}", parts.password
+    return f"{parts.scheme}://{where}"
 
 
 def _writes(decisions: Sequence[AnyDecision]) -> list[Command]:

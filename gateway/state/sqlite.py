@@ -216,8 +216,7 @@ class SqliteState(State):
         except _OUR_MISTAKES:
             raise
         except (sqlite3.Error, OSError) as error:
-            # A connection that failed is not trusted again; the next call opens a new one. (Not a memory's:
-            # it is the data.)
+            # A connection that failed is not trusted again: the next call opens another. In memory it is the data.
             if self._path != MEMORY:
                 self._disconnect()
             raise StateUnavailable(self.what, str(error)) from error

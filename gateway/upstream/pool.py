@@ -182,15 +182,17 @@ class Pool:
     async def _open(self, limit: float) -> Connection:
         """Open a connection; it is already counted in `_opening`."""
         loop = asyncio.get_running_loop()
-        seconds = min(self._timeouts.connect, limit - loop.time())
+        left = limit - loop.time()
         try:
-            connection = await dial(self._origin, lambda: Connection(self, loop, self._timeouts), seconds)
+            connection = await dial(
+                self._origin, lambda: Connection(self, loop, self._timeouts), min(self._timeouts.connect, left)
+            )
             if connection.closed:
                 raise ConnectFailed("the upstream closed the connection at once")
         except BaseException as error:
             self._opening -= 1
             self._grant()
-            if isinstance(error, TimedOut) and loop.time() >= limit:
+            if isinstance(error, TimedOut) and left < self._timeouts.connect:
                 raise TimedOut("total") from None
             raise
         self._opening -= 1
