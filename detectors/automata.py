@@ -8,6 +8,7 @@ many useful expressions too large to compile.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -138,13 +139,33 @@ class Flow:
         return found
 
 
+def fits(expression: Expression, cache: Path | None) -> bool:
+    """Whether Hyperscan takes an expression. The answer is kept in the folder ``cache``: trying takes up to a second."""
+    known = None
+    if cache is not None:
+        known = cache / f"fits-{_identity([expression], hyperscan.HS_MODE_BLOCK)}"
+        with contextlib.suppress(OSError):
+            return known.read_bytes() == b"yes"
+    try:
+        _compiled([expression], hyperscan.HS_MODE_BLOCK)
+        answer = True
+    except hyperscan.HyperscanError:
+        answer = False
+    if known is not None:
+        _save(known, b"yes" if answer else b"no")
+    return answer
+
+
+def _identity(expressions: Sequence[Expression], mode: int) -> str:
+    # The library's info names the instruction set it compiles for: an image moved to an older CPU compiles anew.
+    sources = [(one.body, one.flags) for one in expressions]
+    return hashlib.sha256(repr((version("hyperscan"), _platform(), mode, sources)).encode()).hexdigest()[:32]
+
+
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
     file = None
     if cache is not None:
-        # The library's info names the instruction set it compiles for: an image moved to an older CPU compiles anew.
-        sources = [(one.body, one.flags) for one in expressions]
-        identity = repr((version("hyperscan"), _platform(), mode, sources))
-        file = cache / f"hyperscan-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.db"
+        file = cache / f"hyperscan-{_identity(expressions, mode)}.db"
         if (loaded := _load(file, mode)) is not None:
             return loaded
         _compile_aside(expressions, mode, file)
@@ -163,6 +184,7 @@ def _compile_aside(expressions: Sequence[Expression], mode: int, file: Path) -> 
     os.waitpid(child, 0)
 
 
+@functools.cache
 def _platform() -> str:
     probe = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     probe.compile(expressions=[b"probe"], ids=[0], flags=[0])

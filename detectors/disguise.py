@@ -56,7 +56,8 @@ _PRIVATE: Final = Ranges([(0xE000, 0xF8FF), (0xF0000, 0xFFFFD), (0x100000, 0x10F
 _COMMON_SPACES: Final = "\u00a0\u202f\u3000\u2009"  # French and typeset text, numbers, Chinese and Japanese
 _STYLED_LETTERS: Final = Ranges([(0x1D400, 0x1D7CB), (0x24B6, 0x24E9), (0x1F110, 0x1F189), (0x1D2C, 0x1D6A)])
 _WIDE_LETTERS: Final = Ranges([(0xFF21, 0xFF3A), (0xFF41, 0xFF5A)])
-_ODD_SPACES: Final = Ranges.of("\u2800" + "".join(c for c in FOLD if c.isspace() and FOLD[c] == " ")) - Ranges.of(_COMMON_SPACES)
+_SPACES_ALL: Final = Ranges.of("\u2800" + "".join(c for c, to in FOLD.items() if to == " " and c.isspace()))
+_ODD_SPACES: Final = _SPACES_ALL - Ranges.of(_COMMON_SPACES)
 
 TELLING: Final = HIDDEN | ACCENTS | _STYLED_LETTERS | _WIDE_LETTERS | _ODD_SPACES
 """The characters that `evidence` looks at: a text without them has none to give."""

@@ -14,11 +14,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from detectors.automata import Block, FlowAutomata
+from detectors.automata import Block, FlowAutomata, fits
 from detectors.checks import CONTEXT
 from detectors.fold import Token, half_escape, json_tokens, tokens
 from detectors.lexical import Match, Rule, anchored, code_points, rules, widest
-from detectors.prefix import MAX_FINE, MAX_FINE_REACH, beginnings, coarse_beginnings
+from detectors.prefix import MAX_FINE, MAX_FINE_REACH, SURE_TO_FIT, beginnings, coarse_beginnings, unbounded
 from detectors.values import Origin
 from patterns.schema import Pattern
 
@@ -60,13 +60,13 @@ class StreamRules:
         self.acts: list[Act] = [what for _, what in acting]
         self.reach = max(rule.reach for rule in self.rules)
         self.flow = FlowAutomata([rule.expression for rule in self.rules], cache)
-        bodies = [_beginnings(rule) for rule in self.rules]
-        self._beginnings = [(body, rule.pattern.kind) for body, rule in zip(bodies, self.rules, strict=True)]
+        begun = [_beginnings(rule, cache) for rule in self.rules]
+        self._beginnings = [(one.search, rule.pattern.kind) for one, rule in zip(begun, self.rules, strict=True)]
         self._searches: dict[int, re.Pattern[str]] = {}
         self._block = Block(
             [
-                rule.expression._replace(body=body + r"\z")
-                for body, rule in zip(bodies, self.rules, strict=True)
+                rule.expression._replace(body=one.automaton + r"\z")
+                for one, rule in zip(begun, self.rules, strict=True)
             ],
             cache,
         )
@@ -87,10 +87,28 @@ class StreamRules:
         return first
 
 
-def _beginnings(rule: Rule) -> str:
-    fine = beginnings(rule.body, rule.pattern.id)
-    small = len(fine) <= MAX_FINE and rule.reach <= MAX_FINE_REACH
-    return fine if small else coarse_beginnings(rule.body, rule.reach, rule.pattern.id)
+class _Beginnings(NamedTuple):
+    """Beginnings of a rule's matches, for Hyperscan and for Python's engine."""
+
+    automaton: str
+    search: str
+
+
+def _beginnings(rule: Rule, cache: Path | None) -> _Beginnings:
+    """The finest expression of the beginnings of a rule's matches that Hyperscan takes."""
+    where = rule.pattern.id
+    fine = beginnings(rule.body, where)
+    small = rule.reach <= MAX_FINE_REACH
+    if small and len(fine) <= SURE_TO_FIT:
+        return _Beginnings(fine, fine)
+    choices = [_Beginnings(fine, fine)] if small and len(fine) <= MAX_FINE else []
+    for most in (64, 3, 1):
+        coarse = coarse_beginnings(rule.body, rule.reach, where, most)
+        choices.append(_Beginnings(unbounded(coarse), coarse))
+    for choice in choices[:-1]:
+        if fits(rule.expression._replace(body=choice.automaton + r"\z"), cache):
+            return choice
+    return choices[-1]
 
 
 class Lane:

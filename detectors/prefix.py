@@ -38,6 +38,9 @@ Node = tuple[Any, Any]
 MAX_FINE: Final = 1_500
 """Characters of an expression of beginnings above which it is made coarse: it would take Hyperscan seconds."""
 
+SURE_TO_FIT: Final = 500
+"""Characters up to which nobody need try whether Hyperscan takes an expression of beginnings."""
+
 MAX_FINE_REACH: Final = 256
 """Likewise the longest match: beginnings of long repeats make automata that Hyperscan refuses."""
 
@@ -58,11 +61,11 @@ def beginnings(body: str, where: str) -> str:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
 
 
-def coarse_beginnings(body: str, reach: int, where: str) -> str:
+def coarse_beginnings(body: str, reach: int, where: str, most: int = 64) -> str:
     """As `beginnings`, for an expression too large to be followed to its end: also takes what only might be one.
 
-    It follows as many of the expression's parts as stay small, and after those takes any run of the characters that the
-    rest is made of, up to ``reach`` in all.
+    It follows as many of the expression's parts as stay small (at most ``most``), and after those takes any run of the
+    characters that the rest is made of, up to ``reach`` in all. The run is the last thing in it: see `unbounded`.
 
     Raises:
         PatternError: as `beginnings`.
@@ -72,7 +75,7 @@ def coarse_beginnings(body: str, reach: int, where: str) -> str:
     flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     try:
         used = 1
-        while used < len(nodes) and _is_small(nodes[: used + 1]):
+        while used < min(most, len(nodes)) and _is_small(nodes[: used + 1]):
             used += 1
         head, rest = nodes[:used], nodes[used:]
         if not rest:
@@ -80,6 +83,17 @@ def coarse_beginnings(body: str, reach: int, where: str) -> str:
         return f"{flag}(?:{_some(head)}|{_write_all(head)}{_alphabet(rest)}{{1,{reach}}})"
     except KeyError as error:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def unbounded(coarse: str) -> str:
+    """A coarse expression for Hyperscan, in which the run at its end has no bound: that is far smaller than a count.
+
+    What it finds beyond the bound is told by the bounded one, which Python's engine looks with afterwards.
+    """
+    return _RUN.sub("*)", coarse)
+
+
+_RUN: Final = re.compile(r"\{1,\d+\}\)\Z")
 
 
 def _is_small(nodes: Sequence[Node]) -> bool:

@@ -77,7 +77,7 @@ def test_an_early_end_is_refused(coding: bytes, text: bytes, data: st.DataObject
 
 
 @pytest.mark.parametrize("coding", sorted(CODERS))
-@pytest.mark.parametrize("over", range(0, 3000, 250))
+@pytest.mark.parametrize("over", [0, 1, 2, 100, 250, 1000])
 def test_what_zlib_still_holds_at_the_end_is_not_lost(coding: bytes, over: int) -> None:
     text = b"\0" * (PIECE + over)
     assert decode(coding, [CODERS[coding](text)]) == text

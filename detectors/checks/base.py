@@ -103,3 +103,19 @@ def ending(shape: str, accept: Callable[[str], bool], glue: frozenset[str] = WOR
 def number(shape: str, valid: Callable[[str], bool]) -> Check:
     """As `ending`, for numbers that may be written in groups: ``valid`` sees them in upper case without separators."""
     return ending(shape, lambda value: valid(compact(value).upper()))
+
+
+def alone(check: Check) -> Check:
+    """As ``check``, but not where more groups of digits stand beside the value, as in the middle of a longer number."""
+
+    def lonely(text: str, start: int, end: int) -> Span | None:
+        span = check(text, start, end)
+        if span is None or _GROUP_BEFORE.search(left(text, span[0], 2)) or _GROUP_AFTER.match(right(text, span[1], 2)):
+            return None
+        return span
+
+    return lonely
+
+
+_GROUP_BEFORE: Final = re.compile(r"\d[ -]\Z", re.ASCII)
+_GROUP_AFTER: Final = re.compile(r"[ -]\d", re.ASCII)

@@ -56,7 +56,7 @@ out: too many ordinary numbers look the same. They are taken behind words that s
 _FIRSTS: Final = [first for first, _, _ in _RANGES]
 
 _LAYOUTS: Final = frozenset(
-    {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 3), (6, 13), (4, 5, 6), (4, 4, 4), (4, 4, 4, 1)}
+    {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 3), (6, 13), (4, 5, 6), (4, 4, 4, 1)}
 )
 """Groups of digits as cards print them."""
 

@@ -31,8 +31,12 @@ _COUNTRY_CODES: Final = words(
 _DATE: Final = re.compile(r"(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d", re.ASCII)
 
 
+_EXTENSION: Final = r"(?: ?(?:x|ext\.?) ?\d{1,6})?"
+
+
 def _digits(value: str) -> str:
-    return "".join(char for char in value if char in DIGITS)
+    """The digits of a telephone number, without those of the extension behind it."""
+    return "".join(char for char in value.partition("x")[0] if char in DIGITS)
 
 
 def email(text: str, start: int, end: int) -> Span | None:
@@ -69,7 +73,8 @@ def is_international(value: str) -> bool:
 def is_national(value: str) -> bool:
     """A number with its trunk 0: nine to eleven digits, in groups, and no date."""
     digits = _digits(value)
-    return 9 <= len(digits) <= 11 and len(set(digits)) > 2 and not _DATE.match(value)
+    short_end = value.count("-") > 1 and len(value.rpartition("-")[2]) < 3  # so drug codes end, and no telephone numbers
+    return 9 <= len(digits) <= 11 and len(set(digits)) > 2 and not short_end and not _DATE.match(value)
 
 
 def is_announced(value: str) -> bool:
@@ -79,12 +84,13 @@ def is_announced(value: str) -> bool:
 
 CHECKS: Final[dict[str, Check]] = {
     "email": email,
-    "phone_international": ending(r"\+\d(?:[ ().\u00a0/-]{0,3}\d)+", is_international),
+    "phone_international": ending(rf"\+\d(?:[ ()./-]{{0,3}}\d)+{_EXTENSION}", is_international),
     "phone_north_american": ending(
-        r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}", lambda value: is_north_american(_digits(value))
+        rf"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{{4}}{_EXTENSION}",
+        lambda value: is_north_american(_digits(value)),
     ),
     "phone_national": ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national, WORD | {"/"}),
-    "phone_announced": ending(r"[+(]{0,2}\d(?:[ ().\u00a0/-]{0,3}\d)+", is_announced),
+    "phone_announced": ending(rf"[+(]{{0,2}}\d(?:[ ()./-]{{0,3}}\d)+{_EXTENSION}", is_announced),
     "address": lambda text, start, end: (start, end) if whole(text, start, end) else None,
     "postcode": ending(
         r"[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z][ -]?\d[A-Z]\d|\d{4} ?[A-Z]{2}|\d{3} \d{2}|\d{2}-\d{3}|\d{5}-\d{3,4}"

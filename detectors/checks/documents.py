@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from detectors.checks.base import DASHED, Check, Span, ending, number, whole
+from detectors.checks.base import DASHED, Check, Span, ending, left, number, right, whole
 from detectors.checks.checksums import icao, luhn, weighted
 
 _DATE_LIKE: Final = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])", re.ASCII)
@@ -20,6 +20,22 @@ def document(shape: str, figures: int) -> Check:
         return len(digits) >= figures and len(set(digits)) > 1 and not _DATE_LIKE.fullmatch(value)
 
     return ending(shape, accept, DASHED)
+
+
+_RECORD: Final = document(r"(?i:[A-Z0-9](?:[A-Z0-9-]{2,18}[A-Z0-9]))", 4)
+
+
+def member_number(text: str, start: int, end: int) -> Span | None:
+    """A member, policy or subscriber number, where health or insurance is spoken of nearby."""
+    near = left(text, start) + " " + text[start:end] + " " + right(text, end)
+    return _RECORD(text, start, end) if _INSURED.search(near) else None
+
+
+_INSURED: Final = re.compile(
+    r"health|medic|insur|dental|patient|hospital|coverage|copay|deductible|claim|clinic|payer|aetna|cigna|blue cross|humana"
+    r"|kaiser|kranken|versicher|assur|mutuelle|seguro|sanitari",
+    re.IGNORECASE,
+)
 
 
 def mrz(text: str, start: int, end: int) -> Span | None:
@@ -86,7 +102,8 @@ CHECKS: Final[dict[str, Check]] = {
     "mrz": mrz,
     "driver_licence": document(r"(?i:[A-Z]{0,2}\d{2,6}(?:[ -]\d{2,6}){1,4}|[A-Z0-9](?:-?[A-Z0-9]){4,19})", 5),
     "uk_driving_licence": ending(r"[A-Z9]{5}\d[0156]\d[0-3]\d{2}[A-Z9]{2}\d[A-Z]{2}", lambda _: True),
-    "record_number": document(r"(?i:[A-Z0-9](?:[A-Z0-9-]{2,18}[A-Z0-9]))", 4),
+    "record_number": _RECORD,
+    "member_number": member_number,
     "fhir_value": ending(r'(?<=")[^"\s]{3,40}', lambda value: any(map(str.isdigit, value)), frozenset()),
     "us_mbi": number(
         rf"[1-9][{_MBI_LETTER}][0-9{_MBI_LETTER}]\d-?[{_MBI_LETTER}][0-9{_MBI_LETTER}]\d-?[{_MBI_LETTER}]{{2}}\d{{2}}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from detectors.checks.base import Check, number, words
+from detectors.checks.base import Check, alone, number, words
 from detectors.checks.checksums import luhn, mod_11_2, verhoeff, weighted
 from detectors.checks.dates import is_day, is_short_day
 
@@ -133,7 +133,7 @@ def new_zealand_ird(digits: str) -> bool:
 
 
 CHECKS: Final[dict[str, Check]] = {
-    "in_aadhaar": number(r"\d{4}[ -]?\d{4}[ -]?\d{4}", aadhaar),
+    "in_aadhaar": alone(number(r"\d{4}[ -]?\d{4}[ -]?\d{4}", aadhaar)),
     "in_pan": number(r"[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z]", lambda text: text[5:9] != "0000"),
     "cn_id": number(r"\d{17}[\dXx]", chinese_id),
     "tw_id": number(r"[A-Z][1289]\d{8}", taiwanese_id),

@@ -1,0 +1,199 @@
+"""Bytes written as characters: base64, base32, base85, hexadecimal, binary, decimal and octal character codes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from detectors.decode.english import LIKELY, english
+from detectors.decode.piece import MIN_DECODED, Allowance, Piece, decoded, readable
+from detectors.offsets import Blob
+
+MIN_RUN: Final = 16
+"""Characters of a run that is looked at: twelve bytes in base64, eight in hexadecimal."""
+
+MIN_MIXED: Final = 20
+"""Characters from which a run of upper and lower case with digits is tried, though its shape is not that of ASCII text."""
+
+MIN_WRAPPED: Final = 32
+"""Characters of a line that may go on in the next one: mail breaks at 76, keys at 64, some tools at 32."""
+
+_COMPRESSED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # gzip (RFC 1952), zlib (RFC 1950)
+
+_RUN64 = re.compile(r"={0,2}[A-Za-z0-9+/_-]{16,}={0,2}")
+_WRAPPED = re.compile(r"(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]{32,})*(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]+={0,2}(?=\s|\Z))?")
+_NOT64 = re.compile(r"[^A-Za-z0-9+/_-]+")
+_STANDARD: Final = str.maketrans("-_", "+/")
+# The first of four characters holds the upper six bits of a byte: for printable ASCII, and line feeds, one of these.
+_NOT_ASCII64: Final = str.maketrans("", "", "CIJKLMNOPQRSTUVWXYZabcdef")
+_CUT64 = re.compile(r"[/_+-]")
+_PART64 = re.compile(r"[A-Za-z0-9]{16,}")
+
+_RUN32 = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}(?![A-Za-z0-9])")
+_NOT_ASCII32: Final = str.maketrans("", "", "BEFGHIJKLMNOPefghijklmnopb")
+
+_ADOBE85 = re.compile(r"<~([!-uz\s]{10,})~>")
+_RUN85A = re.compile(r"(?<![!-~])[!-uz]{20,}(?![!-~])")
+_RUN85B = re.compile(r"(?<![0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~])[0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~]{20,}")
+_QUOTES: Final = "\"'`.,;:()[]"
+# The same of the first of five characters, in either alphabet.
+_NOT_ASCII85A: Final = str.maketrans("", "", "$+,-./0123456789:;<=>?@ABCDEFGH")
+_NOT_ASCII85B: Final = str.maketrans("", "", "3ABCDEFGHIJKLMNOPQRSTUVWXYZabcd")
+
+_RUN16 = re.compile(r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}){8,})(?![0-9A-Za-z])")
+_SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[ ,:;-]{1,3}\s?){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
+_PREFIX16 = re.compile(r"0x|[^0-9A-Fa-f]")
+
+_BINARY = re.compile(r"(?<![0-9])(?:(?:[01]{8}[\s,]{0,2}){8,}|(?:[01]{7}[\s,]{1,2}){7,}[01]{7})(?![0-9])")
+_SEVEN = re.compile(r"[01]{7}[\s,]")
+_GROUP8 = re.compile(r"[01]{8}")
+_CODES = re.compile(r"(?<![0-9.])(?:[0-9]{2,3}[\s,;]{1,3}){7,}[0-9]{2,3}(?![0-9.])")
+_PLACES = re.compile(r"(?<![0-9.])(?:[0-9]{1,2}(?:[-,.]|, | | ?/ ?|  )){9,}[0-9]{1,2}(?![0-9.])")
+_PLACE_OR_SPACE = re.compile(r"[0-9]+|(?<=[0-9])(?: ?/ ?|  )(?=[0-9])")
+_DIGITS = re.compile(r"[0-9]+")
+
+
+def base64_(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Base64 (RFC 4648) in both alphabets, padded or not, on one line or wrapped, perhaps of compressed data."""
+    upto = 0
+    for match in _RUN64.finditer(text):
+        start, end = match.span()
+        if start < upto:
+            continue  # a line of a run that was read already
+        run = match[0].rstrip("=")
+        if _may_be64(run):
+            if end - start >= MIN_WRAPPED and (rest := _WRAPPED.match(text, end)):
+                end = rest.end()
+            if piece := _piece64(text[start:end], start, allowance):
+                upto = end
+                yield piece
+                continue
+        for part in _PART64.finditer(run) if _CUT64.search(run) else ():
+            if _may_be64(part[0]) and (piece := _piece64(part[0], start + part.start(), allowance)):
+                yield piece
+
+
+def _may_be64(run: str) -> bool:
+    """Whether a run may hold text: its shape is that of ASCII in base64, or it has characters of all kinds."""
+    return not run[::4].translate(_NOT_ASCII64) or _is_mixed(run)
+
+
+def _is_mixed(run: str) -> bool:
+    return len(run) >= MIN_MIXED and not (run.isalpha() or run.islower() or run.isupper())
+
+
+def _piece64(run: str, start: int, allowance: Allowance) -> Piece | None:
+    body = _NOT64.sub("", run).translate(_STANDARD)
+    scheme, text = _text64(body, allowance)
+    if text is None and _is_mixed(body):
+        # Characters of all kinds may also be base64 that was itself shifted or turned round.
+        for change, scheme_ in ((codecs.encode(body, "rot13"), "rot13"), (body[::-1], "reversed")):
+            inner, text = _text64(change, allowance)
+            if text is not None:
+                scheme = f"{scheme_}>{inner}"
+                break
+    end = start + len(run)
+    return Piece(scheme, text, start, end, Blob(start, end)) if text is not None else None
+
+
+def _text64(body: str, allowance: Allowance) -> tuple[str, str | None]:
+    whole = body[: len(body) - 1] if len(body) % 4 == 1 else body
+    data = binascii.a2b_base64(whole + "=" * (-len(whole) % 4))
+    if not data.startswith(_COMPRESSED):
+        return "base64", decoded(data)
+    plain = _decompressed(data, allowance)
+    return "base64>gzip", decoded(plain) if plain is not None else None
+
+
+def _decompressed(data: bytes, allowance: Allowance) -> bytes | None:
+    """What gzip or zlib data holds; None where it is broken, or holds more than may be decoded."""
+    engine = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        plain = engine.decompress(data, allowance.left + 1)
+    except zlib.error:
+        return None
+    if len(plain) > allowance.left:
+        allowance.exhausted = True
+        return None
+    return plain
+
+
+def base32_(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Base32 (RFC 4648), in either case."""
+    for match in _RUN32.finditer(text):
+        body = match[0].rstrip("=")
+        if body[::8].translate(_NOT_ASCII32) or (body.isalpha() and len(body) < 2 * MIN_RUN):
+            continue
+        yield from _bytes(match, "base32", lambda run=body: base64.b32decode(run.upper() + "=" * (-len(run) % 8)))
+
+
+def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Ascii85 (btoa, Adobe) and base85 (RFC 1924, git)."""
+    for match in _ADOBE85.finditer(text):
+        yield from _bytes(match, "ascii85", lambda run=match[1]: base64.a85decode(run))
+    for pattern, foreign, scheme, decode in (
+        (_RUN85A, _NOT_ASCII85A, "ascii85", base64.a85decode),
+        (_RUN85B, _NOT_ASCII85B, "base85", base64.b85decode),
+    ):
+        for match in pattern.finditer(text):
+            for run in dict.fromkeys((match[0], match[0].strip(_QUOTES))):
+                if not run[::5].translate(foreign):
+                    yield from _bytes(match, scheme, lambda run=run, decode=decode: decode(run))
+
+
+def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Bytes as pairs of hexadecimal digits: in a row, apart, with ``0x`` before each."""
+    for match in _RUN16.finditer(text):
+        digits = match[1]
+        yield from _bytes(match, "hex", lambda run=digits: bytes.fromhex(run), sure=not digits.isdigit())
+    for match in _SPACED16.finditer(text):
+        digits = _PREFIX16.sub("", match[0])
+        yield from _bytes(match, "hex", lambda run=digits: bytes.fromhex(run), sure=not digits.isdigit())
+
+
+def numbers(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Characters as numbers: their codes in binary, decimal or octal, or their places in the alphabet."""
+    for match in _BINARY.finditer(text):
+        groups = _GROUP8.findall(match[0]) if not _SEVEN.match(match[0]) else match[0].replace(",", " ").split()
+        yield from _characters(match, {"binary": [int(group, 2) for group in groups]})
+    for match in _CODES.finditer(text):
+        codes = _DIGITS.findall(match[0])
+        readings = {"decimal": list(map(int, codes))}
+        if not any("8" in code or "9" in code for code in codes):
+            readings["octal"] = [int(code, 8) for code in codes]
+        yield from _characters(match, readings)
+    for match in _PLACES.finditer(text):
+        places = [int(part) if part.isdigit() else 0 for part in _PLACE_OR_SPACE.findall(match[0])]
+        if all(place <= 26 for place in places):
+            yield from _characters(match, {"alphabet": [96 + place if place else 32 for place in places]})
+
+
+def _characters(match: re.Match[str], readings: dict[str, list[int]]) -> Iterator[Piece]:
+    """The reading that looks like English: any list of numbers is some characters."""
+    found = {}
+    for scheme, codes in readings.items():
+        if max(codes) < 0x7F:
+            text = "".join(map(chr, codes))
+            if readable(text):
+                found[scheme] = (english(text), text)
+    if found:
+        scheme, (score, text) = max(found.items(), key=lambda item: item[1][0])
+        if score >= LIKELY:
+            start, end = match.span()
+            yield Piece(scheme, text, start, end, Blob(start, end))
+
+
+def _bytes(match: re.Match[str], scheme: str, decode: Callable[[], bytes], sure: bool = True) -> Iterator[Piece]:
+    """The text that bytes hold; where digits alone are not ``sure`` to be an encoding, it must look like English."""
+    try:
+        text = decoded(decode())
+    except ValueError:  # not in that encoding after all
+        return
+    if text is not None and (sure or english(text) >= LIKELY):
+        start, end = match.span()
+        yield Piece(scheme, text, start, end, Blob(start, end))

@@ -1,0 +1,65 @@
+"""What a decoder finds in a text, and when what it decoded is text at all."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from detectors.offsets import Map
+
+MIN_DECODED: Final = 8
+"""Code points from which something decoded is worth judging; shorter strings decode to something by chance."""
+
+MIN_LETTERS: Final = 0.6
+"""The least share of letters and spaces in text. Sentences have 0.95, JSON and shell commands 0.65 and more."""
+
+_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff]")
+_LETTERS = re.compile(r"[^\W\d_]+| +")
+_PICTORIAL = re.compile("[\U0001f000-\U0001ffff]")
+
+
+class Piece(NamedTuple):
+    """Code points ``start``..``end`` of a text are ``text`` in the encoding ``scheme``; ``map`` leads back into that text."""
+
+    scheme: str
+    text: str
+    start: int
+    end: int
+    map: Map
+
+
+class Allowance:
+    """How much may still be decoded, in code points. ``exhausted`` once something was left undecoded for want of it."""
+
+    __slots__ = ("exhausted", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.exhausted = False
+
+    def take(self, amount: int) -> bool:
+        """Use up ``amount``; False, and exhausted, where there is less."""
+        if amount > self.left:
+            self.exhausted = True
+            return False
+        self.left -= amount
+        return True
+
+
+def readable(text: str) -> bool:
+    """Whether ``text`` is text: long enough, without controls, mostly letters and spaces."""
+    if len(text) < MIN_DECODED or _NOT_TEXT.search(text):
+        return False
+    return sum(map(len, _LETTERS.findall(text))) >= MIN_LETTERS * len(text)
+
+
+def decoded(data: bytes) -> str | None:
+    """``data`` as text in UTF-8 or UTF-16, if it is readable so."""
+    encoding = "utf-8"
+    if len(data) >= 2 * MIN_DECODED and 0 in data[:MIN_DECODED]:
+        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+    return text if readable(text) else None
