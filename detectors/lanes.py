@@ -43,24 +43,34 @@ class StreamRules:
     """The patterns that act on a stream under one policy, compiled; shared by all streams of a worker."""
 
     def __init__(
-        self, patterns: Sequence[Pattern], act: Callable[[Pattern], Act | None], cache: Path | None = None
+        self,
+        patterns: Sequence[Pattern],
+        act: Callable[[Pattern], Act | None],
+        cache: Path | None = None,
+        waits: bool = True,
     ) -> None:
         """
         Args:
             patterns: those that do not apply to what a model says are left out.
             act: what the policy does about a pattern's match; None for nothing but a report, which can wait for the end.
             cache: a folder for compiled databases.
+            waits: whether ordinary words may be held because some pattern can begin with any word (an opaque key without
+                a prefix). If not, such patterns are left out, and ``late`` names them: they are told when the text is over.
 
         Raises:
             PatternError: a pattern cannot be followed in a stream, or none acts.
         """
         spoken = [one for one in patterns if one.kind.lexical and (not one.origins or Origin.ASSISTANT in one.origins)]
         acting = [(one, what) for one in spoken if (what := act(one)) is not None]
-        self.rules: list[Rule] = rules([one for one, _ in acting])
-        self.acts: list[Act] = [what for _, what in acting]
+        ready = rules([one for one, _ in acting])
+        begun = [_beginnings(rule, cache) for rule in ready]
+        wide = set() if waits else _wide(ready, begun)
+        self.late = [rule.pattern.id for at, rule in enumerate(ready) if at in wide]
+        self.rules = [rule for at, rule in enumerate(ready) if at not in wide]
+        self.acts = [what for at, (_, what) in enumerate(acting) if at not in wide]
+        begun = [one for at, one in enumerate(begun) if at not in wide]
         self.reach = max(rule.reach for rule in self.rules)
         self.flow = FlowAutomata([rule.expression for rule in self.rules], cache)
-        begun = [_beginnings(rule, cache) for rule in self.rules]
         self._beginnings = [(one.search, rule.pattern.kind) for one, rule in zip(begun, self.rules, strict=True)]
         self._searches: dict[int, re.Pattern[str]] = {}
         self._block = Block(
@@ -85,6 +95,27 @@ class StreamRules:
             if (found := search.search(text, at)) is not None:
                 first = min(first, found.start())
         return first
+
+
+WORDS: Final = tuple(
+    "the and for with that this from have your about which when there their would could should people time year work made "
+    "first also after because think other well Hello Yes Sure Here What How Please information example question answer "
+    "system data model request response number value order account health policy member name code file report".split()
+)  # fmt: skip
+"""Ordinary words, to tell which patterns would hold ordinary text."""
+
+
+def _wide(ready: Sequence[Rule], begun: Sequence[_Beginnings]) -> set[int]:
+    """The rules of which many an ordinary word is a beginning."""
+    hits = [0] * len(ready)
+    for at, (one, rule) in enumerate(zip(begun, ready, strict=True)):
+        search = anchored(one.search, rule.pattern.kind)
+        hits[at] = sum(search.search(f"so {word}", 3) is not None for word in WORDS)
+    return {at for at, count in enumerate(hits) if count > len(WORDS) * WIDE_SHARE}
+
+
+WIDE_SHARE: Final = 0.04
+"""The share of ordinary words that a pattern may hold: some begin with a word of the language, as `password` does."""
 
 
 class _Beginnings(NamedTuple):

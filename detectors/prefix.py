@@ -74,15 +74,32 @@ def coarse_beginnings(body: str, reach: int, where: str, most: int = 64) -> str:
     nodes = list(tree)
     flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     try:
-        used = 1
-        while used < min(most, len(nodes)) and _is_small(nodes[: used + 1]):
-            used += 1
-        head, rest = nodes[:used], nodes[used:]
-        if not rest:
-            head, rest = nodes[:1], nodes[1:] or nodes
-        return f"{flag}(?:{_some(head)}|{_write_all(head)}{_alphabet(rest)}{{1,{reach}}})"
+        return flag + _either([_coarse(one, reach, most) for one in _alternatives(nodes)])
     except KeyError as error:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def _alternatives(nodes: Sequence[Node]) -> list[list[Node]]:
+    """The sequences that a choice at the front of one stands for: each may begin in a way of its own."""
+    for at, node in enumerate(nodes):
+        if node[0] is _constants.SUBPATTERN and not (node[1][1] or node[1][2]):
+            return _alternatives([*nodes[:at], *node[1][3], *nodes[at + 1 :]])
+        if node[0] is _constants.BRANCH:
+            found = [_alternatives([*nodes[:at], *branch, *nodes[at + 1 :]]) for branch in node[1][1]]
+            return [one for some in found for one in some]
+        if node[0] is not _constants.AT:
+            break
+    return [list(nodes)]
+
+
+def _coarse(nodes: Sequence[Node], reach: int, most: int) -> str:
+    used = 1 + next((at for at, node in enumerate(nodes) if node[0] is not _constants.AT), 0)
+    while used < min(most, len(nodes)) and _is_small(nodes[: used + 1]):
+        used += 1
+    head, rest = nodes[:used], nodes[used:]
+    if not rest:
+        return _some(head)
+    return f"(?:{_some(head)}|{_write_all(head)}{_alphabet(rest)}{{1,{reach}}})"
 
 
 def unbounded(coarse: str) -> str:
@@ -90,10 +107,10 @@ def unbounded(coarse: str) -> str:
 
     What it finds beyond the bound is told by the bounded one, which Python's engine looks with afterwards.
     """
-    return _RUN.sub("*)", coarse)
+    return _RUN.sub("]*)", coarse)
 
 
-_RUN: Final = re.compile(r"\{1,\d+\}\)\Z")
+_RUN: Final = re.compile(r"\]\{1,\d+\}\)(?=[|)]|\Z)")
 
 
 def _is_small(nodes: Sequence[Node]) -> bool:

@@ -77,7 +77,7 @@ def _stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> S
 
     if not policy.acts or not any(map(act, patterns)):
         return None
-    return StreamRules(patterns, act, cache)
+    return StreamRules(patterns, act, cache, policy.waits)
 
 
 _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}

@@ -106,7 +106,7 @@ class Upstream(Target):
     """A provider: its address, its key, and what to do when it fails."""
 
     fallbacks: tuple[Target, ...] = Field((), description="Other addresses of the same API, tried in order.")
-    timeouts: Timeouts = Field(Timeouts(), description="See `timeouts` below.")
+    timeouts: Timeouts = Field(Timeouts(), description="see `upstreams.X.timeouts`.")
     attempts: int = Field(
         2, ge=1, le=10, description="How often one address is tried. Only what is safe to repeat is: see docs."
     )
@@ -305,3 +305,30 @@ def _yaml_fault(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or "it cannot be parsed"
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else str(problem)
+
+
+def document() -> str:
+    """The configuration's documentation, ``docs/configuration.md``, as the models tell it."""
+    lines = [
+        "# Configuration", "",
+        "One YAML file, `portcullis.yaml` (or `--config FILE`, or `$PORTCULLIS_CONFIG`). The environment can override every",
+        "key: `PORTCULLIS_LIMITS__BODY_BYTES=1024` sets `limits.body_bytes`. Unknown keys are refused. A changed file is taken",
+        "on SIGHUP or within two seconds; a broken one is refused and the old one serves on. `portcullis check` validates.", "",
+    ]  # fmt: skip
+    for title, model in (
+        ("Top level", Settings), ("policy, and tenants.NAME.policy", PolicySettings), ("policy.rules", Override),
+        ("upstreams.openai | anthropic | gemini", Upstream), ("upstreams.X.fallbacks", Target),
+        ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("limits", Limits), ("retention", Retention),
+    ):  # fmt: skip
+        lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| key | default | what |", "|---|---|---|"]
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else _shown_default(field.default)
+            lines.append(f"| `{name}` | {default} | {field.description} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _shown_default(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "see there"
+    return "none" if value in (None, (), {}) else f"`{str(value).lower() if isinstance(value, bool) else value}`"

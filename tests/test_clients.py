@@ -13,7 +13,6 @@ import openai
 import pytest
 from gateways import Gateway
 from google import genai
-from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage

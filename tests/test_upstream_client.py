@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime
 import ssl
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from upstream_support import LOOPS, PATIENT, Handler, Peer, Server, ok, run, saying, serving, upstream
+from upstream_support import PATIENT, Handler, Loop, Peer, Server, both_loops, ok, run, saying, serving, upstream
 
 from gateway.upstream.breaker import BreakerPolicy, State
 from gateway.upstream.client import Upstream, _parse
@@ -23,10 +22,6 @@ from gateway.upstream.dial import Origin, tls_context
 from gateway.upstream.errors import BreakerOpen, ConnectFailed, RequestRefused, TimedOut, TooBusy, Truncated, UpstreamError
 from gateway.upstream.pool import PoolLimits
 from gateway.upstream.retry import RetryPolicy
-
-Loop = Callable[[], asyncio.AbstractEventLoop]
-
-both_loops = pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
 
 
 async def mirror(peer: Peer) -> None:
@@ -283,9 +278,7 @@ def make_certificates(folder: Path, name: str, expired: bool = False) -> tuple[P
     )  # fmt: skip
     (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")

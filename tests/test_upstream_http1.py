@@ -243,9 +243,7 @@ def test_one_changed_byte_is_read_alike_in_all_cuts(reply: bytes, data: st.DataO
 
 def test_header_lines_are_written() -> None:
     headers = [(b"Content-Type", b"a/b"), (b"X-Empty", b""), (b"x-tab", b"a\tb"), (b"x-bytes", b"\xe9")]
-    assert http1.header_lines(headers, OURS) == (
-        b"content-type: a/b\r\nx-empty: \r\nx-tab: a\tb\r\nx-bytes: \xe9\r\n"
-    )
+    assert http1.header_lines(headers, OURS) == (b"content-type: a/b\r\nx-empty: \r\nx-tab: a\tb\r\nx-bytes: \xe9\r\n")
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

@@ -1,48 +1,33 @@
-"""The pool: reuse, bounds, the queue, closes that cross a request, and tasks cancelled wherever they wait."""
+"""The pool: reuse, bounds, the queue, and closes that cross a request."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-from collections.abc import Callable
 
 import pytest
-from upstream_support import LOOPS, ONE, PATIENT, Handler, Peer, Server, chunked, ok, run, saying, serving, upstream
+from upstream_support import (
+    CLEAN,
+    ONE,
+    PATIENT,
+    Handler,
+    Loop,
+    Peer,
+    ask,
+    both_loops,
+    chunked,
+    held,
+    ok,
+    run,
+    saying,
+    serving,
+    until,
+    upstream,
+)
 
-from gateway.upstream import dial, pool
-from gateway.upstream.client import Upstream
-from gateway.upstream.errors import ConnectFailed, TimedOut, TooBusy, Truncated, UpstreamError
+from gateway.upstream import pool
+from gateway.upstream.errors import ConnectFailed, TimedOut, TooBusy, Truncated
 from gateway.upstream.pool import PoolLimits
 from gateway.upstream.retry import RetryPolicy
-
-CLEAN = "<Pool in_use=0 idle=0 waiting=0>"
-Loop = Callable[[], asyncio.AbstractEventLoop]
-
-both_loops = pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
-
-
-async def ask(client: Upstream, body: bytes = b"") -> bytes:
-    return await (await client.send(b"POST", b"/", [], body)).read(2**20)
-
-
-def held(go: asyncio.Event, *pieces: bytes) -> Handler:
-    """Answers each request when `go` is set."""
-
-    async def handler(peer: Peer) -> None:
-        while True:
-            await peer.request()
-            await go.wait()
-            await peer.say(*pieces)
-
-    return handler
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something has come about."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 @both_loops
@@ -372,233 +357,5 @@ def test_closing_lets_replies_under_way_finish(loop: Loop) -> None:
             assert await ask(client) == b"hello"  # a request that still held the old configuration
             assert repr(client.pool) == CLEAN
             await server.idle()
-
-    run(test(), loop)
-
-
-async def stuck_in_queue(server: Server) -> tuple[Upstream, int]:
-    client = upstream(server.port, limits=ONE)
-    first = asyncio.ensure_future(client.send(b"POST", b"/", []))
-    await until(lambda: len(server.peers) == 1)
-    asyncio.get_running_loop().call_later(0.05, first.cancel)
-    return client, 1
-
-
-async def stuck_in_head(server: Server) -> tuple[Upstream, int]:
-    return upstream(server.port), 0
-
-
-async def stuck_in_handshake(server: Server) -> tuple[Upstream, int]:
-    return Upstream("test", f"https://127.0.0.1:{server.port}", [], timeouts=PATIENT, tls=dial.tls_context()), 0
-
-
-async def stuck_in_pause(server: Server) -> tuple[Upstream, int]:
-    patient = RetryPolicy(attempts=2, base=5)
-    return upstream(server.port, retries=patient), 0
-
-
-async def silent(peer: Peer) -> None:
-    await peer.gone()
-
-
-async def half(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")
-    await peer.gone()
-
-
-async def unavailable(peer: Peer) -> None:
-    await peer.request()
-    await peer.say(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 5\r\n\r\n")
-    await peer.gone()
-
-
-async def not_reading(peer: Peer) -> None:
-    await peer.reader.readuntil(b"\r\n\r\n")
-    await asyncio.sleep(0.1)
-    await peer.gone()
-
-
-STUCK = {
-    "for a connection": (silent, stuck_in_queue, b""),
-    "for the handshake": (silent, stuck_in_handshake, b""),
-    "for the request to leave": (not_reading, stuck_in_head, b"x" * 2**25),
-    "for the head": (silent, stuck_in_head, b""),
-    "for the body": (half, stuck_in_head, b""),
-    "to try again": (unavailable, stuck_in_pause, b""),
-}
-
-
-@both_loops
-@pytest.mark.parametrize("name", STUCK)
-def test_cancelling_one_who_waits_leaves_nothing(name: str, loop: Loop) -> None:
-    handler, prepare, body = STUCK[name]
-
-    async def test() -> None:
-        async with serving(handler) as server:
-            client, before = await prepare(server)
-            asking = asyncio.ensure_future(ask(client, body))
-            await until(lambda: len(server.peers) > 0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(asking), 0.03)
-            assert not asking.done()
-            asking.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await asking
-            assert (client.pool.in_use, client.pool.waiting) == (before, 0)
-            client.close()
-            await server.idle()
-            assert repr(client.pool) == CLEAN
-
-    run(test(), loop)
-
-
-@both_loops
-def test_one_cancelled_in_the_moment_of_its_turn_passes_it_on(loop: Loop) -> None:
-    go = asyncio.Event()
-
-    async def test() -> None:
-        async with serving(held(go, ok())) as server:
-            client = upstream(server.port, limits=ONE)
-            first, second, third = (asyncio.ensure_future(ask(client)) for _ in range(3))
-            await until(lambda: client.pool.waiting == 2)
-            turn = client.pool._queue[0]
-            go.set()
-            await until(turn.done)  # granted, but `second` has not woken yet
-            second.cancel()
-            assert (await first, await third) == (b"hello", b"hello")
-            assert second.cancelled()
-            assert client.pool.opened == 1
-            assert repr(client.pool) == "<Pool in_use=0 idle=1 waiting=0>"
-            client.close()
-
-    run(test(), loop)
-
-
-@both_loops
-def test_leave_to_connect_is_passed_on_too(loop: Loop) -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.request()
-        await peer.say(ok()[: -1 if peer.number == 0 else None])
-        await peer.gone()
-
-    async def test() -> None:
-        async with serving(handler) as server:
-            client = upstream(server.port, limits=ONE)
-            first = await client.send(b"POST", b"/", [])
-            second, third = (asyncio.ensure_future(ask(client)) for _ in range(2))
-            await until(lambda: client.pool.waiting == 2)
-            first.close()  # grants `second` leave at once
-            second.cancel()
-            assert await third == b"hello"
-            assert second.cancelled()
-            client.close()
-            assert repr(client.pool) == CLEAN
-
-    run(test(), loop)
-
-
-@both_loops
-def test_many_tasks_cancelled_anywhere_leave_the_pool_clean(loop: Loop) -> None:
-    chance = random.Random(7)
-    half_said = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nxx"
-    says = [(ok(),), (chunked(b"hel", b"lo"),), (ok()[:-2], ok()[-2:]), (half_said,), (b"?",)]
-
-    async def handler(peer: Peer) -> None:
-        while True:
-            await peer.request()
-            for _ in range(chance.randrange(4)):
-                await asyncio.sleep(0)
-            await peer.say(*chance.choice(says))
-            if chance.random() < 0.2:
-                return
-
-    async def one(client: Upstream) -> None:
-        with contextlib.suppress(UpstreamError):
-            await ask(client, b"x" * chance.choice((0, 10, 2**19)))
-
-    async def test() -> None:
-        async with serving(handler) as server:
-            limits = PoolLimits(connections=8, waiting=500)
-            client = upstream(server.port, PATIENT._replace(first_byte=0.2, idle=0.2), limits=limits)
-            tasks = [asyncio.ensure_future(one(client)) for _ in range(300)]
-            while not all(task.done() for task in tasks):
-                chance.choice(tasks).cancel()
-                await asyncio.sleep(chance.choice((0, 0, 0.001)))
-            await asyncio.gather(*tasks, return_exceptions=True)
-            assert (client.pool.in_use, client.pool.waiting) == (0, 0)
-            client.close()
-            await server.idle()
-            assert repr(client.pool) == CLEAN
-
-    run(test(), loop)
-
-
-class Made(dial.Abortable):
-    """What an attempt to connect yields."""
-
-    aborted = False
-
-    def abort(self) -> None:
-        self.aborted = True
-
-
-async def attempt(seconds: float, made: Made | OSError) -> Made:
-    await asyncio.sleep(seconds)
-    if isinstance(made, OSError):
-        raise made
-    return made
-
-
-def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "ATTEMPT_DELAY", 0.01)
-
-    async def test() -> None:
-        loop = asyncio.get_running_loop()
-        made, late = Made(), Made()
-        assert await dial._race(loop, [attempt(60, late), attempt(0, made)]) is made
-        assert await dial._race(loop, [attempt(0, OSError("no route")), attempt(0, made)]) is made
-        assert await dial._race(loop, [attempt(0, made), attempt(0, late)]) is made
-        assert await dial._race(loop, [attempt(0.02, made), attempt(0, OSError("no route"))]) is made
-        with pytest.raises(OSError, match="the last"):
-            await dial._race(loop, [attempt(0, OSError("the first")), attempt(0, OSError("the last"))])
-        await asyncio.sleep(0)
-        assert not late.aborted
-
-    run(test())
-
-
-def test_an_address_that_loses_the_race_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "ATTEMPT_DELAY", 0.001)
-    go = asyncio.Event()
-    begun: list[Made] = []
-
-    async def waits(made: Made) -> Made:
-        begun.append(made)
-        await go.wait()
-        return made
-
-    async def test() -> None:
-        racing = asyncio.ensure_future(dial._race(asyncio.get_running_loop(), [waits(Made()), waits(Made())]))
-        await until(lambda: len(begun) == 2)
-        go.set()
-        won = await racing
-        (lost,) = (made for made in begun if made is not won)
-        await until(lambda: lost.aborted)
-        assert not won.aborted
-
-    run(test())
-
-
-@both_loops
-def test_a_name_is_resolved_and_its_addresses_tried(loop: Loop) -> None:
-    async def test() -> None:
-        async with serving(saying(ok())) as server:
-            client = Upstream("test", f"http://localhost:{server.port}", [], timeouts=PATIENT)
-            assert await ask(client) == b"hello"
-            client.close()
-        client = Upstream("test", "http://no-such-name.invalid", [], timeouts=PATIENT)
-        with pytest.raises(ConnectFailed, match="name"):
-            await ask(client)
 
     run(test(), loop)

@@ -9,19 +9,23 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
+import pytest
 import uvloop
 
 from gateway.upstream.client import Upstream
 from gateway.upstream.connection import Timeouts
 from gateway.upstream.pool import PoolLimits
 
-LOOPS: tuple[Callable[[], asyncio.AbstractEventLoop], ...] = (asyncio.new_event_loop, uvloop.new_event_loop)
+Loop = Callable[[], asyncio.AbstractEventLoop]
+both_loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+CLEAN = "<Pool in_use=0 idle=0 waiting=0>"
 PATIENT = Timeouts(connect=10, first_byte=10, idle=10, total=10)
 
 Handler = Callable[["Peer"], Awaitable[None]]
 
 
-def run(test: Coroutine[Any, Any, None], loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop) -> None:
+def run(test: Coroutine[Any, Any, None], loop: Loop = uvloop.new_event_loop) -> None:
     """Run a test; nothing may be left running, and no callback may have failed unseen."""
     unseen: list[dict[str, Any]] = []
 
@@ -131,9 +135,54 @@ def saying(*pieces: bytes) -> Handler:
     return handler
 
 
+def held(go: asyncio.Event, *pieces: bytes) -> Handler:
+    """A handler that answers every request once `go` is set."""
+
+    async def handler(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await go.wait()
+            await peer.say(*pieces)
+
+    return handler
+
+
+def then_closing(*pieces: bytes) -> Handler:
+    """A handler that says this to the first request and closes."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(*pieces)
+
+    return handler
+
+
+def then_hanging(*pieces: bytes) -> Handler:
+    """A handler that says this to the first request and nothing more."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(*pieces)
+        await peer.gone()
+
+    return handler
+
+
 def upstream(port: int, timeouts: Timeouts = PATIENT, **more: Any) -> Upstream:
     """A client of the server; one attempt each unless the test asks for more."""
     return Upstream("test", f"http://127.0.0.1:{port}", [], timeouts=timeouts, **more)
+
+
+async def ask(client: Upstream, body: bytes = b"") -> bytes:
+    """The body of the reply to a request."""
+    return await (await client.send(b"POST", b"/", [], body)).read(2**20)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something has come about that has no event of its own."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def ok(body: bytes = b"hello", *headers: bytes) -> bytes:
@@ -147,6 +196,9 @@ def chunked(*pieces: bytes) -> bytes:
     chunks = b"".join(b"%x\r\n" % len(piece) + piece + b"\r\n" for piece in pieces)
     return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
 
+
+CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+"""A head after which chunks come."""
 
 ONE = PoolLimits(connections=1, waiting=2)
 """A pool that makes requests wait for one another."""

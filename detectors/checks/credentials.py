@@ -151,8 +151,9 @@ def url_password(text: str, start: int, end: int) -> Span | None:
 
 def jwt(text: str, start: int, end: int) -> Span | None:
     """A JSON Web Token (RFC 7519), signed in three parts or encrypted in five, whose header names an algorithm."""
-    if end < len(text) and text[end] in _JWT_CHARS:
-        return None
+    after = text[end : end + 2]
+    if after[:1] == "." and after[1:] in DASHED:
+        return None  # more parts follow
     stop = start + len(text[start:end].rstrip("."))
     parts = text[start:stop].split(".")
     if len(parts) not in (3, 5) or not whole(text, start, stop, DASHED):
@@ -162,9 +163,6 @@ def jwt(text: str, start: int, end: int) -> Span | None:
     except ValueError:
         return None
     return (start, stop) if isinstance(fields, dict) and "alg" in fields else None
-
-
-_JWT_CHARS: Final = DASHED | {"."}
 
 
 def written_password(shape: str) -> Check:

@@ -40,14 +40,21 @@ _INSURED: Final = re.compile(
 
 def mrz(text: str, start: int, end: int) -> Span | None:
     """The machine-readable zone of a passport or card (ICAO 9303 parts 4 to 6): all its check digits must fit."""
-    lines = text[start:end].split()
-    if not lines or not whole(text, start, end, _MRZ_GLUE):
+    if not whole(text, start, end, _MRZ_GLUE):
         return None
-    fits = _card_zone(*lines) if len(lines) == 3 else _booklet_zone(lines[-1])
-    return (start, end) if fits else None
+    zone = text[start:end]
+    if (card := _CARD.fullmatch(zone)) is not None:
+        return (start, end) if _card_zone(*card.groups()) else None
+    booklet = _BOOKLET.fullmatch(zone)
+    return (start, end) if booklet is not None and _booklet_zone(booklet[1]) else None
 
 
 _MRZ_GLUE: Final = DASHED | {"<"}
+_DATES: Final = r"\d{6}[\d<][MFX<]\d{6}[\d<]"
+_BOOKLET: Final = re.compile(
+    rf"(?:[A-Z<]{{36,44}}\s+)?([A-Z0-9<]{{9}}[\d<][A-Z<]{{3}}{_DATES}[A-Z0-9<]{{7}}(?:[A-Z0-9<]{{7}}[\d<])?\d)", re.ASCII
+)
+_CARD: Final = re.compile(rf"([A-Z0-9<]{{30}})\s+({_DATES}[A-Z<]{{3}}[A-Z0-9<]{{11}}\d)\s+[A-Z<]{{30}}", re.ASCII)
 
 
 def _fits(field: str, digit: str) -> bool:
@@ -64,10 +71,16 @@ def _booklet_zone(line: str) -> bool:
     return _fits(line[:9], line[9]) and _dates_fit(line, 13) and _fits(composite, line[-1])
 
 
-def _card_zone(first: str, second: str, _names: str) -> bool:
+def _card_zone(first: str, second: str) -> bool:
     """The three lines on the back of an identity card."""
     composite = first[5:] + second[:7] + second[8:15] + second[18:29]
     return _fits(first[5:14], first[14]) and _dates_fit(second, 0) and _fits(composite, second[29])
+
+
+def fhir_value(text: str, start: int, end: int) -> Span | None:
+    """The value of an identifier in an HL7 FHIR resource, up to the quotation mark that ends the match."""
+    begin = text.rindex('"', start, end - 1) + 1
+    return (begin, end - 1) if any(map(str.isdigit, text[begin : end - 1])) else None
 
 
 def is_npi(digits: str) -> bool:
@@ -104,7 +117,7 @@ CHECKS: Final[dict[str, Check]] = {
     "uk_driving_licence": ending(r"[A-Z9]{5}\d[0156]\d[0-3]\d{2}[A-Z9]{2}\d[A-Z]{2}", lambda _: True),
     "record_number": _RECORD,
     "member_number": member_number,
-    "fhir_value": ending(r'(?<=")[^"\s]{3,40}', lambda value: any(map(str.isdigit, value)), frozenset()),
+    "fhir_value": fhir_value,
     "us_mbi": number(
         rf"[1-9][{_MBI_LETTER}][0-9{_MBI_LETTER}]\d-?[{_MBI_LETTER}][0-9{_MBI_LETTER}]\d-?[{_MBI_LETTER}]{{2}}\d{{2}}",
         lambda _: True,

@@ -72,8 +72,8 @@ def encoded_key(text: str, start: int, end: int) -> Span | None:
 
 def jwk_private(text: str, start: int, end: int) -> Span | None:
     """The private value ``d`` of a JSON Web Key (RFC 7518): as long as a key of its kind."""
-    begin = text.rfind('"', start, end) + 1
-    return (begin, end) if end - begin in _JWK_LENGTHS and text[end : end + 1] == '"' else None
+    begin = text.rindex('"', start, end - 1) + 1
+    return (begin, end - 1) if end - 1 - begin in _JWK_LENGTHS else None
 
 
 def seed_phrase(text: str, start: int, end: int) -> Span | None:

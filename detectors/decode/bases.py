@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from detectors.decode.english import LIKELY, english
-from detectors.decode.piece import MIN_DECODED, Allowance, Piece, decoded, readable
+from detectors.decode.piece import Allowance, Piece, decoded
 from detectors.offsets import Blob
 
 MIN_RUN: Final = 16
@@ -46,12 +46,12 @@ _NOT_ASCII85A: Final = str.maketrans("", "", "$+,-./0123456789:;<=>?@ABCDEFGH")
 _NOT_ASCII85B: Final = str.maketrans("", "", "3ABCDEFGHIJKLMNOPQRSTUVWXYZabcd")
 
 _RUN16 = re.compile(r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}){8,})(?![0-9A-Za-z])")
-_SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[ ,:;-]{1,3}\s?){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
+_SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;-]{1,3}){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
 _PREFIX16 = re.compile(r"0x|[^0-9A-Fa-f]")
 
 _BINARY = re.compile(r"(?<![0-9])(?:(?:[01]{8}[\s,]{0,2}){8,}|(?:[01]{7}[\s,]{1,2}){7,}[01]{7})(?![0-9])")
-_SEVEN = re.compile(r"[01]{7}[\s,]")
-_GROUP8 = re.compile(r"[01]{8}")
+_SEVEN = re.compile(r"(?<![01])[01]{7}(?![01])")
+_EIGHT = re.compile(r"[01]{8}")
 _CODES = re.compile(r"(?<![0-9.])(?:[0-9]{2,3}[\s,;]{1,3}){7,}[0-9]{2,3}(?![0-9.])")
 _PLACES = re.compile(r"(?<![0-9.])(?:[0-9]{1,2}(?:[-,.]|, | | ?/ ?|  )){9,}[0-9]{1,2}(?![0-9.])")
 _PLACE_OR_SPACE = re.compile(r"[0-9]+|(?<=[0-9])(?: ?/ ?|  )(?=[0-9])")
@@ -98,7 +98,7 @@ def _piece64(run: str, start: int, allowance: Allowance) -> Piece | None:
                 scheme = f"{scheme_}>{inner}"
                 break
     end = start + len(run)
-    return Piece(scheme, text, start, end, Blob(start, end)) if text is not None else None
+    return Piece(scheme, text, start, end, (Blob(start, end),)) if text is not None else None
 
 
 def _text64(body: str, allowance: Allowance) -> tuple[str, str | None]:
@@ -127,15 +127,14 @@ def base32_(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Base32 (RFC 4648), in either case."""
     for match in _RUN32.finditer(text):
         body = match[0].rstrip("=")
-        if body[::8].translate(_NOT_ASCII32) or (body.isalpha() and len(body) < 2 * MIN_RUN):
-            continue
-        yield from _bytes(match, "base32", lambda run=body: base64.b32decode(run.upper() + "=" * (-len(run) % 8)))
+        if not body[::8].translate(_NOT_ASCII32) and (not body.isalpha() or len(body) >= 2 * MIN_RUN):
+            yield from _bytes(match, "base32", base64.b32decode, body.upper() + "=" * (-len(body) % 8))
 
 
 def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Ascii85 (btoa, Adobe) and base85 (RFC 1924, git)."""
     for match in _ADOBE85.finditer(text):
-        yield from _bytes(match, "ascii85", lambda run=match[1]: base64.a85decode(run))
+        yield from _bytes(match, "ascii85", base64.a85decode, match[1])
     for pattern, foreign, scheme, decode in (
         (_RUN85A, _NOT_ASCII85A, "ascii85", base64.a85decode),
         (_RUN85B, _NOT_ASCII85B, "base85", base64.b85decode),
@@ -143,23 +142,21 @@ def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
         for match in pattern.finditer(text):
             for run in dict.fromkeys((match[0], match[0].strip(_QUOTES))):
                 if not run[::5].translate(foreign):
-                    yield from _bytes(match, scheme, lambda run=run, decode=decode: decode(run))
+                    yield from _bytes(match, scheme, decode, run)
 
 
 def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Bytes as pairs of hexadecimal digits: in a row, apart, with ``0x`` before each."""
-    for match in _RUN16.finditer(text):
-        digits = match[1]
-        yield from _bytes(match, "hex", lambda run=digits: bytes.fromhex(run), sure=not digits.isdigit())
-    for match in _SPACED16.finditer(text):
-        digits = _PREFIX16.sub("", match[0])
-        yield from _bytes(match, "hex", lambda run=digits: bytes.fromhex(run), sure=not digits.isdigit())
+    for pattern in (_RUN16, _SPACED16):
+        for match in pattern.finditer(text):
+            digits = _PREFIX16.sub("", match[0])
+            yield from _bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit())
 
 
 def numbers(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Characters as numbers: their codes in binary, decimal or octal, or their places in the alphabet."""
     for match in _BINARY.finditer(text):
-        groups = _GROUP8.findall(match[0]) if not _SEVEN.match(match[0]) else match[0].replace(",", " ").split()
+        groups = _SEVEN.findall(match[0]) or _EIGHT.findall(match[0])
         yield from _characters(match, {"binary": [int(group, 2) for group in groups]})
     for match in _CODES.finditer(text):
         codes = _DIGITS.findall(match[0])
@@ -168,32 +165,35 @@ def numbers(text: str, allowance: Allowance) -> Iterator[Piece]:
             readings["octal"] = [int(code, 8) for code in codes]
         yield from _characters(match, readings)
     for match in _PLACES.finditer(text):
-        places = [int(part) if part.isdigit() else 0 for part in _PLACE_OR_SPACE.findall(match[0])]
-        if all(place <= 26 for place in places):
-            yield from _characters(match, {"alphabet": [96 + place if place else 32 for place in places]})
+        parts = _PLACE_OR_SPACE.findall(match[0])
+        if all(1 <= int(part) <= 26 for part in parts if part.isdigit()):
+            codes_ = [96 + int(part) if part.isdigit() else 32 for part in parts]
+            yield from _characters(match, {"alphabet": codes_})
+
+
+def _bytes(
+    match: re.Match[str], scheme: str, decode: Callable[[str], bytes], run: str, *, sure: bool = True
+) -> Iterator[Piece]:
+    """The text that bytes hold; where they are not ``sure`` to be meant as such, it must look like English."""
+    try:
+        text = decoded(decode(run))
+    except ValueError:  # not in that encoding after all
+        return
+    if text is not None and (sure or _is_language(text)):
+        start, end = match.span()
+        yield Piece(scheme, text, start, end, (Blob(start, end),))
 
 
 def _characters(match: re.Match[str], readings: dict[str, list[int]]) -> Iterator[Piece]:
-    """The reading that looks like English: any list of numbers is some characters."""
-    found = {}
-    for scheme, codes in readings.items():
-        if max(codes) < 0x7F:
-            text = "".join(map(chr, codes))
-            if readable(text):
-                found[scheme] = (english(text), text)
+    """The likeliest of the readings that look like language: any list of numbers is some characters."""
+    texts = {scheme: decoded(bytes(codes)) for scheme, codes in readings.items() if max(codes) < 256}
+    found = {scheme: text for scheme, text in texts.items() if text is not None and _is_language(text)}
     if found:
-        scheme, (score, text) = max(found.items(), key=lambda item: item[1][0])
-        if score >= LIKELY:
-            start, end = match.span()
-            yield Piece(scheme, text, start, end, Blob(start, end))
-
-
-def _bytes(match: re.Match[str], scheme: str, decode: Callable[[], bytes], sure: bool = True) -> Iterator[Piece]:
-    """The text that bytes hold; where digits alone are not ``sure`` to be an encoding, it must look like English."""
-    try:
-        text = decoded(decode())
-    except ValueError:  # not in that encoding after all
-        return
-    if text is not None and (sure or english(text) >= LIKELY):
+        scheme = max(found, key=lambda scheme: english(found[scheme]))
         start, end = match.span()
-        yield Piece(scheme, text, start, end, Blob(start, end))
+        yield Piece(scheme, found[scheme], start, end, (Blob(start, end),))
+
+
+def _is_language(text: str) -> bool:
+    # What is not ASCII says enough by being valid UTF-8.
+    return not text.isascii() or english(text) >= LIKELY

@@ -20,7 +20,7 @@ LIKELY: Final = 0.6
 """Bits for each pair of letters, on average, from which a text looks like English. Plain sentences have 0.9 to 1.6, what was
 shifted or scrambled -2.5 to -0.5."""
 
-_BITS: Final = {
+_BITS: Final[dict[str, float]] = {
     first + second: bits / 10
     for first, row in zip(" abcdefghijklmnopqrstuvwxyz", _STORED["bigrams"], strict=True)
     for second, bits in zip(" abcdefghijklmnopqrstuvwxyz", row, strict=True)

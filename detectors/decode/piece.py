@@ -19,13 +19,13 @@ _PICTORIAL = re.compile("[\U0001f000-\U0001ffff]")
 
 
 class Piece(NamedTuple):
-    """Code points ``start``..``end`` of a text are ``text`` in the encoding ``scheme``; ``map`` leads back into that text."""
+    """Code points ``start``..``end`` of a text are ``text`` in the encoding ``scheme``; ``maps``, the last first, lead back."""
 
     scheme: str
     text: str
     start: int
     end: int
-    map: Map
+    maps: tuple[Map, ...]
 
 
 class Allowance:
@@ -54,9 +54,9 @@ def readable(text: str) -> bool:
 
 
 def decoded(data: bytes) -> str | None:
-    """``data`` as text in UTF-8 or UTF-16, if it is readable so."""
+    """``data`` as text in UTF-8, or UTF-16 where every other byte is zero, if it is readable so."""
     encoding = "utf-8"
-    if len(data) >= 2 * MIN_DECODED and 0 in data[:MIN_DECODED]:
+    if data.count(0) * 3 > len(data):
         encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
     try:
         text = data.decode(encoding)

@@ -15,6 +15,7 @@ import math
 import re
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Final
@@ -74,6 +75,7 @@ unfiltered unrestricted until unto up upload upon us use used user username usua
 wall want warm was wash watch water way we wear weather week weekend well went were what when where which while
 white who whole why wife will win wind window winter wish with without woman wonder wood word words work world would
 write wrong year yellow yes yesterday yet you young your yourself
+led won bar era don max jan von dem als alex ted dan prevent revenue email related cooler
 """
 """Common words, and those that attacks are made of."""
 
@@ -91,7 +93,7 @@ def main() -> None:
 
 def _bigrams(text: str) -> list[list[int]]:
     alphabet = " abcdefghijklmnopqrstuvwxyz"
-    pairs = Counter(zip(text, text[1:], strict=False))
+    pairs = Counter(pairwise(text))
     rows = []
     for first in alphabet:
         total = sum(pairs[first, second] for second in alphabet)

@@ -49,11 +49,10 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol, Abortable):
-    """Carries one request and its reply at a time."""
+    """Carries one request and its reply at a time, and watches the time that each phase takes."""
 
-    __slots__ = ("_armed_for", "_deadline", "_full", "_limit", "_owner", "_paused", "_phase", "_reply",
-                 "_sending", "_timeouts", "_timer", "_transport", "closed", "expires",
-                 "keep_alive", "loop", "served")  # fmt: skip
+    __slots__ = ("_armed_for", "_deadline", "_full", "_limit", "_owner", "_paused", "_phase", "_reply", "_sending",
+                 "_timeouts", "_timer", "_transport", "closed", "expires", "keep_alive", "loop", "served")  # fmt: skip
 
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
         self.closed = False
@@ -96,14 +95,8 @@ class Connection(asyncio.Protocol, Abortable):
         while not reply.parser.status:
             if reply.error is not None:
                 raise reply.error
-            # As `Reply.wait`, written out: one coroutine less on every request.
-            waiter = reply.waiter = self.loop.create_future()
-            try:
-                await waiter
-            except BaseException:
-                reply.close()
-                raise
-        reply.open()
+            await reply.wait()
+        reply.take_head()
         return reply
 
     async def _send_large(self, transport: asyncio.Transport, reply: Reply, head: bytes, body: bytes) -> None:
@@ -253,13 +246,12 @@ class Reply:
 
     Attributes:
         status: 200..599.
-        headers: lower-case names, and values; less the hop-by-hop ones, ``content-length`` and
-            ``content-encoding``.
+        headers: lower-case names, and values; less hop-by-hop ones, ``content-length`` and ``content-encoding``.
         length: bytes of the body as declared; None if it was not, or counts a coded form.
     """
 
-    __slots__ = ("_decoder", "_loop", "_pieces", "connection", "error", "headers", "length", "live", "parser", "status",
-                 "waiter")  # fmt: skip
+    __slots__ = ("_decoder", "_loop", "_pieces", "_waiter", "connection", "error", "headers", "length", "live", "parser",
+                 "status")  # fmt: skip
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, method: bytes) -> None:
         self.status = 0
@@ -270,7 +262,7 @@ class Reply:
         self.live = True  # the connection is ours: the reply is not whole yet, and has not failed
         self.error: Exception | None = None
         self._loop = loop
-        self.waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._decoder: Decoder | None = None
         self._pieces = 0
 
@@ -339,7 +331,7 @@ class Reply:
         """Whether there is something to say about it: a head, or an error instead."""
         return self.parser.status != 0 or self.error is not None
 
-    def open(self) -> None:
+    def take_head(self) -> None:
         """The head is there: what it says becomes ours. The connection's half of `exchange`, and raises as that does."""
         parser = self.parser
         self.status = parser.status
@@ -355,7 +347,7 @@ class Reply:
 
     async def wait(self) -> None:
         """Until `wake`. A waiter that is cancelled closes the connection."""
-        waiter = self.waiter = self._loop.create_future()
+        waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         except BaseException:
@@ -364,9 +356,9 @@ class Reply:
 
     def wake(self) -> None:
         """Something changed; whoever waits looks again."""
-        waiter = self.waiter
+        waiter = self._waiter
         if waiter is not None:
-            self.waiter = None
+            self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
 

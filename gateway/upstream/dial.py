@@ -19,6 +19,8 @@ ATTEMPT_DELAY: Final = 0.25
 class Abortable(asyncio.BaseProtocol):
     """A protocol whose connection can be closed at once."""
 
+    __slots__ = ()
+
     def abort(self) -> None:
         """Close."""
         raise NotImplementedError

@@ -40,9 +40,7 @@ class Pool:
         resent: requests sent again since the connection they found was closing.
     """
 
-    def __init__(
-        self, origin: Origin, timeouts: Timeouts, limits: PoolLimits, broke: Callable[[UpstreamError], None]
-    ) -> None:
+    def __init__(self, origin: Origin, timeouts: Timeouts, limits: PoolLimits, broke: Callable[[UpstreamError], None]) -> None:
         """Args:
         broke: called with the error when a reply fails whose head was already handed out.
         """

@@ -1,0 +1,145 @@
+"""Letters exchanged for others: ROT-n and Caesar shifts, Atbash, ROT47; and text written backwards.
+
+The gate in front has seen some common words in their exchanged form. Near them lies the stretch that reads more like
+English after the exchange than before: word by word, the stretch over which the differences add up to most.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from detectors.decode.english import COMMON, LIKELY, english, known, likeness
+from detectors.decode.piece import Piece, readable
+from detectors.offsets import Mirror, Shift, rewrite
+
+REACH: Final = 400
+"""Code points looked at on either side of a word that the gate has seen: some sixty words, likely with another such one."""
+
+MIN_GAIN: Final = 16.0
+"""Bits by which a stretch must be likelier as English after the exchange: two or three words."""
+
+MAX_LOSS: Final = 24.0
+"""Bits that may be lost inside of a stretch before it has ended: two names, or one plain word."""
+
+MIN_KNOWN: Final = 0.25
+"""The least share of letters in common words, in what came out. Sentences have 0.4 to 1."""
+
+MAX_EDGE: Final = 8.0
+"""Bits that a common word at the edge of a stretch may lose: ``or`` is ``be`` in ROT13, and a word either way."""
+
+_LOWER: Final = string.ascii_lowercase
+_PRINTABLE: Final = "".join(map(chr, range(33, 127)))
+_FOREIGN: Final = 4.0  # bits that a character costs which is no letter, in a word
+
+_WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
+_TOKEN = re.compile(r"\S+")
+
+
+class Cipher(NamedTuple):
+    """An exchange of letters: its name, the table that makes it, the one that undoes it, what its words are made of."""
+
+    name: str
+    making: dict[int, int]
+    undoing: dict[int, int]
+    words: re.Pattern[str]
+
+
+def _letters(name: str, cipher: str) -> Cipher:
+    """The cipher that writes the letters of ``cipher`` for those of the alphabet."""
+    plain, written = _LOWER + _LOWER.upper(), cipher + cipher.upper()
+    return Cipher(name, str.maketrans(plain, written), str.maketrans(written, plain), _WORD)
+
+
+CIPHERS: Final = (
+    *(_letters(f"rot{n}", _LOWER[n:] + _LOWER[:n]) for n in range(1, 26)),
+    _letters("atbash", _LOWER[::-1]),
+    Cipher(
+        "rot47",
+        str.maketrans(_PRINTABLE, _PRINTABLE[47:] + _PRINTABLE[:47]),
+        str.maketrans(_PRINTABLE[47:] + _PRINTABLE[:47], _PRINTABLE),
+        _TOKEN,
+    ),
+)
+
+
+def exchanged(text: str, cipher: Cipher, seen: Iterable[str]) -> Iterator[Piece]:
+    """The stretches of ``text`` that are English in ``cipher``; ``seen`` are words of it, as written, that occur."""
+    for start, end in _stretches(text, seen, cipher.words, lambda word: word.translate(cipher.undoing)):
+        plain = text[start:end].translate(cipher.undoing)
+        if _is_english(plain):
+            yield Piece(cipher.name, plain, start, end, (Shift(start),))
+
+
+def backwards(text: str, seen: Iterable[str]) -> Iterator[Piece]:
+    """Stretches written backwards: read as a whole, and word by word."""
+    for start, end in _stretches(text, seen, _WORD, lambda word: word[::-1]):
+        written = text[start:end]
+        if _is_english(written[::-1]):
+            yield Piece("reversed", written[::-1], start, end, (Mirror(start, end),))
+            words, edits = rewrite(written, [(*word.span(), word[0][::-1]) for word in _WORD.finditer(written)])
+            if edits is not None:
+                yield Piece("reversed_words", words, start, end, (Shift(start), edits))
+
+
+def _is_english(text: str) -> bool:
+    return readable(text) and english(text) >= LIKELY and known(text) >= MIN_KNOWN
+
+
+class _Word(NamedTuple):
+    start: int
+    end: int
+    gain: float
+    common: bool
+
+
+def _stretches(
+    text: str, seen: Iterable[str], words: re.Pattern[str], undo: Callable[[str], str]
+) -> Iterator[tuple[int, int]]:
+    """Where the gains of words in a row add up, near words that were seen."""
+    pattern = re.compile("|".join(map(re.escape, seen)), re.IGNORECASE)
+    windows: list[tuple[int, int]] = []
+    for match in pattern.finditer(text):
+        low, high = max(0, match.start() - REACH), match.end() + REACH
+        if windows and low <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], high)
+        else:
+            windows.append((low, high))
+    for low, high in windows:
+        found = []
+        for word in words.finditer(text, low, high):
+            plain = undo(word[0])
+            found.append(_Word(*word.span(), _bits(plain) - _bits(word[0]), plain.lower() in COMMON))
+        yield from _sums(found)
+
+
+def _bits(word: str) -> float:
+    letters = "".join([char for char in word.lower() if "a" <= char <= "z"])
+    return likeness(letters) - _FOREIGN * (len(word) - len(letters)) if letters else -_FOREIGN * len(word)
+
+
+def _sums(words: list[_Word]) -> Iterator[tuple[int, int]]:
+    """The runs of words whose gains add up to `MIN_GAIN` and more, none of which loses `MAX_LOSS` on its way."""
+    first = last = 0
+    total = best = 0.0
+    for at, word in enumerate([*words, _Word(0, 0, float("-inf"), False)]):
+        total += word.gain
+        if total > best:
+            best, last = total, at
+        elif total <= 0 or total < best - MAX_LOSS:
+            if best >= MIN_GAIN:
+                first, last = _edges(words, first, last)
+                yield words[first].start, words[last].end
+            first = last = max(at + 1, last + 1)
+            total = best = 0.0
+
+
+def _edges(words: list[_Word], first: int, last: int) -> tuple[int, int]:
+    """Take in the word before and after, where it is a common one."""
+    if first and words[first - 1].common and words[first - 1].gain > -MAX_EDGE:
+        first -= 1
+    if last + 1 < len(words) and words[last + 1].common and words[last + 1].gain > -MAX_EDGE:
+        last += 1
+    return first, last

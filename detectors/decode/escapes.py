@@ -1,0 +1,174 @@
+"""Characters written as escapes: in URLs, HTML, JSON, programs, style sheets and mail.
+
+Escapes are everywhere, and mostly of characters that have to be escaped. What is decoded is where they stand for letters:
+inside of words, or many in a row.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from detectors.decode.piece import Allowance, Piece, readable
+from detectors.offsets import Change, Shift, rewrite
+
+MAX_GAP: Final = 80
+"""Code points between two escapes of one stretch: about a line."""
+
+CONTEXT: Final = 80
+"""Code points of the same line that are read along on either side: a sentence escaped in parts is judged as one."""
+
+MIN_ESCAPED: Final = 6
+"""Letters in a row, each written as an escape, that are no accident. A range in an expression has two or three."""
+
+MIN_GAPS: Final = 3
+"""Escaped spaces between words that make a sentence of them; a search in a link has one or two."""
+
+
+_JOINTS: Final = frozenset("\u00ad\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff")
+"""Characters that show nothing, of those that HTML has names for or that are written as escapes into words."""
+
+
+class _Grammar(NamedTuple):
+    scheme: str
+    pattern: re.Pattern[str]
+    decode: Callable[[re.Match[str]], str]
+
+
+def percent(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Percent-encoding (RFC 3986) of UTF-8, applied any number of times."""
+    return _stretches(text, _PERCENT)
+
+
+def entities(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Character references of HTML and XML, by number and by name, escaped any number of times."""
+    return _stretches(text, _ENTITY)
+
+
+def backslashes(text: str, allowance: Allowance) -> Iterator[Piece]:
+    r"""Escapes of JSON and programs: ``\u0069``, ``\u{69}``, ``\U00000069``, ``\x69``, ``\151``; of style sheets: ``\69 ``."""
+    found = False
+    for piece in _stretches(text, _BACKSLASH):
+        found = True
+        yield piece
+    if not found:
+        yield from _stretches(text, _STYLE)
+
+
+def code_points(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Characters as Unicode names their code points: ``U+0069 U+0067``."""
+    return _stretches(text, _CODE_POINT)
+
+
+def quoted_printable(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Quoted-printable (RFC 2045)."""
+    return _stretches(text, _QUOTED)
+
+
+def _percent(match: re.Match[str]) -> str:
+    return _utf8(bytes.fromhex(_PERCENTS.sub("", match[0])), match[0])
+
+
+def _quoted(match: re.Match[str]) -> str:
+    return _utf8(bytes.fromhex(_SOFT_BREAK.sub("", match[0]).replace("=", "")), match[0])
+
+
+def _utf8(data: bytes, otherwise: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return otherwise
+
+
+def _entity(match: re.Match[str]) -> str:
+    return html.unescape(f"&{match[1] or match[2]};")
+
+
+def _backslash(match: re.Match[str]) -> str:
+    pair, code, octal = match[1], match[2] or match[3] or match[4] or match[5], match[6]
+    if pair:
+        return bytes.fromhex(pair.replace("\\u", "")).decode("utf-16-be", "replace")
+    return _character(int(octal, 8) if octal else int(code, 16), match[0])
+
+
+def _code_point(match: re.Match[str]) -> str:
+    return _character(int(match[1], 16), match[0])
+
+
+def _character(code: int, otherwise: str) -> str:
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else otherwise
+
+
+_PERCENTS = re.compile(r"%(?:25)*(?=[0-9A-Fa-f]{2})")
+_SOFT_BREAK = re.compile(r"=\r?\n")
+_PERCENT = _Grammar("percent", re.compile(r"(?:%(?:25)*[0-9A-Fa-f]{2})+"), _percent)
+_ENTITY = _Grammar(
+    "entities", re.compile(r"&(?:amp;)*(?:(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});?|([A-Za-z][A-Za-z0-9]{1,30});)"), _entity
+)
+_BACKSLASH = _Grammar(
+    "escapes",
+    re.compile(
+        r"\\+(?:(u[Dd][89ABab][0-9A-Fa-f]{2}\\+u[Dd][C-Fc-f][0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}"
+        r"|x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8})|([0-3][0-7]{2}))"
+    ),
+    _backslash,
+)
+_STYLE = _Grammar("css", re.compile(r"\\([0-9A-Fa-f]{2,6}) ?"), _code_point)
+_CODE_POINT = _Grammar("code_points", re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?:[ ,;]{1,2}(?=[Uu]\+))?"), _code_point)
+_QUOTED = _Grammar("quoted_printable", re.compile(r"(?:=[0-9A-F]{2}|=\r?\n)+"), _quoted)
+
+
+def _stretches(text: str, grammar: _Grammar) -> Iterator[Piece]:
+    """Decode the escapes that stand near each other, with what stands around them."""
+    near: list[re.Match[str]] = []
+    for match in grammar.pattern.finditer(text):
+        if near and match.start() - near[-1].end() > MAX_GAP:
+            yield from _stretch(text, near, grammar)
+            near = []
+        near.append(match)
+    if near:
+        yield from _stretch(text, near, grammar)
+
+
+def _stretch(text: str, escapes: list[re.Match[str]], grammar: _Grammar) -> Iterator[Piece]:
+    changes = [(*match.span(), grammar.decode(match)) for match in escapes]
+    if not _matters(text, changes):
+        return
+    start, end = _around(text, escapes[0].start(), escapes[-1].end())
+    decoded, edits = rewrite(text[start:end], [(a - start, b - start, new) for a, b, new in changes])
+    if edits is not None and readable(decoded):
+        yield Piece(grammar.scheme, decoded, start, end, (Shift(start), edits))
+
+
+def _matters(text: str, changes: list[Change]) -> bool:
+    """Whether escapes stand for letters where nobody has to escape them, or hold words apart."""
+    row = gaps = 0
+    last = -1
+    for start, end, new in changes:
+        row = row if start == last else 0
+        row += sum(map(str.isalnum, new))
+        last = end
+        beside = text[start - 1 : start], text[end : end + 1]
+        if row >= MIN_ESCAPED or (new.isascii() and new.isalnum() and any(map(_is_letter, beside))):
+            return True
+        gaps += (new.isspace() or new in _JOINTS) and all(map(_is_letter, beside))
+    return gaps >= MIN_GAPS
+
+
+def _is_letter(char: str) -> bool:
+    return char.isascii() and char.isalpha()
+
+
+def _around(text: str, start: int, end: int) -> tuple[int, int]:
+    """A stretch with what stands on its lines before and after it, from word to word."""
+    low = max(text.rfind("\n", 0, start) + 1, start - CONTEXT, 0)
+    line_end = text.find("\n", end)
+    high = min(line_end if line_end >= 0 else len(text), end + CONTEXT)
+    if low and text[low - 1] != "\n":
+        low = max(text.find(" ", low, start), low)
+    if high < len(text) and text[high] != "\n":
+        space = text.rfind(" ", end, high)
+        high = space if space >= 0 else high
+    return low, high

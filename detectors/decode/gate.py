@@ -1,0 +1,167 @@
+"""What may be encoded in a text: a few automata that read it in microseconds and mostly find nothing.
+
+The first looks for anything odd (long runs, rows of numbers, digits inside of words); only then others tell what. One
+knows common words in all ciphers and backwards, one what escapes look like. What the gate lets through, a decoder still has
+to find and to believe.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from detectors.decode.ciphers import CIPHERS
+from detectors.decode.codes import RADIO_WORDS
+from detectors.decode.english import COMMON
+from detectors.decode.piece import MIN_DECODED
+from detectors.probe import Probe
+
+_WORDS: Final = (
+    "above access admin after again against always anything answer anyone around assistant because become before being believe "
+    "between bypass change check children command company could country create delete developer different disregard email "
+    "every everyone everything example execute explain family filter first follow following forget friend friends from "
+    "give government great hidden house however human ignore important information inside instead instruction internal "
+    "language later letter little message might money morning mother never nothing number order other output over override "
+    "password people person place please pretend previous print prior problem program prompt question really repeat reply "
+    "request respond restriction reveal right rule rules safety school secret should small someone something story summary "
+    "system tell thank their there these thing think those thought through today together token tomorrow translate under "
+    "unrestricted until usual water weather where which while without woman word words world would write years your "
+    "yesterday the and you for are not but all can was his has have this that with what when from they will just know like "
+    "into then them some now how who its our out any one may"
+)
+TELLING: Final = tuple(word if len(word) > 4 else f" {word} " for word in _WORDS.split())
+"""Common words: hardly a sentence has none, and in another alphabet they are no words. Short ones count between spaces only,
+for as parts of others they come by chance."""
+
+MIN_WORDS: Final = 2
+"""Different words that must be seen in one cipher; a single one counts from `LONG` letters."""
+
+LONG: Final = 6
+
+_RUN = r"[A-Za-z0-9+/_\-]{16}"
+_SOLID = r"[!-~]{20}"
+_ROW = r"[0-9][\s,:;\-./]{1,3}[0-9]"
+_SIGNS = r"(?:[.*_\-]{1,6}[ /|\n]{1,5}){7}[.*_\-]"
+_WITHIN = r"[A-Za-z][013457$]+[A-Za-z]"
+
+# One automaton for all, since several would be read one after the other.
+_odd = Probe(["|".join((_RUN, _SOLID, _ROW, _SIGNS, _WITHIN))])
+_which_odd = tuple(Probe([expression]) for expression in (_RUN, _SOLID, _ROW, _SIGNS, _WITHIN))
+
+_start = r"(?:^|[^A-Za-z0-9])"
+_base64 = Probe([rf"{_start}(?:[CI-Za-f][A-Za-z0-9+/_\-]{{3}}){{4}}|[A-Za-z0-9+/]{{20}}"])
+_SOLID_NAMES: Final = ("hexadecimal", "numbers", "base32", "base32", "unspaced")
+_solid_letters = Probe([r"[0-9A-Fa-f]{16}", r"[01]{56}", r"[A-Z2-7]{16}", r"[a-z2-7]{16}", r"[A-Za-z]{20}"])
+_base85 = Probe(
+    [
+        r"<~[!-uz\s]{10}"
+        r"|(?:^|\s)(?:[$+,\-./0-9:;<=>?@A-H][!-u]{4}){4}",
+        r"(?:^|[\s\"'`(:=])(?:[3A-Za-d][0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~]{4}){4}",
+    ]
+)
+_NUMBER_NAMES: Final = ("hexadecimal", "numbers")
+_numbers = Probe(
+    [
+        r"(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;\-]{1,3}){7}",
+        r"(?:[0-9]{2,3}[\s,;]{1,3}){7}|(?:[01]{7,8}[\s,]{1,2}){7}|(?:[0-9]{1,2}[\-,. /]{1,3}){9}",
+    ]
+)
+
+_ESCAPES: Final = {
+    "percent": r"%[0-9A-Fa-f]{2}",
+    "entities": r"&(?:amp;)*(?:#[0-9xX]|[A-Za-z]{2,31};)",
+    "backslashes": r"\\(?:[uUx][0-9A-Fa-f{]|[0-9A-Fa-f]{2})",
+    "code_points": r"[Uu]\+[0-9A-Fa-f]{4}.{1,3}[Uu]\+[0-9A-Fa-f]{4}",
+    "quoted_printable": r"=[0-9A-F]{2}=[0-9A-F]{2}",
+    "pieces": r"[A-Za-z][\"']\s{0,4}(?:\+|\.|&|\|\||\.\.)\s{0,4}[\"'][A-Za-z]",
+    "radio": rf"(?i)(?:(?:{'|'.join(RADIO_WORDS.split())})[\s,.;:/\-]{{1,4}}){{3}}",
+    "pig_latin": r"(?i)ay[^a-z]{1,3}(?:[a-z]{1,3}[^a-z]{1,3})?[a-z]{1,20}ay[^a-z]{1,3}(?:[a-z]{1,3}[^a-z]{1,3})?[a-z]{1,20}ay",
+}
+_escapes = Probe(list(_ESCAPES.values()))
+_ESCAPE_NAMES: Final = tuple(_ESCAPES)
+
+# In UTF-8: tags, two variation selectors or one beyond the first plane, a zero-width character, Braille, turned letters.
+_FOREIGN: Final = {
+    "tags": r"\xf3\xa0[\x80\x81][\x80-\xbf]",
+    "selectors": r"\xef\xb8[\x80-\x8d]|\xf3\xa0[\x84-\x87][\x80-\xbf]",
+    "zero_width": r"\xe2\x80[\x8b-\x8f]|\xe2\x81[\xa0-\xa4]|\xef\xbb\xbf|\xe1\xa0\x8e",
+    "braille": r"(?:\xe2[\xa0-\xa3][\x80-\xbf]){2}",
+    "upside_down": r"\xc7\x9d|\xc9[\x90\x94\x9f\xa5\xaf\xb9]|\xca[\x87\x8c\x8d\x8e\x9e]|\xe2\x88\x80",
+    "morse": r"(?:(?:[.*_\-]|\xc2\xb7|\xe2\x80[\x93\x94\xa2]|\xe2\x88[\x92\x99]){1,6}[ /|\n]{1,5}){7}",
+}
+_foreign = Probe(list(_FOREIGN.values()))
+_FOREIGN_NAMES: Final = tuple(_FOREIGN)
+
+BACKWARDS: Final = len(CIPHERS)
+"""Stands for text written backwards, where ciphers are counted."""
+
+_ENGLISH: Final = f" {' '.join(COMMON)} "
+_CIPHERED: Final = tuple(
+    (number, written)
+    for number, written in (
+        *((number, word.translate(cipher.making)) for number, cipher in enumerate(CIPHERS) for word in TELLING),
+        *((BACKWARDS, word[::-1]) for word in TELLING),
+    )
+    if written not in _ENGLISH  # "now" backwards is "won"
+)
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9 ]", lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+_ciphered = Probe([f"(?i){_literal(written)}" for _, written in _CIPHERED])
+
+_telling = Probe([f"(?i){word}" for word in TELLING])
+_FROM_LEET: Final = bytes.maketrans(b"0134579$@", b"oieastgsa")
+
+
+class Suspects(NamedTuple):
+    """Families of encodings that may occur (names of `DECODERS`), and the words seen of each cipher, by its number."""
+
+    families: tuple[str, ...]
+    ciphers: dict[int, list[str]]
+
+
+NOTHING: Final = Suspects((), {})
+
+
+def suspects(text: str) -> Suspects:
+    """What may be encoded in ``text``."""
+    if len(text) < MIN_DECODED:
+        return NOTHING
+    data = text.encode("utf-8", "surrogatepass")
+    families = _odd_families(data) if _odd(data) else []
+    families += [_ESCAPE_NAMES[number] for number in _escapes(data)]
+    if len(data) != len(text):
+        families += [_FOREIGN_NAMES[number] for number in _foreign(data)]
+    seen = _ciphered(data)
+    if not families and not seen:
+        return NOTHING
+    return Suspects(tuple(families), _ciphers(seen))
+
+
+def _odd_families(data: bytes) -> list[str]:
+    run, solid, row, signs, within = (bool(probe(data)) for probe in _which_odd)
+    found = []
+    if run and _base64(data):
+        found.append("base64")
+    if run and (kinds := _solid_letters(data)):
+        found += [_SOLID_NAMES[kind] for kind in kinds]
+    if solid and _base85(data):
+        found.append("base85")
+    if row and (kinds := _numbers(data)):
+        found += [_NUMBER_NAMES[kind] for kind in kinds]
+    if signs:
+        found.append("morse")
+    if within and len(set(_telling(data.translate(_FROM_LEET))) - set(_telling(data))) >= MIN_WORDS:
+        found.append("leet")
+    return list(dict.fromkeys(found))
+
+
+def _ciphers(seen: list[int]) -> dict[int, list[str]]:
+    words: dict[int, list[str]] = {}
+    for number in seen:
+        cipher, word = _CIPHERED[number]
+        words.setdefault(cipher, []).append(word)
+    return {cipher: found for cipher, found in words.items() if len(found) >= MIN_WORDS or len(found[0]) >= LONG}

@@ -1,0 +1,134 @@
+"""Words changed or run together: pig latin, sentences without spaces, strings in pieces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final
+
+from detectors.decode.english import COMMON, LIKELY, english, likeness
+from detectors.decode.piece import MIN_DECODED, Allowance, Piece, readable
+from detectors.offsets import Change, Shift, rewrite
+
+MAX_WORD: Final = 14
+"""Letters of the longest common word: how far back a word of a sentence without spaces can reach."""
+
+MIN_KNOWN: Final = 0.9
+"""The least share of letters in common words, in a sentence without spaces."""
+
+MIN_UNSPACED: Final = 4
+"""Words of such a sentence; three are a name in a program."""
+
+_LITTLE: Final = frozenset(
+    "a all and are as at be do for from i in into is it me my no not now of on or our that the this to with you your".split()
+)
+"""Words that every sentence has and names in programs lack. In ``CamelCase`` there must be two of them."""
+
+MIN_CHANGED: Final = 3
+"""Common words that come out of pig latin; the names of days, and "may", end in "ay" too."""
+
+_AY: Final = r"[A-Za-z]{1,20}ay\b"
+_PIG_LATIN = re.compile(rf"\b{_AY}(?:[^A-Za-z]{{1,3}}(?:[A-Za-z]{{1,3}}[^A-Za-z]{{1,3}})?{_AY}){{2,}}", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]+")
+_HEAD = re.compile(r"(?:qu|[^aeiou])+$")
+
+_HUMP = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_RUN = re.compile(r"(?<![A-Za-z0-9_/.@-])[A-Za-z]{20,}(?![A-Za-z0-9_/@-])")
+
+_STRING: Final = r"\"[^\"\\\n]*\"|'[^'\\\n]*'"
+_SHORT: Final = r"\"[^\"\\\n]{1,12}\"|'[^'\\\n]{1,12}'"
+# A full stop joins strings in PHP and Perl, and ends sentences that quote: it counts between short parts alone.
+_JOINED = re.compile(
+    rf"(?:{_STRING})(?:\s*(?:\+|&|\|\||\.\.)\s*(?:{_STRING}))+|(?:{_SHORT})(?: ?\. ?(?:{_SHORT})){{2,}}"
+)
+_PART = re.compile(_STRING)
+_WITHIN_WORD = re.compile(r"[A-Za-z][\"']\s*(?:\+|\.|&|\|\||\.\.)\s*[\"'][A-Za-z]")
+
+
+def pig_latin(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Pig latin: the head of each word put behind it, with ``ay``."""
+    for match in _PIG_LATIN.finditer(text):
+        start, end = match.span()
+        changes = [(*word.span(), _from_pig_latin(word[0])) for word in _WORD.finditer(match[0])]
+        changed = sum(new.lower() in COMMON for (a, b, new) in changes if new != match[0][a:b])
+        plain, edits = rewrite(match[0], changes)
+        if edits is not None and changed >= MIN_CHANGED and readable(plain) and english(plain) >= LIKELY:
+            yield Piece("pig_latin", plain, start, end, (Shift(start), edits))
+
+
+def _from_pig_latin(word: str) -> str:
+    lower = word.lower()
+    if not lower.endswith("ay") or lower in COMMON:
+        return word
+    stem = lower[:-2]
+    readings = [stem[:-1]] if stem.endswith(("w", "y", "h")) else []  # "and" is "andway", "andyay" or "andhay"
+    head = _HEAD.search(stem)
+    if head:
+        readings += [stem[at:] + stem[:at] for at in range(head.start(), len(stem))]
+    known = [reading for reading in readings if reading in COMMON]
+    if known:
+        return known[0]
+    return max(readings, key=lambda reading: likeness(reading) / (len(reading) + 1), default=word)
+
+
+def unspaced(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Sentences whose words were run together, ``likethis`` or ``LikeThis``."""
+    for match in _RUN.finditer(text):
+        run = match[0]
+        plain_case = run[1:].islower() or run.isupper()
+        words = _cut(run.lower()) if plain_case else [part.lower() for part in _HUMP.findall(run)]
+        if not _is_sentence(words, 1 if plain_case else 2):
+            continue
+        ends = accumulate(map(len, words[:-1]))
+        plain, edits = rewrite(run, [(at, at, " ") for at in ends])
+        if edits is not None:
+            yield Piece("unspaced", plain, match.start(), match.end(), (Shift(match.start()), edits))
+
+
+def _cut(run: str) -> list[str]:
+    """A run of letters as words: as many of its letters as can be in few common ones."""
+    length = len(run)
+    # The best cost of the letters up to each place, and where its last word begins. A common word costs one, any other
+    # letter three, so that long words win.
+    costs = [0.0] * (length + 1)
+    begins = [0] * (length + 1)
+    for end in range(1, length + 1):
+        costs[end], begins[end] = costs[end - 1] + 3.0, end - 1
+        for start in range(max(0, end - MAX_WORD), end):
+            if costs[start] + 1.0 < costs[end] and run[start:end] in COMMON:
+                costs[end], begins[end] = costs[start] + 1.0, start
+    words = []
+    at = length
+    while at:
+        words.append(run[begins[at] : at])
+        at = begins[at]
+    return words[::-1]
+
+
+def _is_sentence(words: list[str], least_little: int) -> bool:
+    known = [word for word in words if word in _LITTLE or (len(word) > 2 and word in COMMON)]
+    return (
+        len(known) >= MIN_UNSPACED
+        and sum(map(len, known)) >= MIN_KNOWN * sum(map(len, words))
+        and sum(word in _LITTLE for word in known) >= least_little
+    )
+
+
+def pieces(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Strings of a program that are put together from parts, where a word was cut: ``"ig" + "nore"``."""
+    for match in _JOINED.finditer(text):
+        if not _WITHIN_WORD.search(match[0]):
+            continue
+        start, end = match.span()
+        plain, edits = rewrite(match[0], list(_joints(match[0])))
+        if edits is not None and len(plain) >= MIN_DECODED and readable(plain):
+            yield Piece("pieces", plain, start, end, (Shift(start), edits))
+
+
+def _joints(expression: str) -> Iterator[Change]:
+    at = 0
+    for part in _PART.finditer(expression):
+        yield at, part.start() + 1, ""
+        at = part.end() - 1
+    yield at, len(expression), ""

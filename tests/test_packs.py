@@ -1,0 +1,73 @@
+"""The shipped packs: every pattern finds its own hits and none of its near misses, with all patterns loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.patterns import faults
+from gateway.live import load_patterns
+from patterns import packs, taxonomy
+from patterns.schema import Pattern, PatternError
+
+
+@pytest.fixture(scope="module")
+def shipped() -> list[Pattern]:
+    return load_patterns(())
+
+
+def test_every_example_does_as_it_should(shipped: list[Pattern]) -> None:
+    assert list(faults(shipped)) == []
+
+
+def test_the_whole_taxonomy_is_covered(shipped: list[Pattern]) -> None:
+    by_category = Counter(pattern.category.partition(".")[0] for pattern in shipped)
+    assert set(by_category) == set(taxonomy.CATEGORIES)
+    assert len(shipped) >= 300
+    assert by_category["secret"] >= 60
+
+
+def _pack(folder: Path, text: str) -> Path:
+    file = folder / "mine.yaml"
+    file.write_text("pack: mine\nversion: 1\ndescription: x\nprovenance: me\npatterns:\n" + text)
+    return file
+
+
+GOOD = "  - {id: my.one, kind: regex, body: 'ab', category: jailbreak.persona, severity: high, hits: [ab], misses: [b]}\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (GOOD.replace("my.one", "My One"), "mine.yaml: id: got 'My One'"),
+        (GOOD.replace("jailbreak.persona", "jailbreak.nothing"), "mine.yaml: my.one: category: unknown subcategory"),
+        (GOOD.replace("severity: high", "severity: huge"), "mine.yaml: my.one: severity: got 'huge'; wanted one of low"),
+        (GOOD.replace("'ab'", "'a(b'"), "mine.yaml: my.one: body: not an expression"),
+        (GOOD.replace("'ab'", "'a*'"), "mine.yaml: my.one: body: it matches the empty text"),
+        (GOOD.replace("'ab'", "'ab+'"), "mine.yaml: my.one: body: its longest match is unbounded"),
+        (GOOD.replace("hits: [ab], ", ""), "mine.yaml: my.one: hits and misses"),
+        (GOOD.replace("severity", "sevrity"), "mine.yaml: my.one: unknown field 'sevrity'"),
+        (GOOD + GOOD, "mine.yaml: my.one: this id is taken"),
+        ("  - 7\n", "mine.yaml: patterns[0]: wanted a mapping"),
+        ("  - {", "mine.yaml: not YAML"),
+    ],
+)
+def test_a_broken_pack_is_refused_by_file_pattern_and_field(tmp_path: Path, entry: str, message: str) -> None:
+    with pytest.raises(PatternError) as caught:
+        packs.load_all([_pack(tmp_path, entry)])
+    assert message in str(caught.value)
+
+
+def test_no_patterns_at_all_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(PatternError, match="no patterns found"):
+        packs.load_all([tmp_path])
+
+
+def test_a_pack_read_before_is_the_same_pack(tmp_path: Path) -> None:
+    file = _pack(tmp_path, GOOD)
+    first = packs.load_all([file], tmp_path / "cache")
+    assert packs.load_all([file], tmp_path / "cache") == first == packs.load_all([file])
+    file.write_text(file.read_text().replace("severity: high", "severity: low"))
+    assert packs.load_all([file], tmp_path / "cache") != first

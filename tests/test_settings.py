@@ -1,0 +1,64 @@
+"""Settings: the file, the environment over it, and errors that name the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway import settings
+from gateway.settings import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("upstream: {}", "upstream: unknown key; did you mean 'upstreams'?"),
+        ("limits: {body_byte: 3}", "limits.body_byte: unknown key; did you mean 'body_bytes'?"),
+        ("policy: stirct", "policy.preset"),
+        ("listen: 8080", "listen"),
+        ("state: mysql://x", "state: wanted sqlite:PATH"),
+        ("upstreams: {openai: {base_url: 'ftp://x'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ("upstreams: {openai: {base_url: 'http://x', api_key: 'env:NO_SUCH_NAME'}}", "NO_SUCH_NAME is not set"),
+        ("policy: {rules: [{action: block, category: pii.nothing}]}", "unknown subcategory"),
+        ("[1, 2]", "wanted a mapping"),
+        ("a: [", "is not YAML: line"),
+    ],
+)
+def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "portcullis.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(file, {})
+    assert message in str(caught.value)
+
+
+def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "portcullis.yaml"
+    file.write_text("limits: {body_bytes: 4096}\npolicy: balanced\n")
+    environment = {
+        "PORTCULLIS_LIMITS__BODY_BYTES": "2048",
+        "PORTCULLIS_POLICY__PRESET": "strict",
+        "PORTCULLIS_UPSTREAMS__OPENAI__BASE_URL": "http://127.0.0.1:1/v1",
+        "OTHER": "x",
+    }
+    chosen = settings.load(file, environment)
+    assert chosen.limits.body_bytes == 2048
+    assert chosen.policy.preset == "strict"
+    assert chosen.upstreams["openai"].base_url == "http://127.0.0.1:1/v1"
+
+
+def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("very-secret-key\n")
+    raw = {"upstreams": {"openai": {"base_url": "http://x/v1", "api_key": f"file:{key}"}}}
+    chosen = settings.check(raw, "test")
+    api_key = chosen.upstreams["openai"].api_key
+    assert api_key is not None
+    assert api_key.get_secret_value() == "very-secret-key"
+    assert "very-secret" not in repr(chosen) + str(chosen)
+
+
+def test_every_key_is_documented() -> None:
+    documented = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+    assert documented == settings.document()
