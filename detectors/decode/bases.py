@@ -8,10 +8,11 @@ import codecs
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final
 
 from detectors.decode.english import LIKELY, english
-from detectors.decode.piece import Allowance, Piece, decoded
+from detectors.decode.piece import Allowance, Piece, decoded, solid
 from detectors.offsets import Blob
 
 MIN_RUN: Final = 16
@@ -25,7 +26,7 @@ MIN_WRAPPED: Final = 32
 
 _COMPRESSED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # gzip (RFC 1952), zlib (RFC 1950)
 
-_RUN64 = re.compile(r"={0,2}[A-Za-z0-9+/_-]{16,}={0,2}")
+_RUN64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _WRAPPED = re.compile(r"(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]{32,})*(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]+={0,2}(?=\s|\Z))?")
 _NOT64 = re.compile(r"[^A-Za-z0-9+/_-]+")
 _STANDARD: Final = str.maketrans("-_", "+/")
@@ -61,7 +62,7 @@ _DIGITS = re.compile(r"[0-9]+")
 def base64_(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Base64 (RFC 4648) in both alphabets, padded or not, on one line or wrapped, perhaps of compressed data."""
     upto = 0
-    for match in _RUN64.finditer(text):
+    for match in solid(_RUN64, text, MIN_RUN):
         start, end = match.span()
         if start < upto:
             continue  # a line of a run that was read already
@@ -69,6 +70,8 @@ def base64_(text: str, allowance: Allowance) -> Iterator[Piece]:
         if _may_be64(run):
             if end - start >= MIN_WRAPPED and (rest := _WRAPPED.match(text, end)):
                 end = rest.end()
+            if text[start - 2 : start] == "==":  # written backwards
+                start -= 2
             if piece := _piece64(text[start:end], start, allowance):
                 upto = end
                 yield piece
@@ -125,7 +128,7 @@ def _decompressed(data: bytes, allowance: Allowance) -> bytes | None:
 
 def base32_(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Base32 (RFC 4648), in either case."""
-    for match in _RUN32.finditer(text):
+    for match in solid(_RUN32, text, MIN_RUN):
         body = match[0].rstrip("=")
         if not body[::8].translate(_NOT_ASCII32) and (not body.isalpha() or len(body) >= 2 * MIN_RUN):
             yield from _bytes(match, "base32", base64.b32decode, body.upper() + "=" * (-len(body) % 8))
@@ -139,7 +142,7 @@ def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
         (_RUN85A, _NOT_ASCII85A, "ascii85", base64.a85decode),
         (_RUN85B, _NOT_ASCII85B, "base85", base64.b85decode),
     ):
-        for match in pattern.finditer(text):
+        for match in solid(pattern, text, MIN_RUN):
             for run in dict.fromkeys((match[0], match[0].strip(_QUOTES))):
                 if not run[::5].translate(foreign):
                     yield from _bytes(match, scheme, decode, run)
@@ -147,10 +150,9 @@ def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Bytes as pairs of hexadecimal digits: in a row, apart, with ``0x`` before each."""
-    for pattern in (_RUN16, _SPACED16):
-        for match in pattern.finditer(text):
-            digits = _PREFIX16.sub("", match[0])
-            yield from _bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit())
+    for match in chain(solid(_RUN16, text, MIN_RUN), _SPACED16.finditer(text)):
+        digits = _PREFIX16.sub("", match[0])
+        yield from _bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit())
 
 
 def numbers(text: str, allowance: Allowance) -> Iterator[Piece]:

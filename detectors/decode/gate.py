@@ -49,9 +49,22 @@ _odd = Probe(["|".join((_RUN, _SOLID, _ROW, _SIGNS, _WITHIN))])
 _which_odd = tuple(Probe([expression]) for expression in (_RUN, _SOLID, _ROW, _SIGNS, _WITHIN))
 
 _start = r"(?:^|[^A-Za-z0-9])"
-_base64 = Probe([rf"{_start}(?:[CI-Za-f][A-Za-z0-9+/_\-]{{3}}){{4}}|[A-Za-z0-9+/]{{20}}"])
+_base64 = Probe(
+    [
+        rf"{_start}(?:[CI-Za-f][A-Za-z0-9+/_\-]{{3}}){{4}}"
+        r"|[A-Za-z0-9+/]{10}[0-9][A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{4}[0-9][A-Za-z0-9+/]{10}"
+    ]
+)
 _SOLID_NAMES: Final = ("hexadecimal", "numbers", "base32", "base32", "unspaced")
-_solid_letters = Probe([r"[0-9A-Fa-f]{16}", r"[01]{56}", r"[A-Z2-7]{16}", r"[a-z2-7]{16}", r"[A-Za-z]{20}"])
+_solid_letters = Probe(
+    [
+        r"[0-9A-Fa-f]{16}",
+        r"[01]{56}",
+        r"[A-Z2-7]{16}",
+        r"[a-z2-7]{8}[2-7][a-z2-7]{3}",
+        r"[a-z]{20}|[A-Z]{20}|[A-Za-z]{4}(?:The|And|All|Your|You|This|That|Not|With|From|For)[A-Z][A-Za-z]{6}",
+    ]
+)
 _base85 = Probe(
     [
         r"<~[!-uz\s]{10}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from detectors.offsets import Map
@@ -44,6 +45,19 @@ class Allowance:
             return False
         self.left -= amount
         return True
+
+
+def solid(pattern: re.Pattern[str], text: str, least: int) -> Iterator[re.Match[str]]:
+    """The matches of ``pattern``, which has no white space and ``least`` characters or more.
+
+    Splitting a text at white space and looking into its few long parts takes a third of the time.
+    """
+    at = 0
+    for part in text.split():
+        if len(part) >= least:
+            at = text.index(part, at)
+            yield from pattern.finditer(text, at, at + len(part))
+            at += len(part)
 
 
 def readable(text: str) -> bool:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Final
 
 from detectors.decode.english import COMMON, LIKELY, english, likeness
-from detectors.decode.piece import MIN_DECODED, Allowance, Piece, readable
+from detectors.decode.piece import MIN_DECODED, Allowance, Piece, readable, solid
 from detectors.offsets import Change, Shift, rewrite
 
 MAX_WORD: Final = 14
@@ -16,6 +16,9 @@ MAX_WORD: Final = 14
 
 MIN_KNOWN: Final = 0.9
 """The least share of letters in common words, in a sentence without spaces."""
+
+MIN_RUN: Final = 20
+"""Letters without a space that are looked at. The longest words anybody writes have as many."""
 
 MIN_UNSPACED: Final = 4
 """Words of such a sentence; three are a name in a program."""
@@ -74,7 +77,7 @@ def _from_pig_latin(word: str) -> str:
 
 def unspaced(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Sentences whose words were run together, ``likethis`` or ``LikeThis``."""
-    for match in _RUN.finditer(text):
+    for match in solid(_RUN, text, MIN_RUN):
         run = match[0]
         plain_case = run[1:].islower() or run.isupper()
         words = _cut(run.lower()) if plain_case else [part.lower() for part in _HUMP.findall(run)]
