@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from detectors.decode import bases, ciphers, codes, escapes, hidden, letters, words
-from detectors.decode.gate import BACKWARDS, Suspects
+from detectors.decode.gate import BACKWARDS, NOTHING, Suspects
 from detectors.decode.gate import suspects as _suspects
-from detectors.decode.piece import Allowance, Piece
+from detectors.decode.piece import Allowance, Piece, readable
 from detectors.offsets import Map
 
 MAX_DEPTH: Final = 4
@@ -94,7 +94,7 @@ def suspects(text: str) -> frozenset[str]:
 def decode(text: str, *, depth: int = MAX_DEPTH, budget: int = MAX_DECODED) -> Decoded:
     """Decode what is encoded in ``text``, and in that again, down to ``depth``, to ``budget`` code points in all."""
     found = _suspects(text)
-    if not found.families and not found.ciphers:
+    if found == NOTHING:
         return _NOTHING
     allowance = Allowance(min(budget, GROWTH * len(text) + ALWAYS))
     whole = Layer(text, "", 0, len(text), ())
@@ -106,13 +106,16 @@ def decode(text: str, *, depth: int = MAX_DEPTH, budget: int = MAX_DECODED) -> D
         for piece in _pieces(outer.text, found, allowance):
             if piece.text in known:
                 continue
+            further = _suspects(piece.text)
+            if further == NOTHING and not readable(piece.text):
+                continue  # neither a text nor another encoding of one
             if level == depth or not allowance.take(len(piece.text)):
                 allowance.exhausted = True
                 break
             known.add(piece.text)
             layer = _inside(outer, piece)
             layers.append(layer)
-            waiting.append((layer, _suspects(layer.text), level + 1))
+            waiting.append((layer, further, level + 1))
     return Decoded(tuple(layers), allowance.exhausted)
 
 

@@ -12,7 +12,8 @@ from itertools import chain
 from typing import Final
 
 from detectors.decode.english import LIKELY, english
-from detectors.decode.piece import Allowance, Piece, decoded, solid
+from detectors.decode.gate import NOTHING, suspects
+from detectors.decode.piece import Allowance, Piece, decoded, readable, solid
 from detectors.offsets import Blob
 
 MIN_RUN: Final = 16
@@ -26,12 +27,13 @@ MIN_WRAPPED: Final = 32
 
 _COMPRESSED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # gzip (RFC 1952), zlib (RFC 1950)
 
-_RUN64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_RUN64 = re.compile(r"(?:(?<![A-Za-z0-9_\])}\"'])={1,2})?[A-Za-z0-9+/_-]{16,}={0,2}")
 _WRAPPED = re.compile(r"(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]{32,})*(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]+={0,2}(?=\s|\Z))?")
 _NOT64 = re.compile(r"[^A-Za-z0-9+/_-]+")
 _STANDARD: Final = str.maketrans("-_", "+/")
 # The first of four characters holds the upper six bits of a byte: for printable ASCII, and line feeds, one of these.
 _NOT_ASCII64: Final = str.maketrans("", "", "CIJKLMNOPQRSTUVWXYZabcdef")
+_WIDE64 = re.compile(r"A..A....A..A")  # the zero bytes of UTF-16
 _CUT64 = re.compile(r"[/_+-]")
 _PART64 = re.compile(r"[A-Za-z0-9]{16,}")
 
@@ -66,24 +68,22 @@ def base64_(text: str, allowance: Allowance) -> Iterator[Piece]:
         start, end = match.span()
         if start < upto:
             continue  # a line of a run that was read already
-        run = match[0].rstrip("=")
+        run = match[0].strip("=")
         if _may_be64(run):
             if end - start >= MIN_WRAPPED and (rest := _WRAPPED.match(text, end)):
                 end = rest.end()
-            if text[start - 2 : start] == "==":  # written backwards
-                start -= 2
             if piece := _piece64(text[start:end], start, allowance):
                 upto = end
                 yield piece
                 continue
-        for part in _PART64.finditer(run) if _CUT64.search(run) else ():
-            if _may_be64(part[0]) and (piece := _piece64(part[0], start + part.start(), allowance)):
+        for part in _PART64.finditer(text, start, end) if _CUT64.search(run) else ():
+            if _may_be64(part[0]) and (piece := _piece64(part[0], part.start(), allowance)):
                 yield piece
 
 
 def _may_be64(run: str) -> bool:
-    """Whether a run may hold text: its shape is that of ASCII in base64, or it has characters of all kinds."""
-    return not run[::4].translate(_NOT_ASCII64) or _is_mixed(run)
+    """Whether a run may hold text: its shape is that of ASCII or UTF-16 in base64, or it has characters of all kinds."""
+    return not run[::4].translate(_NOT_ASCII64) or _is_mixed(run) or _WIDE64.search(run) is not None
 
 
 def _is_mixed(run: str) -> bool:
@@ -130,7 +130,9 @@ def base32_(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Base32 (RFC 4648), in either case."""
     for match in solid(_RUN32, text, MIN_RUN):
         body = match[0].rstrip("=")
-        if not body[::8].translate(_NOT_ASCII32) and (not body.isalpha() or len(body) >= 2 * MIN_RUN):
+        digits = not body.isalpha()
+        long = len(body) >= 2 * MIN_RUN
+        if (digits or long) if not body[::8].translate(_NOT_ASCII32) else (digits and long):
             yield from _bytes(match, "base32", base64.b32decode, body.upper() + "=" * (-len(body) % 8))
 
 
@@ -176,7 +178,7 @@ def numbers(text: str, allowance: Allowance) -> Iterator[Piece]:
 def _bytes(
     match: re.Match[str], scheme: str, decode: Callable[[str], bytes], run: str, *, sure: bool = True
 ) -> Iterator[Piece]:
-    """The text that bytes hold; where they are not ``sure`` to be meant as such, it must look like English."""
+    """The text that bytes hold. Where they are not ``sure`` to be meant as such, words in it must look like English."""
     try:
         text = decoded(decode(run))
     except ValueError:  # not in that encoding after all
@@ -197,5 +199,5 @@ def _characters(match: re.Match[str], readings: dict[str, list[int]]) -> Iterato
 
 
 def _is_language(text: str) -> bool:
-    # What is not ASCII says enough by being valid UTF-8.
-    return not text.isascii() or english(text) >= LIKELY
+    # What is not ASCII says enough by being valid UTF-8, and what has few letters may be encoded again.
+    return not text.isascii() or not readable(text) or english(text) >= LIKELY or suspects(text) != NOTHING

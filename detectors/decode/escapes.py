@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from detectors.decode.piece import Allowance, Piece, readable
+from detectors.decode.piece import Allowance, Piece, printable
 from detectors.offsets import Change, Shift, rewrite
 
 MAX_GAP: Final = 80
@@ -22,6 +22,9 @@ CONTEXT: Final = 80
 
 MIN_ESCAPED: Final = 6
 """Letters in a row, each written as an escape, that are no accident. A range in an expression has two or three."""
+
+MIN_EDGES: Final = 2
+"""Places where an escaped letter stands beside one that is not: one letter within a word has two."""
 
 MIN_GAPS: Final = 3
 """Escaped spaces between words that make a sentence of them; a search in a link has one or two."""
@@ -87,10 +90,22 @@ def _entity(match: re.Match[str]) -> str:
 
 
 def _backslash(match: re.Match[str]) -> str:
-    pair, code, octal = match[1], match[2] or match[3] or match[4] or match[5], match[6]
+    bytes_, octals, pair, code = match[1], match[2], match[3], match[4] or match[5] or match[6]
+    if bytes_:
+        return _bytes(bytes.fromhex(_NOT_HEX.sub("", bytes_)))
+    if octals:
+        return _bytes(bytes(int(part, 8) for part in _OCTAL.findall(octals)))
     if pair:
-        return bytes.fromhex(pair.replace("\\u", "")).decode("utf-16-be", "replace")
-    return _character(int(octal, 8) if octal else int(code, 16), match[0])
+        return bytes.fromhex(_NOT_HEX.sub("", pair)).decode("utf-16-be", "replace")
+    return _character(int(code, 16), match[0])
+
+
+def _bytes(data: bytes) -> str:
+    """What a row of bytes stands for: UTF-8 where it is that, else a character for each byte."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _code_point(match: re.Match[str]) -> str:
@@ -101,6 +116,8 @@ def _character(code: int, otherwise: str) -> str:
     return chr(code) if code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else otherwise
 
 
+_OCTAL = re.compile(r"[0-7]{3}")
+_NOT_HEX = re.compile(r"[^0-9A-Fa-f]+")
 _PERCENTS = re.compile(r"%(?:25)*(?=[0-9A-Fa-f]{2})")
 _SOFT_BREAK = re.compile(r"=\r?\n")
 _PERCENT = _Grammar("percent", re.compile(r"(?:%(?:25)*[0-9A-Fa-f]{2})+"), _percent)
@@ -110,8 +127,8 @@ _ENTITY = _Grammar(
 _BACKSLASH = _Grammar(
     "escapes",
     re.compile(
-        r"\\+(?:(u[Dd][89ABab][0-9A-Fa-f]{2}\\+u[Dd][C-Fc-f][0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}"
-        r"|x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8})|([0-3][0-7]{2}))"
+        r"((?:\\+x[0-9A-Fa-f]{2})+)|((?:\\+[0-3][0-7]{2})+)|\\+(u[Dd][89ABab][0-9A-Fa-f]{2}\\+u[Dd][C-Fc-f][0-9A-Fa-f]{2})"
+        r"|\\+(?:u([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8}))"
     ),
     _backslash,
 )
@@ -133,28 +150,31 @@ def _stretches(text: str, grammar: _Grammar) -> Iterator[Piece]:
 
 
 def _stretch(text: str, escapes: list[re.Match[str]], grammar: _Grammar) -> Iterator[Piece]:
-    changes = [(*match.span(), grammar.decode(match)) for match in escapes]
+    changes = [(*match.span(), new) for match in escapes if (new := grammar.decode(match)) != match[0]]
     if not _matters(text, changes):
         return
     start, end = _around(text, escapes[0].start(), escapes[-1].end())
     decoded, edits = rewrite(text[start:end], [(a - start, b - start, new) for a, b, new in changes])
-    if edits is not None and readable(decoded):
+    if edits is not None and printable(decoded):
         yield Piece(grammar.scheme, decoded, start, end, (Shift(start), edits))
 
 
 def _matters(text: str, changes: list[Change]) -> bool:
     """Whether escapes stand for letters where nobody has to escape them, or hold words apart."""
-    row = gaps = 0
+    row = gaps = edges = 0
     last = -1
     for start, end, new in changes:
         row = row if start == last else 0
-        row += sum(map(str.isalnum, new))
+        row += sum(char.isalnum() or char in "-._" or not char.isascii() for char in new)
         last = end
-        beside = text[start - 1 : start], text[end : end + 1]
-        if row >= MIN_ESCAPED or (new.isascii() and new.isalnum() and any(map(_is_letter, beside))):
+        beside = _is_letter(text[start - 1 : start]) + _is_letter(text[end : end + 1])
+        if new.isascii() and new.isalnum():
+            edges += beside
+        elif beside == 2:
+            gaps += new.isspace() or new in _JOINTS
+        if row >= MIN_ESCAPED or edges >= MIN_EDGES or gaps >= MIN_GAPS:
             return True
-        gaps += (new.isspace() or new in _JOINTS) and all(map(_is_letter, beside))
-    return gaps >= MIN_GAPS
+    return False
 
 
 def _is_letter(char: str) -> bool:

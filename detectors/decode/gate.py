@@ -52,7 +52,8 @@ _start = r"(?:^|[^A-Za-z0-9])"
 _base64 = Probe(
     [
         rf"{_start}(?:[CI-Za-f][A-Za-z0-9+/_\-]{{3}}){{4}}"
-        r"|[A-Za-z0-9+/]{10}[0-9][A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{4}[0-9][A-Za-z0-9+/]{10}"
+        r"|[A-Za-z0-9+/]{10}[0-9][A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{4}[0-9][A-Za-z0-9+/]{10}",
+        r"A[A-Za-z0-9+/]{2}A[A-Za-z0-9+/]{4}A[A-Za-z0-9+/]{2}A",
     ]
 )
 _SOLID_NAMES: Final = ("hexadecimal", "numbers", "base32", "base32", "unspaced")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from detectors.decode.piece import Allowance, Piece, decoded, readable
+from detectors.decode.piece import Allowance, Piece, decoded, printable
 from detectors.offsets import Blob, Change, Shift, rewrite
 
 MIN_BITS: Final = 56
@@ -28,7 +28,7 @@ def tags(text: str, allowance: Allowance) -> Iterator[Piece]:
         return
     start, end = places[0], places[-1] + 1
     plain, edits = rewrite(text[start:end], list(_kept(text, places, start)))
-    if readable(plain):
+    if printable(plain):
         yield Piece("tags", plain, start, end, (Shift(start),) if edits is None else (Shift(start), edits))
 
 

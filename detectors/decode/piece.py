@@ -16,7 +16,6 @@ MIN_LETTERS: Final = 0.6
 
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff]")
 _LETTERS = re.compile(r"[^\W\d_]+| +")
-_PICTORIAL = re.compile("[\U0001f000-\U0001ffff]")
 
 
 class Piece(NamedTuple):
@@ -60,15 +59,18 @@ def solid(pattern: re.Pattern[str], text: str, least: int) -> Iterator[re.Match[
             at += len(part)
 
 
+def printable(text: str) -> bool:
+    """Whether ``text`` may be text: long enough, and without controls."""
+    return len(text) >= MIN_DECODED and not _NOT_TEXT.search(text)
+
+
 def readable(text: str) -> bool:
-    """Whether ``text`` is text: long enough, without controls, mostly letters and spaces."""
-    if len(text) < MIN_DECODED or _NOT_TEXT.search(text):
-        return False
-    return sum(map(len, _LETTERS.findall(text))) >= MIN_LETTERS * len(text)
+    """Whether ``text`` is text: `printable`, and mostly letters and spaces."""
+    return printable(text) and sum(map(len, _LETTERS.findall(text))) >= MIN_LETTERS * len(text)
 
 
 def decoded(data: bytes) -> str | None:
-    """``data`` as text in UTF-8, or UTF-16 where every other byte is zero, if it is readable so."""
+    """``data`` as text in UTF-8, or UTF-16 where every other byte is zero; None where it is not `printable`."""
     encoding = "utf-8"
     if data.count(0) * 3 > len(data):
         encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
@@ -76,4 +78,4 @@ def decoded(data: bytes) -> str | None:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         return None
-    return text if readable(text) else None
+    return text if printable(text) else None

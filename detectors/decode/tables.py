@@ -75,7 +75,7 @@ unfiltered unrestricted until unto up upload upon us use used user username usua
 wall want warm was wash watch water way we wear weather week weekend well went were what when where which while
 white who whole why wife will win wind window winter wish with without woman wonder wood word words work world would
 write wrong year yellow yes yesterday yet you young your yourself
-led won bar era don max jan von dem als alex ted dan prevent revenue email related cooler
+led won bar era don max jan von dem als alex ted dan prevent revenue email related cooler years respond restriction
 """
 """Common words, and those that attacks are made of."""
 
