@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -236,8 +235,7 @@ class Proxy:
         def refusal(match: Match) -> str:
             return f"Blocked by Portcullis: {match.pattern.category} in the reply. Decision {exchange.id}."
 
-        pieces = aiter(reply)
-        while (chunk := await self._next(pieces, relay, answer, waits)) is not None:
+        while (chunk := await self._next(reply, relay, answer, waits)) is not None:
             began = time.perf_counter_ns()
             out = relay.feed(chunk, refusal)
             relay.nanoseconds += time.perf_counter_ns() - began
@@ -248,20 +246,12 @@ class Proxy:
         if out := relay.end(refusal):
             await answer.piece(out)
 
-    async def _next(
-        self, pieces: AsyncIterator[bytes], relay: Relay, answer: _Answer, waits: bool
-    ) -> bytes | None:
+    async def _next(self, reply: UpstreamReply, relay: Relay, answer: _Answer, waits: bool) -> bytes | None:
         """The next bytes of the upstream; None at its end. What is held too long meanwhile goes out, unless policy waits."""
-        if waits or not relay.held:
-            return await anext(pieces, None)
-        coming = asyncio.ensure_future(_anext(pieces))
-        try:
-            done, _ = await asyncio.wait((coming,), timeout=HOLD_SECONDS)
-            if not done and (out := relay.release_overdue()):
-                await answer.piece(out)
-            return await coming
-        finally:
-            coming.cancel()
+        late = not waits and relay.held and not await reply.ready(HOLD_SECONDS)
+        if late and (out := relay.release_overdue()):
+            await answer.piece(out)
+        return await anext(reply, None)
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
@@ -364,10 +354,6 @@ class _Watch:
             self._handle.cancel()
         if self._task is not None:
             self._task.cancel()
-
-
-async def _anext(pieces: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(pieces, None)
 
 
 def _is_stream(reply: UpstreamReply, target: Target, asked: bool) -> bool:

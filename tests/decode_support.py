@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import gzip
+import re
 from collections.abc import Callable
 
 LOWER = "abcdefghijklmnopqrstuvwxyz"
@@ -101,7 +102,7 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "entities": ("entities", lambda t: "".join(f"&#{ord(c)};" for c in t)),
     "entities hex": ("entities", lambda t: "".join(f"&#x{ord(c):x};" for c in t)),
     "entities twice": ("entities", lambda t: "".join(f"&amp;#{ord(c)};" for c in t)),
-    "json": ("escapes", lambda t: "".join(f"\\u{ord(c):04x}" for c in t)),
+    "json": ("escapes", lambda t: "".join(f"\\u{unit}" for unit in re.findall("....", t.encode("utf-16-be").hex()))),
     "javascript": ("escapes", lambda t: "".join(f"\\u{{{ord(c):x}}}" for c in t)),
     "python": ("escapes", lambda t: "".join(f"\\U{ord(c):08x}" for c in t)),
     "c": ("escapes", lambda t: "".join(f"\\x{b:02x}" for b in t.encode())),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
-from detectors.decode.english import LIKELY, english
+from detectors.decode.english import LIKELY, english, known
 from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import Allowance, Piece, decoded, readable, solid
 from detectors.offsets import Blob
@@ -41,8 +41,8 @@ _RUN32 = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}(?![A
 _NOT_ASCII32: Final = str.maketrans("", "", "BEFGHIJKLMNOPefghijklmnopb")
 
 _ADOBE85 = re.compile(r"<~([!-uz\s]{10,})~>")
-_RUN85A = re.compile(r"(?<![!-~])[!-uz]{20,}(?![!-~])")
-_RUN85B = re.compile(r"(?<![0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~])[0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~]{20,}")
+_RUN85A = re.compile(r"(?<![!-~])[!-uz]{25,}(?![!-~])")
+_RUN85B = re.compile(r"(?<![0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~])[0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~]{25,}")
 _QUOTES: Final = "\"'`.,;:()[]"
 # The same of the first of five characters, in either alphabet.
 _NOT_ASCII85A: Final = str.maketrans("", "", "$+,-./0123456789:;<=>?@ABCDEFGH")
@@ -57,7 +57,6 @@ _SEVEN = re.compile(r"(?<![01])[01]{7}(?![01])")
 _EIGHT = re.compile(r"[01]{8}")
 _CODES = re.compile(r"(?<![0-9.])(?:[0-9]{2,3}[\s,;]{1,3}){7,}[0-9]{2,3}(?![0-9.])")
 _PLACES = re.compile(r"(?<![0-9.])(?:[0-9]{1,2}(?:[-,.]|, | | ?/ ?|  )){9,}[0-9]{1,2}(?![0-9.])")
-_PLACE_OR_SPACE = re.compile(r"[0-9]+|(?<=[0-9])(?: ?/ ?|  )(?=[0-9])")
 _DIGITS = re.compile(r"[0-9]+")
 
 
@@ -169,10 +168,18 @@ def numbers(text: str, allowance: Allowance) -> Iterator[Piece]:
             readings["octal"] = [int(code, 8) for code in codes]
         yield from _characters(match, readings)
     for match in _PLACES.finditer(text):
-        parts = _PLACE_OR_SPACE.findall(match[0])
-        if all(1 <= int(part) <= 26 for part in parts if part.isdigit()):
-            codes_ = [96 + int(part) if part.isdigit() else 32 for part in parts]
-            yield from _characters(match, {"alphabet": codes_})
+        yield from _places(match)
+
+
+def _places(match: re.Match[str]) -> Iterator[Piece]:
+    """Letters as their places in the alphabet: ``9-7-14`` or ``9 7 14``; what else stands between them parts words."""
+    words = re.split(r"[ /]+" if "-" in match[0] else r" ?/ ?|  ", match[0])
+    places = [[int(place) for place in _DIGITS.findall(word)] for word in words]
+    if all(1 <= place <= 26 for word in places for place in word):
+        plain = " ".join("".join(chr(96 + place) for place in word) for word in places)
+        # Rows of numbers rise and fall as the alphabet does, which is English for two letters at a time.
+        if readable(plain) and english(plain) >= (LIKELY if known(plain) > 0.2 else 2 * LIKELY):
+            yield Piece("alphabet", plain, *match.span(), (Blob(*match.span()),))
 
 
 def _bytes(

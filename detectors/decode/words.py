@@ -65,10 +65,11 @@ def _from_pig_latin(word: str) -> str:
     if not lower.endswith("ay") or lower in COMMON:
         return word
     stem = lower[:-2]
-    readings = [stem[:-1]] if stem.endswith(("w", "y", "h")) else []  # "and" is "andway", "andyay" or "andhay"
+    readings = [stem[:-1]] if stem.endswith("w") else []  # "all" is "allway" more often than "wall" is
     head = _HEAD.search(stem)
     if head:
         readings += [stem[at:] + stem[:at] for at in range(head.start(), len(stem))]
+    readings += [stem[:-1]] if stem.endswith(("y", "h")) else []  # "all" may also be "allyay" and "allhay"
     known = [reading for reading in readings if reading in COMMON]
     if known:
         return known[0]
