@@ -228,7 +228,8 @@ SCHEMES = {
     "nir": Scheme("fr_nir", nir),
     "dni": Scheme("es_dni", dni),
     "bsn": Scheme("nl_bsn", lambda draw: sum_end(digits(draw, 8), "9 8 7 6 5 4 3 2 10", 11)),
-    "rijksregisternummer": Scheme("be_number", belgian),
+    # The century is not in the number but in its check digits, so a wrong digit may be right for another century.
+    "rijksregisternummer": Scheme("be_number", belgian, certain=False),
     "ahv": Scheme("ch_ahv", lambda draw: sum_end("756" + digits(draw, 9), "1 3 1 3 1 3 1 3 1 3 1 3 1", 10), certain=False),
     "pesel": Scheme("pl_pesel", pesel),
     "nip": Scheme("pl_nip", lambda draw: sum_end(digits(draw, 9), "6 5 7 2 3 4 5 6 7 10", 11)),

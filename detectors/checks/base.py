@@ -66,7 +66,7 @@ def whole(text: str, start: int, end: int, glue: frozenset[str] = WORD) -> bool:
             return False
     if end < len(text):
         after = text[end]
-        if False:
+        if after in glue:
             return False
         if after in _JOINTS and end + 1 < len(text) and text[end + 1] in DIGITS and text[end - 1] in DIGITS:
             return False
