@@ -52,10 +52,6 @@ def matrix(settings: Settings) -> list[Row]:
             rows.append(_row(policy, route, Origin.ASSISTANT, Direction.REPLY, False))
         if streams:
             rows.append(_row(policy, route, Origin.ASSISTANT, Direction.REPLY, True))
-    rows += [
-        Row(path, "any", "both", False, (), "none", "none", "passed through unscreened, as the configuration says")
-        for path in settings.passthrough
-    ]
     return rows
 
 

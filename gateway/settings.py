@@ -203,9 +203,6 @@ class Settings(_Model):
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Names that the Host header may carry; left out, any name is taken for the data plane."
     )
-    passthrough: tuple[str, ...] = Field(
-        (), description="Paths under a provider's prefix that are forwarded unscreened, named one by one."
-    )
     limits: Limits = Field(Limits(), description="See `limits` below.")
     retention: Retention = Field(Retention(), description="See `retention` below.")
 
