@@ -47,9 +47,9 @@ bench: install-dev
 lock:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-header --no-annotate \
-	    --no-emit-index-url --python-version 3.11 -o requirements.lock
+	    --no-strip-extras --no-emit-index-url --python-version 3.11 -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --no-header --no-annotate \
-	    --no-emit-index-url --python-version 3.11 -c requirements.lock -o requirements-dev.lock
+	    --no-strip-extras --no-emit-index-url --python-version 3.11 -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf .venv build dist *.egg-info var

@@ -124,9 +124,7 @@ def _canonicalise(original: str) -> Canonical:
         if text.isascii() or (folded := lookalikes.fold(text)) is None:
             break
         text = folded.text
-        notes += (
-            Evidence(kind, len(words), _origin(words[0], maps)) for kind, words in sorted(folded.words.items())
-        )
+        notes += (Evidence(kind, len(words), _origin(words[0], maps)) for kind, words in sorted(folded.words.items()))
         work = _look(text)
     return Canonical(text, text == original, tuple(notes), tuple(maps))
 

@@ -125,6 +125,7 @@ RIGHT_TO_LEFT: Final = Ranges.stored("right_to_left")
 FOLD: Final[dict[str, str]] = dict(zip(*_STORED["fold"], strict=True)) | _STORED["expand"]
 """What a character is replaced by wherever it stands: NFKC without accents, digits, spaces, quotes, dashes, ligatures."""
 
+
 def _pairs(table: str) -> dict[str, str]:
     return {char: letter for pair in _STORED[table].values() for char, letter in zip(*pair, strict=True)}
 
@@ -136,9 +137,6 @@ FAUX: Final = _pairs("faux")
 """Letters that stand for Latin ones in play only: believed in words that hold others as well."""
 
 SCRIPTS: Final[dict[str, str]] = {
-    char: script
-    for table in ("lookalikes", "faux")
-    for script, (chars, _) in _STORED[table].items()
-    for char in chars
+    char: script for table in ("lookalikes", "faux") for script, (chars, _) in _STORED[table].items() for char in chars
 }
 """The script of each of `LOOKALIKES` and `FAUX`, as four letters (ISO 15924)."""

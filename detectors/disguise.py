@@ -86,9 +86,7 @@ _UNEXPLAINED: Final = re.compile(
 )
 _IN_WORD: Final = re.compile(rf"[{_UNSEEN}](?:(?<=[^\W_][{_UNSEEN}])[{_UNSEEN}]*(?=[^\W_])|[{_UNSEEN}]{{{MIN_RUN - 1},}})")
 _HIDDEN: Final = {
-    "variation": re.compile(
-        f"[{_VARIANT}](?:(?<![{_BASE}{_HAN}][{_VARIANT}])|(?<=[{_IDEOGRAPHIC}])(?<![{_HAN}][{_VARIANT}]))"
-    ),
+    "variation": re.compile(f"[{_VARIANT}](?:(?<![{_BASE}{_HAN}][{_VARIANT}])|(?<=[{_IDEOGRAPHIC}])(?<![{_HAN}][{_VARIANT}]))"),
     "bidi": re.compile(
         f"[{_DIRECTION}](?:(?<=[\u202d\u202e])|(?<![{_RTL}][{_DIRECTION}])(?![{_RTL}])"
         rf"(?:(?<![\u200e\u200f\u061c])|(?<=\w[{_DIRECTION}])(?=\w)))"

@@ -41,6 +41,7 @@ FOREIGN_GAPS: Final = (
 )
 """The same where letters, or what stands between them, are not ASCII."""
 
+
 class Joined(NamedTuple):
     """The text with its words joined, the map to the one before, and where the runs began in that one."""
 

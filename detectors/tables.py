@@ -53,7 +53,7 @@ _UNLIKE: Final = frozenset({"Hani", "Hira", "Kana", "Hang", "Bopo", "Yiii", "Tha
 _KEPT_WHOLE: Final = frozenset({"Thai", "Laoo", "Tibt", "Armn"})
 """Scripts where compatibility mappings take letters apart that everybody types as one (Thai SARA AM, Armenian ech-yiwn)."""
 
-_STROKED = re.compile(r"LATIN (SMALL|CAPITAL) LETTER ([A-Z]|DOTLESS [IJ]) WITH .*|LATIN (SMALL) LETTER (DOTLESS [IJ])")
+_STROKED = re.compile(r"LATIN (SMALL|CAPITAL) LETTER ([A-Z]|DOTLESS [IJ]) WITH (?!SMALL).*|LATIN (SMALL) LETTER (DOTLESS [IJ])")
 _ENCLOSED = re.compile(
     r"(?:REGIONAL INDICATOR SYMBOL|NEGATIVE CIRCLED LATIN CAPITAL|NEGATIVE SQUARED LATIN CAPITAL"
     r"|SQUARED LATIN CAPITAL|CIRCLED ITALIC LATIN CAPITAL|TORTOISE SHELL BRACKETED LATIN CAPITAL) LETTER ([A-Z])"
@@ -68,7 +68,7 @@ _FAUX: Final = (
     "дaДAёeиnИNйnЙNлnЛNпnПNфoФOцuЦUчyЧYшwШWщwЩWъbЪbЬbэeЭEяrЯRГrжxЖXєeЄEћh"
     "ΔAδdθoλaΛAξeΞEπnΠNΣEφoΦOψwΨWΩO"
     "աwսuցgտsղnմuլlքkյnրpդnվu"
-)
+)  # fmt: skip
 """Letters that stand for others only in play ("ЯUSSIАN"): believed in words that mix them with Latin ones, nowhere else."""
 
 
@@ -228,9 +228,7 @@ class Tables:
         for find in (self._direct, self._shaped):
             found |= {c: to for c in candidates if c not in found and (to := find(c))}
         # Small letters of a script with two cases are mostly its capitals made small; the reverse is not so.
-        found |= {
-            c: found[c.upper()].lower() for c in candidates if c not in found and c.upper() in found and c != c.upper()
-        }
+        found |= {c: found[c.upper()].lower() for c in candidates if c not in found and c.upper() in found and c != c.upper()}
         found |= {c: to for c in candidates if c not in found and (to := self._indirect(c))}
         return {c: found[c] for c in candidates if c in found}
 
@@ -299,7 +297,6 @@ class Tables:
             "lookalikes": self._by_script(self.lookalikes),
             "faux": self._by_script(faux),
         }
-
 
     def _by_script(self, mapping: dict[str, str]) -> dict[str, list[str]]:
         found: dict[str, dict[str, str]] = {}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import unicodedata
 from collections.abc import Callable
-from types import FrameType
 
 import pytest
+from counting import calls
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -87,8 +86,10 @@ _TELLING = (
     "ab iAZ09 \t\n.-_*\x00\x1b[m\u00a0\u200b\u200d\u202e\u00ad\ufe0f\ufeff\U000e0061\U000e007f\u0301\u0332\u20e3\u3099"
     "éßöŁйіаоеxсηαсоре😀❤🏴🏽ＡΑ𝐚ﬁ½…’“—م\u064eक्षต่ำ가\u1100\u1161\u11a8カﾞ中Ⅷⓐ🇩\ud800\udc00\ue000\u115f"
 )
-anything = st.text(st.sampled_from(_TELLING)) | st.text(st.characters()) | st.text(
-    st.sampled_from(_TELLING) | st.characters(), max_size=40
+anything = (
+    st.text(st.sampled_from(_TELLING))
+    | st.text(st.characters())
+    | st.text(st.sampled_from(_TELLING) | st.characters(), max_size=40)
 )
 
 
@@ -261,30 +262,29 @@ def test_letters_set_apart_read_as_words(plain: list[str], gap: str) -> None:
     ],
 )
 def test_work_grows_with_the_text_and_no_faster(make: Callable[[int], str]) -> None:
-    small, large = (_calls(make(n)) for n in (2_000, 8_000))
+    small, large = (calls(canonicalise, make(n)) for n in (2_000, 8_000))
     assert large <= 4.2 * small + 200
-
-
-def _calls(text: str) -> int:
-    """Calls made, of C functions too, weighted by nothing: the loops of this code are all made of them."""
-    count = 0
-
-    def note(frame: FrameType, event: str, arg: object) -> None:
-        nonlocal count
-        count += 1
-
-    sys.setprofile(note)
-    try:
-        canonicalise(text)
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def test_marks_are_bounded_before_the_library_orders_them() -> None:
     # unicodedata orders marks in a number of steps that grows with the square of their number.
     canonical = canonicalise("ס" + "\u05bc\u05b0" * 1_000)
     assert len(canonical.text) == 1 + MAX_MARKS
+
+
+def test_the_tables_agree_with_the_unicode_of_python() -> None:
+    visible = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+    for code in (*range(0x3400), *range(0xF900, 0x12000), *range(0x1D000, 0x20000), *range(0xE0000, 0xE0200)):
+        char = chr(code)
+        if unicodedata.category(char) in ("Cf", "Co", "Cs") and char not in visible:
+            assert char in HIDDEN, hex(code)
+        plain = unicodedata.normalize("NFKC", char)
+        if not char.isascii() and plain.isascii() and plain.isalnum():
+            assert FOLD[char] == plain, hex(code)
+        if char.isdecimal():
+            assert canonicalise(char).text == str(unicodedata.decimal(char)), hex(code)
+    assert all(FOLD.get(char, char) == char for new in FOLD.values() for char in new)
+    assert all(letter.isascii() and letter.isalnum() for letter in LOOKALIKES.values())
 
 
 @given(st.text("abc", max_size=30), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3), st.text("xy", max_size=3))))

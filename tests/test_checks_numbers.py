@@ -240,7 +240,7 @@ SCHEMES = {
     "snils": Scheme("ru_snils", snils, certain=False),
     "tc kimlik": Scheme("tr_number", turkish),
     "sin": Scheme("ca_sin", lambda draw: luhn_end(digits(draw, 8, "12345679"))),
-    "cpf": Scheme("br_cpf", cpf),
+    "cpf": Scheme("br_cpf", cpf, certain=False),
     "rut": Scheme("cl_rut", rut),
     "cuit": Scheme("ar_cuit", lambda draw: sum_end("20" + digits(draw, 8), "5 4 3 2 7 6 5 4 3 2 1", 11)),
     "aadhaar": Scheme("in_aadhaar", verhoeff_end),

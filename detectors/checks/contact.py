@@ -6,9 +6,12 @@ import re
 import string
 from typing import Final
 
-from detectors.checks.base import DIGITS, WORD, Check, Span, ending, whole, words
+from detectors.checks.base import DIGITS, WORD, Check, Span, ending, left, whole, words
 
 _LOCAL: Final = frozenset(string.ascii_letters + string.digits + "._%+-")
+_USERINFO: Final = re.compile(r"://[^\s/]*\Z")
+"""In ``https://user:password@host`` the part before the host is no mailbox."""
+
 _ROBOTS: Final = frozenset({"git", "hg", "svn", "noreply", "no-reply", "donotreply", "do-not-reply", "mailer-daemon"})
 """Names before the @ that no person answers to."""
 
@@ -45,6 +48,8 @@ def email(text: str, start: int, end: int) -> Span | None:
         return None
     if text[end : end + 1] in (".", "-") and text[end + 1 : end + 2].isalnum():
         return None
+    if _USERINFO.search(left(text, start)):
+        return None
     local, _, domain = text[start:end].rpartition("@")
     if local[0] == "." or local[-1] == "." or ".." in local or local.lower() in _ROBOTS:
         return None
@@ -55,9 +60,12 @@ def email(text: str, start: int, end: int) -> Span | None:
 
 
 def is_north_american(digits: str) -> bool:
-    """North American Numbering Plan: area and exchange begin with 2 to 9, neither is a service code (N11)."""
+    """North American Numbering Plan: the area begins with 2 to 9 and is no service code (N11).
+
+    The exchange is not looked at: made-up numbers such as 555-123-4567 break its rules, and are meant as numbers.
+    """
     digits = digits[1:] if len(digits) == 11 and digits[0] == "1" else digits
-    return len(digits) == 10 and digits[0] > "1" and digits[3] > "1" and digits[1:3] != "11" and digits[4:6] != "11"
+    return len(digits) == 10 and digits[0] > "1" and digits[1:3] != "11"
 
 
 def is_international(value: str) -> bool:
@@ -86,7 +94,7 @@ CHECKS: Final[dict[str, Check]] = {
     "email": email,
     "phone_international": ending(rf"\+\d(?:[ ()./-]{{0,3}}\d)+{_EXTENSION}", is_international),
     "phone_north_american": ending(
-        rf"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{{4}}{_EXTENSION}",
+        rf"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{{3}}[ .-]\d{{4}}{_EXTENSION}",
         lambda value: is_north_american(_digits(value)),
     ),
     "phone_national": ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national, WORD | {"/"}),

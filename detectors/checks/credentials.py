@@ -7,9 +7,8 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from detectors.checks.base import BASE64, CONTEXT, DASHED, DIGITS, Check, Span, last, left, whole
-from detectors.checks.keys import decode_base64
-from detectors.checks.tokens import PLACEHOLDER, entropy
+from detectors.checks.base import BASE64, CONTEXT, DASHED, DIGITS, Check, Span, last, left, whole, words
+from detectors.checks.tokens import PLACEHOLDER, decode_base64, entropy
 
 MIN_ENTROPY: Final = 3.0
 """Bits per character. Words and names written together have 2.5 to 3.3, sixteen random hexadecimal digits 3.2 and more."""
@@ -44,7 +43,7 @@ _AUTHORITY_ENDS: Final = frozenset("/?# \t\r\n\"'`<>")
 _SYMBOLS: Final = frozenset("!#$%^&*+=~?@|;:,<>()[]{}/\\")
 
 _PROGRAM_NAME: Final = re.compile(
-    r"[A-Za-z_]\w*(?:(?:\.|->|::)\w+)+(?:\(.*)?|[A-Za-z_]+\d?|[A-Z_]{3,}\d*|\w+(?:Pwd|Passwd|Password)", re.ASCII
+    r"[A-Za-z_]\w*(?:(?:\.|->|::)\w+)+(?:\(.*)?|[A-Za-z_]+|[A-Z_]{3,}\d*|\w+(?:Pwd|Passwd|Password)", re.ASCII
 )
 _PATH: Final = re.compile(r"(?:~|\.{1,2})?/[\w.-]+/|https?:|[A-Za-z]:\\")
 _NO_PASSWORD: Final = re.compile(
@@ -54,9 +53,15 @@ _NO_PASSWORD: Final = re.compile(
     r"|todo|tbd|foo|bar|baz|foobar|username|host|port|value|abc",
     re.IGNORECASE,
 )
+_FAVOURITES: Final = words(
+    "letmein qwerty iloveyou welcome monkey dragon sunshine princess football baseball shadow superman batman trustno swordfish"
+    " hunter master ninja azerty starwars whatever freedom hallo schatz marina soleil doudou contrasena"
+)
+"""Words without a digit that people do choose; from lists of the most common passwords."""
+
 _REFERENCE: Final = re.compile(
     r"[$%{<\[(@&*]|[A-Za-z_]\w*[\[(]"
-    r"|.*(?:\$\{|\{\{|\{[A-Za-z_.]*\}|<[A-Za-z_ -]+>|%[A-Z_]+%|\(\)|\([A-Za-z_\"']|::|->|process\.env|os\.environ)",
+    r"|.*(?:\$\{|\{\{|\{[A-Za-z_.]*\}|<[A-Za-z_ -]+>|%[A-Z_]+%|\(\)|\([A-Za-z_\"']|process\.env|os\.environ)",
     re.DOTALL,
 )
 _JOINT: Final = re.compile(r"[./_~-]+")
@@ -90,6 +95,8 @@ def password(text: str, start: int, end: int) -> Span | None:
 
 
 def _is_password(value: str, spoken: bool) -> bool:
+    if value.lower() in _FAVOURITES:
+        return True
     if len(value) < (6 if spoken else 4) or is_placeholder(value) or _PROGRAM_NAME.fullmatch(value) or _PATH.match(value):
         return False
     if not any(map(str.isalpha, value)):

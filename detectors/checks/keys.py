@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import string
 from typing import Final
 
 from detectors.checks.base import BASE64, Check, Span, ending, whole, words
 from detectors.checks.checksums import base58check, bech32
-from detectors.checks.tokens import VARIETY
+from detectors.checks.tokens import VARIETY, decode_base64
 
 _HEADER: Final = r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----"
 _PRIVATE_HEADER: Final = re.compile(_HEADER)
 _SEVERED: Final = re.compile(_HEADER + r"(?:(?:\s|\\{1,4}[nr]){1,6}[A-Za-z0-9+/=]{24,}){1,80}", re.ASCII)
 _PUTTY: Final = re.compile(r"Private-Lines: \d+\s+(?P<lines>[A-Za-z0-9+/=\s]{40,}?)\s+Private-MAC:", re.ASCII)
 _ARMOUR: Final = frozenset(string.ascii_letters + string.digits + "+/=")
-_STANDARD: Final = str.maketrans("-_", "+/")
 
 _JWK_LENGTHS: Final = frozenset({43, 64, 86, 88, 171, 342, 512, 683})
 """Characters of base 64 of a private value: 256, 384, 512 and 521 bits of a curve, 1,024 to 4,096 bits of RSA."""
@@ -30,15 +27,6 @@ _COMMON: Final = words(
     " out some would could"
 )
 """Words of English sentences that are not in the list of BIP 39."""
-
-
-def decode_base64(text: str) -> bytes | None:
-    """Base 64 of either alphabet, with or without padding; None where it is none."""
-    text = text.rstrip("=").translate(_STANDARD)
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
-        return None
 
 
 def armoured_key(text: str, start: int, end: int) -> Span | None:

@@ -135,6 +135,7 @@ def new_zealand_ird(digits: str) -> bool:
 CHECKS: Final[dict[str, Check]] = {
     "in_aadhaar": alone(number(r"\d{4}[ -]?\d{4}[ -]?\d{4}", aadhaar)),
     "in_pan": number(r"[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z]", lambda text: text[5:9] != "0000"),
+    "in_pan_any": number(r"(?i:[A-Z]{5}\d{4}[A-Z])", lambda text: text[5:9] != "0000"),
     "cn_id": number(r"\d{17}[\dXx]", chinese_id),
     "tw_id": number(r"[A-Z][1289]\d{8}", taiwanese_id),
     "hk_id": number(r"[A-Z]{1,2}\d{6} ?\([\dA]\)|[A-Z]{1,2}\d{6}[\dA]", lambda t: hong_kong_id(t.translate(_PARENTHESES))),

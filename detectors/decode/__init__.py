@@ -22,8 +22,8 @@ MAX_DEPTH: Final = 4
 MAX_DECODED: Final = 1_000_000
 """Code points decoded out of one text in all: as much as a large request has, and a second or so of work."""
 
-GROWTH: Final = 4
-"""Code points decoded for each one of the text: every depth may hold it once."""
+GROWTH: Final = 8
+"""Code points decoded for each one of the text: every depth may hold it once, and look twice to find it."""
 
 ALWAYS: Final = 65_536
 """Code points that any text may decode to, however short it is, for the sake of compressed data."""
@@ -124,9 +124,9 @@ def _pieces(text: str, found: Suspects, allowance: Allowance) -> Iterator[Piece]
         yield from DECODERS[family](text, allowance)
     for number, seen in found.ciphers.items():
         if number == BACKWARDS:
-            yield from ciphers.backwards(text, seen)
+            yield from ciphers.backwards(text, seen, allowance)
         else:
-            yield from ciphers.exchanged(text, ciphers.CIPHERS[number], seen)
+            yield from ciphers.exchanged(text, ciphers.CIPHERS[number], seen, allowance)
 
 
 def _inside(outer: Layer, piece: Piece) -> Layer:

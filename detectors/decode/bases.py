@@ -22,6 +22,9 @@ MIN_RUN: Final = 16
 MIN_MIXED: Final = 20
 """Characters from which a run of upper and lower case with digits is tried, though its shape is not that of ASCII text."""
 
+MIN_KINDS: Final = 6
+"""Different letters in something spelt by numbers."""
+
 MIN_WRAPPED: Final = 32
 """Characters of a line that may go on in the next one: mail breaks at 76, keys at 64, some tools at 32."""
 
@@ -62,15 +65,15 @@ _DIGITS = re.compile(r"[0-9]+")
 
 def base64_(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Base64 (RFC 4648) in both alphabets, padded or not, on one line or wrapped, perhaps of compressed data."""
-    upto = 0
+    upto = joined = 0
     for match in solid(_RUN64, text, MIN_RUN):
         start, end = match.span()
         if start < upto:
             continue  # a line of a run that was read already
         run = match[0].strip("=")
         if _may_be64(run):
-            if end - start >= MIN_WRAPPED and (rest := _WRAPPED.match(text, end)):
-                end = rest.end()
+            if end - start >= MIN_WRAPPED and start >= joined and (rest := _WRAPPED.match(text, end)):
+                end = joined = rest.end()  # the lines of one block are joined once, whatever comes of it
             if piece := _piece64(text[start:end], start, allowance):
                 upto = end
                 yield piece
@@ -178,7 +181,8 @@ def _places(match: re.Match[str]) -> Iterator[Piece]:
     if all(1 <= place <= 26 for word in places for place in word):
         plain = " ".join("".join(chr(96 + place) for place in word) for word in places)
         # Rows of numbers rise and fall as the alphabet does, which is English for two letters at a time.
-        if readable(plain) and english(plain) >= (LIKELY if known(plain) > 0.2 else 2 * LIKELY):
+        varied = len(set(plain)) >= MIN_KINDS
+        if varied and readable(plain) and english(plain) >= (LIKELY if known(plain) > 0.2 else 2 * LIKELY):
             yield Piece("alphabet", plain, *match.span(), (Blob(*match.span()),))
 
 

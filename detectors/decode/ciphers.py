@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from detectors.decode.english import COMMON, LIKELY, english, known, likeness
-from detectors.decode.piece import Piece, readable
+from detectors.decode.piece import Allowance, Piece, readable
 from detectors.offsets import Mirror, Shift, rewrite
 
 REACH: Final = 400
@@ -28,7 +28,10 @@ MIN_KNOWN: Final = 0.25
 """The least share of letters in common words, in what came out. Sentences have 0.4 to 1."""
 
 MAX_EDGE: Final = 8.0
-"""Bits that a common word at the edge of a stretch may lose: ``or`` is ``be`` in ROT13, and a word either way."""
+"""Bits that a word at the edge of a stretch may lose: ``or`` is ``be`` in ROT13, and a word either way."""
+
+EDGE: Final = 2
+"""Words taken in on either side that are common ones when exchanged, or no common ones as written: names, made-up words."""
 
 _LOWER: Final = string.ascii_lowercase
 _PRINTABLE: Final = "".join(map(chr, range(33, 127)))
@@ -65,17 +68,17 @@ CIPHERS: Final = (
 )
 
 
-def exchanged(text: str, cipher: Cipher, seen: Iterable[str]) -> Iterator[Piece]:
+def exchanged(text: str, cipher: Cipher, seen: Iterable[str], allowance: Allowance) -> Iterator[Piece]:
     """The stretches of ``text`` that are English in ``cipher``; ``seen`` are words of it, as written, that occur."""
-    for start, end in _stretches(text, seen, cipher.words, lambda word: word.translate(cipher.undoing)):
+    for start, end in _stretches(text, seen, cipher.words, lambda word: word.translate(cipher.undoing), allowance):
         plain = text[start:end].translate(cipher.undoing)
         if _is_english(plain):
             yield Piece(cipher.name, plain, start, end, (Shift(start),))
 
 
-def backwards(text: str, seen: Iterable[str]) -> Iterator[Piece]:
+def backwards(text: str, seen: Iterable[str], allowance: Allowance) -> Iterator[Piece]:
     """Stretches written backwards: read as a whole, and word by word."""
-    for start, end in _stretches(text, seen, _WORD, lambda word: word[::-1]):
+    for start, end in _stretches(text, seen, _WORD, lambda word: word[::-1], allowance):
         written = text[start:end]
         if _is_english(written[::-1]):
             yield Piece("reversed", written[::-1], start, end, (Mirror(start, end),))
@@ -92,13 +95,13 @@ class _Word(NamedTuple):
     start: int
     end: int
     gain: float
-    common: bool
+    may_belong: bool
 
 
 def _stretches(
-    text: str, seen: Iterable[str], words: re.Pattern[str], undo: Callable[[str], str]
+    text: str, seen: Iterable[str], words: re.Pattern[str], undo: Callable[[str], str], allowance: Allowance
 ) -> Iterator[tuple[int, int]]:
-    """Where the gains of words in a row add up, near words that were seen."""
+    """Where the gains of words in a row add up, near words that were seen. What is looked at counts as decoded."""
     pattern = re.compile("|".join(map(re.escape, seen)), re.IGNORECASE)
     windows: list[tuple[int, int]] = []
     for match in pattern.finditer(text):
@@ -108,10 +111,14 @@ def _stretches(
         else:
             windows.append((low, high))
     for low, high in windows:
+        if not allowance.take(min(high, len(text)) - low):
+            return
         found = []
         for word in words.finditer(text, low, high):
-            plain = undo(word[0])
-            found.append(_Word(*word.span(), _bits(plain) - _bits(word[0]), plain.lower() in COMMON))
+            written, plain = word[0], undo(word[0])
+            gain = _bits(plain) - _bits(written)
+            may_belong = gain > -MAX_EDGE and (plain.lower() in COMMON or written.lower() not in COMMON)
+            found.append(_Word(*word.span(), gain, may_belong))
         yield from _sums(found)
 
 
@@ -137,9 +144,8 @@ def _sums(words: list[_Word]) -> Iterator[tuple[int, int]]:
 
 
 def _edges(words: list[_Word], first: int, last: int) -> tuple[int, int]:
-    """Take in the word before and after, where it is a common one."""
-    if first and words[first - 1].common and words[first - 1].gain > -MAX_EDGE:
-        first -= 1
-    if last + 1 < len(words) and words[last + 1].common and words[last + 1].gain > -MAX_EDGE:
-        last += 1
+    """Take in words before and after that may belong to the stretch."""
+    for _ in range(EDGE):
+        first -= first > 0 and words[first - 1].may_belong
+        last += last + 1 < len(words) and words[last + 1].may_belong
     return first, last

@@ -10,6 +10,9 @@ from detectors.decode.english import LIKELY, english
 from detectors.decode.piece import Allowance, Piece, readable
 from detectors.offsets import Blob
 
+MIN_KINDS: Final = 6
+"""Different characters in something spelt: a rule of dashes reads as the letter t all along."""
+
 _MORSE_SIGNS: Final = (
     ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
     "----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----. .-.-.- --..-- ..--.. -.-.-- -..-. .----. -....- ---..."
@@ -66,6 +69,6 @@ def braille(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def _if_english(scheme: str, plain: str, match: re.Match[str]) -> Iterator[Piece]:
-    if readable(plain) and english(plain) >= LIKELY / 2:
+    if readable(plain) and len(set(plain)) >= MIN_KINDS and english(plain) >= LIKELY / 2:
         start, end = match.span()
         yield Piece(scheme, plain, start, end, (Blob(start, end),))

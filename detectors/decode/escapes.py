@@ -133,7 +133,7 @@ _BACKSLASH = _Grammar(
     _backslash,
 )
 _STYLE = _Grammar("css", re.compile(r"\\([0-9A-Fa-f]{2,6}) ?"), _code_point)
-_CODE_POINT = _Grammar("code_points", re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?:[ ,;]{1,2}(?=[Uu]\+))?"), _code_point)
+_CODE_POINT = _Grammar("code_points", re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?:(?:[,;] ?| )(?=[Uu]\+| [Uu]\+))?"), _code_point)
 _QUOTED = _Grammar("quoted_printable", re.compile(r"(?:=[0-9A-F]{2}|=\r?\n)+"), _quoted)
 
 

@@ -17,6 +17,11 @@ MAX_WORD: Final = 14
 MIN_KNOWN: Final = 0.9
 """The least share of letters in common words, in a sentence without spaces."""
 
+SAMPLE: Final = 60
+"""Letters that are cut into words first: where they hold few, the rest is not looked at."""
+
+SAMPLE_KNOWN: Final = 0.6
+
 MIN_RUN: Final = 20
 """Letters without a space that are looked at. The longest words anybody writes have as many."""
 
@@ -24,7 +29,7 @@ MIN_UNSPACED: Final = 4
 """Words of such a sentence; three are a name in a program."""
 
 _LITTLE: Final = frozenset(
-    "a all and are as at be do for from i in into is it me my no not now of on or our that the this to with you your".split()
+    "all and are as at be do for from in into is it me my no not now of on or our that the this to with you your".split()
 )
 """Words that every sentence has and names in programs lack. In ``CamelCase`` there must be two of them."""
 
@@ -42,9 +47,7 @@ _RUN = re.compile(r"(?<![A-Za-z0-9_/.@-])[A-Za-z]{20,}(?![A-Za-z0-9_/@-])")
 _STRING: Final = r"\"[^\"\\\n]*\"|'[^'\\\n]*'"
 _SHORT: Final = r"\"[^\"\\\n]{1,12}\"|'[^'\\\n]{1,12}'"
 # A full stop joins strings in PHP and Perl, and ends sentences that quote: it counts between short parts alone.
-_JOINED = re.compile(
-    rf"(?:{_STRING})(?:\s*(?:\+|&|\|\||\.\.)\s*(?:{_STRING}))+|(?:{_SHORT})(?: ?\. ?(?:{_SHORT})){{2,}}"
-)
+_JOINED = re.compile(rf"(?:{_STRING})(?:\s*(?:\+|&|\|\||\.\.)\s*(?:{_STRING}))+|(?:{_SHORT})(?: ?\. ?(?:{_SHORT})){{2,}}")
 _PART = re.compile(_STRING)
 _WITHIN_WORD = re.compile(r"[A-Za-z][\"']\s*(?:\+|\.|&|\|\||\.\.)\s*[\"'][A-Za-z]")
 
@@ -81,6 +84,8 @@ def unspaced(text: str, allowance: Allowance) -> Iterator[Piece]:
     for match in solid(_RUN, text, MIN_RUN):
         run = match[0]
         plain_case = run[1:].islower() or run.isupper()
+        if plain_case and _known(_cut(run[:SAMPLE].lower())) < SAMPLE_KNOWN:
+            continue
         words = _cut(run.lower()) if plain_case else [part.lower() for part in _HUMP.findall(run)]
         if not _is_sentence(words, 1 if plain_case else 2):
             continue
@@ -110,12 +115,20 @@ def _cut(run: str) -> list[str]:
     return words[::-1]
 
 
+def _is_known(word: str) -> bool:
+    return word in _LITTLE or (len(word) > 2 and word in COMMON)
+
+
+def _known(words: list[str]) -> float:
+    """The share of letters that stand in known words."""
+    return sum(len(word) for word in words if _is_known(word)) / sum(map(len, words))
+
+
 def _is_sentence(words: list[str], least_little: int) -> bool:
-    known = [word for word in words if word in _LITTLE or (len(word) > 2 and word in COMMON)]
     return (
-        len(known) >= MIN_UNSPACED
-        and sum(map(len, known)) >= MIN_KNOWN * sum(map(len, words))
-        and sum(word in _LITTLE for word in known) >= least_little
+        len(set(filter(_is_known, words))) >= MIN_UNSPACED
+        and _known(words) >= MIN_KNOWN
+        and sum(word in _LITTLE for word in words) >= least_little
     )
 
 
