@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from gateway.admin import shown_key
+from gateway.admin.keys import shown_key
 from gateway.cli.common import Failed, Misused, add_config, settings, write_json, write_table
 from gateway.keys import Role
 from gateway.state import keystore

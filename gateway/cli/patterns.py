@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from detectors.engine import Engine
 from detectors.values import Origin, Segment
-from gateway.admin import shown_pattern
+from gateway.admin.knowledge import shown_pattern
 from gateway.cli.common import Failed, add_json, write_json, write_table
 from gateway.live import load_patterns
 from patterns.schema import Pattern, PatternError

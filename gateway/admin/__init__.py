@@ -1,0 +1,33 @@
+"""The control plane: everything here is for people and their tools, not for traffic. One module a subject."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+
+from gateway.admin import decisions, health, keys, knowledge
+from gateway.services import Services
+from gateway.state.base import StateUnavailable
+
+SUBJECTS: Final = (health, decisions, keys, knowledge)
+"""Each module adds its own routes to the application: ``routes(app, services)``."""
+
+
+def control_plane(services: Services) -> FastAPI:
+    """The FastAPI application of one worker."""
+    # The offline variant serves the documentation page's scripts itself: many gateways see no other host.
+    app = FastAPIOffline(
+        title="Portcullis", summary="Control plane of the LLM security gateway", docs_url="/admin/docs", redoc_url=None,
+        openapi_url="/admin/openapi.json", static_url="/admin/static",
+    )  # fmt: skip
+    for subject in SUBJECTS:
+        subject.routes(app, services)
+
+    @app.exception_handler(StateUnavailable)
+    async def state_unavailable(_request: Request, error: StateUnavailable) -> JSONResponse:
+        return JSONResponse({"detail": f"the state does not answer: {error}"}, 503)
+
+    return app

@@ -1,0 +1,58 @@
+"""Decisions, listed and explained."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Query
+
+from gateway import decisions
+from gateway.admin.access import require
+from gateway.keys import Permission, Principal
+from gateway.services import Services
+from gateway.state.base import Filter
+
+
+def routes(app: FastAPI, services: Services) -> None:
+    reader = Depends(require(services, Permission.READ_DECISIONS))
+
+    @app.get("/admin/v1/decisions", tags=["decisions"])
+    async def list_decisions(
+        principal: Principal = reader,
+        action: Annotated[str | None, Query(description="allow, flag, redact or block")] = None,
+        tenant: str | None = None,
+        category: Annotated[str | None, Query(description="a category or category.subcategory")] = None,
+        wire: str | None = None,
+        since: Annotated[float | None, Query(description="UNIX seconds")] = None,
+        until: Annotated[float | None, Query(description="UNIX seconds")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
+    ) -> dict[str, Any]:
+        """Decisions, newest first, a page at a time."""
+        if not principal.sees(tenant or principal.tenant):
+            raise HTTPException(403, "this key sees its own tenant only")
+        own = None if principal.sees("*") else principal.tenant
+        only = Filter(
+            action=action, tenant=tenant or own, category=category, wire=wire, since=since, until=until
+        )
+        await services.recorder.flush()
+        try:
+            page = await services.state.decisions(only, limit, cursor)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        return {"decisions": [decisions.summarise(one) for one in page.decisions], "next": page.cursor}
+
+    @app.get("/admin/v1/decisions/{decision_id}", tags=["decisions"])
+    async def explain_decision(decision_id: str, principal: Principal = reader) -> dict[str, Any]:
+        """One decision explained: what was screened and what not, what was found, what was done and why."""
+        await services.recorder.flush()
+        found = await services.state.decision(decision_id) if decisions.is_id(decision_id) else None
+        if found is None or not principal.sees(found.tenant):
+            raise HTTPException(404, "there is no decision with this id, or it has expired")
+        explained = decisions.explain(found)
+        kept = None
+        if principal.may(Permission.READ_TEXT):
+            kept = await services.state.kept_texts(decision_id, time.time())
+        explained["texts"] = None if kept is None else [text._asdict() for text in kept.texts]
+        return explained

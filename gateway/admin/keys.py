@@ -1,0 +1,64 @@
+"""Gateway keys: made, listed, revoked."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.admin.access import require
+from gateway.keys import Permission, Role, StoredKey, make_key
+from gateway.services import Services
+
+
+class NewKeyRequest(BaseModel):
+    """A key to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Role = Field(Role.APP, description="What the key is for.")
+    tenant: str = Field("default", description="Whose it is; `*` for control-plane roles that see all tenants.")
+    policy: str | None = Field(None, description="A preset that overrides the tenant's policy.")
+    expires_at: float | None = Field(None, description="UNIX seconds.")
+    note: str = Field("", description="For people, shown in listings.")
+
+
+def routes(app: FastAPI, services: Services) -> None:
+    keeper = Depends(require(services, Permission.MANAGE_KEYS))
+
+    @app.get("/admin/v1/keys", tags=["keys"], dependencies=[keeper])
+    async def list_keys() -> dict[str, Any]:
+        """Every key ever made, without what would open anything."""
+        return {"keys": [shown_key(key) for key in await services.state.keys()]}
+
+    @app.post("/admin/v1/keys", tags=["keys"], dependencies=[keeper], status_code=201)
+    async def create_key(wanted: NewKeyRequest) -> dict[str, Any]:
+        """Make a key. Its token is in this reply and nowhere else."""
+        try:
+            made = make_key(
+                wanted.role, wanted.tenant, time.time(), policy=wanted.policy, expires_at=wanted.expires_at,
+                note=wanted.note,
+            )  # fmt: skip
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        await services.state.put_key(made.key)
+        await services.keys.refresh()
+        return {**shown_key(made.key), "token": made.token}
+
+    @app.delete("/admin/v1/keys/{key_id}", tags=["keys"], dependencies=[keeper])
+    async def revoke_key(key_id: str) -> dict[str, Any]:
+        """Revoke a key; every worker follows within about a second."""
+        if not await services.state.revoke_key(key_id, time.time()):
+            raise HTTPException(404, "there is no key with this id")
+        await services.keys.refresh()
+        return {"id": key_id, "revoked": True}
+
+
+def shown_key(key: StoredKey) -> dict[str, Any]:
+    """A key for people: nothing in it opens anything."""
+    return {
+        "id": key.id, "role": key.role.value, "tenant": key.tenant, "policy": key.policy,
+        "created_at": key.created_at, "expires_at": key.expires_at, "revoked_at": key.revoked_at, "note": key.note,
+    }  # fmt: skip

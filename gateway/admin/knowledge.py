@@ -1,0 +1,70 @@
+"""What the gateway knows: the generation that serves, its patterns, the names of threats, and what is covered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query
+
+from gateway import coverage
+from gateway.admin.access import require
+from gateway.keys import Permission
+from gateway.services import Services
+from patterns import taxonomy
+from patterns.schema import Pattern
+
+
+def routes(app: FastAPI, services: Services) -> None:
+    reader = Depends(require(services, Permission.READ_DECISIONS))
+
+    @app.get("/admin/v1/generation", tags=["knowledge"], dependencies=[reader])
+    async def generation() -> dict[str, Any]:
+        """The generation that serves, and what became of the newest configuration."""
+        live = services.live.engine.generation
+        return {
+            "generation": live.number,
+            "digest": live.digest,
+            "loaded_at": live.loaded_at,
+            "patterns": len(live.patterns),
+            "configuration_error": services.reload_error or None,
+        }
+
+    @app.get("/admin/v1/coverage", tags=["knowledge"], dependencies=[reader])
+    async def coverage_matrix() -> dict[str, Any]:
+        """Which stages act on which part of which route."""
+        return {"coverage": [row._asdict() for row in coverage.matrix(services.live.settings)]}
+
+    @app.get("/admin/v1/taxonomy", tags=["knowledge"], dependencies=[reader])
+    async def show_taxonomy() -> dict[str, Any]:
+        """The names of threats."""
+        return {
+            name: {
+                "title": one.title, "attack": one.attack, "owasp": one.owasp, "atlas": one.atlas,
+                "subcategories": one.subcategories,
+            }
+            for name, one in taxonomy.CATEGORIES.items()
+        }  # fmt: skip
+
+    @app.get("/admin/v1/patterns", tags=["knowledge"], dependencies=[reader])
+    async def list_patterns(
+        category: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> dict[str, Any]:
+        """Patterns, in order of their ids."""
+        chosen = [
+            pattern
+            for pattern in sorted(services.live.engine.generation.patterns, key=lambda pattern: pattern.id)
+            if category is None or pattern.category == category or pattern.category.startswith(category + ".")
+        ]
+        return {"total": len(chosen), "patterns": [shown_pattern(one) for one in chosen[offset : offset + limit]]}
+
+
+def shown_pattern(pattern: Pattern) -> dict[str, Any]:
+    """A pattern for people and programs."""
+    return {
+        "id": pattern.id, "kind": pattern.kind.value, "body": pattern.body, "category": pattern.category,
+        "severity": pattern.severity.value, "reach": pattern.reach, "check": pattern.check,
+        "origins": sorted(pattern.origins), "hits": pattern.hits, "misses": pattern.misses,
+        "state": pattern.state.value, "provenance": pattern.provenance, "revision": pattern.revision,
+    }  # fmt: skip
