@@ -1,0 +1,70 @@
+"""One whole generation of the store, and what lies between two of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from patterns.clock import Stamp
+from patterns.schema import Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What stood under one generation.
+
+    Attributes:
+        generation: its number in this store, from 0 (empty); other replicas count for themselves.
+        digest: names the content, the same on every replica that holds the same entries.
+        patterns: by id; what was removed is not among them.
+        clock: the latest stamp that the generation knows.
+    """
+
+    generation: int
+    digest: str
+    patterns: Mapping[str, Pattern]
+    clock: Stamp
+
+
+class Change(NamedTuple):
+    """One field of a pattern that differs."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class Diff(NamedTuple):
+    """What leads from one snapshot to another, by pattern id."""
+
+    added: dict[str, Pattern]
+    removed: dict[str, Pattern]
+    changed: dict[str, tuple[Change, ...]]
+
+    @property
+    def empty(self) -> bool:
+        return not (self.added or self.removed or self.changed)
+
+
+def diff(before: Mapping[str, Pattern], after: Mapping[str, Pattern]) -> Diff:
+    """What leads from one set of patterns to another."""
+    shared = before.keys() & after.keys()
+    return Diff(
+        {id: after[id] for id in sorted(after.keys() - shared)},
+        {id: before[id] for id in sorted(before.keys() - shared)},
+        {id: _changes(before[id], after[id]) for id in sorted(shared) if before[id] != after[id]},
+    )
+
+
+def _changes(before: Pattern, after: Pattern) -> tuple[Change, ...]:
+    old, new = asdict(before), asdict(after)
+    return tuple(Change(field, old[field], new[field]) for field in old if old[field] != new[field])
+
+
+def layered(base: Mapping[str, Pattern], store: Mapping[str, Pattern]) -> dict[str, Pattern]:
+    """What is known in all: the packs' patterns with those of the store over them, which replace what has their id.
+
+    A pattern retired in the store hides the pack's; one removed from the store lets the pack's be seen again.
+    """
+    return {**base, **store}

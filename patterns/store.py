@@ -1,0 +1,424 @@
+"""The pattern store: every revision of every pattern, in one SQLite file that all processes of a machine share.
+
+What stands is a map from pattern id to entry (`patterns.entries`). Each change is a transaction that adds entries and one
+*generation* above them, so that a process that dies at any point leaves the last whole generation behind, and every earlier
+one can be read again. Entries come from here (`Store.revise`, signed with the machine's own key) or from elsewhere
+(`Store.apply`: another replica, an import), and are taken only from signers that are trusted.
+
+Synchronous; safe to use from several threads and several processes. The journal is a write-ahead log: readers never wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import orjson
+
+from patterns.clock import ZERO, Clock, FutureStamp, Stamp
+from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, encode, merge
+from patterns.schema import Pattern
+from patterns.snapshot import Diff, Snapshot, diff
+
+BUSY_SECONDS: Final = 10.0
+"""How long to wait for another process's transaction; ten thousand entries take about one second."""
+
+_SCHEMA: Final = (
+    """
+    CREATE TABLE revisions (
+        id TEXT NOT NULL, generation INTEGER NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (id, generation)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX revisions_generation ON revisions (generation);
+    CREATE TABLE generations (
+        number INTEGER PRIMARY KEY, digest TEXT NOT NULL, at REAL NOT NULL, author TEXT NOT NULL, reason TEXT NOT NULL,
+        changes INTEGER NOT NULL, clock TEXT NOT NULL
+    ) STRICT;
+    """,
+)
+"""What takes the schema from version n to n + 1. Only ever appended to."""
+
+_log = logging.getLogger(__name__)
+
+
+class StoreError(Exception):
+    """The store could not do what it was asked: its file is gone, full, read-only, damaged or of a newer version."""
+
+
+class UnknownGeneration(LookupError):  # noqa: N818 - reads as the condition that it is
+    """There is no generation of this number."""
+
+
+class Generation(NamedTuple):
+    """One generation as it is listed. ``at`` is in UNIX seconds; ``author`` and ``reason`` are of its latest entry."""
+
+    number: int
+    digest: str
+    at: float
+    author: str
+    reason: str
+    changes: int
+
+
+class Applied(NamedTuple):
+    """What became of entries that were offered.
+
+    ``generation`` is the one that holds them now; ``accepted`` changed the store; ``refused`` says of each entry that was
+    not taken why. Entries that the store knew already, or that an even later one has replaced, are in neither.
+    """
+
+    generation: int
+    accepted: tuple[Entry, ...]
+    refused: tuple[str, ...]
+
+
+class Revision(NamedTuple):
+    """An entry, and the generation that brought it here."""
+
+    generation: int
+    entry: Entry
+
+
+Subscriber = Callable[[int, tuple[Entry, ...]], None]
+"""Called with the new generation and the entries that it changed, on the thread that noticed. It must not block."""
+
+
+class Store:
+    """The pattern store of one machine."""
+
+    def __init__(self, path: Path, trust: Trust, signer: Signer, node: str = "") -> None:
+        """Open the store, or begin one.
+
+        Args:
+            path: the file; its folder is made when it is missing.
+            trust: whose entries are taken. It may be replaced later.
+            signer: signs what is changed here; it should be among those trusted.
+            node: this replica's name in stamps; left out, the signer's id.
+
+        Raises:
+            StoreError: the file cannot be opened or is none of ours.
+        """
+        self.trust = trust
+        self.signer = signer
+        self.path = path
+        self.faults: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._subscribers: list[Subscriber] = []
+        self._entries: dict[str, Entry] = {}
+        self._digests: dict[str, str] = {}
+        self._clock = Clock(node or signer.id)
+        self._stamp = ZERO
+        self.generation = 0
+        self.digest = _digest_of({})
+        with _faults(path):
+            self._db = _open(path)
+            self._catch_up()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    # What stands
+
+    def entries(self) -> Mapping[str, Entry]:
+        """The latest entry of every id, tombstones included: a view that is replaced, never changed."""
+        return MappingProxyType(self._entries)
+
+    def patterns(self) -> dict[str, Pattern]:
+        """The patterns that stand, in whatever state, by id."""
+        return {id: entry.pattern for id, entry in self._entries.items() if entry.pattern is not None}
+
+    def poll(self) -> bool:
+        """Take over what other processes wrote; true where something changed. One read of one row: for every second.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._lock, _faults(self.path):
+            return self._catch_up()
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Be told of every change; returns what ends the subscription."""
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    # Changes
+
+    def apply(self, entries: Iterable[Entry], now: float) -> Applied:
+        """Take entries from anywhere: verified, merged, and written as one generation, or as none where nothing changes.
+
+        Args:
+            now: UNIX seconds.
+
+        Raises:
+            StoreError: the file cannot be written. Nothing is changed then.
+        """
+        good: list[Entry] = []
+        refused: list[str] = []
+        for entry in entries:
+            try:
+                self.trust.verify(entry)
+                self._clock.observe(entry.stamp, now)
+            except EntryError as error:
+                refused.append(str(error))
+            except FutureStamp as error:
+                refused.append(f"{entry.id}: stamp: {error}")
+            else:
+                good.append(entry)
+        with self._lock, _faults(self.path):
+            accepted = self._commit(good, now) if good else ()
+            return Applied(self.generation, accepted, tuple(refused))
+
+    def revise(
+        self, changes: Mapping[str, Pattern | None], author: str, reason: str, now: float
+    ) -> Applied:
+        """Change patterns here, as one generation: None removes. What stands that way already is left alone.
+
+        Each becomes a revision with author, reason, time and parent, signed with this machine's key.
+
+        Raises:
+            StoreError: the file cannot be written. Nothing is changed then.
+        """
+        with self._lock, _faults(self.path):
+            self._catch_up()
+            made = []
+            for id, pattern in changes.items():
+                before = self._entries.get(id)
+                standing = before.pattern if before else None
+                if pattern is not None:
+                    pattern = replace(pattern, revision=_next_revision(before, pattern))
+                    if standing is not None and replace(standing, revision=pattern.revision) == pattern:
+                        continue
+                elif standing is None:
+                    continue
+                parent = digest(before) if before else ""
+                stamp = self._clock.tick(now)
+                made.append(self.signer.sign(
+                    Entry(id=id, pattern=pattern, stamp=stamp, author=author, reason=reason, parent=parent)
+                ))  # fmt: skip
+            accepted = self._commit(made, now) if made else ()
+            return Applied(self.generation, accepted, ())
+
+    def rollback(self, generation: int, author: str, reason: str, now: float) -> Applied:
+        """Let what stood under an earlier generation stand again: by new revisions, so that replicas follow.
+
+        Raises:
+            UnknownGeneration: there is none of this number.
+            StoreError: as `revise`.
+        """
+        with self._lock:
+            wanted = self.snapshot(generation).patterns
+            standing = self.patterns()
+            changes: dict[str, Pattern | None] = dict.fromkeys(standing.keys() - wanted.keys())
+            changes.update({id: pattern for id, pattern in wanted.items() if not _alike(pattern, standing.get(id))})
+            return self.revise(changes, author, reason, now)
+
+    # History
+
+    def history(self, id: str) -> list[Revision]:
+        """Every revision of a pattern that this store took, latest first."""
+        query = "SELECT generation, digest, body FROM revisions WHERE id = ? ORDER BY generation DESC"
+        with self._lock, _faults(self.path):
+            rows = self._db.execute(query, (id,)).fetchall()
+        return [Revision(number, entry) for number, name, body in rows if (entry := self._read(id, name, body))]
+
+    def generations(self, limit: int = 100, before: int | None = None) -> list[Generation]:
+        """Generations, latest first; ``before`` continues a listing."""
+        query = (
+            "SELECT number, digest, at, author, reason, changes FROM generations WHERE number < ? ORDER BY number DESC LIMIT ?"
+        )
+        with self._lock, _faults(self.path):
+            rows = self._db.execute(query, (2**62 if before is None else before, limit)).fetchall()
+        return [Generation(*row) for row in rows]
+
+    def snapshot(self, generation: int) -> Snapshot:
+        """All of one generation.
+
+        Raises:
+            UnknownGeneration: there is none of this number.
+        """
+        with self._lock, _faults(self.path):
+            self._catch_up()
+            name, clock = self._generation(generation)
+            query = (
+                "SELECT id, digest, body, max(generation) FROM revisions WHERE generation <= ? GROUP BY id"
+            )
+            rows = self._db.execute(query, (generation,)).fetchall()
+        found = {id: entry for id, name_, body, _ in rows if (entry := self._read(id, name_, body))}
+        return Snapshot(generation, name, {id: e.pattern for id, e in found.items() if e.pattern is not None}, clock)
+
+    def diff(self, a: int, b: int) -> Diff:
+        """What leads from generation ``a`` to generation ``b``; reads only what changed between them.
+
+        Raises:
+            UnknownGeneration: there is none of one of these numbers.
+        """
+        low, high = sorted((a, b))
+        with self._lock, _faults(self.path):
+            self._catch_up()
+            self._generation(low), self._generation(high)
+            touched = "SELECT DISTINCT id FROM revisions WHERE generation > ? AND generation <= ?"
+            ids = [id for (id,) in self._db.execute(touched, (low, high))]
+            sides = [{id: p for id in ids if (p := self._at(id, number)) is not None} for number in (a, b)]
+        return diff(*sides)
+
+    # Within the lock
+
+    def _commit(self, entries: Iterable[Entry], now: float) -> tuple[Entry, ...]:
+        with _transaction(self._db):
+            self._catch_up()
+            accepted = merge(self._entries, entries)
+            if not accepted:
+                return ()
+            number = self.generation + 1
+            names = {id: digest(entry) for id, entry in accepted.items()}
+            whole = _digest_of(self._digests | names)
+            latest = max(accepted.values(), key=lambda entry: entry.stamp)
+            clock = max(latest.stamp, self._stamp)
+            self._db.executemany(
+                "INSERT INTO revisions VALUES (?, ?, ?, ?)",
+                [(id, number, names[id], encode(entry)) for id, entry in accepted.items()],
+            )
+            self._db.execute(
+                "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (number, whole, now, latest.author, latest.reason, len(accepted), orjson.dumps(list(clock)).decode()),
+            )
+        self._take(number, whole, clock, accepted, names)
+        return tuple(accepted.values())
+
+    def _take(self, number: int, whole: str, clock: Stamp, changed: dict[str, Entry], names: dict[str, str]) -> None:
+        """Let a written generation stand in memory, and tell who asked to be told."""
+        self._entries = {**self._entries, **changed}
+        self._digests = {**self._digests, **names}
+        self.generation, self.digest, self._stamp = number, whole, clock
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(number, tuple(changed.values()))
+            except Exception:
+                _log.exception("a subscriber of the pattern store failed")
+
+    def _catch_up(self) -> bool:
+        (number,) = self._db.execute("SELECT coalesce(max(number), 0) FROM generations").fetchone()
+        if number == self.generation:
+            return False
+        query = "SELECT id, digest, body FROM revisions WHERE generation > ? AND generation <= ? ORDER BY generation"
+        changed: dict[str, Entry] = {}
+        names: dict[str, str] = {}
+        for id, name, body in self._db.execute(query, (self.generation, number)):
+            names[id] = name
+            if entry := self._read(id, name, body):
+                changed[id] = entry
+                self._observe(entry.stamp)
+        whole, clock = self._generation(number)
+        self._take(number, whole, clock, changed, names)
+        return True
+
+    def _observe(self, stamp: Stamp) -> None:
+        # It was taken once, so it was not ahead then; our clock may have been set back since.
+        self._clock.observe(stamp, max(time.time(), stamp.wall_ms / 1000))
+
+    def _at(self, id: str, generation: int) -> Pattern | None:
+        query = "SELECT digest, body FROM revisions WHERE id = ? AND generation <= ? ORDER BY generation DESC LIMIT 1"
+        row = self._db.execute(query, (id, generation)).fetchone()
+        entry = self._read(id, *row) if row else None
+        return entry.pattern if entry else None
+
+    def _generation(self, number: int) -> tuple[str, Stamp]:
+        if number == 0:
+            return _digest_of({}), ZERO
+        row = self._db.execute("SELECT digest, clock FROM generations WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            raise UnknownGeneration(f"generation {number} is not known; the latest is {self.generation}")
+        return row[0], Stamp(*orjson.loads(row[1]))
+
+    def _read(self, id: str, name: str, body: bytes) -> Entry | None:
+        """An entry as stored. One that this version cannot read is left out and named in `faults`."""
+        standing = self._entries.get(id)
+        if standing is not None and self._digests.get(id) == name:
+            return standing  # reading ten thousand again would take a second
+        try:
+            return decode(body, id)
+        except EntryError as error:
+            if id not in self.faults:
+                _log.error("an entry of the pattern store cannot be read and is left out: %s", error)
+            self.faults[id] = str(error)
+            return None
+
+
+def _alike(pattern: Pattern, other: Pattern | None) -> bool:
+    return other is not None and replace(other, revision=pattern.revision) == pattern
+
+
+def _next_revision(before: Entry | None, pattern: Pattern) -> int:
+    if before is None or before.pattern is None:
+        return pattern.revision
+    return before.pattern.revision + 1
+
+
+def _digest_of(names: Mapping[str, str]) -> str:
+    """As `entries.store_digest`, from digests that are known."""
+    return hashlib.sha256("\n".join(sorted(f"{id} {name}" for id, name in names.items())).encode()).hexdigest()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives its journals the mode of the file, so making it first keeps all of it private.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")  # changes are few and precious
+        _migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    if _version(db) == len(_SCHEMA):
+        return
+    with _transaction(db):
+        version = _version(db)  # another process may have been first
+        if version > len(_SCHEMA):
+            raise sqlite3.OperationalError(f"written by a newer version (schema {version}, not {len(_SCHEMA)})")
+        for script in _SCHEMA[version:]:
+            for statement in script.split(";"):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # a full disk may have ended it already
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path}: {error}") from error
+

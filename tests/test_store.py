@@ -1,0 +1,234 @@
+"""The store: whole generations or nothing, histories that merge, and everything can be taken back."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_support import TOGETHER, literal, open_store
+
+from patterns.clock import Stamp
+from patterns.entries import Entry, Signer, Trust, digest, store_digest
+from patterns.schema import Pattern, State
+from patterns.snapshot import layered
+from patterns.store import Store, StoreError, UnknownGeneration
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_a_change_is_a_revision_with_author_reason_time_and_parent(store: Store) -> None:
+    first = store.revise({"one": literal("one")}, "ada", "seen in the wild", NOW)
+    store.revise({"one": literal("one", "close the gate")}, "bob", "it was the other way", NOW + 5)
+    newest, oldest = store.history("one")
+    assert (newest.generation, oldest.generation) == (2, 1) == (first.generation + 1, first.generation)
+    assert (newest.entry.author, newest.entry.reason, newest.entry.parent) == ("bob", "it was the other way", digest(oldest.entry))
+    assert newest.entry.stamp.wall_ms == (NOW + 5) * 1000
+    assert [pattern.revision for pattern in (oldest.entry.pattern, newest.entry.pattern) if pattern] == [1, 2]
+    assert [(one.number, one.author, one.changes) for one in store.generations()] == [(2, "bob", 1), (1, "ada", 1)]
+
+
+def test_what_changes_nothing_is_no_generation(store: Store) -> None:
+    store.revise({"one": literal("one")}, "ada", "new", NOW)
+    assert store.revise({"one": literal("one"), "two": None}, "ada", "again", NOW).accepted == ()
+    assert store.generation == 1
+
+
+def test_diff_and_rollback(store: Store) -> None:
+    store.revise({"one": literal("one"), "two": literal("two")}, "ada", "new", NOW)
+    store.revise({"one": literal("one", "raise it"), "two": None, "three": literal("three")}, "bob", "worse", NOW)
+    found = store.diff(1, 2)
+    assert (set(found.added), set(found.removed), set(found.changed)) == ({"three"}, {"two"}, {"one"})
+    assert {change.field for change in found.changed["one"]} == {"body", "reach", "hits", "revision"}
+    before = store.snapshot(1).patterns
+    store.rollback(1, "ada", "it was better before", NOW)
+    after = store.patterns()
+    assert after.keys() == before.keys()
+    assert all(replace(after[id], revision=1) == before[id] for id in after)
+    assert store.generation == 3, "going back is a change as any other"
+    assert store.snapshot(2).patterns["three"] == literal("three"), "and what it took back is still there to see"
+    with pytest.raises(UnknownGeneration, match="generation 9 is not known; the latest is 3"):
+        store.rollback(9, "ada", "?", NOW)
+
+
+def test_all_of_it_is_there_when_opened_again(tmp_path: Path) -> None:
+    first = open_store(tmp_path)
+    first.revise({"one": literal("one"), "two": literal("two")}, "ada", "new", NOW)
+    first.revise({"two": None}, "ada", "gone", NOW)
+    kept = (first.generation, first.digest, dict(first.entries()))
+    first.close()
+    again = open_store(tmp_path)
+    assert (again.generation, again.digest, dict(again.entries())) == kept
+    assert again.digest == store_digest(again.entries().values())
+    assert again.snapshot(1).digest != again.snapshot(2).digest == again.digest
+    again.close()
+
+
+def test_two_stores_that_share_a_file_see_each_other(tmp_path: Path) -> None:
+    one, other = open_store(tmp_path), open_store(tmp_path)
+    told: list[tuple[int, list[str]]] = []
+    stop = other.subscribe(lambda number, changed: told.append((number, [entry.id for entry in changed])))
+    one.revise({"one": literal("one")}, "ada", "new", NOW)
+    assert other.generation == 0
+    assert other.poll()
+    assert not other.poll()
+    assert told == [(1, ["one"])]
+    # A change made without having looked is made above what the other wrote, and its stamp is later.
+    other.revise({"two": literal("two")}, "bob", "new", NOW - 60)
+    one.revise({"one": None}, "ada", "gone", NOW - 120)
+    assert (one.generation, one.patterns().keys()) == (3, {"two"})
+    stop()
+    other.poll()
+    assert len(told) == 2
+    assert one.digest == other.digest
+    one.close(), other.close()
+
+
+def test_entries_are_taken_from_trusted_signers_alone(tmp_path: Path, store: Store) -> None:
+    friend, stranger = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    store.trust = Trust([friend.public_key()])
+    raw = Entry(id="one", pattern=literal("one"), stamp=Stamp(int(NOW * 1000), 0, "b"), author="eve", reason="why")
+    forged = replace(Signer(friend).sign(raw), author="mallory")
+    future = Signer(friend).sign(replace(raw, id="late", pattern=None, stamp=Stamp(int(NOW * 1000) + 10**9, 0, "b")))
+    applied = store.apply([raw, Signer(stranger).sign(raw), forged, future], NOW)
+    assert applied.accepted == ()
+    assert store.generation == 0
+    assert ["unsigned" in applied.refused[0], "not trusted" in applied.refused[1], "signature" in applied.refused[2],
+            "ahead of our clock" in applied.refused[3]] == [True] * 4
+    good = store.apply([Signer(friend).sign(raw), forged], NOW)
+    assert [entry.id for entry in good.accepted] == ["one"]
+    assert len(good.refused) == 1
+
+
+KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(2)]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Entry]:
+    made = []
+    for number in range(draw(st.integers(0, 8))):
+        id = draw(st.sampled_from(TOGETHER))
+        body = draw(st.sampled_from(("open", "close", None)))
+        signer = draw(st.integers(0, 1))
+        stamp = Stamp(draw(st.integers(1, 5)), number, "ab"[signer])
+        pattern = literal(id, body) if body else None
+        made.append(Signer(KEYS[signer]).sign(Entry(id=id, pattern=pattern, stamp=stamp, author="a", reason="r")))
+    return made
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories(), st.randoms(use_true_random=False))
+def test_replicas_agree_whatever_the_order_and_the_grouping(history: list[Entry], rng: random.Random) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        left, right = (open_store(Path(folder) / name, name, *KEYS) for name in ("left", "right"))
+        left.apply(history, NOW)
+        shuffled = history[:]
+        rng.shuffle(shuffled)
+        while shuffled:
+            cut = rng.randint(1, len(shuffled))
+            right.apply(shuffled[:cut], NOW)
+            shuffled = shuffled[cut:]
+        right.apply(history, NOW)
+        assert left.digest == right.digest
+        assert dict(left.entries()) == dict(right.entries())
+        assert left.apply(right.entries().values(), NOW).accepted == ()
+        left.close(), right.close()
+
+
+def test_killed_at_any_point_the_last_whole_generation_stands(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    seen = 0
+    for _ in range(12):
+        writer = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "store_support.py"), str(tmp_path)], stdout=subprocess.PIPE,
+            text=True, cwd=Path(__file__).parent.parent, env={"PYTHONPATH": "."},
+        )  # fmt: skip
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        for _ in range(rng.randint(1, 20)):
+            seen = int(writer.stdout.readline())
+        time.sleep(rng.random() / 100)  # anywhere within the next transactions
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        store = open_store(tmp_path)
+        assert store.generation >= seen
+        assert store.digest == store_digest(store.entries().values())
+        for number in range(max(1, store.generation - 3), store.generation + 1):
+            bodies = {pattern.body for pattern in store.snapshot(number).patterns.values()}
+            assert bodies == {f"body {number}"}, "a generation is whole: three patterns changed together"
+        store.close()
+
+
+def test_a_full_disk_changes_nothing_and_is_told(store: Store) -> None:
+    store.revise({"one": literal("one")}, "ada", "new", NOW)
+    kept = (store.generation, store.digest)
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    large = {f"n{n}": replace(literal(f"n{n}"), hits=("x" * 8000,)) for n in range(50)}
+    with pytest.raises(StoreError, match=r"patterns\.db: database or disk is full"):
+        store.revise(large, "ada", "much", NOW)
+    assert (store.generation, store.digest) == kept
+    store._db.execute("PRAGMA max_page_count = 1000000")
+    assert store.revise(large, "ada", "much", NOW).generation == 2
+
+
+def test_a_file_that_is_no_store_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "patterns.db").write_bytes(b"not a database, " * 100)
+    with pytest.raises(StoreError, match=r"patterns\.db"):
+        open_store(tmp_path)
+
+
+def test_an_entry_of_another_version_is_left_out_and_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.revise({"one": literal("one"), "two": literal("two")}, "ada", "new", NOW)
+    store._db.execute("UPDATE revisions SET body = cast(replace(body, 'instruction_override', 'of_next_year') AS BLOB) WHERE id = 'two'")
+    store.close()
+    again = open_store(tmp_path)
+    assert again.patterns().keys() == {"one"}
+    assert "unknown subcategory 'of_next_year'" in again.faults["two"]
+    again.close()
+
+
+def test_the_store_lies_over_the_packs() -> None:
+    base = {id: literal(id) for id in ("one", "two")}
+    store = {"one": literal("one", state=State.RETIRED), "three": literal("three")}
+    together = layered(base, store)
+    assert [together[id].state for id in ("one", "two", "three")] == [State.RETIRED, State.ACTIVE, State.ACTIVE]
+
+
+def test_a_failing_subscriber_harms_nobody(store: Store) -> None:
+    def broken(number: int, changed: tuple[Entry, ...]) -> None:
+        raise RuntimeError("no")
+
+    store.subscribe(broken)
+    assert store.revise({"one": literal("one")}, "ada", "new", NOW).generation == 1
+
+
+def _many(count: int) -> dict[str, Pattern | None]:
+    return {f"many.{n}": literal(f"many.{n}", f"body number {n}") for n in range(count)}
+
+
+def test_ten_thousand_patterns(store: Store) -> None:
+    store.revise(_many(10_000), "ada", "import", NOW)
+    store.revise({f"many.{n}": None for n in range(100)}, "ada", "some", NOW)
+    assert len(store.diff(1, 2).removed) == 100
+    assert len(store.snapshot(1).patterns) == 10_000
+    assert store.rollback(1, "ada", "back", NOW).generation == 3
+    assert len(store.patterns()) == 10_000
