@@ -28,7 +28,7 @@ run: install
 ## test: lint, types and all tests
 test: install-dev lint
 	@./tests/system-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 ## lint: ruff and mypy
 lint: install-dev

@@ -8,12 +8,13 @@ many useful expressions too large to compile.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -168,10 +169,24 @@ def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) 
         file = cache / f"hyperscan-{_identity(expressions, mode)}.db"
         if (loaded := _load(file, mode)) is not None:
             return loaded
-        _compile_aside(expressions, mode, file)
+        with _alone(cache):  # workers that start together wait for the first one's result
+            if (loaded := _load(file, mode)) is not None:
+                return loaded
+            _compile_aside(expressions, mode, file)
         if (loaded := _load(file, mode)) is not None:
             return loaded
     return _compile(expressions, mode)
+
+
+@contextlib.contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Be the only process that compiles into ``cache``; where no lock can be had, work is merely done twice."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((cache / "compiling.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _compile_aside(expressions: Sequence[Expression], mode: int, file: Path) -> None:

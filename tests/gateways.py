@@ -30,7 +30,7 @@ class Gateway:
         self.settings = {
             "listen": f"127.0.0.1:{self.port}",
             "state": f"sqlite:{folder / 'state.db'}",
-            "data_dir": str(CACHE_DIR),
+            "data_dir": str(_data_dir(folder)),
             **settings,
         }
         self.write(self.settings)
@@ -95,11 +95,20 @@ class Gateway:
             self._changed.notify_all()
 
 
+def _data_dir(folder: Path) -> Path:
+    """A gateway's own folder, in which only what was compiled is shared with others."""
+    data = folder / "var"
+    data.mkdir(exist_ok=True)
+    CACHE_DIR.mkdir(parents=True, exist_ok=True)
+    (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    return data
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
-CACHE_DIR = Path(os.environ.get("PYTEST_CACHE_DIR", Path(__file__).parent.parent / "var" / "tests"))
+CACHE_DIR = Path(__file__).parent.parent / "var" / "tests" / "cache"
 """Compiled patterns are shared by all gateways of a test run: they are keyed by what was compiled."""
