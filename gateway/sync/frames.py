@@ -1,0 +1,240 @@
+"""Frames: what replicas say to each other, and how it is written on a stream of bytes.
+
+A frame is four bytes of length and flags, and a MessagePack array whose first element names the kind. Bulk is deflated.
+Everything comes from a peer that may be hostile: lengths are checked before anything is stored, types and sizes while
+decoding, and what does not fit is a `FrameError`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+PROTOCOL: Final = "portcullis-sync/1"
+"""The ALPN name, by which peers agree on a version: a later one offers both names."""
+
+MAX_FRAME: Final = 2**20
+"""Bytes of one frame, deflated or not. The largest is a batch of entries (`link.BATCH_BYTES` and one largest entry)."""
+
+DEFLATE_FROM: Final = 2_048
+"""Bytes from which a frame is deflated: a lone entry gains less than the microseconds that it costs."""
+
+BUCKETS: Final = 256
+BUCKET_DIGEST: Final = 8
+"""Bytes of a bucket's digest in a `Tree`. Two different buckets agree by chance once in 2^64 comparisons, and the root,
+which is longer, still tells."""
+
+_HEADER: Final = 4
+_DEFLATED: Final = 1 << 31
+
+Name = Annotated[str, Meta(min_length=1, max_length=253)]
+Identity = Annotated[str, Meta(min_length=1, max_length=500)]
+Address = Annotated[str, Meta(max_length=300)]
+Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class FrameError(ValueError):
+    """Bytes that are no frame. The message says what was wrong and never shows content."""
+
+
+class _Frame(Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
+    """A frame. Fields are positional; the class's name is its tag."""
+
+
+class Hello(_Frame, tag="hello"):
+    """First on every connection, from both sides. Repeating it does no harm, so it may be early data (0-RTT)."""
+
+    node: Name
+    incarnation: Digest  # random at every start: two processes that use one name are told apart
+    address: Address  # where this node can be dialled; ":port" means the host that it is seen from
+    digest: Digest  # of all that it holds
+    held: Count  # how many entries these are
+    wall_ms: Count
+
+
+class Ping(_Frame, tag="ping"):
+    """Keeps the connection alive, and is the anti-entropy: a digest that differs when nothing is on its way is looked into."""
+
+    number: Count
+    digest: Digest
+    held: Count
+    pending: Count  # entries that the sender still has for the receiver
+    wall_ms: Count
+
+
+class Pong(_Frame, tag="pong"):
+    """The answer to a `Ping`."""
+
+    number: Count
+    digest: Digest
+    held: Count
+    pending: Count
+
+
+class Tree(_Frame, tag="tree"):
+    """The digests of all buckets: where do we differ? Answered by `Listing` and `Entries`."""
+
+    digests: Annotated[bytes, Meta(min_length=BUCKETS * BUCKET_DIGEST, max_length=BUCKETS * BUCKET_DIGEST)]
+
+
+class Listed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One entry by name and revision."""
+
+    id: Identity
+    fingerprint: Digest
+    wall_ms: Count
+    counter: Count
+    node: Identity
+
+
+class Listing(_Frame, tag="listing"):
+    """All that the sender holds in one bucket. ``left`` buckets follow."""
+
+    bucket: Annotated[int, Meta(ge=0, lt=BUCKETS)]
+    items: Annotated[list[Listed], Meta(max_length=4_096)]
+    left: Annotated[int, Meta(ge=0, lt=BUCKETS)]
+
+
+class Want(_Frame, tag="want"):
+    """Please send the entries with these ids."""
+
+    ids: Annotated[list[Identity], Meta(max_length=4_096)]
+
+
+class Entries(_Frame, tag="entries"):
+    """Entries as `patterns.entries.encode` writes them. ``fresh`` ones were just made and travel ahead of bulk."""
+
+    batch: Count
+    fresh: bool
+    entries: Annotated[list[bytes], Meta(min_length=1, max_length=512)]
+
+
+class Ack(_Frame, tag="ack"):
+    """A batch was looked at and what could be taken of it is durable; ``refused`` are the fingerprints of the rest."""
+
+    batch: Count
+    refused: Annotated[list[Digest], Meta(max_length=512)]
+
+
+class Holds(_Frame, tag="holds"):
+    """These nodes hold the revision with this fingerprint; it travels back to where the revision was made."""
+
+    fingerprint: Digest
+    nodes: Annotated[list[Name], Meta(min_length=1, max_length=256)]
+
+
+class Member(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a node says of itself. The latest ``seen_ms`` of a node stands; ``left`` is its farewell."""
+
+    node: Name
+    address: Address
+    seen_ms: Count
+    left: bool
+
+
+class Members(_Frame, tag="members"):
+    """Who there is, as far as the sender knows and the receiver may not."""
+
+    members: Annotated[list[Member], Meta(min_length=1, max_length=256)]
+
+
+class Ask(_Frame, tag="ask"):
+    """What would you do with this text? It is asked only of nodes with the same generation."""
+
+    question: Count
+    generation: Annotated[str, Meta(max_length=64)]
+    policy: Annotated[str, Meta(max_length=200)]
+    texts: Annotated[list[Annotated[str, Meta(max_length=200_000)]], Meta(max_length=256)]
+    origins: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=256)]
+
+
+class Answer(_Frame, tag="answer"):
+    """The answer to an `Ask`. ``action`` is empty where the node cannot say: another generation, or too busy."""
+
+    question: Count
+    action: Annotated[str, Meta(max_length=20)]
+    score: Annotated[float, Meta(ge=0, le=1)]
+
+
+class Bye(_Frame, tag="bye"):
+    """The sender ends the connection, and why, in words."""
+
+    reason: Annotated[str, Meta(max_length=200)]
+
+
+Frame = (
+    Hello | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Ask | Answer | Bye
+)  # fmt: skip
+
+_decoder: Final = msgspec.msgpack.Decoder(Frame)
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame with its header.
+
+    Raises:
+        FrameError: it is longer than any peer would take: a fault of ours.
+    """
+    body = _encoder.encode(frame)
+    flag = 0
+    if len(body) >= DEFLATE_FROM:
+        body, flag = zlib.compress(body, 1), _DEFLATED
+    if len(body) > MAX_FRAME:
+        raise FrameError(f"a {type(frame).__name__} of {len(body)} bytes; at most {MAX_FRAME} are taken")
+    return (len(body) | flag).to_bytes(_HEADER, "big") + body
+
+
+def decode(body: bytes | memoryview, deflated: bool) -> Frame:
+    """Read a frame's body.
+
+    Raises:
+        FrameError: it is none.
+    """
+    if deflated:
+        inflate = zlib.decompressobj()
+        try:
+            body = inflate.decompress(body, MAX_FRAME)
+        except zlib.error:
+            raise FrameError("a deflated frame is broken") from None
+        if inflate.unconsumed_tail or not inflate.eof or inflate.unused_data:
+            raise FrameError(f"a deflated frame is larger than {MAX_FRAME} bytes, or not whole")
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"not a frame: {str(error)[:200]}") from None
+
+
+class Reader:
+    """Cuts a stream of bytes into frames. It holds at most one frame that is not whole."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that are whole now.
+
+        Raises:
+            FrameError: what comes is none; the stream cannot be read on.
+        """
+        self._data += data
+        frames: list[Frame] = []
+        at = 0
+        while len(self._data) - at >= _HEADER:
+            head = int.from_bytes(self._data[at : at + _HEADER], "big")
+            size = head & ~_DEFLATED
+            if size > MAX_FRAME:
+                raise FrameError(f"a frame of {size} bytes is announced; at most {MAX_FRAME} are taken")
+            end = at + _HEADER + size
+            if len(self._data) < end:
+                break
+            frames.append(decode(bytes(self._data[at + _HEADER : end]), bool(head & _DEFLATED)))
+            at = end
+        del self._data[:at]
+        return frames

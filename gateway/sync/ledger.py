@@ -1,0 +1,137 @@
+"""The ledger: what a replica holds, as its peers see it, with digests by which two of them find where they differ.
+
+Ids fall into `BUCKETS` buckets by their hash; a bucket's digest is over the fingerprints in it, and the root's over the
+buckets'. That is a Merkle tree of depth two: equal roots mean equal stores, and where they differ a comparison of buckets
+leads to the few entries that do. It needs no memory of who saw what, so it is right after any loss, relay or restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from gateway.sync.frames import BUCKET_DIGEST, BUCKETS, Listed
+from patterns.clock import Stamp
+from patterns.entries import Entry, encode
+
+EMPTY: Final = bytes(BUCKET_DIGEST)
+"""The digest of a bucket with nothing in it."""
+
+
+class Held(NamedTuple):
+    """One entry as it travels. ``fingerprint`` is over all of it, the signature included."""
+
+    raw: bytes
+    fingerprint: bytes
+    stamp: Stamp
+
+
+def fingerprint(raw: bytes) -> bytes:
+    """Names an encoded entry: 16 bytes of BLAKE2b."""
+    return blake2b(raw, digest_size=16).digest()
+
+
+def bucket_of(identity: str) -> int:
+    """The bucket that an id falls into, the same on every node."""
+    return blake2b(identity.encode(), digest_size=1).digest()[0]
+
+
+class Ledger:
+    """All entries that a replica holds."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._held: dict[str, Held] = {}
+        self._buckets: list[dict[str, None]] = [{} for _ in range(BUCKETS)]
+        self._digests: list[bytes] = [EMPTY] * BUCKETS
+        self._stale: set[int] = set()
+        self._root = b""
+        for entry in entries:
+            self.put(entry)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def get(self, identity: str) -> Held | None:
+        return self._held.get(identity)
+
+    def put(self, entry: Entry) -> Held | None:
+        """Note an entry as the one that stands; None where this very one was held before."""
+        raw = encode(entry)
+        known = self._held.get(entry.id)
+        if known is not None and known.raw == raw:
+            return None
+        held = self._held[entry.id] = Held(raw, fingerprint(raw), entry.stamp)
+        bucket = bucket_of(entry.id)
+        self._buckets[bucket][entry.id] = None
+        self._stale.add(bucket)
+        return held
+
+    @property
+    def root(self) -> bytes:
+        """The digest of everything: 16 bytes."""
+        if self._stale or not self._root:
+            self._refresh()
+            self._root = blake2b(b"".join(self._digests), digest_size=16).digest()
+        return self._root
+
+    @property
+    def tree(self) -> bytes:
+        """The digests of all buckets, one after another."""
+        if self._stale:
+            self._refresh()
+            self._root = b""
+        return b"".join(self._digests)
+
+    def differing(self, tree: bytes) -> list[tuple[int, bool]]:
+        """The buckets that differ from another ledger's ``tree``, and whether they are empty there."""
+        ours, found = self.tree, []
+        for bucket in range(BUCKETS):
+            at = slice(bucket * BUCKET_DIGEST, (bucket + 1) * BUCKET_DIGEST)
+            if ours[at] != tree[at]:
+                found.append((bucket, tree[at] == EMPTY))
+        return found
+
+    def ids(self, bucket: int) -> list[str]:
+        return list(self._buckets[bucket])
+
+    def listing(self, bucket: int) -> list[Listed]:
+        """What is held in one bucket."""
+        return [
+            Listed(identity, held.fingerprint, held.stamp.wall_ms, held.stamp.counter, held.stamp.node)
+            for identity in self._buckets[bucket]
+            for held in (self._held[identity],)
+        ]
+
+    def compare(self, bucket: int, theirs: Iterable[Listed]) -> tuple[list[str], list[str]]:
+        """What to ask for and what to send, so that both sides of a bucket become the same.
+
+        Entries with one stamp and two contents go both ways: each side then keeps the same one of the two.
+        """
+        want: list[str] = []
+        send: list[str] = []
+        listed: set[str] = set()
+        for item in theirs:
+            listed.add(item.id)
+            held = self._held.get(item.id)
+            if held is None:
+                want.append(item.id)
+                continue
+            if held.fingerprint == item.fingerprint:
+                continue
+            stamp = Stamp(item.wall_ms, item.counter, item.node)
+            if stamp >= held.stamp:
+                want.append(item.id)
+            if stamp <= held.stamp:
+                send.append(item.id)
+        send += [identity for identity in self._buckets[bucket] if identity not in listed]
+        return want, send
+
+    def _refresh(self) -> None:
+        for bucket in self._stale:
+            members = sorted(self._held[identity].fingerprint for identity in self._buckets[bucket])
+            self._digests[bucket] = blake2b(b"".join(members), digest_size=BUCKET_DIGEST).digest()
+        self._stale.clear()

@@ -1,0 +1,526 @@
+"""A replica's part in the protocol, over all of its connections: the whole of it but sockets, certificates and the store.
+
+Calls tell it what happened, at what time; it returns commands. It keeps the ledger, spreads what is new, answers
+comparisons, follows receipts, knows the members and decides whom to dial. The same code runs in the gateway and, a thousand
+times in one process, in the simulation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from gateway.sync import frames
+from gateway.sync.frames import Frame
+from gateway.sync.ledger import Ledger, fingerprint
+from gateway.sync.link import Link, Misbehaved
+from gateway.sync.membership import ANNOUNCE_SECONDS, MAX_MEMBERS, Directory
+from gateway.sync.receipts import Receipts, Track
+from patterns.clock import MAX_AHEAD_MS
+from patterns.entries import MAX_ENTRY, Entry, EntryError, decode, encode
+
+TICK_SECONDS: Final = 0.5
+"""How often a shell calls `Node.tick`."""
+
+MAX_LINKS: Final = 64
+"""Connections at once, dialled and accepted; membership makes about six."""
+
+MAX_EARLY: Final = 64
+"""Frames kept that overtook their connection's Hello on another stream."""
+
+MAX_REFUSALS: Final = 1_000
+"""Entries refused from one connection before it is ended: whoever relays verified them first, so a few mean that trust differs
+for a moment, and a thousand mean a fault or an attack."""
+
+SETTLED_SECONDS: Final = 0.3
+"""How long after the last bulk entries neighbours are asked whether they differ."""
+
+PRUNE_SECONDS: Final = 30.0
+"""How often connections that are no longer needed are looked for."""
+
+MAX_MEMBERS_FRAME: Final = 128
+
+
+class Send(NamedTuple):
+    """Send a frame on a connection."""
+
+    link: int
+    frame: Frame
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it takes the second lane, which others overtake."""
+        frame = self.frame
+        return isinstance(frame, frames.Listing) or (isinstance(frame, frames.Entries) and not frame.fresh)
+
+
+class Close(NamedTuple):
+    """End a connection, after what was sent before."""
+
+    link: int
+    reason: str
+
+
+class Dial(NamedTuple):
+    """Connect to an address; answer with `Node.opened` or `Node.unreachable`."""
+
+    address: str
+
+
+class Apply(NamedTuple):
+    """Verify entries, merge them into the store and make them durable; then call `Node.changed` and `Node.applied`."""
+
+    link: int
+    batch: int
+    entries: list[Entry]
+
+
+class Judge(NamedTuple):
+    """A peer asks for a verdict; answer with `Node.judged`."""
+
+    link: int
+    ask: frames.Ask
+
+
+class Answered(NamedTuple):
+    """A peer answered a question of ours."""
+
+    question: int
+    node: str
+    action: str
+    score: float
+
+
+class Warn(NamedTuple):
+    """Something that an operator should read."""
+
+    node: str
+    text: str
+
+
+Command = Send | Close | Dial | Apply | Judge | Answered | Warn
+
+
+class Node:
+    """One replica.
+
+    Attributes:
+        links: the open connections by key. refused: entries refused, by reason. conflicts: entries that lost to another one.
+    """
+
+    def __init__(
+        self, name: str, incarnation: bytes, directory: Directory, ledger: Ledger, *,
+        quorum: int | None = None, allowed: frozenset[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            name: this node's. incarnation: 16 random bytes, new at every start.
+            quorum: how many nodes make one; None is a majority of the known members.
+            allowed: the names of nodes that may connect; None are all whose certificate we trust.
+        """
+        self.name = name
+        self.directory = directory
+        self.ledger = ledger
+        self.links: dict[int, Link] = {}
+        self.receipts = Receipts()
+        self.refused: Counter[str] = Counter()
+        self.conflicts = 0
+        self._incarnation = incarnation
+        self._quorum = quorum
+        self._allowed = allowed
+        self._dialing: set[str] = set()
+        self._aliases: dict[str, str] = {}  # address: the node that answered there
+        self._early: dict[int, list[Frame]] = {}
+        self._hosts: dict[int, str] = {}
+        self._came_from: dict[bytes, tuple[int, bool]] = {}
+        self._batches: dict[tuple[int, int], _Arrived] = {}
+        self._bulk_at: float | None = None
+        self._announced_at = self._pruned_at = float("-inf")
+        self._questions: dict[int, set[int]] = {}
+        self._question = 0
+
+    @property
+    def quorum(self) -> int:
+        """How many nodes, this one included, must hold a revision."""
+        return self._quorum or (len(self.directory.members) + 1) // 2 + 1
+
+    # Connections
+
+    def opened(
+        self, key: int, names: tuple[str, ...], dialed: str | None, transport: str, host: str, now: float
+    ) -> list[Command]:
+        """A connection stands.
+
+        Args:
+            key: names it. names: what the peer's certificate calls it. dialed: the address that we dialled, None where the
+            peer did. transport: "quic" or "tcp". host: where the peer is, as its packets say.
+        """
+        if dialed is not None:
+            self._dialing.discard(dialed)
+        if len(self.links) >= MAX_LINKS:
+            self.refused["connection"] += 1
+            return [Close(key, "too many connections")]
+        self.links[key] = Link(key, names, dialed, transport, now)
+        self._hosts[key] = host
+        hello = frames.Hello(
+            self.name, self._incarnation, self.directory.address, self.ledger.root, len(self.ledger), int(now * 1000)
+        )
+        return [Send(key, hello)]
+
+    def unreachable(self, address: str, now: float) -> list[Command]:
+        """An address that was to be dialled cannot be reached."""
+        self._dialing.discard(address)
+        self.directory.failed(address, now)
+        return []
+
+    def closed(self, key: int, now: float) -> list[Command]:
+        """A connection is gone."""
+        link = self.links.pop(key, None)
+        self._early.pop(key, None)
+        self._hosts.pop(key, None)
+        if link is not None and link.dialed is not None:
+            self.directory.failed(link.dialed, now)
+        return []
+
+    def received(self, key: int, frame: Frame, now: float) -> list[Command]:
+        """A frame came."""
+        link = self.links.get(key)
+        if link is None:
+            return []
+        link.heard(now)
+        try:
+            if link.node:
+                return self._handle(link, frame, now)
+            if isinstance(frame, frames.Hello):
+                return self._hello(link, frame, now)
+            early = self._early.setdefault(key, [])
+            early.append(frame)
+            if len(early) > MAX_EARLY:
+                raise Misbehaved("too much before its Hello")
+            return []
+        except Misbehaved as error:
+            return self._end(link, str(error), now)
+
+    def broken(self, key: int, why: str, now: float) -> list[Command]:
+        """What came on a connection was no frame."""
+        self.refused["frame"] += 1
+        link = self.links.get(key)
+        return self._end(link, why, now) if link else []
+
+    def _end(self, link: Link, reason: str, now: float) -> list[Command]:
+        self.closed(link.key, now)
+        who = link.node or link.dialed or ", ".join(link.names) or "a peer"
+        return [Send(link.key, frames.Bye(reason[:200])), Close(link.key, reason), Warn(who, f"connection ended: {reason}")]
+
+    # The store
+
+    def changed(self, entries: Iterable[Entry], now: float) -> list[Command]:
+        """These entries stand in the store from now on: made here, or merged from a peer."""
+        out: list[Command] = []
+        touched: set[int] = set()
+        for entry in entries:
+            before = self.ledger.get(entry.id)
+            held = self.ledger.put(entry)
+            if held is None:
+                continue
+            source, fresh = self._came_from.get(held.fingerprint, (None, True))
+            if source is not None and before is not None:
+                self.conflicts += 1
+            if not fresh:
+                self._bulk_at = now
+                continue
+            self.receipts.begin(held.fingerprint, source, now)
+            if source in self.links:
+                out.append(Send(source, frames.Holds(held.fingerprint, [self.name])))
+            for link in self.links.values():
+                if link.node and link.key != source:
+                    link.push(entry.id)
+                    touched.add(link.key)
+        for key in touched:
+            out += self._fill(self.links[key], now)
+        return out
+
+    def applied(self, key: int, batch: int, refused: Mapping[str, str], now: float) -> list[Command]:
+        """The entries of an `Apply` are durable, but for those in ``refused``: by id, the reason in a word."""
+        arrived = self._batches.pop((key, batch))
+        for one in arrived.prints.values():
+            self._came_from.pop(one, None)
+        link = self.links.get(key)
+        for identity, reason in refused.items():
+            arrived.refused.append(arrived.prints[identity])
+            self.refused[reason] += 1
+        if link is None:
+            return []
+        return self._acknowledge(link, batch, arrived.refused, now)
+
+    def tick(self, now: float) -> list[Command]:
+        """What is due; call it every `TICK_SECONDS`."""
+        out: list[Command] = []
+        if self._bulk_at is not None and now - self._bulk_at >= SETTLED_SECONDS:
+            self._bulk_at = None
+            for link in self.links.values():
+                link.hurry()
+        for link in list(self.links.values()):
+            try:
+                out += [Send(link.key, frame) for frame in link.tick(self.ledger, now)]
+            except Misbehaved as error:
+                out += self._end(link, str(error), now)
+        self.receipts.forget(now)
+        self.directory.forget(now)
+        if now - self._announced_at >= ANNOUNCE_SECONDS:
+            self._announced_at = now
+            out += self._spread([self.directory.announce(now)])
+        if now - self._pruned_at >= PRUNE_SECONDS:
+            self._pruned_at = now
+            out += self._prune(now)
+        return out + self._dial(now)
+
+    def leave(self, now: float) -> list[Command]:
+        """Say farewell to everybody."""
+        out = self._spread([self.directory.announce(now, left=True)])
+        for key in list(self.links):
+            out += [Send(key, frames.Bye("leaving")), Close(key, "leaving")]
+            self.closed(key, now)
+        return out
+
+    # Questions
+
+    def ask(self, texts: Sequence[str], origins: Sequence[str], generation: str, policy: str, peers: int) -> tuple[
+        int, list[Command]
+    ]:  # fmt: skip
+        """Ask up to ``peers`` neighbours for a verdict; their answers come as `Answered` with the question's number."""
+        self._question += 1
+        links = [link.key for link in self.links.values() if link.node][:peers]
+        self._questions[self._question] = set(links)
+        ask = frames.Ask(self._question, generation, policy, list(texts), list(origins))
+        return self._question, [Send(key, ask) for key in links]
+
+    def judged(self, key: int, ask: frames.Ask, action: str, score: float) -> list[Command]:
+        """The answer to a `Judge`; an empty action where there is none."""
+        return [Send(key, frames.Answer(ask.question, action, score))] if key in self.links else []
+
+    def settled(self, question: int) -> None:
+        """Answers to a question are wanted no longer."""
+        self._questions.pop(question, None)
+
+    # Frames
+
+    def _handle(self, link: Link, frame: Frame, now: float) -> list[Command]:
+        ledger = self.ledger
+        match frame:
+            case frames.Entries():
+                return self._entries(link, frame, now)
+            case frames.Ack():
+                for one in link.ack(frame).values():
+                    self._held_by(one, [link.node], now)
+                return self._fill(link, now)
+            case frames.Holds():
+                return self._holds(link, frame, now)
+            case frames.Ping():
+                return [*self._sends(link, link.ping(frame, ledger, now)), *self._fill(link, now)]
+            case frames.Pong():
+                return self._sends(link, link.pong(frame, ledger, now))
+            case frames.Tree():
+                return [*self._sends(link, link.tree(frame, ledger, now)), *self._fill(link, now)]
+            case frames.Listing():
+                return [*self._sends(link, link.listing(frame, ledger)), *self._fill(link, now)]
+            case frames.Want():
+                link.owe(identity for identity in frame.ids if ledger.get(identity) is not None)
+                return self._fill(link, now)
+            case frames.Members():
+                return self._members(link, frame, now)
+            case frames.Ask():
+                return [Judge(link.key, frame)]
+            case frames.Answer():
+                waiting = self._questions.get(frame.question, set())
+                if link.key not in waiting:
+                    return []
+                waiting.discard(link.key)
+                return [Answered(frame.question, link.node, frame.action, frame.score)]
+            case frames.Bye():
+                self.closed(link.key, now)
+                return [Close(link.key, frame.reason)]
+            case frames.Hello():
+                raise Misbehaved("a second Hello")
+
+    def _hello(self, link: Link, frame: frames.Hello, now: float) -> list[Command]:
+        if frame.node == self.name:
+            return self._met_own_name(link, frame, now)
+        if not covers(link.names, frame.node):
+            self.refused["name"] += 1
+            raise Misbehaved(f"it calls itself {frame.node!r}, and its certificate is for {', '.join(link.names) or 'nobody'}")
+        if self._allowed is not None and frame.node not in self._allowed:
+            self.refused["name"] += 1
+            raise Misbehaved(f"{frame.node!r} is not in sync.allow")
+        compare = link.hello(frame, self.ledger, now)
+        if link.address.startswith(":"):
+            link.address = self._hosts[link.key] + link.address
+        out: list[Command] = []
+        twin = next((one for one in self.links.values() if one is not link and one.node == frame.node), None)
+        if twin is not None:
+            loser = self._worse(link, twin, frame)
+            if loser.dialed is not None:
+                self.directory.reached(loser.dialed)
+                self._aliases[loser.dialed] = frame.node
+            self.links.pop(loser.key)
+            out += [Send(loser.key, frames.Bye("connected twice")), Close(loser.key, "connected twice")]
+            if loser is link:
+                return out
+        if link.dialed is not None:
+            self.directory.reached(link.dialed)
+            self._aliases[link.dialed] = frame.node
+        member = frames.Member(frame.node, link.address, int(now * 1000), False)
+        self.directory.learn([member], now)
+        link.told[frame.node] = member.seen_ms
+        out += self._sends(link, compare)
+        out += self._introduce(link, now)
+        for early in self._early.pop(link.key, []):
+            out += self.received(link.key, early, now)
+        return out
+
+    def _met_own_name(self, link: Link, frame: frames.Hello, now: float) -> list[Command]:
+        if frame.incarnation == self._incarnation:
+            if link.dialed is not None:
+                self.directory.met_ourselves(link.dialed)
+            self.closed(link.key, now)
+            return [Close(link.key, "this is ourselves")]
+        self.refused["name"] += 1
+        raise Misbehaved(f"another replica calls itself {self.name!r}: give each its own sync.node")
+
+    def _worse(self, link: Link, twin: Link, frame: frames.Hello) -> Link:
+        """Which of two connections to one node ends, so that both ends choose the same one."""
+        if twin.incarnation != frame.incarnation:  # it has started anew; the old connection is dead
+            return twin
+        if (link.dialed is None) == (twin.dialed is None):
+            return twin if link.transport == "quic" or twin.transport == "tcp" else link
+        ours, theirs = (link, twin) if link.dialed is not None else (twin, link)
+        return theirs if self.name < frame.node else ours
+
+    def _entries(self, link: Link, frame: frames.Entries, now: float) -> list[Command]:
+        link.entries(frame)
+        arrived = _Arrived({}, [])
+        wanted: list[Entry] = []
+        for raw in frame.entries:
+            one = fingerprint(raw)
+            try:
+                entry = self._read(raw, now)
+            except EntryError as error:
+                arrived.refused.append(one)
+                self.refused[_reason(raw, error)] += 1
+                continue
+            if entry is not None and entry.id not in arrived.prints and one not in self._came_from:
+                arrived.prints[entry.id] = one
+                self._came_from[one] = (link.key, frame.fresh)
+                wanted.append(entry)
+        if not wanted:
+            return self._acknowledge(link, frame.batch, arrived.refused, now)
+        self._batches[link.key, frame.batch] = arrived
+        return [Apply(link.key, frame.batch, wanted)]
+
+    def _read(self, raw: bytes, now: float) -> Entry | None:
+        """The entry, if it is later than what is held; None if not.
+
+        Raises:
+            EntryError: it cannot be taken.
+        """
+        if len(raw) > MAX_ENTRY:
+            raise EntryError("oversized")
+        entry = decode(raw)
+        held = self.ledger.get(entry.id)
+        if held is not None and (held.raw == raw or held.stamp > entry.stamp):
+            return None
+        if entry.stamp.wall_ms > int(now * 1000) + MAX_AHEAD_MS:
+            raise EntryError("future")
+        if encode(entry) != raw:  # replicas name an entry by its bytes, so there must be one way to write it
+            raise EntryError("not written as encode() does")
+        return entry
+
+    def _acknowledge(self, link: Link, batch: int, refused: list[bytes], now: float) -> list[Command]:
+        out: list[Command] = [Send(link.key, link.acknowledge(batch, refused))]
+        if refused:
+            out.append(Warn(link.node, f"{len(refused)} of its entries were refused"))
+        if link.refused > MAX_REFUSALS:
+            return out + self._end(link, "too many of its entries were refused", now)
+        return out
+
+    def _held_by(self, one: bytes, nodes: list[str], now: float) -> int | None:
+        return self.receipts.note(one, nodes, self.quorum, now)
+
+    def _holds(self, link: Link, frame: frames.Holds, now: float) -> list[Command]:
+        source = self._held_by(frame.fingerprint, frame.nodes, now)
+        return [Send(source, frame)] if source in self.links and source != link.key else []
+
+    def _members(self, link: Link, frame: frames.Members, now: float) -> list[Command]:
+        for member in frame.members:
+            link.told[member.node] = max(member.seen_ms, link.told.get(member.node, -1))
+        if len(link.told) > 2 * MAX_MEMBERS:
+            raise Misbehaved("it invents members")
+        return self._spread(self.directory.learn(frame.members, now))
+
+    def _spread(self, news: Sequence[frames.Member]) -> list[Command]:
+        out: list[Command] = []
+        for link in self.links.values():
+            fresh = [one for one in news if link.node and link.told.get(one.node, -1) < one.seen_ms]
+            link.told.update({one.node: one.seen_ms for one in fresh})
+            out += [
+                Send(link.key, frames.Members(fresh[at : at + MAX_MEMBERS_FRAME]))
+                for at in range(0, len(fresh), MAX_MEMBERS_FRAME)
+            ]
+        return out
+
+    def _introduce(self, link: Link, now: float) -> list[Command]:
+        """Tell a new neighbour whom we know."""
+        known = [self.directory.announce(now), *self.directory.untold(link.told, MAX_MEMBERS)]
+        return [
+            Send(link.key, frames.Members(known[at : at + MAX_MEMBERS_FRAME])) for at in range(0, len(known), MAX_MEMBERS_FRAME)
+        ]
+
+    def _fill(self, link: Link, now: float) -> list[Command]:
+        return self._sends(link, link.fill(self.ledger, now))
+
+    def _sends(self, link: Link, out: Iterable[Frame]) -> list[Command]:
+        return [Send(link.key, frame) for frame in out]
+
+    # Whom to dial
+
+    def _connected(self) -> set[str]:
+        nodes = {link.node for link in self.links.values() if link.node}
+        addresses = {address for link in self.links.values() for address in (link.dialed, link.address) if address}
+        return addresses | {address for address, node in self._aliases.items() if node in nodes}
+
+    def _dial(self, now: float) -> list[Command]:
+        wanted = self.directory.to_dial(self._connected(), self._dialing, now)[: MAX_LINKS - len(self.links)]
+        self._dialing.update(wanted)
+        return [Dial(address) for address in wanted]
+
+    def _prune(self, now: float) -> list[Command]:
+        """End connections that we dialled in place of others which are back."""
+        surplus = self.directory.surplus(self._connected())
+        needed = self._connected() - surplus
+        out: list[Command] = []
+        for link in list(self.links.values()):
+            names = {link.dialed, link.address, *(a for a, node in self._aliases.items() if node == link.node)}
+            if link.dialed is not None and link.node and link.outstanding == 0 and not names & needed:
+                self.closed(link.key, now)
+                self.directory.reached(link.dialed)
+                out += [Send(link.key, frames.Bye("no longer needed")), Close(link.key, "no longer needed")]
+        return out
+
+
+class _Arrived(NamedTuple):
+    """A batch that the store looks at: fingerprints by id, and those that never got so far."""
+
+    prints: dict[str, bytes]
+    refused: list[bytes]
+
+
+def covers(names: Iterable[str], node: str) -> bool:
+    """Whether a certificate for ``names`` is one for ``node``; ``*.`` stands for one label (RFC 6125, section 6.4.3)."""
+    return any(name == node or (name.startswith("*.") and node.partition(".")[2] == name[2:] != "") for name in names)
+
+
+def _reason(raw: bytes, error: EntryError) -> str:
+    if len(raw) > MAX_ENTRY:
+        return "oversized"
+    return "future" if str(error) == "future" else "malformed"
