@@ -45,7 +45,7 @@ class _Frame(Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fiel
     """A frame. Fields are positional; the class's name is its tag."""
 
 
-class Hello(_Frame, tag="hello"):
+class Hello(_Frame, frozen=True, tag="hello"):
     """First on every connection, from both sides. Repeating it does no harm, so it may be early data (0-RTT)."""
 
     node: Name
@@ -56,7 +56,7 @@ class Hello(_Frame, tag="hello"):
     wall_ms: Count
 
 
-class Ping(_Frame, tag="ping"):
+class Ping(_Frame, frozen=True, tag="ping"):
     """Keeps the connection alive, and is the anti-entropy: a digest that differs when nothing is on its way is looked into."""
 
     number: Count
@@ -66,7 +66,7 @@ class Ping(_Frame, tag="ping"):
     wall_ms: Count
 
 
-class Pong(_Frame, tag="pong"):
+class Pong(_Frame, frozen=True, tag="pong"):
     """The answer to a `Ping`."""
 
     number: Count
@@ -75,7 +75,7 @@ class Pong(_Frame, tag="pong"):
     pending: Count
 
 
-class Tree(_Frame, tag="tree"):
+class Tree(_Frame, frozen=True, tag="tree"):
     """The digests of all buckets: where do we differ? Answered by `Listing` and `Entries`."""
 
     digests: Annotated[bytes, Meta(min_length=BUCKETS * BUCKET_DIGEST, max_length=BUCKETS * BUCKET_DIGEST)]
@@ -91,7 +91,7 @@ class Listed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     node: Identity
 
 
-class Listing(_Frame, tag="listing"):
+class Listing(_Frame, frozen=True, tag="listing"):
     """All that the sender holds in one bucket. ``left`` buckets follow."""
 
     bucket: Annotated[int, Meta(ge=0, lt=BUCKETS)]
@@ -99,13 +99,13 @@ class Listing(_Frame, tag="listing"):
     left: Annotated[int, Meta(ge=0, lt=BUCKETS)]
 
 
-class Want(_Frame, tag="want"):
+class Want(_Frame, frozen=True, tag="want"):
     """Please send the entries with these ids."""
 
     ids: Annotated[list[Identity], Meta(max_length=4_096)]
 
 
-class Entries(_Frame, tag="entries"):
+class Entries(_Frame, frozen=True, tag="entries"):
     """Entries as `patterns.entries.encode` writes them. ``fresh`` ones were just made and travel ahead of bulk."""
 
     batch: Count
@@ -113,14 +113,14 @@ class Entries(_Frame, tag="entries"):
     entries: Annotated[list[bytes], Meta(min_length=1, max_length=512)]
 
 
-class Ack(_Frame, tag="ack"):
+class Ack(_Frame, frozen=True, tag="ack"):
     """A batch was looked at and what could be taken of it is durable; ``refused`` are the fingerprints of the rest."""
 
     batch: Count
     refused: Annotated[list[Digest], Meta(max_length=512)]
 
 
-class Holds(_Frame, tag="holds"):
+class Holds(_Frame, frozen=True, tag="holds"):
     """These nodes hold the revision with this fingerprint; it travels back to where the revision was made."""
 
     fingerprint: Digest
@@ -136,13 +136,13 @@ class Member(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     left: bool
 
 
-class Members(_Frame, tag="members"):
+class Members(_Frame, frozen=True, tag="members"):
     """Who there is, as far as the sender knows and the receiver may not."""
 
     members: Annotated[list[Member], Meta(min_length=1, max_length=256)]
 
 
-class Ask(_Frame, tag="ask"):
+class Ask(_Frame, frozen=True, tag="ask"):
     """What would you do with this text? It is asked only of nodes with the same generation."""
 
     question: Count
@@ -152,7 +152,7 @@ class Ask(_Frame, tag="ask"):
     origins: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=256)]
 
 
-class Answer(_Frame, tag="answer"):
+class Answer(_Frame, frozen=True, tag="answer"):
     """The answer to an `Ask`. ``action`` is empty where the node cannot say: another generation, or too busy."""
 
     question: Count
@@ -160,7 +160,7 @@ class Answer(_Frame, tag="answer"):
     score: Annotated[float, Meta(ge=0, le=1)]
 
 
-class Bye(_Frame, tag="bye"):
+class Bye(_Frame, frozen=True, tag="bye"):
     """The sender ends the connection, and why, in words."""
 
     reason: Annotated[str, Meta(max_length=200)]
@@ -170,7 +170,7 @@ Frame = (
     Hello | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Ask | Answer | Bye
 )  # fmt: skip
 
-_decoder: Final = msgspec.msgpack.Decoder(Frame)
+_decoder: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
 _encoder: Final = msgspec.msgpack.Encoder()
 
 

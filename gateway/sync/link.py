@@ -19,13 +19,13 @@ BATCH_BYTES: Final = 128 * 2**10
 """Bytes of entries in one batch, unless a single one is larger: some hundred ordinary entries, verified in a few
 milliseconds each batch, so that whoever applies them is not held up for long."""
 
-BATCH_ENTRIES: Final = 64
+BATCH_ENTRIES: Final = 128
 
 FRESH_WINDOW: Final = 32
 """Batches of fresh entries that may be unacknowledged."""
 
-BULK_WINDOW: Final = 8
-"""Batches of bulk that may be unacknowledged: a megabyte on its way is 10 MB/s at 100 ms of round trip."""
+BULK_WINDOW: Final = 16
+"""Batches of bulk that may be unacknowledged: two megabytes on their way are 20 MB/s at 100 ms of round trip."""
 
 PING_SECONDS: Final = 5.0
 """How often an idle connection is tried, and digests are compared."""

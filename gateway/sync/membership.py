@@ -9,6 +9,7 @@ cluster of any size, and word spreads in a logarithm of its size.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from random import Random
 from typing import Final, NamedTuple
@@ -54,15 +55,21 @@ class Directory:
         self._members: dict[str, Member] = {}
         self._trials: dict[str, _Trial] = {}
         self._ours: dict[str, None] = {}  # addresses at which we met ourselves
+        self._ring_known: list[str] | None = None
 
     @property
     def members(self) -> list[Member]:
         """The other nodes that are there, by what was heard of them."""
         return [member for member in self._members.values() if not member.left]
 
+    def __len__(self) -> int:
+        """How many other nodes are there."""
+        return sum(not member.left for member in self._members.values())
+
     def found(self, addresses: Iterable[str]) -> None:
         """What DNS says now; it replaces what it said before."""
         self._found = dict.fromkeys(addresses)
+        self._ring_known = None
 
     def announce(self, now: float, left: bool = False) -> Member:
         """What this node says of itself."""
@@ -82,12 +89,15 @@ class Directory:
                 continue
             self._members[member.node] = member
             news.append(member)
+            if known is None or (known.address, known.left) != (member.address, member.left):
+                self._ring_known = None
         return news
 
     def forget(self, now: float) -> None:
         """Drop those of whom nothing was heard."""
         for node in [node for node, member in self._members.items() if _age(member, now) > FORGET_SECONDS]:
             del self._members[node]
+        self._ring_known = None
         addresses = set(self._addresses())
         self._trials = {address: trial for address, trial in self._trials.items() if address in addresses}
 
@@ -104,6 +114,7 @@ class Directory:
 
     def met_ourselves(self, address: str) -> None:
         self._ours[address] = None
+        self._ring_known = None
 
     def failed(self, address: str, now: float) -> None:
         """It could not be reached, or the connection ended."""
@@ -158,16 +169,19 @@ class Directory:
 
     def _ring(self) -> list[str]:
         """All addresses but ours in the order of their hashes, from ours on."""
-        here = _place(self.address)
-        others = sorted(self._addresses(), key=_place)
-        after = [address for address in others if _place(address) > here]
-        return after + [address for address in others if _place(address) < here]
+        if self._ring_known is None:
+            here = _place(self.address)
+            others = sorted(self._addresses(), key=_place)
+            after = [address for address in others if _place(address) > here]
+            self._ring_known = after + [address for address in others if _place(address) < here]
+        return self._ring_known
 
     def _addresses(self) -> list[str]:
         known = {**self._fixed, **self._found, **{m.address: None for m in self._members.values() if not m.left}}
         return [address for address in known if address != self.address and address not in self._ours]
 
 
+@lru_cache(MAX_MEMBERS)
 def _place(address: str) -> bytes:
     return blake2b(address.encode(), digest_size=8).digest()
 

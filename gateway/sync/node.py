@@ -26,6 +26,9 @@ TICK_SECONDS: Final = 0.5
 MAX_LINKS: Final = 64
 """Connections at once, dialled and accepted; membership makes about six."""
 
+SPARE_LINKS: Final = 32
+"""Connections beyond these that are taken for as long as it takes to say who else there is: a seed that is full still helps."""
+
 MAX_EARLY: Final = 64
 """Frames kept that overtook their connection's Hello on another stream."""
 
@@ -36,8 +39,11 @@ for a moment, and a thousand mean a fault or an attack."""
 SETTLED_SECONDS: Final = 0.3
 """How long after the last bulk entries neighbours are asked whether they differ."""
 
-PRUNE_SECONDS: Final = 30.0
+PRUNE_SECONDS: Final = 10.0
 """How often connections that are no longer needed are looked for."""
+
+SPREAD_SECONDS: Final = 2.0
+"""How long news of members are gathered: of a thousand nodes, some thirty have news in this time, and go in one frame."""
 
 MAX_MEMBERS_FRAME: Final = 128
 
@@ -136,14 +142,15 @@ class Node:
         self._came_from: dict[bytes, tuple[int, bool]] = {}
         self._batches: dict[tuple[int, int], _Arrived] = {}
         self._bulk_at: float | None = None
-        self._announced_at = self._pruned_at = float("-inf")
+        self._announced_at = self._pruned_at = self._spread_at = float("-inf")
+        self._news: dict[str, frames.Member] = {}
         self._questions: dict[int, set[int]] = {}
         self._question = 0
 
     @property
     def quorum(self) -> int:
         """How many nodes, this one included, must hold a revision."""
-        return self._quorum or (len(self.directory.members) + 1) // 2 + 1
+        return self._quorum or (len(self.directory) + 1) // 2 + 1
 
     # Connections
 
@@ -158,7 +165,7 @@ class Node:
         """
         if dialed is not None:
             self._dialing.discard(dialed)
-        if len(self.links) >= MAX_LINKS:
+        if len(self.links) >= MAX_LINKS + SPARE_LINKS:
             self.refused["connection"] += 1
             return [Close(key, "too many connections")]
         self.links[key] = Link(key, names, dialed, transport, now)
@@ -254,6 +261,17 @@ class Node:
             return []
         return self._acknowledge(link, batch, arrived.refused, now)
 
+    def replication(self, fingerprint: bytes) -> Track | None:
+        """Who holds a revision that was made here or passed through lately."""
+        return self.receipts.get(fingerprint)
+
+    def failed(self, key: int, batch: int, now: float) -> list[Command]:
+        """The store did not take an `Apply` for a reason of its own. The peer will send it again on the next connection."""
+        for one in self._batches.pop((key, batch)).prints.values():
+            self._came_from.pop(one, None)
+        link = self.links.get(key)
+        return self._end(link, "our store takes nothing now", now) if link else []
+
     def tick(self, now: float) -> list[Command]:
         """What is due; call it every `TICK_SECONDS`."""
         out: list[Command] = []
@@ -267,18 +285,22 @@ class Node:
             except Misbehaved as error:
                 out += self._end(link, str(error), now)
         self.receipts.forget(now)
-        self.directory.forget(now)
         if now - self._announced_at >= ANNOUNCE_SECONDS:
             self._announced_at = now
-            out += self._spread([self.directory.announce(now)])
+            self._news[self.name] = self.directory.announce(now)
+        if self._news and now - self._spread_at >= SPREAD_SECONDS:
+            self._spread_at = now
+            out += self._spread()
         if now - self._pruned_at >= PRUNE_SECONDS:
             self._pruned_at = now
+            self.directory.forget(now)
             out += self._prune(now)
         return out + self._dial(now)
 
     def leave(self, now: float) -> list[Command]:
         """Say farewell to everybody."""
-        out = self._spread([self.directory.announce(now, left=True)])
+        self._news[self.name] = self.directory.announce(now, left=True)
+        out = self._spread()
         for key in list(self.links):
             out += [Send(key, frames.Bye("leaving")), Close(key, "leaving")]
             self.closed(key, now)
@@ -371,10 +393,13 @@ class Node:
             self.directory.reached(link.dialed)
             self._aliases[link.dialed] = frame.node
         member = frames.Member(frame.node, link.address, int(now * 1000), False)
-        self.directory.learn([member], now)
+        self._news.update({one.node: one for one in self.directory.learn([member], now)})
         link.told[frame.node] = member.seen_ms
         out += self._sends(link, compare)
         out += self._introduce(link, now)
+        if link.dialed is None and len(self.links) > MAX_LINKS:
+            self.closed(link.key, now)
+            return [*out, Send(link.key, frames.Bye("too many connections")), Close(link.key, "too many connections")]
         for early in self._early.pop(link.key, []):
             out += self.received(link.key, early, now)
         return out
@@ -456,9 +481,11 @@ class Node:
             link.told[member.node] = max(member.seen_ms, link.told.get(member.node, -1))
         if len(link.told) > 2 * MAX_MEMBERS:
             raise Misbehaved("it invents members")
-        return self._spread(self.directory.learn(frame.members, now))
+        self._news.update({one.node: one for one in self.directory.learn(frame.members, now)})
+        return []
 
-    def _spread(self, news: Sequence[frames.Member]) -> list[Command]:
+    def _spread(self) -> list[Command]:
+        news, self._news = self._news.values(), {}
         out: list[Command] = []
         for link in self.links.values():
             fresh = [one for one in news if link.node and link.told.get(one.node, -1) < one.seen_ms]

@@ -1,0 +1,333 @@
+"""Replicas in a simulated network: they agree, whatever it does, and nobody makes them act on what nobody approved."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sync_support import APPROVER, STRANGER, TRUST, entry, promotion
+
+from bench.simnet import BEGIN, Cluster, Weather
+from gateway.sync import frames
+from gateway.sync.ledger import Ledger, fingerprint
+from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
+from gateway.sync.membership import FANOUT, Directory
+from gateway.sync.node import MAX_REFUSALS, Apply, Close, Command, Node, Send, Warn, covers
+from patterns.clock import MAX_AHEAD_MS, Stamp
+from patterns.entries import Entry, encode, later
+
+steps = st.one_of(
+    st.tuples(st.just("make"), st.integers(0, 4), st.sampled_from(["x", "y", "z"])),
+    st.tuples(st.just("remove"), st.integers(0, 4), st.sampled_from(["x", "y", "z"])),
+    st.tuples(st.just("crash"), st.integers(0, 4), st.just("")),
+    st.tuples(st.just("start"), st.integers(0, 4), st.just("")),
+    st.tuples(st.just("split"), st.integers(1, 15), st.just("")),
+    st.tuples(st.just("heal"), st.just(0), st.just("")),
+    st.tuples(st.just("wait"), st.integers(1, 40), st.just("")),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.lists(steps, max_size=15))
+def test_any_history_ends_in_agreement(seed: int, history: list[tuple[str, int, str]]) -> None:
+    cluster = Cluster(5, seed, Weather(0.02, 0.05, 0.05), trust=TRUST, skew=120.0)
+    made: list[Entry] = []
+    for what, number, identity in history:
+        name = f"n{number}"
+        match what:
+            case "make" | "remove":
+                made.append(cluster.make(name, promotion(identity, None if what == "remove" else f"at {len(made)}")))
+            case "crash" if cluster.replicas[name].node is not None:
+                cluster.crash(name)
+            case "start" if cluster.replicas[name].node is None:
+                cluster.start(name)
+            case "split":
+                cluster.partition([[f"n{n}" for n in range(5) if number >> n & 1]])
+            case "heal":
+                cluster.heal()
+            case "wait":
+                cluster.run(number / 10)
+            case _:
+                pass
+    cluster.heal()
+    for name, replica in cluster.replicas.items():
+        if replica.node is None:
+            cluster.start(name)
+    cluster.run(60.0)
+    standing: dict[str, Entry] = {}
+    for one in made:
+        standing[one.id] = later(standing[one.id], one) if one.id in standing else one
+    for replica in cluster.replicas.values():
+        assert replica.store == standing
+        assert replica.node is not None
+        assert replica.node.ledger.root == Ledger(standing.values()).root
+        assert not any(replica.node.refused.values())
+
+
+def test_a_run_is_decided_by_its_seed() -> None:
+    def story(seed: int) -> tuple[float, dict[str, int]]:
+        cluster = Cluster(8, seed, Weather(loss=0.1), trust=TRUST)
+        cluster.run(10.0)
+        made = cluster.make("n0", promotion("p"))
+        return cluster.run(10.0, lambda: cluster.holders(made) == 8), dict(cluster.kinds)
+
+    assert story(7) == story(7)
+    assert story(7) != story(8)
+
+
+def test_a_promotion_reaches_a_hundred_replicas_over_a_handful_of_connections_each() -> None:
+    cluster = Cluster(100, 1, Weather(0.05, 0.01, 0.05))
+    cluster.run(5.0)
+    degrees = [len(replica.node.links) for replica in cluster.replicas.values() if replica.node]
+    assert sum(degrees) / 100 < 3 * FANOUT
+    made = cluster.make("n42", promotion("p"))
+    took = cluster.run(5.0, lambda: cluster.holders(made) == 100)
+    assert took < 1.5
+    cluster.run(3.0)
+    node = cluster.replicas["n42"].node
+    assert node is not None
+    track = node.replication(fingerprint(encode(made)))
+    assert track is not None
+    assert track.reached_at is not None
+    assert len(track.nodes) > 90
+
+
+def test_one_seed_leads_to_all_and_a_name_may_change() -> None:
+    cluster = Cluster(20, 2, seeds=1)
+    cluster.run(10.0)
+    assert [len(replica.node.directory) for replica in cluster.replicas.values() if replica.node] == [19] * 20
+    cluster.add("renamed")
+    cluster.leave("n7")
+    cluster.run(20.0)
+    for name, replica in cluster.replicas.items():
+        if replica.node is not None and name != "renamed":
+            known = {member.node for member in replica.node.directory.members}
+            assert "renamed" in known
+            assert "n7" not in known
+
+
+def test_a_newcomer_gets_everything_and_a_cut_snapshot_goes_on() -> None:
+    cluster = Cluster(3, 3, Weather(0.05), trust=TRUST)
+    for number in range(6 * BATCH_ENTRIES):
+        cluster.make("n0", promotion(f"p{number}"))
+    cluster.run(20.0, cluster.converged)
+    newcomer = cluster.add("n3")
+    whole = 6 * BATCH_ENTRIES
+    cluster.run(20.0, lambda: len(newcomer.store) > whole // 3)
+    before = len(newcomer.store)
+    assert before < whole
+    cluster.crash("n3")
+    sent = sum(replica.sent_bytes for replica in cluster.replicas.values())
+    cluster.start("n3")
+    cluster.run(20.0, lambda: len(newcomer.store) == whole)
+    assert len(newcomer.store) == whole
+    resumed = sum(replica.sent_bytes for replica in cluster.replicas.values()) - sent
+    assert resumed < 0.8 * sent
+
+
+def test_an_urgent_revision_overtakes_a_snapshot() -> None:
+    # A slow link, and a newcomer that has only begun to load.
+    cluster = Cluster(2, 5, Weather(0.1, 0.0), trust=TRUST)
+    for number in range(BATCH_ENTRIES * (BULK_WINDOW + 4)):
+        cluster.make("n0", promotion(f"p{number}"))
+    cluster.crash("n1")
+    cluster.replicas["n1"].store.clear()
+    cluster.start("n1")
+    newcomer = cluster.replicas["n1"]
+    cluster.run(20.0, lambda: len(newcomer.store) > BATCH_ENTRIES)
+    urgent = cluster.make("n0", promotion("urgent"))
+    cluster.run(20.0, lambda: cluster.holders(urgent) == 2)
+    assert len(newcomer.store) < len(cluster.replicas["n0"].store)
+
+
+# One node, and a peer whose every word the test writes.
+
+HELLO_DIGEST = b"d" * 16
+
+
+class Peer:
+    """A node with one open connection, from the peer's point of view."""
+
+    def __init__(self, names: tuple[str, ...] = ("peer",), allowed: frozenset[str] | None = None) -> None:
+        self.now = BEGIN
+        directory = Directory("here", "here:1", (), Random(1))
+        self.node = Node("here", b"i" * 16, directory, Ledger(), allowed=allowed)
+        self.node.opened(1, names, None, "quic", "10.0.0.9", self.now)
+
+    def say(self, frame: frames.Frame) -> list[Command]:
+        return self.node.received(1, frame, self.now)
+
+    def hello(self, name: str = "peer", incarnation: bytes = b"j" * 16) -> list[Command]:
+        return self.say(frames.Hello(name, incarnation, ":7", HELLO_DIGEST, 0, int(self.now * 1000)))
+
+    def ended(self, commands: list[Command]) -> str:
+        """Why the connection was ended; empty where it was not."""
+        return next((one.reason for one in commands if isinstance(one, Close)), "")
+
+    def offer(self, *raws: bytes, batch: int = 1) -> list[Command]:
+        return self.say(frames.Entries(batch, True, list(raws)))
+
+
+def acks(commands: list[Command]) -> list[frames.Ack]:
+    return [one.frame for one in commands if isinstance(one, Send) and isinstance(one.frame, frames.Ack)]
+
+
+def good(identity: str = "p", wall: float = BEGIN, **more: object) -> bytes:
+    return encode(entry(identity, Stamp(int(wall * 1000), 0, "peer"), **more))  # type: ignore[arg-type]
+
+
+def test_a_peer_is_who_its_certificate_says() -> None:
+    peer = Peer()
+    assert "its certificate is for peer" in peer.ended(peer.hello("other"))
+    peer = Peer(names=())
+    assert "for nobody" in peer.ended(peer.hello())
+    peer = Peer(allowed=frozenset({"friend"}))
+    assert "not in sync.allow" in peer.ended(peer.hello())
+    assert peer.node.refused == {"name": 1}
+    peer = Peer(names=("*.cluster",))
+    assert peer.ended(peer.hello("a.cluster")) == ""
+
+
+def test_wildcards_cover_one_label() -> None:
+    assert covers(["*.b.c"], "a.b.c")
+    assert not covers(["*.b.c"], "b.c")
+    assert not covers(["*.b.c"], "x.a.b.c")
+    assert not covers(["*."], "a")
+    assert not covers([], "a")
+
+
+def test_a_replica_that_uses_our_name_is_told() -> None:
+    peer = Peer(names=("here",))
+    assert "another replica calls itself 'here'" in peer.ended(peer.hello("here"))
+    peer = Peer(names=("here",))
+    assert peer.ended(peer.hello("here", b"i" * 16)) == "this is ourselves"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"{}", "malformed"),
+        (b"\xff\x00", "malformed"),
+        (good() + b" ", "malformed"),
+        (b'"' + b"x" * 300_000 + b'"', "oversized"),
+        (good(wall=BEGIN + MAX_AHEAD_MS / 1000 + 1), "future"),
+        (good().replace(b"raise the portcullis", b"(" * 20), None),
+    ],
+)
+def test_an_entry_that_cannot_be_taken_is_refused_and_counted(raw: bytes, reason: str | None) -> None:
+    peer = Peer()
+    peer.hello()
+    commands = peer.offer(raw)
+    if reason is None:  # well-formed and forged: the store's own check refuses it
+        [wanted] = [one for one in commands if isinstance(one, Apply)]
+        commands = peer.node.applied(1, wanted.batch, {"p": "untrusted"}, peer.now)
+        reason = "untrusted"
+    assert [ack.refused for ack in acks(commands)] == [[fingerprint(raw)]]
+    assert peer.node.refused == {reason: 1}
+    assert any(isinstance(one, Warn) and one.node == "peer" for one in commands)
+    assert len(peer.node.ledger) == 0
+
+
+def test_a_forgery_is_relayed_by_nobody() -> None:
+    cluster = Cluster(3, 11, trust=TRUST)
+    cluster.run(5.0)
+    forged = cluster.make("n0", lambda clock, now: entry("evil", clock.tick(now), signer=STRANGER))
+    honest = cluster.make("n0", promotion("good"))
+    cluster.run(60.0)
+    assert cluster.holders(forged) == 1
+    assert cluster.holders(honest) == 3
+    refused = [replica.node.refused for replica in cluster.replicas.values() if replica.node]
+    assert sum(one["untrusted"] for one in refused) <= 2 * (FANOUT + 2)  # once a connection, not at every comparison
+
+
+def test_an_entry_that_was_replayed_changes_nothing() -> None:
+    peer = Peer()
+    peer.hello()
+    old, new = good(), good(wall=BEGIN + 1, body="newer")
+    peer.node.changed([entry("p", Stamp(int(BEGIN * 1000) + 1000, 0, "peer"), "newer")], peer.now)
+    for raw in (old, new, old):
+        commands = peer.offer(raw)
+        assert [ack.refused for ack in acks(commands)] == [[]]
+        assert not any(isinstance(one, Apply) for one in commands)
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (frames.Hello("peer", b"j" * 16, ":1", HELLO_DIGEST, 0, 0), "second Hello"),
+        (frames.Pong(9, HELLO_DIGEST, 0, 0), "Pong without"),
+        (frames.Ack(9, []), "Ack for nothing"),
+        (frames.Listing(1, [], 0), "nobody asked for"),
+    ],
+)
+def test_what_the_protocol_does_not_allow_ends_the_connection(frame: frames.Frame, says: str) -> None:
+    peer = Peer()
+    peer.hello()
+    commands = peer.say(frame)
+    assert says in peer.ended(commands)
+    assert peer.node.links == {}
+
+
+def test_a_flood_ends_the_connection() -> None:
+    peer = Peer()
+    peer.hello()
+    for batch in range(FRESH_WINDOW + BULK_WINDOW + 1):
+        commands = peer.offer(good(f"p{batch}"), batch=batch)
+    assert "more batches" in peer.ended(commands)
+    peer = Peer()
+    peer.hello()
+    for batch in range(MAX_REFUSALS + 1):
+        commands = peer.offer(b"x%d" % batch, batch=batch)
+    assert "too many of its entries" in peer.ended(commands)
+    peer = Peer()
+    peer.hello()
+    tree = frames.Tree(bytes(2048))
+    assert peer.ended([*peer.say(tree), *peer.say(tree)]) == "comparisons without a pause"
+    peer = Peer()
+    for _ in range(100):
+        commands = peer.say(tree)
+        if peer.ended(commands):
+            break
+    assert peer.ended(commands) == "too much before its Hello"
+
+
+def test_a_silent_peer_and_one_that_never_speaks_are_let_go() -> None:
+    peer = Peer()
+    assert peer.ended(peer.node.tick(BEGIN + 11)) == "no Hello"
+    peer = Peer()
+    peer.hello()
+    assert peer.ended(peer.node.tick(BEGIN + SILENT_SECONDS + 1)) == "silent"
+
+
+def test_a_slow_reader_costs_a_window_and_no_more() -> None:
+    peer = Peer()
+    peer.hello()
+    sent = 0
+    for number in range(40 * BATCH_ENTRIES):
+        one = entry(f"p{number}", Stamp(int(BEGIN * 1000), number, "here"), signer=APPROVER)
+        sent += len([c for c in peer.node.changed([one], peer.now) if isinstance(c, Send)])
+    assert sent == FRESH_WINDOW
+    link: Link = peer.node.links[1]
+    assert link.outstanding == 40 * BATCH_ENTRIES
+    peer.now += 61.0
+    link.heard(peer.now)
+    assert peer.ended(peer.node.tick(peer.now)) == "acknowledges nothing"
+
+
+def test_members_that_a_peer_invents_are_bounded() -> None:
+    peer = Peer()
+    peer.hello()
+    wall = int(BEGIN * 1000)
+    commands: list[Command] = []
+    for number in range(100):
+        many = [frames.Member(f"m{number}-{n}", f"h{number}-{n}:1", wall, False) for n in range(128)]
+        commands = peer.say(frames.Members(many))
+        if peer.ended(commands):
+            break
+    assert peer.ended(commands) == "it invents members"
+    assert len(peer.node.directory) <= 4_096
+    ahead = frames.Member("m", "h:1", wall + 10**9, False)
+    assert peer.node.directory.learn([ahead], BEGIN) == []
+    assert peer.node.directory.learn([frames.Member("m", "no port", wall, False)], BEGIN) == []
