@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import hyperscan
 
@@ -78,14 +78,16 @@ class Block:
     def scan(self, data: bytes) -> Ends:
         """Find all expressions in ``data``, which must be UTF-8."""
         found: list[tuple[int, int]] = []
+        try:
+            self._database.scan(data, _note, 0, found, self._scratch)  # by position: names cost as much as a short scan
+        except hyperscan.ScanTerminated:
+            return Ends(found, True)
+        return Ends(found, False) if found else _NONE
 
-        def on_match(number: int, _start: int, end: int, _flags: int, _context: object) -> bool:
-            found.append((number, end))
-            return len(found) > MAX_MATCHES
 
-        with contextlib.suppress(hyperscan.ScanTerminated):
-            self._database.scan(data, on_match, scratch=self._scratch)
-        return Ends(found, len(found) > MAX_MATCHES) if found else _NONE
+def _note(number: int, _start: int, end: int, _flags: int, found: Any) -> bool:
+    found.append((number, end))
+    return len(found) > MAX_MATCHES
 
 
 class FlowAutomata:

@@ -140,17 +140,15 @@ class Engine:
 
     def _match(self, text: str, canonical: Canonical, origin: Origin) -> tuple[list[TextFinding], bool]:
         """Match the text as it came and, where it differs, its canonical form."""
-        scan = self._lexical.scan(text)
-        findings = [
-            _finding("lexical", match, match.start, match.end) for match in scan.matches if _applies(match, origin)
-        ]
+        scan = self._lexical.scan(text, origin)
+        findings = [_finding("lexical", match, match.start, match.end) for match in scan.matches]
         if canonical.identical:
             return findings, scan.exhausted
         seen = {(finding.pattern, finding.start, finding.end) for finding in findings}
-        folded = self._lexical.scan(canonical.text)
+        folded = self._lexical.scan(canonical.text, origin)
         for match in folded.matches:
             start, end = canonical.span(match.start, match.end)
-            if _applies(match, origin) and (match.pattern.id, start, end) not in seen:
+            if (match.pattern.id, start, end) not in seen:
                 findings.append(_finding("canonical", match, start, end))
         for kind, count, first in canonical.evidence:
             if kind in DISGUISE_SCORES:
@@ -170,10 +168,6 @@ def digest(patterns: Sequence[Pattern]) -> str:
         )  # fmt: skip
         state.update(repr(acting).encode("utf-8", "surrogatepass"))
     return state.hexdigest()
-
-
-def _applies(match: Match, origin: Origin) -> bool:
-    return not match.pattern.origins or origin in match.pattern.origins
 
 
 def _finding(detector: str, match: Match, start: int, end: int) -> TextFinding:

@@ -8,13 +8,15 @@ a match is then found by Python's own engine on the few characters that the patt
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from detectors.automata import Block, Expression
 from detectors.checks import CHECKS, Check
+from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
 SCORES: Final = {Severity.LOW: 0.25, Severity.MEDIUM: 0.6, Severity.HIGH: 0.95, Severity.CRITICAL: 0.99}
@@ -58,6 +60,10 @@ class Rule:
         self.reach = pattern.reach or 0
         self.check: Check | None = CHECKS[pattern.check] if pattern.check is not None else None
         self._expression: re.Pattern[str] | None = None
+
+    def concerns(self, origin: Origin) -> bool:
+        """Whether the pattern is about what ``origin`` says."""
+        return not self.pattern.origins or origin in self.pattern.origins
 
     @property
     def body(self) -> str:
@@ -104,8 +110,20 @@ def rules(patterns: Sequence[Pattern]) -> list[Rule]:
     return ready
 
 
+class _Part(NamedTuple):
+    """Rules that are matched together."""
+
+    rules: list[Rule]
+    block: Block
+
+
 class Lexical:
-    """An immutable set of compiled patterns, for one thread at a time."""
+    """An immutable set of compiled patterns, for one thread at a time.
+
+    Patterns are compiled in up to four parts, by whether they concern what a user says and what a model says, and a text is
+    matched against the parts that concern its origin. Half of all patterns never act on a model's words, and the dearest
+    ones act on documents and tools alone: most texts need not pay for them.
+    """
 
     def __init__(self, patterns: Sequence[Pattern], cache: Path | None = None) -> None:
         """Compile the lexical ones among ``patterns``; ``cache`` is a folder for compiled databases.
@@ -113,31 +131,57 @@ class Lexical:
         Raises:
             PatternError: as `rules`; also an expression that Hyperscan cannot take.
         """
-        self._rules = rules(patterns)
-        self._block = Block([rule.expression for rule in self._rules], cache)
+        by_audience: defaultdict[tuple[bool, bool], list[Rule]] = defaultdict(list)
+        for rule in rules(patterns):
+            by_audience[rule.concerns(Origin.USER), rule.concerns(Origin.ASSISTANT)].append(rule)
+        parts = [
+            _Part(members, Block([rule.expression for rule in members], cache))
+            for _, members in sorted(by_audience.items(), reverse=True)
+        ]
+        self._parts = _by_origin(parts)
 
     def twin(self) -> Lexical:
         """The same patterns for another thread."""
         twin = object.__new__(Lexical)
-        twin._rules, twin._block = self._rules, self._block.twin()
+        parts = {id(part): part._replace(block=part.block.twin()) for each in self._parts.values() for part in each}
+        twin._parts = {origin: tuple(parts[id(part)] for part in each) for origin, each in self._parts.items()}
         return twin
 
-    def scan(self, text: str) -> Scan:
-        """Find every pattern in ``text``."""
+    def scan(self, text: str, origin: Origin) -> Scan:
+        """Find every pattern in ``text`` that concerns what ``origin`` says."""
         data = text.encode("utf-8", "surrogatepass")
-        ends, exhausted = self._block.scan(data)
-        if not ends:
+        matches: list[Match] = []
+        exhausted = False
+        for part in self._parts[origin]:
+            ends, too_many = part.block.scan(data)
+            if ends:
+                exhausted |= too_many
+                matches += _confirmed(part.rules, text, data, ends, origin)
+        if not matches and not exhausted:
             return _CLEAN
-        ends.sort(key=_BY_END)
-        if len(data) != len(text):
-            ends = code_points(data, ends)
-        matches = []
-        for number, run in runs(ends):
-            rule = self._rules[number]
-            starts = [start for end in run if (start := rule.start(text, end)) is not None]
-            if starts and (match := rule.confirm(text, min(starts), run[-1])) is not None:
-                matches.append(match)
         return Scan(widest(matches), exhausted)
+
+
+def _by_origin(parts: Sequence[_Part]) -> dict[Origin, tuple[_Part, ...]]:
+    return {
+        origin: tuple(part for part in parts if any(rule.concerns(origin) for rule in part.rules)) for origin in Origin
+    }
+
+
+def _confirmed(
+    rules: Sequence[Rule], text: str, data: bytes, ends: list[tuple[int, int]], origin: Origin
+) -> Iterator[Match]:
+    """The matches behind the ends that the automata reported."""
+    ends.sort(key=_BY_END)
+    if len(data) != len(text):
+        ends = code_points(data, ends)
+    for number, run in runs(ends):
+        rule = rules[number]
+        if not rule.concerns(origin):
+            continue
+        starts = [start for end in run if (start := rule.start(text, end)) is not None]
+        if starts and (match := rule.confirm(text, min(starts), run[-1])) is not None:
+            yield match
 
 
 def code_points(data: bytes, ends: list[tuple[int, int]]) -> list[tuple[int, int]]:
