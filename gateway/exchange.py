@@ -15,7 +15,7 @@ from gateway.inspection import Inspected, timings
 from gateway.keys import Principal
 from gateway.live import Bound, Live
 from gateway.metrics import Metrics
-from gateway.policy import RANK, Action, Direction, Edit, Policy, Ruling, decide
+from gateway.policy import RANK, Action, Direction, Edit, FailureMode, Policy, Ruling, decide
 from gateway.redaction import Vault, redact
 from gateway.relay import Relay
 from gateway.wires.base import Collector, Parsed, Target
@@ -138,7 +138,7 @@ class Exchange:
             metrics.clients_gone.add((target,))
         for direction, side in ((Direction.REQUEST, self.request), (Direction.REPLY, self.reply)):
             if side is not None:
-                _count_side(metrics, side, direction)
+                _count_side(metrics, side, direction, self.bound.policy)
 
 
 def said_segments(relay: Relay) -> list[Segment]:
@@ -192,7 +192,7 @@ _STAGE_LABELS: Final = tuple((stage,) for stage in STAGES)
 _TOTAL: Final = ("total",)
 
 
-def _count_side(metrics: Metrics, side: Inspected, direction: Direction) -> None:
+def _count_side(metrics: Metrics, side: Inspected, direction: Direction, policy: Policy) -> None:
     observe = metrics.screening.observe
     for labels, nanoseconds in zip(_STAGE_LABELS, side.judged.stage_ns):  # noqa: B905 - hot
         if nanoseconds:
@@ -205,8 +205,11 @@ def _count_side(metrics: Metrics, side: Inspected, direction: Direction) -> None
         return
     for finding, action in zip(verdict.findings, side.ruling.actions, strict=False):
         metrics.findings.add(_finding_labels(finding, side.parsed, direction, action))
+        metrics.pattern_findings.add((finding.pattern, action.value))
     for skipped in verdict.skipped:
-        metrics.incomplete.add(skipped)
+        metrics.incomplete.add((skipped.stage, skipped.reason))
+        if policy.failure_mode(skipped.stage) is FailureMode.OPEN:
+            metrics.fail_open.add((skipped.stage,))
 
 
 def _finding_labels(finding: Finding, parsed: Parsed, direction: Direction, action: Action) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ UPSTREAM_BUCKETS: Final = (
 MAX_SERIES: Final = 2_000
 """Label sets of one metric. Labels never hold what a caller can choose freely, so this is reached by many tenants only."""
 
+FAIL_OPEN_STAGES: Final = ("lexical", "semantic", "stream", "audit")
+"""Counted from zero: of a series that begins with its first count, Prometheus sees no increase, and no alert fires."""
+
 FLUSH_SECONDS: Final = 1.0
 
 Labels = tuple[str, ...]
@@ -84,6 +87,10 @@ class Metrics:
         self.incomplete = Counter(
             "portcullis_incomplete_verdicts", "Verdicts that lack a stage.", ("stage", "reason")
         )
+        self.pattern_findings = Counter("portcullis_pattern_findings", "Findings, by pattern.", ("pattern", "action"))
+        self.fail_open = Counter(
+            "portcullis_fail_open", "Messages that went on without a stage, as their policy lets them.", ("stage",)
+        )
         self.shadow = Counter(
             "portcullis_shadow_decisions", "Decisions of the shadow policy beside the live one.", ("live", "shadow")
         )
@@ -104,6 +111,10 @@ class Metrics:
             "portcullis_request_seconds", "Time from the request's last byte to the reply's last.", ("wire",),
             UPSTREAM_BUCKETS,
         )  # fmt: skip
+        for result in ("taken", "refused"):
+            self.reloads.add((result,), 0)
+        for stage in FAIL_OPEN_STAGES:
+            self.fail_open.add((stage,), 0)
         self._gauges: list[tuple[str, str, Labels, Callable[[], dict[Labels, float]], str]] = []
         self._counts: list[tuple[str, str, Labels, Callable[[], dict[Labels, float]]]] = []
 

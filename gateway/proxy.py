@@ -145,6 +145,7 @@ class Proxy:
             services.metrics.incomplete.add(("audit", "unavailable"))
             if policy.failure_mode("audit") is FailureMode.CLOSED:
                 raise OwnFault(503, "audit_unavailable", "decisions cannot be recorded, and the policy demands it")
+            services.metrics.fail_open.add(("audit",))
         return principal
 
     async def _inspect(self, inspect: Any, exchange: Exchange, body: bytes) -> Inspected:

@@ -14,6 +14,7 @@ from typing import Final
 
 from detectors.engine import Generation
 from gateway import live as live_module
+from gateway import vitals
 from gateway.keys import ANYONE, Principal, Tenant
 from gateway.live import Live
 from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
@@ -76,6 +77,7 @@ class Services:
         self._reloading = asyncio.Lock()
         self._config_time = self._changed_at()
         self._register_gauges()
+        vitals.register(self.metrics, lambda: self.live.settings.limits.in_flight)
 
     async def start(self) -> None:
         """Open the state and begin the periodic work.

@@ -1,0 +1,224 @@
+"""Every alert: when it fires, what it means, where to look, what to do. Rules and runbooks are written from this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
+
+from helm.generate.objectives import FAST, LATENCY, OBJECTIVES, SLOW, WINDOWS, Burn, Objective, share
+
+Severity = Literal["critical", "warning", "info"]
+
+
+class Alert(NamedTuple):
+    """One alert. ``hold`` is how long ``expr`` must be true; texts are for whoever is woken."""
+
+    name: str
+    severity: Severity
+    expr: str
+    hold: str
+    summary: str
+    meaning: str
+    look: tuple[str, ...]
+    act: tuple[str, ...]
+
+
+THREATS: Final = "portcullis:threats:rate15m"
+BASELINE: Final = "portcullis:threats:same_hour_median"
+BASELINE_DAYS: Final = range(1, 8)
+SURGE_FACTOR: Final = 3
+SURGE_LEAST: Final = 0.2
+"""Threats a second below which nothing is a surge: three attacks in a quarter of an hour are not."""
+
+
+def recorded() -> Iterator[tuple[str, str]]:
+    """The recording rules: (name, expression)."""
+    for objective in OBJECTIVES:
+        for window in WINDOWS:
+            bad, total = (part.replace("WINDOW", window) for part in (objective.bad, objective.all))
+            yield share(objective, window), f"({bad}) / ({total} > 0)"
+    yield THREATS, 'sum by (job) (rate(portcullis_requests_total{action=~"block|flag"}[15m]))'
+    days = " or ".join(f'label_replace({THREATS} offset {day}d, "day", "{day}", "", "")' for day in BASELINE_DAYS)
+    yield BASELINE, f"quantile by (job) (0.5, {days})"
+
+
+def _burns(objective: Objective, burns: tuple[Burn, ...]) -> str:
+    return " or ".join(
+        f"({share(objective, burn.long)} > {burn.factor * objective.budget:.6g}"
+        f" and {share(objective, burn.short)} > {burn.factor * objective.budget:.6g})"
+        for burn in burns
+    )
+
+
+def _budget(objective: Objective, speed: Literal["Fast", "Slow"]) -> Alert:
+    fast = speed == "Fast"
+    what = "errors" if objective is not LATENCY else "slow screening"
+    return Alert(
+        f"Portcullis{objective.key.capitalize()}BudgetBurn{speed}",
+        "critical" if fast else "warning",
+        _burns(objective, FAST if fast else SLOW),
+        "2m" if fast else "15m",
+        f"{objective.title}: the error budget is being spent {'within hours' if fast else 'faster than a month lasts'}",
+        f"The objective is {objective.goal:.1%} over thirty days, so {objective.budget:.1%} may be bad. "
+        + ("At this rate the whole month's budget is gone within two to five days, and it has been so for an hour or six."
+           if fast else "At this rate the budget will not last the month. Nobody needs to get up for it."),
+        (
+            "Dashboard *Portcullis / SLO*: which objective, since when.",
+            "Dashboard *Portcullis / Traffic*: which wire and status." if what == "errors"
+            else "Dashboard *Portcullis / Traffic*, screening by stage: which stage got slow.",
+        ),
+        (
+            "Where it began with a roll-out or a policy change, roll that back first and look for the cause afterwards.",
+            "Errors: follow [PortcullisErrorRate](PortcullisErrorRate.md)." if what == "errors"
+            else "Slow screening: follow [PortcullisScreeningSlow](PortcullisScreeningSlow.md).",
+        ),
+    )  # fmt: skip
+
+
+ALERTS: Final = (
+    Alert(
+        "PortcullisAbsent", "critical", "absent(portcullis_build_info)", "5m",
+        "No Portcullis is being scraped",
+        "Prometheus sees no replica at all: either none runs, or scraping is broken. If none runs, applications get "
+        "connection errors; nothing passes unscreened.",
+        ("`kubectl get pods -l app.kubernetes.io/name=portcullis`: do pods run and are they ready?",
+         "Prometheus, *Status → Targets*: is there a target, and what is its error?",
+         "NetworkPolicy: may the monitoring namespace reach the port (`networkPolicy.monitoringNamespaces`)?"),
+        ("Pods crash: `kubectl logs --previous`; a configuration or a state that cannot be used is named in the last line.",
+         "Pods run and targets are missing: check `serviceMonitor.labels` against what your Prometheus selects."),
+    ),
+    Alert(
+        "PortcullisErrorRate", "critical",
+        'sum by (job) (rate(portcullis_requests_total{status=~"5.."}[5m])) / sum by (job) (rate(portcullis_requests_total[5m])) > 0.05',
+        "5m",
+        "{{ $value | humanizePercentage }} of requests end in a 5xx",
+        "More than one request in twenty fails. A refusal by policy is no error: it has status 400 (or 200) and action `block`.",
+        ("Dashboard *Portcullis / Traffic*: status by wire. 502 and 504 come from the upstream; 503 is overload, an open "
+         "breaker, or records that cannot be kept while the policy demands it.",
+         "The request log, `status >= 500`: its `reason` says which fault it was (`kubectl logs … | grep '\"status\":50'`)."),
+        ("502, 504: follow [PortcullisUpstreamErrors](PortcullisUpstreamErrors.md).",
+         "503 `overloaded`: follow [PortcullisSaturated](PortcullisSaturated.md).",
+         "503 `audit_unavailable`: follow [PortcullisDecisionsNotStored](PortcullisDecisionsNotStored.md)."),
+    ),
+    Alert(
+        "PortcullisScreeningSlow", "warning",
+        'histogram_quantile(0.99, sum by (job, le) (rate(portcullis_screening_seconds_bucket{stage="total"}[5m]))) > 0.05',
+        "10m",
+        "One message in a hundred takes {{ $value | humanizeDuration }} to screen",
+        "Screening adds noticeable time to requests. Usual causes: too little processor, very long prompts, a larger pattern pack.",
+        ("Dashboard *Portcullis / Traffic*, screening by stage: which stage.",
+         "Dashboard *Portcullis / Capacity*: processor and in-flight requests by replica; throttling by a CPU limit.",
+         "Was a pack or a policy taken shortly before (*generation*)?"),
+        ("More replicas: raise `autoscaling.maxReplicas`, or the CPU request.",
+         "A pack brought it: roll it back."),
+    ),
+    Alert(
+        "PortcullisThreatSurge", "warning",
+        f"{THREATS} > {SURGE_LEAST} and {THREATS} > {SURGE_FACTOR} * {BASELINE}",
+        "5m",
+        "{{ $value | humanize }} blocked or flagged requests a second, more than three times this hour's median of the past week",
+        "Somebody attacks, an application began to send what looks like attacks, or a new pattern is too wide. It compares with "
+        "the same time on each of the past seven days; with no past there is no surge.",
+        ("Dashboard *Portcullis / Security*: which category, origin and pattern; does one tenant make up most of it?",
+         "`GET /admin/v1/decisions?action=block` or the console: read some of them.",
+         "Origin `document` or `tool_result`: somebody planted instructions in content that an agent reads."),
+        ("One tenant's key: revoke it (`portcullis keys revoke`) or take its traffic off.",
+         "A false alarm: label decisions as benign; roll the pack or pattern back if many people are affected."),
+    ),
+    Alert(
+        "PortcullisIncompleteVerdicts", "warning",
+        "sum by (job, stage, reason) (rate(portcullis_incomplete_verdicts_total[5m])) / on (job) group_left () "
+        "sum by (job) (rate(portcullis_requests_total[5m])) > 0.01",
+        "10m",
+        "Stage {{ $labels.stage }} did not run ({{ $labels.reason }}) on more than one request in a hundred",
+        "Messages are judged without one of the stages. The policy's `failure` says what happens to them: refused, flagged or passed.",
+        ("The labels `stage` and `reason`: `budget` is too long a text, `late` a stream that could not be held, `unavailable`, "
+         "`deadline` and `queue` are a stage that is broken or overloaded.",
+         "Dashboard *Portcullis / Security*, incomplete verdicts."),
+        ("Overload: more replicas.", "A stage that did not load: the log of the start names the file.",
+         "Until then, decide whether `policy.failure` for that stage should be stricter."),
+    ),
+    Alert(
+        "PortcullisFailOpen", "critical", "sum by (job, stage) (increase(portcullis_fail_open_total[10m])) > 0", "0m",
+        "Requests pass without stage {{ $labels.stage }}: fail-open is in force",
+        "A stage does not run, and the policy lets messages pass unscreened by it. Whoever attacks now is not seen by that stage.",
+        ("`portcullis_incomplete_verdicts_total` for that stage: the reason.",
+         "`portcullis check`: which failure modes are configured.",
+         "Stage `audit`: decisions are not being recorded; see [PortcullisDecisionsNotStored](PortcullisDecisionsNotStored.md)."),
+        ("Mend the stage; if that takes long, set `policy.failure.<stage>: flag` or `closed` (taken within two seconds, no restart).",
+         "Afterwards, search the decisions of that time and judge them again."),
+    ),
+    Alert(
+        "PortcullisConfigurationRefused", "warning", "max by (job, instance) (portcullis_config_broken) == 1", "5m",
+        "{{ $labels.instance }} refuses its newest configuration and serves with the old one",
+        "The file was changed and cannot be used. Nothing is broken yet, but the replica will not start with it again.",
+        ("Its log: `the new configuration is refused` names the key and what is accepted.",
+         "`portcullis check --config FILE` says the same."),
+        ("Correct the file, or roll it back; a good one is taken within two seconds.",),
+    ),
+    Alert(
+        "PortcullisBreakerOpen", "warning", "max by (job, upstream) (portcullis_breaker_open) == 1", "2m",
+        "The circuit breaker of upstream {{ $labels.upstream }} is open",
+        "The upstream failed so often that it is not tried for a while. With a fallback configured, that one answers; otherwise "
+        "callers get 503 with Retry-After.",
+        ("Dashboard *Portcullis / Upstreams*: errors by kind.", "The provider's status page; DNS and egress from the pods.",
+         "A changed key: 401 and 403 do not open a breaker, refused connections and timeouts do."),
+        ("Configure `upstreams.X.fallbacks`.", "It closes by itself when a probe succeeds."),
+    ),
+    Alert(
+        "PortcullisUpstreamErrors", "warning",
+        "sum by (job, upstream) (rate(portcullis_upstream_errors_total[5m])) / on (job, upstream) "
+        "(sum by (job, upstream) (rate(portcullis_upstream_seconds_count[5m])) > 0) > 0.1",
+        "10m",
+        "{{ $value | humanizePercentage }} of exchanges with {{ $labels.upstream }} fail",
+        "The gateway is well; what is behind it is not, or cannot be reached.",
+        ("Dashboard *Portcullis / Upstreams*, errors by kind: `connect` is network, DNS or TLS; `timeout_*` says which phase; "
+         "`bad_reply` and `truncated` are broken replies.",
+         "NetworkPolicy: is the provider's address in `networkPolicy.egress`?"),
+        ("Raise `upstreams.X.timeouts` only if the provider is slow rather than gone.", "Configure a fallback."),
+    ),
+    Alert(
+        "PortcullisStateDown", "critical", "min by (job, instance) (portcullis_state_up) == 0", "2m",
+        "{{ $labels.instance }} cannot reach its state",
+        "SQLite's file or Redis does not answer. Traffic goes on; decisions wait in memory up to a bound; keys made or revoked "
+        "meanwhile are not seen; `/readyz` fails.",
+        ("`/readyz`: the error in words.", "Redis: `redis-cli -u URL ping`, its memory and its connections.",
+         "SQLite: is the volume mounted, writable and not full?"),
+        ("Bring the state back: replicas recover by themselves, and write what waited.",),
+    ),
+    Alert(
+        "PortcullisDecisionsNotStored", "critical", "sum by (job, instance) (increase(portcullis_decision_write_errors_total[5m])) > 0",
+        "2m",
+        "{{ $labels.instance }} cannot store decisions",
+        "Records are queued in memory. Whether requests go on meanwhile is the policy's `failure.audit`.",
+        ("The log: `decisions cannot be stored` says why (disk full, permission, Redis gone).",
+         "`portcullis_decisions_queued` and `portcullis_decisions_dropped_total`."),
+        ("Make room or bring the store back. Nothing is lost while `decisions_dropped` stays still.",),
+    ),
+    Alert(
+        "PortcullisDecisionsLost", "critical", "sum by (job, instance) (increase(portcullis_decisions_dropped_total[10m])) > 0", "0m",
+        "{{ $labels.instance }} has lost {{ $value | humanize }} decision records",
+        "The queue was full. These requests were screened and answered, but no record of them is left.",
+        ("`portcullis_decision_write_errors_total`: does the store fail, or is it too slow?",),
+        ("As for [PortcullisDecisionsNotStored](PortcullisDecisionsNotStored.md). Note the gap for the audit: from when to when, how many.",),
+    ),
+    Alert(
+        "PortcullisSaturated", "warning",
+        "sum by (job) (portcullis_in_flight) / sum by (job) (portcullis_in_flight_limit) > 0.8", "5m",
+        "{{ $value | humanizePercentage }} of the requests in flight that are allowed",
+        "Above the limit new requests get 503 with Retry-After.",
+        ("Dashboard *Portcullis / Capacity*: has the autoscaler reached `maxReplicas`?",
+         "Dashboard *Portcullis / Upstreams*: a slow upstream fills the gateway as surely as more traffic does."),
+        ("Raise `autoscaling.maxReplicas`.", "Slow upstream: lower `upstreams.X.timeouts`, add a fallback."),
+    ),
+    Alert(
+        "PortcullisOpenFiles", "warning",
+        "max by (job, instance) (portcullis_open_files / portcullis_open_files_limit) > 0.8", "5m",
+        "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its file descriptors",
+        "Each connection takes one, callers' and upstreams'. At the limit new connections fail.",
+        ("`portcullis_upstream_connections`, `portcullis_in_flight`, connections of callers that stay idle.",),
+        ("Raise the container runtime's `nofile` limit, or run more replicas.",),
+    ),
+    *(_budget(objective, speed) for objective in OBJECTIVES for speed in ("Fast", "Slow")),
+)  # fmt: skip
+"""All alerts, the ones that wake people first."""

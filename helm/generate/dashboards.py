@@ -1,0 +1,213 @@
+"""The dashboards: what a person on call, an analyst and a planner want to see, one page a question."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from helm.generate.alerts import BASELINE, THREATS
+from helm.generate.objectives import FAST, OBJECTIVES, SCREENING_BOUND, Objective, share
+from helm.generate.panels import Dashboard, Panel, Row
+
+_QUANTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+def rate(series: str, by: str = "", where: str = "") -> str:
+    """A counter's increase a second, summed over everything but the labels ``by``."""
+    return f"{_sum(by)} (rate({series}{{{_only(where)}}}[$__rate_interval]))"
+
+
+def gauge(series: str, by: str = "", where: str = "", how: str = "sum") -> str:
+    return f"{_sum(by, how)} ({series}{{{_only(where)}}})"
+
+
+def quantile(series: str, share: float, by: str = "", where: str = "") -> str:
+    """A quantile of a histogram, from its buckets."""
+    labels = f"{by}, le" if by else "le"
+    return f"histogram_quantile({share}, sum by ({labels}) (rate({series}_bucket{{{_only(where)}}}[$__rate_interval])))"
+
+
+def _part(series: str, where: str) -> str:
+    """The share of a counter's increase that ``where`` selects; nought, and no gap, where it selects nothing."""
+    return f"({rate(series, where=where)} or vector(0)) / {rate(series)}"
+
+
+def _increase(series: str, by: str, where: str = "", over: str = "$__rate_interval") -> str:
+    return f"sum by ({by}) (increase({series}{{{_only(where)}}}[{over}]))"
+
+
+def _top(series: str, by: str, where: str = "") -> str:
+    return f"topk(15, {_increase(series, by, where, '1h')})"
+
+
+def _only(where: str) -> str:
+    return f'job=~"$job"{"," if where else ""}{where}'
+
+
+def _sum(by: str, how: str = "sum") -> str:
+    return f"{how} by ({by})" if by else how
+
+
+def _latency(title: str, series: str, about: str, by: str = "", where: str = "", width: int = 12) -> Panel:
+    legend = f"{{{{{by}}}}} " if by else ""
+    queries = tuple((quantile(series, at, by, where), f"{legend}{name}") for name, at in _QUANTILES)
+    return Panel(title, "s", queries, about, width=width)
+
+
+def _number(title: str, unit: str, expr: str, about: str = "", limit: float | None = None) -> Panel:
+    return Panel(title, unit, ((expr, ""),), about, "stat", width=4, height=4, limit=limit)
+
+
+_TRAFFIC: Final = Dashboard(
+    "traffic", "Traffic", "What passes through, how fast, and how long screening takes with all guards on.",
+    (
+        Row("Now", (
+            _number("Requests", "reqps", rate("portcullis_requests_total")),
+            _number("Refused by policy", "percentunit",
+                    _part("portcullis_requests_total", 'action="block"')),
+            _number("Faults (5xx)", "percentunit",
+                    _part("portcullis_requests_total", 'status=~"5.."'),
+                    limit=0.05),
+            _number("Screening p99", "s", quantile("portcullis_screening_seconds", 0.99, where='stage="total"'),
+                    limit=SCREENING_BOUND),
+            _number("In flight", "short", gauge("portcullis_in_flight")),
+            _number("Replicas", "short", gauge("portcullis_build_info", how="count")),
+        )),
+        Row("Requests", (
+            Panel("Requests by wire", "reqps", ((rate("portcullis_requests_total", "wire"), "{{wire}}"),), stacked=True),
+            Panel("Requests by status", "reqps", ((rate("portcullis_requests_total", "status"), "{{status}}"),), stacked=True),
+            Panel("Requests by tenant", "reqps", (("topk(10, " + rate("portcullis_requests_total", "tenant") + ")", "{{tenant}}"),),
+                  stacked=True),
+            Panel("Callers that left early", "reqps", ((rate("portcullis_clients_gone_total", "wire"), "{{wire}}"),),
+                  "Clients that closed the connection before their reply ended."),
+        )),
+        Row("Latency with all guards on", (
+            _latency("Screening, all stages", "portcullis_screening_seconds", "Time that the gateway adds to judge a message.",
+                     where='stage="total"'),
+            _latency("Screening by stage", "portcullis_screening_seconds", "Where that time goes.", "stage", 'stage!="total"'),
+            _latency("Whole request", "portcullis_request_seconds",
+                     "From the request's last byte to the reply's last: mostly the model's own time.", "wire"),
+            Panel("Screening, all of it", "s",
+                  ((_increase("portcullis_screening_seconds_bucket", "le", 'stage="total"'),
+                    "{{le}}"),), kind="heatmap"),
+            Panel("Streamed", "Bps", ((rate("portcullis_stream_bytes_total", "wire"), "{{wire}}"),), "Bytes of streamed replies."),
+            Panel("Verdict cache", "percentunit",
+                  ((_part("portcullis_cache_total", 'result="hit"'), "hits"),),
+                  "Share of texts that were judged before under the same generation."),
+        )),
+    ),
+)  # fmt: skip
+
+_SECURITY: Final = Dashboard(
+    "security", "Security", "What was found, where it came from, and what was done.",
+    (
+        Row("Now", (
+            Panel("Threats against this hour's median of the past week", "reqps",
+                  ((f'sum({THREATS}{{job=~"$job"}})', "now"), (f'sum({BASELINE}{{job=~"$job"}})', "median of seven days")),
+                  "Blocked or flagged requests a second over fifteen minutes. The median has no data in a deployment's first day.",
+                  width=16),
+            Panel("Actions, last hour", "short",
+                  ((_increase("portcullis_requests_total", "action", over="1h"), "{{action}}"),), kind="bargauge",
+                  width=8),
+        )),
+        Row("Findings", (
+            Panel("By category", "cps", ((rate("portcullis_findings_total", "category"), "{{category}}"),), stacked=True),
+            Panel("By origin", "cps", ((rate("portcullis_findings_total", "origin"), "{{origin}}"),), stacked=True,
+                  about="`document` and `tool_result` are indirect: planted where an agent reads."),
+            Panel("By stage", "cps", ((rate("portcullis_findings_total", "stage"), "{{stage}}"),), stacked=True),
+            Panel("By direction and action", "cps",
+                  ((rate("portcullis_findings_total", "direction, action"), "{{direction}} {{action}}"),), stacked=True),
+            Panel("Top patterns, last hour", "short",
+                  ((_top("portcullis_pattern_findings_total", "pattern"), "{{pattern}}"),),
+                  kind="bargauge", height=12),
+            Panel("Top tenants by refusals, last hour", "short",
+                  ((_top("portcullis_requests_total", "tenant", 'action="block"'),
+                    "{{tenant}}"),), kind="bargauge", height=12),
+        )),
+        Row("Trust in the verdicts", (
+            Panel("Incomplete verdicts", "cps",
+                  ((rate("portcullis_incomplete_verdicts_total", "stage, reason"), "{{stage}}: {{reason}}"),),
+                  "Messages that were judged without a stage."),
+            Panel("Passed without a stage (fail-open)", "cps", ((rate("portcullis_fail_open_total", "stage"), "{{stage}}"),),
+                  "Should be nought."),
+            Panel("Shadow policy: live → shadow", "cps",
+                  ((rate("portcullis_shadow_decisions_total", "live, shadow"), "{{live}} → {{shadow}}"),),
+                  "What the shadow policy would have done instead. Pairs that differ are what a switch would change."),
+        )),
+    ),
+)  # fmt: skip
+
+_UPSTREAMS: Final = Dashboard(
+    "upstreams", "Upstreams", "The providers behind the gateway.",
+    (
+        Row("Providers", (
+            _latency("Time to first byte", "portcullis_upstream_seconds", "", "upstream"),
+            Panel("Exchanges", "reqps", ((rate("portcullis_upstream_seconds_count", "upstream"), "{{upstream}}"),), stacked=True),
+            Panel("Errors by kind", "cps",
+                  ((rate("portcullis_upstream_errors_total", "upstream, kind"), "{{upstream}} {{kind}}"),)),
+            Panel("Retries", "cps", ((rate("portcullis_upstream_retries_total", "upstream"), "{{upstream}}"),)),
+            Panel("Circuit breakers", "bool", ((gauge("portcullis_breaker_open", "upstream", how="max"), "{{upstream}}"),),
+                  "1 is open: the upstream is not tried.", limit=1),
+            Panel("Connections", "short", ((gauge("portcullis_upstream_connections", "upstream"), "{{upstream}}"),)),
+        )),
+    ),
+)  # fmt: skip
+
+_CAPACITY: Final = Dashboard(
+    "capacity", "Capacity", "What the replicas use, and how much room is left.",
+    (
+        Row("Load", (
+            Panel("In flight, of what is allowed", "percentunit",
+                  ((gauge("portcullis_in_flight", "instance") + " / " + gauge("portcullis_in_flight_limit", "instance"),
+                    "{{instance}}"),), limit=0.8),
+            Panel("Requests by replica", "reqps", ((rate("portcullis_requests_total", "instance"), "{{instance}}"),), stacked=True),
+            Panel("Processor", "short", ((rate("portcullis_cpu_seconds_total", "instance"), "{{instance}}"),), "Cores in use."),
+            Panel("Processor a request", "s",
+                  ((rate("portcullis_cpu_seconds_total") + " / " + rate("portcullis_requests_total"), "all replicas"),),
+                  "What one more request costs."),
+            Panel("Memory", "bytes", ((gauge("portcullis_resident_bytes", "instance"), "{{instance}}"),),
+                  "All workers of a replica; pages that they share are counted for each."),
+            Panel("Open files, of what is allowed", "percentunit",
+                  ((gauge("portcullis_open_files", "instance") + " / (" + gauge("portcullis_open_files_limit", "instance", how="min")
+                    + " * " + gauge("portcullis_workers", "instance") + ")", "{{instance}}"),), limit=0.8),
+        )),
+        Row("Records and configuration", (
+            Panel("Decisions", "cps",
+                  ((rate("portcullis_decisions_stored_total"), "stored"), (rate("portcullis_decisions_dropped_total"), "lost"),
+                   (rate("portcullis_decision_write_errors_total"), "failed writes"))),
+            Panel("Decisions that wait", "short", ((gauge("portcullis_decisions_queued", "instance"), "{{instance}}"),)),
+            Panel("Log lines lost", "cps", ((rate("portcullis_log_lines_dropped_total", "instance"), "{{instance}}"),)),
+            Panel("State answers", "bool", ((gauge("portcullis_state_up", "instance", how="min"), "{{instance}}"),)),
+            Panel("Draining", "bool", ((gauge("portcullis_draining", "instance", how="max"), "{{instance}}"),)),
+            Panel("Configuration refused", "bool", ((gauge("portcullis_config_broken", "instance", how="max"), "{{instance}}"),)),
+            Panel("Configurations", "short",
+                  ((_increase("portcullis_config_reloads_total", "result"), "{{result}}"),)),
+            Panel("Generation", "short", ((gauge("portcullis_generation", "instance", how="max"), "{{instance}}"),)),
+            Panel("Generation's age", "s", ((gauge("portcullis_generation_age_seconds", "instance", how="max"), "{{instance}}"),)),
+            Panel("Patterns that act", "short", ((gauge("portcullis_patterns", "instance", how="max"), "{{instance}}"),)),
+            Panel("Versions", "short", ((gauge("portcullis_build_info", "version, python", how="count"), "{{version}} ({{python}})"),),
+                  kind="bargauge"),
+        )),
+    ),
+)  # fmt: skip
+
+
+def _objective_row(objective: Objective) -> Row:
+    long = FAST[0]
+    burn = f'{share(objective, long.long)}{{job=~"$job"}} / {objective.budget}'
+    return Row(f"{objective.title}: {objective.goal:.1%}", (
+        Panel("Error budget that is left of thirty days", "percentunit",
+              ((f'1 - avg_over_time({share(objective, "1h")}{{job=~"$job"}}[30d]) / {objective.budget}', "{{job}}"),),
+              kind="stat", width=6),
+        Panel("Share of bad events", "percentunit",
+              tuple((f'{share(objective, window)}{{job=~"$job"}}', f"{window} {{{{job}}}}") for window in ("5m", "1h", "6h")),
+              width=9, limit=objective.budget),
+        Panel("Burn rate", "short", ((burn, "1h {{job}}"),),
+              f"1 spends the budget in exactly thirty days; {long.factor} over an hour wakes somebody.", width=9, limit=long.factor),
+    ))  # fmt: skip
+
+
+_SLO: Final = Dashboard(
+    "slo", "SLO", "What is promised, and how much of the error budget is left.", tuple(map(_objective_row, OBJECTIVES))
+)
+
+DASHBOARDS: Final = (_TRAFFIC, _SECURITY, _UPSTREAMS, _CAPACITY, _SLO)
