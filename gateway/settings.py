@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from detectors.values import Origin
 from gateway.policy import Action, Direction, FailureMode
+from gateway.sync.settings import SyncSettings
 from patterns import taxonomy
 
 PREFIX: Final = "PORTCULLIS_"
@@ -205,6 +206,7 @@ class Settings(_Model):
     )
     limits: Limits = Field(Limits(), description="See `limits` below.")
     retention: Retention = Field(Retention(), description="See `retention` below.")
+    sync: SyncSettings = Field(SyncSettings(), description="See `sync` below.")
 
     def policy_for(self, tenant: str) -> PolicySettings:
         own = self.tenants.get(tenant)
@@ -290,7 +292,7 @@ def _known_keys(steps: list[Any]) -> list[str]:
     """The keys that are known at a place, found by walking the models along the steps."""
     model: type[BaseModel] = Settings
     models: dict[str, type[BaseModel]] = {
-        "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
+        "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention, "sync": SyncSettings,
         "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
     }  # fmt: skip
     for step in steps:
@@ -316,6 +318,7 @@ def document() -> str:
         ("Top level", Settings), ("policy, and tenants.NAME.policy", PolicySettings), ("policy.rules", Override),
         ("upstreams.openai | anthropic | gemini", Upstream), ("upstreams.X.fallbacks", Target),
         ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("limits", Limits), ("retention", Retention),
+        ("sync", SyncSettings),
     ):  # fmt: skip
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| key | default | what |", "|---|---|---|"]
         for name, field in model.model_fields.items():

@@ -27,10 +27,10 @@ FRESH_WINDOW: Final = 32
 BULK_WINDOW: Final = 16
 """Batches of bulk that may be unacknowledged: two megabytes on their way are 20 MB/s at 100 ms of round trip."""
 
-PING_SECONDS: Final = 5.0
+PING_SECONDS: Final = 2.5
 """How often an idle connection is tried, and digests are compared."""
 
-SILENT_SECONDS: Final = 15.0
+SILENT_SECONDS: Final = 8.0
 """A peer from which nothing came for so long is gone."""
 
 HELLO_SECONDS: Final = 10.0

@@ -1,0 +1,459 @@
+"""The sync service of a gateway: sockets, timers, the store and the node brought together. It decides nothing itself.
+
+Of the workers on one machine, which share a store, one runs it: whoever holds the lock on a file. The others follow the
+store, and one of them takes over when that worker ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from gateway.sync import certificates, frames
+from gateway.sync.certificates import CertificateFault, Credentials, Files
+from gateway.sync.frames import FrameError, Reader
+from gateway.sync.ledger import Ledger
+from gateway.sync.membership import Directory
+from gateway.sync.node import TICK_SECONDS, Answered, Apply, Close, Command, Dial, Judge, Node, Send, Warn
+from gateway.sync.quic import QuicEndpoint
+from gateway.sync.settings import SyncSettings
+from gateway.sync.tcp import TcpEndpoint
+from gateway.sync.wire import Wire
+from patterns.entries import Entry
+from patterns.store import Store, StoreError
+
+HEAD_START_SECONDS: Final = 1.0
+"""How long QUIC may try alone before TCP tries beside it."""
+
+UPGRADE_SECONDS: Final = 30.0
+"""How often QUIC is tried again towards a peer that is connected by TCP."""
+
+DISCOVER_SECONDS: Final = 10.0
+"""How often DNS is asked who there is."""
+
+RENEWAL_SECONDS: Final = 5.0
+"""How often certificates are looked at."""
+
+LOCK_SECONDS: Final = 0.5
+"""How often a worker that does not run the service tries to."""
+
+ASK_SECONDS: Final = 1.0
+"""The longest that the answers to a question are waited for."""
+
+MAX_JUDGING: Final = 8
+"""Questions of peers answered at once; more are answered with nothing."""
+
+_log = logging.getLogger(__name__)
+
+Judgement = Callable[[frames.Ask], Awaitable[tuple[str, float]]]
+"""What this gateway would do with the texts of a question: an action (empty: it cannot say) and a score."""
+
+
+class Counts:
+    """What the service counts besides the node's own numbers."""
+
+    def __init__(self) -> None:
+        self.sent = {"quic": 0, "tcp": 0}
+        self.received = {"quic": 0, "tcp": 0}
+        self.fallbacks = 0
+        self.strangers = 0
+
+
+class _Peer:
+    """A wire and what was read from it."""
+
+    def __init__(self, key: int, wire: Wire) -> None:
+        self.key = key
+        self.wire = wire
+        self.readers = (Reader(), Reader())
+
+
+class SyncService:
+    """See the module. Make it, `start` it, `close` it."""
+
+    def __init__(self, settings: SyncSettings, store: Store, data_dir: Path, judge: Judgement | None = None) -> None:
+        """
+        Raises:
+            CertificateFault: there are none, or they cannot be used.
+        """
+        assert settings.listen is not None
+        self.settings = settings
+        self.store = store
+        self.name = settings.node or socket.gethostname()
+        self.counts = Counts()
+        self.node: Node | None = None
+        self._files = _files(settings, self.name)
+        self.credentials: Credentials = certificates.read(self._files)
+        self._files_at = self._files.changed_at()
+        self._lock_file = data_dir / "sync.lock"
+        self._lock: int | None = None
+        self._judge = judge
+        self._judging = 0
+        self._random = Random()
+        self._quic = QuicEndpoint(self, self.credentials)
+        self._tcp = TcpEndpoint(self, self.credentials)
+        self._peers: dict[int, _Peer] = {}
+        self._keys: dict[Wire, int] = {}
+        self._next_key = 0
+        self._by_tcp: dict[str, float] = {}  # addresses reached by TCP, and when to try QUIC again
+        self._applies: list[Apply] = []
+        self._work = asyncio.Event()
+        self._answers: dict[int, asyncio.Queue[Answered]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._unsubscribe: Callable[[], None] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is this worker that speaks with other replicas."""
+        return self.node is not None
+
+    async def start(self) -> None:
+        """Run the service here, or wait for the turn to.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        self._loop = asyncio.get_running_loop()
+        if self._take_lock():
+            await self._run()
+        else:
+            self._spawn(self._wait_for_turn())
+
+    async def close(self) -> None:
+        """Say farewell and end."""
+        if self.node is not None:
+            self._do(self.node.leave(time.time()))
+            await asyncio.sleep(0.1 if self._peers else 0)  # what was said leaves this machine
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        self._quic.close()
+        self._tcp.close()
+        await asyncio.sleep(0.01)  # sockets are let go by the loop's next turns
+        if self._lock is not None:
+            os.close(self._lock)
+
+    async def ask(self, texts: list[str], origins: list[str], generation: str, policy: str, peers: int) -> list[Answered]:
+        """The verdicts of up to ``peers`` neighbours, as many as answer in time."""
+        if self.node is None:
+            return []
+        question, commands = self.node.ask(texts, origins, generation, policy, peers)
+        answers = self._answers[question] = asyncio.Queue()
+        got: list[Answered] = []
+        try:
+            self._do(commands)
+            async with asyncio.timeout(ASK_SECONDS):
+                while len(got) < len(commands):
+                    got.append(await answers.get())
+        except TimeoutError:
+            pass
+        finally:
+            self.node.settled(question)
+            del self._answers[question]
+        return got
+
+    # Begin
+
+    def _take_lock(self) -> bool:
+        self._lock_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return False
+        self._lock = handle
+        return True
+
+    async def _wait_for_turn(self) -> None:
+        while not self._take_lock():  # noqa: ASYNC110 - a lock tells nobody that it is free
+            await asyncio.sleep(LOCK_SECONDS)
+        _log.info("pattern sync: this worker takes over")
+        await self._run()
+
+    async def _run(self) -> None:
+        settings = self.settings
+        assert settings.listen is not None
+        host, port = split(settings.listen)
+        udp, tcp = bound(host, port)
+        await self._quic.listen(udp)
+        await self._tcp.listen(tcp)
+        port = tcp.getsockname()[1]
+        address = settings.advertise or (f":{port}" if host in ("0.0.0.0", "::") else settings.listen)
+        directory = Directory(self.name, address, settings.peers, self._random)
+        self._unsubscribe = self.store.subscribe(self._store_changed)
+        ledger = Ledger(self.store.entries().values())
+        self.node = Node(
+            self.name, self._random.randbytes(16), directory, ledger,
+            quorum=settings.quorum, allowed=frozenset(settings.allow) or None,
+        )  # fmt: skip
+        _log.info("pattern sync: %s listens on %s with %d entries", self.name, settings.listen, len(ledger))
+        self._spawn(self._apply_forever())
+        self._spawn(_every(TICK_SECONDS, self._tick))
+        self._spawn(_every(RENEWAL_SECONDS, self._look_at_certificates))
+        if settings.discover is not None:
+            self._spawn(_every(DISCOVER_SECONDS, self._discover))
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("pattern sync: a task failed", exc_info=error)
+
+    # Periodic
+
+    async def _tick(self) -> None:
+        assert self.node is not None
+        self._do(self.node.tick(time.time()))
+        self._upgrade()
+
+    async def _look_at_certificates(self) -> None:
+        changed = self._files.changed_at()
+        if not changed or changed == self._files_at:
+            return
+        try:
+            credentials = certificates.read(self._files)
+            self._tcp.renew(credentials)
+            self._quic.renew(credentials)
+        except (CertificateFault, OSError) as error:
+            _log.error("pattern sync: the new certificate is refused and the old one serves on: %s", error)
+        else:
+            self.credentials = credentials
+            _log.info("pattern sync: certificate renewed")
+        self._files_at = changed
+
+    async def _discover(self) -> None:
+        assert self.node is not None
+        assert self.settings.discover is not None
+        host, port = split(self.settings.discover)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            _log.warning("pattern sync: DNS does not know %s: %s", host, error.strerror)
+            return
+        self.node.directory.found(joined(str(info[4][0]), port) for info in found)
+
+    # Wires
+
+    def wire_opened(self, wire: Wire, names: tuple[str, ...], dialed: str | None) -> None:
+        assert self.node is not None
+        self._next_key += 1
+        key = self._keys[wire] = self._next_key
+        self._peers[key] = _Peer(key, wire)
+        self._do(self.node.opened(key, names, dialed, wire.transport, wire.host, time.time()))
+
+    def wire_received(self, wire: Wire, data: bytes, bulk: bool) -> None:
+        key = self._keys.get(wire)
+        peer = self._peers.get(key) if key is not None else None
+        if peer is None or self.node is None:
+            return
+        self.counts.received[wire.transport] += len(data)
+        try:
+            got = peer.readers[bulk].feed(data)
+        except FrameError as error:
+            self._do(self.node.broken(peer.key, str(error), time.time()))
+            return
+        for frame in got:
+            self._do(self.node.received(peer.key, frame, time.time()))
+
+    def wire_closed(self, wire: Wire, reason: str) -> None:
+        key = self._keys.pop(wire, None)
+        if key is not None and self.node is not None:
+            self._peers.pop(key, None)
+            self._do(self.node.closed(key, time.time()))
+
+    def wire_refused(self, reason: str, host: str) -> None:
+        self.counts.strangers += 1
+        _log.warning("pattern sync: refused a connection from %s: %s", host, reason)
+
+    # Commands
+
+    def _do(self, commands: Iterable[Command]) -> None:
+        for command in commands:
+            match command:
+                case Send(link, frame):
+                    peer = self._peers.get(link)
+                    if peer is not None:
+                        data = frames.encode(frame)
+                        self.counts.sent[peer.wire.transport] += len(data)
+                        peer.wire.send(data, command.bulk)
+                case Close(link, reason):
+                    peer = self._peers.pop(link, None)
+                    if peer is not None:
+                        peer.wire.close(reason)
+                case Dial(address):
+                    self._spawn(self._dial(address))
+                case Apply():
+                    self._applies.append(command)
+                    self._work.set()
+                case Judge(link, ask):
+                    self._spawn(self._answer(link, ask))
+                case Answered(question):
+                    if question in self._answers:
+                        self._answers[question].put_nowait(command)
+                case Warn(node, text):
+                    _log.warning("pattern sync: %s: %s", node, text)
+
+    async def _dial(self, address: str) -> None:
+        assert self.node is not None
+        host, port = split(address)
+        try:
+            await self._connect(address, host, port)
+        except OSError as error:
+            _log.debug("pattern sync: %s cannot be reached: %s", address, error)
+            self._do(self.node.unreachable(address, time.time()))
+
+    async def _connect(self, address: str, host: str, port: int) -> None:
+        """QUIC with a head start over TCP; the first that stands is it, and QUIC replaces TCP when it comes after all."""
+        transport = self.settings.transport
+        if transport == "tcp":
+            await self._tcp.dial(address, host, port)
+            return
+        quic = asyncio.ensure_future(self._quic.dial(address, host, port))
+        try:
+            if transport == "auto" and address in self._by_tcp:
+                await asyncio.wait([quic], timeout=0.0)
+            elif transport == "auto":
+                await asyncio.wait([quic], timeout=HEAD_START_SECONDS)
+            if transport == "quic" or quic.done():
+                with contextlib.suppress(OSError):
+                    await quic
+                    self._by_tcp.pop(address, None)
+                    return
+                if transport == "quic":
+                    quic.result()
+            tcp = asyncio.ensure_future(self._tcp.dial(address, host, port))
+            await asyncio.wait([tcp])
+            tcp.result()
+            if address not in self._by_tcp:
+                self.counts.fallbacks += 1
+            self._by_tcp[address] = time.monotonic() + UPGRADE_SECONDS
+            with contextlib.suppress(OSError):
+                await quic
+                self._by_tcp.pop(address, None)
+        finally:
+            quic.cancel()
+            await asyncio.gather(quic, return_exceptions=True)
+
+    def _upgrade(self) -> None:
+        """Try QUIC towards peers that are connected by TCP."""
+        assert self.node is not None
+        now = time.monotonic()
+        over_tcp = {link.dialed for link in self.node.links.values() if link.transport == "tcp" and link.dialed}
+        for address, again_at in list(self._by_tcp.items()):
+            if address in over_tcp and now >= again_at:
+                self._by_tcp[address] = now + UPGRADE_SECONDS
+                self._spawn(self._try_quic(address))
+
+    async def _try_quic(self, address: str) -> None:
+        with contextlib.suppress(OSError):
+            await self._quic.dial(address, *split(address))
+            self._by_tcp.pop(address, None)
+
+    async def _answer(self, link: int, ask: frames.Ask) -> None:
+        action, score = "", 0.0
+        if self._judge is not None and self._judging < MAX_JUDGING:
+            self._judging += 1
+            try:
+                action, score = await self._judge(ask)
+            finally:
+                self._judging -= 1
+        if self.node is not None:
+            self._do(self.node.judged(link, ask, action, score))
+
+    # The store
+
+    def _store_changed(self, _generation: int, entries: tuple[Entry, ...]) -> None:
+        """Called on whichever thread noticed."""
+        self._loop.call_soon_threadsafe(self._changed, entries)
+
+    def _changed(self, entries: tuple[Entry, ...]) -> None:
+        if self.node is not None:
+            self._do(self.node.changed(entries, time.time()))
+
+    async def _apply_forever(self) -> None:
+        """Hand entries to the store, on a thread: verifying and writing them takes milliseconds. What came meanwhile goes
+        together, as one generation."""
+        assert self.node is not None
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            work, self._applies = self._applies, []
+            if not work:
+                continue
+            everything = [entry for one in work for entry in one.entries]
+            try:
+                await asyncio.to_thread(self.store.apply, everything, time.time())
+            except StoreError as error:
+                _log.error("pattern sync: the store takes nothing: %s", error)
+                for one in work:
+                    self._do(self.node.failed(one.link, one.batch, time.time()))
+                continue
+            standing = self.store.entries()
+            for one in work:
+                refused = {entry.id: "untrusted" for entry in one.entries if _missing(standing.get(entry.id), entry)}
+                self._do(self.node.applied(one.link, one.batch, refused, time.time()))
+
+
+def _missing(standing: Entry | None, entry: Entry) -> bool:
+    return standing is None or standing.stamp < entry.stamp
+
+
+def _files(settings: SyncSettings, node: str) -> Files:
+    if settings.development is not None:
+        return certificates.development(settings.development, node)
+    assert settings.ca
+    assert settings.certificate
+    assert settings.key
+    return Files(settings.ca, settings.certificate, settings.key)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await work()
+        await asyncio.sleep(seconds)
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of an address."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def bound(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a listening TCP socket on one port.
+
+    Raises:
+        OSError: it is taken, or the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    tcp = socket.create_server((host, port), family=family, backlog=64)
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        udp.setblocking(False)
+        udp.bind((host, tcp.getsockname()[1]))
+    except OSError:
+        tcp.close()
+        udp.close()
+        raise
+    return udp, tcp

@@ -1,0 +1,302 @@
+"""Replicas over real sockets: QUIC and TCP, certificates, falling back and coming back, strangers and floods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from gateways import free_port
+from sync_support import APPROVER, TRUST, pattern
+
+from bench.lossy import LossyRelay
+from gateway.sync import certificates, quic, service
+from gateway.sync.certificates import CertificateFault
+from gateway.sync.frames import PROTOCOL
+from gateway.sync.ledger import fingerprint
+from gateway.sync.service import SyncService
+from gateway.sync.settings import SyncSettings
+from patterns.entries import encode
+from patterns.store import Store
+
+
+class Cluster:
+    """Sync services of this process, each with a store of its own, on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.services: dict[str, SyncService] = {}
+        self.ports: dict[str, int] = {}
+        if not (folder / "ca" / "ca.pem").exists():
+            certificates.init_authority(folder / "ca")
+
+    async def start(self, name: str, *peers: str, listen: int = 0, **settings: object) -> SyncService:
+        port = self.ports.setdefault(name, listen or free_port())
+        files = certificates.issue(self.folder / "ca", name, self.folder)
+        made = SyncSettings.model_validate({
+            "listen": f"127.0.0.1:{port}", "node": name, "ca": files.authority, "certificate": files.certificate,
+            "key": files.key, "peers": [self.address(peer) for peer in peers], **settings,
+        })  # fmt: skip
+        store = Store(self.folder / f"{name}.db", TRUST, APPROVER, name)
+        started = self.services[name] = SyncService(made, store, self.folder / name)
+        await started.start()
+        return started
+
+    def address(self, name: str) -> str:
+        return name if ":" in name else f"127.0.0.1:{self.ports[name]}"
+
+    async def stop(self, name: str) -> None:
+        one = self.services.pop(name)
+        await one.close()
+        one.store.close()
+
+    async def close(self) -> None:
+        for name in list(self.services):
+            await self.stop(name)
+
+
+def in_cluster(story: Callable[[Cluster], Awaitable[None]], folder: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster(folder)
+        try:
+            await story(cluster)
+        finally:
+            await cluster.close()
+
+    asyncio.run(run())
+
+
+async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+def connected(one: SyncService, transport: str = "") -> int:
+    assert one.node is not None
+    return sum(bool(link.node) and transport in ("", link.transport) for link in one.node.links.values())
+
+
+def promote(one: SyncService, identity: str) -> bytes:
+    """Returns the revision's fingerprint."""
+    applied = one.store.revise({identity: pattern(identity)}, "ada", "seen", time.time())
+    return fingerprint(encode(applied.accepted[0]))
+
+
+@pytest.mark.parametrize("transport", ["quic", "tcp"])
+def test_a_promotion_reaches_all_and_is_acknowledged(tmp_path: Path, transport: str) -> None:
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a", transport=transport)
+        b = await cluster.start("b", "a", transport=transport)
+        c = await cluster.start("c", "b", transport=transport)
+        await until(lambda: connected(c) and len(c.node.directory) == 2)  # type: ignore[union-attr]
+        made = promote(c, "p")
+        await until(lambda: all("p" in one.store.entries() for one in (a, b, c)))
+        await until(lambda: c.node and (track := c.node.replication(made)) and track.nodes == {"a", "b"})
+        assert {link.transport for link in b.node.links.values()} == {transport}  # type: ignore[union-attr]
+        c.store.revise({"p": None}, "ada", "wrong", time.time())
+        await until(lambda: "p" not in a.store.patterns())
+
+    in_cluster(story, tmp_path)
+
+
+def test_what_happened_while_one_was_away_is_caught_up_and_it_returns_without_a_handshake(tmp_path: Path) -> None:
+    async def story(cluster: Cluster) -> None:
+        b = await cluster.start("b")
+        a = await cluster.start("a", "b", advertise="127.0.0.1:1")  # so that it is always a that dials
+        await until(lambda: connected(a, "quic") and len(a._quic.visited._kept))
+        await cluster.stop("b")
+        for number in range(300):
+            promote(a, f"p{number}")
+        b = await cluster.start("b")
+        promote(b, "from-b")
+        assert not connected(b)
+        await until(lambda: len(b.store.entries()) == 301 and "from-b" in a.store.entries())
+        # a's ticket is of the process that ended: b asked for the certificate again. The next one is good.
+        await until(lambda: len(a._quic.visited._kept))
+        before = a._quic.resumptions
+        [link] = a.node.links.values()  # type: ignore[union-attr]
+        a._peers[link.key].wire.close("a test")
+        await until(lambda: a._quic.resumptions > before and connected(a))
+        await until(lambda: any(wire.resumed for wire in b._quic.accepted - b._quic.half_open))
+        promote(a, "after")
+        await until(lambda: "after" in b.store.entries())
+
+    in_cluster(story, tmp_path)
+
+
+def test_without_udp_it_falls_back_to_tcp_and_returns_to_quic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "UPGRADE_SECONDS", 0.5)
+    monkeypatch.setattr(service, "HEAD_START_SECONDS", 0.2)
+    monkeypatch.setattr(quic, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(quic, "IDLE_SECONDS", 2.0)
+    monkeypatch.setattr("gateway.sync.link.PING_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.sync.link.SILENT_SECONDS", 1.5)
+
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        relay = LossyRelay(cluster.ports["a"])
+        await relay.start()
+        b = await cluster.start("b", f"127.0.0.1:{relay.port}")
+        await until(lambda: connected(b, "quic"))
+        relay.udp_blocked = True
+        # An accepted connection is told by address, so a dials b where b listens: keep it from doing so.
+        await until(lambda: connected(a, "quic") == 0 or connected(b, "tcp"))
+        promote(b, "p")
+        await until(lambda: "p" in a.store.entries())
+        relay.udp_blocked = False
+        await until(lambda: connected(b, "quic") and not connected(b, "tcp"))
+        promote(a, "q")
+        await until(lambda: "q" in b.store.entries())
+        await relay.close()
+
+    in_cluster(story, tmp_path)
+
+
+def test_a_connection_survives_a_change_of_address(tmp_path: Path) -> None:
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        relay = LossyRelay(cluster.ports["a"], delay=0.005)
+        await relay.start()
+        b = await cluster.start("b", f"127.0.0.1:{relay.port}", transport="quic", listen=free_port())
+        await until(lambda: connected(b))
+        [key] = [link.key for link in b.node.links.values() if link.dialed]  # type: ignore[union-attr]
+        relay.rebind()
+        promote(b, "p")
+        await until(lambda: "p" in a.store.entries(), 5.0)
+        promote(a, "q")
+        await until(lambda: "q" in b.store.entries(), 5.0)
+        assert key in b.node.links  # type: ignore[union-attr]
+        await relay.close()
+
+    in_cluster(story, tmp_path)
+
+
+@pytest.mark.parametrize("transport", ["quic", "tcp"])
+def test_a_certificate_of_another_authority_is_nobody(tmp_path: Path, transport: str) -> None:
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        strangers = Cluster(tmp_path / "strangers")
+        stranger = await strangers.start("b", cluster.address("a"), transport=transport)
+        await until(lambda: a.counts.strangers)
+        await asyncio.sleep(0.3)
+        assert connected(a) == connected(stranger) == 0
+        await strangers.close()
+
+    (tmp_path / "strangers").mkdir()
+    in_cluster(story, tmp_path)
+
+
+def test_a_client_without_a_certificate_is_nobody(tmp_path: Path) -> None:
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        context = ssl.create_default_context(cafile=tmp_path / "ca" / "ca.pem")
+        context.check_hostname = False
+        context.set_alpn_protocols([PROTOCOL])
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.ports["a"], ssl=context)
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            assert await reader.read(1) == b""
+        writer.transport.abort()
+
+        from aioquic.asyncio.client import connect
+        from aioquic.quic.configuration import QuicConfiguration
+
+        configuration = QuicConfiguration(alpn_protocols=[PROTOCOL], cadata=a.credentials.authority, server_name="a")
+        async with connect("127.0.0.1", cluster.ports["a"], configuration=configuration) as client:
+            async with asyncio.timeout(5):
+                await client.wait_closed()
+        await until(lambda: a.counts.strangers >= 2)
+        assert a.node is not None
+        assert not a.node.links
+
+    in_cluster(story, tmp_path)
+
+
+def test_garbage_and_floods_cost_little_and_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quic, "MAX_CONNECTIONS", 40)
+
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        b = await cluster.start("b", "a")
+        await until(lambda: connected(b, "quic"))
+        target = ("127.0.0.1", cluster.ports["a"])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            for size in (0, 1, 7, 20, 1200, 1500, 9000):
+                for _ in range(20):
+                    out.sendto(os.urandom(size), target)
+            for _ in range(200):  # well-formed beginnings of connections that nobody goes on with
+                head = bytes([0xC0]) + (1).to_bytes(4, "big") + b"\x08" + os.urandom(8) + b"\x08" + os.urandom(8)
+                out.sendto((head + b"\x00" + b"\x44\x90" + os.urandom(1300))[:1200], target)
+        await asyncio.sleep(0.2)
+        assert len(a._quic.accepted) <= 40
+        promote(b, "p")
+        await until(lambda: "p" in a.store.entries())
+
+    in_cluster(story, tmp_path)
+
+
+def test_certificates_are_renewed_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "RENEWAL_SECONDS", 0.05)
+
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        b = await cluster.start("b", "a")
+        await until(lambda: connected(b))
+        old = {one.credentials.chain[0].serial_number for one in (a, b)}
+        for name in "ab":
+            certificates.issue(tmp_path / "ca", name, tmp_path)
+        await until(lambda: not old & {one.credentials.chain[0].serial_number for one in (a, b)})
+        assert connected(a)
+        c = await cluster.start("c", "a")
+        await until(lambda: connected(c))
+        promote(c, "p")
+        await until(lambda: "p" in b.store.entries())
+        (tmp_path / "a.pem").write_text("broken")
+        await asyncio.sleep(0.2)
+        promote(a, "q")
+        await until(lambda: "q" in b.store.entries())
+
+    in_cluster(story, tmp_path)
+
+
+def test_one_of_several_workers_runs_it_and_another_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "LOCK_SECONDS", 0.05)
+
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        twin = SyncService(a.settings, a.store, tmp_path / "a")
+        await twin.start()
+        assert a.runs
+        assert not twin.runs
+        await a.close()
+        await until(lambda: twin.runs)
+        await twin.close()
+        cluster.services.clear()
+
+    in_cluster(story, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda folder: (folder / "a.key").unlink(), "a.key: cannot be read"),
+        (lambda folder: (folder / "a.key").write_text("x"), "a.key: wanted a private key"),
+        (lambda folder: (folder / "a.pem").write_text("x"), "a.pem: wanted a certificate"),
+        (lambda folder: (folder / "ca/ca.pem").write_text("x"), "ca.pem: wanted certificates"),
+        (lambda folder: certificates.issue(folder / "ca", "b", folder).key.replace(folder / "a.key"), "not the key of"),
+        (lambda folder: certificates.issue(folder / "ca", "a", folder, days=0), "expired on"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(tmp_path: Path, break_it: Callable[[Path], object], says: str) -> None:
+    certificates.init_authority(tmp_path / "ca")
+    files = certificates.issue(tmp_path / "ca", "a", tmp_path)
+    certificates.read(files)
+    break_it(tmp_path)
+    with pytest.raises(CertificateFault, match=says):
+        certificates.read(files)
