@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from detectors.engine import STAGES, Judged
 from detectors.lanes import Act
@@ -20,13 +20,16 @@ from gateway.redaction import Vault, redact
 from gateway.relay import Relay
 from gateway.wires.base import Collector, Parsed, Target
 
+if TYPE_CHECKING:
+    from gateway.traces import Trace  # OpenTelemetry is loaded only where traces are made
+
 
 class Exchange:
     """What is known of a request so far. Everything in its record comes from here."""
 
     __slots__ = (
         "bound", "bytes_in", "bytes_out", "client_gone", "id", "live", "principal", "reason", "received", "reply",
-        "request", "retries", "started", "status", "target", "upstream", "upstream_began",
+        "request", "retries", "started", "status", "target", "trace", "upstream", "upstream_began",
         "upstream_seconds", "upstream_status", "vault",
     )  # fmt: skip
 
@@ -52,6 +55,7 @@ class Exchange:
         self.upstream_began = 0.0
         self.upstream_seconds = 0.0
         self.retries = 0
+        self.trace: Trace | None = None
 
     @property
     def action(self) -> Action:

@@ -68,6 +68,9 @@ class Proxy:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, live: Live, target: Target) -> None:
         exchange = Exchange(live, target, self._services.nobody, self._services.vault())
+        tracing = self._services.tracing
+        if tracing is not None:
+            exchange.trace = tracing.begin(exchange, scope["headers"], scope["method"])
         answer = _Answer(send, exchange)
         watch = _Watch(receive)
         try:
@@ -83,6 +86,8 @@ class Proxy:
         finally:
             watch.stop()
             self._finish(exchange)
+            if exchange.trace is not None:
+                exchange.trace.finish(scope["method"], scope["path"])
 
     async def _exchange(
         self, scope: Scope, receive: Receive, exchange: Exchange, answer: _Answer, watch: _Watch
@@ -162,6 +167,8 @@ class Proxy:
     ) -> Sent:
         query = without_key(scope["query_string"]) if not provider.callers_key else scope["query_string"]
         path = scope.get("raw_path") or scope["path"].encode()
+        if exchange.trace is not None:
+            head = exchange.trace.forwarded(head)
         exchange.upstream_began = began = time.perf_counter()
         exchange.upstream = provider.name
         try:

@@ -27,6 +27,7 @@ class RequestLog:
         if len(self._lines) >= MAX_LINES:
             self.dropped += 1
             return
+        ids = exchange.trace.ids if exchange.trace is not None else None
         self._lines.append(
             orjson.dumps({
                 "time": round(exchange.received, 3),
@@ -44,6 +45,7 @@ class RequestLog:
                 "bytes_in": exchange.bytes_in,
                 "bytes_out": exchange.bytes_out,
                 "client_gone": exchange.client_gone,
+                **({"trace_id": ids[0], "span_id": ids[1]} if ids else {}),
             })
         )
 

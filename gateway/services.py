@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from detectors.engine import Generation
 from gateway import live as live_module
@@ -28,6 +28,9 @@ from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from patterns.schema import PatternError
+
+if TYPE_CHECKING:
+    from gateway.traces import Tracing
 
 KEYS_SECONDS: Final = 1.0
 """How often a worker looks whether keys changed: a revoked key stops working within about this time."""
@@ -77,6 +80,7 @@ class Services:
         self._reloading = asyncio.Lock()
         self._config_time = self._changed_at()
         self._register_gauges()
+        self.tracing = _tracing(settings, self.metrics)
         vitals.register(self.metrics, lambda: self.live.settings.limits.in_flight)
 
     async def start(self) -> None:
@@ -107,6 +111,8 @@ class Services:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.recorder.close(5.0)
         await self.providers.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         await self.state.close()
         self.exposition.flush()
         self.request_log.flush()
@@ -160,7 +166,7 @@ class Services:
             return True
 
     def _check_fixed(self, settings: Settings) -> None:
-        for key in ("listen", "state", "data_dir", "secret", "open"):
+        for key in ("listen", "state", "data_dir", "secret", "open", "traces"):
             if getattr(settings, key) != getattr(self.live.settings, key):
                 raise SettingsError(f"{key}: cannot change while the gateway runs; restart it for that")
 
@@ -260,6 +266,14 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
         await work()
+
+
+def _tracing(settings: Settings, metrics: Metrics) -> Tracing | None:
+    if settings.traces is None:
+        return None
+    from gateway.traces import Tracing  # takes a tenth of a second and ten megabytes to load
+
+    return Tracing(settings.traces, metrics)
 
 
 def _tenants(settings: Settings) -> dict[str, Tenant]:

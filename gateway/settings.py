@@ -179,6 +179,26 @@ class Retention(_Model):
     decision_seconds: int = Field(30 * 86_400, ge=60, description="How long a decision is kept.")
 
 
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
+        raise ValueError("wanted http(s)://host[:port]/path with no user and no fragment")
+    return value
+
+
+class Traces(_Model):
+    """OpenTelemetry traces. Left out, none are made, and nothing is loaded for them. Cannot change without a restart."""
+
+    endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
+        description="Where OTLP over HTTP is taken, for example `http://collector:4318/v1/traces`."
+    )
+    headers: dict[str, Secret] = Field({}, description="Headers for the collector; values as for `api_key`.")
+    ratio: float = Field(
+        1.0, ge=0, le=1, description="The share of requests that are traced. A caller's own decision, sent along, goes first."
+    )
+    service: str = Field("portcullis", min_length=1, max_length=100, description="The service's name in traces.")
+
+
 class Settings(_Model):
     """The whole configuration."""
 
@@ -207,6 +227,7 @@ class Settings(_Model):
     limits: Limits = Field(Limits(), description="See `limits` below.")
     retention: Retention = Field(Retention(), description="See `retention` below.")
     sync: SyncSettings = Field(SyncSettings(), description="See `sync` below.")
+    traces: Traces | None = Field(None, description="See `traces` below.")
 
     def policy_for(self, tenant: str) -> PolicySettings:
         own = self.tenants.get(tenant)
@@ -292,7 +313,8 @@ def _known_keys(steps: list[Any]) -> list[str]:
     """The keys that are known at a place, found by walking the models along the steps."""
     model: type[BaseModel] = Settings
     models: dict[str, type[BaseModel]] = {
-        "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention, "sync": SyncSettings,
+        "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
+        "sync": SyncSettings, "traces": Traces,
         "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
     }  # fmt: skip
     for step in steps:
@@ -319,6 +341,7 @@ def document() -> str:
         ("upstreams.openai | anthropic | gemini", Upstream), ("upstreams.X.fallbacks", Target),
         ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("limits", Limits), ("retention", Retention),
         ("sync", SyncSettings),
+        ("traces", Traces),
     ):  # fmt: skip
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| key | default | what |", "|---|---|---|"]
         for name, field in model.model_fields.items():
