@@ -145,7 +145,7 @@ class Proxy:
             raise CallerFault(421, "unknown_host", "this gateway answers only to its own address while it has no keys")
         if self.in_flight > live.settings.limits.in_flight:
             raise OwnFault(503, "overloaded", "too many requests in flight; try again", ((b"retry-after", b"1"),))
-        if not services.recorder.healthy:
+        if not (services.recorder.healthy and services.audit.writable):
             policy = live.bound(principal.tenant, principal.policy).policy
             services.metrics.incomplete.add(("audit", "unavailable"))
             if policy.failure_mode("audit") is FailureMode.CLOSED:
@@ -263,7 +263,9 @@ class Proxy:
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
-        self._services.recorder.add(exchange.record(), exchange.kept(time.time()))
+        record = exchange.record()
+        self._services.audit.add(record)
+        self._services.recorder.add(record, exchange.kept(time.time()))
         self._services.request_log.add(exchange)
 
     async def _refuse_path(self, scope: Scope, receive: Receive, send: Send, live: Live) -> None:

@@ -21,6 +21,8 @@ import uvicorn
 import uvloop
 
 from gateway.app import App
+from gateway.audit.keys import BadKey
+from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.state.base import StateUnavailable
@@ -122,7 +124,7 @@ def _work(settings: Settings, config: Path | None, listener: socket.socket, fold
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run_worker(settings, config, listener, folder))
-    except (PatternError, StateUnavailable) as error:
+    except (PatternError, StateUnavailable, AuditUnavailable, BadKey) as error:
         _log.error("cannot start: %s", error)
         return 1
 

@@ -10,11 +10,15 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from detectors.engine import Generation
 from gateway import live as live_module
 from gateway import vitals
+from gateway.audit import records, witness
+from gateway.audit.log import AuditLog, configuration
+from gateway.audit.series import register as register_audit
+from gateway.audit.writer import AuditUnavailable
 from gateway.keys import ANYONE, Principal, Tenant
 from gateway.live import Live
 from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
@@ -40,6 +44,9 @@ FILE_SECONDS: Final = 2.0
 
 LOG_SECONDS: Final = 0.25
 """How late a request's log line is at most."""
+
+WITNESS_SECONDS: Final = 10.0
+"""How often the state is told how far the audit log has come: what can be cut off its end without the state knowing."""
 
 EXPIRE_SECONDS: Final = 60.0
 """How often old decisions are removed."""
@@ -67,6 +74,7 @@ class Services:
         self.state: State = open_state(settings.state)
         self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
         self.recorder = Recorder(self.state)
+        self.audit = AuditLog(settings)
         self.providers = Providers(settings)
         self.request_log = RequestLog()
         self.nobody: Principal = ANYONE
@@ -92,6 +100,8 @@ class Services:
         await self.state.ping()
         self._secret = await self._load_secret()
         await self.keys.refresh()
+        await self.audit.start()
+        await self.audit.event(records.CONFIGURATION, configuration(self.live, "start"))
         self.recorder.start()
         await self.providers.start()
         self.exposition.flush()
@@ -101,6 +111,7 @@ class Services:
             (LOG_SECONDS, self._flush_log),
             (FILE_SECONDS, self._look_at_file),
             (EXPIRE_SECONDS, self._expire),
+            (WITNESS_SECONDS, self._testify),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
 
@@ -110,6 +121,8 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.recorder.close(5.0)
+        await self.audit.close()
+        await self._testify()
         await self.providers.close()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
@@ -157,16 +170,31 @@ class Services:
                 self.reload_error = str(error)
                 self.metrics.reloads.add(("refused",))
                 _log.error("the new configuration is refused and the old one serves on: %s", error)
+                await self._note({"result": "refused", "error": str(error)})
                 return False
             self.live = fresh
             self._hosts_seen.clear()
             self.reload_error = ""
             self.metrics.reloads.add(("taken",))
             _log.info("configuration taken: generation %d", number)
+            await self._note(configuration(fresh, "taken"))
             return True
 
+    async def _note(self, fields: dict[str, Any]) -> None:
+        try:
+            await self.audit.event(records.CONFIGURATION, fields)
+        except AuditUnavailable as error:
+            _log.error("a change of configuration is not in the audit log yet: %s", error)
+
+    async def _testify(self) -> None:
+        """Tell the state how far this worker's part of the audit log has come, so that its end cannot be cut off unseen."""
+        try:
+            await witness.testify(self.state, self.audit)
+        except StateUnavailable as error:
+            _log.warning("the state does not know how far the audit log has come: %s", error)
+
     def _check_fixed(self, settings: Settings) -> None:
-        for key in ("listen", "state", "data_dir", "secret", "open", "traces"):
+        for key in ("listen", "state", "data_dir", "secret", "open", "traces", "audit"):
             if getattr(settings, key) != getattr(self.live.settings, key):
                 raise SettingsError(f"{key}: cannot change while the gateway runs; restart it for that")
 
@@ -254,6 +282,7 @@ class Services:
             "portcullis_cache", "Texts looked up in the verdict cache.", ("result",),
             lambda: {("hit",): self.live.engine.cache.hits, ("miss",): self.live.engine.cache.misses},
         )  # fmt: skip
+        register_audit(metrics, self.audit)
         metrics.gauge(
             "portcullis_breaker_open", "Circuit breakers that are open.", ("upstream",), self.providers.breakers, "max"
         )

@@ -17,6 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from detectors.values import Origin
+from gateway.audit.keys import private_key
 from gateway.policy import Action, Direction, FailureMode
 from gateway.sync.settings import SyncSettings
 from patterns import taxonomy
@@ -197,6 +198,55 @@ class Traces(_Model):
         1.0, ge=0, le=1, description="The share of requests that are traced. A caller's own decision, sent along, goes first."
     )
     service: str = Field("portcullis", min_length=1, max_length=100, description="The service's name in traces.")
+def _audit_key(value: SecretStr) -> SecretStr:
+    private_key(value.get_secret_value().encode(), "the key")
+    return value
+
+
+def _export_address(value: str) -> str:
+    parts = urlsplit(value)
+    kind = parts.scheme
+    if kind == "file" and value.startswith("file:") and len(value) > 5:
+        return value
+    try:
+        usable = kind in ("tls", "tcp", "https", "http") and bool(parts.hostname) and not parts.username
+        usable = usable and (kind in ("https", "http") or parts.port is not None)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("wanted tls://HOST:PORT or tcp://HOST:PORT (syslog), https://HOST/PATH (webhook), or file:PATH")
+    return value
+
+
+class AuditExport(_Model):
+    """A place that records of the audit log are sent to, each at least once."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = Field(
+        description="Names it in metrics and in the file that remembers how far it came: a-z, 0-9 and `-`."
+    )
+    to: Annotated[str, AfterValidator(_export_address)] = Field(
+        description="`tls://HOST:6514` or `tcp://HOST:514` (syslog, RFC 5424), `https://HOST/PATH` (webhook), `file:PATH`."
+    )
+    format: Literal["json", "ocsf", "cef"] = Field("json", description="The log's own records, OCSF 1.3 or CEF.")
+    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's.")
+    secret: Secret | None = Field(None, description="Signs webhooks: HMAC-SHA256 in `x-portcullis-signature`.")
+
+
+class AuditSettings(_Model):
+    """The audit log. See [audit.md](audit.md)."""
+
+    enabled: bool = Field(True, description="Whether it is written.")
+    directory: Path | None = Field(None, description="Its folder; left out, `audit` in `data_dir`.")
+    signing_key: Annotated[Secret, AfterValidator(_audit_key)] | None = Field(
+        None, description="An Ed25519 private key in PEM (`file:PATH`, `env:NAME`). Left out, one is made beside the log."
+    )
+    root_seconds: Seconds = Field(60.0, description="How often a signed root covers what was written.")
+    rotate_bytes: int = Field(64 * 2**20, ge=2**16, description="The size from which a new file is begun.")
+    rotate_seconds: Seconds = Field(86_400.0, description="The age from which a new file is begun.")
+    compress: bool = Field(True, description="Whether complete files are compressed (gzip).")
+    keep_seconds: float = Field(400 * 86_400.0, ge=3600, description="How long a file is kept.")
+    keep_bytes: int = Field(20 * 2**30, ge=2**20, description="How much is kept in all; the oldest files go first.")
+    exports: tuple[AuditExport, ...] = Field((), description="Where records are sent. See `audit.exports` below.")
 
 
 class Settings(_Model):
@@ -228,6 +278,11 @@ class Settings(_Model):
     retention: Retention = Field(Retention(), description="See `retention` below.")
     sync: SyncSettings = Field(SyncSettings(), description="See `sync` below.")
     traces: Traces | None = Field(None, description="See `traces` below.")
+    audit: AuditSettings = Field(AuditSettings(), description="See `audit` below.")
+
+    @property
+    def audit_directory(self) -> Path:
+        return self.audit.directory or self.data_dir / "audit"
 
     def policy_for(self, tenant: str) -> PolicySettings:
         own = self.tenants.get(tenant)
@@ -316,6 +371,7 @@ def _known_keys(steps: list[Any]) -> list[str]:
         "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
         "sync": SyncSettings, "traces": Traces,
         "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
+        "audit": AuditSettings, "exports": AuditExport,
     }  # fmt: skip
     for step in steps:
         model = models.get(step, model) if isinstance(step, str) else model
@@ -342,6 +398,7 @@ def document() -> str:
         ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("limits", Limits), ("retention", Retention),
         ("sync", SyncSettings),
         ("traces", Traces),
+        ("audit", AuditSettings), ("audit.exports", AuditExport),
     ):  # fmt: skip
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| key | default | what |", "|---|---|---|"]
         for name, field in model.model_fields.items():

@@ -8,11 +8,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
-from gateway.admin import decisions, health, keys, knowledge
+from gateway.admin import audit, decisions, health, keys, knowledge
+from gateway.admin.audit import WriteDown
+from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
 
-SUBJECTS: Final = (health, decisions, keys, knowledge)
+SUBJECTS: Final = (health, decisions, keys, knowledge, audit)
 """Each module adds its own routes to the application: ``routes(app, services)``."""
 
 
@@ -26,8 +28,14 @@ def control_plane(services: Services) -> FastAPI:
     for subject in SUBJECTS:
         subject.routes(app, services)
 
+    app.add_middleware(WriteDown, services=services)
+
     @app.exception_handler(StateUnavailable)
     async def state_unavailable(_request: Request, error: StateUnavailable) -> JSONResponse:
         return JSONResponse({"detail": f"the state does not answer: {error}"}, 503)
+
+    @app.exception_handler(AuditUnavailable)
+    async def audit_unavailable(_request: Request, error: AuditUnavailable) -> JSONResponse:
+        return JSONResponse({"detail": f"the audit log cannot be written: {error}"}, 503)
 
     return app

@@ -28,12 +28,14 @@ def require(services: Services, permission: Permission) -> Callable[[Request], A
             host = request.headers.get("host", "").encode()
             if not services.host_is_ours(host):
                 raise HTTPException(421, "without keys the control plane answers only to a loopback address")
+            request.state.principal = LOCAL_OPERATOR
             return LOCAL_OPERATOR
         if ring.open:
             raise HTTPException(401, "the key is not known")
         principal = ring.find(token, time.time())
         if principal is None:
             raise HTTPException(401, "send a key: Authorization: Bearer pc_...", {"www-authenticate": "Bearer"})
+        request.state.principal = principal
         if not principal.may(permission):
             raise HTTPException(403, f"this key lacks the permission {permission.value}")
         return principal

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query
 
 from gateway import decisions
 from gateway.admin.access import require
+from gateway.audit import records
 from gateway.keys import Permission, Principal
 from gateway.services import Services
 from gateway.state.base import Filter
@@ -54,5 +55,8 @@ def routes(app: FastAPI, services: Services) -> None:
         kept = None
         if principal.may(Permission.READ_TEXT):
             kept = await services.state.kept_texts(decision_id, time.time())
+        if kept is not None:
+            fields = {"key": principal.key, "tenant": principal.tenant, "decision": decision_id, "of_tenant": found.tenant}
+            await services.audit.event(records.READ_TEXT, fields)
         explained["texts"] = None if kept is None else [text._asdict() for text in kept.texts]
         return explained

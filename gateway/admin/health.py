@@ -24,6 +24,7 @@ def routes(app: FastAPI, services: Services) -> None:
             "state": services.state_error or "answers",
             "draining": "yes" if services.draining else "no",
             "decisions": "recorded" if services.recorder.healthy else services.recorder.stats.last_error or "late",
+            "audit": services.audit.stats.last_error or "written" if services.live.settings.audit.enabled else "off",
         }
         ready = not services.draining and not services.state_error
         response.status_code = 200 if ready else 503

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require
+from gateway.admin.audit import detail
 from gateway.keys import Permission, Role, StoredKey, make_key
 from gateway.services import Services
 
@@ -34,7 +35,7 @@ def routes(app: FastAPI, services: Services) -> None:
         return {"keys": [shown_key(key) for key in await services.state.keys()]}
 
     @app.post("/admin/v1/keys", tags=["keys"], dependencies=[keeper], status_code=201)
-    async def create_key(wanted: NewKeyRequest) -> dict[str, Any]:
+    async def create_key(wanted: NewKeyRequest, request: Request) -> dict[str, Any]:
         """Make a key. Its token is in this reply and nowhere else."""
         try:
             made = make_key(
@@ -45,6 +46,7 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(422, str(error)) from None
         await services.state.put_key(made.key)
         await services.keys.refresh()
+        detail(request, made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant)
         return {**shown_key(made.key), "token": made.token}
 
     @app.delete("/admin/v1/keys/{key_id}", tags=["keys"], dependencies=[keeper])

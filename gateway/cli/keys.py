@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import sys
 import time
 
 from gateway.admin.keys import shown_key
+from gateway.audit import log as audit_log
+from gateway.audit import records
+from gateway.audit.keys import BadKey
+from gateway.audit.writer import AuditUnavailable
 from gateway.cli.common import Failed, Misused, add_config, settings, write_json, write_table
 from gateway.keys import Role
+from gateway.settings import Settings
 from gateway.state import keystore
 from gateway.state.base import StateUnavailable
 
@@ -32,23 +39,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    url = settings(arguments).state
+    chosen = settings(arguments)
     try:
-        return {"create": _create, "list": _list, "revoke": _revoke}[arguments.action](arguments, url)
+        return {"create": _create, "list": _list, "revoke": _revoke}[arguments.action](arguments, chosen)
     except StateUnavailable as error:
         raise Failed(f"the state does not answer: {error}") from None
 
 
-def _create(arguments: argparse.Namespace, url: str) -> int:
+def _write_down(chosen: Settings, action: str, **fields: object) -> None:
+    """Note the change in the audit log. The key is made or revoked already, so a log that cannot be written is a warning."""
+    who = {"user": getpass.getuser(), "method": "CLI", "path": f"keys {action}", "status": 0}
+    try:
+        audit_log.write_down(chosen, records.ADMIN, {**who, **fields})
+    except (AuditUnavailable, BadKey) as error:
+        print(f"portcullis keys: this is not in the audit log, which cannot be written: {error}", file=sys.stderr)
+
+
+def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
     now = time.time()
     expires_at = None if arguments.days is None else now + arguments.days * 86_400
     try:
         made = keystore.create(
-            url, Role(arguments.role), arguments.tenant, now, policy=arguments.policy, expires_at=expires_at,
+            chosen.state, Role(arguments.role), arguments.tenant, now, policy=arguments.policy, expires_at=expires_at,
             note=arguments.note,
         )  # fmt: skip
     except ValueError as error:
         raise Misused(str(error)) from None
+    _write_down(chosen, "create", made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant)
     if arguments.json:
         write_json({**shown_key(made.key), "token": made.token})
     else:
@@ -57,8 +74,8 @@ def _create(arguments: argparse.Namespace, url: str) -> int:
     return 0
 
 
-def _list(arguments: argparse.Namespace, url: str) -> int:
-    keys = keystore.every(url)
+def _list(arguments: argparse.Namespace, chosen: Settings) -> int:
+    keys = keystore.every(chosen.state)
     if arguments.json:
         write_json({"keys": [shown_key(key) for key in keys]})
         return 0
@@ -74,9 +91,10 @@ def _list(arguments: argparse.Namespace, url: str) -> int:
     return 0
 
 
-def _revoke(arguments: argparse.Namespace, url: str) -> int:
-    if not keystore.revoke(url, arguments.id, time.time()):
+def _revoke(arguments: argparse.Namespace, chosen: Settings) -> int:
+    if not keystore.revoke(chosen.state, arguments.id, time.time()):
         raise Failed(f"there is no key {arguments.id!r}; see: portcullis keys list")
+    _write_down(chosen, "revoke", revoked=arguments.id)
     if arguments.json:
         write_json({"id": arguments.id, "revoked": True})
     else:

@@ -1,0 +1,131 @@
+"""What stands in the audit log, as JSON. Pure.
+
+A record is one line, an object whose first field is ``seq`` (its place in the chain, from 0) and whose last is ``hash``; see
+``chain``. What stands between is made here. No record holds a text of a request or reply, whatever retention
+keeps elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from detectors.values import Finding
+from gateway.decisions import MAX_NAME, AnyDecision, Found, Screened, Screening
+
+DECISION: Final = "decision"
+"""One request. All other kinds are rare."""
+
+OPEN: Final = "open"
+"""The first record of a chain: who writes it, with which key, and how far the chains beside it had come."""
+
+SEGMENT: Final = "segment"
+"""The first record of each further file of a chain."""
+
+ROOT: Final = "root"
+"""A signed Merkle root over the records since the one before."""
+
+CLOSE: Final = "close"
+"""The last record of a chain whose process ended in order; its root comes before it."""
+
+LOST: Final = "lost"
+"""Records that could not be written and had to be given up: how many, of which time."""
+
+REMOVED: Final = "removed"
+"""A file that retention removed: of which chain, its records, and the hash of its last."""
+
+ADMIN: Final = "admin"
+"""A call of the control plane that changes something."""
+
+SIGN_IN: Final = "sign_in"
+"""Somebody signed in to the console, or failed to."""
+
+READ_TEXT: Final = "read_text"
+"""Somebody was shown the texts that retention kept of a decision."""
+
+CONFIGURATION: Final = "configuration"
+"""A configuration or a generation of patterns was taken or refused."""
+
+MAX_FOUND: Final = 50
+"""Findings that a record lists, by pattern; ``found`` counts all. The decision itself lists up to a thousand."""
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def body(kind: str, time: float, fields: Mapping[str, Any]) -> bytes:
+    """A record without its place and hash: ``"time":…,"kind":…,`` and the fields, as the inside of a JSON object."""
+    return _inside({"time": round(time, 6), "kind": kind, **fields})
+
+
+def decision_body(decision: AnyDecision) -> bytes:
+    """The record of a decision. Made for every request, so what says nothing is left out."""
+    (
+        identity, time, tenant, key, wire, operation, model, streaming, action, reason, status, policy, version, generation,
+        request, reply, edits, shadow, upstream, bytes_in, bytes_out, seconds, client_gone, *_,
+    ) = decision  # fmt: skip
+    doc: dict[str, Any] = {
+        "time": time, "kind": DECISION, "id": identity, "tenant": tenant, "key": key, "wire": wire, "operation": operation,
+        "model": model[:MAX_NAME], "streaming": streaming, "action": action, "reason": reason, "status": status,
+        "policy": policy, "version": version, "generation": generation, "bytes_in": bytes_in, "bytes_out": bytes_out,
+        "seconds": seconds, "request": _side(request),
+    }  # fmt: skip
+    if reply is not None:
+        doc["reply"] = _side(reply)
+    if edits:
+        doc["edits"] = dict(edits)
+    if shadow is not None:
+        doc["shadow"] = shadow._asdict()
+    if upstream is not None:
+        doc["upstream"] = {"name": upstream.name, "status": upstream.status}
+    if client_gone:
+        doc["client_gone"] = True
+    return _inside(doc)
+
+
+def _inside(doc: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(doc)[1:-1]
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_scrubbed(doc))[1:-1]  # a lone surrogate, which is no text
+
+
+def _side(side: Screened | Screening) -> dict[str, Any]:
+    reasons: list[str]
+    if isinstance(side, Screened):
+        doc: dict[str, Any] = {"action": side.action, "score": side.score, "parts": len(side.segments)}
+        if not (side.findings or side.skipped or side.opaque):
+            return doc  # nearly always
+        reasons = [one.reason for one in side.opaque]
+        asked = side.actions or [""] * len(side.findings)
+    else:
+        doc = {"action": side.action, "score": side.score, "parts": len(side.parts)}
+        reasons = [one.reason for one in side.gaps]
+        asked = [one.action for one in side.findings]
+    if side.findings:
+        doc["found"] = len(side.findings)
+        scores: dict[tuple[str, str, str], float] = {}
+        findings: Sequence[Finding | Found] = side.findings
+        for one, action in zip(findings, asked, strict=False):
+            key = (one.pattern, one.category, action)
+            scores[key] = max(one.score, scores.get(key, 0.0))
+        doc["findings"] = [
+            {"pattern": pattern, "category": category, "action": action, "score": score}
+            for (pattern, category, action), score in list(scores.items())[:MAX_FOUND]
+        ]
+    if side.skipped:
+        doc["not_run"] = [f"{stage} {reason}" for stage, reason in side.skipped]
+    if reasons:
+        doc["not_screened"] = dict(Counter(reasons))
+    return doc
+
+
+def _scrubbed(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {_scrubbed(key): _scrubbed(each) for key, each in value.items()}
+    return [_scrubbed(each) for each in value] if isinstance(value, list | tuple) else value
