@@ -5,63 +5,36 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from detectors.cache import VerdictCache
-from detectors.canonical import Canonical, canonicalise
-from detectors.lexical import SCORES, Lexical, Match
+from detectors.cascade import STAGES, WINDOWS, Asked, Cascade, Screened, TextFinding, TextVerdict
+from detectors.lexical import Lexical
 from detectors.passages import Passage, passages
+from detectors.semantic.judge import Reading, SemanticModel
 from detectors.values import Finding, Origin, Segment, Skipped, Verdict
 from patterns.schema import Pattern, State
-from patterns.taxonomy import is_attack
 
 CACHE_BYTES: Final = 16 * 2**20
 """Verdicts kept per worker: about 40,000, the live texts of some thousand conversations."""
 
-STAGES: Final = ("canonical", "lexical")
-"""The stages that every text passes, in order; as in metrics and records."""
-
-DISGUISE_SCORES: Final = {"tags": 0.95, "bidi": 0.6, "invisible": 0.4, "variation": 0.6}
-"""What hiding text says by itself, before anybody knows what was hidden. Kinds not named here say too little alone."""
-
-_DISGUISE_THREATS: Final = {
-    "tags": "obfuscation.tag_smuggling",
-    "bidi": "obfuscation.bidi_control",
-    "invisible": "obfuscation.invisible_text",
-    "variation": "obfuscation.variation_selector_smuggling",
-}
-
-
-class TextFinding(NamedTuple):
-    """A finding in one text, before it is mapped to the segments of a request."""
-
-    detector: str
-    pattern: str
-    category: str
-    score: float
-    start: int
-    end: int
-
-
-class TextVerdict(NamedTuple):
-    """What the cascade says of one text."""
-
-    findings: tuple[TextFinding, ...]
-    skipped: tuple[Skipped, ...]
-
-
-_NOTHING: Final = TextVerdict((), ())
+PASSING: Final = frozenset({"late", "overload", "error"})
+"""Reasons for an incomplete verdict that may be gone next time: such a verdict is not remembered."""
 
 
 class Judged(NamedTuple):
-    """A verdict with what it cost: nanoseconds by stage (in the order of `STAGES`), and texts found in the cache."""
+    """A verdict with what it cost: nanoseconds by stage (in the order of `STAGES`), and texts found in the cache.
+
+    ``stages`` holds for each segment the stages that saw it, when it was judged first.
+    """
 
     verdict: Verdict
     stage_ns: tuple[int, ...]
     cached: int
+    stages: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,88 +47,157 @@ class Generation:
     loaded_at: float
 
 
+class _Open(NamedTuple):
+    """A passage that waits for the encoder."""
+
+    number: int
+    key: tuple[object, str | bytes]
+    screened: Screened
+
+
+_WAITING: Final = TextVerdict((), 0.0, (), ())
+
+
+class Screening:
+    """What the cheap stages say of some segments, and what they leave to the encoder.
+
+    ``asked`` lists the windows that are to be read, empty where all is settled; `close` takes the readings of them, in
+    order, and gives the verdict.
+    """
+
+    __slots__ = ("_cached", "_clock", "_engine", "_open", "_passages", "_segments", "_verdicts", "asked")
+
+    def __init__(self, engine: Engine, segments: Sequence[Segment], scope: str) -> None:
+        self._engine = engine
+        self._segments = segments
+        self._clock = [0] * len(STAGES)
+        self._cached = 0
+        self._passages = passages(segments)
+        self._verdicts: list[TextVerdict] = []
+        self._open: list[_Open] = []
+        cache, cascade = engine.cache, engine.cascade
+        asked: list[Asked] = []
+        for number, passage in enumerate(self._passages):
+            key = cache.key((scope, passage.origin), passage.text)
+            verdict = cache.get(key)
+            if verdict is None:
+                screened = cascade.screen(passage.text, passage.origin, self._clock)
+                if screened.asked:
+                    self._open.append(_Open(number, key, screened))
+                    asked += screened.asked
+                    verdict = _WAITING
+                else:
+                    verdict = cascade.finish(screened, ())
+                    cache.put(key, verdict)
+            else:
+                self._cached += 1
+            self._verdicts.append(verdict)
+        self.asked = tuple(asked)
+
+    @property
+    def model(self) -> SemanticModel | None:
+        """What is to read the windows of ``asked``."""
+        return self._engine.cascade.model
+
+    def close(self, readings: Sequence[Reading | None] = (), reason: str = "late", spent: tuple[int, int] = (0, 0)) -> Judged:
+        """The verdict.
+
+        Args:
+            readings: those of ``asked``; None for one that could not be had, for which ``reason`` says why.
+            spent: nanoseconds in encoder and index.
+        """
+        at = 0
+        cascade, cache = self._engine.cascade, self._engine.cache
+        for waiting in self._open:
+            upto = at + len(waiting.screened.asked)
+            verdict = cascade.finish(waiting.screened, readings[at:upto], reason)
+            at = upto
+            self._verdicts[waiting.number] = verdict
+            if not any(skipped.reason in PASSING for skipped in verdict.skipped):
+                cache.put(waiting.key, verdict)
+        self._clock[-2:] = spent
+        return Judged(self._verdict(), tuple(self._clock), self._cached, self._stages())
+
+    def _verdict(self) -> Verdict:
+        found: dict[Finding, None] = {}
+        skipped: list[Skipped] = []
+        score = 0.0
+        for passage, verdict in zip(self._passages, self._verdicts, strict=True):
+            if verdict.findings:
+                _place(passage, verdict.findings, found)
+            if verdict.skipped:
+                skipped += verdict.skipped
+            score = max(score, verdict.score)
+        return Verdict(tuple(found), score, tuple(dict.fromkeys(skipped)), self._engine.generation.number)
+
+    def _stages(self) -> tuple[tuple[str, ...], ...]:
+        if len(self._passages) == 1:
+            return (self._verdicts[0].stages,) * len(self._segments)
+        by_segment: list[tuple[str, ...]] = [()] * len(self._segments)
+        for passage, verdict in zip(self._passages, self._verdicts, strict=True):
+            for number in range(passage.first, passage.first + len(passage.starts)):
+                if len(verdict.stages) > len(by_segment[number]):
+                    by_segment[number] = verdict.stages
+        return tuple(by_segment)
+
+
 class Engine:
     """Judges texts under one generation. Not thread-safe: one instance for each thread that scans."""
 
-    def __init__(self, generation: Generation, lexical: Lexical) -> None:
+    def __init__(self, generation: Generation, cascade: Cascade) -> None:
         self.generation = generation
         self.cache: VerdictCache[TextVerdict] = VerdictCache(CACHE_BYTES, secrets.token_bytes(32))
-        self._lexical = lexical
-        self._clean = Verdict((), 0.0, (), generation.number)
+        self.cascade = cascade
 
     @classmethod
-    def load(cls, patterns: Sequence[Pattern], number: int, now: float, cache: Path | None = None) -> Engine:
+    def load(
+        cls, patterns: Sequence[Pattern], number: int, now: float, cache: Path | None = None,
+        model: SemanticModel | None = None, absent: tuple[Skipped, ...] = (), *,
+        decodes: bool = True, deep: bool = True, windows: int = WINDOWS,
+    ) -> Engine:  # fmt: skip
         """Compile ``patterns`` into a generation.
+
+        Args:
+            patterns: of all states; the active ones act.
+            number: the generation's number. now: UNIX seconds. cache: a folder for compiled patterns.
+            model, absent, decodes, deep, windows: as `Cascade`.
 
         Raises:
             PatternError: as `Lexical`.
         """
         live = tuple(pattern for pattern in patterns if pattern.state is State.ACTIVE)
-        generation = Generation(number, digest(live), live, now)
-        return cls(generation, Lexical(live, cache))
+        cascade = Cascade(Lexical(live, cache), model, absent, decodes=decodes, deep=deep, windows=windows)
+        return cls(Generation(number, digest(live), live, now), cascade)
+
+    @property
+    def thresholds(self) -> Mapping[str, Mapping[Origin, float]]:
+        """From which score presets act, by preset and origin; empty where no model judges."""
+        return self.cascade.model.calibration.thresholds if self.cascade.model else {}
 
     def twin(self) -> Engine:
         """An engine with the same knowledge and the same cache for another thread."""
-        twin = Engine(self.generation, self._lexical.twin())
+        twin = Engine(self.generation, self.cascade.twin())
         twin.cache = self.cache
         return twin
 
+    def screen(self, segments: Sequence[Segment], scope: str) -> Screening:
+        """The cheap stages, for a caller who has the encoder's part done elsewhere.
+
+        ``scope`` (a tenant) keeps one caller from learning what another one sent.
+        """
+        return Screening(self, segments, scope)
+
     def judge(self, segments: Sequence[Segment], scope: str) -> Judged:
-        """Judge every segment. ``scope`` (a tenant) keeps one caller from learning what another one sent."""
-        clock = [0] * len(STAGES)
-        found: dict[Finding, None] = {}
-        skipped: list[Skipped] = []
-        cached = 0
-        for passage in passages(segments):
-            key = self.cache.key((scope, passage.origin), passage.text)
-            verdict = self.cache.get(key)
-            if verdict is None:
-                verdict = self._judge_text(passage.text, passage.origin, clock)
-                self.cache.put(key, verdict)
-            else:
-                cached += 1
-            if verdict.findings:
-                _place(passage, verdict.findings, found)
-            if verdict.skipped:
-                skipped += verdict.skipped
-        return Judged(self._verdict(found, skipped), tuple(clock), cached)
-
-    def _verdict(self, found: dict[Finding, None], skipped: list[Skipped]) -> Verdict:
-        if not found and not skipped:
-            return self._clean
-        score = max((finding.score for finding in found if is_attack(finding.category)), default=0.0)
-        return Verdict(tuple(found), score, tuple(dict.fromkeys(skipped)), self.generation.number)
-
-    def _judge_text(self, text: str, origin: Origin, clock: list[int]) -> TextVerdict:
+        """All stages in this thread: some milliseconds for each window that the cheap ones do not settle."""
+        screening = self.screen(segments, scope)
+        if not screening.asked:
+            return screening.close()
+        model = self.cascade.model
+        assert model is not None  # nothing else asks
         began = time.perf_counter_ns()
-        canonical = canonicalise(text)
-        canonised = time.perf_counter_ns()
-        findings, exhausted = self._match(text, canonical, origin)
-        clock[0] += canonised - began
-        clock[1] += time.perf_counter_ns() - canonised
-        if not findings and not exhausted:
-            return _NOTHING
-        skipped = (Skipped("lexical", "budget"),) if exhausted else ()
-        return TextVerdict(tuple(dict.fromkeys(findings)), skipped)
-
-    def _match(self, text: str, canonical: Canonical, origin: Origin) -> tuple[list[TextFinding], bool]:
-        """Match the text as it came and, where it differs, its canonical form."""
-        scan = self._lexical.scan(text, origin)
-        findings = [_finding("lexical", match, match.start, match.end) for match in scan.matches]
-        if canonical.identical:
-            return findings, scan.exhausted
-        seen = {(finding.pattern, finding.start, finding.end) for finding in findings}
-        folded = self._lexical.scan(canonical.text, origin)
-        for match in folded.matches:
-            start, end = canonical.span(match.start, match.end)
-            if (match.pattern.id, start, end) not in seen:
-                findings.append(_finding("canonical", match, start, end))
-        for kind, count, first in canonical.evidence:
-            if kind in DISGUISE_SCORES:
-                threat = _DISGUISE_THREATS[kind]
-                score = DISGUISE_SCORES[kind]
-                findings.append(TextFinding("canonical", f"disguise.{kind}", threat, score, first, first + count))
-        return findings, scan.exhausted or folded.exhausted
+        readings = [model.read(window.text) for window in screening.asked]
+        searched = sum(reading.search_ns for reading in readings)
+        return screening.close(readings, spent=(time.perf_counter_ns() - began - searched, searched))
 
 
 def digest(patterns: Sequence[Pattern]) -> str:
@@ -168,11 +210,6 @@ def digest(patterns: Sequence[Pattern]) -> str:
         )  # fmt: skip
         state.update(repr(acting).encode("utf-8", "surrogatepass"))
     return state.hexdigest()
-
-
-def _finding(detector: str, match: Match, start: int, end: int) -> TextFinding:
-    pattern = match.pattern
-    return TextFinding(detector, pattern.id, pattern.category, SCORES[pattern.severity], start, end)
 
 
 def _place(passage: Passage, findings: Sequence[TextFinding], found: dict[Finding, None]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from detectors.engine import STAGES
+from detectors.cascade import DEEP, STAGES
 from detectors.values import Origin
-from gateway.live import bind
-from gateway.policy import Action, Direction, Policy
-from gateway.settings import Settings
+from gateway.live import bind, load_model
+from gateway.policy import MODEL_STAGES, Action, Direction, Policy
+from gateway.settings import Detection, Settings
 from patterns import taxonomy
 
 REQUEST_ORIGINS: Final = tuple(Origin)
@@ -44,22 +44,41 @@ _ROUTES: Final = (
 
 def matrix(settings: Settings) -> list[Row]:
     """The matrix for the default policy."""
-    policy = bind(settings.policy)[0]
+    model, _ = load_model(settings.detection)
+    policy = bind(settings.policy, model.calibration.thresholds if model else {})[0]
+    whole = stages(settings.detection)
+    streamed = tuple(stage for stage in whole if stage in STREAMED)
     rows: list[Row] = []
     for route, origins, streams, speaks in _ROUTES:
-        rows += [_row(policy, route, origin, Direction.REQUEST, False) for origin in origins]
+        rows += [_row(policy, whole, route, origin, Direction.REQUEST, False) for origin in origins]
         if speaks:
-            rows.append(_row(policy, route, Origin.ASSISTANT, Direction.REPLY, False))
+            rows.append(_row(policy, whole, route, Origin.ASSISTANT, Direction.REPLY, False))
         if streams:
-            rows.append(_row(policy, route, Origin.ASSISTANT, Direction.REPLY, True))
+            rows.append(_row(policy, streamed, route, Origin.ASSISTANT, Direction.REPLY, True))
     return rows
 
 
-def _row(policy: Policy, route: str, origin: Origin, direction: Direction, streaming: bool) -> Row:
+STREAMED: Final = ("canonical", "lexical")
+"""Stages that act on a stream as it flows. The others judge it when it is over, for the record."""
+
+
+def stages(chosen: Detection) -> tuple[str, ...]:
+    """The stages that are turned on, in order."""
+    off = {"decode"} if not chosen.decode else set()
+    if not chosen.model:
+        off |= MODEL_STAGES
+    elif not chosen.encoder:
+        off |= set(DEEP)
+    return tuple(stage for stage in STAGES if stage not in off)
+
+
+def _row(
+    policy: Policy, stages: tuple[str, ...], route: str, origin: Origin, direction: Direction, streaming: bool
+) -> Row:
     attacks = _strictest(policy, origin, direction, attack=True)
     values = _strictest(policy, origin, direction, attack=False)
     note = "" if policy.acts else "reported only"
-    return Row(route, origin.value, direction.value, streaming, STAGES, attacks, values, note)
+    return Row(route, origin.value, direction.value, streaming, stages, attacks, values, note)
 
 
 def _strictest(policy: Policy, origin: Origin, direction: Direction, attack: bool) -> str:

@@ -7,7 +7,8 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from detectors.engine import STAGES, Judged
+from detectors.cascade import STAGES
+from detectors.engine import Judged
 from detectors.lanes import Act
 from detectors.values import INNER, Finding, Origin, Path, Segment, Skipped
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
@@ -232,7 +233,7 @@ def _screened(side: Inspected) -> Screened:
         side.ruling.reason,
         verdict.score,
         parsed.segments,
-        (STAGES,) * len(parsed.segments),
+        side.judged.stages,
         parsed.opaque,
         verdict.findings,
         side.ruling.actions,

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from detectors.engine import STAGES, Engine, Judged
+from detectors.cascade import STAGES
+from detectors.engine import Engine, Judged, Screening
 from detectors.values import Path, Segment
 from gateway.faults import CallerFault, UpstreamFault
 from gateway.live import Bound
@@ -24,6 +25,22 @@ OFFLOAD_BYTES: Final = 64 * 1024
 _NOTHING: Final = Parsed(None, False, [], [])
 
 
+class Waiting(NamedTuple):
+    """A message whose segments are screened, and wait for the encoder: close it with the verdict (`Semantics.close`)."""
+
+    screening: Screening
+    parsed: Parsed
+    bound: Bound
+    body: bytes
+    vault: Vault
+    direction: Direction
+    began: int
+
+    def close(self, judged: Judged) -> Inspected:
+        """Decide and edit."""
+        return _decide(judged, self.parsed, self.bound, self.body, self.vault, self.direction, self.began)
+
+
 class Inspected(NamedTuple):
     """A message that was inspected. ``body`` is what goes on: the very bytes received unless something was edited."""
 
@@ -36,8 +53,12 @@ class Inspected(NamedTuple):
     nanoseconds: int
 
 
-def inspect_request(engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault) -> Inspected:
+def inspect_request(
+    engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault
+) -> Inspected | Waiting:
     """Read a request's body, judge it and decide; values to redact go into ``vault``.
+
+    What the cheap stages cannot settle comes back as `Waiting`.
 
     Raises:
         CallerFault: the body is not what the wire takes.
@@ -56,7 +77,9 @@ def inspect_request(engine: Engine, bound: Bound, target: Target, body: bytes, t
     return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REQUEST, began)
 
 
-def inspect_reply(engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault) -> Inspected:
+def inspect_reply(
+    engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault
+) -> Inspected | Waiting:
     """Read a whole reply, judge it, decide, and put back what the request's redaction took out.
 
     Raises:
@@ -81,8 +104,16 @@ def _inspect(
     vault: Vault,
     direction: Direction,
     began: int,
+) -> Inspected | Waiting:
+    screening = engine.screen(parsed.segments, tenant)
+    if screening.asked:
+        return Waiting(screening, parsed, bound, body, vault, direction, began)
+    return _decide(screening.close(), parsed, bound, body, vault, direction, began)
+
+
+def _decide(
+    judged: Judged, parsed: Parsed, bound: Bound, body: bytes, vault: Vault, direction: Direction, began: int
 ) -> Inspected:
-    judged = engine.judge(parsed.segments, tenant)
     ruling = decide(bound.policy, judged.verdict, parsed.segments, direction)
     shadow = evaluate(bound.shadow, judged.verdict, parsed.segments, direction) if bound.shadow else None
     edits = _edits(parsed.segments, ruling, vault, direction)

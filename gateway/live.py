@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import Final, NamedTuple
 from detectors.engine import Engine
 from detectors.lanes import Act, StreamRules
 from detectors.lexical import SCORES
-from detectors.values import Origin
-from gateway.policy import PRESETS, Action, Direction, Policy, Rule, preset
-from gateway.settings import PolicySettings, Settings
+from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
+from detectors.values import Origin, Skipped
+from gateway.policy import MODEL_STAGES, PRESETS, Action, Direction, Policy, Rule, Thresholds, preset
+from gateway.settings import Detection, PolicySettings, Settings
 from patterns import packs
 from patterns.schema import Pattern
+
+_log = logging.getLogger(__name__)
 
 
 class Bound(NamedTuple):
@@ -53,10 +58,12 @@ def build(settings: Settings, number: int, now: float) -> Live:
         PatternError: a pack is broken, or nothing is left to match with.
     """
     cache = settings.data_dir / "cache"
-    engine = Engine.load(load_patterns(settings.patterns, cache), number, now, cache)
+    engine = load_engine(settings, number, now)
     patterns = engine.generation.patterns
+    thresholds = engine.thresholds
+
     def bound(wanted: PolicySettings) -> Bound:
-        policy, shadow = bind(wanted)
+        policy, shadow = bind(wanted, thresholds)
         return Bound(policy, shadow, _stream_rules(patterns, policy, cache))
 
     return Live(
@@ -83,6 +90,34 @@ def _stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> S
 _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}
 
 
+def load_engine(settings: Settings, number: int, now: float) -> Engine:
+    """The stages that the settings turn on, over the patterns that they name. Raises and arguments: as `build`."""
+    chosen = settings.detection
+    cache = settings.data_dir / "cache"
+    model, absent = load_model(chosen)
+    return Engine.load(
+        load_patterns(settings.patterns, cache), number, now, cache, model, absent,
+        decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows,
+    )  # fmt: skip
+
+
+def load_model(chosen: Detection) -> tuple[SemanticModel | None, tuple[Skipped, ...]]:
+    """The model that the settings ask for; where its files are missing, none, and what verdicts say of that."""
+    if not chosen.model:
+        return None, ()
+    try:
+        return _model(chosen.models or MODELS), ()
+    except ModelMissing as error:
+        _log.error("the model is missing, and verdicts will say so: %s", error)
+        return None, tuple(Skipped(stage, "missing") for stage in sorted(MODEL_STAGES))
+
+
+@functools.cache
+def _model(folder: Path) -> SemanticModel:
+    """Loaded once: a reload of the configuration, and a worker forked from this process, share it."""
+    return SemanticModel.load(folder)
+
+
 def load_patterns(extra: tuple[Path, ...], cache: Path | None = None) -> list[Pattern]:
     """The shipped packs and those of the configuration.
 
@@ -92,12 +127,14 @@ def load_patterns(extra: tuple[Path, ...], cache: Path | None = None) -> list[Pa
     return packs.load_all([packs.SHIPPED, *extra], cache)
 
 
-def bind(settings: PolicySettings) -> tuple[Policy, Policy | None]:
+def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Policy | None]:
     """Turn a policy's settings into the policy that acts and the one that is judged beside it.
+
+    ``thresholds`` are those of the model, empty where none judges.
 
     ``monitor`` reports what ``balanced`` would have done: it acts on nothing.
     """
-    base = preset(settings.preset)
+    base = preset(settings.preset, thresholds)
     rules = base.rules + tuple(
         Rule(
             action=row.action, category=row.category or "", origin=row.origin, direction=row.direction, score=row.score
@@ -116,5 +153,5 @@ def bind(settings: PolicySettings) -> tuple[Policy, Policy | None]:
         restore=settings.restore,
         waits=base.waits,
     )
-    return policy, preset(settings.shadow) if settings.shadow else None
+    return policy, preset(settings.shadow, thresholds) if settings.shadow else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from detectors.values import Finding, Origin, Segment, Skipped, Verdict
@@ -40,7 +41,8 @@ class FailureMode(StrEnum):
 
 
 RANK: Final = {action: rank for rank, action in enumerate(Action)}
-SEMANTIC_STAGES: Final = frozenset({"semantic", "index", "classifier"})
+MODEL_STAGES: Final = frozenset({"fast", "encoder", "index"})
+"""Stages that judge by meaning. Their scores are calibrated probabilities; those of patterns say how sure a pattern is."""
 
 VALUE_SCORE: Final = 0.5
 """From this score on a secret or personal value is taken for real."""
@@ -58,7 +60,8 @@ _TRUSTED: Final = (Origin.SYSTEM, Origin.ASSISTANT)
 class Rule:
     """One row of the table. Empty fields match everything; of the rows that match, the last one acts.
 
-    ``category`` is a category or ``category.subcategory``; ``score`` is the least score on which the row acts.
+    ``category`` is a category or ``category.subcategory``; ``score`` is the least score on which the row acts. ``model`` is
+    true for a row about findings of `MODEL_STAGES` alone, false for one about all other findings.
     """
 
     action: Action
@@ -66,12 +69,14 @@ class Rule:
     origin: Origin | None = None
     direction: Direction | None = None
     score: float = 0.0
+    model: bool | None = None
 
-    def matches(self, threat: str, origin: Origin, direction: Direction) -> bool:
+    def matches(self, threat: str, origin: Origin, direction: Direction, model: bool) -> bool:
         return (
             (not self.category or threat == self.category or threat.startswith(self.category + "."))
             and self.origin in (None, origin)
             and self.direction in (None, direction)
+            and self.model in (None, model)
         )
 
 
@@ -97,13 +102,13 @@ class Policy:
     failure: Mapping[str, FailureMode] = field(default_factory=dict)
     restore: bool = True
     waits: bool = False
-    _table: dict[tuple[str, Origin, Direction], tuple[tuple[float, Action], ...]] = field(
+    _table: dict[tuple[str, Origin, Direction, bool], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def action(self, threat: str, score: float, origin: Origin, direction: Direction) -> Action:
-        """What one finding asks for."""
-        key = (threat, origin, direction)
+    def action(self, threat: str, score: float, origin: Origin, direction: Direction, model: bool = False) -> Action:
+        """What one finding asks for; ``model`` where one of `MODEL_STAGES` made it."""
+        key = (threat, origin, direction, model)
         rows = self._table.get(key)
         if rows is None:
             rows = tuple((rule.score, rule.action) for rule in self.rules if rule.matches(*key))
@@ -163,7 +168,7 @@ def evaluate(policy: Policy, verdict: Verdict, segments: Sequence[Segment], dire
     edits: list[Edit] = []
     for finding in verdict.findings:
         origin = segments[finding.segment].origin
-        action = policy.action(finding.category, finding.score, origin, direction)
+        action = policy.action(finding.category, finding.score, origin, direction, finding.detector in MODEL_STAGES)
         actions.append(action)
         if action is Action.REDACT:
             edits.append(Edit(finding.segment, finding.start, finding.end, finding.category))
@@ -189,37 +194,49 @@ def _reason(finding: Finding, origin: Origin) -> str:
     return f"{finding.category} in {origin} ({finding.pattern})"
 
 
-def preset(name: str) -> Policy:
-    """One of the three presets, as promised to the outside.
+Thresholds = Mapping[str, Mapping[Origin, float]]
+"""From which probability of attack on a preset acts, by preset (``balanced``, ``strict``) and origin: the model's own."""
+
+
+def preset(name: str, thresholds: Thresholds = MappingProxyType({})) -> Policy:
+    """One of the three presets, as promised to the outside. Without ``thresholds`` no model judges.
 
     Raises:
         ValueError: there is no such preset.
     """
     if name == "balanced":
-        return Policy(name=name, version="1", rules=_balanced(), failure=_DEGRADE)
+        return Policy(name=name, version="2", rules=_balanced(thresholds), failure=_DEGRADE)
     if name == "strict":
-        return Policy(name=name, version="1", rules=_strict(), failure={"*": FailureMode.CLOSED}, waits=True)
+        return Policy(name=name, version="2", rules=_strict(thresholds), failure={"*": FailureMode.CLOSED}, waits=True)
     if name == "monitor":
-        return Policy(name=name, version="1", acts=False, rules=_balanced(), failure=_DEGRADE)
+        return Policy(name=name, version="2", acts=False, rules=_balanced(thresholds), failure=_DEGRADE)
     raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
 
 
 PRESETS: Final[tuple[Literal["strict", "balanced", "monitor"], ...]] = ("strict", "balanced", "monitor")
-_DEGRADE: Final = {"*": FailureMode.CLOSED} | dict.fromkeys(sorted(SEMANTIC_STAGES), FailureMode.FLAG)
+_DEGRADE: Final = {"*": FailureMode.CLOSED} | dict.fromkeys(sorted(MODEL_STAGES), FailureMode.FLAG)
 
 
 def _attacks(flag: float, block: float, trusted: float) -> list[Rule]:
-    """Rows for the attack categories; ``trusted`` is the bar for system prompts and the assistant's own words."""
+    """Rows for what patterns find of attacks; ``trusted`` is the bar for system prompts and the assistant's own words."""
     rules: list[Rule] = []
     for name, category in taxonomy.CATEGORIES.items():
         if not category.attack:
             continue
-        rules.append(Rule(action=Action.FLAG, category=name, score=flag))
+        rules.append(Rule(action=Action.FLAG, category=name, score=flag, model=False))
         rules += [
-            Rule(action=Action.BLOCK, category=name, origin=origin, score=trusted if origin in _TRUSTED else block)
+            Rule(action=Action.BLOCK, category=name, origin=origin, score=trusted if origin in _TRUSTED else block, model=False)
             for origin in Origin
         ]
     return rules
+
+
+def _judged(flag: Mapping[Origin, float], block: Mapping[Origin, float], spared: tuple[Origin, ...]) -> list[Rule]:
+    """Rows for what the model judges to be an attack, whatever its category; ``spared`` origins are flagged at most."""
+    return [Rule(action=Action.FLAG, origin=origin, score=score, model=True) for origin, score in flag.items()] + [
+        Rule(action=Action.BLOCK, origin=origin, score=score, model=True)
+        for origin, score in block.items() if origin not in spared
+    ]  # fmt: skip
 
 
 def _replies(flag: float, block: float) -> list[Rule]:
@@ -229,22 +246,28 @@ def _replies(flag: float, block: float) -> list[Rule]:
         Rule(action=Action.FLAG, category=name, direction=Direction.REPLY, score=flag)
         for name in attacks if name not in _HARMS_ITS_READER
     ] + [
-        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=block)
+        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=block, model=False)
         for name in _HARMS_ITS_READER
     ]  # fmt: skip
 
 
-def _balanced() -> tuple[Rule, ...]:
+def _balanced(thresholds: Thresholds) -> tuple[Rule, ...]:
     # A block in a system prompt or in the assistant's history needs certainty: the developer wrote the one, and the other
-    # is old.
-    rules = _attacks(flag=0.5, block=0.9, trusted=0.98) + _replies(flag=0.5, block=0.9)
+    # is old. What the stricter preset would block is flagged.
+    rules = _attacks(flag=0.5, block=0.9, trusted=0.98)
+    if thresholds:
+        rules += _judged(thresholds["strict"], thresholds["balanced"], _TRUSTED)
+    rules += _replies(flag=0.5, block=0.9)
     rules.append(Rule(action=Action.FLAG, category="pii", score=VALUE_SCORE))
     rules += [Rule(action=Action.REDACT, category=name, score=VALUE_SCORE) for name in _REGULATED]
     return tuple(rules)
 
 
-def _strict() -> tuple[Rule, ...]:
-    rules = _attacks(flag=0.2, block=0.6, trusted=0.9) + _replies(flag=0.2, block=0.6)
+def _strict(thresholds: Thresholds) -> tuple[Rule, ...]:
+    rules = _attacks(flag=0.2, block=0.6, trusted=0.9)
+    if thresholds:
+        rules += _judged({}, thresholds["strict"], ())
+    rules += _replies(flag=0.2, block=0.6)
     rules.append(Rule(action=Action.FLAG, category="pii", score=0.2))
     rules += [Rule(action=Action.REDACT, category=name, score=0.2) for name in (*_REGULATED, *_CONTACT)]
     return tuple(rules)

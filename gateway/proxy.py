@@ -22,7 +22,7 @@ from gateway.inbound import (
     read_head,
     reply_headers,
 )
-from gateway.inspection import OFFLOAD_BYTES, Inspected, inspect_reply, inspect_request, nothing
+from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply, inspect_request, nothing
 from gateway.keys import Permission, Principal
 from gateway.live import Live
 from gateway.policy import Action, FailureMode
@@ -156,11 +156,14 @@ class Proxy:
     async def _inspect(self, inspect: Any, exchange: Exchange, body: bytes) -> Inspected:
         live = exchange.live
         common = (exchange.bound, exchange.target, body, exchange.principal.tenant, exchange.vault)
+        found: Inspected | Waiting
         if len(body) <= OFFLOAD_BYTES:
-            inspected: Inspected = inspect(live.engine, *common)
-            return inspected
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._scanner, inspect, live.engine.twin(), *common)
+            found = inspect(live.engine, *common)
+        else:
+            found = await asyncio.get_running_loop().run_in_executor(self._scanner, inspect, live.engine.twin(), *common)
+        if isinstance(found, Waiting):
+            found = found.close(await self._services.semantics.close(found.screening, exchange.principal.tenant))
+        return found
 
     async def _forward(
         self, scope: Scope, exchange: Exchange, head: Head, provider: Provider, request: Inspected
@@ -226,15 +229,16 @@ class Proxy:
             await answer.piece(relay.fail("the upstream's stream broke off"))
         finally:
             relay.close()
-            exchange.reply = self._sum_up(exchange, relay)
+            # Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised.
+            # The caller does not wait for the encoder; a caller who has gone leaves its part out.
+            segments = said_segments(relay)
+            screening = exchange.live.engine.screen(segments, exchange.principal.tenant)
+            exchange.reply = relay_summary(relay, screening.close(), segments, exchange.bound.policy)
             self._services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
         await answer.end()
-
-    def _sum_up(self, exchange: Exchange, relay: Relay) -> Inspected:
-        """Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised."""
-        segments = said_segments(relay)
-        judged = exchange.live.engine.judge(segments, exchange.principal.tenant)
-        return relay_summary(relay, judged, segments, exchange.bound.policy)
+        if screening.asked:
+            judged = await self._services.semantics.close(screening, exchange.principal.tenant)
+            exchange.reply = relay_summary(relay, judged, segments, exchange.bound.policy)
 
     async def _move(self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay) -> None:
         """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""

@@ -26,6 +26,7 @@ from gateway.providers import Provider, Providers
 from gateway.recorder import Recorder
 from gateway.redaction import Vault
 from gateway.requestlog import RequestLog
+from gateway.semantics import Semantics
 from gateway.settings import Settings, SettingsError
 from gateway.settings import load as load_settings
 from gateway.state.base import State, StateUnavailable
@@ -77,6 +78,7 @@ class Services:
         self.audit = AuditLog(settings)
         self.providers = Providers(settings)
         self.request_log = RequestLog()
+        self.semantics = Semantics(lambda: self.live.settings.detection)
         self.nobody: Principal = ANYONE
         self.draining = False
         self.state_error = ""
@@ -120,6 +122,7 @@ class Services:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.semantics.stop()
         await self.recorder.close(5.0)
         await self.audit.close()
         await self._testify()
@@ -283,6 +286,15 @@ class Services:
             lambda: {("hit",): self.live.engine.cache.hits, ("miss",): self.live.engine.cache.misses},
         )  # fmt: skip
         register_audit(metrics, self.audit)
+        semantics = self.semantics
+        metrics.gauge("portcullis_encoder_queued", "Windows that wait for the encoder.", (), lambda: {(): semantics.queued})
+        metrics.count(
+            "portcullis_encoder_windows", "Windows asked of the encoder, by what became of them.", ("result",),
+            lambda: {
+                ("read",): semantics.read, ("shared",): semantics.shared, ("late",): semantics.late,
+                ("refused",): semantics.refused, ("failed",): semantics.failed,
+            },
+        )  # fmt: skip
         metrics.gauge(
             "portcullis_breaker_open", "Circuit breakers that are open.", ("upstream",), self.providers.breakers, "max"
         )

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from detectors.cascade import WINDOWS
 from detectors.values import Origin
 from gateway.audit.keys import private_key
 from gateway.policy import Action, Direction, FailureMode
@@ -169,6 +170,26 @@ class Limits(_Model):
     )
 
 
+class Detection(_Model):
+    """Which stages judge a text beside the patterns, and what they may cost. See docs/architecture.md."""
+
+    decode: bool = Field(True, description="Whether encoded text (base64, ROT13, ...) is decoded and judged too.")
+    model: bool = Field(True, description="Whether the model judges by meaning: its front stage, encoder and index.")
+    encoder: bool = Field(True, description="Whether what the front stage cannot settle goes to encoder and index.")
+    models: Path | None = Field(None, description="A folder with another model of the same files; none: the shipped one.")
+    windows: int = Field(
+        WINDOWS, ge=1, le=10_000,
+        description="Windows (400 characters) of one text that the encoder reads; more make the verdict incomplete.",
+    )  # fmt: skip
+    threads: int = Field(1, ge=1, le=64, description="Encoders at once in one worker; each keeps a core busy.")
+    queue: int = Field(
+        512, ge=1, le=100_000, description="Windows that wait for the encoder in one worker; above it verdicts are incomplete."
+    )
+    deadline_seconds: Seconds = Field(
+        1.0, description="How long a message waits for the encoder; after it the verdict is incomplete."
+    )
+
+
 class Retention(_Model):
     """What is kept of the traffic, and how long."""
 
@@ -274,6 +295,7 @@ class Settings(_Model):
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Names that the Host header may carry; left out, any name is taken for the data plane."
     )
+    detection: Detection = Field(Detection(), description="See `detection` below.")
     limits: Limits = Field(Limits(), description="See `limits` below.")
     retention: Retention = Field(Retention(), description="See `retention` below.")
     sync: SyncSettings = Field(SyncSettings(), description="See `sync` below.")
@@ -369,7 +391,7 @@ def _known_keys(steps: list[Any]) -> list[str]:
     model: type[BaseModel] = Settings
     models: dict[str, type[BaseModel]] = {
         "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
-        "sync": SyncSettings, "traces": Traces,
+        "sync": SyncSettings, "traces": Traces, "detection": Detection,
         "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
         "audit": AuditSettings, "exports": AuditExport,
     }  # fmt: skip
@@ -395,7 +417,8 @@ def document() -> str:
     for title, model in (
         ("Top level", Settings), ("policy, and tenants.NAME.policy", PolicySettings), ("policy.rules", Override),
         ("upstreams.openai | anthropic | gemini", Upstream), ("upstreams.X.fallbacks", Target),
-        ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("limits", Limits), ("retention", Retention),
+        ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("detection", Detection),
+        ("limits", Limits), ("retention", Retention),
         ("sync", SyncSettings),
         ("traces", Traces),
         ("audit", AuditSettings), ("audit.exports", AuditExport),

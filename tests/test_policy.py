@@ -71,8 +71,8 @@ def test_monitor_acts_on_nothing_and_says_what_it_would_have_done() -> None:
     ("name", "stage", "action"),
     [
         ("balanced", "lexical", Action.BLOCK),
-        ("balanced", "semantic", Action.FLAG),
-        ("strict", "semantic", Action.BLOCK),
+        ("balanced", "encoder", Action.FLAG),
+        ("strict", "encoder", Action.BLOCK),
         ("monitor", "lexical", Action.FLAG),
     ],
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import orjson
 
-from detectors.semantic.encoder import Encoded, Encoder
+from detectors.semantic.encoder import Encoded, Encoder, Floats
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import column
 from detectors.semantic.index import ExemplarIndex, Neighbour
@@ -32,11 +33,37 @@ KNOWN_ATTACK: Final = 0.98
 KNOWN_HARMLESS: Final = 0.02
 """Scores of a window that an attack exemplar, or a harmless one, decided."""
 
+UNSPECIFIED: Final = "prompt_injection.instruction_override"
+"""The threat of what the front stage alone calls an attack: it tells none apart, and most attacks are of this one."""
+
 FILES: Final = ("fast.npz", "encoder.onnx", "tokenizer.json", "index.npz", "calibration.json")
 
 
 class ModelMissing(RuntimeError):  # noqa: N818 - a state of the installation that callers turn into a skipped stage
     """A file of the model is not there or cannot be read; the message names it."""
+
+
+class Reading(NamedTuple):
+    """What encoder and index say of one window, whoever speaks it; it depends on the window's text alone.
+
+    ``origins`` (origins,) are the encoder's logits, ``category`` the likeliest threat (``category.subcategory``), ``near``
+    the nearest exemplar, ``lean`` as the function of that name, ``search_ns`` what the search of the index took.
+    """
+
+    origins: Floats
+    category: str
+    near: Neighbour | None
+    lean: float
+    search_ns: int
+
+
+class Weighed(NamedTuple):
+    """A window's probability of attack, and the stage (``fast``, ``index``, ``encoder``) and exemplar it rests on."""
+
+    score: float
+    stage: str
+    category: str
+    exemplar: str | None
 
 
 class Judgement(NamedTuple):
@@ -66,13 +93,14 @@ class Calibration:
     Attributes:
         fast: slope and offset of the front stage's logit.
         sure: front-stage logits below which a window is settled as harmless.
-        encoder: weights of (1, encoder logit, front-stage logit, similarity to attacks less that to harmless text).
+        encoder: weights of (1, encoder logit, front-stage logit, similarity to attacks less that to harmless text, and
+            what other stages found: see `detectors.cascade.EVIDENCE`).
         thresholds: the score from which a preset acts, by preset and origin.
     """
 
     fast: dict[Origin, tuple[float, float]]
     sure: dict[Origin, float]
-    encoder: dict[Origin, tuple[float, float, float, float]]
+    encoder: dict[Origin, tuple[float, float, float, float, float]]
     thresholds: dict[str, dict[Origin, float]]
 
     @classmethod
@@ -81,17 +109,28 @@ class Calibration:
         return cls(
             {Origin(k): (v[0], v[1]) for k, v in raw["fast"].items()},
             {Origin(k): float(v) for k, v in raw["sure"].items()},
-            {Origin(k): (v[0], v[1], v[2], v[3]) for k, v in raw["encoder"].items()},
+            {Origin(k): (v[0], v[1], v[2], v[3], v[4]) for k, v in raw["encoder"].items()},
             {k: {Origin(o): float(t) for o, t in v.items()} for k, v in raw["thresholds"].items()},
         )
 
+    def reported(self, origin: Origin) -> float:
+        """The score from which a judgement is told: the lowest that a preset acts on."""
+        return min(thresholds[origin] for thresholds in self.thresholds.values())
+
+
+_SERIALS: Final = itertools.count()
+
 
 class SemanticModel:
-    """Everything that judges by meaning, loaded once; immutable, and safe to share between threads."""
+    """Everything that judges by meaning, loaded once; immutable, and safe to share between threads.
+
+    ``serial`` is different for each in a process: what one has read must not be taken for what another one would.
+    """
 
     def __init__(self, fast: FastModel, encoder: Encoder, index: ExemplarIndex, calibration: Calibration) -> None:
         self._fast, self._encoder, self._index, self.calibration = fast, encoder, index, calibration
         self._categories = [name for name, category in CATEGORIES.items() if category.attack]
+        self.serial = next(_SERIALS)
 
     @classmethod
     def load(cls, folder: Path = MODELS) -> SemanticModel:
@@ -125,10 +164,40 @@ class SemanticModel:
         """The same model with other exemplars; whoever holds the old one keeps it."""
         return SemanticModel(self._fast, self._encoder, index, self.calibration)
 
-    def fast_only(self, text: str, origin: Origin) -> float:
-        """The probability that the front stage alone gives: tens of microseconds for a short text."""
+    def front(self, text: str, origin: Origin) -> list[tuple[int, int, float]]:
+        """The front stage's logit of each window of a text: (start, end, logit). Tens of microseconds for a short text."""
+        pieces = spans(text)
+        logits = self._fast.logits(text, pieces, origin).tolist()
+        return [(start, end, logit) for (start, end), logit in zip(pieces, logits, strict=True)]
+
+    def front_score(self, suspicion: float, evidence: float, origin: Origin) -> float:
+        """The probability that the front stage's logit gives, with what other stages found."""
         slope, offset = self.calibration.fast[origin]
-        return _sigmoid(slope * float(self._fast.logits(text, spans(text), origin).max()) + offset)
+        return _sigmoid(slope * suspicion + offset + self.calibration.encoder[origin][4] * evidence)
+
+    def read(self, window: str) -> Reading:
+        """Encode one window and look for its neighbours: milliseconds. May be called by several threads at once."""
+        encoded = self._encoder.encode(window)
+        began = time.perf_counter_ns()
+        near = self._index.nearest(encoded.embedding, NEIGHBOURS)
+        searched = time.perf_counter_ns() - began
+        category = threat(self._categories[int(encoded.categories.argmax())], near)
+        return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched)
+
+    def weigh(self, reading: Reading | None, suspicion: float, evidence: float, origin: Origin) -> Weighed:
+        """The probability that a window attacks; where there is no reading, by the front stage alone."""
+        if reading is None:
+            return Weighed(self.front_score(suspicion, evidence, origin), "fast", UNSPECIFIED, None)
+        near = reading.near
+        if near and near.similarity >= SAME:
+            if near.exemplar.attack:
+                return Weighed(KNOWN_ATTACK, "index", near.exemplar.category, near.exemplar.id)
+            return Weighed(KNOWN_HARMLESS, "index", reading.category, near.exemplar.id)
+        weights = self.calibration.encoder[origin]
+        logit = float(reading.origins[column(origin)])
+        total = (weights[0] + weights[1] * logit + weights[2] * suspicion + weights[3] * reading.lean
+                 + weights[4] * evidence)  # fmt: skip
+        return Weighed(_sigmoid(total), "encoder", reading.category, near.exemplar.id if near else None)
 
     def judge(self, texts: Sequence[tuple[str, Origin]], thorough: bool = False) -> list[Judgement]:
         """Judge texts, each by itself: the answers do not depend on what else is asked.
@@ -139,39 +208,19 @@ class SemanticModel:
         return [self._judge(text, origin, thorough) for text, origin in texts]
 
     def _judge(self, text: str, origin: Origin, thorough: bool) -> Judgement:
-        pieces = spans(text)
-        suspicion = self._fast.logits(text, pieces, origin)
-        unsettled = np.flatnonzero(suspicion >= (-np.inf if thorough else self.calibration.sure[origin]))
-        if not len(unsettled):
-            slope, offset = self.calibration.fast[origin]
-            worst = int(suspicion.argmax())
-            score = _sigmoid(slope * float(suspicion[worst]) + offset)
-            return Judgement(score, "fast", len(pieces), 0, "", None, *pieces[worst], True)
-        order = unsettled[np.argsort(-suspicion[unsettled], kind="stable")][:MAX_ENCODED]
-        best: Judgement | None = None
-        for at in order.tolist():
-            start, end = pieces[at]
-            found = self._window(text[start:end], float(suspicion[at]), origin)
-            if best is None or found[0] > best.score:
-                best = Judgement(found[0], found[1], len(pieces), len(order), found[2], found[3], start, end,
-                                 len(order) == len(unsettled))
-        assert best is not None  # order is never empty here
-        return best
-
-    def _window(self, text: str, suspicion: float, origin: Origin) -> tuple[float, str, str, str | None]:
-        """Score, stage, category and neighbour of one window."""
-        encoded = self._encoder.encode(text)
-        near = self._index.nearest(encoded.embedding, NEIGHBOURS)
-        category = threat(self._categories[int(encoded.categories.argmax())], near)
-        nearest = near[0] if near else None
-        if nearest and nearest.similarity >= SAME:
-            if nearest.exemplar.attack:
-                return KNOWN_ATTACK, "index", nearest.exemplar.category, nearest.exemplar.id
-            return KNOWN_HARMLESS, "index", category, nearest.exemplar.id
-        weights = self.calibration.encoder[origin]
-        logit = float(encoded.origins[column(origin)])
-        total = weights[0] + weights[1] * logit + weights[2] * suspicion + weights[3] * lean(near)
-        return _sigmoid(total), "encoder", category, nearest.exemplar.id if nearest else None
+        windows = sorted(self.front(text, origin), key=lambda window: -window[2])
+        sure = -math.inf if thorough else self.calibration.sure[origin]
+        unsettled = [window for window in windows if window[2] >= sure]
+        if not unsettled:
+            start, end, worst = windows[0]
+            return Judgement(self.front_score(worst, 0.0, origin), "fast", len(windows), 0, "", None, start, end, True)
+        read = unsettled[:MAX_ENCODED]
+        best, at = max(
+            ((self.weigh(self.read(text[start:end]), logit, 0.0, origin), (start, end)) for start, end, logit in read),
+            key=lambda found: found[0].score,
+        )
+        return Judgement(best.score, best.stage, len(windows), len(read), best.category, best.exemplar, *at,
+                         len(read) == len(unsettled))  # fmt: skip
 
 
 NEIGHBOURS: Final = 8
@@ -199,4 +248,4 @@ def _sigmoid(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
 
 
-__all__ = ["Calibration", "Encoded", "Judgement", "ModelMissing", "SemanticModel", "lean"]
+__all__ = ["Calibration", "Encoded", "Judgement", "ModelMissing", "Reading", "SemanticModel", "Weighed", "lean"]

@@ -11,9 +11,13 @@ import numpy.typing as npt
 import orjson
 import torch
 
+from detectors.cascade import STAGES, Cascade
+from detectors.lexical import Lexical
 from detectors.semantic.heads import ORIGINS
 from detectors.train.folds import Scored
+from detectors.train.sources import Row
 from detectors.values import Origin
+from patterns import packs
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,14 +66,16 @@ def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
             chosen = np.isin(texts.origins, POOLED[Origin.USER])
         labels = texts.labels[chosen]
         weights = balanced(labels, texts.weights[chosen])
-        fitted = logistic(np.stack([texts.encoder[chosen], texts.fast[chosen]], 1), labels, weights)
+        evidence = texts.evidence[chosen]
+        fitted = logistic(np.stack([texts.encoder[chosen], texts.fast[chosen], evidence], 1), labels, weights)
         judged = fitted[1] * texts.encoder[chosen] + fitted[2] * texts.fast[chosen]
+        plain = evidence == 0  # the front stage settles no others, so it cannot lose them
         sure[origin.value] = sure_below(
-            texts.fast[chosen], judged, labels, np.isin(texts.kinds[chosen], list(ORDINARY)),
+            texts.fast[chosen][plain], judged[plain], labels[plain], np.isin(texts.kinds[chosen][plain], list(ORDINARY)),
             CAREFUL_SHARE if origin in (Origin.DOCUMENT, Origin.TOOL_RESULT) else SHARE,
         )
-        encoder[origin.value] = [*fitted, 0.0]
-        below = texts.fast[chosen] < sure[origin.value]
+        encoder[origin.value] = [*fitted[:3], 0.0, fitted[3]]
+        below = (texts.fast[chosen] < sure[origin.value]) & plain
         offset, slope = logistic(texts.fast[chosen][below, None], labels[below], weights[below])
         fast[origin.value] = [slope, offset]
     made: dict[str, Any] = {"fast": fast, "sure": sure, "encoder": encoder}
@@ -106,8 +112,16 @@ class Texts:
         self.langs = np.array([row.lang for row in rows])
         self.origins = np.array([row.origin.value for row in rows])
         self.weights = np.array([0.5 if row.doubtful else 1.0 for row in rows])
+        self.evidence = np.array(evidence_of(rows))
         self.fast = np.concatenate([_highest(fold.fast, fold) for fold in folds]).astype(np.float64)
         self.encoder = np.concatenate([_highest(fold.encoder, fold) for fold in folds]).astype(np.float64)
+
+
+def evidence_of(rows: Sequence[Row]) -> list[float]:
+    """What patterns and decoders say of each text, in the units of `detectors.cascade.EVIDENCE`."""
+    cascade = Cascade(Lexical(packs.load_all([packs.SHIPPED])), None)
+    clock = [0] * len(STAGES)
+    return [cascade.screen(row.text, row.origin, clock).evidence for row in rows]
 
 
 def merged(folds: Sequence[Scored]) -> Texts:
@@ -120,18 +134,19 @@ def probabilities(texts: Texts, calibration: dict[str, Any]) -> Floats:
     scores = np.zeros(len(texts.rows))
     for origin in ORIGINS:
         chosen = texts.origins == origin.value
-        offset, by_encoder, by_fast, _ = calibration["encoder"][origin.value]
+        offset, by_encoder, by_fast, _, by_evidence = calibration["encoder"][origin.value]
         slope, base = calibration["fast"][origin.value]
         judged = offset + by_encoder * texts.encoder[chosen] + by_fast * texts.fast[chosen]
-        settled = texts.fast[chosen] < calibration["sure"][origin.value]
-        scores[chosen] = 1 / (1 + np.exp(-np.where(settled, slope * texts.fast[chosen] + base, judged)))
+        judged += by_evidence * texts.evidence[chosen]
+        alone = settled(texts, calibration)[chosen]
+        scores[chosen] = 1 / (1 + np.exp(-np.where(alone, slope * texts.fast[chosen] + base, judged)))
     return scores
 
 
 def settled(texts: Texts, calibration: dict[str, Any]) -> npt.NDArray[np.bool_]:
-    """Which texts the front stage settles."""
+    """Which texts the front stage settles: none in which patterns or decoders saw something."""
     limits = np.array([calibration["sure"][origin] for origin in texts.origins])
-    return np.asarray(texts.fast < limits)
+    return np.asarray((texts.fast < limits) & (texts.evidence == 0))
 
 
 def logistic(features: Floats, labels: npt.NDArray[np.int64], weights: Floats) -> list[float]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 import orjson
 
-from detectors.engine import STAGES, Engine
+from detectors.engine import Engine
 from detectors.values import Origin, Segment, show_path
 from gateway import live
 from gateway.cli.common import Failed, Misused, add_config, settings, write_json
+from gateway.cli.streaming import available, stream
+from gateway.coverage import stages
 from gateway.policy import Action, Direction, Policy, evaluate
 from gateway.wires.base import Collector, Malformed
 from gateway.wires.openai_chat import read_message
 from patterns.schema import PatternError
+from patterns.taxonomy import is_attack
 
 NAME = "scan"
 HELP = "judge a text, or one text a line, without a gateway"
@@ -36,13 +40,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help='one object a line: {"id","text"} or {"id","messages":[{"role","content"}]}, with an "origin" if you like',
     )  # fmt: skip
     parser.add_argument("--origin", choices=[origin.value for origin in Origin], default=Origin.USER.value)
+    parser.add_argument("--jobs", type=int, default=available(), metavar="N",
+                        help="processes for --jsonl (default: one for each core)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     scanner = Scanner.load(arguments)
     with _source(arguments.file) as source:
         if arguments.jsonl:
-            return _lines(scanner, source, Origin(arguments.origin))
+            return _lines(scanner, source, Origin(arguments.origin), arguments.jobs)
         try:
             text = source.read().decode()
         except UnicodeDecodeError:
@@ -67,9 +73,10 @@ def _source(name: str) -> IO[bytes]:
 class Scanner:
     """Judges texts outside of a gateway, by the same engine and the same policy."""
 
-    def __init__(self, engine: Engine, policy: Policy) -> None:
+    def __init__(self, engine: Engine, policy: Policy, stages: tuple[str, ...]) -> None:
         self._engine = engine
         self._policy = policy
+        self._stages = stages
 
     @classmethod
     def load(cls, arguments: argparse.Namespace) -> Scanner:
@@ -78,17 +85,20 @@ class Scanner:
             Misused: the configuration cannot be used. Failed: the patterns cannot.
         """
         try:
-            built = live.build(settings(arguments), 1, time.time())
+            engine = live.load_engine(chosen := settings(arguments), 1, time.time())
         except PatternError as error:
             raise Failed(str(error)) from None
-        return cls(built.engine, built.default.policy)
+        policy, _ = live.bind(chosen.policy, engine.thresholds)
+        return cls(engine, policy, stages(chosen.detection))
 
     def judge(self, segments: list[Segment]) -> dict[str, Any]:
         """The verdict on one input, as the command line promises it."""
         began = time.perf_counter_ns()
-        verdict = self._engine.judge(segments, "").verdict
+        judged = self._engine.judge(segments, "")
+        verdict, ran = judged.verdict, set().union(*judged.stages)
         ruling = evaluate(self._policy, verdict, segments, Direction.REQUEST)
-        worst = max(verdict.findings, key=lambda finding: finding.score, default=None)
+        # What attacks comes first; a value to protect is no reason for the score.
+        worst = max(verdict.findings, key=lambda found: (is_attack(found.category), found.score), default=None)
         skipped = {one.stage: one.reason for one in verdict.skipped}
         return {
             "action": ruling.action.value,
@@ -96,38 +106,41 @@ class Scanner:
             "category": worst.category if worst else None,
             "findings": [
                 {
-                    "detector": one.detector, "pattern": one.pattern, "category": one.category, "score": one.score,
-                    "path": show_path(segments[one.segment].path), "start": one.start, "end": one.end,
-                    "action": action.value,
+                    "detector": one.detector, "pattern": one.pattern, "category": one.category,
+                    "score": round(one.score, 6), "path": show_path(segments[one.segment].path),
+                    "start": one.start, "end": one.end, "action": action.value,
                 }
                 for one, action in zip(verdict.findings, ruling.actions, strict=False)
             ],
             "complete": verdict.complete,
-            "stages": {stage: skipped.get(stage, "ran") for stage in STAGES},
+            "stages": {stage: skipped.get(stage, "ran" if stage in ran else "not needed") for stage in self._stages},
             "us": (time.perf_counter_ns() - began) // 1000,
         }  # fmt: skip
 
-
-def _lines(scanner: Scanner, source: IO[bytes], origin: Origin) -> int:
-    code = 0
-    out = sys.stdout.buffer
-    for line in _read_lines(source):
+    def line(self, line: bytes, origin: Origin) -> dict[str, Any]:
+        """The answer to one line of ``--jsonl``."""
         identity: Any = None
         try:
             identity, segments = read_line(line, origin)
-            result = {"id": identity, **scanner.judge(segments)}
+            return {"id": identity, **self.judge(segments)}
         except ValueError as error:
-            code = 1
-            result = {"id": getattr(error, "identity", identity), "error": str(error)}
-        out.write(orjson.dumps(result) + b"\n")
-    out.flush()
+            return {"id": getattr(error, "identity", identity), "error": str(error)}
+
+
+def _lines(scanner: Scanner, source: IO[bytes], origin: Origin, jobs: int) -> int:
+    code = 0
+    out = sys.stdout.buffer
+    for written, failed in stream(source, functools.partial(_answer, scanner, origin), jobs):
+        code |= failed
+        out.write(written)
+        out.flush()
     return code
 
 
-def _read_lines(source: IO[bytes]) -> Iterator[bytes]:
-    while line := source.readline(MAX_LINE):
-        if line.strip():
-            yield line
+def _answer(scanner: Scanner, origin: Origin, lines: Sequence[bytes]) -> tuple[bytes, bool]:
+    """The answers to some lines, and whether one of them was bad."""
+    results = [scanner.line(line, origin) for line in lines]
+    return b"".join(orjson.dumps(result) + b"\n" for result in results), any("error" in result for result in results)
 
 
 class BadLine(ValueError):  # noqa: N818
@@ -144,31 +157,43 @@ def read_line(line: bytes, origin: Origin) -> tuple[Any, list[Segment]]:
     Raises:
         BadLine: it is not JSON, or has neither text nor messages.
     """
+    if len(line) > MAX_LINE:
+        raise BadLine(None, f"longer than {MAX_LINE} bytes")
     try:
         raw = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise BadLine(None, f"not valid JSON: {error.msg}") from None
     if not isinstance(raw, dict):
         raise BadLine(None, "wanted a JSON object")
+    return raw.get("id"), segments_of(raw, origin)
+
+
+def segments_of(raw: dict[str, Any], origin: Origin) -> list[Segment]:
+    """What a line holds: ``text``, or ``messages`` (also called ``turns``), with an ``origin`` where it names one.
+
+    Raises:
+        BadLine: it has neither, or an unknown origin or role.
+    """
     identity = raw.get("id")
     try:
         origin = Origin(raw["origin"]) if "origin" in raw else origin
     except ValueError:
         raise BadLine(identity, f"origin: wanted one of {', '.join(Origin)}") from None
     if isinstance(text := raw.get("text"), str):
-        return identity, [Segment(text, "user", origin, 0, ("text",))]
-    messages = raw.get("messages")
+        return [Segment(text, "user", origin, 0, ("text",))]
+    name = "messages" if "messages" in raw else "turns"
+    messages = raw.get(name)
     if not isinstance(messages, list):
         raise BadLine(identity, "wanted text (a string) or messages (a list)")
     out = Collector()
     try:
         for turn, message in enumerate(messages):
-            read_message(out, message, turn, ("messages", turn))
+            read_message(out, message, turn, (name, turn))
     except Malformed as error:
         raise BadLine(identity, str(error)) from None
     if "origin" in raw:
-        return identity, [segment._replace(origin=origin) for segment in out.segments]
-    return identity, out.segments
+        return [segment._replace(origin=origin) for segment in out.segments]
+    return out.segments
 
 
 def _show(verdict: dict[str, Any]) -> None:

@@ -1,0 +1,293 @@
+"""What all stages together say of one text: canonicalise, decode, match, front stage; then encoder and index.
+
+The first four take microseconds and run where they are called (`Cascade.screen`). What they cannot settle is a list of
+windows for the encoder, milliseconds each, which a caller reads wherever it likes, in any order and company; `finish`
+puts the answers together. A text is judged in several readings: as it came, with its disguise taken off, and each layer
+that was decoded from it. The strongest reading decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from detectors.canonical import Canonical, canonicalise
+from detectors.decode import Layer, decode
+from detectors.lexical import SCORES, Lexical, Match
+from detectors.semantic.judge import Reading, SemanticModel
+from detectors.values import Origin, Skipped
+from patterns.schema import Severity
+from patterns.taxonomy import is_attack
+
+CHEAP: Final = ("canonical", "decode", "lexical", "fast")
+"""Stages that every text passes, in order. ``fast`` is the front stage of the model."""
+
+DEEP: Final = ("encoder", "index")
+"""Stages for what the front stage does not settle. The index is asked with what the encoder made, so they go together."""
+
+STAGES: Final = (*CHEAP, *DEEP)
+"""All stages in order; as in metrics, records and verdicts."""
+
+WINDOWS: Final = 128
+"""Windows of one text, in all its readings, that the encoder reads: half a second of one core. The most suspicious come
+first, and what is left over makes the verdict incomplete."""
+
+EVIDENCE: Final = {Severity.LOW: 0.3, Severity.MEDIUM: 0.8, Severity.HIGH: 1.0, Severity.CRITICAL: 1.2}
+"""What a finding adds to the model's own signs, in units that the calibration weighs. The ratios are those of the
+logarithms of (share of attacks with such a finding / share of harmless texts with one), over whole public sources."""
+
+_SCORED: Final = {SCORES[severity]: weight for severity, weight in EVIDENCE.items()}
+
+DISGUISES: Final = {
+    "tags": ("tag_smuggling", Severity.HIGH),
+    "bidi": ("bidi_control", Severity.MEDIUM),
+    "variation": ("variation_selector_smuggling", Severity.MEDIUM),
+    "invisible": ("invisible_text", Severity.LOW),
+    "styled": ("token_smuggling", Severity.LOW),
+    "spaced": ("spaced_letters", Severity.LOW),
+    "mixed_script": ("homoglyph", Severity.LOW),
+    "confusable": ("homoglyph", Severity.LOW),
+    "combining": ("zalgo", Severity.LOW),
+}
+"""What hiding text says by itself, before anybody knows what was hidden. Kinds not named here say too little alone."""
+
+_ORDINARY: Final = ("escape_payload", Severity.LOW)
+_CIPHER: Final = ("cipher_payload", Severity.MEDIUM)
+
+LAYERS: Final = {
+    "percent": _ORDINARY, "entities": _ORDINARY, "escapes": _ORDINARY, "quoted_printable": _ORDINARY,
+    "code_points": ("escape_payload", Severity.MEDIUM), "pieces": ("split_payload", Severity.LOW),
+    "base64": ("base64_payload", Severity.LOW), "base32": ("base64_payload", Severity.MEDIUM),
+    "base85": ("base64_payload", Severity.MEDIUM), "hex": ("hex_payload", Severity.LOW),
+    "binary": ("hex_payload", Severity.MEDIUM), "decimal": ("hex_payload", Severity.MEDIUM),
+    "leet": ("leetspeak", Severity.MEDIUM), "unspaced": ("spaced_letters", Severity.LOW),
+    "reversed": ("reversed_text", Severity.MEDIUM), "reversed_words": ("reversed_text", Severity.MEDIUM),
+    "tags": ("tag_smuggling", Severity.HIGH), "selectors": ("variation_selector_smuggling", Severity.HIGH),
+    "zero_width": ("invisible_text", Severity.HIGH),
+}  # fmt: skip
+"""What it says that a text holds readable text in an encoding, by the outermost one. Those not named are ciphers and
+codes (ROT-n, Morse, Braille...), which ordinary texts hold no sentences in."""
+
+
+class TextFinding(NamedTuple):
+    """A finding in one text, before it is mapped to the segments of a request."""
+
+    detector: str
+    pattern: str
+    category: str
+    score: float
+    start: int
+    end: int
+
+
+class TextVerdict(NamedTuple):
+    """What the cascade says of one text. ``score`` is the calibrated probability of attack; ``stages`` are those that ran."""
+
+    findings: tuple[TextFinding, ...]
+    score: float
+    skipped: tuple[Skipped, ...]
+    stages: tuple[str, ...]
+
+
+class Asked(NamedTuple):
+    """A window for the encoder: its text, what the front stage said of it, and where it stands in the original."""
+
+    text: str
+    suspicion: float
+    start: int
+    end: int
+
+
+class Screened(NamedTuple):
+    """What the cheap stages say: what they found, how much that weighs (see `EVIDENCE`), the most suspicious window that
+    the front stage settled, and the windows that it did not settle, for the encoder."""
+
+    origin: Origin
+    findings: tuple[TextFinding, ...]
+    evidence: float
+    settled: Asked | None
+    asked: tuple[Asked, ...]
+    skipped: tuple[Skipped, ...]
+
+
+class _View(NamedTuple):
+    """One reading of a text, and the way back: from a span of the reading to one of the original."""
+
+    text: str
+    span: Callable[[int, int], tuple[int, int]]
+
+
+class Cascade:
+    """The stages of one generation, for one thread at a time.
+
+    Args:
+        lexical: the patterns. model: what judges by meaning; None where it is missing or turned off, for which ``absent``
+            says what to report.
+        decodes: whether encoded text is decoded. deep: whether encoder and index are asked.
+        windows: see `WINDOWS`.
+    """
+
+    def __init__(
+        self, lexical: Lexical, model: SemanticModel | None, absent: tuple[Skipped, ...] = (), *,
+        decodes: bool = True, deep: bool = True, windows: int = WINDOWS,
+    ) -> None:  # fmt: skip
+        self.lexical, self.model, self.absent = lexical, model, absent
+        self.decodes, self.deep, self.windows = decodes, deep, windows
+        ran = [stage for stage in CHEAP if (stage != "decode" or decodes) and (stage != "fast" or model is not None)]
+        self._cheap = tuple(ran)
+
+    def twin(self) -> Cascade:
+        """The same stages for another thread."""
+        return Cascade(self.lexical.twin(), self.model, self.absent,
+                       decodes=self.decodes, deep=self.deep, windows=self.windows)  # fmt: skip
+
+    def screen(self, text: str, origin: Origin, clock: list[int]) -> Screened:
+        """The cheap stages."""
+        began = time.perf_counter_ns()
+        canonical = canonicalise(text)
+        canonised = time.perf_counter_ns()
+        layers, cut_off = self._decode(text, canonical) if self.decodes else ([], False)
+        decoded = time.perf_counter_ns()
+        findings, exhausted = self._match(text, canonical, layers, origin)
+        matched = time.perf_counter_ns()
+        clock[0] += canonised - began
+        clock[1] += decoded - canonised
+        clock[2] += matched - decoded
+        skipped = list(self.absent)
+        if cut_off:
+            skipped.append(Skipped("decode", "budget"))
+        if exhausted:
+            skipped.append(Skipped("lexical", "budget"))
+        evidence = max((_SCORED[f.score] for f in findings if is_attack(f.category)), default=0.0) if findings else 0.0
+        settled: Asked | None = None
+        asked: list[Asked] = []
+        if self.model is not None:
+            settled, asked = self._front(self.model, _views(text, canonical, layers), origin, evidence)
+        clock[3] += time.perf_counter_ns() - matched
+        if len(asked) > self.windows:
+            asked = sorted(asked, key=lambda one: -one.suspicion)[: self.windows]
+            skipped.append(Skipped("encoder", "budget"))
+        return Screened(origin, tuple(dict.fromkeys(findings)), evidence, settled, tuple(asked), tuple(skipped))
+
+    def finish(self, screened: Screened, readings: Sequence[Reading | None], reason: str = "late") -> TextVerdict:
+        """Put the readings of ``screened.asked`` together, in its order; None for one that could not be had in time.
+
+        ``reason`` is that of `Skipped` for those. The front stage's word stands for them.
+        """
+        findings = screened.findings
+        if self.model is None:
+            score = max((finding.score for finding in findings if is_attack(finding.category)), default=0.0)
+            return TextVerdict(findings, score, screened.skipped, self._cheap)
+        best: TextFinding | None = None
+        weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
+        for window, reading in weighed:
+            if window is None:
+                continue
+            judged = self.model.weigh(reading, window.suspicion, screened.evidence, screened.origin)
+            if best is None or judged.score > best.score:
+                pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
+                best = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
+        assert best is not None  # a text has at least one window
+        if best.score >= self.model.calibration.reported(screened.origin):
+            findings += (best,)
+        missed = sum(reading is None for reading in readings)
+        skipped = (*screened.skipped, Skipped("encoder", reason)) if missed else screened.skipped
+        return TextVerdict(findings, best.score, skipped, STAGES if missed < len(readings) else self._cheap)
+
+    def _decode(self, text: str, canonical: Canonical) -> tuple[list[_Decoded], bool]:
+        """The layers of the text and of what its disguise hid."""
+        raw = decode(text)
+        layers = [_Decoded(layer, layer.span) for layer in raw.layers]
+        if not canonical.evidence:
+            return layers, raw.exhausted
+        known = {text, canonical.text, *(layer.text for layer in raw.layers)}
+        inner = decode(canonical.text)
+        layers += [
+            _Decoded(layer, _through(layer.span, canonical.span)) for layer in inner.layers if layer.text not in known
+        ]
+        return layers, raw.exhausted or inner.exhausted
+
+    def _match(
+        self, text: str, canonical: Canonical, layers: Sequence[_Decoded], origin: Origin
+    ) -> tuple[list[TextFinding], bool]:
+        """Match the text as it came, its canonical form where that differs, and what was decoded."""
+        scan = self.lexical.scan(text, origin)
+        exhausted = scan.exhausted
+        findings = [_finding("lexical", match, match.start, match.end) for match in scan.matches]
+        if canonical.identical and not layers:
+            return findings, exhausted
+        seen = {(finding.pattern, finding.start, finding.end) for finding in findings}
+
+        def add(detector: str, read: str, span: Callable[[int, int], tuple[int, int]]) -> None:
+            nonlocal exhausted
+            scan = self.lexical.scan(read, origin)
+            exhausted |= scan.exhausted
+            for match in scan.matches:
+                start, end = span(match.start, match.end)
+                if (match.pattern.id, start, end) not in seen:
+                    seen.add((match.pattern.id, start, end))
+                    findings.append(_finding(detector, match, start, end))
+
+        if not canonical.identical:
+            add("canonical", canonical.text, canonical.span)
+        for kind, count, first in canonical.evidence:
+            if kind in DISGUISES:
+                threat, severity = DISGUISES[kind]
+                findings.append(TextFinding("canonical", f"disguise.{kind}", f"obfuscation.{threat}", SCORES[severity],
+                                            first, first + count))  # fmt: skip
+        for layer, span in layers:
+            threat, severity = LAYERS.get(layer.scheme.partition(">")[0], _CIPHER)
+            findings.append(TextFinding("decode", f"layer.{layer.scheme}", f"obfuscation.{threat}", SCORES[severity],
+                                        *span(0, len(layer.text))))  # fmt: skip
+            add("decode", layer.text, span)
+            plain = canonicalise(layer.text)
+            if not plain.identical:
+                add("decode", plain.text, _through(plain.span, span))
+        return findings, exhausted
+
+    def _front(
+        self, model: SemanticModel, views: Sequence[_View], origin: Origin, evidence: float
+    ) -> tuple[Asked | None, list[Asked]]:
+        """The most suspicious window that the front stage settles, and those that it does not settle."""
+        sure = float("-inf") if evidence and self.deep else model.calibration.sure[origin] if self.deep else float("inf")
+        settled: Asked | None = None
+        asked: list[Asked] = []
+        for view in views:
+            for start, end, suspicion in model.front(view.text, origin):
+                if suspicion >= sure:
+                    asked.append(Asked(view.text[start:end], suspicion, *view.span(start, end)))
+                elif settled is None or suspicion > settled.suspicion:
+                    settled = Asked("", suspicion, *view.span(start, end))
+        return settled, asked
+
+
+class _Decoded(NamedTuple):
+    """A layer and the way back from it to the text as it came."""
+
+    layer: Layer
+    span: Callable[[int, int], tuple[int, int]]
+
+
+def _views(text: str, canonical: Canonical, layers: Sequence[_Decoded]) -> list[_View]:
+    """The readings to be judged by meaning. Without evidence of disguise, the canonical form means what the text means."""
+    views = [_View(text, _same)]
+    if canonical.evidence and not canonical.identical:
+        views.append(_View(canonical.text, canonical.span))
+    views += [_View(layer.text, span) for layer, span in layers]
+    return views
+
+
+def _same(start: int, end: int) -> tuple[int, int]:
+    return start, end
+
+
+def _through(
+    inner: Callable[[int, int], tuple[int, int]], outer: Callable[[int, int], tuple[int, int]]
+) -> Callable[[int, int], tuple[int, int]]:
+    return lambda start, end: outer(*inner(start, end))
+
+
+def _finding(detector: str, match: Match, start: int, end: int) -> TextFinding:
+    pattern = match.pattern
+    return TextFinding(detector, pattern.id, pattern.category, SCORES[pattern.severity], start, end)
