@@ -166,7 +166,11 @@ class Exposition:
 
     def collect(self) -> Iterator[Metric]:
         """prometheus-client's own protocol."""
-        yield from map(_family, _merged(self._snapshots()).items())
+        yield from map(_family, self.series().items())
+
+    def series(self) -> dict[str, Any]:
+        """All series of all workers: by name, (kind, help, label names, values by label values, …)."""
+        return _merged(self._snapshots())
 
     def _snapshots(self) -> Iterator[dict[str, Any]]:
         yield orjson.loads(orjson.dumps(self._metrics.snapshot()))

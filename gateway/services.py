@@ -22,6 +22,7 @@ from gateway.audit.writer import AuditUnavailable
 from gateway.keys import ANYONE, Principal, Tenant
 from gateway.live import Live
 from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
+from gateway.notify.notifier import Notifier
 from gateway.providers import Provider, Providers
 from gateway.recorder import Recorder
 from gateway.redaction import Vault
@@ -91,6 +92,9 @@ class Services:
         self._config_time = self._changed_at()
         self._register_gauges()
         self.tracing = _tracing(settings, self.metrics)
+        self.notifier = (
+            Notifier(settings.notify, self.exposition, self.metrics, settings.data_dir) if settings.notify else None
+        )
         vitals.register(self.metrics, lambda: self.live.settings.limits.in_flight)
 
     async def start(self) -> None:
@@ -107,6 +111,8 @@ class Services:
         self.recorder.start()
         await self.providers.start()
         self.exposition.flush()
+        if self.notifier is not None:
+            self.notifier.start()
         for seconds, work in (
             (KEYS_SECONDS, self._refresh_keys),
             (FLUSH_SECONDS, self._flush_metrics),
@@ -127,6 +133,8 @@ class Services:
         await self.audit.close()
         await self._testify()
         await self.providers.close()
+        if self.notifier is not None:
+            await self.notifier.close()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
         await self.state.close()
@@ -197,7 +205,7 @@ class Services:
             _log.warning("the state does not know how far the audit log has come: %s", error)
 
     def _check_fixed(self, settings: Settings) -> None:
-        for key in ("listen", "state", "data_dir", "secret", "open", "traces", "audit"):
+        for key in ("listen", "state", "data_dir", "secret", "open", "traces", "notify", "audit"):
             if getattr(settings, key) != getattr(self.live.settings, key):
                 raise SettingsError(f"{key}: cannot change while the gateway runs; restart it for that")
 

@@ -14,12 +14,15 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 
 from detectors.cascade import WINDOWS
 from detectors.values import Origin
 from gateway.audit.keys import private_key
+from gateway.fields import Model as _Model
+from gateway.fields import Seconds, Secret
 from gateway.policy import Action, Direction, FailureMode
+from gateway.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook, Traces
 from gateway.sync.settings import SyncSettings
 from patterns import taxonomy
 
@@ -59,29 +62,7 @@ def _state_url(value: str) -> str:
     return value
 
 
-def _secret(value: SecretStr) -> SecretStr:
-    """Resolve ``env:NAME`` and ``file:PATH``; anything else is the secret itself."""
-    raw = value.get_secret_value()
-    if raw.startswith("env:"):
-        found = os.environ.get(raw[4:])
-        if not found:
-            raise ValueError(f"the environment variable {raw[4:]} is not set")
-        return SecretStr(found)
-    if raw.startswith("file:"):
-        try:
-            return SecretStr(Path(raw[5:]).read_text(encoding="utf-8").strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"the file cannot be read: {type(error).__name__}") from None
-    return value
-
-
 Threat = Annotated[str, AfterValidator(_threat)]
-Secret = Annotated[SecretStr, AfterValidator(_secret)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Timeouts(_Model):
@@ -201,24 +182,6 @@ class Retention(_Model):
     decision_seconds: int = Field(30 * 86_400, ge=60, description="How long a decision is kept.")
 
 
-def _endpoint(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
-        raise ValueError("wanted http(s)://host[:port]/path with no user and no fragment")
-    return value
-
-
-class Traces(_Model):
-    """OpenTelemetry traces. Left out, none are made, and nothing is loaded for them. Cannot change without a restart."""
-
-    endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
-        description="Where OTLP over HTTP is taken, for example `http://collector:4318/v1/traces`."
-    )
-    headers: dict[str, Secret] = Field({}, description="Headers for the collector; values as for `api_key`.")
-    ratio: float = Field(
-        1.0, ge=0, le=1, description="The share of requests that are traced. A caller's own decision, sent along, goes first."
-    )
-    service: str = Field("portcullis", min_length=1, max_length=100, description="The service's name in traces.")
 def _audit_key(value: SecretStr) -> SecretStr:
     private_key(value.get_secret_value().encode(), "the key")
     return value
@@ -300,6 +263,7 @@ class Settings(_Model):
     retention: Retention = Field(Retention(), description="See `retention` below.")
     sync: SyncSettings = Field(SyncSettings(), description="See `sync` below.")
     traces: Traces | None = Field(None, description="See `traces` below.")
+    notify: NotifySettings | None = Field(None, description="See `notify` below and docs/notify.md.")
     audit: AuditSettings = Field(AuditSettings(), description="See `audit` below.")
 
     @property
@@ -391,7 +355,8 @@ def _known_keys(steps: list[Any]) -> list[str]:
     model: type[BaseModel] = Settings
     models: dict[str, type[BaseModel]] = {
         "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
-        "sync": SyncSettings, "traces": Traces, "detection": Detection,
+        "sync": SyncSettings, "traces": Traces, "detection": Detection, "notify": NotifySettings, "webhook": NotifyWebhook,
+        "slack": NotifySlack, "pagerduty": NotifyPagerDuty, "email": NotifyEmail,
         "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
         "audit": AuditSettings, "exports": AuditExport,
     }  # fmt: skip
@@ -420,8 +385,9 @@ def document() -> str:
         ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("detection", Detection),
         ("limits", Limits), ("retention", Retention),
         ("sync", SyncSettings),
-        ("traces", Traces),
         ("audit", AuditSettings), ("audit.exports", AuditExport),
+        ("traces", Traces), ("notify", NotifySettings), ("notify.webhook", NotifyWebhook), ("notify.slack", NotifySlack),
+        ("notify.pagerduty", NotifyPagerDuty), ("notify.email", NotifyEmail),
     ):  # fmt: skip
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| key | default | what |", "|---|---|---|"]
         for name, field in model.model_fields.items():

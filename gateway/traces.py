@@ -29,7 +29,7 @@ from gateway.exchange import Exchange
 from gateway.inbound import Head, Headers
 from gateway.inspection import Inspected
 from gateway.metrics import Metrics
-from gateway.settings import Traces as TracesSettings
+from gateway.reporting import Traces as TracesSettings
 
 QUEUE: Final = 8_192
 """Spans that wait to be sent, some ten megabytes. A collector that is gone costs the newest spans, never memory or time."""

@@ -74,6 +74,13 @@ CASES: Final = {
     "PortcullisDecisionsLost": Case(
         {f"portcullis_decisions_dropped_total{ONE}": "0x25 9x40"}, {f"portcullis_decisions_dropped_total{ONE}": "9x60"}
     ),
+    "PortcullisAuditNotWritable": Case(
+        {f"portcullis_audit_writable{ONE}": "1x20 0x40"}, {f"portcullis_audit_writable{ONE}": "1x29 0 1x30"}
+    ),
+    # Time begins at nought in these tests: a certificate of six days, and one of eight.
+    "PortcullisCertificateExpires": Case(
+        {f"portcullis_sync_certificate_expires{ONE}": "518400x60"}, {f"portcullis_sync_certificate_expires{ONE}": "691200x60"}
+    ),
     "PortcullisSaturated": Case(
         {f"portcullis_in_flight{ONE}": "3900x60", f"portcullis_in_flight_limit{ONE}": "4096x60"},
         {f"portcullis_in_flight{ONE}": "2000x60", f"portcullis_in_flight_limit{ONE}": "4096x60"},

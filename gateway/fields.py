@@ -1,0 +1,56 @@
+"""Kinds of values that several sections of the configuration share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+
+class Model(BaseModel):
+    """A section: immutable, without unknown keys, and without values in its errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    """Resolve ``env:NAME`` and ``file:PATH``; anything else is the secret itself."""
+    raw = value.get_secret_value()
+    if raw.startswith("env:"):
+        found = os.environ.get(raw[4:])
+        if not found:
+            raise ValueError(f"the environment variable {raw[4:]} is not set")
+        return SecretStr(found)
+    if raw.startswith("file:"):
+        try:
+            return SecretStr(Path(raw[5:]).read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"the file cannot be read: {type(error).__name__}") from None
+    return value
+
+
+def http_url(value: str) -> str:
+    """
+    Raises:
+        ValueError: it is no URL that can be sent to.
+    """
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
+        raise ValueError("wanted http(s)://host[:port]/path with no user and no fragment")
+    return value
+
+
+def _secret_url(value: SecretStr) -> SecretStr:
+    http_url(value.get_secret_value())
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+SecretUrl = Annotated[SecretStr, AfterValidator(_secret), AfterValidator(_secret_url)]
+"""An address that is a secret itself, as those of incoming webhooks are."""
+
+Url = Annotated[str, AfterValidator(http_url)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]

@@ -1,0 +1,215 @@
+"""Notifications: what is told and when (pure), and a real gateway that tells it to real receivers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from pathlib import Path
+
+import pytest
+from conftest import StartGateway
+from hypothesis import given
+from hypothesis import strategies as st
+from receivers import http_receiver, mail_server
+
+from gateway import settings
+from gateway.notify import messages
+from gateway.notify.conditions import Condition, History, Reading, conditions
+from gateway.notify.ledger import CALM_SECONDS, Ledger, Notice
+from gateway.notify.receivers import Undelivered, receivers
+from gateway.settings import SettingsError
+
+DOWN = Condition("PortcullisStateDown", "", "critical", "the state does not answer")
+SLOW = Condition("PortcullisBreakerOpen", "openai", "warning", "the breaker is open")
+
+
+def told(notices: list[Notice]) -> list[tuple[str, str]]:
+    return [(notice.condition.name, notice.state) for notice in notices]
+
+
+class TestLedger:
+    def test_once_then_again_then_over(self) -> None:
+        ledger = Ledger("a", 3600, 10)
+        assert told(ledger.step(0, [DOWN])) == [("PortcullisStateDown", "firing")]
+        assert all(not ledger.step(at, [DOWN]) for at in range(5, 3600, 5))
+        [again] = ledger.step(3600, [DOWN])
+        assert (again.times, again.since) == (2, 0)
+        assert told(ledger.step(3600 + CALM_SECONDS, [])) == [("PortcullisStateDown", "resolved")]
+        assert ledger.step(9999, []) == []
+
+    def test_what_comes_and_goes_is_told_once(self) -> None:
+        ledger = Ledger("a", 3600, 10)
+        notices = [notice for at in range(0, 1000, 5) for notice in ledger.step(at, [SLOW] if at % 50 < 25 else [])]
+        assert told(notices) == [("PortcullisBreakerOpen", "firing")]
+
+    def test_a_storm_is_bounded_and_the_grave_goes_first(self) -> None:
+        ledger = Ledger("a", 3600, 3)
+        storm = [SLOW._replace(key=str(number)) for number in range(50)]
+        first = ledger.step(100, [*storm, DOWN])
+        assert [notice.condition.severity for notice in first] == ["critical", "warning", "warning"]
+        later = [notice for at in range(105, 700, 5) for notice in ledger.step(at, [*storm, DOWN])]
+        assert len(later) <= 3 * 10
+        assert later[0].held_back
+
+    def test_what_was_never_told_is_never_over(self) -> None:
+        ledger = Ledger("a", 3600, 1)
+        assert len(ledger.step(100, [DOWN, SLOW])) == 1
+        assert told(ledger.step(100 + CALM_SECONDS, [])) == [("PortcullisStateDown", "resolved")]
+
+    @given(st.lists(st.tuples(st.floats(0, 300), st.sets(st.sampled_from("abcde"))), max_size=60), st.integers(1, 5))
+    def test_every_resolved_follows_its_firing(self, steps: list[tuple[float, set[str]]], per_minute: int) -> None:
+        ledger = Ledger("s", 600, per_minute)
+        now, firing = 0.0, set()
+        for gap, keys in steps:
+            now += gap
+            for notice in ledger.step(now, [SLOW._replace(key=key) for key in sorted(keys)]):
+                if notice.state == "firing":
+                    firing.add(notice.id)
+                else:
+                    assert notice.id in firing
+                    firing.remove(notice.id)
+
+
+class TestConditions:
+    @staticmethod
+    def over(*readings: tuple[float, dict[str, dict[tuple[str, ...], float]]]) -> set[str]:
+        history = History()
+        for at, series in readings:
+            history.add(Reading(at, series))
+        return {condition.name for condition in conditions(history)}
+
+    def test_errors_need_a_share_and_a_number(self) -> None:
+        def seen(good: float, bad: float) -> dict[str, dict[tuple[str, ...], float]]:
+            return {"portcullis_requests": {("w", "t", "allow", "200"): good, ("w", "t", "allow", "502"): bad}}
+
+        assert self.over((0, seen(0, 0)), (300, seen(90, 10))) == {"PortcullisErrorRate"}
+        assert self.over((0, seen(0, 0)), (300, seen(990, 10))) == set()
+        assert self.over((0, seen(0, 0)), (300, seen(5, 5))) == set()
+        assert self.over((0, seen(0, 500)), (300, seen(1000, 500))) == set(), "errors of long ago"
+
+    def test_fail_open_names_the_stage(self) -> None:
+        history = History()
+        history.add(Reading(0, {"portcullis_fail_open": {("semantic",): 4, ("audit",): 2}}))
+        history.add(Reading(60, {"portcullis_fail_open": {("semantic",): 5, ("audit",): 2}}))
+        assert [(one.name, one.key) for one in conditions(history)] == [("PortcullisFailOpen", "semantic")]
+
+    def test_a_surge_is_measured_against_the_day_before(self) -> None:
+        def blocked(count: float) -> dict[str, dict[tuple[str, ...], float]]:
+            return {"portcullis_requests": {("w", "t", "block", "400"): count}}
+
+        quiet = [(at, blocked(at * 0.1)) for at in range(0, 36_000, 60)]
+        assert self.over(*quiet) == set()
+        attack = [(36_000 + at, blocked(3_600 + at * 2.0)) for at in range(0, 960, 60)]
+        assert self.over(*quiet, *attack) == {"PortcullisThreatSurge"}
+        assert self.over(*attack) == set(), "with no past there is no surge"
+
+    def test_gauges(self) -> None:
+        now = 1_000_000.0
+        bad = {
+            "portcullis_state_up": {(): 0.0}, "portcullis_config_broken": {(): 1.0}, "portcullis_breaker_open": {("openai",): 1.0},
+            "portcullis_audit_writable": {(): 0.0}, "portcullis_sync_certificate_expires": {(): now + 3600},
+            "portcullis_in_flight": {(): 900.0}, "portcullis_in_flight_limit": {(): 1000.0},
+        }  # fmt: skip
+        assert self.over((now, bad)) == {
+            "PortcullisStateDown", "PortcullisConfigurationRefused", "PortcullisBreakerOpen", "PortcullisAuditNotWritable",
+            "PortcullisCertificateExpires", "PortcullisSaturated",
+        }  # fmt: skip
+        assert self.over((now, {"portcullis_state_up": {(): 1.0}, "portcullis_sync_certificate_expires": {(): 0.0}})) == set()
+
+    def test_a_clock_that_goes_back_forgets_the_future(self) -> None:
+        history = History()
+        for at in (100.0, 200.0, 50.0):
+            history.add(Reading(at, {}))
+        assert history.newest.at == history.before(1000).at == 50.0
+
+
+def test_every_condition_has_a_runbook() -> None:
+    names = set(Path("gateway/notify/conditions.py").read_text().split('"')) & {
+        part for part in Path("gateway/notify/conditions.py").read_text().split('"') if part.startswith("Portcullis")
+    }
+    assert names
+    assert [name for name in sorted(names) if not Path(f"docs/runbooks/{name}.md").exists()] == []
+
+
+def test_a_gateway_tells_its_receivers(start_gateway: StartGateway) -> None:
+    with http_receiver(fail_first=1) as (url, posts), mail_server() as (server, mails):
+        gateway = start_gateway(
+            notify={
+                "source": "replica <1>",
+                "webhook": {"url": f"{url}/hook", "secret": "shared"},
+                "slack": {"url": f"{url}/slack"},
+                "pagerduty": {"url": f"{url}/pager", "routing_key": "R0"},
+                "email": {"server": server, "sender": "gateway@example.org", "to": ["oncall@example.org"], "security": "none"},
+            }
+        )
+        gateway.write({**gateway.settings, "polcy": "strict"})
+        posts.wait_for(lambda got: got.path == "/hook")
+        with posts._changed:  # the first attempt was answered 503: the second one is the same notice
+            assert posts._changed.wait_for(lambda: all(sum(got.path == path for got in posts.items) >= 2 for path in ("/hook", "/slack", "/pager")), 60)
+        hooks = [got for got in posts.items if got.path == "/hook"]
+        hook = json.loads(hooks[1].body)
+        assert (hook["name"], hook["state"], hook["source"]) == ("PortcullisConfigurationRefused", "firing", "replica <1>")
+        assert hooks[0].headers["x-portcullis-delivery"] == hooks[1].headers["x-portcullis-delivery"]
+        stamp, _, sent = hooks[1].headers["x-portcullis-signature"].removeprefix("t=").partition(",v1=")
+        assert abs(time.time() - int(stamp)) < 120
+        assert hmac.compare_digest(sent, hmac.new(b"shared", stamp.encode() + b"." + hooks[1].body, hashlib.sha256).hexdigest())
+        slack = json.loads(next(got.body for got in posts.items if got.path == "/slack"))["text"]
+        assert "PortcullisConfigurationRefused" in slack
+        assert "replica &lt;1&gt;" in slack
+        pager = json.loads(next(got.body for got in posts.items if got.path == "/pager"))
+        assert (pager["routing_key"], pager["event_action"], pager["payload"]["severity"]) == ("R0", "trigger", "warning")
+        sender, to, mail = mails.wait_for(lambda _: True)
+        assert (sender, to) == ("gateway@example.org", ["oncall@example.org"])
+        assert mail["subject"] == "[firing warning] PortcullisConfigurationRefused on replica <1>"
+        assert "docs/runbooks/PortcullisConfigurationRefused.md" in mail.get_content()
+        with gateway.client() as client:
+            series = client.get("/metrics").text
+        assert 'portcullis_notifications_total{receiver="webhook",result="failed"} 1.0' in series
+        assert 'portcullis_notifications_total{receiver="email",result="sent"} 1.0' in series
+        assert "shared" not in json.dumps(gateway.log)
+
+
+def test_redirects_and_refusals_are_final() -> None:
+    notice = Notice("a/b/1", DOWN, "firing", 1.0, 1, 0)
+    with http_receiver() as (url, posts):
+        [hook] = receivers(settings.NotifySettings(webhook={"url": f"{url}/moved"}))  # type: ignore[arg-type]
+        with pytest.raises(Undelivered, match="answered 302") as caught:
+            hook.send(notice, "a", 1.0)
+        assert caught.value.final
+        assert [got.path for got in posts.items] == ["/moved"]
+    with pytest.raises(Undelivered) as caught:  # nobody listens any more: worth another try
+        hook.send(notice, "a", 1.0)
+    assert not caught.value.final
+
+
+def test_a_resolved_event_closes_what_the_first_one_opened() -> None:
+    first = Notice("a/b/1", DOWN, "firing", 1.0, 1, 0)
+    last = first._replace(state="resolved")
+    opened, closed = (json.loads(messages.pagerduty(one, "a", "R")) for one in (first, last))
+    assert opened["dedup_key"] == closed["dedup_key"]
+    assert closed["event_action"] == "resolve"
+    mails = [messages.email(one, "a", "g@example.org", ["x@example.org"], 1.0) for one in (first, last)]
+    assert mails[1]["references"] == mails[0]["message-id"]
+
+
+@pytest.mark.parametrize(
+    ("notify", "message"),
+    [
+        ("webhook: {url: 'ftp://x'}", "notify.webhook.url: wanted http(s)://"),
+        ("webhok: {url: 'http://x'}", "notify.webhok: unknown key; did you mean 'webhook'?"),
+        ("{}", "notify: wanted at least one of webhook, slack, pagerduty, email"),
+        ("email: {server: mail, sender: a@example.org, to: [b@example.org]}", "notify.email.server: wanted host:port"),
+        ("email: {server: 'mail:25', sender: nobody, to: [b@example.org]}", "notify.email.sender: wanted an address"),
+        ("email: {server: 'mail:25', sender: a@example.org, to: ['b@example.org\\r\\nBcc: x@example.org']}", "notify.email.to.0: wanted an address"),
+        ("email: {server: 'mail:25', sender: a@example.org, to: [b@example.org], username: a}", "notify.email: username and password go together"),
+        ("email: {server: 'mail:25', sender: a@example.org, to: [b@example.org], username: a, password: b, security: none}", "notify.email: a password needs starttls or tls"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, notify: str, message: str) -> None:
+    file = tmp_path / "portcullis.yaml"
+    file.write_text("notify:\n  " + notify + "\n")
+    with pytest.raises(SettingsError) as caught:
+        settings.load(file, {})
+    assert message in str(caught.value)
