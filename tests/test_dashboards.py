@@ -23,7 +23,7 @@ CHART_FILES: Final = ROOT / "helm/portcullis/files"
 ROUNDS: Final = 3
 """Traffic comes in rounds with scrapes between them: a counter must be seen twice before it has a rate."""
 
-PENDING: Final = {"portcullis_audit_writable", "portcullis_sync_certificate_expires"}
+PENDING: Final = {"portcullis_sync_certificate_expires"}
 CHAT: Final = "/v1/chat/completions"
 GENERATE: Final = "/v1beta/models/m:generateContent"
 
