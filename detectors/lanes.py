@@ -1,151 +1,37 @@
-"""The automata's side of a stream: what is found in a text that comes in pieces, and what may still be found.
+"""Following one reading of a text that comes in pieces: what was found, and up to where text may be released.
 
-Two automata run over a text. One (`FlowAutomata`) carries its state over the cuts and finds every match. The other looks at
-the end of what is not yet released and tells whether it is the *beginning* of a match that the policy would act on.
-Nothing here depends on where the text was cut: a match is taken when all that could change it is known.
+A text has two readings: the plain one, as it came, and the folded one, in which disguised characters stand for what they
+look like. Each is a lane of its own.
 """
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from enum import Enum
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from detectors.automata import Block, FlowAutomata, fits
 from detectors.checks import CONTEXT
 from detectors.fold import Token, half_escape, json_tokens, tokens
-from detectors.lexical import Match, Rule, anchored, code_points, rules, widest
-from detectors.prefix import MAX_FINE, MAX_FINE_REACH, SURE_TO_FIT, beginnings, coarse_beginnings, unbounded
-from detectors.values import Origin
-from patterns.schema import Pattern
+from detectors.lexical import Match, code_points, widest
+from detectors.streamrules import Act, StreamRules
 
 SLACK: Final = 1_024
 """Code points beyond what is needed before text is forgotten: each time costs a copy."""
 
 
-class Act(Enum):
-    """What is to be done about a match in a stream."""
-
-    REPLACE = "replace"
-    CUT = "cut"
-
-
 class _Pending(NamedTuple):
+    """A match whose check may still want to see what follows: its span, where its value starts, and from where it is held."""
+
     rule: int
     start: int
     end: int
-
-
-class StreamRules:
-    """The patterns that act on a stream under one policy, compiled; shared by all streams of a worker."""
-
-    def __init__(
-        self,
-        patterns: Sequence[Pattern],
-        act: Callable[[Pattern], Act | None],
-        cache: Path | None = None,
-        waits: bool = True,
-    ) -> None:
-        """
-        Args:
-            patterns: those that do not apply to what a model says are left out.
-            act: what the policy does about a pattern's match; None for nothing but a report, which can wait for the end.
-            cache: a folder for compiled databases.
-            waits: whether ordinary words may be held because some pattern can begin with any word (an opaque key without
-                a prefix). If not, such patterns are left out, and ``late`` names them: they are told when the text is over.
-
-        Raises:
-            PatternError: a pattern cannot be followed in a stream, or none acts.
-        """
-        spoken = [one for one in patterns if one.kind.lexical and (not one.origins or Origin.ASSISTANT in one.origins)]
-        acting = [(one, what) for one in spoken if (what := act(one)) is not None]
-        ready = rules([one for one, _ in acting])
-        begun = [_beginnings(rule, cache) for rule in ready]
-        wide = set() if waits else _wide(ready, begun)
-        self.late = [rule.pattern.id for at, rule in enumerate(ready) if at in wide]
-        self.rules = [rule for at, rule in enumerate(ready) if at not in wide]
-        self.acts = [what for at, (_, what) in enumerate(acting) if at not in wide]
-        begun = [one for at, one in enumerate(begun) if at not in wide]
-        self.reach = max(rule.reach for rule in self.rules)
-        self.flow = FlowAutomata([rule.expression for rule in self.rules], cache)
-        self._beginnings = [(one.search, rule.pattern.kind) for one, rule in zip(begun, self.rules, strict=True)]
-        self._searches: dict[int, re.Pattern[str]] = {}
-        self._block = Block(
-            [
-                rule.expression._replace(body=one.automaton + r"\z")
-                for one, rule in zip(begun, self.rules, strict=True)
-            ],
-            cache,
-        )
-
-    def beginning(self, text: str, at: int) -> int:
-        """Where, from ``at`` on, the beginning of a match starts that reaches to the end of ``text``; its length if nowhere."""
-        first = len(text)
-        if at >= first:
-            return first
-        # One character before ``at`` goes along: whether a word begins at ``at`` depends on it.
-        before = max(0, at - 1)
-        for number, _ in self._block.scan(text[before:].encode("utf-8", "surrogatepass")).found:
-            search = self._searches.get(number)
-            if search is None:
-                search = self._searches[number] = anchored(*self._beginnings[number])
-            if (found := search.search(text, at)) is not None:
-                first = min(first, found.start())
-        return first
-
-
-WORDS: Final = tuple(
-    "the and for with that this from have your about which when there their would could should people time year work made "
-    "first also after because think other well Hello Yes Sure Here What How Please information example question answer "
-    "system data model request response number value order account health policy member name code file report".split()
-)  # fmt: skip
-"""Ordinary words, to tell which patterns would hold ordinary text."""
-
-
-def _wide(ready: Sequence[Rule], begun: Sequence[_Beginnings]) -> set[int]:
-    """The rules of which many an ordinary word is a beginning."""
-    hits = [0] * len(ready)
-    for at, (one, rule) in enumerate(zip(begun, ready, strict=True)):
-        search = anchored(one.search, rule.pattern.kind)
-        hits[at] = sum(search.search(f"so {word}", 3) is not None for word in WORDS)
-    return {at for at, count in enumerate(hits) if count > len(WORDS) * WIDE_SHARE}
-
-
-WIDE_SHARE: Final = 0.04
-"""The share of ordinary words that a pattern may hold: some begin with a word of the language, as `password` does."""
-
-
-class _Beginnings(NamedTuple):
-    """Beginnings of a rule's matches, for Hyperscan and for Python's engine."""
-
-    automaton: str
-    search: str
-
-
-def _beginnings(rule: Rule, cache: Path | None) -> _Beginnings:
-    """The finest expression of the beginnings of a rule's matches that Hyperscan takes."""
-    where = rule.pattern.id
-    fine = beginnings(rule.body, where)
-    small = rule.reach <= MAX_FINE_REACH
-    if small and len(fine) <= SURE_TO_FIT:
-        return _Beginnings(fine, fine)
-    choices = [_Beginnings(fine, fine)] if small and len(fine) <= MAX_FINE else []
-    for most in (64, 3, 1):
-        coarse = coarse_beginnings(rule.body, rule.reach, where, most)
-        choices.append(_Beginnings(unbounded(coarse), coarse))
-    for choice in choices[:-1]:
-        if fits(rule.expression._replace(body=choice.automaton + r"\z"), cache):
-            return choice
-    return choices[-1]
+    value: int
+    held: int
 
 
 class Lane:
     """One reading of a text, in that reading's own positions."""
 
-    __slots__ = ("_base", "_bytes", "_flow", "_rules", "_text", "pending")
+    __slots__ = ("_announced", "_base", "_bytes", "_flow", "_rules", "_text", "pending")
 
     def __init__(self, stream_rules: StreamRules) -> None:
         self._rules = stream_rules
@@ -153,6 +39,7 @@ class Lane:
         self._text = ""
         self._base = 0
         self._bytes = 0
+        self._announced: list[tuple[int, int]] = []  # where a value may begin, and which
         self.pending: list[_Pending] = []
 
     @property
@@ -193,20 +80,24 @@ class Lane:
         if len(self._text) > 2 * (self._rules.reach + SLACK):
             self._trim(out)
         total = self.total
-        limit = total if final else self._base + self._rules.beginning(self._text, out - self._base)
+        limit = total
+        if not final:
+            limit = self._base + self._rules.beginning(self._text, out - self._base)
+            if self._announced:
+                limit = min(limit, self._first_announced())
         if at_most is not None:
             limit = min(limit, at_most)
         if not self.pending:
             return limit
         settled = [one for one in self.pending if final or total - one.end >= CONTEXT]
         if len(settled) < len(self.pending):
-            limit = min(limit, *(one.start for one in self.pending if one not in settled))
+            limit = min(limit, *(one.held for one in self.pending if one not in settled))
         moved = True
         while moved:
             moved = False
             for one in settled:
-                if one.start < limit < one.end and self._confirm(one) is not None:
-                    limit, moved = one.start, True
+                if one.held < limit < one.end and (match := self._confirm(one)) and match.start < limit < match.end:
+                    limit, moved = match.start, True
         return max(limit, out)
 
     def take(self, limit: int, final: bool) -> list[tuple[Act, Match]]:
@@ -217,13 +108,26 @@ class Lane:
         decided: list[tuple[_Pending, Match]] = []
         rest: list[_Pending] = []
         for one in self.pending:
-            if final or (one.start < limit and total - one.end >= CONTEXT):
-                if (match := self._confirm(one)) is not None:
-                    decided.append((one, match))
-            else:
+            if not final and total - one.end < CONTEXT:
                 rest.append(one)
+            elif (match := self._confirm(one)) is not None:
+                if final or match.start < limit:
+                    decided.append((one, match))
+                else:
+                    rest.append(one)
         self.pending = rest
         return self._new(decided)
+
+    def _first_announced(self) -> int:
+        """Where the first value begins that may still become one; those that cannot are forgotten."""
+        text, base = self._text, self._base
+        for at, (start, value) in enumerate(self._announced):
+            where = start - base
+            if where == len(text) or self._rules.values[value].begun.match(text, where):
+                del self._announced[:at]
+                return start
+        self._announced.clear()
+        return self.total
 
     def _note(self, ends: list[tuple[int, int]], data: bytes, origin: int) -> None:
         """Find where the matches start that end at ``ends`` (bytes of the whole text); keep them as pending."""
@@ -233,10 +137,27 @@ class Lane:
         here = [(rule, end - self._bytes) for rule, end in ends if end >= self._bytes]
         if not data.isascii():
             here = code_points(data, here)
-        for number, end in (*early, *((rule, origin + at) for rule, at in here)):
-            start = self._rules.rules[number].start(self._text, end - self._base)
-            if start is not None:
-                self._pend(_Pending(number, self._base + start, end))
+        found = [*early, *((rule, origin + at) for rule, at in here)]
+        count = len(self._rules.rules)
+        announced = [(end, value) for number, end in found if number >= count for value in self._rules.announced(number)]
+        if announced:
+            self._announced += announced
+            self._announced.sort()
+        for number, end in found:
+            if number < count and (place := self._rules.rules[number].place(self._text, end - self._base)) is not None:
+                start, value = (self._base + at for at in place)
+                self._pend(_Pending(number, start, end, value, self._held(number, value, end)))
+
+    def _held(self, rule: int, value: int, end: int) -> int:
+        """From where on a match was held: the earliest place at which its value can begin."""
+        for start, announced in self._announced:
+            if start >= end:
+                break
+            one = self._rules.values[announced]
+            if one.rule == rule and one.whole.match(self._text, start - self._base, end - self._base):
+                # What is cut off may have begun already, what is replaced never.
+                return start if self._rules.acts[rule] is Act.CUT else min(start, value)
+        return value
 
     def _points_back(self, data: bytes, count: int) -> int:
         """How many code points the ``count`` bytes before the piece ``data`` are."""
@@ -252,7 +173,10 @@ class Lane:
             one = self.pending[at]
             if one.rule == new.rule:
                 if one.end >= new.end - 1:  # see `detectors.lexical.runs`
-                    self.pending[at] = _Pending(one.rule, min(one.start, new.start), max(one.end, new.end))
+                    self.pending[at] = _Pending(
+                        one.rule, min(one.start, new.start), max(one.end, new.end), min(one.value, new.value),
+                        min(one.held, new.held),
+                    )  # fmt: skip
                     return
                 break
         self.pending.append(new)
@@ -261,8 +185,8 @@ class Lane:
         """The match, if it passes its check; the check sees the same context however the text was cut."""
         low = max(self._base, one.start - CONTEXT)
         view = self._text[low - self._base : one.end + CONTEXT - self._base]
-        match = self._rules.rules[one.rule].confirm(view, one.start - low, one.end - low)
-        return match and match._replace(start=match.start + low, end=match.end + low)
+        match = self._rules.rules[one.rule].confirm(view, one.start - low, one.end - low, one.value - low)
+        return match and match._replace(start=max(match.start + low, one.held), end=match.end + low)
 
     def _new(self, decided: list[tuple[_Pending, Match]]) -> list[tuple[Act, Match]]:
         """The matches that no other of the same pattern contains."""

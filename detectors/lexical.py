@@ -44,7 +44,10 @@ _BY_END: Final = itemgetter(1)
 
 
 class Rule:
-    """A lexical pattern made ready. Its expression is compiled when it first matches: ten thousand would take seconds."""
+    """A lexical pattern made ready. Its expression is compiled when it first matches: ten thousand would take seconds.
+
+    A capturing group in the body marks where the value begins: the words that announce it are no part of what is redacted.
+    """
 
     __slots__ = ("_expression", "check", "pattern", "reach")
 
@@ -74,21 +77,26 @@ class Rule:
         value = self.pattern.kind is Kind.PII
         return Expression(self.pattern.id, self.body, caseless=not value, exact=value)
 
-    def start(self, text: str, end: int) -> int | None:
-        """Where the longest match that ends at ``end`` starts; None where Python's engine sees none."""
+    def place(self, text: str, end: int) -> tuple[int, int] | None:
+        """Where the longest match that ends at ``end`` starts, and where the value in it does (its capturing group).
+
+        None where Python's engine sees no match.
+        """
         if self._expression is None:
             self._expression = anchored(self.body, self.pattern.kind)
         found = self._expression.search(text, max(0, end - self.reach), end)
-        return None if found is None else found.start()
+        if found is None:
+            return None
+        if found.lastindex is None:
+            return found.start(), found.start()
+        return found.start(), min(at for at in map(found.start, range(1, found.re.groups + 1)) if at >= 0)
 
-    def confirm(self, text: str, start: int, end: int) -> Match | None:
-        """The match, if it passes the pattern's check."""
-        if self.check is not None:
-            span = self.check(text, start, end)
-            if span is None:
-                return None
-            start, end = span
-        return Match(self.pattern, start, end)
+    def confirm(self, text: str, start: int, end: int, value: int) -> Match | None:
+        """The match, if it passes the pattern's check: from ``value`` to ``end``, or what the check names of that."""
+        if self.check is None:
+            return Match(self.pattern, value, end)
+        span = self.check(text, start, end)
+        return None if span is None else Match(self.pattern, max(span[0], value), span[1])
 
 
 def anchored(body: str, kind: Kind) -> re.Pattern[str]:
@@ -179,8 +187,11 @@ def _confirmed(
         rule = rules[number]
         if not rule.concerns(origin):
             continue
-        starts = [start for end in run if (start := rule.start(text, end)) is not None]
-        if starts and (match := rule.confirm(text, min(starts), run[-1])) is not None:
+        places = [place for end in run if (place := rule.place(text, end)) is not None]
+        if not places:
+            continue
+        start, value = map(min, zip(*places, strict=True))
+        if (match := rule.confirm(text, start, run[-1], value)) is not None:
             yield match
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from patterns.schema import PatternError
 
@@ -43,6 +43,107 @@ SURE_TO_FIT: Final = 500
 
 MAX_FINE_REACH: Final = 256
 """Likewise the longest match: beginnings of long repeats make automata that Hyperscan refuses."""
+
+
+class Part(NamedTuple):
+    """One way in which an expression matches: ``head``, words that announce a value and harm nobody, then ``rest``.
+
+    ``head`` is empty where all of the match counts.
+    """
+
+    head: str
+    rest: str
+
+
+def parts(body: str, where: str) -> list[Part]:
+    """Take an expression apart at its capturing groups: a group marks where the value begins.
+
+    So ``(?i)ssn\\D{0,9}(\\d{9})`` becomes the head ``(?i)ssn\\D{0,9}`` and the rest ``(?i)\\d{9}``. Each alternative may
+    have a group of its own.
+
+    Raises:
+        PatternError: a group is inside a repeat, or something has no form that can be followed (look-around).
+    """
+    tree = _parser.parse(body)
+    flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
+    nodes = list(tree)
+    try:
+        if not any(map(_marks, nodes)):
+            return [Part("", flag + _write_all(nodes))]
+        return [
+            Part(flag + _write_all(head) if head else "", flag + _write_all(rest)) for head, rest in _split(nodes)
+        ]
+    except KeyError as error:
+        raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def _marks(node: Node) -> bool:
+    """Whether a node is a capturing group or holds one."""
+    kind, value = node
+    if kind is _constants.SUBPATTERN:
+        return value[0] is not None or any(map(_marks, value[3]))
+    if kind is _constants.BRANCH:
+        return any(_marks(one) for branch in value[1] for one in branch)
+    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+        return any(map(_marks, value[2]))
+    return False
+
+
+def led(part: Part, lead: int, where: str) -> list[Part]:
+    """Take a part without a head apart after its first ``lead`` characters or a little more, however it begins.
+
+    For what is only cut off and never replaced: the first characters of a command do nothing without the rest.
+
+    Raises:
+        PatternError: as `parts`.
+    """
+    if part.head:
+        return [part]
+    tree = _parser.parse(part.rest)
+    flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
+    try:
+        pairs = _lead([], list(tree), lead)
+        return [Part(flag + _write_all(head) if rest else "", flag + _write_all(rest or head)) for head, rest in pairs]
+    except KeyError as error:
+        raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def _lead(head: list[Node], rest: Sequence[Node], lead: int) -> list[tuple[list[Node], Sequence[Node]]]:
+    while rest and _least_width(head) < lead:
+        (kind, value), rest = rest[0], rest[1:]
+        if kind is _constants.BRANCH:
+            found = [_lead(head, [*branch, *rest], lead) for branch in value[1]]
+            return [one for some in found for one in some]
+        if kind is _constants.SUBPATTERN:
+            rest = [*value[3], *rest]
+        elif kind is _constants.MAX_REPEAT and value[0] > 1 and value[1] <= MAX_FINE_REACH:
+            # Its first round may be the head's, and the others the rest's.
+            rest = [*value[2], (kind, (value[0] - 1, value[1] - 1, value[2])), *rest]
+        else:
+            head = [*head, (kind, value)]
+    return [(head, rest)]
+
+
+def _least_width(nodes: Sequence[Node]) -> int:
+    return int(_parser.SubPattern(_parser.State(), list(nodes)).getwidth()[0])
+
+
+def _split(nodes: Sequence[Node]) -> list[tuple[Sequence[Node], Sequence[Node]]]:
+    """The alternatives of a sequence, each as what stands before its first capturing group, and the rest."""
+    at = next((at for at, node in enumerate(nodes) if _marks(node)), None)
+    if at is None:
+        return [((), nodes)]
+    kind, value = nodes[at]
+    if kind is _constants.BRANCH:
+        found = [_split([*nodes[:at], *branch, *nodes[at + 1 :]]) for branch in value[1]]
+        return [one for some in found for one in some]
+    if kind is not _constants.SUBPATTERN:
+        raise KeyError("a capturing group inside a repeat")
+    if value[0] is None:
+        return _split([*nodes[:at], *value[3], *nodes[at + 1 :]])
+    if all(node[0] is _constants.AT for node in nodes[:at]):
+        return [((), nodes)]
+    return [(nodes[:at], nodes[at:])]
 
 
 def beginnings(body: str, where: str) -> str:

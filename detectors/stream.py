@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 from detectors.checks import CONTEXT
 from detectors.fold import folds
-from detectors.lanes import SLACK, Act, FoldedLane, Lane, StreamRules
+from detectors.lanes import SLACK, FoldedLane, Lane
 from detectors.lexical import Match
+from detectors.streamrules import Act, StreamRules
 
 MAX_HOLD: Final = 16_384
 """Code points held at most: four times the longest match. A text that is the beginning of matches for ever ends here."""

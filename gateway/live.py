@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from detectors.engine import Engine
-from detectors.lanes import Act, StreamRules
 from detectors.lexical import SCORES
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
+from detectors.streamrules import Act, StreamRules
 from detectors.values import Origin, Skipped
 from gateway.policy import MODEL_STAGES, PRESETS, Action, Direction, Policy, Rule, Thresholds, preset
 from gateway.settings import Detection, PolicySettings, Settings

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from detectors.lanes import Act, StreamRules
 from detectors.lexical import Match
 from detectors.stream import Released, TextStream
+from detectors.streamrules import Act, StreamRules
 from detectors.values import INNER, Path
 from gateway.redaction import Restorer, Vault
 from gateway.wires.base import EventKind, StreamEvent, Target, sse

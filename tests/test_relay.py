@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from test_echo import OPENAI_TOOLS, ask
 from wires_support import CHAT, COMPLETIONS, GENERATE, MESSAGES, RESPONSES, STREAM, frames_of, target
 
-from detectors.lanes import Act, StreamRules
 from detectors.lexical import Match
+from detectors.streamrules import Act, StreamRules
 from gateway import echo
 from gateway.redaction import Vault
 from gateway.relay import Relay

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.lanes import Act, StreamRules
 from detectors.lexical import Lexical, Match
 from detectors.stream import MAX_HOLD, TextStream
+from detectors.streamrules import LEAD, Act, StreamRules
 from detectors.values import Origin
 from patterns.schema import Pattern, read_pattern
 
@@ -28,6 +28,8 @@ PATTERNS = [
     _pattern("shell", r"\brm\s{1,3}-rf\s{1,3}/", "regex", "harmful_code.destructive_command"),
     _pattern("hex", r"[a-f0-9]{12}", category="secret.web_token"),
     _pattern("word", "tangerine", "literal", "pii.name"),
+    _pattern("announced", r"\bcode[: ]{1,3}([a-z0-9]{3,6})\b"),
+    _pattern("either", r"(?:pin|no)[ .]{0,3}(\d{4})|\bpin(?:-x){2,3}", category="pii.name"),
 ]
 ACTS = {"order": None, "shell": Act.CUT}
 RULES = StreamRules(PATTERNS, lambda pattern: ACTS.get(pattern.id, Act.REPLACE))
@@ -38,7 +40,7 @@ BALANCED = StreamRules(PATTERNS, lambda pattern: {**ACTS, "mail": None, "word": 
 ATOMS = (
     "AKIA", "ABCDEFGH12345678", " ", "4111 1111 ", "1111 1111", "1111-", "a@b.co", "m.au", "joe.x@", "ignore ", "all ",
     "previous", " rm -", "rf /", " abc def0123456789ab ", "é", "漢字", "😀", "the quick brown fox ", "12345678901234567890",
-    "\n", "x" * 70, ".", "@", "tanger", "ine", "TANGERINE",
+    "\n", "x" * 70, ".", "@", "tanger", "ine", "TANGERINE", "code", ": ", "code: a1b2", "pin 12", "34", "pin", "-x-x", "no.", "code code ",
 )  # fmt: skip
 DISGUISED = ("\u200b", "４１１１ ", "\u2011", "1111\u20111111", "A\u200bKIA", "\u00a0", "tan\u200dgerine", "\ufeff")
 
@@ -97,7 +99,7 @@ def test_it_finds_what_a_scan_of_the_whole_text_finds(text: str) -> None:
     if cut is None:
         assert list(found) == whole
     else:
-        assert cut in {(name, start) for name, start, _ in whole}
+        assert any(name == cut[0] and start <= cut[1] <= start + 2 * LEAD for name, start, _ in whole)
 
 
 @settings(max_examples=200, deadline=None)
@@ -172,4 +174,4 @@ def test_a_hold_can_be_ended() -> None:
 @pytest.mark.parametrize("where", range(1, 40))
 def test_a_cut_leaves_the_same_words_behind(where: int) -> None:
     text = "first do this and then rm -rf / and that"
-    assert _run([text[:where], text[where:]]) == ("first do this and then ", (), ("shell", 23))
+    assert _run([text[:where], text[where:]]) == ("first do this and then rm -", (), ("shell", 27))

@@ -1,0 +1,188 @@
+"""The patterns that act on a stream, compiled: what a match is, and what may still become one.
+
+Two kinds of beginnings are told apart. Of an expression without a capturing group every beginning is held: nothing of what it
+matches may go out. Where a group marks the value, the words before it may ("my password is"), and holding starts with
+the value: the automaton that carries its state over the stream says where one may begin, for the price of nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from detectors.automata import Block, Expression, FlowAutomata, fits
+from detectors.lexical import Rule, anchored, rules
+from detectors.prefix import MAX_FINE, MAX_FINE_REACH, SURE_TO_FIT, Part, beginnings, coarse_beginnings, led, parts, unbounded
+from detectors.values import Origin
+from patterns.schema import Kind, Pattern
+
+WORDS: Final = tuple(
+    "the and for with that this from have your about which when there their would could should people time year work made "
+    "first also after because think other well Hello Yes Sure Here What How Please information example question answer "
+    "system data model request response number value order account health policy member name code file report".split()
+)  # fmt: skip
+"""Ordinary words, to tell which patterns would hold ordinary text."""
+
+WIDE_SHARE: Final = 0.04
+"""The share of ordinary words that a pattern may hold: some begin with a word of the language, as `password` does."""
+
+
+LEAD: Final = 4
+"""Characters of what is cut that may have gone out: "curl", "send" and "rm -" do nothing without what follows them, and if they
+were held, so would be every "a", "in" and "s" that ends a piece of ordinary text."""
+
+
+class Act(Enum):
+    """What is to be done about a match in a stream."""
+
+    REPLACE = "replace"
+    CUT = "cut"
+
+
+class Value:
+    """What a rule's match is from the value on, where words announce it."""
+
+    def __init__(self, rule: int, head: Expression, rest: str, reach: int, kind: Kind) -> None:
+        self.rule = rule
+        self.head = head
+        self._rest = rest
+        self._reach = reach
+        self._kind = kind
+
+    @cached_property
+    def begun(self) -> re.Pattern[str]:
+        """Matches all beginnings of the value, itself included, up to the end of a text."""
+        fine = beginnings(self._rest, self.head.owner)
+        if len(fine) > MAX_FINE:
+            fine = coarse_beginnings(self._rest, self._reach, self.head.owner)
+        return anchored(fine, self._kind)
+
+    @cached_property
+    def whole(self) -> re.Pattern[str]:
+        """Matches the whole of it, up to the end of a text."""
+        return anchored(self._rest, self._kind)
+
+
+class StreamRules:
+    """The patterns that act on a stream under one policy, compiled; shared by all streams of a worker."""
+
+    def __init__(
+        self,
+        patterns: Sequence[Pattern],
+        act: Callable[[Pattern], Act | None],
+        cache: Path | None = None,
+        waits: bool = True,
+    ) -> None:
+        """
+        Args:
+            patterns: those that do not apply to what a model says are left out.
+            act: what the policy does about a pattern's match; None for nothing but a report, which can wait for the end.
+            cache: a folder for compiled databases.
+            waits: whether ordinary words may be held because some pattern can begin with any word (an opaque key without
+                a prefix). If not, such patterns are left out, and ``late`` names them: they are told when the text is over.
+
+        Raises:
+            PatternError: a pattern cannot be followed in a stream, or none acts.
+        """
+        spoken = [one for one in patterns if one.kind.lexical and (not one.origins or Origin.ASSISTANT in one.origins)]
+        acting = {one.id: what for one in spoken if (what := act(one)) is not None}
+        ready = rules([one for one in spoken if one.id in acting])
+        taken = [_parts(rule, acting[rule.pattern.id]) for rule in ready]
+        wide = set() if waits else {at for at, rule in enumerate(ready) if _is_wide(rule, taken[at])}
+        self.late = [ready[at].pattern.id for at in sorted(wide)]
+        self.rules = [rule for at, rule in enumerate(ready) if at not in wide]
+        self.acts = [acting[rule.pattern.id] for rule in self.rules]
+        self.reach = max(rule.reach for rule in self.rules)
+        self.values, begun = _held(self.rules, [one for at, one in enumerate(taken) if at not in wide], cache)
+        heads = list(dict.fromkeys(value.head._replace(owner="") for value in self.values))
+        place = {head: len(self.rules) + at for at, head in enumerate(heads)}
+        self._announced: dict[int, list[int]] = {}
+        for at, value in enumerate(self.values):
+            self._announced.setdefault(place[value.head._replace(owner="")], []).append(at)
+        self.flow = FlowAutomata([*(rule.expression for rule in self.rules), *heads], cache)
+        self._begun = begun
+        self._searches: dict[int, re.Pattern[str]] = {}
+        self._block = Block([one.expression for one in begun], cache) if begun else None
+
+    def announced(self, expression: int) -> Sequence[int]:
+        """The values of which an expression of the flow is the head; none for a rule's own."""
+        return self._announced.get(expression, ())
+
+    def beginning(self, text: str, at: int) -> int:
+        """Where, from ``at`` on, the beginning of a match starts that reaches to the end of ``text``; its length if nowhere."""
+        first = len(text)
+        if at >= first or self._block is None:
+            return first
+        # One character before ``at`` goes along: whether a word begins at ``at`` depends on it.
+        before = max(0, at - 1)
+        for number, _ in self._block.scan(text[before:].encode("utf-8", "surrogatepass")).found:
+            search = self._searches.get(number)
+            if search is None:
+                search = self._searches[number] = anchored(self._begun[number].search, self._begun[number].kind)
+            if (found := search.search(text, at)) is not None:
+                first = min(first, found.start())
+        return first
+
+
+class _Beginnings(NamedTuple):
+    """Beginnings of a rule's matches, for Hyperscan and for Python's engine."""
+
+    expression: Expression
+    search: str
+    kind: Kind
+
+
+def _parts(rule: Rule, act: Act) -> list[Part]:
+    """A rule taken apart at its groups; what is cut off may begin with some harmless characters anyway."""
+    found = parts(rule.body, rule.pattern.id)
+    if act is Act.CUT:
+        found = [one for part in found for one in led(part, LEAD, rule.pattern.id)]
+    return list(dict.fromkeys(found))
+
+
+def _held(
+    ready: Sequence[Rule], taken: Sequence[Sequence[Part]], cache: Path | None
+) -> tuple[list[Value], list[_Beginnings]]:
+    """What is held of each rule: values behind a head, and beginnings of what has none."""
+    values: list[Value] = []
+    begun: list[_Beginnings] = []
+    for number, (rule, some) in enumerate(zip(ready, taken, strict=True)):
+        for head, rest in some:
+            if head:
+                values.append(Value(number, rule.expression._replace(body=head), rest, rule.reach, rule.pattern.kind))
+            else:
+                begun.append(_beginnings(rule, rest, cache))
+    return values, begun
+
+
+def _beginnings(rule: Rule, body: str, cache: Path | None) -> _Beginnings:
+    """The finest expression of the beginnings of ``body``, a part of the rule, that Hyperscan takes."""
+    where = rule.pattern.id
+    fine = beginnings(body, where)
+    small = rule.reach <= MAX_FINE_REACH
+
+    def made(automaton: str, search: str) -> _Beginnings:
+        return _Beginnings(rule.expression._replace(body=automaton + r"\z"), search, rule.pattern.kind)
+
+    if small and len(fine) <= SURE_TO_FIT:
+        return made(fine, fine)
+    choices = [made(fine, fine)] if small and len(fine) <= MAX_FINE else []
+    for most in (64, 3, 1):
+        coarse = coarse_beginnings(body, rule.reach, where, most)
+        choices.append(made(unbounded(coarse), coarse))
+    return next((one for one in choices[:-1] if fits(one.expression, cache)), choices[-1])
+
+
+def _is_wide(rule: Rule, taken: Sequence[Part]) -> bool:
+    """Whether many an ordinary word is a beginning of what a rule matches."""
+    for head, rest in taken:
+        if head:
+            continue
+        search = anchored(beginnings(rest, rule.pattern.id), rule.pattern.kind)
+        if sum(search.search(f"so {word}", 3) is not None for word in WORDS) > len(WORDS) * WIDE_SHARE:
+            return True
+    return False
