@@ -108,9 +108,10 @@ class Flow:
 
     def __init__(self, database: hyperscan.Database) -> None:
         self._found: list[tuple[int, int]] = []
+        note = self._found.append
 
         def on_match(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            self._found.append((number, end))
+            note((number, end))
 
         # The library keeps no reference of its own to the handler.
         self._on_match = on_match

@@ -31,32 +31,33 @@ class _Pending(NamedTuple):
 class Lane:
     """One reading of a text, in that reading's own positions."""
 
-    __slots__ = ("_announced", "_base", "_bytes", "_flow", "_rules", "_text", "pending")
+    __slots__ = ("_announced", "_bytes", "_flow", "_most", "_rules", "base", "pending", "text")
 
     def __init__(self, stream_rules: StreamRules) -> None:
         self._rules = stream_rules
         self._flow = stream_rules.flow.open()
-        self._text = ""
-        self._base = 0
+        self._most = 2 * (stream_rules.reach + SLACK)
+        self.text = ""  # its end, as far as a match can reach back
+        self.base = 0  # where in the whole text that begins
         self._bytes = 0
         self._announced: list[tuple[int, int]] = []  # where a value may begin, and which
         self.pending: list[_Pending] = []
 
     @property
     def total(self) -> int:
-        return self._base + len(self._text)
+        return self.base + len(self.text)
 
     @property
     def kept(self) -> int:
         """Code points that are not forgotten yet."""
-        return len(self._text)
+        return len(self.text)
 
     def feed(self, piece: str) -> None:
         """Take the next piece of the text."""
         data = piece.encode("utf-8", "surrogatepass")
         ends = self._flow.scan(data)
         origin = self.total
-        self._text += piece
+        self.text += piece
         if ends:
             self._note(ends, data, origin)
         self._bytes += len(data)
@@ -77,12 +78,11 @@ class Lane:
             out: up to where it was released.
             at_most: another reading's limit.
         """
-        if len(self._text) > 2 * (self._rules.reach + SLACK):
+        if len(self.text) > self._most:
             self._trim(out)
-        total = self.total
-        limit = total
+        limit = total = self.base + len(self.text)
         if not final:
-            limit = self._base + self._rules.beginning(self._text, out - self._base)
+            limit = self.base + self._rules.beginning(self.text, out - self.base)
             if self._announced:
                 limit = min(limit, self._first_announced())
         if at_most is not None:
@@ -120,7 +120,7 @@ class Lane:
 
     def _first_announced(self) -> int:
         """Where the first value begins that may still become one; those that cannot are forgotten."""
-        text, base = self._text, self._base
+        text, base = self.text, self.base
         for at, (start, value) in enumerate(self._announced):
             where = start - base
             if where == len(text) or self._rules.values[value].begun.match(text, where):
@@ -144,8 +144,8 @@ class Lane:
             self._announced += announced
             self._announced.sort()
         for number, end in found:
-            if number < count and (place := self._rules.rules[number].place(self._text, end - self._base)) is not None:
-                start, value = (self._base + at for at in place)
+            if number < count and (place := self._rules.rules[number].place(self.text, end - self.base)) is not None:
+                start, value = (self.base + at for at in place)
                 self._pend(_Pending(number, start, end, value, self._held(number, value, end)))
 
     def _held(self, rule: int, value: int, end: int) -> int:
@@ -154,7 +154,7 @@ class Lane:
             if start >= end:
                 break
             one = self._rules.values[announced]
-            if one.rule == rule and one.whole.match(self._text, start - self._base, end - self._base):
+            if one.rule == rule and one.whole.match(self.text, start - self.base, end - self.base):
                 # What is cut off may have begun already, what is replaced never.
                 return start if self._rules.acts[rule] is Act.CUT else min(start, value)
         return value
@@ -162,10 +162,10 @@ class Lane:
     def _points_back(self, data: bytes, count: int) -> int:
         """How many code points the ``count`` bytes before the piece ``data`` are."""
         points = 0
-        at = len(self._text) - len(data.decode("utf-8", "surrogatepass"))
+        at = len(self.text) - len(data.decode("utf-8", "surrogatepass"))
         while count > 0:
             points += 1
-            count -= len(self._text[at - points].encode("utf-8", "surrogatepass"))
+            count -= len(self.text[at - points].encode("utf-8", "surrogatepass"))
         return points
 
     def _pend(self, new: _Pending) -> None:
@@ -183,8 +183,8 @@ class Lane:
 
     def _confirm(self, one: _Pending) -> Match | None:
         """The match, if it passes its check; the check sees the same context however the text was cut."""
-        low = max(self._base, one.start - CONTEXT)
-        view = self._text[low - self._base : one.end + CONTEXT - self._base]
+        low = max(self.base, one.start - CONTEXT)
+        view = self.text[low - self.base : one.end + CONTEXT - self.base]
         match = self._rules.rules[one.rule].confirm(view, one.start - low, one.end - low, one.value - low)
         return match and match._replace(start=max(match.start + low, one.held), end=match.end + low)
 
@@ -197,35 +197,48 @@ class Lane:
         """Forget text that no match can reach any more."""
         keep = min((one.start for one in self.pending), default=out)
         keep = min(keep, out, self.total - self._rules.reach) - CONTEXT
-        if keep > self._base:
-            self._text = self._text[keep - self._base :]
-            self._base = keep
+        if keep > self.base:
+            self.text = self.text[keep - self.base :]
+            self.base = keep
 
 
 class FoldedLane:
     """The folded reading of a text, in positions of the original. It reports only what the plain reading cannot see."""
 
-    __slots__ = ("_changed", "_escaped", "_first", "_half", "_lane", "_raw", "_starts")
+    __slots__ = ("_changed", "_escaped", "_first", "_half", "_lane", "_last", "_most", "_raw", "_starts")
 
     def __init__(self, stream_rules: StreamRules, base: int, escaped: bool) -> None:
         """``base`` is where in the original the first piece begins; ``escaped`` as for `TextStream`."""
         self._lane = Lane(stream_rules)
+        self._most = stream_rules.reach + CONTEXT
         self._escaped = escaped
         self._half = ""  # an escape that the last piece began
         self._raw = base  # how much of the original was read
-        self._first = 0  # the folded position that the two lists begin with
+        self._first = 0  # the folded position that the two sequences begin with
         self._starts: list[int] = []  # for each folded character, where in the original it begins
-        self._changed: list[bool] = []  # and whether it stands for another
+        self._changed = bytearray()  # and whether it stands for another
+        self._last = 0  # the folded position behind the last one that does
+
+    @property
+    def over(self) -> bool:
+        """Whether this reading has nothing left to see that the plain one does not."""
+        return self._lane.total - self._last > self._most and not self._half and not self._lane.pending
 
     def feed(self, piece: str) -> None:
         text = self._half + piece
-        if self._escaped:
+        if self._escaped and "\\" in text:
             cut = half_escape(text)
             text, self._half = text[:cut], text[cut:]
-        self._take(json_tokens(text) if self._escaped else tokens(text))
+            self._take(json_tokens(text))
+        elif text.isascii():
+            self._half = ""
+            self._take_plain(text)
+        else:
+            self._half = ""
+            self._take(tokens(text))
 
     def finish(self) -> None:
-        self._take(tokens(self._half))
+        self._take_plain(self._half)
         self._half = ""
         self._lane.finish()
 
@@ -250,6 +263,13 @@ class FoldedLane:
                 found.append((act, match._replace(start=self._starts[start], end=self._from(match.end))))
         return found
 
+    def _take_plain(self, text: str) -> None:
+        """Take text of which every character stands for itself."""
+        self._starts.extend(range(self._raw, self._raw + len(text)))
+        self._changed.extend(bytes(len(text)))
+        self._raw += len(text)
+        self._lane.feed(text)
+
     def _take(self, read: list[Token]) -> None:
         pieces: list[str] = []
         for raw, text in read:
@@ -259,7 +279,9 @@ class FoldedLane:
                 self._changed.append(changed)
             if not text and self._changed:
                 # Something invisible after this character: a match that reaches over it differs from the original.
-                self._changed[-1] = True
+                self._changed[-1] = changed = True
+            if changed:
+                self._last = self._first + len(self._changed)
             pieces.append(text)
             self._raw += len(raw)
         self._lane.feed("".join(pieces))

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from detectors.checks import CONTEXT
 from detectors.fold import folds
-from detectors.lanes import SLACK, FoldedLane, Lane
+from detectors.lanes import FoldedLane, Lane
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
 
@@ -39,7 +38,7 @@ class TextStream:
     `detectors.fold`). What either reading finds is replaced; what either may still find is held.
     """
 
-    __slots__ = ("_base", "_escaped", "_folded", "_out", "_plain", "_rules", "_stand_in", "_text")
+    __slots__ = ("_escaped", "_folded", "_out", "_plain", "_rules", "_stand_in")
 
     def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str], escaped: bool = False) -> None:
         """
@@ -52,25 +51,33 @@ class TextStream:
         self._escaped = escaped
         self._plain = Lane(stream_rules)
         self._folded: FoldedLane | None = None
-        self._text = ""  # the unreleased text, and before it as far as a match can reach
-        self._base = 0  # where in the whole text `_text` begins
         self._out = 0  # up to where the whole text was released
 
     @property
     def held(self) -> int:
         """Code points that came and were not released."""
-        return self._base + len(self._text) - self._out
+        return self._plain.total - self._out
 
     def feed(self, piece: str) -> Released:
         """Take the next piece of the text."""
-        self._text += piece
-        self._plain.feed(piece)
+        plain = self._plain
+        plain.feed(piece)
         if self._folded is not None:
             self._folded.feed(piece)
+            if self._folded.over:
+                self._folded.close()
+                self._folded = None
         elif (not piece.isascii() and folds(piece)) or (self._escaped and "\\" in piece):
-            self._folded = FoldedLane(self._rules, self._base, self._escaped)
-            self._folded.feed(self._text)
-        return self._advance(final=False)
+            self._folded = FoldedLane(self._rules, plain.base, self._escaped)
+            self._folded.feed(plain.text)
+        if self._folded is not None or plain.pending:
+            return self._advance(final=False)
+        limit = plain.limit(self._out, final=False)
+        text = plain.text[self._out - plain.base : limit - plain.base]
+        self._out = limit
+        if plain.total - limit > MAX_HOLD:
+            return self.release_overdue()
+        return Released(text)
 
     def finish(self) -> Released:
         """The text is over: release or replace all that was held. Nothing may be fed afterwards."""
@@ -87,17 +94,15 @@ class TextStream:
 
     def release_overdue(self) -> Released:
         """Release all that is held, although it may become part of a match (a hold's time is up)."""
-        text = self._text[self._out - self._base :]
-        self._out = self._base + len(self._text)
+        text = self._plain.text[self._out - self._plain.base :]
+        self._out = self._plain.total
         return Released(text, overdue=True)
 
     def _advance(self, final: bool) -> Released:
         plain, folded = self._plain, self._folded
-        total = self._base + len(self._text)
+        total = plain.total
         limit = plain.limit(self._out, final)
         if folded is None:
-            if not plain.pending:
-                return self._release(limit, (), None)
             found = plain.take(limit, final)
         else:
             limit = self._common_limit(limit, folded, final)
@@ -125,26 +130,19 @@ class TextStream:
             limit = min(common, again)
 
     def _release(self, limit: int, spans: Sequence[tuple[int, int, Match]], cut: Match | None) -> Released:
-        if not spans and cut is None:
-            text = self._text[self._out - self._base : limit - self._base]
-        else:
-            parts: list[str] = []
-            for start, end, match in spans:
-                if end > limit:  # only where the stream is cut inside of it
-                    limit = min(limit, start)
-                    break
-                if end > self._out:
-                    parts.append(self._text[self._out - self._base : max(start, self._out) - self._base])
-                    parts.append(self._stand_in(match, self._text[start - self._base : end - self._base]))
-                    self._out = end
-            parts.append(self._text[self._out - self._base : max(limit, self._out) - self._base])
-            text = "".join(parts)
+        text, base = self._plain.text, self._plain.base
+        parts: list[str] = []
+        for start, end, match in spans:
+            if end > limit:  # only where the stream is cut inside of it
+                limit = min(limit, start)
+                break
+            if end > self._out:
+                parts.append(text[self._out - base : max(start, self._out) - base])
+                parts.append(self._stand_in(match, text[start - base : end - base]))
+                self._out = end
+        parts.append(text[self._out - base : max(limit, self._out) - base])
         self._out = max(self._out, limit)
-        keep = self._out - self._rules.reach - CONTEXT
-        if keep - self._base > SLACK:
-            self._text = self._text[keep - self._base :]
-            self._base = keep
-        return Released(text, (), cut)
+        return Released("".join(parts), (), cut)
 
 
 def _joined(matches: list[Match]) -> list[tuple[int, int, Match]]:
