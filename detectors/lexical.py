@@ -187,11 +187,11 @@ def _confirmed(
         rule = rules[number]
         if not rule.concerns(origin):
             continue
-        places = [place for end in run if (place := rule.place(text, end)) is not None]
+        places = [(*place, end) for end in run if (place := rule.place(text, end)) is not None]
         if not places:
             continue
-        start, value = map(min, zip(*places, strict=True))
-        if (match := rule.confirm(text, start, run[-1], value)) is not None:
+        starts, values, seen = zip(*places, strict=True)
+        if (match := rule.confirm(text, min(starts), seen[-1], min(values))) is not None:
             yield match
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from detectors.cascade import DEEP, STAGES
@@ -42,8 +43,8 @@ _ROUTES: Final = (
 )
 
 
-def matrix(settings: Settings) -> list[Row]:
-    """The matrix for the default policy."""
+def matrix(settings: Settings, late: Sequence[str] = ()) -> list[Row]:
+    """The matrix for the default policy; ``late`` names patterns that a stream is not held for."""
     model, _ = load_model(settings.detection)
     policy = bind(settings.policy, model.calibration.thresholds if model else {})[0]
     whole = stages(settings.detection)
@@ -54,7 +55,9 @@ def matrix(settings: Settings) -> list[Row]:
         if speaks:
             rows.append(_row(policy, whole, route, Origin.ASSISTANT, Direction.REPLY, False))
         if streams:
-            rows.append(_row(policy, streamed, route, Origin.ASSISTANT, Direction.REPLY, True))
+            row = _row(policy, streamed, route, Origin.ASSISTANT, Direction.REPLY, True)
+            note = f"told only when the stream is over: {', '.join(late)}" if late else row.note
+            rows.append(row._replace(note=note))
     return rows
 
 

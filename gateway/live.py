@@ -64,7 +64,7 @@ def build(settings: Settings, number: int, now: float) -> Live:
 
     def bound(wanted: PolicySettings) -> Bound:
         policy, shadow = bind(wanted, thresholds)
-        return Bound(policy, shadow, _stream_rules(patterns, policy, cache))
+        return Bound(policy, shadow, stream_rules(patterns, policy, cache))
 
     return Live(
         settings,
@@ -75,7 +75,7 @@ def build(settings: Settings, number: int, now: float) -> Live:
     )
 
 
-def _stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> StreamRules | None:
+def stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> StreamRules | None:
     """What a policy does to a model's own words as they stream; None where it acts on none of them."""
 
     def act(pattern: Pattern) -> Act | None:

@@ -32,7 +32,9 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.get("/admin/v1/coverage", tags=["knowledge"], dependencies=[reader])
     async def coverage_matrix() -> dict[str, Any]:
         """Which stages act on which part of which route."""
-        return {"coverage": [row._asdict() for row in coverage.matrix(services.live.settings)]}
+        streams = services.live.default.streams
+        rows = coverage.matrix(services.live.settings, streams.late if streams else ())
+        return {"coverage": [row._asdict() for row in rows]}
 
     @app.get("/admin/v1/taxonomy", tags=["knowledge"], dependencies=[reader])
     async def show_taxonomy() -> dict[str, Any]:

@@ -25,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     except PatternError as error:
         raise Failed(str(error)) from None
     generation = built.engine.generation
-    rows = coverage.matrix(chosen)
+    streams = built.default.streams
+    rows = coverage.matrix(chosen, streams.late if streams else ())
     if arguments.json:
         write_json(
             {
