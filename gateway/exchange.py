@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from detectors.cascade import STAGES
 from detectors.engine import Judged
-from detectors.lanes import Act
+from detectors.streamrules import Act
 from detectors.values import INNER, Finding, Origin, Path, Segment, Skipped
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
 from gateway.inspection import Inspected, timings
