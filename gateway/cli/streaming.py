@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import multiprocessing
 import os
@@ -93,7 +94,7 @@ def _blocks(source: IO[bytes]) -> Iterator[list[bytes]]:
 
 def _read(source: IO[bytes]) -> bytes:
     """The next bytes that are there; empty at the end."""
-    return source.read1(BLOCK) if isinstance(source, io.BufferedReader) else source.read(BLOCK)
+    return source.read1(BLOCK) if isinstance(source, io.BufferedReader | gzip.GzipFile) else source.read(BLOCK)
 
 
 def _ready(source: IO[bytes]) -> bool:
