@@ -43,7 +43,7 @@ def page(found: Found, goals: Sequence[Goal], machine: Mapping[str, Any], versio
     seen = _SEEN if found.seen else ""
     parts = [
         f"<h1>How good is detection</h1><p class='sub'>{whole.attacks:,} attacks and {whole.benign:,} harmless texts"
-        f"{'' if found.seen else ', from sources that the model never saw'}; blocked means by the <code>balanced</code> preset</p>",
+        f"{'' if found.seen else ', from sources that the model never saw'}; blocked: by <code>balanced</code></p>",
         seen, _tiles(goals),
         "<h2>Ranking and probability</h2><div class='pair'>",
         f"<div class='card'>{_roc(found)}</div><div class='card'>{_reliability(results)}</div></div>",
