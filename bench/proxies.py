@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -86,7 +87,14 @@ def _aiohttp(lab: Lab, upstream: int) -> Child:
     return lab.start("aiohttp", argv, lab.proxy_core, port, {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream}"})
 
 
-def _portcullis(lab: Lab, upstream: int) -> Child:
+def _bare(lab: Lab, upstream: int) -> Child:
+    port = free_port()
+    argv = [sys.executable, "-m", "uvicorn", "bench.rivals.asgi_bare:app", "--port", str(port),
+            "--http", "httptools", "--loop", "uvloop", "--no-access-log", "--lifespan", "off"]  # fmt: skip
+    return lab.start("bare", argv, lab.proxy_core, port, {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream}"})
+
+
+def _portcullis(lab: Lab, upstream: int, connections: int = 256) -> Child:
     """As shipped: all packs, the balanced policy, decisions recorded in SQLite, metrics and timeouts at their defaults."""
     port = free_port()
     var = lab.folder / "portcullis"
@@ -95,7 +103,7 @@ def _portcullis(lab: Lab, upstream: int) -> Child:
         "listen": f"127.0.0.1:{port}",
         "state": f"sqlite:{var / 'state.db'}",
         "data_dir": str(var),
-        "upstreams": {"openai": {"base_url": f"http://127.0.0.1:{upstream}/v1"}},
+        "upstreams": {"openai": {"base_url": f"http://127.0.0.1:{upstream}/v1", "connections": connections}},
     }
     file = lab.folder / "portcullis.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
@@ -143,3 +151,10 @@ PROXIES: Final = (
     Proxy("litellm", _litellm),
     Proxy("portkey", _portkey, headers=_portkey_headers),
 )
+
+STREAMERS: Final = (
+    Proxy("nginx", _nginx),
+    Proxy("bare", _bare),
+    Proxy("portcullis", partial(_portcullis, connections=2048), metrics="/metrics"),
+)
+"""Those that are compared with many streams at once; ``bare`` is a relay on our own stack that looks at nothing."""

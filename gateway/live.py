@@ -152,6 +152,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         failure={**base.failure, **settings.failure},
         restore=settings.restore,
         waits=base.waits,
+        redaction=settings.redaction,
     )
     return policy, preset(settings.shadow, thresholds) if settings.shadow else None
 

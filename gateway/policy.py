@@ -32,6 +32,15 @@ class Direction(StrEnum):
     REPLY = "reply"
 
 
+class Mode(StrEnum):
+    """What takes the place of a redacted value; see ``gateway.redaction``."""
+
+    PLACEHOLDER = "placeholder"  # its kind and a keyed digest; comes back in the reply
+    MASK = "mask"  # asterisks; nothing comes back
+    HASH = "hash"  # a longer keyed digest, the same in every request of a tenant; nothing comes back
+    FORMAT = "format"  # another value of the same shape (FF1); comes back
+
+
 class FailureMode(StrEnum):
     """What it means when a stage did not run: refuse the message, let it pass flagged, or let it pass."""
 
@@ -92,6 +101,7 @@ class Policy:
         failure: by stage, what a stage that did not run means; ``*`` stands for all others.
         restore: whether values that were redacted in the request come back in the reply.
         waits: whether a stream waits for what may still become a finding, however long that takes.
+        redaction: by category or ``category.subcategory``, what takes a value's place; a placeholder where nothing is said.
     """
 
     name: str
@@ -102,6 +112,7 @@ class Policy:
     failure: Mapping[str, FailureMode] = field(default_factory=dict)
     restore: bool = True
     waits: bool = False
+    redaction: Mapping[str, Mode] = field(default_factory=dict)
     _table: dict[tuple[str, Origin, Direction, bool], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )

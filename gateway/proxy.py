@@ -97,7 +97,7 @@ class Proxy:
         provider = self._services.provider(target.wire.provider)
         exchange.principal = self._admit(head, scope, provider, live)
         exchange.bound = live.bound(exchange.principal.tenant, exchange.principal.policy)
-        exchange.vault = self._services.vault(exchange.principal.tenant)
+        exchange.vault = self._services.vault(exchange.principal.tenant, exchange.bound.policy)
         if scope["method"] == "POST":
             check_body_headers(head, live.settings.limits.body_bytes)
             body = await read_body(receive, live.settings.limits.body_bytes)

@@ -3,6 +3,7 @@
 A stand-in looks like ``[PII_PAYMENT_7F3A9C2B]``: its kind, so that a model can still reason about it, and a keyed digest of
 the value. The same value gets the same stand-in, in one request and in the next turn (so prompt caches keep working), and
 nobody without the key can write a stand-in that turns into someone's value: not the author of a document, not the model.
+A policy may want something else in its place, by category: see `Mode`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import hmac
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import orjson
 
 from detectors.values import Path, Segment
-from gateway.policy import Edit
+from gateway.fpe import Formats
+from gateway.policy import Edit, Mode
 
 DIGEST_CHARS: Final = 10
 """Hex digits of the keyed digest: 40 bits, so a million distinct values of one tenant share none by chance, mostly."""
+
+HASH_CHARS: Final = 24
+"""Hex digits of a hash that stands for a value in logs and joins: 96 bits, so no two values ever share one."""
 
 STAND_IN: Final = re.compile(rf"\[[A-Z][A-Z_]{{2,40}}_[0-9A-F]{{{DIGEST_CHARS}}}\]")
 
@@ -27,15 +33,28 @@ STAND_IN: Final = re.compile(rf"\[[A-Z][A-Z_]{{2,40}}_[0-9A-F]{{{DIGEST_CHARS}}}
 _BEGUN: Final = re.compile(rf"\[(?:[A-Z][A-Z_0-9]{{0,{41 + DIGEST_CHARS}}})?\Z")
 
 
+MAX_SHAPED: Final = 1_000
+"""Values of one request that may keep their format: to find them again in a reply, all are looked for at once."""
+
+
 class Vault:
     """The values taken out of one request. It lives as long as the request and is never shared."""
 
-    __slots__ = ("_key", "_values")
+    __slots__ = ("_begun", "_key", "_modes", "_restores", "_shapes", "_values")
 
-    def __init__(self, key: bytes) -> None:
-        """``key`` belongs to one tenant and is secret."""
+    def __init__(self, key: bytes, modes: Mapping[str, Mode] = MappingProxyType({}), restores: bool = True) -> None:
+        """
+        Args:
+            key: belongs to one tenant and is secret.
+            modes: by category or ``category.subcategory``, what takes a value's place; a placeholder where nothing is said.
+            restores: whether values come back at all.
+        """
         self._key = key
+        self._modes = modes
+        self._restores = restores
         self._values: dict[str, str] = {}
+        self._begun: dict[str, None] = {}  # what stand-ins with the shape of a value begin with
+        self._shapes: re.Pattern[str] | None = None  # those and placeholders, once any of them is known
 
     def __repr__(self) -> str:
         return f"Vault({len(self._values)} values)"
@@ -45,23 +64,29 @@ class Vault:
 
     def sealed(self) -> Vault:
         """A vault with the same key and nothing in it: its stand-ins are the same, and nobody restores them."""
-        return Vault(self._key)
+        return Vault(self._key, self._modes)
 
     def stand_in(self, value: str, category: str) -> str:
-        """The stand-in for ``value``, which can be restored from now on."""
-        mac = hmac.digest(self._key, f"{category}\0{value}".encode("utf-8", "surrogatepass"), "sha256")
-        name = f"[{category.upper().replace('.', '_')}_{mac.hex()[:DIGEST_CHARS].upper()}]"
+        """What takes the place of ``value``; it can be restored from now on if its mode allows that."""
+        mode = self._modes.get(category) or self._modes.get(category.partition(".")[0], Mode.PLACEHOLDER)
+        if mode is Mode.MASK:
+            return "".join("*" if char.isalnum() else char for char in value)
+        kind = category.upper().replace(".", "_")
+        mac = hmac.digest(self._key, f"{category}\0{value}".encode("utf-8", "surrogatepass"), "sha256").hex()
+        if mode is Mode.HASH:
+            return f"{kind.lower()}:{mac[:HASH_CHARS]}"
+        if mode is Mode.FORMAT and (shaped := self._shaped(value, category)) is not None:
+            return shaped
+        name = f"[{kind}_{mac[:DIGEST_CHARS].upper()}]"
         # Two values of one request with one stand-in would come back mixed up: the second stays hidden for good.
-        if self._values.setdefault(name, value) != value:
-            return f"[{category.upper().replace('.', '_')}]"
-        return name
+        return name if self._remember(name, value) else f"[{kind}]"
 
     def restore(self, text: str, in_json: bool = False) -> str:
         """Put the values back. Stand-ins that this vault did not make stay as they are.
 
         ``in_json``: the text is JSON, so a value is written as it stands in a JSON string.
         """
-        if not self._values or "[" not in text:
+        if not self._values or (not self._begun and "[" not in text):
             return text
 
         def value(found: re.Match[str]) -> str:
@@ -70,7 +95,41 @@ class Vault:
                 return found.group()
             return orjson.dumps(known).decode()[1:-1] if in_json else known
 
-        return STAND_IN.sub(value, text)
+        return self._expression().sub(value, text)
+
+    def begun(self, text: str) -> int:
+        """Where the end of ``text`` may be the beginning of a stand-in; its length if nowhere."""
+        found = _BEGUN.search(text)
+        cut = found.start() if found else len(text)
+        if self._begun:
+            whole = max((match.end() for match in self._expression().finditer(text)), default=0)
+            longest = min(len(text) - whole, max(map(len, self._begun)))
+            size = next((size for size in range(longest, 0, -1) if text[-size:] in self._begun), 0)
+            cut = min(cut, len(text) - size)
+        return cut
+
+    def _shaped(self, value: str, category: str) -> str | None:
+        """Another value of the same shape, or None where that hides too little or cannot be told from others."""
+        key = hmac.digest(self._key, b"format", "sha256")
+        made = Formats(key).encrypt(value, category.encode())
+        if made is None or len(self._values) >= MAX_SHAPED or not self._remember(made, value):
+            return None
+        if self._restores:
+            self._begun.update(dict.fromkeys(made[:size] for size in range(1, len(made))))
+            self._shapes = None
+        return made
+
+    def _remember(self, name: str, value: str) -> bool:
+        """Keep a value for the way back; False where the name already stands for another one."""
+        return not self._restores or self._values.setdefault(name, value) == value
+
+    def _expression(self) -> re.Pattern[str]:
+        if not self._begun:
+            return STAND_IN
+        if self._shapes is None:
+            names = sorted((name for name in self._values if not name.startswith("[")), key=len, reverse=True)
+            self._shapes = re.compile("|".join((STAND_IN.pattern, *map(re.escape, names))))
+        return self._shapes
 
 
 class Restorer:
@@ -92,8 +151,7 @@ class Restorer:
     def feed(self, piece: str) -> str:
         """Take a piece of the text; return what can go out."""
         text = self._held + piece
-        begun = _BEGUN.search(text)
-        cut = begun.start() if begun else len(text)
+        cut = self._vault.begun(text)
         self._held = text[cut:]
         return self._vault.restore(text[:cut], self._in_json)
 

@@ -23,6 +23,7 @@ from gateway.keys import ANYONE, Principal, Tenant
 from gateway.live import Live
 from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
 from gateway.notify.notifier import Notifier
+from gateway.policy import Policy
 from gateway.providers import Provider, Providers
 from gateway.recorder import Recorder
 from gateway.redaction import Vault
@@ -144,12 +145,12 @@ class Services:
     def provider(self, name: str) -> Provider | None:
         return self.providers.get(name)
 
-    def vault(self, tenant: str = "") -> Vault:
+    def vault(self, tenant: str = "", policy: Policy | None = None) -> Vault:
         """An empty vault whose stand-ins nobody outside this tenant can make."""
         key = self._vault_keys.get(tenant)
         if key is None:
             key = self._vault_keys[tenant] = hmac.digest(self._secret, tenant.encode(), "sha256")
-        return Vault(key)
+        return Vault(key) if policy is None else Vault(key, policy.redaction, policy.restore)
 
     def host_is_ours(self, host: bytes) -> bool:
         """Whether a Host header names this gateway.

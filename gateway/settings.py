@@ -21,7 +21,7 @@ from detectors.values import Origin
 from gateway.audit.keys import private_key
 from gateway.fields import Model as _Model
 from gateway.fields import Seconds, Secret
-from gateway.policy import Action, Direction, FailureMode
+from gateway.policy import Action, Direction, FailureMode, Mode
 from gateway.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook, Traces
 from gateway.sync.settings import SyncSettings
 from patterns import taxonomy
@@ -118,6 +118,11 @@ class PolicySettings(_Model):
         "error", description="A refused request is an error (status 400) or a filtered reply (status 200)."
     )
     restore: bool = Field(True, description="Whether redacted values of the request come back in the reply.")
+    redaction: dict[Threat, Mode] = Field(
+        {},
+        description="By category, what takes a redacted value's place: `placeholder` (where nothing is said), `mask`, `hash` "
+        "(keyed, stable) or `format` (another value of the same shape). Placeholders and formats come back.",
+    )
     failure: dict[str, FailureMode] = Field(
         {}, description="By stage, `closed`, `flag` or `open`: what it means that the stage did not run. `*`: all others."
     )

@@ -1,0 +1,116 @@
+"""What takes a value's place, and what comes back to whom."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.fpe import Ff1, Formats
+from gateway.policy import Mode
+from gateway.redaction import Restorer, Vault
+
+KEY, OTHER = b"k" * 32, b"o" * 32
+CARD = "4111 1111-1111 1111"
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SHORT, _LONG = "2B7E151628AED2A6ABF7158809CF4F3C", "2B7E151628AED2A6ABF7158809CF4F3CEF4359D8D580AA4F7F036D6F04FC6A94"
+
+
+@pytest.mark.parametrize(
+    ("key", "radix", "tweak", "plain", "cipher"),
+    [  # NIST, SP 800-38G, "FF1 samples" 1, 2, 3, 7, 8, 9
+        (_SHORT, 10, "", "0123456789", "2433477484"),
+        (_SHORT, 10, "39383736353433323130", "0123456789", "6124200773"),
+        (_SHORT, 36, "3737373770717273373737", "0123456789abcdefghi", "a9tv40mll9kdu509eum"),
+        (_LONG, 10, "", "0123456789", "6657667009"),
+        (_LONG, 10, "39383736353433323130", "0123456789", "1001623463"),
+        (_LONG, 36, "3737373770717273373737", "0123456789abcdefghi", "xs8a0azh2avyalyzuwd"),
+    ],
+)
+def test_ff1_is_that_of_nist(key: str, radix: int, tweak: str, plain: str, cipher: str) -> None:
+    ff1 = Ff1(bytes.fromhex(key), _BASE36[:radix])
+    assert ff1.encrypt(plain, bytes.fromhex(tweak)) == cipher
+    assert ff1.decrypt(cipher, bytes.fromhex(tweak)) == plain
+
+
+@given(st.text(_BASE36, min_size=4, max_size=80), st.binary(max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_ff1_can_be_undone(text: str, tweak: bytes) -> None:
+    ff1 = Ff1(KEY, _BASE36)
+    assert ff1.decrypt(ff1.encrypt(text, tweak), tweak) == text
+
+
+@pytest.mark.parametrize("text", ["", "1", "12345", "12345x", "1" * 300])
+def test_ff1_refuses_what_it_cannot_hide(text: str) -> None:
+    with pytest.raises(ValueError, match=r"wanted a text|not of the alphabet"):
+        Ff1(KEY, "0123456789").encrypt(text)
+
+
+def test_a_format_stays_and_its_value_does_not() -> None:
+    made = Formats(KEY).encrypt("DE89 3704 0044 0532 0130 00", b"pii.bank")
+    assert made is not None
+    assert re.fullmatch(r"DE\d\d \d{4} \d{4} \d{4} \d{4} \d\d", made)
+    assert made != "DE89 3704 0044 0532 0130 00"
+    assert Formats(KEY).encrypt("1234", b"pii.payment") is None
+
+
+def _vault(mode: Mode, key: bytes = KEY, restores: bool = True) -> Vault:
+    return Vault(key, {"pii.payment": mode}, restores)
+
+
+def test_each_mode_by_category() -> None:
+    assert _vault(Mode.MASK).stand_in(CARD, "pii.payment") == "**** ****-**** ****"
+    hashed = _vault(Mode.HASH).stand_in(CARD, "pii.payment")
+    assert re.fullmatch(r"pii_payment:[0-9a-f]{24}", hashed)
+    assert hashed == _vault(Mode.HASH).stand_in(CARD, "pii.payment") != _vault(Mode.HASH, OTHER).stand_in(CARD, "pii.payment")
+    shaped = _vault(Mode.FORMAT).stand_in(CARD, "pii.payment")
+    assert re.fullmatch(r"\d{4} \d{4}-\d{4} \d{4}", shaped)
+    assert shaped == _vault(Mode.FORMAT).stand_in(CARD, "pii.payment") not in (CARD, hashed)
+    for mode in Mode:
+        assert _vault(mode).stand_in("Ada", "pii.name").startswith("[PII_NAME_")
+    assert Vault(KEY, {"pii": Mode.MASK}).stand_in("Ada", "pii.name") == "***"
+    assert _vault(Mode.FORMAT).stand_in("123", "pii.payment").startswith("[PII_PAYMENT_")  # too short to hide in its format
+
+
+@pytest.mark.parametrize("mode", [Mode.MASK, Mode.HASH])
+def test_what_is_not_to_come_back_does_not(mode: Mode) -> None:
+    vault = _vault(mode)
+    made = vault.stand_in(CARD, "pii.payment")
+    assert not len(vault)
+    assert vault.restore(f"it is {made}") == f"it is {made}"
+
+
+@pytest.mark.parametrize("mode", [Mode.PLACEHOLDER, Mode.FORMAT])
+def test_nothing_comes_back_where_the_policy_says_so_or_to_another_request(mode: Mode) -> None:
+    vault = _vault(mode, restores=False)
+    made = vault.stand_in(CARD, "pii.payment")
+    for other in (vault, _vault(mode), _vault(mode, OTHER), _vault(mode).sealed()):
+        other.stand_in("Ada", "pii.name")
+        assert CARD not in other.restore(f"it is {made}, [PII_PAYMENT_0123456789]")
+
+
+@given(st.lists(st.integers(0, 200), max_size=12), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_values_come_back_however_the_text_is_cut(cuts: list[int], in_json: bool) -> None:
+    vault = Vault(KEY, {"pii.payment": Mode.FORMAT})
+    shaped, other = vault.stand_in(CARD, "pii.payment"), vault.stand_in("5500 0000 0000 0004", "pii.payment")
+    placeholder = vault.stand_in('Ada "A"', "pii.name")
+    text = f"{shaped[:7]} {shaped}{other} and {placeholder}, [PII_NAME_0123456789] [PII {other[:9]}"
+    marks = sorted({cut % len(text) for cut in cuts})
+    restorer = Restorer(vault, in_json)
+    said = "".join(restorer.feed(text[a:b]) for a, b in zip([0, *marks], [*marks, len(text)], strict=True)) + restorer.finish()
+    assert said == vault.restore(text, in_json)
+    assert CARD + "5500 0000 0000 0004" in said
+    assert "[PII_NAME_0123456789]" in said
+
+
+def test_ten_thousand_placeholders() -> None:
+    vault = Vault(KEY)
+    names = [vault.stand_in(f"value {number}", "pii.name") for number in range(10_000)]
+    restorer = Restorer(vault, False)
+    text = " ".join(names)
+    said = "".join(restorer.feed(text[at : at + 997]) for at in range(0, len(text), 997)) + restorer.finish()
+    assert said.count("value ") >= 9_990  # two values that share a stand-in stay hidden
+    assert said.startswith("value 0 value 1 ")
