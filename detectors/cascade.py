@@ -9,15 +9,17 @@ that was decoded from it. The strongest reading decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from detectors.canonical import Canonical, canonicalise
 from detectors.decode import Layer, decode
 from detectors.lexical import SCORES, Lexical, Match
-from detectors.semantic.judge import Reading, SemanticModel
-from detectors.values import Origin, Skipped
-from patterns.schema import Severity
+from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, SAME, Reading, SemanticModel, Weighed
+from detectors.semantic.learnt import made_ready
+from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
+from detectors.values import WATCHED, Origin, Skipped
+from patterns.schema import WATCHING, Kind, Pattern, Severity, State, acts_on
 from patterns.taxonomy import is_attack
 
 CHEAP: Final = ("canonical", "decode", "lexical", "fast")
@@ -91,12 +93,16 @@ class TextVerdict(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A window for the encoder: its text, what the front stage said of it, and where it stands in the original."""
+    """A window for the encoder: its text, what the front stage said of it, and where it stands in the original.
+
+    ``woken`` is one that the front stage had settled as harmless, and that resembles something learnt.
+    """
 
     text: str
     suspicion: float
     start: int
     end: int
+    woken: bool = False
 
 
 class Screened(NamedTuple):
@@ -125,22 +131,36 @@ class Cascade:
         lexical: the patterns. model: what judges by meaning; None where it is missing or turned off, for which ``absent``
             says what to report.
         decodes: whether encoded text is decoded. deep: whether encoder and index are asked.
-        windows: see `WINDOWS`.
+        windows: see `WINDOWS`. prototypes: what was learnt since the model was trained.
     """
 
     def __init__(
         self, lexical: Lexical, model: SemanticModel | None, absent: tuple[Skipped, ...] = (), *,
-        decodes: bool = True, deep: bool = True, windows: int = WINDOWS,
+        decodes: bool = True, deep: bool = True, windows: int = WINDOWS, prototypes: Prototypes = NO_PROTOTYPES,
     ) -> None:  # fmt: skip
         self.lexical, self.model, self.absent = lexical, model, absent
+        self.prototypes = prototypes if model is not None and deep else NO_PROTOTYPES
         self.decodes, self.deep, self.windows = decodes, deep, windows
         ran = [stage for stage in CHEAP if (stage != "decode" or decodes) and (stage != "fast" or model is not None)]
         self._cheap = tuple(ran)
 
     def twin(self) -> Cascade:
         """The same stages for another thread."""
-        return Cascade(self.lexical.twin(), self.model, self.absent,
-                       decodes=self.decodes, deep=self.deep, windows=self.windows)  # fmt: skip
+        return self._with(self.lexical.twin(), self.prototypes)
+
+    def overlaid(self, over: Mapping[str, Pattern], known: Prototypes = NO_PROTOTYPES) -> Cascade:
+        """The same stages with patterns of the store over those of the packs. ``known`` are prototypes made before.
+
+        Raises:
+            PatternError: an expression that Hyperscan cannot take.
+        """
+        added = [pattern for pattern in over.values() if pattern.state in WATCHING]
+        prototypes = made_ready(added, self.model, known) if self.model is not None else NO_PROTOTYPES
+        return self._with(self.lexical.overlaid(added, over.keys()), prototypes)
+
+    def _with(self, lexical: Lexical, prototypes: Prototypes) -> Cascade:
+        return Cascade(lexical, self.model, self.absent, decodes=self.decodes, deep=self.deep, windows=self.windows,
+                       prototypes=prototypes)  # fmt: skip
 
     def screen(self, text: str, origin: Origin, clock: list[int]) -> Screened:
         """The cheap stages."""
@@ -159,7 +179,7 @@ class Cascade:
             skipped.append(Skipped("decode", "budget"))
         if exhausted:
             skipped.append(Skipped("lexical", "budget"))
-        evidence = max((_SCORED[f.score] for f in findings if is_attack(f.category)), default=0.0) if findings else 0.0
+        evidence = max((_SCORED[f.score] for f in findings if _speaks(f)), default=0.0) if findings else 0.0
         settled: Asked | None = None
         asked: list[Asked] = []
         if self.model is not None:
@@ -177,23 +197,47 @@ class Cascade:
         """
         findings = screened.findings
         if self.model is None:
-            score = max((finding.score for finding in findings if is_attack(finding.category)), default=0.0)
+            score = max((finding.score for finding in findings if _speaks(finding)), default=0.0)
             return TextVerdict(findings, score, screened.skipped, self._cheap)
         best: TextFinding | None = None
+        watched: dict[TextFinding, None] = {}
+        harmless: list[tuple[Asked, bool]] = []
         weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
         for window, reading in weighed:
             if window is None:
                 continue
-            judged = self.model.weigh(reading, window.suspicion, screened.evidence, screened.origin)
+            near = NOTHING
+            if reading is not None and len(self.prototypes):
+                near = self.prototypes.near(reading.embedding, screened.origin, window.text)
+                watched |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
+                            for one in near.watching}  # fmt: skip
+                harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
+            judged = self._weigh(self.model, window, reading, near.acting, screened)
             if best is None or judged.score > best.score:
                 pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
                 best = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
         assert best is not None  # a text has at least one window
         if best.score >= self.model.calibration.reported(screened.origin):
             findings += (best,)
+        if any(is_so for _, is_so in harmless):
+            findings = tuple(_pardoned(finding, harmless) for finding in findings)
+        findings += tuple(watched)
         missed = sum(reading is None for reading in readings)
         skipped = (*screened.skipped, Skipped("encoder", reason)) if missed else screened.skipped
         return TextVerdict(findings, best.score, skipped, STAGES if missed < len(readings) else self._cheap)
+
+    @staticmethod
+    def _weigh(
+        model: SemanticModel, window: Asked, reading: Reading | None, learnt: Pattern | None, screened: Screened
+    ) -> Weighed:
+        """One window's probability of attack: what was learnt of its kind goes before what the model says of it."""
+        same = reading is not None and reading.near is not None and reading.near.similarity >= SAME
+        if learnt is not None and not same:
+            if learnt.kind is Kind.SEMANTIC:
+                return Weighed(LEARNT_ATTACK, "index", learnt.category, learnt.id)
+            return Weighed(KNOWN_HARMLESS, "index", learnt.category, learnt.id)
+        known = None if window.woken else reading  # the front stage had settled it, and nothing learnt says otherwise
+        return model.weigh(known, window.suspicion, screened.evidence, screened.origin)
 
     def _decode(self, text: str, canonical: Canonical) -> tuple[list[_Decoded], bool]:
         """The layers of the text and of what its disguise hid."""
@@ -214,7 +258,7 @@ class Cascade:
         """Match the text as it came, its canonical form where that differs, and what was decoded."""
         scan = self.lexical.scan(text, origin)
         exhausted = scan.exhausted
-        findings = [_finding("lexical", match, match.start, match.end) for match in scan.matches]
+        findings = [_finding("lexical", text, match, match.start, match.end) for match in scan.matches]
         if canonical.identical and not layers:
             return findings, exhausted
         seen = {(finding.pattern, finding.start, finding.end) for finding in findings}
@@ -227,7 +271,7 @@ class Cascade:
                 start, end = span(match.start, match.end)
                 if (match.pattern.id, start, end) not in seen:
                     seen.add((match.pattern.id, start, end))
-                    findings.append(_finding(detector, match, start, end))
+                    findings.append(_finding(detector, text, match, start, end))
 
         if not canonical.identical:
             add("canonical", canonical.text, canonical.span)
@@ -254,12 +298,21 @@ class Cascade:
         settled: Asked | None = None
         asked: list[Asked] = []
         for view in views:
-            for start, end, suspicion in model.front(view.text, origin):
-                if suspicion >= sure:
-                    asked.append(Asked(view.text[start:end], suspicion, *view.span(start, end)))
+            front = model.front(view.text, origin)
+            woken = self._woken(model, view.text, front, sure)
+            for at, (start, end, suspicion) in enumerate(front):
+                if suspicion >= sure or at in woken:
+                    asked.append(Asked(view.text[start:end], suspicion, *view.span(start, end), suspicion < sure))
                 elif settled is None or suspicion > settled.suspicion:
                     settled = Asked("", suspicion, *view.span(start, end))
         return settled, asked
+
+    def _woken(self, model: SemanticModel, text: str, front: list[tuple[int, int, float]], sure: float) -> frozenset[int]:
+        """The windows that resemble something learnt although the front stage settled them."""
+        if not self.prototypes.wakes or all(suspicion >= sure for _, _, suspicion in front):
+            return frozenset()
+        found = self.prototypes.woken(model.words(text, [(start, end) for start, end, _ in front]))
+        return frozenset(found.nonzero()[0].tolist())
 
 
 class _Decoded(NamedTuple):
@@ -288,6 +341,24 @@ def _through(
     return lambda start, end: outer(*inner(start, end))
 
 
-def _finding(detector: str, match: Match, start: int, end: int) -> TextFinding:
+def _finding(detector: str, text: str, match: Match, start: int, end: int) -> TextFinding:
     pattern = match.pattern
+    if pattern.state is not State.ACTIVE and not acts_on(pattern, text):
+        detector = WATCHED
     return TextFinding(detector, pattern.id, pattern.category, SCORES[pattern.severity], start, end)
+
+
+def _speaks(finding: TextFinding) -> bool:
+    """Whether a finding speaks for an attack, now."""
+    return finding.detector != WATCHED and is_attack(finding.category)
+
+
+def _pardoned(finding: TextFinding, windows: Sequence[tuple[Asked, bool]]) -> TextFinding:
+    """A finding within a learnt harmless kind is recorded and not acted on, unless it is critical.
+
+    All windows that it touches must be of such a kind: an attack beside harmless text is an attack.
+    """
+    if finding.detector in DEEP or not is_attack(finding.category) or finding.score >= SCORES[Severity.CRITICAL]:
+        return finding
+    around = [is_so for window, is_so in windows if window.start < finding.end and finding.start < window.end]
+    return finding._replace(detector=WATCHED) if around and all(around) else finding

@@ -15,8 +15,10 @@ from detectors.cascade import STAGES, WINDOWS, Asked, Cascade, Screened, TextFin
 from detectors.lexical import Lexical
 from detectors.passages import Passage, passages
 from detectors.semantic.judge import Reading, SemanticModel
+from detectors.semantic.prototypes import NO_PROTOTYPES, Prototypes
 from detectors.values import Finding, Origin, Segment, Skipped, Verdict
-from patterns.schema import Pattern, State
+from patterns.schema import WATCHING, Pattern
+from patterns.snapshot import layered
 
 CACHE_BYTES: Final = 16 * 2**20
 """Verdicts kept per worker: about 40,000, the live texts of some thousand conversations."""
@@ -158,14 +160,14 @@ class Engine:
         """Compile ``patterns`` into a generation.
 
         Args:
-            patterns: of all states; the active ones act.
+            patterns: of all states; active ones act, those in the shadow and canaries are watched.
             number: the generation's number. now: UNIX seconds. cache: a folder for compiled patterns.
             model, absent, decodes, deep, windows: as `Cascade`.
 
         Raises:
             PatternError: as `Lexical`.
         """
-        live = tuple(pattern for pattern in patterns if pattern.state is State.ACTIVE)
+        live = tuple(pattern for pattern in patterns if pattern.state in WATCHING)
         cascade = Cascade(Lexical(live, cache), model, absent, decodes=decodes, deep=deep, windows=windows)
         return cls(Generation(number, digest(live), live, now), cascade)
 
@@ -173,6 +175,21 @@ class Engine:
     def thresholds(self) -> Mapping[str, Mapping[Origin, float]]:
         """From which score presets act, by preset and origin; empty where no model judges."""
         return self.cascade.model.calibration.thresholds if self.cascade.model else {}
+
+    def renewed(self, over: Mapping[str, Pattern], number: int, now: float, known: Prototypes = NO_PROTOTYPES) -> Engine:
+        """A generation of these patterns with those of the pattern store over them; takes milliseconds, not the minutes
+        that compiling all of them anew would.
+
+        Args:
+            over: by id; one that has the id of a pattern here replaces it, in whatever state it is.
+            known: prototypes that were made before.
+
+        Raises:
+            PatternError: an expression that Hyperscan cannot take.
+        """
+        together = layered({pattern.id: pattern for pattern in self.generation.patterns}, over)
+        live = tuple(pattern for pattern in together.values() if pattern.state in WATCHING)
+        return Engine(Generation(number, digest(live), live, now), self.cascade.overlaid(over, known))
 
     def twin(self) -> Engine:
         """An engine with the same knowledge and the same cache for another thread."""
@@ -206,7 +223,8 @@ def digest(patterns: Sequence[Pattern]) -> str:
     for pattern in sorted(patterns, key=lambda pattern: pattern.id):
         acting = (
             pattern.id, pattern.kind.value, pattern.body, pattern.category, pattern.severity.value, pattern.check,
-            tuple(sorted(pattern.origins)), pattern.rollout,
+            tuple(sorted(pattern.origins)), pattern.closeness, pattern.hits if pattern.closeness else (), pattern.state.value,
+            pattern.rollout,
         )  # fmt: skip
         state.update(repr(acting).encode("utf-8", "surrogatepass"))
     return state.hexdigest()

@@ -104,6 +104,13 @@ class Finding(NamedTuple):
     end: int
 
 
+WATCHED: Final = "shadow"
+"""The detector of a finding by a pattern that is only watched: in its shadow, or as a canary on a text outside its share.
+
+Such a finding is recorded and counted. It is no evidence, and no policy acts on it.
+"""
+
+
 class Skipped(NamedTuple):
     """A stage that did not run where it should have. ``reason``: ``missing``, ``late``, ``error``, ``budget``, ``overload``."""
 

@@ -9,6 +9,9 @@ from gateway.inbound import Receive, Scope, Send
 from gateway.proxy import Proxy
 from gateway.services import Services
 
+FEEDBACK = "/v1/feedback"
+"""Applications label with the key that they call with, so this one path beside the providers' is ours."""
+
 PROVIDER_PREFIXES = ("/v1/", "/v1beta/", "/v1alpha/")
 
 
@@ -26,7 +29,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
-        elif scope["path"].startswith(PROVIDER_PREFIXES):
+        elif scope["path"].startswith(PROVIDER_PREFIXES) and scope["path"] != FEEDBACK:
             await self.proxy(scope, receive, send)
         else:
             control: Any = self._control

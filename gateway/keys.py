@@ -119,6 +119,11 @@ class Principal:
         return self.tenant in (EVERY_TENANT, tenant)
 
 
+def role_of(principal: Principal) -> str:
+    """The role whose permissions a caller has: what its word is trusted with."""
+    return next((role.value for role in Role if PERMISSIONS[role] == principal.permissions), Role.OPERATOR.value)
+
+
 ANYONE: Final = Principal("", DEFAULT_TENANT, None, frozenset({Permission.DATA_PLANE}))
 """Every caller of the data plane while no key was ever made."""
 

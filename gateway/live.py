@@ -6,8 +6,9 @@ import functools
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from detectors.engine import Engine
@@ -15,10 +16,11 @@ from detectors.lexical import SCORES
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from detectors.streamrules import Act, StreamRules
 from detectors.values import Origin, Skipped
+from gateway.learning.storage import check_packs
 from gateway.policy import MODEL_STAGES, PRESETS, Action, Direction, Policy, Rule, Thresholds, preset
 from gateway.settings import Detection, PolicySettings, Settings
 from patterns import packs
-from patterns.schema import Pattern
+from patterns.schema import Pattern, State
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Live:
     default: Bound
     tenants: Mapping[str, Bound]
     presets: Mapping[str, Bound]
+    packs: Engine
+    """Judges by the packs alone: what the pattern store is laid over."""
 
     def bound(self, tenant: str, policy: str | None) -> Bound:
         """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one."""
@@ -48,11 +52,15 @@ class Live:
         return self.tenants.get(tenant, self.default)
 
 
-def build(settings: Settings, number: int, now: float) -> Live:
+_EMPTY: Final[Mapping[str, Pattern]] = MappingProxyType({})
+
+
+def build(settings: Settings, number: int, now: float, store: Mapping[str, Pattern] = _EMPTY) -> Live:
     """Compile settings and patterns into something that can serve.
 
     Args:
         number: the generation's number. now: UNIX seconds.
+        store: the pattern store's patterns, which lie over those of the packs.
 
     Raises:
         PatternError: a pack is broken, or nothing is left to match with.
@@ -68,17 +76,28 @@ def build(settings: Settings, number: int, now: float) -> Live:
 
     return Live(
         settings,
-        engine,
+        engine.renewed(store, number, now) if store else engine,
         bound(settings.policy),
         {name: bound(one.policy) for name, one in settings.tenants.items()},
         {name: bound(PolicySettings(preset=name)) for name in PRESETS},
+        engine,
     )
+
+
+def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> Live:
+    """The same settings and packs under what the pattern store holds now. Arguments and errors as `build`.
+
+    What streams are cut by stays as it was built: the packs' patterns alone.
+    """
+    return replace(live, engine=live.packs.renewed(store, number, now, live.engine.cascade.prototypes))
 
 
 def stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> StreamRules | None:
     """What a policy does to a model's own words as they stream; None where it acts on none of them."""
 
     def act(pattern: Pattern) -> Act | None:
+        if pattern.state is not State.ACTIVE:
+            return None
         score = SCORES[pattern.severity]
         return _STREAM_ACTS.get(policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY))
 
@@ -95,6 +114,7 @@ def load_engine(settings: Settings, number: int, now: float) -> Engine:
     chosen = settings.detection
     cache = settings.data_dir / "cache"
     model, absent = load_model(chosen)
+    check_packs(settings)
     return Engine.load(
         load_patterns(settings.patterns, cache), number, now, cache, model, absent,
         decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows,

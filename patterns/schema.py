@@ -7,6 +7,7 @@ that it must not, so a pattern is also its own test.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -76,6 +77,7 @@ class Pattern:
         reach: the longest match in code points; None for exemplars, which have none.
         check: the name of a validator in ``detectors.checks`` that a match must pass, or None.
         origins: where it applies (``user``, ``document``, ...); empty means everywhere.
+        closeness: of an exemplar that was learnt, how near a text must come to it, in 0..1; None where near-identity is asked.
         hits: texts that it must find. misses: near misses that it must not.
         state: where it stands; rollout: the share of traffic it acts on, in percent, while a canary.
         provenance: who wrote it and where it comes from. revision: counts its changes from 1.
@@ -89,6 +91,7 @@ class Pattern:
     reach: int | None
     check: str | None = None
     origins: frozenset[str] = frozenset()
+    closeness: float | None = None
     hits: tuple[str, ...] = ()
     misses: tuple[str, ...] = ()
     state: State = State.ACTIVE
@@ -97,12 +100,26 @@ class Pattern:
     revision: int = 1
 
 
+WATCHING: Final = frozenset({State.SHADOW, State.CANARY, State.ACTIVE})
+"""The states in which a pattern is matched, whether or not it acts."""
+
+
+def acts_on(pattern: Pattern, text: str) -> bool:
+    """Whether a pattern in its state acts on this text; a canary acts on the same share of texts everywhere."""
+    if pattern.state is State.ACTIVE:
+        return True
+    if pattern.state is not State.CANARY:
+        return False
+    mark = zlib.crc32(text.encode("utf-8", "surrogatepass"), zlib.crc32(pattern.id.encode()))
+    return mark % 100 < pattern.rollout
+
+
 class PatternError(ValueError):
     """A pattern that cannot be taken. The message names the pattern, the field, what was wrong and what is accepted."""
 
 
 _FIELDS: Final = frozenset(
-    {"id", "kind", "body", "category", "severity", "check", "origins", "hits", "misses", "state", "rollout",
+    {"id", "kind", "body", "category", "severity", "check", "origins", "closeness", "hits", "misses", "state", "rollout",
      "provenance", "revision"}
 )
 
@@ -140,6 +157,12 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     check = raw.get("check")
     if check is not None and not isinstance(check, str):
         raise PatternError(f"{where}: check: got {type(check).__name__}; wanted the name of a validator")
+    closeness = raw.get("closeness")
+    if closeness is not None:
+        if kind.lexical:
+            raise PatternError(f"{where}: closeness: only semantic and benign patterns have one")
+        if not isinstance(closeness, float | int) or isinstance(closeness, bool) or not 0 < closeness <= 1:
+            raise PatternError(f"{where}: closeness: got {_shown(closeness)}; wanted a number above 0 and up to 1")
     return Pattern(
         id=identity,
         kind=kind,
@@ -149,6 +172,7 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
         reach=_reach(kind, body, where) if kind.lexical else None,
         check=check,
         origins=origins,
+        closeness=None if closeness is None else float(closeness),
         hits=hits,
         misses=misses,
         state=_choice(raw, "state", State, where) if "state" in raw else State.ACTIVE,

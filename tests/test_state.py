@@ -319,6 +319,38 @@ def test_of_many_writers_at_once_one_wins(fresh: Fresh) -> None:
     use(fresh(), story)
 
 
+# Documents
+
+
+def test_documents_are_written_once_each_and_listed_in_order(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        assert await state.document("case", "a") is None
+        assert await state.put("case", "a", b"one", 4) is None
+        for id in ("b", "a", "c"):
+            assert await state.put("case", id, b"\x00one " + id.encode(), 0) == 1
+        assert await state.put("other", "a", b"x", 0) == 1
+        assert await state.put("case", "a", b"again", 0) is None
+        assert await state.put("case", "a", b"two", 1) == 2
+        assert await state.document("case", "a") == (b"two", 2)
+        assert await state.documents("case") == [("c", (b"\x00one c", 1)), ("b", (b"\x00one b", 1)), ("a", (b"two", 2))]
+        assert [id for id, _ in await state.documents("case", 1, "c")] == ["b"]
+        assert await state.remove("case", "b")
+        assert not await state.remove("case", "b")
+        assert [id for id, _ in await state.documents("case")] == ["c", "a"]
+        with pytest.raises(ValueError, match="limit"):
+            await state.documents("case", 0)
+
+    use(fresh(), story)
+
+
+def test_of_many_writers_of_a_document_one_wins(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        tries = await asyncio.gather(*(state.put("case", "x", b"%d" % i, 0) for i in range(20)))
+        assert [each for each in tries if each is not None] == [1]
+
+    use(fresh(), story)
+
+
 # The store itself
 
 

@@ -6,6 +6,8 @@ change each other's scores. Each runs alone: no padding, no mask, and the same a
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -36,6 +38,7 @@ class Encoder:
     """The session and the tokenizer; may be used by several threads at once."""
 
     def __init__(self, model: Path, tokenizer: Path, threads: int = 1) -> None:
+        self._model = model
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -45,6 +48,11 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Names the weights: vectors of encoders with different names must not be compared."""
+        return hashlib.sha256(self._model.read_bytes()).hexdigest()[:12]
 
     def encode(self, text: str) -> Encoded:
         """Judge one window, whole.

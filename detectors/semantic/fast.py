@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -121,6 +122,16 @@ class FastModel:
         bounds = np.searchsorted(starts, np.array(spans, np.int64))
         found = [self._judged(states[low : max(high, low + 1)], output) for low, high in bounds.tolist()]
         return np.array(found, np.float32)
+
+    def means(self, text: str, spans: Sequence[tuple[int, int]]) -> Floats:
+        """The mean word vector of each window of a text, float32 (windows, d): what its words are about, in no order."""
+        matches = list(_TOKEN.finditer(text))
+        vectors = self._table[self.rows([match[0] for match in matches])]
+        starts = [match.start() for match in matches]
+        bounds = [(bisect_left(starts, low), bisect_left(starts, high)) for low, high in spans]
+        return np.array(
+            [vectors[low:high].mean(axis=0) if high > low else self._table[PAD] for low, high in bounds], np.float32
+        )
 
     def _states(self, rows: npt.NDArray[np.int64]) -> Floats:
         """What the second convolution says at each token, float32 (tokens, h); one row for a text without tokens."""

@@ -60,6 +60,10 @@ class ExemplarIndex:
         return len(self._exemplars)
 
     @property
+    def exemplars(self) -> tuple[Exemplar, ...]:
+        return self._exemplars
+
+    @property
     def vectors(self) -> Floats:
         """The unit vectors, float32 (exemplars, width), a copy: the graph holds the only ones."""
         if self._graph is None:

@@ -33,6 +33,9 @@ KNOWN_ATTACK: Final = 0.98
 KNOWN_HARMLESS: Final = 0.02
 """Scores of a window that an attack exemplar, or a harmless one, decided."""
 
+LEARNT_ATTACK: Final = 0.97
+"""The score of a window near a learnt prototype: every preset that acts blocks it, from a user or in a document."""
+
 UNSPECIFIED: Final = "prompt_injection.instruction_override"
 """The threat of what the front stage alone calls an attack: it tells none apart, and most attacks are of this one."""
 
@@ -47,7 +50,8 @@ class Reading(NamedTuple):
     """What encoder and index say of one window, whoever speaks it; it depends on the window's text alone.
 
     ``origins`` (origins,) are the encoder's logits, ``category`` the likeliest threat (``category.subcategory``), ``near``
-    the nearest exemplar, ``lean`` as the function of that name, ``search_ns`` what the search of the index took.
+    the nearest exemplar, ``lean`` as the function of that name, ``search_ns`` what the search of the index took,
+    ``embedding`` (384,) the window's own.
     """
 
     origins: Floats
@@ -55,6 +59,7 @@ class Reading(NamedTuple):
     near: Neighbour | None
     lean: float
     search_ns: int
+    embedding: Floats
 
 
 class Weighed(NamedTuple):
@@ -157,6 +162,10 @@ class SemanticModel:
         return self._index
 
     @property
+    def fast(self) -> FastModel:
+        return self._fast
+
+    @property
     def encoder(self) -> Encoder:
         return self._encoder
 
@@ -170,6 +179,10 @@ class SemanticModel:
         logits = self._fast.logits(text, pieces, origin).tolist()
         return [(start, end, logit) for (start, end), logit in zip(pieces, logits, strict=True)]
 
+    def words(self, text: str, windows: Sequence[tuple[int, int]]) -> Floats:
+        """The mean word vector of each window of a text, float32 (windows, d)."""
+        return self._fast.means(text, windows)
+
     def front_score(self, suspicion: float, evidence: float, origin: Origin) -> float:
         """The probability that the front stage's logit gives, with what other stages found."""
         slope, offset = self.calibration.fast[origin]
@@ -182,7 +195,7 @@ class SemanticModel:
         near = self._index.nearest(encoded.embedding, NEIGHBOURS)
         searched = time.perf_counter_ns() - began
         category = threat(self._categories[int(encoded.categories.argmax())], near)
-        return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched)
+        return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched, encoded.embedding)
 
     def weigh(self, reading: Reading | None, suspicion: float, evidence: float, origin: Origin) -> Weighed:
         """The probability that a window attacks; where there is no reading, by the front stage alone."""

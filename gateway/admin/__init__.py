@@ -8,13 +8,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
-from gateway.admin import audit, decisions, health, keys, knowledge
+from gateway.admin import audit, decisions, feedback, health, keys, knowledge, patterns, proposals
 from gateway.admin.audit import WriteDown
 from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
 
-SUBJECTS: Final = (health, decisions, keys, knowledge, audit)
+SUBJECTS: Final = (health, decisions, keys, knowledge, audit, feedback, proposals, patterns)
 """Each module adds its own routes to the application: ``routes(app, services)``."""
 
 

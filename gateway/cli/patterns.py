@@ -10,12 +10,13 @@ from typing import NamedTuple
 from detectors.engine import Engine
 from detectors.values import Origin, Segment
 from gateway.admin.knowledge import shown_pattern
+from gateway.cli import patterns_actions
 from gateway.cli.common import Failed, add_json, write_json, write_table
 from gateway.live import load_patterns
 from patterns.schema import Pattern, PatternError
 
 NAME = "patterns"
-HELP = "list patterns, or test them against their own hits and misses"
+HELP = "list, test and sign patterns; propose, compare, promote, retire and roll back those of a running gateway"
 EXAMPLE = "portcullis patterns test my-pack.yaml"
 
 
@@ -27,9 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         one.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="a pack, or a folder of packs")
         one.add_argument("--category", help="only this category, or category.subcategory")
         add_json(one)
+    patterns_actions.configure(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.action in patterns_actions.ACTIONS:
+        return patterns_actions.ACTIONS[arguments.action](arguments)
     try:
         chosen = [
             pattern

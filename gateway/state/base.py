@@ -205,3 +205,28 @@ class State(ABC):
 
         None means that somebody else was first and nothing was written.
         """
+
+    # Documents: what people and the learning loop write, few and small beside the decisions.
+
+    @abstractmethod
+    async def put(self, kind: str, id: str, body: bytes, version: int) -> int | None:
+        """Write a document if its stored version is still ``version`` (0: there is none); return the new version.
+
+        None means that somebody else was first and nothing was written.
+        """
+
+    @abstractmethod
+    async def document(self, kind: str, id: str) -> Versioned | None:
+        """The document of this kind and id."""
+
+    @abstractmethod
+    async def documents(self, kind: str, limit: int = 100, before: str | None = None) -> list[tuple[str, Versioned]]:
+        """Documents of a kind with their ids, greatest id first; ``before`` (exclusive) continues a listing.
+
+        Raises:
+            ValueError: ``limit`` is not usable.
+        """
+
+    @abstractmethod
+    async def remove(self, kind: str, id: str) -> bool:
+        """Remove a document; False where there is none."""

@@ -77,6 +77,16 @@ redis.call('HSET', KEYS[1], 'value', ARGV[2], 'version', ARGV[3])
 return 1
 """
 
+_DOCUMENTS: Final = _PREFIX + "documents:"
+
+_PUT: Final = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+if (stored and string.match(stored, '^%d+') or '0') ~= ARGV[2] then return false end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[4] .. ' ' .. ARGV[3])
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+return 1
+"""
+
 _QUERY: Final = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _DATABASE: Final = re.compile(r"(?:/\d*)?")
 
@@ -211,6 +221,29 @@ class RedisState(State):
         done = await self._ask("EVAL", _SWAP, 1, _SETTING + name, version, value, version + 1)
         return version + 1 if done else None
 
+    # Documents: a hash of "VERSION BODY" by id, and their ids in order
+
+    async def put(self, kind: str, id: str, body: bytes, version: int) -> int | None:
+        names = (_DOCUMENTS + kind, _DOCUMENTS + kind + ":ids")
+        done = await self._ask("EVAL", _PUT, 2, *names, id, version, body, version + 1)
+        return version + 1 if done else None
+
+    async def document(self, kind: str, id: str) -> Versioned | None:
+        stored = await self._ask("HGET", _DOCUMENTS + kind, id)
+        return None if stored is None else _versioned(stored)
+
+    async def documents(self, kind: str, limit: int = 100, before: str | None = None) -> list[tuple[str, Versioned]]:
+        end = "+" if before is None else "(" + before
+        step = checked_limit(limit)
+        ids = await self._ask("ZREVRANGEBYLEX", _DOCUMENTS + kind + ":ids", end, "-", "LIMIT", 0, step)
+        stored = await self._ask("HMGET", _DOCUMENTS + kind, *ids) if ids else []
+        pairs = zip(ids, stored, strict=True)
+        return [(id.decode(), _versioned(body)) for id, body in pairs if body is not None]
+
+    async def remove(self, kind: str, id: str) -> bool:
+        removed, _ = await self._together([("HDEL", _DOCUMENTS + kind, id), ("ZREM", _DOCUMENTS + kind + ":ids", id)])
+        return bool(removed)
+
     # The door
 
     async def _ask(self, *command: Argument) -> Any:
@@ -292,6 +325,11 @@ def _best_index(only: Filter) -> tuple[str, bool]:
         if kind != "wire" and (kind, value) not in (("action", "allow"), ("tenant", DEFAULT_TENANT)):
             return f"{_INDEX}:{kind}:{value}", len(given) == 1
     return _INDEX, not given
+
+
+def _versioned(stored: bytes) -> Versioned:
+    version, _, body = stored.partition(b" ")
+    return Versioned(body, int(version))
 
 
 def _time(value: bytes | None) -> float | None:

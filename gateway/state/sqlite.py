@@ -77,6 +77,11 @@ _MIGRATIONS: Final = (
     CREATE TABLE texts (id BLOB PRIMARY KEY, expires_at REAL NOT NULL, body BLOB NOT NULL) STRICT;
     CREATE INDEX texts_expires ON texts (expires_at);
     """,
+    """
+    CREATE TABLE documents (
+        kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, id)
+    ) STRICT;
+    """,
 )
 """What takes the schema from version n to n + 1. Only ever appended to.
 
@@ -196,6 +201,32 @@ class SqliteState(State):
             change = "INSERT OR IGNORE INTO settings SELECT ?1, ?2, 1 + ?3"
         done = await self._call(lambda db: db.execute(change, (name, value, version)).rowcount == 1)
         return version + 1 if done else None
+
+    # Documents
+
+    async def put(self, kind: str, id: str, body: bytes, version: int) -> int | None:
+        if version:
+            change = "UPDATE documents SET version = version + 1, body = ?3 WHERE kind = ?1 AND id = ?2 AND version = ?4"
+        else:
+            change = "INSERT OR IGNORE INTO documents SELECT ?1, ?2, 1 + ?4, ?3"
+        done = await self._call(lambda db: db.execute(change, (kind, id, body, version)).rowcount == 1)
+        return version + 1 if done else None
+
+    async def document(self, kind: str, id: str) -> Versioned | None:
+        query = "SELECT body, version FROM documents WHERE kind = ? AND id = ?"
+        row = await self._call(lambda db: db.execute(query, (kind, id)).fetchone())
+        return None if row is None else Versioned(*row)
+
+    async def documents(self, kind: str, limit: int = 100, before: str | None = None) -> list[tuple[str, Versioned]]:
+        bound = "" if before is None else "AND id < ?2"
+        query = f"SELECT id, body, version FROM documents WHERE kind = ?1 {bound} ORDER BY id DESC LIMIT ?3"
+        values = (kind, before, checked_limit(limit))
+        rows = await self._call(lambda db: db.execute(query, values).fetchall())
+        return [(id, Versioned(body, version)) for id, body, version in rows]
+
+    async def remove(self, kind: str, id: str) -> bool:
+        change = "DELETE FROM documents WHERE kind = ? AND id = ?"
+        return await self._call(lambda db: db.execute(change, (kind, id)).rowcount == 1)
 
     # The thread and its connection
 

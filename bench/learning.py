@@ -1,0 +1,287 @@
+"""Learning: families of attacks and false alarms that the shipped model never saw, a few labels each, and what they teach.
+
+Everything runs as in the gateway (groups, proposals, trials, prototypes, the cascade, the ``balanced`` policy) but for people:
+a proposal that passes its trial is taken for approved, which is the worst case for hostile labels. Windows are encoded once,
+since what was learnt does not change their embeddings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.machine import machine, versions
+from bench.report import Goal, finish, table
+from detectors.engine import Engine
+from detectors.semantic.judge import Reading
+from detectors.train.exemplars import own_pools
+from detectors.train.generate import Example, Generator
+from detectors.train.grammar import Grammar
+from detectors.values import Origin, Segment
+from gateway import live
+from gateway.learning.teacher import Teacher
+from gateway.learning.values import Case, Outcome, Trajectory
+from gateway.policy import Action, Direction, evaluate
+from gateway.settings import Settings
+from patterns.schema import Pattern
+
+NAME: Final = "learning"
+HELP: Final = "held-out families: what five labels teach, ten weeks of it, and hostile labels"
+FAMILIES: Final = Path(__file__).parent / "families"
+LABELS: Final = 5
+MEMBERS: Final = 60
+OUTSIDE: Final = {"reviewer_note", "ranking_bias", "bank_details", "calendar_plant"}
+"""Attack families that are planted in documents; all others are said by users."""
+
+SEED: Final = 424_242
+"""Of the ordinary texts: another than that of the shipped exemplars, which trials are held on."""
+
+
+class Text(NamedTuple):
+    """A text and who says it."""
+
+    text: str
+    origin: Origin
+
+
+class Bench:
+    """The engine over the packs, and a memory of what the encoder read."""
+
+    def __init__(self, cache: Path) -> None:
+        self.live = live.build(Settings(data_dir=cache), 1, time.time())
+        self.base: Engine = self.live.packs
+        model = self.base.cascade.model
+        assert model is not None, "the benchmark needs the model"
+        self.model = model
+        self.teacher = Teacher(model)
+        self._read: dict[str, Reading] = {}
+
+    def stopped(self, engine: Engine, text: Text) -> bool:
+        """Whether ``balanced`` blocks a request with this text."""
+        segments = [Segment(text.text, "user", text.origin, 0, ())]
+        screening = engine.screen(segments, "")
+        readings = [self._reading(window.text) for window in screening.asked]
+        verdict = screening.close(readings).verdict
+        return evaluate(self.live.default.policy, verdict, segments, Direction.REQUEST).action is Action.BLOCK
+
+    def share(self, engine: Engine, texts: Sequence[Text]) -> float:
+        return sum(self.stopped(engine, text) for text in texts) / len(texts) if texts else float("nan")
+
+    def learn(self, labelled: Sequence[tuple[Text, Outcome]], name: str) -> dict[str, Pattern]:
+        """The patterns that labels lead to, where their trials pass."""
+        found: dict[str, Pattern] = {}
+        for outcome in (Outcome.FALSE_NEGATIVE, Outcome.FALSE_POSITIVE):
+            cases = [
+                Case(id=f"{name}-{at}", at=float(at), text=text.text, views=self.teacher.views(text.text), outcome=outcome,
+                     trajectory=Trajectory(origin=text.origin))
+                for at, (text, said) in enumerate(labelled) if said is outcome
+            ]  # fmt: skip
+            for number, group in enumerate(self.teacher.groups(cases) if cases else []):
+                for proposal in self.teacher.propose(f"{name}-{outcome}-{number:02}", group, 0.0):
+                    if proposal.trial is not None and proposal.trial.passed:
+                        id = f"{proposal.pattern.id}.{name.replace('_', '-')}.{number}"
+                        found[id] = replace(proposal.pattern, id=id)
+        return found
+
+    def taught(self, patterns: dict[str, Pattern], known: Engine | None = None) -> Engine:
+        return self.base.renewed(patterns, 2, 0.0, known.cascade.prototypes if known else self.base.cascade.prototypes)
+
+    def _reading(self, window: str) -> Reading:
+        if window not in self._read:
+            self._read[window] = self.model.read(window)
+        return self._read[window]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ordinary", type=int, default=1500, help="harmless texts to count false positives on")
+    parser.add_argument("--cache", type=Path, default=Path("var"), help="a folder with compiled patterns")
+    parser.add_argument("--plot", type=Path, help="draw the ten weeks into this file (PNG)")
+    parser.add_argument("--json", type=Path, help="write the last line there too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    bench = Bench(arguments.cache)
+    attacks, alarms = _families("attack."), _families("benign.")
+    ordinary = _ordinary(arguments.ordinary)
+    lookalikes = [text for texts in alarms.values() for text in texts]
+    known = _known_attacks(600)
+    figures: dict[str, float] = {}
+    goals: list[Goal] = []
+    goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
+    goals += _alarms(bench, alarms, known, figures)
+    goals += _weeks(bench, attacks, alarms, ordinary, figures, arguments.plot)
+    goals += _times(bench, attacks, figures)
+    finish(NAME, machine(), versions(), figures, goals, arguments.json)
+    return 0 if all(goal.met for goal in goals) else 1
+
+
+def _attacks(
+    bench: Bench, families: dict[str, list[Text]], ordinary: Sequence[Text], lookalikes: Sequence[Text],
+    figures: dict[str, float],
+) -> list[Goal]:  # fmt: skip
+    """Five labels of each family, by itself."""
+    before_fp, before_look = bench.share(bench.base, ordinary), bench.share(bench.base, lookalikes)
+    rows: list[tuple[object, ...]] = []
+    for name, texts in families.items():
+        missed = [text for text in texts if not bench.stopped(bench.base, text)]
+        labelled, unseen = missed[:LABELS], [text for text in texts if text not in missed[:LABELS]]
+        learnt = bench.learn([(text, Outcome.FALSE_NEGATIVE) for text in labelled], name)
+        engine = bench.taught(learnt)
+        added_look = 100 * (bench.share(engine, lookalikes) - before_look)
+        rows.append((name, 100 * bench.share(bench.base, unseen), 100 * bench.share(engine, unseen),
+                     100 * (bench.share(engine, ordinary) - before_fp), added_look, len(learnt)))  # fmt: skip
+    print(table("Five labels of an attack family: unseen members stopped, in percent; false positives added in points of "
+                f"{len(ordinary)} ordinary texts and {len(lookalikes)} look-alikes",
+                ("family", "before", "after", "+FP", "+FP look-alikes", "patterns"), rows))  # fmt: skip
+    after = [float(str(row[2])) for row in rows]
+    added = [float(str(row[3])) for row in rows]
+    figures |= {
+        "siblings_stopped_before": _mean([float(str(row[1])) for row in rows]), "siblings_stopped": _mean(after),
+        "siblings_stopped_worst": min(after), "false_positives_added": _mean(added),
+        "false_positives_added_worst": max(added), "lookalikes_stopped_added": _mean([float(str(row[4])) for row in rows]),
+        "false_positives_before": 100 * before_fp, "lookalikes_stopped_before": 100 * before_look,
+    }  # fmt: skip
+    return [Goal("siblings_stopped_percent_at_least", _mean(after), 80.0),
+            Goal("false_positives_added_points_at_most", _mean(added), 0.2)]  # fmt: skip
+
+
+def _alarms(
+    bench: Bench, families: dict[str, list[Text]], known: Sequence[Text], figures: dict[str, float]
+) -> list[Goal]:
+    """Five labels of each family that the gateway stops although it is harmless."""
+    recall = bench.share(bench.base, known)
+    rows: list[tuple[object, ...]] = []
+    for name, texts in families.items():
+        stopped = [text for text in texts if bench.stopped(bench.base, text)]
+        if len(stopped) < 2 * LABELS:
+            continue
+        labelled, unseen = stopped[:LABELS], stopped[LABELS:]
+        learnt = bench.learn([(text, Outcome.FALSE_POSITIVE) for text in labelled], name)
+        engine = bench.taught(learnt)
+        rows.append((name, len(stopped), len(unseen), 100 * (1 - bench.share(engine, unseen)),
+                     100 * (recall - bench.share(engine, known)), len(learnt)))  # fmt: skip
+    print(table("Five labels of a false-alarm family: its other stopped members that pass, in percent, and recall lost in "
+                f"points of {len(known)} known attacks",
+                ("family", "stopped", "unseen", "pass", "recall lost", "patterns"), rows))  # fmt: skip
+    if not rows:
+        return []
+    passing, lost = [float(str(row[3])) for row in rows], [float(str(row[4])) for row in rows]
+    figures |= {"false_alarm_families": len(rows), "false_alarms_pass": _mean(passing), "recall_lost": max(lost)}
+    return [Goal("false_alarms_pass_percent_at_least", _mean(passing), 90.0),
+            Goal("recall_lost_points_at_most", max(lost), 1.0)]  # fmt: skip
+
+
+def _weeks(
+    bench: Bench, attacks: dict[str, list[Text]], alarms: dict[str, list[Text]], ordinary: Sequence[Text],
+    figures: dict[str, float], plot: Path | None,
+) -> list[Goal]:  # fmt: skip
+    """Ten weeks, each with a new attack family, honest labellers alone and with a fifth of the labels hostile."""
+    rng = random.Random(SEED)
+    unseen = [text for texts in attacks.values() for text in texts[LABELS * 2 :]]
+    curves: dict[str, list[tuple[float, float]]] = {"honest": [], "a fifth hostile": []}
+    for kind, curve in curves.items():
+        learnt: dict[str, Pattern] = {}
+        engine = bench.base
+        curve.append((bench.share(engine, unseen), bench.share(engine, ordinary)))
+        for week, (name, texts) in enumerate(attacks.items()):
+            labels = [(text, Outcome.FALSE_NEGATIVE) for text in texts[: LABELS * 2] if not bench.stopped(engine, text)]
+            if kind != "honest":
+                hostile = max(2, len(labels) // 4)  # a fifth of all
+                labels += [(rng.choice(ordinary), Outcome.FALSE_NEGATIVE) for _ in range(hostile - hostile // 2)]
+                labels += [(rng.choice(texts[LABELS * 2 :]), Outcome.FALSE_POSITIVE) for _ in range(hostile // 2)]
+                rng.shuffle(labels)
+            learnt |= bench.learn(labels, f"week{week}-{name}")
+            engine = bench.taught(learnt, engine)
+            curve.append((bench.share(engine, unseen), bench.share(engine, ordinary)))
+    together = enumerate(zip(*curves.values(), strict=True))
+    rows = [(week, *(100 * value for pair in pairs for value in pair)) for week, pairs in together]
+    print(table("Ten weeks, one new family each: members never labelled that are stopped, and false positives, in percent",
+                ("week", "stopped", "FP", "stopped, a fifth hostile", "FP, a fifth hostile"), rows))  # fmt: skip
+    (honest, honest_fp), (hostile_, hostile_fp) = (curve[-1] for curve in curves.values())
+    figures |= {
+        "ten_weeks_stopped": 100 * honest, "ten_weeks_false_positives_added": 100 * (honest_fp - curves["honest"][0][1]),
+        "hostile_recall_lost": 100 * (honest - hostile_), "hostile_false_positives_added": 100 * (hostile_fp - honest_fp),
+    }  # fmt: skip
+    if plot is not None:
+        _draw(curves, plot)
+    return [Goal("ten_weeks_false_positives_added_points_at_most", figures["ten_weeks_false_positives_added"], 2.0),
+            Goal("hostile_recall_lost_points_at_most", figures["hostile_recall_lost"], 2.0),
+            Goal("hostile_false_positives_added_points_at_most", figures["hostile_false_positives_added"], 2.0)]  # fmt: skip
+
+
+def _times(bench: Bench, attacks: dict[str, list[Text]], figures: dict[str, float]) -> list[Goal]:
+    """How long from labels to a generation that acts, people's time aside, by kind of proposal."""
+    texts = attacks["game_show"][:LABELS]
+    began = time.perf_counter()
+    learnt = bench.learn([(text, Outcome.FALSE_NEGATIVE) for text in texts], "timed")
+    proposed = time.perf_counter() - began
+    rows = []
+    for kind, chosen in (
+        ("exemplar", {id: one for id, one in learnt.items() if not one.kind.lexical}),
+        ("lexical pattern", {id: one for id, one in learnt.items() if one.kind.lexical}),
+        ("retired pattern", {one.id: one for one in bench.base.generation.patterns[:1]}),
+    ):
+        began = time.perf_counter()
+        bench.taught(chosen)
+        rows.append((kind, len(chosen), 1000 * (time.perf_counter() - began)))
+    print(table(f"From labels to acting: groups, proposals and trials together took {proposed:.1f} s; then a generation, in ms",
+                ("kind", "patterns", "ms"), rows))  # fmt: skip
+    figures |= {"proposals_seconds": proposed, "exemplar_acting_ms": float(rows[0][2]), "lexical_acting_ms": float(rows[1][2])}
+    return [Goal("exemplar_acting_ms_at_most", float(rows[0][2]), 2000.0)]
+
+
+def _families(prefix: str) -> dict[str, list[Text]]:
+    grammar = Grammar(FAMILIES)
+    found: dict[str, list[Text]] = {}
+    for section in grammar.sections:
+        if section.startswith(prefix):
+            name = section.removeprefix(prefix)
+            rng = random.Random(section)
+            texts: dict[str, None] = {}
+            while len(texts) < MEMBERS:
+                texts[grammar.text(section, rng)] = None
+            origin = Origin.DOCUMENT if name in OUTSIDE else Origin.USER
+            found[name] = [Text(text, origin) for text in texts]
+    return found
+
+
+def _ordinary(count: int) -> list[Text]:
+    """Harmless texts of the training grammar under another seed: twins of attacks, documents, orders, system prompts."""
+    plan = {"twin": count // 3, "foreign_twin": count // 6, "document": count // 4, "order": count // 4}
+    return [Text(one.text, Origin.USER) for one in _draw_own(plan) if max(one.labels) < 1.0]
+
+
+def _known_attacks(count: int) -> list[Text]:
+    return [Text(one.text, Origin.USER) for one in _draw_own({"attack": count}) if max(one.labels) == 1.0]
+
+
+def _draw_own(plan: dict[str, int]) -> list[Example]:
+    grammar = Grammar()
+    return list(Generator(grammar, own_pools(grammar, SEED), SEED, held_out=None).draw(plan))
+
+
+def _draw(curves: dict[str, list[tuple[float, float]]], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 5))
+    for name, curve in curves.items():
+        above.plot([100 * recall for recall, _ in curve], marker="o", label=name)
+        below.plot([100 * alarms for _, alarms in curve], marker="o", label=name)
+    above.set_ylabel("unseen members stopped, %")
+    below.set_ylabel("false positives, %")
+    below.set_xlabel("week")
+    above.legend()
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,82 @@
+"""What prototypes are made of and told from, as a model sees it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+
+from detectors.semantic.encoder import Encoder
+from detectors.semantic.fast import FastModel
+from detectors.semantic.index import ExemplarIndex
+from detectors.semantic.judge import SemanticModel
+from detectors.semantic.prototypes import (
+    NO_PROTOTYPES,
+    Background,
+    Backgrounds,
+    PrototypeError,
+    Prototypes,
+    Views,
+    build,
+    learnt,
+)
+from detectors.semantic.windows import spans
+from detectors.values import Origin
+from patterns import packs
+from patterns.schema import Pattern
+
+_log = logging.getLogger(__name__)
+
+HARMLESS: Final = Path(packs.__file__).parent / "exemplars" / "benign.jsonl"
+"""Harmless texts of our own, whose mean word vectors say what is ordinary."""
+
+
+def views(model: SemanticModel, text: str) -> Views:
+    """What prototypes are made of and judge by: of a text of several windows, that of the most suspicious one."""
+    pieces = spans(text)
+    worst = int(model.fast.logits(text, pieces, Origin.USER).argmax())
+    start, end = pieces[worst]
+    return Views(model.encoder.encode(text[start:end]).embedding, model.fast.means(text, [pieces[worst]])[0])
+
+
+def backgrounds(model: SemanticModel) -> Backgrounds:
+    """What prototypes are told from: the shipped exemplars. Made at the first call, half a second of one core."""
+    return _backgrounds(model.fast, model.encoder, model.index)
+
+
+def made_ready(patterns: Iterable[Pattern], model: SemanticModel, known: Prototypes) -> Prototypes:
+    """The prototypes among patterns. One of ``known`` made of the same texts is taken as it is: embedding them takes time.
+
+    A pattern that cannot be made ready (an embedding of another model) is left out and told in the log.
+    """
+    wanted = learnt(patterns)
+    if not wanted:
+        return NO_PROTOTYPES
+    against = backgrounds(model)
+    made = {(one.pattern.kind, one.pattern.body, one.pattern.hits): one for one in known}
+    ready = []
+    for pattern in wanted:
+        same = made.get((pattern.kind, pattern.body, pattern.hits))
+        if same is not None:
+            ready.append(same._replace(pattern=pattern))
+            continue
+        try:
+            ready.append(build(pattern, lambda text: views(model, text), against))
+        except PrototypeError as error:
+            _log.error("a learnt pattern cannot act: %s", error)
+    return Prototypes(ready, against)
+
+
+@lru_cache(maxsize=1)
+def _backgrounds(fast: FastModel, encoder: Encoder, index: ExemplarIndex) -> Backgrounds:
+    attack = np.array([exemplar.attack for exemplar in index.exemplars])
+    vectors = index.vectors
+    with HARMLESS.open("rb") as lines:
+        texts = [str(orjson.loads(line)["text"]) for line in lines]
+    words = np.concatenate([fast.means(text, [(0, len(text))]) for text in texts])
+    return Backgrounds(Background(vectors[~attack]), Background(vectors[attack]), Background(words), encoder.digest)

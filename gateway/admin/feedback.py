@@ -1,0 +1,152 @@
+"""Labels: what people and applications say of decisions and texts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.admin.access import require
+from gateway.keys import Permission, Principal, role_of
+from gateway.learning.service import Given, Refused
+from gateway.learning.values import MAX_NOTE, MAX_TEXT
+from gateway.services import Services
+
+MAX_BULK_BYTES: Final = 32 * 2**20
+"""Bytes of one bulk upload; a larger file is sent in parts."""
+
+MAX_BULK: Final = 20_000
+"""Labels of one bulk upload."""
+
+MAX_FAULTS: Final = 100
+"""Faults told of one bulk upload; the rest are counted."""
+
+
+class FeedbackIn(BaseModel):
+    """One label. ``decision_id`` or ``text``, or both where retention did not keep the decision's text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: Literal["attack", "benign"]
+    decision_id: str = Field("", max_length=64)
+    text: str = Field("", max_length=MAX_TEXT)
+    category: str = Field("", max_length=100, description="`category.subcategory`")
+    note: str = Field("", max_length=MAX_NOTE)
+    origin: str = Field("user", max_length=40, description="who said it, where there is no decision to tell")
+
+
+def routes(app: FastAPI, services: Services) -> None:
+    labeller = Depends(require(services, Permission.LABEL))
+    reader = Depends(require(services, Permission.READ_DECISIONS))
+    caller = Depends(require(services, Permission.DATA_PLANE))
+
+    @app.post("/admin/v1/feedback", tags=["feedback"], status_code=202)
+    async def label(given: FeedbackIn, principal: Principal = labeller) -> dict[str, str]:
+        """Say that a decision, or a text, was an attack or harmless. Saying it again changes nothing."""
+        return {"id": await take(services, principal, given)}
+
+    @app.post("/v1/feedback", tags=["feedback"], status_code=202)
+    async def label_from_app(given: FeedbackIn, principal: Principal = caller) -> dict[str, str]:
+        """The same from an application, whose word weighs a fifth of an analyst's."""
+        return {"id": await take(services, principal, given)}
+
+    @app.post("/admin/v1/feedback/bulk", tags=["feedback"], status_code=202)
+    async def label_many(request: Request, principal: Principal = labeller) -> dict[str, Any]:
+        """Many labels: JSON lines, or CSV with a header (``content-type: text/csv``), with the fields of one label.
+
+        What is wrong is told by line; the rest is taken.
+        """
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BULK_BYTES:
+                raise HTTPException(413, f"the upload: at most {MAX_BULK_BYTES} bytes; send it in parts")
+        is_csv = request.headers.get("content-type", "").startswith("text/csv")
+        rows = _csv(bytes(body)) if is_csv else _lines(bytes(body))
+        ids: list[str] = []
+        faults: list[dict[str, Any]] = []
+        wrong = 0
+        for number, row in rows[:MAX_BULK]:
+            try:
+                if isinstance(row, str):
+                    raise Refused(422, row)
+                ids.append(await services.learning.label(principal, role_of(principal), Given(**_fields(row)), time.time()))
+            except (Refused, TypeError) as error:
+                wrong += 1
+                if len(faults) < MAX_FAULTS:
+                    faults.append({"line": number, "error": str(error)})
+        if len(rows) > MAX_BULK:
+            wrong += len(rows) - MAX_BULK
+            faults.append({"line": MAX_BULK + 1, "error": f"at most {MAX_BULK} labels are taken at once"})
+        return {"taken": len(ids), "wrong": wrong, "ids": ids, "faults": faults}
+
+    @app.get("/admin/v1/feedback", tags=["feedback"], dependencies=[reader])
+    async def list_labels(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
+    ) -> dict[str, Any]:
+        """Labels, newest first, each with what became of its case."""
+        found = await services.learning.book.labels(limit + 1, cursor)
+        shown = []
+        for one in found[:limit]:
+            case = await services.learning.book.case(one.case)
+            shown.append({
+                **one._asdict(), "label": one.said, "outcome": case.outcome if case else None,
+                "decision_id": case.trajectory.decision or None if case else None,
+                "proposal": case.proposal or None if case else None, "lesson": case.lesson if case else "",
+            })  # fmt: skip
+        return {"feedback": shown, "next": found[limit - 1].id if len(found) > limit else None}
+
+
+async def take(services: Services, principal: Principal, given: FeedbackIn) -> str:
+    """Take one label.
+
+    Raises:
+        HTTPException: it is refused.
+    """
+    await services.recorder.flush()
+    try:
+        return await services.learning.label(principal, role_of(principal), Given(**given.model_dump()), time.time())
+    except Refused as error:
+        raise HTTPException(error.status, str(error)) from None
+
+
+def _fields(row: dict[str, Any]) -> dict[str, str]:
+    if unknown := sorted(row.keys() - set(Given._fields)):
+        raise Refused(422, f"unknown field {str(unknown[0])[:40]!r}; known: {', '.join(Given._fields)}")
+    if wrong := [name for name, value in row.items() if not isinstance(value, str)]:
+        raise Refused(422, f"{wrong[0]}: wanted a text")
+    if "label" not in row:
+        raise Refused(422, "label: is missing; wanted attack or benign")
+    return {name: value for name, value in row.items() if value}
+
+
+def _lines(body: bytes) -> list[tuple[int, dict[str, Any] | str]]:
+    rows: list[tuple[int, dict[str, Any] | str]] = []
+    for number, line in enumerate(body.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = orjson.loads(line)
+            rows.append((number, row if isinstance(row, dict) else "wanted a JSON object"))
+        except orjson.JSONDecodeError as error:
+            rows.append((number, f"not valid JSON: {error.msg}"))
+    return rows
+
+
+def _csv(body: bytes) -> list[tuple[int, dict[str, Any] | str]]:
+    try:
+        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""))
+        return [
+            (number, "more values than the header names" if None in row else {k: v or "" for k, v in row.items()})
+            for number, row in enumerate(reader, 2)
+        ]
+    except UnicodeDecodeError:
+        raise HTTPException(422, "the upload: not UTF-8") from None
+    except csv.Error as error:
+        raise HTTPException(422, f"the upload: not CSV: {error}") from None

@@ -1,0 +1,169 @@
+"""Patterns and their generations: looked at, tried, proposed, compared, and rolled back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from detectors.semantic.prototypes import PrototypeError
+from gateway.admin.access import require
+from gateway.admin.knowledge import shown_pattern
+from gateway.admin.proposals import Reason, summary
+from gateway.keys import Permission, Principal
+from gateway.learning.service import Refused
+from gateway.learning.values import MAX_NOTE
+from gateway.services import Services
+from patterns.schema import Pattern, PatternError, read_pattern
+from patterns.snapshot import Diff
+from patterns.store import Revision, StoreError, UnknownGeneration
+
+
+class Proposed(BaseModel):
+    """A pattern, as packs write one, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pattern: dict[str, Any]
+    reason: str = Field("", max_length=MAX_NOTE)
+
+
+class Rollback(BaseModel):
+    """Which generation of the pattern store shall stand again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    generation: int = Field(ge=0)
+    reason: str = Field(min_length=1, max_length=MAX_NOTE)
+
+
+def routes(app: FastAPI, services: Services) -> None:
+    reader = Depends(require(services, Permission.READ_DECISIONS))
+    proposer = Depends(require(services, Permission.PROPOSE))
+    approver = Depends(require(services, Permission.APPROVE))
+    store, learning = services.store, services.learning
+
+    @app.post("/admin/v1/patterns/test", tags=["knowledge"], dependencies=[proposer])
+    async def test_pattern(pattern: dict[str, Any]) -> dict[str, Any]:
+        """Try a pattern on its own hits and misses and on our corpora, without proposing it."""
+        read = _read(pattern)
+
+        def tried() -> dict[str, Any]:
+            ready = learning.teacher.calibrated(read)
+            found = learning.teacher.test(ready)
+            return {**found._asdict(), "passed": found.passed, "pattern": shown_pattern(ready)}
+
+        try:
+            return await asyncio.to_thread(tried)
+        except (PatternError, PrototypeError) as error:
+            raise HTTPException(422, str(error)) from None
+
+    @app.post("/admin/v1/patterns", tags=["knowledge"], status_code=202)
+    async def propose(given: Proposed, principal: Principal = proposer) -> dict[str, Any]:
+        """Propose a pattern of one's own; somebody else approves it."""
+        try:
+            made = await learning.propose(principal, _read(given.pattern), given.reason, time.time())
+        except Refused as error:
+            raise HTTPException(error.status, str(error)) from None
+        return summary(made, learning.rules)
+
+    @app.post("/admin/v1/patterns/{id}/retire", tags=["knowledge"], status_code=202)
+    async def retire(id: str, why: Reason, principal: Principal = proposer) -> dict[str, Any]:
+        """Propose that a pattern is retired; its trial tells which known attacks it finds."""
+        standing = _serving(services).get(id)
+        if standing is None:
+            raise HTTPException(404, "there is no pattern with this id that is matched")
+        try:
+            made = await learning.propose(principal, standing, why.reason, time.time(), retire=True)
+        except Refused as error:
+            raise HTTPException(error.status, str(error)) from None
+        return summary(made, learning.rules)
+
+    @app.get("/admin/v1/patterns/{id}", tags=["knowledge"], dependencies=[reader])
+    async def explain_pattern(id: str) -> dict[str, Any]:
+        """One pattern with its history and how it did."""
+        history = await _stored(asyncio.to_thread(store.history, id))
+        standing = store.patterns().get(id) or _serving(services).get(id)
+        if standing is None and not history:
+            raise HTTPException(404, "there is no pattern with this id")
+        effect = await learning.book.effect(id)
+        return {
+            **(shown_pattern(standing) if standing else {"id": id, "state": "removed"}),
+            "from_pack": not history,
+            "history": [_revision(one) for one in history],
+            "effectiveness": {**effect._asdict(), "precision": effect.precision},
+        }
+
+    @app.get("/admin/v1/generations", tags=["knowledge"], dependencies=[reader])
+    async def list_generations(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        cursor: Annotated[int | None, Query(description="`next` of the page before")] = None,
+    ) -> dict[str, Any]:
+        """Generations of the pattern store, latest first. Generation 0 is the packs alone."""
+        found = await _stored(asyncio.to_thread(store.generations, limit + 1, cursor))
+        return {
+            "generation": store.generation, "digest": store.digest, "error": services.store_error or None,
+            "unreadable": store.faults, "generations": [one._asdict() for one in found[:limit]],
+            "next": found[limit - 1].number if len(found) > limit else None,
+        }  # fmt: skip
+
+    @app.get("/admin/v1/generations/{a}/diff/{b}", tags=["knowledge"], dependencies=[reader])
+    async def compare(a: int, b: int) -> dict[str, Any]:
+        """What leads from generation ``a`` to generation ``b``."""
+        return {"from": a, "to": b, **shown_diff(await _stored(asyncio.to_thread(store.diff, a, b)))}
+
+    @app.post("/admin/v1/rollback", tags=["knowledge"])
+    async def roll_back(wanted: Rollback, principal: Principal = approver) -> dict[str, Any]:
+        """Let what stood under an earlier generation stand again, as a new one."""
+        by = principal.key or "local"
+        applied = await _stored(asyncio.to_thread(store.rollback, wanted.generation, by, wanted.reason, time.time()))
+        await learning.follow_store(by, wanted.reason, time.time())
+        return {"generation": applied.generation, "changes": len(applied.accepted)}
+
+
+async def _stored(work: Any) -> Any:
+    try:
+        return await work
+    except UnknownGeneration as error:
+        raise HTTPException(404, str(error)) from None
+    except StoreError as error:
+        raise HTTPException(503, f"the pattern store does not answer: {error}") from None
+
+
+def shown_diff(found: Diff) -> dict[str, Any]:
+    """A difference for people and programs."""
+    return {
+        "added": [shown_pattern(one) for one in found.added.values()],
+        "removed": [shown_pattern(one) for one in found.removed.values()],
+        "changed": {
+            id: [{"field": one.field, "before": _plain(one.before), "after": _plain(one.after)} for one in changes]
+            for id, changes in found.changed.items()
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _revision(one: Revision) -> dict[str, Any]:
+    entry = one.entry
+    return {
+        "generation": one.generation, "author": entry.author, "reason": entry.reason, "at": entry.stamp.wall_ms / 1000,
+        "node": entry.stamp.node, "parent": entry.parent, "signer": entry.signer,
+        "pattern": shown_pattern(entry.pattern) if entry.pattern else None,
+    }  # fmt: skip
+
+
+def _serving(services: Services) -> dict[str, Pattern]:
+    return {pattern.id: pattern for pattern in services.live.engine.generation.patterns}
+
+
+def _read(raw: dict[str, Any]) -> Pattern:
+    try:
+        return read_pattern(raw, "pattern")
+    except PatternError as error:
+        raise HTTPException(422, str(error)) from None

@@ -1,0 +1,203 @@
+"""The actions of ``portcullis patterns`` beyond looking at packs: signing them, and working with a running gateway's store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from gateway.cli.common import Failed, Misused, add_json, write_json, write_table
+from gateway.cli.remote import Remote, add_remote
+from patterns import convert, signed
+from patterns.schema import PatternError
+from patterns.signing import KeyFault, own_key, public_text, read_private, read_public
+
+
+def configure(actions: Any) -> None:
+    """Add the parsers."""
+    sign = actions.add_parser("sign", help="sign packs with a private key (made when missing); prints the public half")
+    sign.add_argument("packs", nargs="+", type=Path, metavar="PACK")
+    sign.add_argument("--key", type=Path, required=True, help="PEM file of an Ed25519 private key; keep it out of repositories")
+    verify = actions.add_parser("verify", help="check packs against their signatures")
+    verify.add_argument("packs", nargs="+", type=Path, metavar="PACK")
+    verify.add_argument("--trust", action="append", required=True, metavar="ed25519:...", help="a public key; may be repeated")
+    show = actions.add_parser("show", help="one pattern of a running gateway, with its history and how it did")
+    show.add_argument("id")
+    add = actions.add_parser("add", help="propose the patterns of a file to a running gateway")
+    imported = actions.add_parser("import", help="the same from what other tools write")
+    for one in (add, imported):
+        one.add_argument("file", type=Path)
+        one.add_argument("--reason", default="", help="why, for whoever approves")
+    imported.add_argument("--format", choices=sorted(convert.READERS), help="left out, by the file's name")
+    imported.add_argument("--dry-run", action="store_true", help="only say what would be proposed")
+    diff = actions.add_parser("diff", help="what leads from one generation of the store to another")
+    diff.add_argument("a", type=int)
+    diff.add_argument("b", type=int)
+    export = actions.add_parser("export", help="the patterns that serve, one a line in JSON")
+    generations = actions.add_parser("generations", help="the store's generations, latest first")
+    promote = actions.add_parser("promote", help="move a proposal one stage on")
+    promote.add_argument("proposal")
+    retire = actions.add_parser("retire", help="propose that a pattern is retired")
+    retire.add_argument("id")
+    rollback = actions.add_parser("rollback", help="let an earlier generation of the store stand again")
+    rollback.add_argument("generation", type=int)
+    for one in (promote, retire, rollback):
+        one.add_argument("--reason", required=True)
+    for one in (show, add, imported, diff, export, generations, promote, retire, rollback):
+        add_remote(one)
+    for one in (sign, verify, show, add, imported, diff, export, generations, promote, retire, rollback):
+        add_json(one)
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    try:
+        key = own_key(arguments.key) if not arguments.key.exists() else read_private(arguments.key)
+        made = [signed.sign(path, key) for path in arguments.packs]
+    except (PatternError, KeyFault) as error:
+        raise Failed(str(error)) from None
+    public = public_text(key.public_key())
+    if arguments.json:
+        write_json({"signed": [one._asdict() for one in made], "public_key": public})
+    else:
+        for one in made:
+            print(f"{one.pack} {one.version}: signed")
+        print(f"public key, for learning.pack_keys: {public}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    try:
+        keys = [read_public(text) for text in arguments.trust]
+    except KeyFault as error:
+        raise Misused(f"--trust: {error}") from None
+    rows: list[dict[str, str]] = []
+    for path in arguments.packs:
+        try:
+            said = signed.verify(path, keys)
+            rows.append({"file": str(path), "pack": said.pack, "version": said.version, "fault": ""})
+        except PatternError as error:
+            rows.append({"file": str(path), "pack": "", "version": "", "fault": str(error)})
+    if arguments.json:
+        write_json({"packs": rows})
+    else:
+        for row in rows:
+            print(row["fault"] or f"{row['file']}: {row['pack']} {row['version']}: good")
+    return 1 if any(row["fault"] for row in rows) else 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    found = Remote(arguments).get(f"/admin/v1/patterns/{arguments.id}")
+    if arguments.json:
+        write_json(found)
+        return 0
+    for name in ("id", "kind", "category", "severity", "state", "body"):
+        print(f"{name}: {found.get(name)}")
+    effect = found["effectiveness"]
+    print(f"hits {effect['hits']}, confirmed {effect['confirmed']}, refuted {effect['refuted']}")
+    write_table(
+        ("generation", "author", "state", "reason"),
+        [(one["generation"], one["author"], one["pattern"]["state"] if one["pattern"] else "removed", one["reason"])
+         for one in found["history"]],
+    )  # fmt: skip
+    return 0
+
+
+def _propose(arguments: argparse.Namespace) -> int:
+    form = getattr(arguments, "format", None)
+    try:
+        data = arguments.file.read_bytes()
+        found = convert.convert(data, form or convert.guess(arguments.file.name), arguments.file.name)
+    except OSError as error:
+        raise Misused(f"{arguments.file}: {error.strerror}") from None
+    except convert.Unreadable as error:
+        raise Failed(str(error)) from None
+    for fault in found.faults:
+        print(fault, file=sys.stderr)
+    made: list[Any] = []
+    if not getattr(arguments, "dry_run", False):
+        remote = Remote(arguments)
+        for pattern in found.patterns:
+            raw = {name: value for name, value in _plain(pattern).items() if value not in (None, "", [], ())}
+            made.append(remote.post("/admin/v1/patterns", {"pattern": raw, "reason": arguments.reason}))
+    if arguments.json:
+        write_json({"patterns": [_plain(one) for one in found.patterns], "proposals": made, "wrong": found.wrong})
+    else:
+        for one in made:
+            print(f"{one['id']}  {one['pattern']}  {'trial passed' if one['trial']['passed'] else one['trial']['against'][0]}")
+        print(f"{len(found.patterns)} read, {len(made)} proposed, {found.wrong} wrong")
+    return 1 if found.wrong else 0
+
+
+def _plain(pattern: Any) -> dict[str, Any]:
+    names = ("id", "kind", "body", "category", "severity", "check", "closeness", "provenance")
+    return {
+        **{name: getattr(pattern, name) for name in names},
+        "origins": sorted(pattern.origins), "hits": list(pattern.hits), "misses": list(pattern.misses),
+    }
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    found = Remote(arguments).get(f"/admin/v1/generations/{arguments.a}/diff/{arguments.b}")
+    if arguments.json:
+        write_json(found)
+        return 0
+    for one in found["added"]:
+        print(f"+ {one['id']} ({one['state']})")
+    for one in found["removed"]:
+        print(f"- {one['id']}")
+    for id, changes in found["changed"].items():
+        for one in changes:
+            print(f"~ {id}.{one['field']}: {one['before']!r} -> {one['after']!r}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    remote, offset = Remote(arguments), 0
+    while page := remote.get(f"/admin/v1/patterns?limit=1000&offset={offset}")["patterns"]:
+        for one in page:
+            sys.stdout.buffer.write(orjson.dumps({name: value for name, value in one.items() if name != "reach"}) + b"\n")
+        offset += len(page)
+    return 0
+
+
+def _generations(arguments: argparse.Namespace) -> int:
+    found = Remote(arguments).get("/admin/v1/generations")
+    if arguments.json:
+        write_json(found)
+    else:
+        names = ("number", "changes", "author", "reason")
+        write_table(names, [[one[name] for name in names] for one in found["generations"]])
+    return 0
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    return _told(arguments, f"/admin/v1/proposals/{arguments.proposal}/promote", {"reason": arguments.reason})
+
+
+def _retire(arguments: argparse.Namespace) -> int:
+    return _told(arguments, f"/admin/v1/patterns/{arguments.id}/retire", {"reason": arguments.reason})
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    return _told(arguments, "/admin/v1/rollback", {"generation": arguments.generation, "reason": arguments.reason})
+
+
+def _told(arguments: argparse.Namespace, path: str, body: dict[str, Any]) -> int:
+    told = Remote(arguments).post(path, body)
+    if arguments.json:
+        write_json(told)
+    else:
+        names = ("id", "pattern", "state", "generation", "changes")
+        print(", ".join(f"{name}: {told[name]}" for name in names if name in told))
+    return 0
+
+
+ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "sign": _sign, "verify": _verify, "show": _show, "add": _propose, "import": _propose, "diff": _diff, "export": _export,
+    "generations": _generations, "promote": _promote, "retire": _retire, "rollback": _rollback,
+}  # fmt: skip
+"""By the name on the command line."""

@@ -1,0 +1,67 @@
+"""What commands that speak with a running gateway share: its address, a key, and its errors in words."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import urllib.error
+import urllib.request
+from typing import Any, Final
+
+import orjson
+
+from gateway.cli.common import Failed, Misused
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+SECONDS: Final = 60.0
+
+
+def add_remote(parser: argparse.ArgumentParser) -> None:
+    """``--url``; the key comes from the environment, where no listing of processes shows it."""
+    parser.add_argument(
+        "--url", default=os.environ.get("PORTCULLIS_URL", DEFAULT_URL),
+        help=f"the gateway (default: $PORTCULLIS_URL, else {DEFAULT_URL}); a key is taken from $PORTCULLIS_KEY",
+    )  # fmt: skip
+
+
+class Remote:
+    """A running gateway's control plane."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """
+        Raises:
+            Misused: the address is none.
+        """
+        if not arguments.url.startswith(("http://", "https://")):
+            raise Misused(f"--url: got {arguments.url!r}; wanted http(s)://host[:port]")
+        self._url = arguments.url.rstrip("/")
+        self._key = os.environ.get("PORTCULLIS_KEY", "")
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path, None, "")
+
+    def post(self, path: str, body: Any, kind: str = "application/json") -> Any:
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        return self._ask("POST", path, data, kind)
+
+    def _ask(self, method: str, path: str, data: bytes | None, kind: str) -> Any:
+        headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        if data is not None:
+            headers["content-type"] = kind
+        request = urllib.request.Request(self._url + path, data, headers, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=SECONDS) as answer:
+                return orjson.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise Failed(f"{self._url}{path}: {error.code}: {_detail(error.read())}") from None
+        except (OSError, ValueError) as error:
+            raise Failed(f"{self._url}: does not answer: {getattr(error, 'reason', error)}") from None
+
+
+def _detail(body: bytes) -> str:
+    try:
+        detail = orjson.loads(body)["detail"]
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode("utf-8", "replace")
+    return detail if isinstance(detail, str) else orjson.dumps(detail)[:500].decode()

@@ -1,0 +1,116 @@
+"""When a proposal moves on, and when it goes back. Pure: a proposal, its votes and what was watched go in, a move comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from gateway.learning.values import Proposal, ProposalKind, Stage
+
+
+class Rules(NamedTuple):
+    """What an operator demands; see ``learning`` in the configuration.
+
+    ``automatic`` lets a proposal that passed its trial go into the shadow, and on, without a person's vote.
+    """
+
+    approvals: int = 1
+    automatic: bool = False
+    shadow_seconds: float = 3600.0
+    canary_seconds: float = 3600.0
+    canary_percent: int = 10
+    alarm_share: float = 0.005
+    precision: float = 0.8
+    precision_least: int = 5
+
+
+class Move(NamedTuple):
+    """A change of stage, and why, in words."""
+
+    to: Stage
+    reason: str
+
+
+def approved(proposal: Proposal, rules: Rules) -> bool:
+    """Whether enough people other than its author approve, and nobody of them rejects."""
+    voters = {vote.by: vote.approves for vote in proposal.votes if vote.by != proposal.author}
+    return sum(voters.values()) >= rules.approvals and all(voters.values())
+
+
+def step(proposal: Proposal, rules: Rules, now: float, force: bool = False) -> Move | None:
+    """The move that is due now; None where the proposal stays where it is.
+
+    ``force`` is a person's word that the time of watching is enough: it shortens time, and overrules nothing else.
+    """
+    if proposal.stage is Stage.PROPOSED:
+        return _from_proposed(proposal, rules)
+    if proposal.stage in (Stage.SHADOW, Stage.CANARY, Stage.ACTIVE) and (why := failing(proposal, rules)):
+        return Move(Stage.DEMOTED, why)
+    elapsed = now - proposal.since
+    if proposal.stage is Stage.SHADOW:
+        if too_many := _alarms(proposal, rules):
+            return Move(Stage.DEMOTED, too_many)
+        if force or elapsed >= rules.shadow_seconds:
+            if _acts_at_once(proposal):
+                return Move(Stage.ACTIVE, "its time in the shadow is over")
+            return Move(Stage.CANARY, f"{proposal.alarms} matches among {proposal.watched} texts in the shadow")
+    if proposal.stage is Stage.CANARY and (force or elapsed >= rules.canary_seconds):
+        return Move(Stage.ACTIVE, f"{proposal.alarms} matches among {proposal.watched} texts as a canary")
+    return None
+
+
+def failing(proposal: Proposal, rules: Rules) -> str:
+    """Why labels speak against a pattern that is out; empty where they do not."""
+    judged = proposal.confirmed + proposal.refuted
+    if judged >= rules.precision_least and proposal.confirmed < rules.precision * judged:
+        return (f"its precision fell to {proposal.confirmed / judged:.0%}, below {rules.precision:.0%}: of {judged} labelled"
+                f" matches {proposal.refuted} were refuted")  # fmt: skip
+    return ""
+
+
+def _from_proposed(proposal: Proposal, rules: Rules) -> Move | None:
+    if proposal.trial is None or not proposal.trial.passed:
+        return None
+    if approved(proposal, rules):
+        return Move(Stage.SHADOW, "; ".join(vote.reason for vote in proposal.votes if vote.approves) or "approved")
+    if rules.automatic and proposal.kind is not ProposalKind.RETIRE:
+        return Move(Stage.SHADOW, "the operator's rule lets what passed its trial go into the shadow")
+    return None
+
+
+def _alarms(proposal: Proposal, rules: Rules) -> str:
+    """Why a shadow matches too much; a pattern that matches everything must not reach a canary."""
+    allowed = max(5.0, rules.alarm_share * proposal.watched)
+    unexplained = proposal.alarms - proposal.confirmed
+    if unexplained > allowed and proposal.kind is not ProposalKind.BENIGN:
+        return f"{proposal.alarms} of {proposal.watched} texts matched in the shadow; at most {rules.alarm_share:.2%} may"
+    return ""
+
+
+def _acts_at_once(proposal: Proposal) -> bool:
+    # What takes a pattern away cannot act on a share of texts.
+    return proposal.kind in (ProposalKind.RETIRE, ProposalKind.NARROW)
+
+
+class Effect(NamedTuple):
+    """How a pattern did: matches, and labels on decisions that it had a part in. ``last_seen`` in UNIX seconds."""
+
+    hits: int = 0
+    confirmed: int = 0
+    refuted: int = 0
+    last_seen: float = 0.0
+
+    @property
+    def precision(self) -> float | None:
+        """The share of labelled matches that were right; None where none was labelled."""
+        judged = self.confirmed + self.refuted
+        return self.confirmed / judged if judged else None
+
+
+def suspects(effects: Mapping[str, Effect], rules: Rules) -> list[str]:
+    """Patterns whose labels speak for narrowing or retiring them, worst first."""
+    found = [
+        (effect.precision, id) for id, effect in effects.items()
+        if effect.precision is not None and effect.refuted >= rules.precision_least and effect.precision < rules.precision / 2
+    ]  # fmt: skip
+    return [id for _, id in sorted(found)]

@@ -1,0 +1,82 @@
+"""From labels to a verdict, however many labellers lie. Pure.
+
+Each label weighs what its labeller's role is trusted with, times how often that labeller agreed with verdicts before. What a
+role can say altogether about one case is bounded: a thousand application keys together weigh less than one analyst, so making
+more of them gains nothing (a Sybil attack). A verdict needs `QUORUM` and twice what speaks against it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from gateway.learning.values import Label, Outcome, Said
+
+QUORUM: Final = 1.0
+"""The weight that a verdict needs: one analyst whose record is good, or nobody."""
+
+MARGIN: Final = 2.0
+"""How many times as much must speak for a verdict as against it."""
+
+TRUST: Final = {"operator": 1.0, "approver": 1.2, "analyst": 1.0, "app": 0.2}
+"""What a role's word weighs. An application's key leaks most easily, and what it says may be its users' word."""
+
+MOST: Final = {"app": 0.4}
+"""What a role can weigh altogether in one case; roles not named have no bound."""
+
+PRIOR: Final = 4.0
+"""Verdicts' worth of good record that a labeller starts with, so that one disagreement ruins nobody."""
+
+
+class Record(NamedTuple):
+    """How often a labeller agreed with the verdicts of others, and how often not."""
+
+    agreed: int = 0
+    disagreed: int = 0
+
+    @property
+    def standing(self) -> float:
+        """What the labeller's word is worth, 0..1: the square of its rate of agreement, so that halves weigh a quarter."""
+        return ((self.agreed + PRIOR) / (self.agreed + self.disagreed + PRIOR)) ** 2
+
+
+class Verdict(NamedTuple):
+    """What the labels come to. ``said`` is None where they do not suffice; weights are after all bounds."""
+
+    said: Said | None
+    weight_for: float
+    weight_against: float
+    labellers: int
+    category: str
+
+
+def weight(role: str, record: Record) -> float:
+    """What one labeller's word weighs."""
+    return TRUST.get(role, 0.0) * record.standing
+
+
+def decide(labels: Iterable[Label]) -> Verdict:
+    """Weigh what was said; each label carries the weight it had when it was given."""
+    sums: dict[str, dict[str, float]] = {said: defaultdict(float) for said in Said}
+    categories: dict[str, float] = defaultdict(float)
+    count = 0
+    for label in labels:
+        count += 1
+        sums[label.said][label.role] += label.trust
+        if label.category and label.said == Said.ATTACK:
+            categories[label.category] += label.trust
+    totals = {said: sum(min(by, MOST.get(role, by)) for role, by in roles.items()) for said, roles in sums.items()}
+    said, other = sorted(Said, key=lambda one: -totals[one])
+    category = max(categories, key=lambda one: (categories[one], one), default="")
+    decided = totals[said] >= QUORUM - 1e-9 and totals[said] >= MARGIN * totals[other]
+    return Verdict(Said(said) if decided else None, totals[said], totals[other], count, category)
+
+
+def outcome(said: Said | None, stopped: bool) -> Outcome:
+    """What the gateway's action was, given what the text is."""
+    if said is None:
+        return Outcome.UNDECIDED
+    if said is Said.ATTACK:
+        return Outcome.TRUE_POSITIVE if stopped else Outcome.FALSE_NEGATIVE
+    return Outcome.FALSE_POSITIVE if stopped else Outcome.TRUE_NEGATIVE

@@ -1,0 +1,82 @@
+"""From the configuration to the pattern store of this machine, and to whose changes and packs are taken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from gateway.settings import Settings, SettingsError
+from patterns import signed
+from patterns.entries import Signer, Trust
+from patterns.schema import PatternError
+from patterns.signing import KeyFault, own_key, read_private, read_public
+from patterns.store import Store, StoreError
+
+
+def open_store(settings: Settings) -> Store:
+    """The store under ``data_dir``, which trusts its own key and those of ``learning.trusted_keys``.
+
+    Raises:
+        SettingsError: a key or the store cannot be used; the message names the setting or the file.
+    """
+    chosen = settings.learning
+    try:
+        key = read_private(chosen.signing_key) if chosen.signing_key else own_key(settings.data_dir / "store.key")
+    except KeyFault as error:
+        raise SettingsError(f"learning.signing_key: {error}") from None
+    trusted = [key.public_key(), *_public_keys(chosen.trusted_keys, "trusted_keys")]
+    try:
+        return Store(settings.data_dir / "patterns.db", Trust(trusted), Signer(key))
+    except StoreError as error:
+        raise SettingsError(f"data_dir: the pattern store cannot be opened: {error}") from None
+
+
+def check_packs(settings: Settings) -> None:
+    """Let no pack of the configuration through that is unsigned, was changed, or is older than one taken before.
+
+    Raises:
+        PatternError: there is one; the message names it and what is wrong with it.
+        SettingsError: ``learning.pack_keys`` holds something that is no key.
+    """
+    chosen = settings.learning
+    if chosen.unsigned_packs or not settings.patterns:
+        return
+    keys = _public_keys(chosen.pack_keys, "pack_keys")
+    record = settings.data_dir / "packs.json"
+    seen = _versions(record)
+    taken = dict(seen)
+    for path in settings.patterns:
+        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+            try:
+                said = signed.verify(file, keys, seen)
+            except PatternError as error:
+                raise PatternError(f"{error} (learning.unsigned_packs: true takes packs as they are)") from None
+            taken[said.pack] = said.version
+    if taken != seen:
+        with contextlib.suppress(OSError):  # a read-only disk costs the protection against older packs, and nothing else
+            scratch = record.with_suffix(f".{os.getpid()}")
+            scratch.write_bytes(orjson.dumps(taken))
+            scratch.replace(record)
+
+
+def _versions(record: Path) -> dict[str, str]:
+    try:
+        found = orjson.loads(record.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return {str(pack): str(version) for pack, version in found.items()} if isinstance(found, dict) else {}
+
+
+def _public_keys(texts: Sequence[str], key: str) -> list[Ed25519PublicKey]:
+    found = []
+    for number, text in enumerate(texts):
+        try:
+            found.append(read_public(text))
+        except KeyFault as error:
+            raise SettingsError(f"learning.{key}.{number}: {error}") from None
+    return found

@@ -1,0 +1,323 @@
+"""Makes proposals from cases: groups texts of one kind, builds the pattern that would have helped, and tries it.
+
+Synchronous and slow (the encoder, Hyperscan): the service runs it on a thread. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from detectors.semantic.judge import SemanticModel
+from detectors.semantic.learnt import backgrounds, views
+from detectors.semantic.prototypes import (
+    Background,
+    Prototype,
+    PrototypeError,
+    Views,
+    build,
+    read,
+    write,
+)
+from detectors.values import Origin
+from gateway.learning import trial
+from gateway.learning.mining import Ordinary, mine
+from gateway.learning.reflection import Facts
+from gateway.learning.trial import Corpus
+from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Trial
+from patterns import packs
+from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_pattern
+
+EXEMPLARS: Final = Path(packs.__file__).parent / "exemplars"
+
+MOST_EXAMPLES: Final = 16
+"""Texts that one prototype is made of. More of one kind change its direction by less than the last one did."""
+
+BELONGS: Final = 0.25
+"""Texts are of one kind from this closeness to each other on; one that is less close to all others of its group together is
+taken out of it: mislabelled, or of another kind. A prototype's bar (`LEAST_CLOSENESS`) is higher: it has to tell them from
+everything else, not from other labelled texts."""
+
+MOST_CASES: Final = 400
+"""Unanswered cases looked at together: a flood of labels must not make a pass take minutes."""
+
+DEFAULT_CATEGORY: Final = "prompt_injection.task_hijack"
+"""The category of an attack whose labellers named none."""
+
+_LOWER: Final = {Severity.CRITICAL: Severity.HIGH, Severity.HIGH: Severity.MEDIUM, Severity.MEDIUM: Severity.LOW}
+
+Floats = npt.NDArray[np.float32]
+
+
+class Group(NamedTuple):
+    """Cases of one kind with their views."""
+
+    cases: tuple[Case, ...]
+    vectors: Floats
+
+
+class Teacher:
+    """What a worker needs to make and try proposals. ``model`` None leaves what needs no embedding."""
+
+    def __init__(self, model: SemanticModel | None) -> None:
+        self.model = model
+
+    # Texts
+
+    def views(self, text: str) -> str:
+        """A text's views for a case; empty without a model."""
+        return write(views(self.model, text), backgrounds(self.model).model) if self.model else ""
+
+    def facts(self, case: Case, vector: Floats | None, siblings: int) -> Facts:
+        """What `reflection.reflect` wants to know."""
+        if self.model is None or vector is None:
+            return Facts(siblings=siblings)
+        near = tuple(
+            (one.exemplar.id, one.exemplar.category, round(one.similarity, 3)) for one in self.model.index.nearest(vector, 8)
+        )
+        origin = Origin(case.trajectory.origin)
+        score = self.model.judge([(case.text, origin)])[0].score if case.text else case.trajectory.score
+        return Facts(score, self.model.calibration.thresholds["balanced"][origin], near, siblings)
+
+    def read(self, case: Case) -> Views | None:
+        """A case's views; None where it has none of this model."""
+        if self.model is None or not case.views:
+            return None
+        try:
+            return read(case.views, self._views, backgrounds(self.model).model, case.id)
+        except PrototypeError:
+            return None
+
+    # Groups
+
+    def groups(self, cases: Sequence[Case]) -> list[Group]:
+        """Cases of one kind together: those that a prototype of one of them would find among the others."""
+        seen = [(case, seen_as.embedding) for case in cases[:MOST_CASES] if (seen_as := self.read(case)) is not None]
+        if not seen:
+            return []
+        vectors = np.array([vector for _, vector in seen])
+        background = self._background(_kind(cases[0]))
+        near = np.array([background.closeness(vectors[at : at + 1], vectors) for at in range(len(seen))])
+        linked = (near + near.T) / 2 >= BELONGS
+        found = []
+        left = set(range(len(seen)))
+        while left:
+            members = _component(linked, min(left))
+            left -= members
+            kept, others = _coherent(sorted(members), vectors, background)
+            parts = (kept, *([one] for one in others))
+            found += [Group(tuple(seen[at][0] for at in part), vectors[part]) for part in parts]
+        return found
+
+    # Proposals
+
+    def propose(self, id: str, group: Group, now: float) -> list[Proposal]:
+        """The proposals that answer a group: a prototype, and a lexical pattern where the texts share words.
+
+        ``id`` is for the first one; ids of others are derived from it.
+        """
+        kind = _kind(group.cases[0])
+        made = [self._prototype(id, group, kind, now)]
+        if kind is Kind.SEMANTIC and (mined := self._lexical(id + "-lexical", group, now)) is not None:
+            made.append(mined)
+        return made
+
+    def narrow(self, id: str, pattern: Pattern, precision: float, now: float) -> Proposal:
+        """Let a pattern that is mostly wrong weigh less; one that weighs little already is retired."""
+        lower = _LOWER.get(pattern.severity)
+        narrowed = pattern.severity in (Severity.CRITICAL, Severity.HIGH) and lower is not None
+        kind = ProposalKind.NARROW if narrowed else ProposalKind.RETIRE
+        after = replace(pattern, severity=lower) if narrowed and lower else replace(pattern, state=State.RETIRED)
+        said = f"its matches are now {lower.value}" if narrowed and lower else "it is retired"
+        return Proposal(
+            id=id, kind=kind, pattern=after, at=now, since=now, author="engine", trial=trial.without(pattern, self.corpus),
+            reflection=f"Of the labelled matches of {pattern.id} only {precision:.0%} were attacks.",
+            expected=f"{said}: what it stopped alone passes, flagged where another stage sees something",
+        )  # fmt: skip
+
+    def retire(self, id: str, pattern: Pattern, author: str, reason: str, now: float) -> Proposal:
+        """A person's wish to retire a pattern. What it finds among known attacks is told, and left to the approvers."""
+        found = trial.without(pattern, self.corpus) if pattern.kind.lexical else Trial()
+        return Proposal(
+            id=id, kind=ProposalKind.RETIRE, pattern=replace(pattern, state=State.RETIRED), at=now, since=now, author=author,
+            trial=found._replace(against=()), reflection=reason,
+            expected=f"{found.lost} of {found.hostile} known attacks are found by it, {found.false_alarms} "
+                     f"harmless texts are stopped by it",
+        )  # fmt: skip
+
+    def by_hand(self, id: str, pattern: Pattern, author: str, reason: str, now: float) -> Proposal:
+        """A pattern that a person proposes, tried like all others.
+
+        Raises:
+            PatternError: Hyperscan cannot take it. PrototypeError: it is an embedding of another model.
+        """
+        return Proposal(
+            id=id, kind=ProposalKind.MANUAL, pattern=pattern, at=now, since=now, author=author, trial=self.test(pattern),
+            reflection=reason,
+        )  # fmt: skip
+
+    def test(self, pattern: Pattern) -> Trial:
+        """Try a pattern of any kind.
+
+        Raises:
+            PatternError: Hyperscan cannot take it. PrototypeError: it is an embedding of another model.
+        """
+        if pattern.kind.lexical:
+            return trial.lexical(pattern, self.corpus)
+        if self.model is None:
+            return Trial(against=("no model is loaded, so an exemplar cannot be tried",))
+        ready = self._ready(pattern)
+        known = backgrounds(self.model)
+        texts = (pattern.body, *pattern.hits)
+        examples = np.array([read(one, self._views, known.model, pattern.id).embedding for one in texts])
+        return trial.prototype(ready, examples, self._background(pattern.kind), self.corpus)
+
+    def calibrated(self, pattern: Pattern) -> Pattern:
+        """An exemplar with the closeness that its background allows, where it has none."""
+        if pattern.kind.lexical or pattern.closeness is not None or self.model is None:
+            return pattern
+        examples = np.array([
+            read(one, self._views, backgrounds(self.model).model, pattern.id).embedding
+            for one in (pattern.body, *pattern.hits)
+        ])  # fmt: skip
+        return replace(pattern, closeness=round(self._background(pattern.kind).bar(examples, trial.CALIBRATED), 4))
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Our own exemplar packs: ten thousand texts, half of them harmless."""
+        harmless, hostile = (_texts(name) for name in ("benign", "attacks"))
+        if self.model is None:
+            empty = np.zeros((0, 384), np.float32)
+            return Corpus(harmless, hostile, empty, empty)
+        known = backgrounds(self.model)
+        return Corpus(harmless, hostile, known.harmless.vectors, known.hostile.vectors)
+
+    @cached_property
+    def _ordinary(self) -> Ordinary:
+        return Ordinary(self.corpus.harmless)
+
+    def _prototype(self, id: str, group: Group, kind: Kind, now: float) -> Proposal:
+        assert self.model is not None, "groups come from embeddings"
+        examples = group.vectors[:MOST_EXAMPLES]
+        cases = group.cases[:MOST_EXAMPLES]
+        background = self._background(kind)
+        bodies = [case.text or case.views for case in cases]
+        category = _category(cases)
+        pattern = Pattern(
+            id=f"learnt.{'attack' if kind is Kind.SEMANTIC else 'benign'}.{id[-12:]}", kind=kind, body=bodies[0],
+            category=category, severity=Severity.HIGH, reach=None, origins=_origins(cases, kind),
+            closeness=round(background.bar(examples, trial.CALIBRATED), 4), hits=tuple(bodies[1:]),
+            provenance=f"learnt from {len(cases)} labelled texts",
+        )  # fmt: skip
+        ready = self._ready(pattern)
+        nearest = tuple(
+            (one.exemplar.id, one.exemplar.category, round(one.similarity, 3))
+            for one in self.model.index.nearest(examples.mean(axis=0), 5)
+        )
+        attack = kind is Kind.SEMANTIC
+        found = trial.prototype(ready, examples, background, self.corpus)
+        verb = "stopped" if attack else "let through"
+        return Proposal(
+            id=id, kind=ProposalKind.EXEMPLAR if attack else ProposalKind.BENIGN, pattern=pattern, at=now, since=now,
+            author="engine", cases=tuple(case.id for case in group.cases), nearest=nearest, trial=found,
+            reflection=" ".join(dict.fromkeys(case.lesson for case in cases if case.lesson))[:2000],
+            expected=f"texts of the kind of these {len(cases)} are {verb}; each is found by what the others teach in "
+                     f"{found.caught} of {found.own} cases",
+        )  # fmt: skip
+
+    def _lexical(self, id: str, group: Group, now: float) -> Proposal | None:
+        texts = [case.text for case in group.cases if case.text]
+        mined = mine(texts, self._ordinary)
+        if mined is None:
+            return None
+        raw: dict[str, Any] = {
+            "id": f"learnt.words.{id.removesuffix('-lexical')[-12:]}", "kind": "regex", "body": mined.body,
+            "category": _category(group.cases), "severity": "high", "hits": list(mined.hits[:MOST_EXAMPLES]),
+            "misses": list(mined.misses), "origins": sorted(_origins(group.cases, Kind.REGEX)),
+            "provenance": f"mined from {len(texts)} labelled texts",
+        }  # fmt: skip
+        try:
+            pattern = read_pattern(raw, "mined")
+            found = trial.lexical(pattern, self.corpus)
+        except PatternError:
+            return None  # too long a reach, or too large for Hyperscan: the prototype answers the group
+        return Proposal(
+            id=id, kind=ProposalKind.LEXICAL, pattern=pattern, at=now, since=now, author="engine",
+            cases=tuple(case.id for case in group.cases), trial=found,
+            reflection=f"{len(mined.hits)} of {len(texts)} texts of one kind share these words in this order, which none of "
+                       f"{len(self.corpus.harmless)} harmless texts does.",
+            expected=f"texts with these words are stopped, without the encoder; finds {len(mined.hits)} of {len(texts)}",
+        )  # fmt: skip
+
+    def _views(self, text: str) -> Views:
+        assert self.model is not None
+        return views(self.model, text)
+
+    def _ready(self, pattern: Pattern) -> Prototype:
+        assert self.model is not None
+        return build(pattern, self._views, backgrounds(self.model))
+
+    def _background(self, kind: Kind) -> Background:
+        assert self.model is not None
+        known = backgrounds(self.model)
+        return known.harmless if kind is Kind.SEMANTIC else known.hostile
+
+
+def _kind(case: Case) -> Kind:
+    return Kind.SEMANTIC if case.outcome is Outcome.FALSE_NEGATIVE else Kind.BENIGN
+
+
+def _category(cases: Sequence[Case]) -> str:
+    named = [case.category for case in cases if case.category]
+    found = [stage[2] for case in cases for stage in case.trajectory.stages if "." in stage[2]]
+    for names in (named, found):
+        if names:
+            return max(sorted(set(names)), key=names.count)
+    return DEFAULT_CATEGORY
+
+
+def _origins(cases: Sequence[Case], kind: Kind) -> frozenset[str]:
+    """Where the pattern applies: what a user may say can be an attack in a document, so the two are kept apart."""
+    outside = {Origin.DOCUMENT, Origin.TOOL_RESULT}
+    origins = {Origin(case.trajectory.origin) for case in cases}
+    if origins & outside:
+        origins |= outside
+    return frozenset(origin.value for origin in origins)
+
+
+def _component(linked: npt.NDArray[np.bool_], start: int) -> set[int]:
+    found, waiting = {start}, [start]
+    while waiting:
+        for other in np.flatnonzero(linked[waiting.pop()]).tolist():
+            if other not in found:
+                found.add(other)
+                waiting.append(other)
+    return found
+
+
+def _coherent(members: list[int], vectors: Floats, background: Background) -> tuple[list[int], list[int]]:
+    """Take out what the others of a group of four or more do not teach."""
+    others: list[int] = []
+    while len(members) >= 4:
+        closeness = [
+            float(background.closeness(vectors[[m for m in members if m != one]], vectors[one : one + 1])[0]) for one in members
+        ]
+        worst = int(np.argmin(closeness))
+        if closeness[worst] >= BELONGS:
+            break
+        others.append(members.pop(worst))
+    return members, others
+
+
+def _texts(name: str) -> tuple[str, ...]:
+    with (EXEMPLARS / f"{name}.jsonl").open("rb") as lines:
+        return tuple(str(orjson.loads(line)["text"]) for line in lines)
+
+

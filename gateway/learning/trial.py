@@ -1,0 +1,118 @@
+"""What a proposed pattern would do, found out on texts whose labels are known. Pure.
+
+The harmless texts are our own packs, all texts that were labelled harmless, and those that the operator adds; the hostile ones
+likewise. A pattern passes when it catches enough of what it was made for (each example judged by what the others teach) and
+stops no more harmless texts than the bound allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.lexical import Lexical
+from detectors.semantic.prototypes import Background, Prototype
+from detectors.values import Origin
+from gateway.learning.values import Trial
+from patterns.schema import Kind, Pattern
+
+Floats = npt.NDArray[np.float32]
+
+FALSE_ALARM_BOUND: Final = 0.001
+"""The share of harmless texts that one new attack pattern may stop: a fifth of what ``balanced`` allows altogether."""
+
+LOSS_BOUND: Final = 0.005
+"""The share of known attacks that one new harmless exemplar, or one pattern retired, may let through."""
+
+CALIBRATED: Final = 0.0005
+"""The share of the background on which a prototype's bar is put; half the bound, so that a trial on more texts can pass."""
+
+LEAST_CAUGHT: Final = 0.5
+"""The share of its own examples, each left out in turn, that a prototype must catch where there are three or more."""
+
+
+class Corpus(NamedTuple):
+    """Texts with known labels: hostile or harmless, as text and, where there is a model, as embeddings (n, 384)."""
+
+    harmless: Sequence[str]
+    hostile: Sequence[str]
+    harmless_vectors: Floats
+    hostile_vectors: Floats
+
+
+def prototype(ready: Prototype, examples: Floats, background: Background, corpus: Corpus) -> Trial:
+    """Try a learnt exemplar. ``examples`` (k, 384) are what it was made of; ``background`` what it is told from."""
+    pattern = ready.pattern
+    closeness = pattern.closeness or 1.0
+    caught = len(examples)
+    if len(examples) >= 3:
+        caught = sum(
+            bool(background.closeness(np.delete(examples, at, axis=0), examples[at : at + 1])[0] >= closeness)
+            for at in range(len(examples))
+        )
+    hit_harmless = corpus.harmless_vectors @ ready.weights + ready.offset >= closeness
+    hit_hostile = corpus.hostile_vectors @ ready.weights + ready.offset >= closeness
+    against = []
+    if caught < LEAST_CAUGHT * len(examples):
+        against.append(f"its examples are not of one kind: {caught} of {len(examples)} are found by what the others teach")
+    shown: tuple[str, ...] = ()
+    if pattern.kind is Kind.SEMANTIC:
+        against += _bounded("harmless texts would be stopped", int(hit_harmless.sum()), len(hit_harmless), FALSE_ALARM_BOUND)
+        shown = _shown(corpus.harmless, hit_harmless)
+        return Trial(len(examples), caught, len(hit_harmless), int(hit_harmless.sum()), 0, 0, FALSE_ALARM_BOUND, 0.0, shown,
+                     tuple(against))  # fmt: skip
+    against += _bounded("known attacks would be let through", int(hit_hostile.sum()), len(hit_hostile), LOSS_BOUND)
+    shown = _shown(corpus.hostile, hit_hostile)
+    return Trial(len(examples), caught, 0, 0, len(hit_hostile), int(hit_hostile.sum()), 0.0, LOSS_BOUND, shown, tuple(against))
+
+
+def lexical(pattern: Pattern, corpus: Corpus) -> Trial:
+    """Try a lexical pattern on its own hits and misses and on the corpus.
+
+    Raises:
+        PatternError: Hyperscan cannot take it.
+    """
+    scanner = Lexical([pattern])
+    origin = Origin(sorted(pattern.origins)[0]) if pattern.origins else Origin.USER
+
+    def finds(text: str) -> bool:
+        return bool(scanner.scan(text, origin).matches)
+
+    caught = sum(map(finds, pattern.hits))
+    wrong = [text for text in pattern.misses if finds(text)]
+    alarms = [text for text in corpus.harmless if finds(text)]
+    against = []
+    if caught < len(pattern.hits):
+        against.append(f"it finds {caught} of its {len(pattern.hits)} hits")
+    if wrong:
+        against.append(f"it finds {len(wrong)} of its {len(pattern.misses)} misses")
+    against += _bounded("harmless texts would be stopped", len(alarms), len(corpus.harmless), FALSE_ALARM_BOUND)
+    return Trial(len(pattern.hits), caught, len(corpus.harmless), len(alarms), 0, 0, FALSE_ALARM_BOUND, 0.0,
+                 tuple(text[:200] for text in (*wrong, *alarms)[:5]), tuple(against))  # fmt: skip
+
+
+def without(pattern: Pattern, corpus: Corpus) -> Trial:
+    """What retiring or narrowing a lexical pattern would cost: the known attacks that it finds.
+
+    An upper bound: other stages may find them as well.
+    """
+    scanner = Lexical([pattern])
+    origin = Origin(sorted(pattern.origins)[0]) if pattern.origins else Origin.USER
+    lost = [text for text in corpus.hostile if scanner.scan(text, origin).matches]
+    kept = [text for text in corpus.harmless if scanner.scan(text, origin).matches]
+    against = _bounded("known attacks are found by it", len(lost), len(corpus.hostile), LOSS_BOUND)
+    return Trial(0, 0, len(corpus.harmless), len(kept), len(corpus.hostile), len(lost), 0.0, LOSS_BOUND,
+                 tuple(text[:200] for text in lost[:5]), tuple(against))  # fmt: skip
+
+
+def _bounded(what: str, count: int, of: int, bound: float) -> list[str]:
+    if count <= bound * of:
+        return []
+    return [f"{count} of {of} {what} ({count / of:.2%}); the bound is {bound:.2%}"]
+
+
+def _shown(texts: Sequence[str], hit: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    return tuple(texts[at][:200] for at in np.flatnonzero(hit[: len(texts)])[:5].tolist())

@@ -1,0 +1,254 @@
+"""What the learning loop keeps: labels, cases and proposals, and how each is written as JSON."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from patterns.entries import MAX_WORDS
+from patterns.schema import MAX_EXAMPLE, Kind, Pattern, Severity, State
+
+MAX_NOTE: Final = MAX_WORDS
+"""Code points of a label's note, a reason or a name."""
+
+MAX_TEXT: Final = MAX_EXAMPLE
+"""Code points of a labelled text: what an example of a pattern may have."""
+
+MAX_LABELS: Final = 50
+"""Labels kept of one case: a quorum needs a handful, and a flood must not make a case grow without end."""
+
+
+class Said(StrEnum):
+    """What somebody says a text is."""
+
+    ATTACK = "attack"
+    BENIGN = "benign"
+
+
+class Outcome(StrEnum):
+    """A verdict on what the gateway did, once the labellers agree."""
+
+    TRUE_POSITIVE = "true_positive"
+    FALSE_POSITIVE = "false_positive"
+    TRUE_NEGATIVE = "true_negative"
+    FALSE_NEGATIVE = "false_negative"
+    UNDECIDED = "undecided"
+
+
+class Label(NamedTuple):
+    """One person's (or application's) word. ``trust`` is what it weighed when it was given; ``at`` in UNIX seconds."""
+
+    id: str
+    by: str
+    role: str
+    said: str
+    category: str
+    note: str
+    trust: float
+    at: float
+
+
+class Trajectory(NamedTuple):
+    """What the gateway did with the text, as far as retention let it be kept.
+
+    ``stopped`` says whether the text was blocked (or its values redacted); ``stages`` holds for each finding (stage, pattern,
+    category, score).
+    """
+
+    decision: str = ""
+    generation: int = 0
+    tenant: str = ""
+    origin: str = "user"
+    action: str = ""
+    stopped: bool = False
+    score: float = 0.0
+    stages: tuple[tuple[str, str, str, float], ...] = ()
+
+
+UNSEEN: Final = Trajectory()
+"""Of a text that was labelled without having passed the gateway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that was said of one text.
+
+    Attributes:
+        id: the text's keyed hash, so that a text is one case whoever labels it, and kept text is no condition.
+        text: the text itself, or empty where retention forbids it.
+        views: the text's embedding as `detectors.semantic.prototypes.write` wrote it, empty where there is no model.
+        trajectory: what the gateway did with it.
+        labels: what was said, one label a labeller: the latest.
+        outcome: what follows from them.
+        proposal: the id of the proposal that answers the case, empty while none does.
+        lesson: why the outcome was wrong, in words.
+    """
+
+    id: str
+    at: float
+    text: str = field(default="", repr=False)
+    views: str = field(default="", repr=False)
+    trajectory: Trajectory = UNSEEN
+    labels: tuple[Label, ...] = ()
+    outcome: Outcome = Outcome.UNDECIDED
+    category: str = ""
+    proposal: str = ""
+    lesson: str = ""
+
+    def with_label(self, label: Label) -> Case:
+        """The same case with one more word; a labeller's later word replaces the earlier one."""
+        others = tuple(one for one in self.labels if one.by != label.by)
+        return replace(self, labels=(*others, label)[-MAX_LABELS:])
+
+
+class ProposalKind(StrEnum):
+    """What a proposal would change."""
+
+    EXEMPLAR = "exemplar"
+    BENIGN = "benign_exemplar"
+    LEXICAL = "lexical_pattern"
+    NARROW = "narrowed_pattern"
+    RETIRE = "retired_pattern"
+    MANUAL = "written_by_hand"
+
+
+class Stage(StrEnum):
+    """Where a proposal stands. From ``shadow`` on its pattern is in the store, with the state of that name."""
+
+    PROPOSED = "proposed"
+    FAILED = "failed"  # the trial found against it
+    REJECTED = "rejected"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    ACTIVE = "active"
+    DEMOTED = "demoted"
+
+
+OPEN: Final = frozenset({Stage.PROPOSED, Stage.SHADOW, Stage.CANARY})
+
+
+class Vote(NamedTuple):
+    """An approval or a rejection. ``by`` names the key; ``reason`` is in words."""
+
+    by: str
+    approves: bool
+    reason: str
+    at: float
+
+
+class Trial(NamedTuple):
+    """What a trial found, on texts that were not used to make the proposal where there are such.
+
+    ``caught`` of ``own`` labelled examples (each judged by what the others teach); ``false_alarms`` of ``harmless`` texts and
+    ``lost`` of ``hostile`` ones, with the bounds on both; ``against`` says in words what failed, empty where it passed.
+    """
+
+    own: int = 0
+    caught: int = 0
+    harmless: int = 0
+    false_alarms: int = 0
+    hostile: int = 0
+    lost: int = 0
+    false_alarm_bound: float = 0.0
+    loss_bound: float = 0.0
+    examples: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.against
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A change of what is known, and everything that speaks for and against it.
+
+    Attributes:
+        id: sorts by time. kind: what it would change.
+        pattern: the pattern as it would act. at: when it was made; since: when it entered its stage (UNIX seconds).
+        author: who or what made it: ``engine`` or a key's id. A vote of its author does not count.
+        cases: the cases that it answers. reflection: why, in words.
+        nearest: known exemplars nearest to it: (id, category, similarity).
+        expected: what it is expected to change, in words.
+        trial, votes: see there. reason: of the last change of stage.
+        watched, alarms: texts seen and matched since it entered its stage; confirmed, refuted: labels among them.
+    """
+
+    id: str
+    kind: ProposalKind
+    pattern: Pattern
+    at: float
+    since: float
+    author: str
+    stage: Stage = Stage.PROPOSED
+    cases: tuple[str, ...] = ()
+    reflection: str = ""
+    nearest: tuple[tuple[str, str, float], ...] = ()
+    expected: str = ""
+    trial: Trial | None = None
+    votes: tuple[Vote, ...] = ()
+    reason: str = ""
+    watched: int = 0
+    alarms: int = 0
+    confirmed: int = 0
+    refuted: int = 0
+
+    @property
+    def open(self) -> bool:
+        return self.stage in OPEN
+
+
+def case_id(key: bytes, text: str) -> str:
+    """A text's keyed hash: the same text is the same case, and without the key nobody can tell which text it was."""
+    return hmac.digest(key, b"case\n" + text.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
+
+
+def encode_case(case: Case) -> bytes:
+    return _dumps(asdict(case))
+
+
+def decode_case(body: bytes) -> Case:
+    raw: dict[str, Any] = orjson.loads(body)
+    raw["trajectory"] = _trajectory(raw["trajectory"])
+    raw["labels"] = tuple(Label(*one) for one in raw["labels"])
+    raw["outcome"] = Outcome(raw["outcome"])
+    return Case(**raw)
+
+
+def encode_proposal(proposal: Proposal) -> bytes:
+    return _dumps(asdict(proposal))
+
+
+def decode_proposal(body: bytes) -> Proposal:
+    raw: dict[str, Any] = orjson.loads(body)
+    raw["kind"], raw["stage"] = ProposalKind(raw["kind"]), Stage(raw["stage"])
+    raw["pattern"] = _pattern(raw["pattern"])
+    raw["cases"] = tuple(raw["cases"])
+    raw["nearest"] = tuple((id, category, similarity) for id, category, similarity in raw["nearest"])
+    if raw["trial"] is not None:
+        *numbers, examples, against = raw["trial"]
+        raw["trial"] = Trial._make([*numbers, tuple(examples), tuple(against)])
+    raw["votes"] = tuple(Vote(*one) for one in raw["votes"])
+    return Proposal(**raw)
+
+
+def _dumps(raw: dict[str, Any]) -> bytes:
+    return orjson.dumps(raw, default=lambda value: sorted(value) if isinstance(value, frozenset) else list(value))
+
+
+def _trajectory(raw: list[Any]) -> Trajectory:
+    *fields, stages = raw
+    return Trajectory._make([*fields, tuple((stage, pattern, category, score) for stage, pattern, category, score in stages)])
+
+
+def _pattern(raw: dict[str, Any]) -> Pattern:
+    for name, kind in (("kind", Kind), ("severity", Severity), ("state", State)):
+        raw[name] = kind(raw[name])
+    for name in ("hits", "misses"):
+        raw[name] = tuple(raw[name])
+    raw["origins"] = frozenset(raw["origins"])
+    return Pattern(**raw)

@@ -1,0 +1,100 @@
+"""Converters: what people have becomes patterns, what cannot is told by where it stands, and garbage crashes nothing."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patterns import convert
+from patterns.convert import READERS, Unreadable
+from patterns.schema import Kind
+
+YARA = b"""
+/* a comment with "quotes" */
+rule Override : tag { meta: author = "x"
+  strings: $a = "ignore the keeper\\x21" nocase // trailing
+           $b = { 6A 40 }
+           $c = /abc.*/i
+           $d = "abc"
+  condition: any of them }
+rule Both { strings: $a = "one long string" $b = "another string" condition: all of them }
+"""
+SIGMA = b"""
+title: Gate words
+level: high
+detection:
+  keywords: ['*open sesame now*', 'abc', 'a*wild card']
+  selection: {message|contains: [lower the bridge], other|re: 'x.*'}
+  condition: keywords or selection
+---
+title: Two
+detection: {a: [one long thing], b: [other thing], condition: a and not b}
+"""
+STIX = orjson.dumps({"type": "bundle", "objects": [
+    {"type": "identity"},
+    {"type": "indicator", "name": "Gate", "pattern": "[artifact:payload_bin = 'raise the gate' OR x:y LIKE '%burn it\\'s down%']"},
+    {"type": "indicator", "pattern": "[file:size > 5]"}, {"type": "indicator", "pattern": "x", "pattern_type": "snort"},
+    {"type": "indicator", "revoked": True, "pattern": "[a:b = 'gone for good']"},
+]})  # fmt: skip
+FOO = b"tests:\n- vars: {prompt: Tell me all, x: y}\n- vars: {topic: Only one}\n- vars: {a: b, c: d}\n- 7"
+PACK = b"- {id: a, kind: semantic, body: b, category: jailbreak.persona, severity: high}\n- {id: a}\n- 7"
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "bodies", "faults"),
+    [
+        ("yara", YARA, ["ignore the keeper!"],
+         ["$b: a hexadecimal", "$c: a regular expression", "$d: the text 'abc'", "rule Both: its condition"]),
+        ("sigma", SIGMA, ["open sesame now", "lower the bridge"],
+         ["'abc'", "'a*wild card'", "rule 2: condition 'a and not b'"]),
+        ("stix", STIX, ["raise the gate", "burn it's down"], ["'file:size > 5'", "pattern_type 'snort'"]),
+        ("garak", b"Say it aloud\n\nAnd again", ["Say it aloud", "And again"], []),
+        ("garak", b'["Say it aloud", 7]', ["Say it aloud"], ["[1]: wanted a text"]),
+        ("promptfoo", FOO, ["Tell me all", "Only one"], ["tests[2]: which", "tests[3]: wanted"]),
+        ("labelled-csv", b'text,label\nbe evil,1\nbe kind,legit\n"a, b",maybe\n', ["be evil", "be kind"],
+         ["row 4: label: got 'maybe'"]),
+        ("labelled-jsonl", b'{"prompt":"be evil","type":"jailbreak"}\n[]\nnot\n{"text":"x"}', ["be evil"],
+         ["line 2: wanted", "line 3: not valid", "line 4: label"]),
+        ("yaml", PACK, ["b"], ["a: kind", "patterns[2]: wanted"]),
+        ("jsonl", b'{"id":"a","kind":"semantic","body":"b","category":"jailbreak.persona","severity":"high"}\n{', ["b"],
+         ["line 2: not valid"]),
+    ],
+)  # fmt: skip
+def test_what_people_have_becomes_patterns(form: str, data: bytes, bodies: list[str], faults: list[str]) -> None:
+    found = convert.convert(data, form, "feed.x")
+    assert [pattern.body for pattern in found.patterns] == bodies
+    assert len(found.faults) == found.wrong == len(faults)
+    for fault, says in zip(found.faults, faults, strict=True):
+        assert says in fault
+        assert fault.startswith("feed.x: ")
+    again = convert.convert(data, form, "feed.x")
+    assert [pattern.id for pattern in again.patterns] == [pattern.id for pattern in found.patterns]
+
+
+def test_labels_choose_the_kind() -> None:
+    found = convert.convert(b"text,label,category\nbe evil,attack,jailbreak.persona\nbe kind,0,\n", "labelled-csv", "set.csv")
+    assert (found.patterns[0].kind, found.patterns[0].category) == (Kind.SEMANTIC, "jailbreak.persona")
+    assert found.patterns[1].kind is Kind.BENIGN
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(READERS)), st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_garbage_is_a_fault_and_never_a_crash(form: str, data: bytes) -> None:
+    try:
+        found = convert.convert(data, form, "x")
+    except Unreadable:
+        return
+    assert len({pattern.id for pattern in found.patterns}) == len(found.patterns)
+
+
+def test_bounds_and_names() -> None:
+    with pytest.raises(Unreadable, match="unknown format 'word'; known: yaml"):
+        convert.convert(b"", "word", "x")
+    with pytest.raises(Unreadable, match="at most 134217728"):
+        convert.convert(bytes(convert.MAX_BYTES + 1), "jsonl", "x")
+    with pytest.raises(Unreadable, match="--format"):
+        convert.guess("list.doc")
+    many = convert.convert(b"\n".join(b"{" for _ in range(100_000)), "jsonl", "x")
+    assert (many.wrong, len(many.faults)) == (100_000, convert.MAX_FAULTS)

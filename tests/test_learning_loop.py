@@ -1,0 +1,80 @@
+"""The whole loop over HTTP: an attack passes, is labelled, proposed, tried, approved by a second person, and its kind is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from families import draw
+from gateways import Gateway
+from test_learning_api import People
+
+FAMILY = draw("attack.game_show", 40, seed=3)
+ORDINARY = draw("benign.printer_admin", 15) + draw("benign.order_change", 15)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
+    gateway = Gateway(tmp_path_factory.mktemp("loop"), {"limits": {"ready_grace_seconds": 0}}, 1, {})
+    yield People(gateway)
+    assert gateway.stop() == 0
+
+
+def stopped(people: People, texts: list[str]) -> list[bool]:
+    return [people.chat(text).status_code == 400 for text in texts]
+
+
+def proposals(people: People, state: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = people.analyst.get(f"/admin/v1/proposals?state={state}").json()["proposals"]
+    return [one for one in found if one["author"] == "engine"]
+
+
+def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
+    passing = [text for text, blocked in zip(FAMILY, stopped(people, FAMILY), strict=True) if not blocked]
+    assert len(passing) >= 25, "the family is one that the shipped model misses"
+    labelled, siblings = passing[:5], passing[5:]
+    harmless_before = stopped(people, ORDINARY)
+    for text in labelled:
+        decision = people.chat(text).headers["x-portcullis-id"]
+        body = {"decision_id": decision, "text": text, "label": "attack", "category": "prompt_extraction.direct_request"}
+        assert people.analyst.post("/admin/v1/feedback", json=body).status_code == 202
+
+    def proposed() -> dict[str, Any] | None:
+        return next((one for one in proposals(people, "proposed") if one["kind"] == "exemplar" and one["cases"] >= 4), None)
+
+    proposal = people.wait("a proposal that answers them", proposed, 200)
+    assert proposal["trial"]["passed"], proposal
+    path = f"/admin/v1/proposals/{proposal['id']}"
+    told = people.approver.get(path).json()
+    assert told["category"] == "prompt_extraction.direct_request"
+    assert "passed" in told["reflection"]
+    assert told["nearest"]
+    assert told["trial"]["false_alarms"] <= 0.001 * told["trial"]["harmless"]
+    assert {one["outcome"] for one in told["evidence"]} == {"false_negative"}
+    shown = people.operator.get(path)
+    assert not any(text in shown.text for text in labelled)
+    assert all(text not in told["pattern"]["body"] for text in labelled), "retention is off: an embedding is kept, no text"
+
+    assert people.approver.post(path + "/approve", json={"reason": "I saw this on the forum"}).json()["state"] == "shadow"
+    assert not any(stopped(people, siblings[:5]))
+    people.wait("the shadow sees its kind", lambda: _touched(people, path, siblings[:5]))
+    assert people.approver.post(path + "/promote", json={"reason": "fine"}).json()["state"] == "canary"
+    assert people.approver.post(path + "/promote", json={"reason": "fine"}).json()["state"] == "active"
+    people.wait("a labelled text is refused", lambda: stopped(people, labelled[:1])[0])
+    refused = stopped(people, siblings)
+    assert sum(refused) >= 0.6 * len(siblings), f"{sum(refused)} of {len(siblings)}"
+    explained = people.analyst.get(f"/admin/v1/decisions/{people.chat(labelled[0]).headers['x-portcullis-id']}").json()
+    assert any(one["pattern"].startswith("learnt.attack.") for one in explained["request"]["findings"])
+    assert sum(stopped(people, ORDINARY)) <= sum(harmless_before) + 1, "ordinary requests go on passing"
+
+    before = people.analyst.get("/admin/v1/generations").json()["generations"][-1]["number"] - 1
+    assert people.approver.post("/admin/v1/rollback", json={"generation": before, "reason": "a drill"}).status_code == 200
+    people.wait("they pass again", lambda: not stopped(people, labelled[:1])[0])
+    assert sum(stopped(people, siblings)) < 0.1 * len(siblings)
+    assert people.analyst.get(path).json()["state"] == "demoted"
+
+
+def _touched(people: People, path: str, texts: list[str]) -> bool:
+    stopped(people, texts)
+    return bool(people.analyst.get(path).json()["alarms"])
