@@ -23,6 +23,7 @@ import uvloop
 from gateway.app import App
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
+from gateway.live import load_model
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.state.base import StateUnavailable
@@ -98,6 +99,7 @@ def serve(settings: Settings, config: Path | None, workers: int) -> int:
         folder.mkdir(parents=True)
     if workers == 1:
         return _work(settings, config, listener, None)
+    load_model(settings.detection)  # before there are workers, so that its weights are in memory once for all
     return _supervise(settings, config, listener, folder, workers)
 
 

@@ -61,13 +61,15 @@ class WithoutEvidence(Cascade):
 
 
 def held_out(work: Path, fold: str) -> SemanticModel:
-    """The model of a fold, as `python -m detectors.train folds` left it, with the shipped calibration.
+    """The model of a fold, as `python -m detectors.train folds` left it.
 
-    Its exemplar index is empty: the shipped vectors are of another encoder.
+    Its calibration is the one in ``work``, where `calibrate` was told to write there, else the shipped one. Its exemplar
+    index is empty: the shipped vectors are of another encoder.
     """
     encoder = Encoder(work / f"fold_{fold}.onnx", MODELS / "tokenizer.json")
     index = ExemplarIndex([], np.zeros((0, 384), np.float32))
-    calibration = Calibration.load(MODELS / "calibration.json")
+    own = work / "calibration.json"
+    calibration = Calibration.load(own if own.is_file() else MODELS / "calibration.json")
     return SemanticModel(FastModel.load(work / f"fold_{fold}.fast.npz"), encoder, index, calibration)
 
 
