@@ -20,6 +20,7 @@ from gateway.audit.log import AuditLog, configuration
 from gateway.audit.series import register as register_audit
 from gateway.audit.writer import AuditUnavailable
 from gateway.keys import ANYONE, Principal, Tenant
+from gateway.learning.series import register as register_learning
 from gateway.learning.service import PASS_SECONDS, Learning
 from gateway.learning.storage import open_store
 from gateway.live import Live
@@ -102,6 +103,7 @@ class Services:
         self._served = self.store.generation
         self._config_time = self._changed_at()
         self._register_gauges()
+        register_learning(self.metrics, self.learning)
         self.tracing = _tracing(settings, self.metrics)
         self.notifier = (
             Notifier(settings.notify, self.exposition, self.metrics, settings.data_dir) if settings.notify else None

@@ -23,8 +23,11 @@ GAP_WORDS: Final = 6
 
 GAP_CHARACTERS: Final = 60
 MOST_WORDS: Final = 4
-MOST_CHAINS: Final = 500
-"""Chains looked at in each round, those of the rarest words first."""
+MOST_CHAINS: Final = 120
+"""Chains looked at in each round, those of the rarest words first: they are found in few harmless texts, and fast."""
+
+MOST_TEXTS: Final = 24
+"""Texts that a pattern is mined from; more of one kind share the same words."""
 
 LEAST_LETTERS: Final = 9
 """Letters that a pattern's words have together: ``to the`` is shared by all texts."""
@@ -69,6 +72,7 @@ class Ordinary:
 
 def mine(texts: Sequence[str], ordinary: Ordinary) -> Mined | None:
     """The pattern that finds most of ``texts`` and none of the ordinary ones; None where there is none worth having."""
+    texts = texts[:MOST_TEXTS]
     if len(texts) < LEAST_TEXTS:
         return None
     worded = [_words(text) for text in texts]

@@ -1,0 +1,26 @@
+"""What the learning loop counts."""
+
+from __future__ import annotations
+
+from gateway.learning.service import Learning
+from gateway.metrics import Metrics
+
+
+def register(metrics: Metrics, learning: Learning) -> None:
+    """Add the series of the learning loop and of the pattern store."""
+    store = learning.store
+    metrics.count("portcullis_labels", "Labels taken, by what was said.", ("label",),
+                  lambda: {(said,): float(count) for said, count in learning.labels.items()})  # fmt: skip
+    metrics.count("portcullis_proposal_moves", "Proposals that entered a stage, by the stage.", ("stage",),
+                  lambda: {(str(stage),): float(count) for stage, count in learning.moves.items()})  # fmt: skip
+    metrics.gauge(
+        "portcullis_store_generation", "The pattern store's generation.", (), lambda: {(): float(store.generation)}, "max"
+    )
+    metrics.gauge("portcullis_store_patterns", "Patterns in the store, by state.", ("state",), lambda: _states(learning), "max")
+
+
+def _states(learning: Learning) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for pattern in learning.store.patterns().values():
+        found[pattern.state.value,] = found.get((pattern.state.value,), 0) + 1
+    return found

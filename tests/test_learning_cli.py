@@ -1,0 +1,100 @@
+"""Packs are signed and checked on the command line, and files of other tools are read without a gateway."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.learning.settings import LearningSettings
+from gateway.learning.storage import check_packs
+from gateway.settings import Settings
+from patterns import signed
+from patterns.schema import PatternError
+from patterns.signing import own_key, public_text
+
+PACK = """
+pack: gate
+version: {version}
+description: d
+provenance: us
+patterns:
+- {{id: own.gate, kind: literal, body: open the gate, category: jailbreak.persona, severity: high, hits: [open the gate], misses: [x]}}
+"""
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    path = tmp_path / "gate.yaml"
+    path.write_text(PACK.format(version=2))
+    return path
+
+
+def sign(pack: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["patterns", "sign", "--json", "--key", str(pack.parent / "release.pem"), str(pack)]) == 0
+    public: str = json.loads(capsys.readouterr().out)["public_key"]
+    return public
+
+
+def test_sign_and_verify(pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    public = sign(pack, capsys)
+    assert (pack.parent / "release.pem").stat().st_mode & 0o777 == 0o600
+    assert main(["patterns", "verify", "--trust", public, str(pack)]) == 0
+    pack.write_text(pack.read_text().replace("high", "low"))
+    assert main(["patterns", "verify", "--trust", public, str(pack)]) == 1
+    assert "gate.yaml: was changed after it was signed" in capsys.readouterr().out
+
+
+def test_a_pack_is_taken_signed_or_not_at_all(pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def settings(**learning: object) -> Settings:
+        return Settings(patterns=(pack,), data_dir=tmp_path, learning=LearningSettings.model_validate(learning))
+
+    with pytest.raises(PatternError, match=r"gate\.yaml: unsigned: there is no gate\.yaml\.sig.*learning\.unsigned_packs"):
+        check_packs(settings())
+    check_packs(settings(unsigned_packs=True))
+    public = sign(pack, capsys)
+    stranger = public_text(own_key(tmp_path / "other.pem").public_key())
+    with pytest.raises(PatternError, match="which is not trusted"):
+        check_packs(settings(pack_keys=(stranger,)))
+    check_packs(settings(pack_keys=(stranger, public)))
+    pack.write_text(PACK.format(version=1))
+    sign(pack, capsys)
+    with pytest.raises(PatternError, match=r"version 1 is older than 2, which was taken before"):
+        check_packs(settings(pack_keys=(public,)))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"signature": "00"}, "the signature is not of"), ({"version": "9"}, "the signature is not of"),
+        ({"signer": "me"}, "not trusted"), ({"more": "x"}, "wanted exactly"), ({"sha256": "0" * 64}, "the signature is not of"),
+    ],
+)
+def test_a_forged_signature_is_refused_by_name(
+    pack: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], says: str
+) -> None:
+    sign(pack, capsys)
+    file = pack.with_name("gate.yaml.sig")
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(PatternError, match=says):
+        signed.verify(pack, [own_key(pack.parent / "release.pem").public_key()])
+
+
+def test_files_of_other_tools_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "set.csv"
+    file.write_text("text,label\nbe evil,attack\nbe kind,perhaps\n")
+    assert main(["patterns", "import", "--dry-run", "--json", str(file)]) == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert [one["body"] for one in told["patterns"]] == ["be evil"]
+    assert "set.csv: row 3: label: got 'perhaps'" in err
+    assert main(["patterns", "import", "--dry-run", str(tmp_path / "none.csv")]) == 2
+
+
+def test_a_gateway_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["feedback", "list", "--url", "http://127.0.0.1:9"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+    assert main(["feedback", "add", "attack", "--url", "http://127.0.0.1:9"]) == 2
+    assert main(["feedback", "list", "--url", "file:///etc/passwd"]) == 2
