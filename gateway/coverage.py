@@ -14,6 +14,8 @@ from patterns import taxonomy
 
 REQUEST_ORIGINS: Final = tuple(Origin)
 TOP_SCORE: Final = 0.99
+_NOTHING: Final = Action.ALLOW.value
+_PASSED: Final = "passed through, not screened"
 
 
 class Row(NamedTuple):
@@ -58,6 +60,9 @@ def matrix(settings: Settings, late: Sequence[str] = ()) -> list[Row]:
             row = _row(policy, streamed, route, Origin.ASSISTANT, Direction.REPLY, True)
             note = f"told only when the stream is over: {', '.join(late)}" if late else row.note
             rows.append(row._replace(note=note))
+    for upstream in settings.upstreams.values():
+        for entry in upstream.passthrough:
+            rows += [Row(entry, "all", direction.value, False, (), _NOTHING, _NOTHING, _PASSED) for direction in Direction]
     return rows
 
 

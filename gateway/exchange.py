@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from gateway.traces import Trace  # OpenTelemetry is loaded only where traces are made
 
 
+NO_VAULT: Final = Vault(b"")
+"""What an exchange has before its caller is known; nothing is ever put into it."""
+
+
 class Exchange:
     """What is known of a request so far. Everything in its record comes from here."""
 
@@ -34,7 +38,7 @@ class Exchange:
         "upstream_seconds", "upstream_status", "vault",
     )  # fmt: skip
 
-    def __init__(self, live: Live, target: Target, principal: Principal, vault: Vault) -> None:
+    def __init__(self, live: Live, target: Target, principal: Principal) -> None:
         now = time.time()
         self.id = new_id(now)
         self.received = now
@@ -43,7 +47,7 @@ class Exchange:
         self.target = target
         self.principal = principal
         self.bound: Bound = live.bound(principal.tenant, principal.policy)
-        self.vault = vault
+        self.vault = NO_VAULT
         self.request: Inspected | None = None
         self.reply: Inspected | None = None
         self.status = 0

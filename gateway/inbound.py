@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from gateway.credentials import HEADERS as CREDENTIAL_HEADERS
-from gateway.faults import CallerFault, ClientGone
+from gateway.faults import CallerFault
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -19,26 +19,39 @@ _OURS: Final = frozenset(
     b"host content-length accept-encoding expect forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip "
     b"cookie x-portcullis-key".split()
 )
-_ONCE: Final = frozenset({b"content-type", b"content-encoding", b"host", b"content-length"})
+_ONCE: Final = frozenset({b"content-type", b"content-encoding", b"host"})  # llhttp sees to content-length
 _JSON_TYPES: Final = (b"application/json", b"text/json")
 
 
 class Head(NamedTuple):
-    """What the gateway itself reads of a request's headers; ``forward`` are those that go on, credentials apart."""
+    """What the gateway itself reads of a request's headers.
 
-    forward: Headers
-    credentials: Headers
-    content_type: bytes
-    content_encoding: bytes
-    content_length: int | None
+    Attributes:
+        forward: the headers that go on, credentials apart.
+        credentials: the headers that carry a key.
+        every: both, for an upstream that takes the caller's own key.
+        is_json: by its own word the body is JSON in UTF-8.
+        is_encoded: the body is compressed or otherwise encoded.
+        host: as sent; empty without one.
+    """
+
+    forward: tuple[tuple[bytes, bytes], ...]
+    credentials: tuple[tuple[bytes, bytes], ...]
+    every: tuple[tuple[bytes, bytes], ...]
+    is_json: bool
+    is_encoded: bool
     host: bytes
+
+    def forwarding(self, forward: tuple[tuple[bytes, bytes], ...]) -> Head:
+        """The same with other headers to go on."""
+        return self._replace(forward=forward, every=(*forward, *self.credentials))
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    """Sort a request's headers (names in lower case, as ASGI gives them).
+    """Sort a request's headers (names in lower case).
 
     Raises:
-        CallerFault: a header that must stand once is repeated, or the length is no number.
+        CallerFault: a header that must stand once is repeated.
     """
     forward: Headers = []
     credentials: Headers = []
@@ -58,62 +71,33 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             named += tuple(item.strip().lower() for item in pair[1].split(b","))
     if named:
         forward = [pair for pair in forward if pair[0] not in named]
-    length = once.get(b"content-length")
-    if length is not None and not length.isdigit():
-        raise CallerFault(400, "invalid_header", "the header content-length is not a number")
+    kind, _, parameters = once.get(b"content-type", b"").partition(b";")
+    charset = parameters.partition(b"charset=")[2].strip(b' "').lower()
     return Head(
-        forward,
-        credentials,
-        once.get(b"content-type", b""),
-        once.get(b"content-encoding", b""),
-        None if length is None else int(length),
+        tuple(forward),
+        tuple(credentials),
+        (*forward, *credentials),
+        kind.strip().lower() in _JSON_TYPES and charset in (b"", b"utf-8", b"utf8"),
+        once.get(b"content-encoding", b"") not in (b"", b"identity"),
         once.get(b"host", b""),
     )
 
 
-def check_body_headers(head: Head, limit: int) -> None:
+def check_body(head: Head, length: int | None, limit: int) -> None:
     """Refuse a body that cannot be screened before any of it is read.
+
+    Args:
+        length: as declared, in bytes; None where it was not.
 
     Raises:
         CallerFault: not JSON by its own word, encoded, or longer than ``limit`` bytes.
     """
-    kind, _, parameters = head.content_type.partition(b";")
-    charset = parameters.partition(b"charset=")[2].strip(b' "').lower()
-    if kind.strip().lower() not in _JSON_TYPES or charset not in (b"", b"utf-8", b"utf8"):
+    if not head.is_json:
         raise CallerFault(415, "unsupported_media_type", "content-type: wanted application/json in UTF-8")
-    if head.content_encoding not in (b"", b"identity"):
+    if head.is_encoded:
         raise CallerFault(415, "unsupported_encoding", "content-encoding: wanted none; send the body as it is")
-    if head.content_length is not None and head.content_length > limit:
+    if length is not None and length > limit:
         raise too_large(limit)
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """Read the whole body.
-
-    Raises:
-        CallerFault: it is longer than ``limit`` bytes.
-        ClientGone: the caller left before its end.
-    """
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    body: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        pieces = [body]
-        size = len(body)
-        while message.get("more_body", False):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            piece = message.get("body", b"")
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                raise too_large(limit)
-        body = b"".join(pieces)
-    if len(body) > limit:
-        raise too_large(limit)
-    return body
 
 
 def too_large(limit: int) -> CallerFault:

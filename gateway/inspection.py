@@ -10,7 +10,7 @@ import orjson
 
 from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged, Screening
-from detectors.values import Path, Segment
+from detectors.values import Opaque, Origin, Path, Segment
 from gateway.faults import CallerFault, UpstreamFault
 from gateway.live import Bound
 from gateway.policy import Action, Direction, Ruling, decide, evaluate
@@ -138,6 +138,13 @@ def nothing(engine: Engine, bound: Bound, body: bytes) -> Inspected:
     """The inspection of a message that carries no text (a list of models)."""
     judged = engine.judge((), "")
     return Inspected(_NOTHING, judged, decide(bound.policy, judged.verdict, (), Direction.REQUEST), None, body, 0, 0)
+
+
+def passed(engine: Engine, bound: Bound, body: bytes) -> Inspected:
+    """The inspection of a message that the configuration passes through: it is listed, as not screened."""
+    blank = nothing(engine, bound, body)
+    unread = Parsed(None, False, [], [Opaque(Origin.USER, 0, (), "passed through")])
+    return blank._replace(parsed=unread, ruling=blank.ruling._replace(reason="passed through unscreened, as configured"))
 
 
 def timings(inspected: Inspected) -> tuple[tuple[str, int], ...]:

@@ -69,10 +69,11 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
     engine = load_engine(settings, number, now)
     patterns = engine.generation.patterns
     thresholds = engine.thresholds
+    made: dict[object, StreamRules] = {}
 
     def bound(wanted: PolicySettings) -> Bound:
         policy, shadow = bind(wanted, thresholds)
-        return Bound(policy, shadow, stream_rules(patterns, policy, cache))
+        return Bound(policy, shadow, stream_rules(patterns, policy, cache, made))
 
     return Live(
         settings,
@@ -92,8 +93,13 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
     return replace(live, engine=live.packs.renewed(store, number, now, live.engine.cascade.prototypes))
 
 
-def stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> StreamRules | None:
-    """What a policy does to a model's own words as they stream; None where it acts on none of them."""
+def stream_rules(
+    patterns: Sequence[Pattern], policy: Policy, cache: Path, made: dict[object, StreamRules] | None = None
+) -> StreamRules | None:
+    """What a policy does to a model's own words as they stream; None where it acts on none of them.
+
+    ``made`` holds those of other policies, and gets this one's: policies that act alike share theirs, for they are large.
+    """
 
     def act(pattern: Pattern) -> Act | None:
         if pattern.state is not State.ACTIVE:
@@ -101,9 +107,14 @@ def stream_rules(patterns: Sequence[Pattern], policy: Policy, cache: Path) -> St
         score = SCORES[pattern.severity]
         return _STREAM_ACTS.get(policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY))
 
-    if not policy.acts or not any(map(act, patterns)):
+    acts = tuple(map(act, patterns)) if policy.acts else ()
+    if not any(acts):
         return None
-    return StreamRules(patterns, act, cache, policy.waits)
+    made = {} if made is None else made
+    key = (acts, policy.waits)
+    if key not in made:
+        made[key] = StreamRules(patterns, act, cache, policy.waits)
+    return made[key]
 
 
 _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}

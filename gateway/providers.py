@@ -19,6 +19,7 @@ from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BreakerOpen, RequestRefused, TimedOut, TooBusy, UpstreamError
 from gateway.upstream.pool import PoolLimits
 from gateway.upstream.retry import RetryPolicy
+from gateway.wires.passthrough import Table
 
 NAMES: Final = ("openai", "anthropic", "gemini")
 ECHO: Final = "echo:"
@@ -61,7 +62,7 @@ class Provider:
         target = path.removeprefix(_OPENAI_PREFIX) if self.name == "openai" else path
         if query:
             target += b"?" + query
-        headers = head.forward + head.credentials if self.callers_key else head.forward
+        headers = head.every if self.callers_key else head.forward
         attempts = 0
         for number, upstream in enumerate(self.targets, 1):
             last = number == len(self.targets)
@@ -102,6 +103,7 @@ class Providers:
         self._settings = settings
         self._echo: echo_server.EchoServer | None = None
         self._providers: dict[str, Provider] = {}
+        self.passthrough = Table({})
 
     async def start(self) -> None:
         """Make the providers; starts the echo model where an address names it."""
@@ -115,6 +117,7 @@ class Providers:
             self._echo = await echo_server.start()
         fresh: dict[str, Provider] = {name: self._make(name, one) for name, one in configured.items()}
         old, self._providers = self._providers, fresh
+        self.passthrough = Table({name: one.passthrough for name, one in configured.items()})
         _close(old)
 
     def get(self, name: str) -> Provider | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -11,19 +13,10 @@ from detectors.lexical import Match
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.exchange import Exchange, relay_summary, said_segments
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
-from gateway.inbound import (
-    Head,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    check_body_headers,
-    read_body,
-    read_head,
-    reply_headers,
-)
-from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply, inspect_request, nothing
+from gateway.inbound import Head, Headers, check_body, reply_headers
+from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply, inspect_request, nothing, passed
 from gateway.keys import Permission, Principal
+from gateway.listener import BODYLESS, Call
 from gateway.live import Live
 from gateway.policy import Action, FailureMode
 from gateway.providers import Provider, Sent
@@ -34,12 +27,12 @@ from gateway.upstream.errors import RequestRefused, UpstreamError
 from gateway.wires import routes
 from gateway.wires.base import Malformed, Reply, Target
 from gateway.wires.frames import BadFraming, FrameTooLong
-
-WATCH_SECONDS: Final = 0.25
-"""How long a request runs before somebody watches whether its caller is still there. Most are over by then."""
+from gateway.wires.passthrough import PassedThrough
 
 HOLD_SECONDS: Final = 2.0
 """How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
+
+_log = logging.getLogger(__name__)
 
 
 class Proxy:
@@ -50,57 +43,63 @@ class Proxy:
         self._scanner = ThreadPoolExecutor(1, "scanner")
         self.in_flight = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, call: Call) -> None:
         """Answer one request; whatever happens, in the caller's wire format."""
-        path: str = scope["path"]
         live = self._services.live
-        method: str = scope["method"]
-        dialect = "openai" if method == "POST" else routes.dialect(scope["headers"])
-        target = routes.find(method, path, scope["query_string"], dialect)
+        dialect = "openai" if call.method == "POST" else routes.dialect(call.headers)
+        target = routes.find(call.method, call.path, call.query, dialect)
         if target is None:
-            await self._refuse_path(scope, receive, send, live)
+            target = self._services.providers.passthrough.find(call.method, call.path, routes.dialect(call.headers))
+        if target is None:
+            await self._refuse_path(call, live)
             return
         self.in_flight += 1
         try:
-            await self._serve(scope, receive, send, live, target)
+            await self._serve(call, live, target)
         finally:
             self.in_flight -= 1
+            call.abort()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, live: Live, target: Target) -> None:
-        exchange = Exchange(live, target, self._services.nobody, self._services.vault())
+    async def _serve(self, call: Call, live: Live, target: Target) -> None:
+        exchange = Exchange(live, target, self._services.nobody)
         tracing = self._services.tracing
         if tracing is not None:
-            exchange.trace = tracing.begin(exchange, scope["headers"], scope["method"])
-        answer = _Answer(send, exchange)
-        watch = _Watch(receive)
+            exchange.trace = tracing.begin(exchange, call.headers, call.method)
+        answer = _Answer(call, exchange)
         try:
-            await self._exchange(scope, receive, exchange, answer, watch)
-        except Fault as fault:
-            await answer.fault(fault)
+            try:
+                await self._exchange(call, exchange, answer)
+            except ClientGone:
+                raise
+            except Fault as fault:
+                await answer.fault(fault)
+            except Exception:
+                _log.exception("a request failed for a reason of ours")
+                await answer.fault(OwnFault(500, "internal_error", "the gateway failed; its log says why"))
         except ClientGone:
             exchange.client_gone = True
         except asyncio.CancelledError:
-            if not watch.client_gone:
+            if not call.gone:
                 raise
             exchange.client_gone = True
         finally:
-            watch.stop()
             self._finish(exchange)
             if exchange.trace is not None:
-                exchange.trace.finish(scope["method"], scope["path"])
+                exchange.trace.finish(call.method, call.path)
 
-    async def _exchange(
-        self, scope: Scope, receive: Receive, exchange: Exchange, answer: _Answer, watch: _Watch
-    ) -> None:
+    async def _exchange(self, call: Call, exchange: Exchange, answer: _Answer) -> None:
         live, target = exchange.live, exchange.target
-        head = read_head(scope["headers"])
+        head = call.head()
         provider = self._services.provider(target.wire.provider)
-        exchange.principal = self._admit(head, scope, provider, live)
+        exchange.principal = self._admit(head, call.query, provider, live)
         exchange.bound = live.bound(exchange.principal.tenant, exchange.principal.policy)
         exchange.vault = self._services.vault(exchange.principal.tenant, exchange.bound.policy)
-        if scope["method"] == "POST":
-            check_body_headers(head, live.settings.limits.body_bytes)
-            body = await read_body(receive, live.settings.limits.body_bytes)
+        if isinstance(target.wire, PassedThrough):
+            await self._pass(call, exchange, answer, head, provider)
+            return
+        if call.method == "POST":
+            check_body(head, call.length, live.settings.limits.body_bytes)
+            body = await call.body(live.settings.limits.body_bytes)
             exchange.bytes_in = len(body)
             request = await self._inspect(inspect_request, exchange, body)
         else:
@@ -111,8 +110,7 @@ class Proxy:
             return
         if provider is None:
             raise CallerFault(404, "no_upstream", f"no upstream is configured for {target.wire.provider}")
-        watch.start()
-        sent = await self._forward(scope, exchange, head, provider, request)
+        sent = await self._forward(call, exchange, head, provider, request)
         try:
             if _is_stream(sent.reply, target, request.parsed.streaming):
                 await self._relay(exchange, answer, sent)
@@ -121,7 +119,7 @@ class Proxy:
         finally:
             sent.reply.close()
 
-    def _admit(self, head: Head, scope: Scope, provider: Provider | None, live: Live) -> Principal:
+    def _admit(self, head: Head, query: bytes, provider: Provider | None, live: Live) -> Principal:
         """Who calls, and whether there is room for the request.
 
         Raises:
@@ -130,9 +128,7 @@ class Proxy:
         """
         services = self._services
         try:
-            token = gateway_key(
-                head.credentials, scope["query_string"], explicit=provider is not None and provider.callers_key
-            )
+            token = gateway_key(head.credentials, query, explicit=provider is not None and provider.callers_key)
         except AmbiguousCredential as error:
             raise CallerFault(400, "ambiguous_key", str(error)) from None
         principal = services.keys.ring.find(token, time.time())
@@ -166,17 +162,16 @@ class Proxy:
         return found
 
     async def _forward(
-        self, scope: Scope, exchange: Exchange, head: Head, provider: Provider, request: Inspected
+        self, call: Call, exchange: Exchange, head: Head, provider: Provider, request: Inspected
     ) -> Sent:
-        query = without_key(scope["query_string"]) if not provider.callers_key else scope["query_string"]
-        path = scope.get("raw_path") or scope["path"].encode()
+        query = without_key(call.query) if call.query and not provider.callers_key else call.query
         if exchange.trace is not None:
             head = exchange.trace.forwarded(head)
         exchange.upstream_began = began = time.perf_counter()
         exchange.upstream = provider.name
         try:
             sent = await provider.send(
-                scope["method"].encode(), path, query, head, request.body, request.parsed.streaming
+                call.method.encode(), call.raw_path, query, head, request.body, request.parsed.streaming
             )
         except RequestRefused as error:
             raise CallerFault(400, "invalid_header", str(error)) from None
@@ -190,6 +185,34 @@ class Proxy:
         exchange.upstream_status = sent.reply.status
         exchange.retries = sent.attempts - 1
         return sent
+
+    async def _pass(
+        self, call: Call, exchange: Exchange, answer: _Answer, head: Head, provider: Provider | None
+    ) -> None:
+        """Move a request that the configuration passes through, and its reply, as they are."""
+        if provider is None:
+            raise CallerFault(404, "no_upstream", f"no upstream is configured for {exchange.target.wire.provider}")
+        engine, bound = exchange.live.engine, exchange.bound
+        body = await call.body(exchange.live.settings.limits.body_bytes)
+        exchange.bytes_in = len(body)
+        request = exchange.request = passed(engine, bound, body)
+        sent = await self._forward(call, exchange, head, provider, request)
+        reply = sent.reply
+        try:
+            exchange.reply = passed(engine, bound, b"")
+            headers = reply_headers(reply.headers, False)
+            if reply.status in BODYLESS:
+                await answer.whole(reply.status, headers, b"")
+                return
+            await answer.start(reply.status, headers)
+            async for piece in reply:
+                await answer.piece(piece)
+            await answer.end()
+        except UpstreamError as error:
+            self._services.metrics.upstream_errors.add((sent.upstream, error.kind))
+            exchange.reason = f"the upstream's reply broke off: {error}"  # and so does ours: its bytes are not ours to end
+        finally:
+            reply.close()
 
     async def _answer_whole(self, exchange: Exchange, answer: _Answer, sent: Sent) -> None:
         reply = sent.reply
@@ -273,28 +296,29 @@ class Proxy:
         self._services.request_log.add(exchange)
         self._services.learning.observe(exchange.request, exchange.reply)
 
-    async def _refuse_path(self, scope: Scope, receive: Receive, send: Send, live: Live) -> None:
-        path = scope["path"]
-        wire = routes.wire_for_error(path, routes.dialect(scope["headers"]))
+    async def _refuse_path(self, call: Call, live: Live) -> None:
+        path = call.path
+        wire = routes.wire_for_error(path, routes.dialect(call.headers))
         if allowed := routes.allowed(path):
             fault = CallerFault(405, "method_not_allowed", f"{path.split('/')[-1][:40]}: wanted {' or '.join(allowed)}",
                                 ((b"allow", ", ".join(allowed).encode()),))  # fmt: skip
         else:
             fault = CallerFault(404, "unknown_path", "this path is not served; see the documentation for those that are")
         reply = wire.error(fault.status, fault.code, fault.message)
-        headers = [(b"x-portcullis-action", b"none"),
-                   (b"x-portcullis-generation", b"%d" % live.engine.generation.number)]  # fmt: skip
+        headers = [(b"content-type", reply.content_type), (b"x-portcullis-action", b"none"),
+                   (b"x-portcullis-generation", b"%d" % live.engine.generation.number), *fault.headers]  # fmt: skip
         self._services.metrics.requests.add(("unknown", self._services.nobody.tenant, "none", str(fault.status)))
-        await _send_whole(send, reply.status, [(b"content-type", reply.content_type), *headers, *fault.headers], reply.body)
+        with contextlib.suppress(ClientGone):
+            await call.whole(reply.status, headers, reply.body)
 
 
 class _Answer:
     """The reply to the caller; it knows whether it has begun, after which no error can be sent any more."""
 
-    __slots__ = ("_exchange", "_send", "begun")
+    __slots__ = ("_call", "_exchange", "begun")
 
-    def __init__(self, send: Send, exchange: Exchange) -> None:
-        self._send = send
+    def __init__(self, call: Call, exchange: Exchange) -> None:
+        self._call = call
         self._exchange = exchange
         self.begun = False
 
@@ -302,7 +326,7 @@ class _Answer:
         self.begun = True
         self._exchange.status = status
         self._exchange.bytes_out = len(body)
-        await _send_whole(self._send, status, headers + self._exchange.headers(), body)
+        await self._call.whole(status, headers + self._exchange.headers(), body)
 
     async def made(self, reply: Reply, headers: Headers) -> None:
         await self.whole(reply.status, [(b"content-type", reply.content_type), *headers], reply.body)
@@ -326,49 +350,14 @@ class _Answer:
     async def start(self, status: int, headers: Headers) -> None:
         self.begun = True
         self._exchange.status = status
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": headers + self._exchange.headers()}
-        )
+        await self._call.start(status, headers + self._exchange.headers())
 
     async def piece(self, data: bytes) -> None:
         self._exchange.bytes_out += len(data)
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._call.piece(data)
 
     async def end(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class _Watch:
-    """Cancels a request whose caller leaves. It starts late, since most requests are over before it would."""
-
-    __slots__ = ("_handle", "_receive", "_task", "client_gone")
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._handle: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self.client_gone = False
-
-    def start(self) -> None:
-        """Begin to watch; the body must have been read."""
-        loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(WATCH_SECONDS, self._begin, asyncio.current_task(loop))
-
-    def _begin(self, request: asyncio.Task[Any] | None) -> None:
-        if request is not None:
-            self._task = asyncio.ensure_future(self._wait(request))
-
-    async def _wait(self, request: asyncio.Task[Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.client_gone = True
-        request.cancel()
-
-    def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        await self._call.end()
 
 
 def _is_stream(reply: UpstreamReply, target: Target, asked: bool) -> bool:
@@ -383,9 +372,3 @@ def _is_stream(reply: UpstreamReply, target: Target, asked: bool) -> bool:
         return True
     in_array = target.operation == "streamGenerateContent" and not target.sse
     return in_array and kind.startswith(b"application/json")
-
-
-async def _send_whole(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -23,6 +23,7 @@ import uvloop
 from gateway.app import App
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
+from gateway.listener import Listener, close_idle
 from gateway.live import load_model
 from gateway.services import Services
 from gateway.settings import Settings
@@ -34,6 +35,9 @@ BACKLOG: Final = 2048
 
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection of a caller stays open; longer than the 60 s after which common load balancers reuse none."""
+
+IDLE_TICKS: Final = 50
+"""Ticks of the server, ten a second, between two looks for connections that have been idle for too long."""
 
 GC_THRESHOLD: Final = 10_000
 """New containers between two collections of the youngest generation. A request makes two hundred, nearly none in cycles."""
@@ -51,6 +55,11 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._services = services
         self._loop = loop
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % IDLE_TICKS == 0:
+            close_idle(self.server_state.connections, self._loop.time() - KEEP_ALIVE_SECONDS)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Called by the interpreter between two instructions of whatever runs. uvicorn's own would raise the signal again
@@ -139,7 +148,7 @@ async def _run_worker(settings: Settings, config: Path | None, listener: socket.
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=Listener,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -147,7 +156,6 @@ async def _run_worker(settings: Settings, config: Path | None, listener: socket.
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=int(settings.limits.drain_seconds),
             h11_max_incomplete_event_size=None,
         ),

@@ -25,6 +25,7 @@ from gateway.learning.settings import LearningSettings
 from gateway.policy import Action, Direction, FailureMode, Mode
 from gateway.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook, Traces
 from gateway.sync.settings import SyncSettings
+from gateway.wires.passthrough import read_rule
 from patterns import taxonomy
 
 PREFIX: Final = "PORTCULLIS_"
@@ -63,6 +64,11 @@ def _state_url(value: str) -> str:
     return value
 
 
+def _passthrough(value: str) -> str:
+    read_rule(value)
+    return value
+
+
 Threat = Annotated[str, AfterValidator(_threat)]
 
 
@@ -97,6 +103,9 @@ class Upstream(Target):
     )
     connections: int = Field(256, ge=1, le=65_536, description="Connections to one address, for each worker.")
     ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's.")
+    passthrough: tuple[Annotated[str, AfterValidator(_passthrough)], ...] = Field(
+        (), description="Paths that go through without being screened: `/v1/files`, `/v1/files/*`, `GET /v1/batches/*`."
+    )
 
 
 class Override(_Model):

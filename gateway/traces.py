@@ -86,7 +86,7 @@ class Trace:
         carrier: dict[str, str] = {}
         _W3C.inject(carrier, otel.set_span_in_context(self._upstream, Context()))
         rest = [pair for pair in head.forward if pair[0] not in _CONTEXT_HEADERS]
-        return head._replace(forward=rest + [(name.encode(), value.encode()) for name, value in carrier.items()])
+        return head.forwarding((*rest, *((name.encode(), value.encode()) for name, value in carrier.items())))
 
     def finish(self, method: str, path: str) -> None:
         """End all spans, now that everything about the request is known."""

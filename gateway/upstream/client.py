@@ -29,6 +29,9 @@ FAILING: Final = frozenset({502, 503, 504})
 """Statuses that count against the upstream's health. Not 500, which one odd request can provoke (and could so shut the
 upstream to everybody), nor 429, which is about one key."""
 
+MAX_WRITTEN: Final = 1_024
+"""Callers' headers remembered as written: one set for each connection, some hundred bytes each."""
+
 _NOTABLE: Final = FAILING | retry.REFUSALS
 _NOT_ITS_FAULT: Final = frozenset({TooBusy.kind, BreakerOpen.kind, "timeout_queue", "timeout_total"})
 _BODYLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
@@ -76,6 +79,7 @@ class Upstream:
         self.errors: Counter[str] = Counter()
         self.pool = Pool(origin, timeouts, limits, self._failed)
         self.breaker = Breaker(breaker)
+        self._written: dict[int, tuple[Sequence[tuple[bytes, bytes]], bytes]] = {}
         self._retry = retries
         self._timeouts = timeouts
         self._drop = OURS | {name.lower() for name, _ in headers}
@@ -170,10 +174,23 @@ class Upstream:
     ) -> bytes:
         check_method(method)
         check_target(target)
-        lines = header_lines(headers, self._drop)
+        lines = self._lines(headers)
         fixed = self._fixed_streaming if streaming else self._fixed
         end = b"\r\n" if not length and method in _BODYLESS else b"content-length: %d\r\n\r\n" % length
         return b"".join((method, self._prefix, target, fixed, lines, end))
+
+
+    def _lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The caller's headers as lines; those of a caller who sends the very same tuple again are remembered."""
+        known = self._written.get(id(headers))
+        if known is not None and known[0] is headers:
+            return known[1]
+        lines = header_lines(headers, self._drop)
+        if isinstance(headers, tuple):  # what can change may not be remembered
+            if len(self._written) >= MAX_WRITTEN:
+                self._written.clear()
+            self._written[id(headers)] = (headers, lines)
+        return lines
 
 
 def _parse(base_url: str, tls: ssl.SSLContext | None) -> tuple[Origin, bytes, bytes]:

@@ -27,6 +27,12 @@ MAX_PARTS: Final = 50_000
 """Texts and opaque parts in one body: a context window full of one-word parts, at a microsecond each."""
 
 
+LEAST_NUMBER: Final = 1_000_000
+"""Numbers smaller than this are not listed: no card, account or national identifier is as short as six digits."""
+
+_EXACT: Final = 2**53  # from here on a float no longer tells whole numbers apart
+
+
 def words(*lines: str) -> frozenset[str]:
     """The words of some lines: how this package writes sets of names."""
     return frozenset(" ".join(lines).split())
@@ -206,7 +212,7 @@ class Collector:
             raise Malformed(path, "", f"at most {MAX_PARTS} parts in one body")
 
     def walk(self, value: Any, role: str, origin: Origin, turn: int, path: Path, nested: bool = False) -> None:
-        """List every string in ``value``, keys too, but for `SCHEMA_WORDS`.
+        """List every string in ``value``, keys and long numbers too, but for `SCHEMA_WORDS`.
 
         A key of plain letters is listed once: rows repeat their column names. ``nested``: strings that are
         JSON are entered.
@@ -256,29 +262,39 @@ class Collector:
         return Parsed(model, streaming, self.segments, self.opaque)
 
 
-def strings(value: Any, path: Path) -> list[tuple[str, Path]]:
+def strings(value: Any, path: Path, numbers: bool = True) -> list[tuple[str, Path]]:
     """Every string in a JSON value, in document order, with its path; keys have a last step `Key`.
+
+    ``numbers``: those from `LEAST_NUMBER` on count as the strings that they are written as.
 
     Raises:
         Malformed: the value is nested deeper than `MAX_DEPTH`.
     """
     found: list[tuple[str, Path]] = []
-    _gather(value, path, found)
+    _gather(value, path, numbers, found)
     return found
 
 
-def _gather(value: Any, path: Path, found: list[tuple[str, Path]]) -> None:
+def _gather(value: Any, path: Path, numbers: bool, found: list[tuple[str, Path]]) -> None:
     if isinstance(value, str):
         found.append((value, path))
     elif isinstance(value, dict):
         check_depth(value, path)
         for key, item in value.items():
             found.append((key, (*path, Key(key))))
-            _gather(item, (*path, key), found)
+            _gather(item, (*path, key), numbers, found)
     elif isinstance(value, list):
         check_depth(value, path)
         for index, item in enumerate(value):
-            _gather(item, (*path, index), found)
+            _gather(item, (*path, index), numbers, found)
+    elif numbers and isinstance(value, int | float) and abs(value) >= LEAST_NUMBER:
+        found.append((_digits(value), path))
+
+
+def _digits(number: float) -> str:
+    """A number as it is mostly written: a whole one without a point, though a body may have one."""
+    exact = isinstance(number, float) and number.is_integer() and abs(number) < _EXACT
+    return str(int(number)) if exact else str(number)
 
 
 def check_depth(value: Any, path: Path) -> None:
@@ -299,7 +315,7 @@ def loose(value: Any, path: Path) -> list[StreamEvent]:
     """
     return [
         StreamEvent(EventKind.OTHER, _own_channel(place), text, place)
-        for text, place in strings(value, path)
+        for text, place in strings(value, path, numbers=False)
         if text and text not in SCHEMA_WORDS and not (place and isinstance(place[-1], Key))
     ]
 

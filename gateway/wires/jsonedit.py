@@ -1,4 +1,4 @@
-"""Replace strings inside a JSON body and leave every other byte as it was received.
+"""Replace strings and numbers inside a JSON body and leave every other byte as it was received.
 
 Parsing and writing a body again would reformat numbers, order, escapes and white space that a provider may
 sign, cache or read in its own way. So an edit finds the tokens of the strings concerned and splices new ones
@@ -18,6 +18,7 @@ from detectors.values import INNER, Key, Path
 _SPACE: Final = re.compile(rb"[ \t\n\r]*")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]+")
+_NUMBER: Final = b"-0123456789"
 _SKIP: Final = re.compile(rb'[^"\[\]{}]*')
 
 # A tree of the wanted paths: a step leads to a subtree, `_HERE` to the new text of the string at this very
@@ -28,7 +29,7 @@ _Splice = tuple[int, int, bytes]
 
 
 def apply_edits(body: bytes, edits: Mapping[Path, str]) -> bytes:
-    """Return ``body`` with the string at each path replaced.
+    """Return ``body`` with the string or number at each path replaced by a string.
 
     Args:
         body: valid JSON.
@@ -36,7 +37,7 @@ def apply_edits(body: bytes, edits: Mapping[Path, str]) -> bytes:
         (`Key`).
 
     Raises:
-        KeyError: a path does not lead to a string in this body.
+        KeyError: a path does not lead to a string or number in this body.
     """
     tree: _Tree = {}
     for path, text in edits.items():
@@ -84,7 +85,11 @@ def _value(body: bytes, at: int, tree: _Tree, found: list[_Splice], hit: set[int
         return _object(body, at, tree, found, hit)
     if first == 0x5B:  # [
         return _array(body, at, tree, found, hit)
-    return _SCALAR.match(body, at).end()  # type: ignore[union-attr]
+    end = _SCALAR.match(body, at).end()  # type: ignore[union-attr]
+    if _HERE in tree and first in _NUMBER:
+        hit.add(id(tree))
+        found.append((at, end, orjson.dumps(tree[_HERE])))
+    return end
 
 
 def _inside(body: bytes, at: int, end: int, tree: _Tree, found: list[_Splice], hit: set[int]) -> None:

@@ -55,6 +55,7 @@ _PARTS: Final = {
     "file": shape("cache_control", unread="file", file=inside(_FILE, Origin.DOCUMENT)),
 }
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
+_EMPTY: Final = frozenset({"refusal", "annotations", "audio"})  # present in every reply, and mostly without a value
 _CHOICE: Final = frozenset({"index", "finish_reason", "message", "delta", "logprobs"})
 _DELTA_KINDS: Final = {
     "content": EventKind.TEXT,
@@ -325,6 +326,8 @@ def _read_reply_message(out: Collector, message: dict[str, Any], turn: int, path
         elif key == "audio" and isinstance(value, dict):
             out.hidden(origin, turn, here, "audio")
             out.walk(value.get("transcript"), "assistant", origin, turn, (*here, "transcript"))
-        elif key not in ("role", "tool_calls", "function_call"):
+        elif key == "refusal" and isinstance(value, str):
+            out.text(value, "assistant", origin, turn, here)
+        elif key not in ("role", "tool_calls", "function_call") and (value or key not in _EMPTY):
             out.walk({key: value}, "assistant", origin, turn, path)
     _read_calls(out, message, origin, turn, path)

@@ -45,6 +45,13 @@ _GEMINI: Final[dict[str, Wire]] = {
     "batchEmbedContents": _EMBED,
 }
 _METHODS: Final = ("GET", "POST")
+_ERRORS: Final[dict[str, Wire]] = {"openai": _CHAT, "anthropic": _MESSAGES, "gemini": _GENERATE}
+
+SCREENED: Final = (
+    *(key.removeprefix("POST ") for key in _STATIC if key.startswith("POST ")),
+    *(f"/{version}/models/MODEL:{call}" for version in ("v1", "v1beta", "v1alpha") for call in _GEMINI),
+)
+"""The paths that carry text to a model: none of them can be passed through."""
 
 # Names in a path end where the upstream's path would begin to mean something else: no dot segment, no control
 # character.
@@ -88,6 +95,11 @@ def dialect(headers: Iterable[tuple[bytes, bytes]]) -> str:
         if name == b"x-goog-api-key" or name == b"x-goog-api-client":
             return "gemini"
     return "openai"
+
+
+def errors_of(provider: str) -> Wire:
+    """A wire of ``provider``, for its errors."""
+    return _ERRORS[provider]
 
 
 def wire_for_error(path: str, provider: str = "openai") -> Wire:

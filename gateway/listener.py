@@ -1,0 +1,398 @@
+"""The caller's side of a connection: uvicorn's HTTP/1.1 protocol, with a short way for the data plane.
+
+uvicorn serves: it owns the sockets and the drain. Requests under a provider's prefix do not take the way through ASGI, whose
+messages, events and timers cost more than a screening: each becomes a `Call`, which goes straight to the proxy when its body
+has come. Everything else goes on as ASGI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.faults import ClientGone
+from gateway.inbound import Head, Headers, read_head, too_large
+
+if TYPE_CHECKING:
+    from gateway.app import App
+
+PROVIDER_PREFIXES: Final = ("/v1/", "/v1beta/", "/v1alpha/")
+"""Under these every path is the proxy's to answer."""
+
+FEEDBACK: Final = "/v1/feedback"
+"""Applications label with the key that they call with, so this one path beside the providers' is the control plane's."""
+
+EARLY_BYTES: Final = 64 * 1024
+"""Bytes of a body that are gathered before anybody has looked who sends it; the rest is read when the caller was admitted."""
+
+_log = logging.getLogger(__name__)
+
+BODYLESS: Final = frozenset({204, 304})
+"""Statuses whose replies have no body."""
+
+_SAFE_LINES: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [\t -~\x80-\xff]*+\r\n)*+")
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+
+
+_STATUS_LINES: Final = {status: _status_line(status) for status in range(200, 600)}
+
+
+class Call:
+    """One request of the data plane, and the way to answer it.
+
+    Attributes:
+        method, path, raw_path, query: what is asked for; ``path`` is decoded.
+        headers: names in lower case, ``content-length`` apart; `head` tells what they say.
+        length: the declared length of the body in bytes; None where it comes in chunks.
+        keep_alive: whether the connection serves on after the answer.
+        response_complete: the answer is out.
+    """
+
+    __slots__ = (
+        "_body", "_chunked", "_connection", "_expects", "_pieces", "_size", "_wake", "gone", "headers", "keep_alive",
+        "length", "method", "more_body", "path", "query", "queued", "raw_path", "response_complete", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Listener, method: str, url: tuple[str, bytes, bytes], length: int | None
+    ) -> None:
+        self.method = method
+        self.path, self.raw_path, self.query = url
+        self.headers = connection.headers
+        self.length = length
+        self.keep_alive: bool = connection.parser.should_keep_alive()
+        self.response_complete = False
+        self.gone = False  # the caller has left
+        self.queued = False  # an earlier call of the connection is still being answered
+        self.more_body = True
+        self.task: asyncio.Task[None] | None = None  # who works on it
+        self._connection = connection
+        self._expects = connection.expect_100_continue
+        self._chunked = True
+        self._body = b""
+        self._pieces: list[bytes] | None = None
+        self._size = 0
+        self._wake: asyncio.Future[None] | None = None
+
+    def head(self) -> Head:
+        """What the headers say.
+
+        Raises:
+            CallerFault: as `read_head`.
+        """
+        return self._connection.head(self.headers)
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            CallerFault: it is longer than ``limit`` bytes.
+            ClientGone: the caller left before its end.
+        """
+        while self.more_body and self._size <= limit:
+            if self.gone:
+                raise ClientGone
+            if self._expects:
+                self._expects = False
+                self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._connection.flow.resume_reading()
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        if self._size > limit:
+            raise too_large(limit)
+        return self._body if self._pieces is None else b"".join(self._pieces)
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer in one piece. Header values must not hold control characters.
+
+        Raises:
+            ClientGone: there is nobody to answer.
+        """
+        await self._writable()
+        out = self._head(status, headers)
+        if status not in BODYLESS:
+            out.append(b"content-length: %d\r\n\r\n" % len(body))
+            if self.method != "HEAD":
+                out.append(body)
+        else:
+            out.append(b"\r\n")
+        self._connection.transport.write(b"".join(out))
+        self._finish()
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Begin an answer that comes in pieces.
+
+        Raises:
+            ClientGone: there is nobody to answer.
+        """
+        await self._writable()
+        out = self._head(status, headers)
+        if self._connection.parser.get_http_version() == "1.0":  # knows no chunks: the connection's end is the answer's
+            self._chunked = self.keep_alive = False
+        out.append(b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n")
+        self._connection.transport.write(b"".join(out))
+
+    async def piece(self, data: bytes) -> None:
+        """Send one piece; waits while the caller reads slowly.
+
+        Raises:
+            ClientGone: there is nobody to answer.
+        """
+        await self._writable()
+        if data:
+            self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    async def end(self) -> None:
+        """End an answer that came in pieces."""
+        await self._writable()
+        if self._chunked:
+            self._connection.transport.write(b"0\r\n\r\n")
+        self._finish()
+
+    def abort(self) -> None:
+        """Give the answer up where it is, unless it is out: the caller must not take a part for the whole."""
+        if not self.response_complete and not self.gone:
+            self._connection.transport.close()
+
+    # What follows is called by the connection.
+
+    def feed(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        if self.response_complete:
+            return  # it was refused before its end; what is left of it is of no interest
+        if not self._size:
+            self._body = data
+        elif self._pieces is None:
+            self._pieces = [self._body, data]
+        else:
+            self._pieces.append(data)
+        self._size += len(data)
+        if self.task is None and self._size > EARLY_BYTES and self.queued:
+            self._connection.flow.pause_reading()
+        self._woken()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is time to look at it: it is whole, or too long to be gathered for a stranger, or waits to be asked."""
+        early = self._expects or self._size > EARLY_BYTES or (self.length or 0) > EARLY_BYTES
+        return early or not self.more_body
+
+    def complete(self) -> None:
+        """The body has come."""
+        self.more_body = False
+        self._woken()
+
+    def leave(self) -> None:
+        """The caller has gone."""
+        if not self.response_complete:
+            self.gone = True
+            if self.task is not None:
+                self.task.cancel()
+
+    def _woken(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _writable(self) -> None:
+        flow = self._connection.flow
+        if flow.write_paused and not self.gone:
+            await flow.drain()
+        if self.gone:
+            raise ClientGone
+
+    def _head(self, status: int, headers: Headers) -> list[bytes]:
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        if _SAFE_LINES.fullmatch(lines) is None or lines.count(b"\n") != len(headers):
+            raise ValueError("a header's name is not a token, or its value holds a control character")
+        if (b"connection", b"close") in headers:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            lines += b"connection: close\r\n"
+        return [_STATUS_LINES[status], self._connection.date_line, lines]
+
+    def _finish(self) -> None:
+        self.response_complete = True
+        if not self.keep_alive:
+            self._connection.transport.close()
+        self._connection.on_response_complete()
+
+
+class Listener(HttpToolsProtocol):
+    """One connection of a caller.
+
+    Attributes:
+        idle_since: loop time at which the last answer was out; infinite while something is under way. Whoever serves
+            closes connections that have been idle for too long: one look at all of them instead of a timer for each.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._app = cast("App", self.config.loaded_app)
+        self._lengths: list[bytes] = []
+        self._call: Call | None = None  # the one whose request is being read
+        self._running: Call | None = None  # the one being answered
+        # A caller sends the same headers and path again and again: they are read once for a connection.
+        self._known_headers: Headers = []
+        self._known_head: Head | None = None
+        self._known_url = b""
+        self._split_url = ("", b"", b"")
+        self._dated: object = None
+        self._date_line = b""
+        self.idle_since = self.loop.time()
+
+    @property
+    def date_line(self) -> bytes:
+        """The date header, which the server renews every second."""
+        headers = self.server_state.default_headers
+        if headers is not self._dated:
+            self._dated = headers
+            self._date_line = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        return self._date_line
+
+    def data_received(self, data: bytes) -> None:
+        self.idle_since = _NEVER
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # no upgrade is offered: the request is answered as any other
+        except httptools.HttpParserError as error:
+            if isinstance(error, httptools.HttpParserCallbackError):
+                _log.error("a request could not be taken", exc_info=error.__context__)
+            if self._running is not None:  # what is wrong follows a request that is being answered: there is no place for it
+                self.transport.close()
+            else:
+                self.send_400_response("Invalid HTTP request received.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._running is not None:
+            self._running.leave()
+        if isinstance(self.cycle, Call):
+            self.cycle = None
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self._lengths = []
+        self.expect_100_continue = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-length":
+            self._lengths.append(value)
+            return
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        url = self._url()
+        if not url[0].startswith(PROVIDER_PREFIXES) or url[0] == FEEDBACK:
+            self._call = None
+            self._begin_asgi()
+            return
+        length = int(self._lengths[0]) if self._lengths else None
+        before = self.cycle
+        call = self._call = Call(self, self.parser.get_method().decode("ascii"), url, length)
+        self.cycle = call  # type: ignore[assignment]
+        if before is not None and not before.response_complete:
+            call.queued = True
+            self.flow.pause_reading()
+            self.pipeline.appendleft((call, None))  # type: ignore[arg-type]
+        elif call.ready:
+            self._start(call)
+
+    def on_body(self, body: bytes) -> None:
+        call = self._call
+        if call is None:
+            super().on_body(body)
+            return
+        call.feed(body)
+        if call.task is None and not call.queued and call.ready:
+            self._start(call)
+
+    def on_message_complete(self) -> None:
+        call = self._call
+        if call is None:
+            super().on_message_complete()
+            return
+        call.complete()
+        if call.task is None and not call.queued:
+            self._start(call)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._running = None
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self.idle_since = self.loop.time()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if isinstance(cycle, Call):
+            cycle.queued = False
+            if cycle.ready:
+                self._start(cycle)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _start(self, call: Call) -> None:
+        self._running = call
+        call.task = task = self.loop.create_task(self._app.proxy(call))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _begin_asgi(self) -> None:
+        self.headers += [(b"content-length", value) for value in self._lengths]
+        self.scope = {  # type: ignore[typeddict-item]  # the rest comes with the path
+            "type": "http", "asgi": {"version": self.asgi_version, "spec_version": "2.3"}, "http_version": "1.1",
+            "server": self.server, "client": self.client, "scheme": cast(Any, self.scheme), "root_path": self.root_path,
+            "headers": self.headers, "state": self.app_state.copy(),
+        }  # fmt: skip
+        super().on_headers_complete()
+
+    def _url(self) -> tuple[str, bytes, bytes]:
+        """The path, decoded and raw, and the query."""
+        if self.url != self._known_url:
+            parsed = httptools.parse_url(self.url)
+            raw: bytes = parsed.path or b"/"
+            path = raw.decode("latin-1")
+            self._split_url = (unquote(path) if "%" in path else path, raw, parsed.query or b"")
+            self._known_url = self.url
+        return self._split_url
+
+    def head(self, headers: Headers) -> Head:
+        """What a request's headers say: read anew where they differ from the connection's last ones."""
+        if self._known_head is None or headers != self._known_headers:
+            self._known_head = read_head(headers)
+            self._known_headers = headers
+        return self._known_head
+
+
+_NEVER: Final = float("inf")
+
+
+def close_idle(connections: Any, before: float) -> None:
+    """Close the connections that have been idle since ``before`` (loop time)."""
+    for connection in list(connections):
+        if isinstance(connection, Listener) and connection.idle_since < before:
+            connection.transport.close()
