@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final, NamedTuple
 
-from detectors.checks import CONTEXT
+from detectors.checks import CONTEXT, ahead
 from detectors.fold import Token, half_escape, json_tokens, tokens
 from detectors.lexical import Match, code_points, widest
 from detectors.streamrules import Act, StreamRules
@@ -26,6 +26,7 @@ class _Pending(NamedTuple):
     end: int
     value: int
     held: int
+    ahead: int  # how much of what follows its check wants to see
 
 
 class Lane:
@@ -89,7 +90,7 @@ class Lane:
             limit = min(limit, at_most)
         if not self.pending:
             return limit
-        settled = [one for one in self.pending if final or total - one.end >= CONTEXT]
+        settled = [one for one in self.pending if final or total - one.end >= one.ahead]
         if len(settled) < len(self.pending):
             limit = min(limit, *(one.held for one in self.pending if one not in settled))
         moved = True
@@ -108,7 +109,7 @@ class Lane:
         decided: list[tuple[_Pending, Match]] = []
         rest: list[_Pending] = []
         for one in self.pending:
-            if not final and total - one.end < CONTEXT:
+            if not final and total - one.end < one.ahead:
                 rest.append(one)
             elif (match := self._confirm(one)) is not None:
                 if final or match.start < limit:
@@ -146,7 +147,8 @@ class Lane:
         for number, end in found:
             if number < count and (place := self._rules.rules[number].place(self.text, end - self.base)) is not None:
                 start, value = (self.base + at for at in place)
-                self._pend(_Pending(number, start, end, value, self._held(number, value, end)))
+                wanted = ahead(self._rules.rules[number].pattern.check)
+                self._pend(_Pending(number, start, end, value, self._held(number, value, end), wanted))
 
     def _held(self, rule: int, value: int, end: int) -> int:
         """From where on a match was held: the earliest place at which its value can begin."""
@@ -175,7 +177,7 @@ class Lane:
                 if one.end >= new.end - 1:  # see `detectors.lexical.runs`
                     self.pending[at] = _Pending(
                         one.rule, min(one.start, new.start), max(one.end, new.end), min(one.value, new.value),
-                        min(one.held, new.held),
+                        min(one.held, new.held), one.ahead,
                     )  # fmt: skip
                     return
                 break
@@ -184,7 +186,7 @@ class Lane:
     def _confirm(self, one: _Pending) -> Match | None:
         """The match, if it passes its check; the check sees the same context however the text was cut."""
         low = max(self.base, one.start - CONTEXT)
-        view = self.text[low - self.base : one.end + CONTEXT - self.base]
+        view = self.text[low - self.base : one.end + one.ahead - self.base]
         match = self._rules.rules[one.rule].confirm(view, one.start - low, one.end - low, one.value - low)
         return match and match._replace(start=max(match.start + low, one.held), end=match.end + low)
 

@@ -44,3 +44,16 @@ CHECKS: Final[dict[str, Check]] = {name: check for module in _MODULES for name, 
 """Every check by the name that patterns give."""
 
 __all__ = ["CHECKS", "CONTEXT", "Check", "Span"]
+
+NEAR: Final = 8
+"""Code points behind a match that a check may look at if it is not one of `FAR`: a separator and what follows it."""
+
+FAR: Final = frozenset({"card_expiry", "member_number", "url_password"})
+"""Checks that read what stands behind a match as far as `CONTEXT`: a stream has to wait for all of that."""
+
+
+def ahead(check: str | None) -> int:
+    """How many code points behind a match must be there before the check of that name is asked; 0 without a check."""
+    if check is None:
+        return 0
+    return CONTEXT if check in FAR else NEAR
