@@ -13,7 +13,7 @@ import orjson
 
 from detectors.semantic.encoder import Encoder
 from detectors.semantic.index import Exemplar, ExemplarIndex
-from detectors.train.generate import Example, Generator, Pools
+from detectors.train.generate import Example, Generator, Pools, carrier_sections, twin_sections
 from detectors.train.grammar import Grammar
 from patterns.taxonomy import CATEGORIES
 
@@ -21,8 +21,9 @@ PACKS: Final = Path(__file__).parents[2] / "patterns" / "exemplars"
 SEED: Final = 2026
 
 PLAN: Final = {
-    "attacks": {"attack": 5200, "foreign_attack": 1900, "planted": 1700},
-    "benign": {"twin": 3400, "foreign_twin": 1200, "document": 1700, "foreign_document": 300, "order": 500, "trusted": 900},
+    "attacks": {"attack": 4200, "framed": 1200, "foreign_attack": 1700, "planted": 1700, "foreign_planted": 300},
+    "benign": {"twin": 3200, "framed": 900, "foreign_twin": 1200, "document": 1600, "foreign_document": 300, "order": 400,
+               "trusted": 900},
 }
 """Texts drawn per pack; near-duplicates are then dropped until `WANTED` are left of each."""
 
@@ -38,9 +39,10 @@ def own_pools(grammar: Grammar, seed: int) -> Pools:
     def texts(sections: Sequence[str], count: int) -> list[str]:
         return [grammar.text(rng.choice(sections), rng) for _ in range(count)]
 
-    carriers = [n for n in grammar.names("documents") if not n.endswith(("_sentence", "_title")) and n != "neutral"]
-    chat = [name for name in grammar.names("benign_user") if name != "override_quote"]
-    return Pools(texts(carriers, 2000), texts(["order", "plain_order"], 1500), texts(chat, 2000))
+    return Pools(
+        texts(carrier_sections(grammar), 2000), texts(["order", "plain_order"], 1500), texts(twin_sections(grammar), 2000),
+        texts(["forbidden"], 500),
+    )
 
 
 def write_packs(encoder: Encoder, folder: Path = PACKS) -> ExemplarIndex:

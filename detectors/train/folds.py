@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.windows import spans
-from detectors.train import dataset, fast_fit, fit
+from detectors.train import dataset, export, fast_fit, fit
 from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
-from detectors.train.model import Encoder
+from detectors.train.model import Encoder, base_folder
 from detectors.train.sources import Row
 from detectors.values import Origin
 
@@ -41,6 +42,10 @@ PER_SOURCE: Final = 300
 
 MAX_WINDOWS: Final = 24
 """Windows scored of one text; the few longer texts are cut here, in validation alone."""
+
+EASY: Final = 3.0
+EASY_SHARE: Final = 0.3
+"""A window is easy where the front stage's logit is right by `EASY` for each origin; that share of them is kept."""
 
 OWN_EACH: Final = 250
 """Own texts of each sort, from templates kept out of training."""
@@ -72,26 +77,50 @@ class Scored:
             return cls(rows, stored["text_of"], stored["fast"], stored["encoder"])
 
 
-def run(name: str, shared: dataset.Shared, work: Path, minutes: float, scale: float, seed: int) -> Scored:
+def run(
+    name: str, shared: dataset.Shared, work: Path, minutes: float, scale: float, seed: int, start: Encoder | None = None
+) -> Scored:
     """Train without a fold's sources and score them, and own texts from held-out templates; kept in ``work``."""
     held = FOLDS[name]
-    fast, encoder = train(shared.without(held), work / f"fold_{name}.checkpoint", minutes, scale, seed, held_out=False)
+    fast, encoder = train(
+        shared.without(held), work / f"fold_{name}.checkpoint", minutes, scale, seed, held_out=False, start=start
+    )
     torch.save(encoder.state_dict(), work / f"fold_{name}.pt")
     fast.save(work / f"fold_{name}.fast.npz")
-    scored = score(fast, encoder, test_rows(shared.only(held), seed))
+    export.export(encoder, work / f"fold_{name}.onnx")
+    served = ServedEncoder(work / f"fold_{name}.onnx", base_folder() / "tokenizer.json")
+    scored = score(fast, served, test_rows(shared.only(held), seed))
     scored.save(work / f"fold_{name}.npz")
     return scored
 
 
 def train(
-    shared: dataset.Shared, checkpoint: Path, minutes: float, scale: float, seed: int, held_out: bool | None
+    shared: dataset.Shared, checkpoint: Path, minutes: float, scale: float, seed: int, held_out: bool | None,
+    start: Encoder | None = None,
 ) -> tuple[FastModel, Encoder]:
     """Both models on one training set. A first front stage picks the windows of long attacks that show the attack."""
     first = dataset.build(shared, seed, held_out, scale)
     picker = fast_fit.fit(first, seed, epochs=1)
     examples = dataset.build(shared, seed + 1, held_out, scale, lambda text: picker.logit(text, Origin.USER))
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
-    return fast_fit.fit(examples, seed), fit.fit(examples, seed, minutes, checkpoint)
+    fast = fast_fit.fit(examples, seed)
+    worth = worthwhile(fast, examples, seed)
+    print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
+    return fast, fit.fit(worth, seed, minutes, checkpoint, start)
+
+
+def worthwhile(fast: FastModel, examples: Sequence[Example], seed: int) -> list[Example]:
+    """What the encoder is trained on: all that the front stage is not sure of, and `EASY_SHARE` of the rest.
+
+    The encoder judges what the front stage could not settle, and its time is what training costs.
+    """
+    rng = random.Random(seed)
+    return [example for example in examples if rng.random() < EASY_SHARE or not _easy(fast, example)]
+
+
+def _easy(fast: FastModel, example: Example) -> bool:
+    known = [(label, origin) for label, origin in zip(example.labels, ORIGINS, strict=True) if label >= 0]
+    return all(fast.logit(example.text, origin) * (1 if label else -1) > EASY for label, origin in known)
 
 
 def test_rows(shared: dataset.Shared, seed: int) -> list[Row]:
@@ -117,17 +146,16 @@ def _own_row(example: Example) -> Row | None:
     return None if label < 0 else Row(example.text, int(label), sort, example.lang, example.group, origin, False)
 
 
-def score(fast: FastModel, encoder: Encoder, rows: Sequence[Row]) -> Scored:
-    """Score every window of the rows (the first `MAX_WINDOWS`) under each row's origin."""
-    windows: list[str] = []
+def score(fast: FastModel, encoder: ServedEncoder, rows: Sequence[Row]) -> Scored:
+    """Score every window of the rows (the first `MAX_WINDOWS`) under each row's origin, as serving does, in eight bits."""
     text_of: list[int] = []
     suspicion: list[Floats] = []
+    found: list[float] = []
     for index, row in enumerate(rows):
         pieces = spans(row.text)
         suspicion.append(fast.logits(row.text, pieces, row.origin)[:MAX_WINDOWS])
         pieces = pieces[:MAX_WINDOWS]
-        windows.extend(row.text[start:end] for start, end in pieces)
+        output = column(row.origin)
+        found.extend(float(encoder.encode(row.text[start:end]).origins[output]) for start, end in pieces)
         text_of.extend([index] * len(pieces))
-    found = fit.logits(encoder, windows).numpy()
-    columns = [column(rows[i].origin) for i in text_of]
-    return Scored(tuple(rows), np.array(text_of), np.concatenate(suspicion), found[np.arange(len(found)), columns])
+    return Scored(tuple(rows), np.array(text_of), np.concatenate(suspicion), np.array(found, np.float32))

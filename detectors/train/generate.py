@@ -30,6 +30,12 @@ POISONED: Final = labels(tool_definition=1.0, document=1.0, tool_result=1.0)
 ASSISTANT: Final = labels(assistant=0.0, user=0.0, document=0.0)
 ASSISTANT_HOSTILE: Final = labels(assistant=1.0)
 
+NEUTRAL_SHARE: Final = 0.62
+"""Framed requests under a frame that is no attack by itself: what is asked for decides."""
+
+OTHER_LANGUAGES: Final = 0.08
+"""Share of foreign texts in languages that have a few templates only."""
+
 _HOSTILE_FRAMES: Final = ("prompt_injection.", "data_exfiltration.", "agent_abuse.")
 _JOINT = re.compile(r"(?<=[.!?。])\s+|\n+|(?<=\"): \"|\", \"|<p>|</p>|, ")
 
@@ -48,11 +54,30 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """Ordinary texts to build with: ``documents`` to plant in, ``orders`` to plant, ``chat`` to surround attacks with."""
+    """Texts to build with: ``documents`` to plant in, ``orders`` to plant, ``chat`` to surround attacks with, and
+    ``harm``, forbidden requests that become attacks in a frame."""
 
     documents: Sequence[str]
     orders: Sequence[str]
     chat: Sequence[str]
+    harm: Sequence[str]
+
+
+def attack_sections(grammar: Grammar) -> list[str]:
+    """Sections of what a user attacks with: those named after a threat."""
+    return [name for name in grammar.sections if "." in name]
+
+
+def twin_sections(grammar: Grammar) -> list[str]:
+    """Sections of harmless texts with an attack's words."""
+    named = (*grammar.names("benign_user"), "trigger_words", "ordinary_life", "persona_benign")
+    return [name for name in named if name != "override_quote"]
+
+
+def carrier_sections(grammar: Grammar) -> list[str]:
+    """Sections of whole documents, something to plant in."""
+    old = [name for name in grammar.names("documents") if not name.endswith(("_sentence", "_title")) and name != "neutral"]
+    return old + [name for name in grammar.names("documents_wild") if name.endswith("_wild")]
 
 
 class Generator:
@@ -61,10 +86,9 @@ class Generator:
     def __init__(self, grammar: Grammar, pools: Pools, seed: int, held_out: bool | None) -> None:
         self._grammar, self._pools, self._held_out = grammar, pools, held_out
         self._rng = random.Random(seed)
-        self._attacks = grammar.names("attacks_user")
-        self._attacks = [name for name in self._attacks if "." in name]
-        self._twins = [name for name in grammar.names("benign_user") if name != "override_quote"]
-        self._carriers = [n for n in grammar.names("documents") if not n.endswith(("_sentence", "_title")) and n != "neutral"]
+        self._attacks = attack_sections(grammar)
+        self._twins = twin_sections(grammar)
+        self._carriers = carrier_sections(grammar)
 
     def draw(self, plan: dict[str, int]) -> Iterator[Example]:
         """As many examples of each kind as ``plan`` says; its keys are the names of the public methods below."""
@@ -75,7 +99,7 @@ class Generator:
 
     def attack(self) -> Example:
         """An attack by a user, alone or amid ordinary talk."""
-        rng, section = self._rng, self._rng.choice(self._attacks)
+        rng, section = self._rng, self._section(self._attacks)
         text = vary(self._text(section), rng)
         if rng.random() < 0.08:
             text = disguise(text, rng)
@@ -83,16 +107,39 @@ class Generator:
 
     def twin(self) -> Example:
         """Harmless text with an attack's words; among them texts that quote an attack."""
-        rng, section = self._rng, self._rng.choice(self._twins)
+        rng, section = self._rng, self._section(self._twins)
         text = vary(self._text(section), rng)
         if rng.random() < 0.06:
             text = disguise(text, rng)
         doubtful = any(q in text for q in ('"', "'")) and section == "security_talk"
         return Example(self._surround(text), HARMLESS, "own:twin", category=section, weight=0.8 if doubtful else 1.0)
 
+    def framed(self) -> Example:
+        """A request within a story, a role or a thought experiment: an attack where it is for something forbidden.
+
+        A frame that itself lifts the rules is an attack around anything.
+        """
+        rng = self._rng
+        neutral, forbidden = rng.random() < NEUTRAL_SHARE, rng.random() < 0.5
+        if neutral and not forbidden and rng.random() < 0.25:
+            ask, frame = self._chat(), "$ask"  # long questions without any frame
+        else:
+            ask = rng.choice(self._pools.harm if forbidden else self._pools.orders)
+            roll = "suffix_frame" if forbidden and rng.random() < 0.12 else "neutral_frame" if neutral else "hostile_frame"
+            frame = self._text(roll)
+        text = vary(frame.replace("$ask", ask[: WINDOW // 2]), rng)
+        hostile = forbidden or not neutral
+        return Example(
+            text[:WINDOW], HOSTILE if hostile else HARMLESS, "own:framed" if hostile else "own:framed_twin",
+            category="jailbreak.fiction_frame" if neutral else "jailbreak.safety_disable",
+            weight=1.0 if forbidden or neutral else 0.7,
+        )
+
     def foreign_attack(self) -> Example:
         """An attack in another language, now and then among English or its own language's harmless text."""
         rng, lang = self._rng, self._rng.choice(LANGUAGES)
+        if rng.random() < OTHER_LANGUAGES:
+            return Example(vary(self._text("attack_other"), rng), HOSTILE, "own:foreign_attack", "other", "prompt_injection")
         text = vary(self._text(f"attack_{lang}"), rng)
         if rng.random() < 0.35:
             other = self._text(rng.choice((f"benign_{lang}", f"plain_{lang}"))) if rng.random() < 0.7 else self._chat()
@@ -102,6 +149,8 @@ class Generator:
     def foreign_twin(self) -> Example:
         """Harmless text in another language, with an attack's words where the seeds have them."""
         rng, lang = self._rng, self._rng.choice(LANGUAGES)
+        if rng.random() < OTHER_LANGUAGES:
+            return Example(vary(self._text("benign_other"), rng), HARMLESS, "own:foreign_twin", "other")
         sections = (f"benign_{lang}", f"plain_{lang}")
         text = " ".join(vary(self._text(rng.choice(sections)), rng) for _ in range(rng.choice((1, 1, 2, 3))))
         return Example(crop(text, WINDOW, rng), HARMLESS, "own:foreign_twin", lang)
@@ -115,14 +164,15 @@ class Generator:
     def document(self) -> Example:
         """The same documents without a plant, or with a harmless sentence in its place."""
         rng, carrier = self._rng, self._carrier()
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             return Example(crop(carrier, self._length(), rng), DOCUMENT, "own:document")
-        other = self._text("neutral") if rng.random() < 0.6 else crop(self._carrier(), rng.randint(40, 160), rng)
+        section = rng.choices(("neutral", "neutral_note", "trap", ""), (4, 3, 2, 2))[0]
+        other = self._text(section) if section else crop(self._carrier(), rng.randint(40, 160), rng)
         return Example(self._insert(carrier, other), DOCUMENT, "own:document")
 
     def foreign_planted(self) -> Example:
         """A document of another language with an order planted in that language or in English."""
-        rng, lang = self._rng, self._rng.choice(LANGUAGES[:14])
+        rng, lang = self._rng, self._rng.choice(LANGUAGES)
         hostile = rng.random() < 0.4
         plant = self._text(f"attack_{lang}" if hostile else f"planted_{lang}")
         carrier = self._text(f"document_{lang}") if rng.random() < 0.7 else self._carrier()
@@ -131,7 +181,7 @@ class Generator:
 
     def foreign_document(self) -> Example:
         """Documents of another language."""
-        rng, lang = self._rng, self._rng.choice(LANGUAGES[:14])
+        rng, lang = self._rng, self._rng.choice(LANGUAGES)
         sections = (f"document_{lang}", f"document_{lang}", f"plain_{lang}")
         text = " ".join(self._text(rng.choice(sections)) for _ in range(rng.choice((1, 2, 3))))
         return Example(crop(text, WINDOW, rng), DOCUMENT, "own:foreign_document", lang)
@@ -212,6 +262,9 @@ class Generator:
         if rng.random() < 0.3:
             return crop(self._carrier(), rng.randint(40, 200), rng)
         return crop(rng.choice(self._pools.chat), rng.randint(30, 250), rng)
+
+    def _section(self, sections: Sequence[str]) -> str:
+        return self._rng.choices(sections, self._grammar.weights(sections))[0]
 
     def _text(self, section: str) -> str:
         return self._grammar.text(section, self._rng, self._held_out)

@@ -1,14 +1,16 @@
 """Texts from hand-written seeds: a small grammar of sections, slots and choices.
 
-A ``.seeds`` file is lines under ``# section`` headers; each line is one template. In a template ``(a|b|)`` picks one
+A ``.seeds`` file is lines under ``# section`` headers; each line is one template, and a later file may add to a section. In a template ``(a|b|)`` picks one
 alternative, ``$name`` stands for a text of section ``name`` (of any file), ``\\n`` is a line break, and ``\\$``, ``\\|``
 are the characters themselves. Parentheses without ``|`` and ``$`` before anything but a section's name stay as they are.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,12 +41,13 @@ class Grammar:
 
     def _read(self, path: Path) -> None:
         lines: list[str] | None = None
+        begun = self.files.setdefault(path.stem, [])
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             if header := _HEADER.fullmatch(line):
-                if header[1] in self.sections:
+                if header[1] in begun:
                     raise SeedError(f"{path.name}:{number}: section {header[1]!r} stands twice")
-                lines = self.sections[header[1]] = []
-                self.files.setdefault(path.stem, []).append(header[1])
+                lines = self.sections.setdefault(header[1], [])
+                begun.append(header[1])
             elif line.strip():
                 if lines is None:
                     raise SeedError(f"{path.name}:{number}: a template before the first section")
@@ -55,6 +58,10 @@ class Grammar:
     def names(self, file: str) -> list[str]:
         """The sections of one file, by its name without suffix."""
         return self.files[file]
+
+    def weights(self, sections: Sequence[str]) -> list[float]:
+        """How often to draw each section: by the root of its templates, so that a large one does not drown the rest."""
+        return [math.sqrt(len(self.sections[section])) for section in sections]
 
     def text(self, section: str, rng: random.Random, held_out: bool | None = None) -> str:
         """One text of a section.

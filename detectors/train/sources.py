@@ -21,12 +21,18 @@ ATTACK_KINDS: Final = frozenset({"direct_injection", "indirect_injection", "jail
 LEFT_OUT: Final = frozenset({"harmful_request"})
 """Plain harmful questions carry label 1 in the data but attack no instructions."""
 
+NOT_FORBIDDEN: Final = frozenset({"latent_jailbreak", "gptfuzz"})
+"""Sources whose harmful requests carry a frame of their own, or repeat another source's."""
+
 _SPACES = re.compile(r"[ \t]{3,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One text of a source: ``origin`` is the most natural speaker of its kind, the one it is scored as."""
+    """One text of a source: ``origin`` is the most natural speaker of its kind, the one it is scored as.
+
+    ``position`` says where a source planted its order (``start``, ``middle``, ``end``), where it says so.
+    """
 
     text: str
     label: int
@@ -35,6 +41,7 @@ class Row:
     source: str
     origin: Origin
     doubtful: bool
+    position: str = ""
 
 
 def labels(**known: float) -> tuple[float, ...]:
@@ -48,6 +55,19 @@ def read_rows(folder: Path, only: Iterable[str] | None = None) -> Iterator[Row]:
     Raises:
         FileNotFoundError: the folder holds no ``*.jsonl.gz``.
     """
+    for raw, name in _raw_rows(folder, only):
+        if raw["kind"] not in LEFT_OUT:
+            yield from _rows(raw, name)
+
+
+def read_forbidden(folder: Path) -> Iterator[tuple[str, str]]:
+    """Plain harmful questions, each with its source: no attacks themselves, but what attacks ask for."""
+    for raw, name in _raw_rows(folder, None):
+        if raw["kind"] in LEFT_OUT and isinstance(raw.get("text"), str) and name not in NOT_FORBIDDEN:
+            yield raw["text"].strip(), name
+
+
+def _raw_rows(folder: Path, only: Iterable[str] | None) -> Iterator[tuple[dict[str, Any], str]]:
     paths = sorted(folder.glob("*.jsonl.gz"))
     if not paths:
         raise FileNotFoundError(f"{folder}: no *.jsonl.gz files there; name the folder with --data")
@@ -58,9 +78,7 @@ def read_rows(folder: Path, only: Iterable[str] | None = None) -> Iterator[Row]:
             continue
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for line in lines:
-                raw = json.loads(line)
-                if raw["kind"] not in LEFT_OUT:
-                    yield from _rows(raw, name)
+                yield json.loads(line), name
 
 
 def _rows(raw: dict[str, Any], source: str) -> Iterator[Row]:
@@ -74,7 +92,8 @@ def _rows(raw: dict[str, Any], source: str) -> Iterator[Row]:
     for text, origin in texts:
         text = _SPACES.sub("  ", text).strip()
         if text:
-            yield Row(text, label, kind, raw.get("lang") or "en", source, origin, bool(raw.get("quotes")))
+            yield Row(text, label, kind, raw.get("lang") or "en", source, origin, bool(raw.get("quotes")),
+                      raw.get("position") or "")
 
 
 def _role(role: str) -> Origin:
