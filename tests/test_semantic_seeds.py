@@ -15,6 +15,8 @@ from patterns.taxonomy import CATEGORIES, split
 
 pytest.importorskip("tokenizers")
 
+from detectors.train.generate import Generator, attack_sections
+
 
 @pytest.fixture(scope="module")
 def grammar() -> Grammar:
@@ -31,7 +33,7 @@ def test_every_section_gives_texts_without_leftovers(grammar: Grammar) -> None:
 
 
 def test_attack_sections_are_threats_of_the_taxonomy(grammar: Grammar) -> None:
-    named = [name for name in grammar.names("attacks_user") if "." in name and name != "jailbreak.long_persona"]
+    named = [name for name in attack_sections(grammar) if name != "jailbreak.long_persona"]
     for name in named:
         split(name)
     covered = {name.partition(".")[0] for name in named}
@@ -73,10 +75,9 @@ def test_a_section_that_names_itself_is_refused(tmp_path: Path) -> None:
 
 def test_generated_texts_fit_a_window_and_repeat_with_the_seed(grammar: Grammar) -> None:
     from detectors.train.exemplars import own_pools
-    from detectors.train.generate import Generator
 
     plan = dict.fromkeys(
-        ("attack", "twin", "foreign_attack", "foreign_twin", "planted", "document", "foreign_planted", "foreign_document",
+        ("attack", "twin", "framed", "foreign_attack", "foreign_twin", "planted", "document", "foreign_planted", "foreign_document",
          "trusted", "order"), 30)
     first, second = (list(Generator(grammar, own_pools(grammar, 3), 4, None).draw(plan)) for _ in range(2))
     assert first == second

@@ -7,7 +7,9 @@
     python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
     python -m detectors.train all        the above in order: about an hour of one core, minutes on a GPU
 
-What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was.
+What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
+was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
+`--start FILE.pt` from a training in stages.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ import torch
 
 from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.judge import MODELS
-from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference
-from detectors.train.model import BaseModelError, base_folder
+from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference, shipped
+from detectors.train.model import BaseModelError, Encoder, base_folder
 
 SEED: Final = 2026
 
@@ -33,14 +35,18 @@ def folds_command(options: argparse.Namespace) -> None:
     """Score every source by a model that never saw it."""
     shared = dataset.load_shared(options.data)
     for name in folds.FOLDS:
-        print(f"fold {name}", flush=True)
-        folds.run(name, shared, options.work, options.minutes / 2, options.scale / 2, SEED)
+        if not (options.work / f"fold_{name}.npz").exists():
+            print(f"fold {name}", flush=True)
+            folds.run(name, shared, options.work, options.minutes / 2, options.scale / 2, options.seed)
 
 
 def fit_command(options: argparse.Namespace) -> None:
     """Train what is shipped."""
     shared = dataset.load_shared(options.data)
-    fast, encoder = folds.train(shared, options.work / "final.checkpoint", options.minutes, options.scale, SEED, None)
+    start = _start(options.start, options.models)
+    fast, encoder = folds.train(
+        shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start
+    )
     torch.save(encoder.state_dict(), options.work / "final.pt")
     options.models.mkdir(parents=True, exist_ok=True)
     fast.save(options.models / "fast.npz")
@@ -74,7 +80,20 @@ def evaluate_command(options: argparse.Namespace) -> None:
 
 
 def _scored(work: Path) -> list[folds.Scored]:
-    return [folds.Scored.load(work / f"fold_{name}.npz") for name in folds.FOLDS]
+    paths = [path for path in (work / f"fold_{name}.npz" for name in folds.FOLDS) if path.exists()]
+    if not paths:
+        raise FileNotFoundError(f"{work}: no fold was scored there; run `python -m detectors.train folds` first")
+    return [folds.Scored.load(path) for path in paths]
+
+
+def _start(wanted: str, models: Path) -> Encoder | None:
+    if wanted == "base":
+        return None
+    if wanted == "shipped":
+        return shipped.load(models / "encoder.onnx")
+    encoder = Encoder()
+    encoder.load_state_dict(torch.load(wanted, weights_only=True))
+    return encoder
 
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
@@ -92,7 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("var/train"), help="folder for what lies between steps")
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the shipped models")
     parser.add_argument("--minutes", type=float, default=24.0, help="longest time of the final training; folds get half")
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the training set; folds get half")
+    parser.add_argument("--scale", type=float, default=0.7, help="size of the training set; folds get half")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of all draws; another one for each stage of a training")
+    parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)

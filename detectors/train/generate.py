@@ -70,14 +70,17 @@ def attack_sections(grammar: Grammar) -> list[str]:
 
 def twin_sections(grammar: Grammar) -> list[str]:
     """Sections of harmless texts with an attack's words."""
-    named = (*grammar.names("benign_user"), "trigger_words", "ordinary_life", "persona_benign")
+    named = (*grammar.names("benign_user"), "trigger_words", "ordinary_life", "persona_benign", "llm_talk")
     return [name for name in named if name != "override_quote"]
 
 
 def carrier_sections(grammar: Grammar) -> list[str]:
     """Sections of whole documents, something to plant in."""
     old = [name for name in grammar.names("documents") if not name.endswith(("_sentence", "_title")) and name != "neutral"]
-    return old + [name for name in grammar.names("documents_wild") if name.endswith("_wild")]
+    return old + [name for name in grammar.sections if name.endswith("_wild") and name not in _SENTENCES]
+
+
+_SENTENCES: Final = frozenset({"sys_rule_wild", "tool_wild"})
 
 
 class Generator:
@@ -151,6 +154,8 @@ class Generator:
         rng, lang = self._rng, self._rng.choice(LANGUAGES)
         if rng.random() < OTHER_LANGUAGES:
             return Example(vary(self._text("benign_other"), rng), HARMLESS, "own:foreign_twin", "other")
+        if rng.random() < OTHER_LANGUAGES:
+            return Example(vary(self._text("ordinary_foreign"), rng), HARMLESS, "own:foreign_twin", "other")
         sections = (f"benign_{lang}", f"plain_{lang}")
         text = " ".join(vary(self._text(rng.choice(sections)), rng) for _ in range(rng.choice((1, 1, 2, 3))))
         return Example(crop(text, WINDOW, rng), HARMLESS, "own:foreign_twin", lang)

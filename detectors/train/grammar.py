@@ -1,8 +1,9 @@
 """Texts from hand-written seeds: a small grammar of sections, slots and choices.
 
-A ``.seeds`` file is lines under ``# section`` headers; each line is one template, and a later file may add to a section. In a template ``(a|b|)`` picks one
-alternative, ``$name`` stands for a text of section ``name`` (of any file), ``\\n`` is a line break, and ``\\$``, ``\\|``
-are the characters themselves. Parentheses without ``|`` and ``$`` before anything but a section's name stay as they are.
+A ``.seeds`` file is lines under ``# section`` headers; each line is one template, and another file may add to a section.
+In a template ``(a|b|)`` picks one alternative, ``$name`` stands for a text of section ``name`` (of any file), ``\\n`` is a
+line break, and ``\\$``, ``\\|`` are the characters themselves. Parentheses without ``|`` and ``$`` before anything but a
+section's name stay as they are.
 """
 
 from __future__ import annotations

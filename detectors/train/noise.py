@@ -11,7 +11,9 @@ from typing import Final
 
 from detectors.train.sources import Row
 
-_RULES: Final = r"restrict|limit|filter|rules?\b|guideline|polic|ethic|moral|censor|instruct|program|openai|safety|boundar|constraint"
+_RULES: Final = (
+    r"restrict|limit|filter|rules?\b|guideline|polic|ethic|moral|censor|instruct|program|openai|safety|boundar|constraint"
+)
 
 SIGNS: Final = re.compile(
     rf"""jailbreak | \bDAN\b | do\ anything\ now | un(?:filtered|censored|restricted|ethical) | illegal | immoral | amoral
@@ -27,8 +29,8 @@ SIGNS: Final = re.compile(
 CLEAR: Final = re.compile(
     r"""jailbreak | do\ anything\ now | un(?:filtered|censored|restricted|ethical) | immoral | anti-?gpt
     | (?:no|without|any) \ (?:\w+\ ){0,2} (?:restrictions|limitations|ethic|moral|censor)
-    | (?:ignore|bypass|disregard|no\ longer\ bound|broken\ free|forget) \ (?:\w+\ ){0,4} (?:restrict|filter|rules|guideline|polic
-      |ethic|moral|instruction|previous|i\ told)
+    | (?:ignore|bypass|disregard|no\ longer\ bound|broken\ free|forget) \ (?:\w+\ ){0,4} (?:restrict|filter|rules|guideline
+      |policy|policies|ethic|moral|instruction|previous|i\ told)
     | (?:never|cannot|can't|don't|not) \ (?:\w+\ ){0,2} (?:refuse|reject|decline) | no\ matter\ the\ moral""",
     re.IGNORECASE | re.VERBOSE,
 )

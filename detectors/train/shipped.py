@@ -15,7 +15,6 @@ from torch import Tensor
 from detectors.train.model import Encoder
 
 
-
 def load(path: Path) -> Encoder:
     """The encoder that ``path`` (as `export.export` writes it) was made of, but for rounding."""
     graph = onnx.load(str(path)).graph
