@@ -1,8 +1,10 @@
-"""The front stage: a small convolutional net over word vectors, in numpy, some fifty microseconds for a short text.
+"""The front stage: a small convolutional net over word vectors beside a table of phrases, in numpy, some sixty
+microseconds for a short text.
 
 Words have vectors taken from the encoder's own table and made smaller; two convolutions of width three look at five
-neighbours at once; the highest and the mean answer over a window go through one dense layer to a logit per origin. The
-convolutions run once over a long text, whatever number of windows it has.
+neighbours at once; the highest and the mean answer over a window go through one dense layer to a logit per origin. To it
+comes what each pair and triple of words says by itself, known by heart (wide and deep learning, Cheng et al. 2016). Both
+run once over a long text, whatever number of windows it has.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ MAX_CACHED: Final = 100_000
 
 MAX_WORD: Final = 24
 """Longer runs of letters are blobs, keys or links: all count as one word, since none is ever seen twice."""
+
+GRAM_BITS: Final = 17
+"""Rows of the table of phrases, as a power of two: pairs and triples of words share them by their hash."""
+
+_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
+_STEP: Final = np.uint64(1_000_003)
 
 LONG: Final = "\x00long"
 PAD: Final = 0
@@ -69,6 +77,16 @@ def normal(token: str) -> str:
     return "\x00" + "9" * min(len(word), 5) if word.isdigit() else word
 
 
+def grams(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Rows of the table of phrases for the pair and the triple that end at each token, int64 (2, tokens)."""
+    words = np.zeros(len(rows) + 2, np.uint64)  # two pads: what opens a text is a phrase of its own
+    words[2:] = rows
+    pairs = words[1:-1] * _STEP + words[2:]
+    triples = (words[:-2] * _STEP + words[1:-1] + np.uint64(1)) * _STEP + words[2:]
+    hashed = np.stack([pairs, triples]) * _SPREAD >> np.uint64(64 - GRAM_BITS)
+    return hashed.astype(np.int64)
+
+
 def tokens(text: str) -> list[str]:
     """The words, marks and single characters of scripts without spaces, in order."""
     return (_ASCII_TOKEN if text.isascii() else _TOKEN).findall(text)
@@ -78,7 +96,7 @@ class FastModel:
     """The net's weights. ``logits`` are uncalibrated.
 
     Arrays by name: ``table`` (1 + words + BUCKETS, d), ``first`` (3d, h), ``second`` (3h, h), ``dense`` (2h, k),
-    ``last`` (k, origins), each with its offset ``*_bias``.
+    ``last`` (k, origins), each with its offset ``*_bias``; ``grams`` (origins, 2 ** GRAM_BITS).
     """
 
     def __init__(self, words: Sequence[str], arrays: dict[str, Floats]) -> None:
@@ -89,6 +107,7 @@ class FastModel:
         self._first_bias, self._second_bias = self.arrays["first_bias"], self.arrays["second_bias"]
         self._dense, self._dense_bias = self.arrays["dense"], self.arrays["dense_bias"]
         self._last, self._last_bias = self.arrays["last"].T.copy(), self.arrays["last_bias"]
+        self._grams = self.arrays["grams"]
 
     @classmethod
     def load(cls, path: Path) -> FastModel:
@@ -108,8 +127,8 @@ class FastModel:
 
     def logit(self, text: str, origin: Origin) -> float:
         """The logit of a text taken as one window."""
-        states = self._states(self.rows(tokens(text)))
-        return float(self._judged(states, column(origin)))
+        rows, output = self.rows(tokens(text)), column(origin)
+        return float(self._judged(self._states(rows), self._phrases(rows, output), output))
 
     def logits(self, text: str, spans: Sequence[tuple[int, int]], origin: Origin) -> Floats:
         """The logit of each window of a text, float32 (windows,)."""
@@ -118,9 +137,10 @@ class FastModel:
         output = column(origin)
         matches = list(_TOKEN.finditer(text))
         starts = np.fromiter((match.start() for match in matches), np.int64, len(matches))
-        states = self._states(self.rows([match[0] for match in matches]))
-        bounds = np.searchsorted(starts, np.array(spans, np.int64))
-        found = [self._judged(states[low : max(high, low + 1)], output) for low, high in bounds.tolist()]
+        rows = self.rows([match[0] for match in matches])
+        states, phrases = self._states(rows), self._phrases(rows, output)
+        bounds = np.searchsorted(starts, np.array(spans, np.int64)).tolist()
+        found = [self._judged(states[low : max(high, low + 1)], phrases[low:high], output) for low, high in bounds]
         return np.array(found, np.float32)
 
     def means(self, text: str, spans: Sequence[tuple[int, int]]) -> Floats:
@@ -133,6 +153,11 @@ class FastModel:
             [vectors[low:high].mean(axis=0) if high > low else self._table[PAD] for low, high in bounds], np.float32
         )
 
+    def _phrases(self, rows: npt.NDArray[np.int64], output: int) -> Floats:
+        """What the phrases that end at each token say, float32 (tokens,)."""
+        said: Floats = self._grams[output][grams(rows)].sum(axis=0)
+        return said
+
     def _states(self, rows: npt.NDArray[np.int64]) -> Floats:
         """What the second convolution says at each token, float32 (tokens, h); one row for a text without tokens."""
         count = max(len(rows), 1)
@@ -142,12 +167,13 @@ class FastModel:
         inner = _convolved(vectors, self._first, self._first_bias)
         return _convolved(inner, self._second, self._second_bias)
 
-    def _judged(self, states: Floats, output: int) -> np.float32:
+    def _judged(self, states: Floats, phrases: Floats, output: int) -> np.float32:
         if not len(states):
             states = self._states(np.zeros(0, np.int64))
         pooled = np.concatenate([states.max(axis=0), states.mean(axis=0)])
         hidden = np.maximum(pooled @ self._dense + self._dense_bias, 0)
-        return np.float32(hidden @ self._last[output] + self._last_bias[output])
+        said = phrases.sum() / max(len(phrases), 1) ** 0.5
+        return np.float32(hidden @ self._last[output] + self._last_bias[output] + said)
 
 
 def _convolved(states: Floats, weights: Floats, bias: Floats) -> Floats:

@@ -23,7 +23,7 @@ DEPTH: Final = 48
 
 CHANNELS: Final = 64
 HIDDEN: Final = 48
-EPOCHS: Final = 3
+EPOCHS: Final = 4
 BATCH: Final = 128
 RATE: Final = 3e-3
 MIN_COUNT: Final = 4
@@ -34,6 +34,12 @@ MISSED: Final = 2.0
 
 LOST_WORDS: Final = 0.08
 """Words replaced by a bucket's at random while training, so that no single one decides."""
+
+LOST_PHRASES: Final = 0.3
+"""Phrases left out at random while training, for the same reason."""
+
+PHRASE_RATE: Final = 1.5e-2
+"""A phrase is seen a few times only, so that what it says has to be learned faster."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,17 +52,20 @@ class Net(nn.Module):
         self.table = nn.Embedding(len(table), DEPTH, _weight=table.clone())
         self.first, self.second = nn.Linear(3 * DEPTH, CHANNELS), nn.Linear(3 * CHANNELS, CHANNELS)
         self.dense, self.last = nn.Linear(2 * CHANNELS, HIDDEN), nn.Linear(HIDDEN, len(ORIGINS))
+        self.grams = nn.Embedding(2**fast.GRAM_BITS, len(ORIGINS), _weight=torch.zeros(2**fast.GRAM_BITS, len(ORIGINS)))
         self.dropout = nn.Dropout(0.2)
 
-    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
-        """``rows`` (batch, tokens + 4) with two pads at each end, ``mask`` (batch, tokens)."""
+    def forward(self, rows: Tensor, mask: Tensor, grams: Tensor) -> Tensor:
+        """``rows`` (batch, tokens + 4) with two pads at each end, ``mask`` (batch, tokens), ``grams`` (batch, 2, tokens)."""
         states = self.dropout(self.table(rows))
         for layer in (self.first, self.second):
             states = torch.relu(layer(torch.cat([states[:, :-2], states[:, 1:-1], states[:, 2:]], 2)))
         kept = mask[:, :, None]
         pooled = torch.cat([(states * kept).amax(1), (states * kept).sum(1) / kept.sum(1)], 1)
         logits: Tensor = self.last(torch.relu(self.dense(self.dropout(pooled))))
-        return logits
+        heard = mask[:, None] * (torch.rand(grams.shape) >= LOST_PHRASES) / (1 - LOST_PHRASES)
+        said = (self.grams(grams) * heard[..., None]).sum((1, 2)) / mask.sum(1, keepdim=True).sqrt()
+        return logits + said
 
 
 def vocabulary(examples: Sequence[Example]) -> list[str]:
@@ -76,10 +85,13 @@ def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS) -> fast.Fa
     targets = torch.tensor([example.labels for example in examples])
     weights = torch.tensor([example.weight for example in examples])[:, None]
     shares = torch.where(targets == 1, MISSED, (targets >= 0).float()) * weights
-    optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
+    deep = [parameter for name, parameter in net.named_parameters() if name != "grams.weight"]
+    optimiser = torch.optim.AdamW(
+        [{"params": deep, "lr": RATE, "weight_decay": 0.0}, {"params": [net.grams.weight], "lr": PHRASE_RATE}], weight_decay=0.02
+    )
     rng = random.Random(seed)
     steps = epochs * (len(rows) // BATCH + 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [RATE, PHRASE_RATE], total_steps=steps + 1)
     net.train()
     for _ in range(epochs):
         for group in _groups(rows, rng):
@@ -105,15 +117,17 @@ def _groups(rows: Sequence[npt.NDArray[np.int64]], rng: random.Random) -> list[l
     return groups
 
 
-def _padded(rows: Sequence[npt.NDArray[np.int64]], words: int) -> tuple[Tensor, Tensor]:
+def _padded(rows: Sequence[npt.NDArray[np.int64]], words: int) -> tuple[Tensor, Tensor, Tensor]:
     longest = max(1, max(map(len, rows)))
     padded = torch.zeros(len(rows), longest + 4, dtype=torch.long)
     mask = torch.zeros(len(rows), longest)
+    grams = torch.zeros(len(rows), 2, longest, dtype=torch.long)
     for index, row in enumerate(rows):
         padded[index, 2 : 2 + len(row)] = torch.from_numpy(row)
         mask[index, : max(1, len(row))] = 1.0
+        grams[index, :, : len(row)] = torch.from_numpy(fast.grams(row))
     lost = (torch.rand(padded.shape) < LOST_WORDS) & (padded != fast.PAD)
-    return torch.where(lost, words + 1 + torch.randint(fast.BUCKETS, padded.shape), padded), mask
+    return torch.where(lost, words + 1 + torch.randint(fast.BUCKETS, padded.shape), padded), mask, grams
 
 
 def _first_table(words: Sequence[str]) -> Tensor:
@@ -129,7 +143,7 @@ def _first_table(words: Sequence[str]) -> Tensor:
 
 
 def _arrays(net: Net) -> dict[str, Floats]:
-    arrays = {"table": net.table.weight.detach().numpy()}
+    arrays = {"table": net.table.weight.detach().numpy(), "grams": net.grams.weight.detach().numpy().T}
     for name in ("first", "second", "dense", "last"):
         layer: nn.Linear = getattr(net, name)
         arrays[name] = layer.weight.detach().numpy().T
