@@ -24,11 +24,11 @@ Floats = npt.NDArray[np.float64]
 LOST: Final = 0.002
 """Share of the attacks which the whole cascade would catch that the front stage may settle as harmless."""
 
-SHARE: Final = 0.88
+SHARE: Final = 0.65
 CAREFUL_SHARE: Final = 0.30
 """Share of ordinary harmless texts under an origin that the front stage settles at most: what lies nearer to an attack is
-worth the encoder's time even where no attack was lost. In documents and tool results only the encoder tells a planted
-order from the text around it, so that little is settled there."""
+worth the encoder's time even where no attack was lost, and settling 0.88 would cost two points of AUC. In documents and tool
+results only the encoder tells a planted order from the text around it, so that little is settled there."""
 
 CAUGHT: Final = 0.01
 """False-positive rate that says which attacks the whole cascade would catch."""

@@ -21,9 +21,9 @@ PACKS: Final = Path(__file__).parents[2] / "patterns" / "exemplars"
 SEED: Final = 2026
 
 PLAN: Final = {
-    "attacks": {"attack": 4200, "framed": 1200, "foreign_attack": 1700, "planted": 1700, "foreign_planted": 300},
-    "benign": {"twin": 3200, "framed": 900, "foreign_twin": 1200, "document": 1600, "foreign_document": 300, "order": 400,
-               "trusted": 900},
+    "attacks": {"attack": 3000, "framed": 1000, "foreign_attack": 1300, "planted": 1300, "foreign_planted": 200},
+    "benign": {"twin": 2500, "framed": 900, "foreign_twin": 1000, "document": 1200, "foreign_document": 250, "order": 300,
+               "trusted": 700},
 }
 """Texts drawn per pack; near-duplicates are then dropped until `WANTED` are left of each."""
 

@@ -87,7 +87,8 @@ def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS) -> fast.Fa
     shares = torch.where(targets == 1, MISSED, (targets >= 0).float()) * weights
     deep = [parameter for name, parameter in net.named_parameters() if name != "grams.weight"]
     optimiser = torch.optim.AdamW(
-        [{"params": deep, "lr": RATE, "weight_decay": 0.0}, {"params": [net.grams.weight], "lr": PHRASE_RATE}], weight_decay=0.02
+        [{"params": deep, "lr": RATE, "weight_decay": 0.0},
+         {"params": [net.grams.weight], "lr": PHRASE_RATE, "weight_decay": 0.02}]
     )
     rng = random.Random(seed)
     steps = epochs * (len(rows) // BATCH + 1)
