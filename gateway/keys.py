@@ -291,6 +291,14 @@ class Keyring:
             self._seen[digest] = principal
         return principal if now < principal.expires_at else None
 
+    def bearer(self, key_id: str, now: float) -> Principal | None:
+        """Who bears the key with this id, for a caller who has shown the token before; None where it opens nothing."""
+        key = self._keys.get(key_id.encode())
+        if key is None:
+            return None
+        principal = self._principal(key)
+        return principal if now < principal.expires_at else None
+
     def _verify(self, token: bytes) -> Principal | None:
         match = _TOKEN.fullmatch(token)
         if match is None:
@@ -299,6 +307,9 @@ class Keyring:
         right = hmac.compare_digest(_hash(match[2], key.salt), key.digest)
         if not right or key is _NOBODY:
             return None
+        return self._principal(key)
+
+    def _principal(self, key: StoredKey) -> Principal:
         tenant = self._tenants.get(key.tenant)
         policy = key.policy if key.policy is not None else tenant.policy if tenant else None
         expires_at = math.inf if key.expires_at is None else key.expires_at

@@ -100,6 +100,7 @@ class Metrics:
         self.upstream_retries = Counter("portcullis_upstream_retries", "Attempts after the first.", ("upstream",))
         self.stream_bytes = Counter("portcullis_stream_bytes", "Bytes of streamed replies sent on.", ("wire",))
         self.clients_gone = Counter("portcullis_clients_gone", "Clients that left before their reply ended.", ("wire",))
+        self.sign_ins = Counter("portcullis_console_sign_ins", "Attempts to sign in to the console.", ("result",))
         self.reloads = Counter("portcullis_config_reloads", "Configurations taken or refused.", ("result",))
         self.screening = Histogram(
             "portcullis_screening_seconds", "Time spent screening a message, by stage.", ("stage",), SCREEN_BUCKETS

@@ -19,6 +19,8 @@ from gateway.audit import records, witness
 from gateway.audit.log import AuditLog, configuration
 from gateway.audit.series import register as register_audit
 from gateway.audit.writer import AuditUnavailable
+from gateway.console.sessions import Sessions
+from gateway.console.traffic import SAMPLE_SECONDS, Traffic
 from gateway.keys import ANYONE, Principal, Tenant
 from gateway.learning.series import register as register_learning
 from gateway.learning.service import PASS_SECONDS, Learning
@@ -91,6 +93,8 @@ class Services:
         self.semantics = Semantics(lambda: self.live.settings.detection)
         self.learning = Learning(self.state, self.store, lambda: self.live)
         self.nobody: Principal = ANYONE
+        self.sessions = Sessions(secrets.token_bytes(32))
+        self.traffic = Traffic(self.exposition)
         self.draining = False
         self.state_error = ""
         self.reload_error = ""
@@ -119,6 +123,7 @@ class Services:
         await self.state.ping()
         self._secret = await self._load_secret()
         self.learning.begin(self._secret)
+        self.sessions = Sessions(hmac.digest(self._secret, b"\nconsole", "sha256"))  # no tenant's name begins so
         await self.keys.refresh()
         await self.audit.start()
         await self.audit.event(records.CONFIGURATION, configuration(self.live, "start"))
@@ -136,6 +141,7 @@ class Services:
             (WITNESS_SECONDS, self._testify),
             (STORE_SECONDS, self._look_at_store),
             (PASS_SECONDS, self._learn),
+            (SAMPLE_SECONDS, self._sample),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
 
@@ -277,6 +283,9 @@ class Services:
             self.exposition.flush()
         except OSError as error:
             _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
+
+    async def _sample(self) -> None:
+        self.traffic.sample(time.time())
 
     async def _flush_log(self) -> None:
         self.request_log.flush()

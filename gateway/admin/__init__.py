@@ -8,13 +8,24 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
-from gateway.admin import audit, decisions, feedback, health, keys, knowledge, patterns, proposals
+from gateway.admin import (
+    audit,
+    console,
+    decisions,
+    feedback,
+    health,
+    keys,
+    knowledge,
+    patterns,
+    playground,
+    proposals,
+)
 from gateway.admin.audit import WriteDown
 from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
 
-SUBJECTS: Final = (health, decisions, keys, knowledge, audit, feedback, proposals, patterns)
+SUBJECTS: Final = (health, decisions, keys, knowledge, audit, feedback, proposals, patterns, playground, console)
 """Each module adds its own routes to the application: ``routes(app, services)``."""
 
 

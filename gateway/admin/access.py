@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
+from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
 from gateway.credentials import AmbiguousCredential, gateway_key
 from gateway.keys import LOCAL_OPERATOR, Permission, Principal
 from gateway.services import Services, is_loopback
 
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
 
 def require(services: Services, permission: Permission) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency that lets only those through who may do ``permission``."""
+    """A dependency that lets only those through who may do ``permission``: by a key, or by the console's session."""
 
     async def check(request: Request) -> Principal:
         try:
@@ -22,22 +26,59 @@ def require(services: Services, permission: Permission) -> Callable[[Request], A
             raise HTTPException(400, str(error)) from None
         ring = services.keys.ring
         if ring.open and token is None:
-            settings = services.live.settings
-            if not is_loopback(settings):
+            if not is_loopback(services.live.settings):
                 raise HTTPException(401, "the control plane is closed until a key was made: portcullis keys create")
-            host = request.headers.get("host", "").encode()
-            if not services.host_is_ours(host):
+            if not local_operator(request, services):
                 raise HTTPException(421, "without keys the control plane answers only to a loopback address")
+            check_origin(request)
             request.state.principal = LOCAL_OPERATOR
             return LOCAL_OPERATOR
         if ring.open:
             raise HTTPException(401, "the key is not known")
-        principal = ring.find(token, time.time())
+        principal = ring.find(token, time.time()) if token is not None else _signed_in(request, services)
         if principal is None:
-            raise HTTPException(401, "send a key: Authorization: Bearer pc_...", {"www-authenticate": "Bearer"})
+            raise HTTPException(
+                401, "send a key (Authorization: Bearer pc_...) or sign in to the console", {"www-authenticate": "Bearer"}
+            )
         request.state.principal = principal
         if not principal.may(permission):
             raise HTTPException(403, f"this key lacks the permission {permission.value}")
         return principal
 
     return check
+
+
+def local_operator(request: Request, services: Services) -> bool:
+    """Whether a caller of a gateway without keys is on this machine and means this gateway by name."""
+    host = request.headers.get("host", "").encode()
+    return is_loopback(services.live.settings) and services.host_is_ours(host)
+
+
+def session_of(request: Request, services: Services, now: float) -> Session | None:
+    """The console's session that a request belongs to."""
+    cookie = request.cookies.get(COOKIE)
+    return services.sessions.read(cookie, now) if cookie else None
+
+
+def check_origin(request: Request) -> None:
+    """Refuse what a page of another site sends on its visitor's behalf, where no key of its own is asked for.
+
+    Browsers name the page's origin with every such request (Fetch standard, section 3.2), and no page can change that.
+
+    Raises:
+        HTTPException: the origin is not this gateway's.
+    """
+    origin = request.headers.get("origin")
+    if request.method not in _SAFE and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, "this request comes from a page of another site")
+
+
+def _signed_in(request: Request, services: Services) -> Principal | None:
+    now = time.time()
+    session = session_of(request, services, now)
+    if session is None:
+        return None
+    check_origin(request)
+    if request.method not in _SAFE and not right_token(session, request.headers.get(CSRF_HEADER, "")):
+        raise HTTPException(403, f"the header {CSRF_HEADER} is missing or wrong: load the console anew")
+    return services.keys.ring.bearer(session.key, now)

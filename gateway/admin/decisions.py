@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -9,7 +10,9 @@ from fastapi import Depends, FastAPI, HTTPException, Query
 
 from gateway import decisions
 from gateway.admin.access import require
+from gateway.admin.playground import canonical_of
 from gateway.audit import records
+from gateway.decisions import KeptTexts
 from gateway.keys import Permission, Principal
 from gateway.services import Services
 from gateway.state.base import Filter
@@ -58,5 +61,16 @@ def routes(app: FastAPI, services: Services) -> None:
         if kept is not None:
             fields = {"key": principal.key, "tenant": principal.tenant, "decision": decision_id, "of_tenant": found.tenant}
             await services.audit.event(records.READ_TEXT, fields)
-        explained["texts"] = None if kept is None else [text._asdict() for text in kept.texts]
+        explained["texts"] = None if kept is None else await asyncio.to_thread(_texts, kept, found)
         return explained
+
+
+def _texts(kept: KeptTexts, found: decisions.Record) -> list[dict[str, Any]]:
+    """Kept texts, each with its canonical form where that is another. Offsets of findings hold in texts kept in full only."""
+    sides = {"request": found.request, "reply": found.reply}
+    shown = []
+    for text in kept.texts:
+        side = sides.get(text.direction)
+        here = [one for one in side.findings if one.path == text.path] if side and not kept.redacted else []
+        shown.append({**text._asdict(), "redacted": kept.redacted, "canonical": canonical_of(text.text, here)})
+    return shown

@@ -1,0 +1,88 @@
+// Elements are made from values and never from markup, so nothing that a prompt holds can become part of the page.
+
+/** An element: h("a", {href: "#", class: "x", onclick: f}, "text", [more, children]). */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value" || name === "checked" || name === "selected") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  append(element, children);
+  return element;
+}
+
+export function append(element, children) {
+  for (const child of [children].flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : String(child));
+  }
+}
+
+/** Replace what an element holds. */
+export function fill(element, ...children) {
+  element.replaceChildren();
+  append(element, children);
+}
+
+export const badge = (action) => h("span", { class: `badge ${["block", "redact", "flag", "allow"].includes(action) ? action : ""}` }, action);
+
+export const time = (seconds) => seconds ? h("time", { datetime: new Date(seconds * 1000).toISOString() },
+  new Date(seconds * 1000).toLocaleString("sv-SE")) : "–";
+
+export const number = (value, digits = 0) => value === null || value === undefined ? "–"
+  : Number(value).toLocaleString("en", { maximumFractionDigits: digits });
+
+/** A table: columns are [title, cell function, options]; options: n (a number), optional (not on a phone). */
+export function table(caption, columns, rows, rowProps = () => ({})) {
+  if (!rows.length) return h("p", { class: "empty" }, `${caption}: none`);
+  const style = (options) => [options?.n && "n", options?.optional && "optional", options?.time && "time"].filter(Boolean).join(" ") || null;
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {}, h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, columns.map(([title, , options]) => h("th", { scope: "col", class: style(options) }, title)))),
+      h("tbody", {}, rows.map((row, index) => h("tr", rowProps(row, index),
+        columns.map(([, cell, options]) => h("td", { class: style(options) }, cell(row, index))))))));
+}
+
+/** Any JSON value for people: lists of objects as tables, objects as definitions. */
+export function tree(value, caption = "values", depth = 0) {
+  if (value === null || value === undefined || value === "") return "–";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Math.round(value * 1e4) / 1e4);
+  if (typeof value === "string") return value;
+  if (Array.isArray(value)) {
+    if (!value.length) return "none";
+    if (depth < 3 && value.every((one) => one && typeof one === "object" && !Array.isArray(one))) {
+      const names = [...new Set(value.flatMap(Object.keys))].slice(0, 12);
+      return table(caption, names.map((name) => [name, (row) => cell(name, row[name], depth + 1)]), value.slice(0, 200));
+    }
+    return value.slice(0, 200).map((one, index) => [index ? ", " : "", tree(one, caption, depth + 1)]);
+  }
+  const entries = Object.entries(value);
+  return entries.length ? h("dl", {}, entries.map(([name, one]) => [h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, cell(name, one, depth + 1))])) : "none";
+}
+
+const TIMES = new Set(["at", "since", "time", "created_at", "loaded_at", "began", "last_root", "seen", "last_seen", "heard"]);
+
+function cell(name, value, depth) {
+  return TIMES.has(name) && typeof value === "number" && value > 1e9 && value < 1e11 ? time(value) : tree(value, name.replaceAll("_", " "), depth);
+}
+
+/** Say something to everybody, screen readers too. */
+export function say(message) {
+  const line = h("p", {}, message);
+  document.getElementById("status").append(line);
+  setTimeout(() => line.remove(), 6000);
+}
+
+let fields = 0;
+
+/** An input with its label before it. */
+export function field(label, input, wide = false) {
+  input.id ||= `field-${++fields}`;
+  return h("div", { class: wide ? "field wide" : "field" }, h("label", { for: input.id }, label), input);
+}
+
+export const select = (label, name, options, value = "") => field(label, h("select", { name },
+  options.map(([key, text]) => h("option", { value: key, selected: key === value }, text))));

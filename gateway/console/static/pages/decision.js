@@ -1,0 +1,68 @@
+import { get } from "../api.js";
+import { badge, fill, h, number, table, time, tree } from "../dom.js";
+import { label } from "../labels.js";
+import { shownText } from "../text.js";
+
+const SEMANTIC = new Set(["semantic", "index", "neighbour", "neighbours", "encoder", "prototype"]);
+
+export default async function decision(place, [id]) {
+  const found = await get(`decisions/${encodeURIComponent(id)}`);
+  const pair = (name, value) => value === null || value === undefined || value === "" ? [] : [h("dt", {}, name), h("dd", {}, value)];
+  fill(place, h("h1", {}, "Decision ", badge(found.action)),
+    h("section", { class: "panel" }, h("h2", {}, "What happened"), h("dl", {},
+      pair("reason", found.reason), pair("id", h("code", {}, found.id)), pair("time", time(found.time)),
+      pair("answered with", found.status), pair("wire", `${found.wire} ${found.operation}${found.streaming ? ", streamed" : ""}`),
+      pair("model", found.model), pair("tenant", found.tenant), pair("key", found.key || "none"),
+      pair("policy", `${found.policy} (version ${found.version}), generation ${found.generation}`),
+      found.shadow ? pair("shadow policy", [found.shadow.policy, " would have: ", badge(found.shadow.action), " ", found.shadow.reason]) : [],
+      found.upstream ? pair("upstream", `${found.upstream.name}: ${found.upstream.status}, ${number(found.upstream.seconds * 1000, 1)} ms, ${found.upstream.retries} retries`) : [],
+      pair("replaced values", Object.entries(found.edits).map(([name, count]) => `${name} ×${count}`).join(", ")),
+      pair("took", `${number(found.seconds * 1000, 1)} ms, ${number(found.bytes_in)} bytes in, ${number(found.bytes_out)} out`),
+      found.client_gone ? pair("caller", "left before the end") : [])),
+    h("section", { class: "panel" }, h("h2", {}, "Was this right?"), h("div", { class: "row" },
+      ["attack", "benign"].map((said) => h("button", { type: "button", onclick: () => label([id], said) }, `Label ${said} (${said[0]})`)))),
+    side("Request", "request", found), found.reply ? side("Reply", "reply", found) : h("p", { class: "dim" }, "There was no reply to screen."));
+  const keys = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+    if (event.key === "a" || event.key === "b") label([id], event.key === "a" ? "attack" : "benign");
+  };
+  document.addEventListener("keydown", keys);
+  return () => document.removeEventListener("keydown", keys);
+}
+
+function side(title, direction, found) {
+  const one = found[direction];
+  const stages = Object.entries(one.timings).filter(([name]) => name !== "total");
+  const best = {};
+  for (const finding of one.findings) best[finding.detector] = Math.max(best[finding.detector] ?? 0, finding.score);
+  const near = one.nearest ?? one.findings.filter((finding) => SEMANTIC.has(finding.detector));
+  const held = one.held ?? (direction === "reply" && found.streaming ? { "what the stream's screening did": one.reason } : null);
+  return h("section", { class: "panel" }, h("h2", {}, `${title}: `, badge(one.action), " ", one.reason),
+    h("p", {}, `Score ${number(one.score, 3)}. ${one.parts.length} parts screened in ${number(one.timings.total)} µs.`,
+      one.skipped.length ? h("strong", {}, ` Incomplete: ${one.skipped.map((skipped) => `${skipped.stage} ${skipped.reason}`).join(", ")}.`) : ""),
+    table("Stages", [["stage", ([name]) => name], ["µs", ([, us]) => number(us), { n: true }],
+      ["highest score", ([name]) => name in best ? number(best[name], 2) : "–", { n: true }]],
+    [...stages, ...Object.keys(best).filter((name) => !(name in one.timings)).map((name) => [name, null])]),
+    findings(one.findings),
+    near.length ? table("Nearest exemplars", [["exemplar", (row) => row.pattern ?? row.id], ["category", (row) => row.category],
+      ["score", (row) => number(row.score ?? row.similarity, 3), { n: true }]], near) : null,
+    held ? [h("h3", {}, "In the stream"), tree(held)] : null,
+    one.gaps.length ? table("Not screened", [["part", (gap) => h("code", {}, gap.path)], ["origin", (gap) => gap.origin], ["why", (gap) => gap.reason]], one.gaps) : null,
+    texts(direction, one, found), h("details", {}, h("summary", {}, "Parts that were screened"),
+      table("Parts", [["part", (part) => h("code", {}, part.path)], ["origin", (part) => part.origin], ["turn", (part) => part.turn, { n: true }],
+        ["characters", (part) => number(part.length), { n: true }], ["stages", (part) => part.stages.join(", "), { optional: true }]], one.parts)));
+}
+
+export const findings = (rows, actions) => table("Findings", [["category", (row) => row.category], ["pattern", (row) => h("a", { href: `#/patterns/${encodeURIComponent(row.pattern)}` }, row.pattern)],
+  ["stage", (row) => row.detector, { optional: true }], ["score", (row) => number(row.score, 2), { n: true }],
+  ["asked for", (row, index) => badge(actions ? actions[index] : row.action)],
+  ["where", (row) => h("code", {}, `${row.path} ${row.start}–${row.end}`)]], rows);
+
+function texts(direction, one, found) {
+  if (found.texts === null) return h("p", { class: "dim" }, "No text was kept: retention.text is off, it has expired, the message was allowed, or this key may not read texts.");
+  return found.texts.filter((text) => text.direction === direction).map((text) => h("div", {},
+    h("h3", {}, h("code", {}, text.path), text.redacted ? " (values redacted)" : ""),
+    shownText(text.text, text.redacted ? [] : one.findings.filter((finding) => finding.path === text.path), `text of ${text.path}`),
+    text.canonical ? [h("h3", {}, "In canonical form: ", text.canonical.evidence.join(", ") || "characters folded"),
+      shownText(text.canonical.text, text.canonical.spans, `canonical text of ${text.path}`)] : null));
+}

@@ -1,0 +1,15 @@
+import { get, getIfThere } from "../api.js";
+import { fill, h, tree } from "../dom.js";
+
+export default async function replicas(place) {
+  const refresh = async () => {
+    const [serving, sync, audit] = await Promise.all([get("generation"), getIfThere("sync"), getIfThere("audit").catch(() => null)]);
+    fill(place, h("h1", {}, "Replicas"),
+      h("section", { class: "panel" }, h("h2", {}, "This one"), tree(serving)),
+      h("section", { class: "panel" }, h("h2", {}, "All"), sync ? tree(sync, "replicas") : h("p", { class: "empty" }, "Replicas share no patterns here.")),
+      audit ? h("section", { class: "panel" }, h("h2", {}, "Audit log of the worker that answered"), tree(audit)) : null);
+  };
+  await refresh();
+  const timer = setInterval(() => refresh().catch(() => {}), 10000);
+  return () => clearInterval(timer);
+}

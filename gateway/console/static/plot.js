@@ -1,0 +1,19 @@
+// The one place that knows uPlot, which is loaded when the first plot is wanted.
+
+/** Lines over time: series are [label, colour]; `set` takes times and then a list for each series. */
+export async function lines(element, series, unit) {
+  const { default: UPlot } = await import("/console/vendor/uplot.js");
+  const style = getComputedStyle(document.documentElement);
+  const grid = style.getPropertyValue("--line");
+  const axis = { stroke: style.getPropertyValue("--dim"), grid: { stroke: grid, width: 1 }, ticks: { stroke: grid } };
+  const width = () => element.clientWidth || 300;
+  const plot = new UPlot({
+    width: width(), height: 180, cursor: { y: false },
+    axes: [axis, { ...axis, size: 60, values: (_, values) => values.map((value) => `${value}${unit}`) }],
+    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 0.01) * 1.1] } },
+    series: [{}, ...series.map(([label, colour]) => ({ label, stroke: style.getPropertyValue(colour), width: 2, spanGaps: true, points: { show: true, size: 4 } }))],
+  }, [[], ...series.map(() => [])], element);
+  const resized = new ResizeObserver(() => plot.setSize({ width: width(), height: 180 }));
+  resized.observe(element);
+  return { set: (columns) => plot.setData(columns), end: () => { resized.disconnect(); plot.destroy(); } };
+}
