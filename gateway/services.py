@@ -22,6 +22,7 @@ from gateway.audit.writer import AuditUnavailable
 from gateway.console.sessions import Sessions
 from gateway.console.traffic import SAMPLE_SECONDS, Traffic
 from gateway.keys import ANYONE, Principal, Tenant
+from gateway.learning.feeds import Feeds
 from gateway.learning.series import register as register_learning
 from gateway.learning.service import PASS_SECONDS, Learning
 from gateway.learning.storage import open_store
@@ -56,6 +57,9 @@ LOG_SECONDS: Final = 0.25
 
 WITNESS_SECONDS: Final = 10.0
 """How often the state is told how far the audit log has come: what can be cut off its end without the state knowing."""
+
+FEEDS_SECONDS: Final = 5.0
+"""How often a worker looks whether a feed is due."""
 
 STORE_SECONDS: Final = 0.5
 """How often a worker looks whether the pattern store changed."""
@@ -92,6 +96,7 @@ class Services:
         self.request_log = RequestLog()
         self.semantics = Semantics(lambda: self.live.settings.detection)
         self.learning = Learning(self.state, self.store, lambda: self.live)
+        self.feeds = Feeds(lambda: self.live.settings.learning.feeds, self.learning.propose_from_feed, self.learning.known)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
         self.traffic = Traffic(self.exposition)
@@ -142,6 +147,7 @@ class Services:
             (STORE_SECONDS, self._look_at_store),
             (PASS_SECONDS, self._learn),
             (SAMPLE_SECONDS, self._sample),
+            (FEEDS_SECONDS, self._pull_feeds),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
 
@@ -301,6 +307,13 @@ class Services:
             _log.error("the pattern store cannot be read: %s", error)
         if self.store.generation != self._served:
             await self.renew()
+
+    async def _pull_feeds(self) -> None:
+        try:
+            if self.learning.leads:
+                await self.feeds.run()
+        except StateUnavailable as error:
+            _log.warning("feeds wait: %s", error)
 
     async def _learn(self) -> None:
         now = time.time()

@@ -21,7 +21,7 @@ from detectors.values import Origin
 from gateway.audit.keys import private_key
 from gateway.fields import Model as _Model
 from gateway.fields import Seconds, Secret
-from gateway.learning.settings import LearningSettings
+from gateway.learning.settings import FeedSettings, LearningSettings
 from gateway.policy import Action, Direction, FailureMode, Mode
 from gateway.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook, Traces
 from gateway.sync.settings import SyncSettings
@@ -373,7 +373,7 @@ def _known_keys(steps: list[Any]) -> list[str]:
         "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
         "sync": SyncSettings, "traces": Traces, "detection": Detection, "notify": NotifySettings, "webhook": NotifyWebhook,
         "slack": NotifySlack, "pagerduty": NotifyPagerDuty, "email": NotifyEmail,
-        "learning": LearningSettings,
+        "learning": LearningSettings, "feeds": FeedSettings,
         "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
         "audit": AuditSettings, "exports": AuditExport,
     }  # fmt: skip
@@ -405,7 +405,7 @@ def document() -> str:
         ("audit", AuditSettings), ("audit.exports", AuditExport),
         ("traces", Traces), ("notify", NotifySettings), ("notify.webhook", NotifyWebhook), ("notify.slack", NotifySlack),
         ("notify.pagerduty", NotifyPagerDuty), ("notify.email", NotifyEmail),
-        ("learning", LearningSettings),
+        ("learning", LearningSettings), ("learning.feeds", FeedSettings),
     ):  # fmt: skip
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| key | default | what |", "|---|---|---|"]
         for name, field in model.model_fields.items():

@@ -31,7 +31,9 @@ class People:
                 tenant = "default" if role == "app" else "*"
                 made = client.post("/admin/v1/keys", json={"role": role, "tenant": tenant}, headers=headers).json()
                 self.key_ids[name] = made["id"]
-                setattr(self, name, gateway.client(headers={"authorization": f"Bearer {made['token']}"}))
+                person = gateway.client(headers={"authorization": f"Bearer {made['token']}"})
+                person.timeout = httpx.Timeout(120)  # the first label has the model's backgrounds made, on a busy machine
+                setattr(self, name, person)
 
     app: httpx.Client
     analyst: httpx.Client

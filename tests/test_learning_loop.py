@@ -32,7 +32,7 @@ def proposals(people: People, state: str) -> list[dict[str, Any]]:
 
 def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     passing = [text for text, blocked in zip(FAMILY, stopped(people, FAMILY), strict=True) if not blocked]
-    assert len(passing) >= 25, "the family is one that the shipped model misses"
+    assert len(passing) >= 12, "the family is one that the shipped model misses"
     labelled, siblings = passing[:5], passing[5:]
     harmless_before = stopped(people, ORDINARY)
     for text in labelled:

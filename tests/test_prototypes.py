@@ -56,7 +56,7 @@ def caught(engine: Engine, texts: list[str], origin: Origin = Origin.USER) -> fl
 def test_five_labels_teach_unseen_siblings(model: SemanticModel) -> None:
     pattern = learnt(model, SHOWN)
     untaught, taught = with_(model), with_(model, pattern)
-    assert caught(untaught, UNSEEN) < 0.3
+    assert caught(untaught, UNSEEN) < 0.6
     assert caught(taught, UNSEEN) > 0.7
     assert caught(taught, ORDINARY) <= caught(untaught, ORDINARY) + 0.05, "look-alikes are the hardest of what is harmless"
     told = [one for one in verdict(taught, SHOWN[0]).findings if one.pattern == pattern.id]

@@ -111,6 +111,7 @@ class Learning:
         self._name = new_id(time.time())
         self._work = asyncio.Lock()
         self._dirty = 0
+        self.leads = False
         self.labels = Counter[str]()
         self.moves = Counter[str]()
 
@@ -234,6 +235,23 @@ class Learning:
         await self.book.change_proposal(made.id, lambda _: made)
         return made
 
+    async def propose_from_feed(self, pattern: Pattern, where: str) -> None:
+        """Propose what a feed brought; what cannot be tried is told in the log."""
+        feed = Principal("feed", "*", None, frozenset())
+        try:
+            await self.propose(feed, pattern, where, time.time())
+        except Refused as error:
+            _log.warning("a feed's pattern is left out: %s", error)
+
+    async def known(self) -> frozenset[str]:
+        """The ids of all patterns that stand or were ever proposed."""
+        found = {pattern.id for pattern in self._live().engine.generation.patterns} | set(self.store.entries())
+        before: str | None = None
+        while page := await self.book.proposals(before=before):
+            found |= {one.pattern.id for one in page}
+            before = page[-1].id
+        return frozenset(found)
+
     async def vote(self, principal: Principal, id: str, approves: bool, reason: str, now: float) -> Proposal:
         """Approve or reject; a later vote of the same person replaces the earlier one.
 
@@ -305,7 +323,8 @@ class Learning:
         if self._work.locked():
             return False
         async with self._work:
-            if not await self._lease(now):
+            self.leads = await self._lease(now)
+            if not self.leads:
                 return False
             dirty = await self._state.get(_DIRTY)
             if dirty is not None and dirty.version != self._dirty:

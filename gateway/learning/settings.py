@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _source(value: str) -> str:
+    if not value.startswith(("https://", "file:", "/", "./")):
+        raise ValueError("wanted https://..., or a file or folder as file:PATH, /PATH or ./PATH")
+    return value
+
+
+class FeedSettings(BaseModel):
+    """Patterns that others keep, pulled on a schedule and proposed; they act after a trial and an approval as all do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Names it in ids, logs and errors: a-z, 0-9 and `-`.")
+    source: Annotated[str, AfterValidator(_source)] = Field(description="`https://...`, or a file or folder as `file:PATH`.")
+    format: Literal[
+        "", "yaml", "jsonl", "yara", "sigma", "garak", "promptfoo", "labelled-csv", "labelled-jsonl", "stix"
+    ] = Field("", description="What it is written in; left out, the file's name tells.")  # fmt: skip
+    every_seconds: float = Field(3600.0, ge=10, description="How often it is pulled.")
 
 
 class LearningSettings(BaseModel):
@@ -30,4 +50,5 @@ class LearningSettings(BaseModel):
     )
     pack_keys: tuple[str, ...] = Field((), description="Public keys (`ed25519:...`) whose signed packs are taken.")
     unsigned_packs: bool = Field(False, description="Whether the packs under `patterns` may be unsigned.")
+    feeds: tuple[FeedSettings, ...] = Field((), description="See `learning.feeds` below.")
     labels_per_minute: int = Field(600, ge=1, description="Labels taken from one labeller; an app's key gets a tenth.")
