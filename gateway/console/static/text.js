@@ -8,7 +8,7 @@ const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f
 
 /** A text with findings, whose ``start`` and ``end`` count code points. */
 export function shownText(text, findings = [], label = "text") {
-  const box = h("div", { class: "text", tabindex: "0", role: "region", "aria-label": label });
+  const box = h("div", { class: "text", tabindex: "0", role: "group", "aria-label": label });
   const render = (limit) => box.replaceChildren(...pieces(text.slice(0, limit), located(text, findings)));
   render(SHOWN);
   if (text.length <= SHOWN) return box;
