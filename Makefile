@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install install-dev run test lint fmt bench lock clean
+.PHONY: image-check install install-dev run test lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -50,6 +50,10 @@ lock:
 	    --no-strip-extras --no-emit-index-url --python-version 3.11 -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --no-header --no-annotate \
 	    --no-strip-extras --no-emit-index-url --python-version 3.11 -c requirements.lock -o requirements-dev.lock
+
+## image-check: build and start what the Dockerfile builds, without a container engine (root, debootstrap, ten minutes)
+image-check:
+	./image/check
 
 clean:
 	rm -rf .venv build dist *.egg-info var

@@ -77,6 +77,13 @@ CASES: Final = {
     "PortcullisAuditNotWritable": Case(
         {f"portcullis_audit_writable{ONE}": "1x20 0x40"}, {f"portcullis_audit_writable{ONE}": "1x29 0 1x30"}
     ),
+    "PortcullisSyncDiffers": Case(
+        {f"portcullis_sync_differing_seconds{ONE}": "0+60x60"}, {f"portcullis_sync_differing_seconds{ONE}": "0+2x60"}
+    ),
+    "PortcullisSyncLag": Case(
+        {'portcullis_sync_lag_seconds{job="p",instance="a",peer="b"}': "0+60x60"},
+        {'portcullis_sync_lag_seconds{job="p",instance="a",peer="b"}': "1x60"},
+    ),
     # Time begins at nought in these tests: a certificate of six days, and one of eight.
     "PortcullisCertificateExpires": Case(
         {f"portcullis_sync_certificate_expires{ONE}": "518400x60"}, {f"portcullis_sync_certificate_expires{ONE}": "691200x60"}

@@ -212,6 +212,21 @@ ALERTS: Final = (
          "Afterwards `portcullis audit verify` names any gap. Note from when to when for the auditor."),
     ),
     Alert(
+        "PortcullisSyncDiffers", "warning", "max by (job, instance) (portcullis_sync_differing_seconds) > 300", "2m",
+        "{{ $labels.instance }} has held other patterns than a replica beside it for {{ $value | humanizeDuration }}",
+        "Replicas should agree within a second. Until they do, the same text may be judged differently by two of them.",
+        ("Dashboard *Portcullis / Sync*: which digests, who lags.", "`portcullis sync status` says in words who lags and why."),
+        ("A replica refuses entries: its `refused` reason names why; often an approver's key that it does not know.",
+         "Network: UDP or TCP on the sync port between the pods (`networkPolicy`, `sync.port`)."),
+    ),
+    Alert(
+        "PortcullisSyncLag", "warning", "max by (job, instance, peer) (portcullis_sync_lag_seconds) > 60", "2m",
+        "{{ $labels.peer }} has not acknowledged a revision of {{ $labels.instance }} for {{ $value | humanizeDuration }}",
+        "What was approved does not act everywhere yet.",
+        ("Dashboard *Portcullis / Sync*: lag by peer, round trip, transport.",),
+        ("As for [PortcullisSyncDiffers](PortcullisSyncDiffers.md). A peer that is gone for good leaves by itself.",),
+    ),
+    Alert(
         "PortcullisCertificateExpires", "warning",
         "min by (job, instance) (portcullis_sync_certificate_expires > 0) - time() < 7 * 86400", "10m",
         "The certificate of {{ $labels.instance }} expires in {{ $value | humanizeDuration }}",

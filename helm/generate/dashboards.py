@@ -170,6 +170,12 @@ _CAPACITY: Final = Dashboard(
                   ((gauge("portcullis_open_files", "instance") + " / (" + gauge("portcullis_open_files_limit", "instance", how="min")
                     + " * " + gauge("portcullis_workers", "instance") + ")", "{{instance}}"),), limit=0.8),
         )),
+        Row("Audit log", (
+            Panel("Records", "cps", ((rate("portcullis_audit_records_total"), "written"), (rate("portcullis_audit_dropped_total"), "given up"),
+                                     (rate("portcullis_audit_errors_total"), "failed writes"))),
+            Panel("Records not on the disk yet", "short", ((gauge("portcullis_audit_waiting", "instance"), "{{instance}}"),)),
+            Panel("Writable", "bool", ((gauge("portcullis_audit_writable", "instance", how="min"), "{{instance}}"),)),
+        )),
         Row("Records and configuration", (
             Panel("Decisions", "cps",
                   ((rate("portcullis_decisions_stored_total"), "stored"), (rate("portcullis_decisions_dropped_total"), "lost"),
@@ -210,4 +216,41 @@ _SLO: Final = Dashboard(
     "slo", "SLO", "What is promised, and how much of the error budget is left.", tuple(map(_objective_row, OBJECTIVES))
 )
 
-DASHBOARDS: Final = (_TRAFFIC, _SECURITY, _UPSTREAMS, _CAPACITY, _SLO)
+_LEARNING: Final = Dashboard(
+    "learning", "Learning", "What people label, what is proposed from it, and what the pattern store holds.",
+    (
+        Row("Feedback", (
+            Panel("Labels", "short", ((_increase("portcullis_labels_total", "label", over="1h"), "{{label}}"),), "By hour."),
+            Panel("Proposals, by the stage that they entered", "short",
+                  ((_increase("portcullis_proposal_moves_total", "stage", over="1h"), "{{stage}}"),), "By hour."),
+        )),
+        Row("Store", (
+            Panel("Patterns by state", "short", ((gauge("portcullis_store_patterns", "state", how="max"), "{{state}}"),)),
+            Panel("Generation", "short", ((gauge("portcullis_store_generation", "instance", how="max"), "{{instance}}"),),
+                  "Replicas that differ for long do not hear of each other: dashboard *Sync*."),
+        )),
+    ),
+)  # fmt: skip
+
+_SYNC: Final = Dashboard(
+    "sync", "Sync", "Whether the replicas agree on what the pattern store holds.",
+    (
+        Row("Agreement", (
+            Panel("Digests held", "short", ((gauge("portcullis_sync_digest", "digest", how="count"), "{{digest}}"),),
+                  "Replicas by what they hold. More than one digest for long is a replica that does not follow.", stacked=True),
+            Panel("Differing for", "s", ((gauge("portcullis_sync_differing_seconds", "instance", how="max"), "{{instance}}"),), limit=300),
+            Panel("Peers", "short", ((gauge("portcullis_sync_peers", "state, transport"), "{{state}} {{transport}}"),),
+                  "By transport: `tcp` is the fallback where UDP is blocked."),
+            Panel("Lag", "s", ((gauge("portcullis_sync_lag_seconds", "instance, peer", how="max"), "{{instance}} → {{peer}}"),), limit=60),
+        )),
+        Row("Traffic", (
+            Panel("Round trip", "s", ((gauge("portcullis_sync_round_trip_seconds", "peer", how="max"), "{{peer}}"),)),
+            Panel("Bytes", "Bps", ((rate("portcullis_sync_bytes_total", "direction, transport"), "{{direction}} {{transport}}"),)),
+            Panel("Entries", "cps", ((rate("portcullis_sync_entries_moved_total", "direction"), "{{direction}}"),)),
+            Panel("Refused", "cps", ((rate("portcullis_sync_refused_total", "reason"), "{{reason}}"),), "Should be nought."),
+            Panel("Fallbacks to TCP", "cps", ((rate("portcullis_sync_fallbacks_total", "instance"), "{{instance}}"),)),
+        )),
+    ),
+)  # fmt: skip
+
+DASHBOARDS: Final = (_TRAFFIC, _SECURITY, _LEARNING, _SYNC, _UPSTREAMS, _CAPACITY, _SLO)
