@@ -8,10 +8,10 @@ import sys
 from types import FrameType
 from typing import Final
 
-from bench import audit, capacity, gateway, learning, profile, quality, stream
+from bench import audit, capacity, gateway, learning, profile, quality, stream, sync
 from bench.processes import BenchError
 
-BENCHES: Final = (gateway, profile, audit, quality, stream, learning, capacity)
+BENCHES: Final = (gateway, profile, audit, quality, stream, learning, capacity, sync)
 
 
 def main() -> int:

@@ -26,8 +26,9 @@ from gateway.audit.writer import AuditUnavailable
 from gateway.listener import Listener, close_idle
 from gateway.live import load_model
 from gateway.services import Services
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.state.base import StateUnavailable
+from gateway.sync.certificates import CertificateFault
 from patterns.schema import PatternError
 
 BACKLOG: Final = 2048
@@ -135,7 +136,7 @@ def _work(settings: Settings, config: Path | None, listener: socket.socket, fold
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run_worker(settings, config, listener, folder))
-    except (PatternError, StateUnavailable, AuditUnavailable, BadKey) as error:
+    except (PatternError, StateUnavailable, AuditUnavailable, BadKey, SettingsError, CertificateFault) as error:
         _log.error("cannot start: %s", error)
         return 1
 

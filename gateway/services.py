@@ -40,8 +40,11 @@ from gateway.settings import load as load_settings
 from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
+from gateway.state.resilient import ResilientState
+from gateway.sync import status as sync_status
+from gateway.sync.service import SyncService
 from patterns.schema import PatternError
-from patterns.store import StoreError
+from patterns.store import Store, StoreError
 
 if TYPE_CHECKING:
     from gateway.traces import Tracing
@@ -67,6 +70,9 @@ STORE_SECONDS: Final = 0.5
 EXPIRE_SECONDS: Final = 60.0
 """How often old decisions are removed."""
 
+SYNC_REPORT_SECONDS: Final = 1.0
+"""How often the worker that runs pattern sync leaves its state for the others and for `portcullis sync status`."""
+
 MAX_HOSTS: Final = 64
 """Host headers remembered as ours; a caller could otherwise fill memory with ports and addresses of loopback."""
 
@@ -82,13 +88,14 @@ class Services:
         """
         Raises:
             PatternError: the patterns cannot be compiled.
+            CertificateFault: pattern sync has none that it could use.
         """
         self.config = config
         self.metrics = Metrics()
         self.store = open_store(settings)
         self.live: Live = live_module.build(settings, 1, time.time(), self.store.patterns())
         self.exposition = Exposition(self.metrics, metrics_folder)
-        self.state: State = open_state(settings.state)
+        self.state: State = _state(settings)
         self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
         self.recorder = Recorder(self.state)
         self.audit = AuditLog(settings)
@@ -97,6 +104,7 @@ class Services:
         self.semantics = Semantics(lambda: self.live.settings.detection)
         self.learning = Learning(self.state, self.store, lambda: self.live)
         self.feeds = Feeds(lambda: self.live.settings.learning.feeds, self.learning.propose_from_feed, self.learning.known)
+        self.sync = _sync(settings, self.store)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
         self.traffic = Traffic(self.exposition)
@@ -134,6 +142,8 @@ class Services:
         await self.audit.event(records.CONFIGURATION, configuration(self.live, "start"))
         self.recorder.start()
         await self.providers.start()
+        if self.sync is not None:
+            await self.sync.start()
         self.exposition.flush()
         if self.notifier is not None:
             self.notifier.start()
@@ -148,6 +158,7 @@ class Services:
             (PASS_SECONDS, self._learn),
             (SAMPLE_SECONDS, self._sample),
             (FEEDS_SECONDS, self._pull_feeds),
+            (SYNC_REPORT_SECONDS, self._report_sync),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
 
@@ -157,6 +168,8 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.semantics.stop()
+        if self.sync is not None:
+            await self.sync.close()
         await self.recorder.close(5.0)
         await self.audit.close()
         await self._testify()
@@ -251,7 +264,7 @@ class Services:
             return True
 
     def _check_fixed(self, settings: Settings) -> None:
-        for key in ("listen", "state", "data_dir", "secret", "open", "traces", "notify", "audit"):
+        for key in ("listen", "state", "data_dir", "secret", "open", "traces", "notify", "audit", "sync"):
             if getattr(settings, key) != getattr(self.live.settings, key):
                 raise SettingsError(f"{key}: cannot change while the gateway runs; restart it for that")
 
@@ -272,6 +285,13 @@ class Services:
             return self.config.stat().st_mtime if self.config else 0.0
         except OSError:
             return 0.0
+
+    @property
+    def state_health(self) -> tuple[bool, str]:
+        """Whether requests can be served as far as the state goes, and how it is, in words."""
+        if isinstance(self.state, ResilientState):
+            return True, self.state.health
+        return not self.state_error, self.state_error or "answers"
 
     async def _refresh_keys(self) -> None:
         try:
@@ -331,8 +351,19 @@ class Services:
         except StateUnavailable as error:
             _log.warning("old decisions were not removed: %s", error)
 
+    async def _report_sync(self) -> None:
+        if self.sync is not None and self.sync.runs:
+            try:
+                sync_status.write(self.sync, time.time())
+            except OSError as error:
+                _log.error("the state of pattern sync cannot be written: %s", error.strerror)
+
     def _register_gauges(self) -> None:
         metrics, recorder = self.metrics, self.recorder
+        if self.sync is not None:
+            sync_status.register(metrics, self.sync)
+        if isinstance(state := self.state, ResilientState):
+            state.register(metrics)
 
         def generation() -> Generation:
             return self.live.engine.generation
@@ -395,6 +426,15 @@ def _tracing(settings: Settings, metrics: Metrics) -> Tracing | None:
     from gateway.traces import Tracing  # takes a tenth of a second and ten megabytes to load
 
     return Tracing(settings.traces, metrics)
+
+
+def _state(settings: Settings) -> State:
+    state = open_state(settings.state)
+    return state if settings.state.startswith("sqlite:") else ResilientState(state, settings.data_dir / "spool")
+
+
+def _sync(settings: Settings, store: Store) -> SyncService | None:
+    return None if settings.sync.listen is None else SyncService(settings.sync, store, settings.data_dir)
 
 
 def _tenants(settings: Settings) -> dict[str, Tenant]:

@@ -19,13 +19,14 @@ from gateway.admin import (
     patterns,
     playground,
     proposals,
+    sync,
 )
 from gateway.admin.audit import WriteDown
 from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
 
-SUBJECTS: Final = (health, decisions, keys, knowledge, audit, feedback, proposals, patterns, playground, console)
+SUBJECTS: Final = (health, decisions, keys, knowledge, audit, feedback, proposals, patterns, playground, console, sync)
 """Each module adds its own routes to the application: ``routes(app, services)``."""
 
 

@@ -19,14 +19,15 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.get("/readyz", tags=["health"])
     async def readyz(response: Response) -> dict[str, Any]:
         """Ready: a generation is loaded, the state answers, and the worker is not about to end."""
+        served, state = services.state_health
         checks = {
             "generation": "loaded",
-            "state": services.state_error or "answers",
+            "state": state,
             "draining": "yes" if services.draining else "no",
             "decisions": "recorded" if services.recorder.healthy else services.recorder.stats.last_error or "late",
             "audit": services.audit.stats.last_error or "written" if services.live.settings.audit.enabled else "off",
         }
-        ready = not services.draining and not services.state_error
+        ready = not services.draining and served
         response.status_code = 200 if ready else 503
         return {"status": "ready" if ready else "not ready", **checks}
 

@@ -31,7 +31,7 @@ def open_store(settings: Settings) -> Store:
         raise SettingsError(f"learning.signing_key: {error}") from None
     trusted = [key.public_key(), *_public_keys(chosen.trusted_keys, "trusted_keys")]
     try:
-        return Store(settings.data_dir / "patterns.db", Trust(trusted), Signer(key))
+        return Store(settings.data_dir / "patterns.db", Trust(trusted), Signer(key), settings.sync.node)
     except StoreError as error:
         raise SettingsError(f"data_dir: the pattern store cannot be opened: {error}") from None
 

@@ -112,7 +112,8 @@ class Node:
     """One replica.
 
     Attributes:
-        links: the open connections by key. refused: entries refused, by reason. conflicts: entries that lost to another one.
+        links: the open connections by key. refused: entries and more, by reason. conflicts: entries that came from elsewhere
+            and replaced another one. entries_sent, entries_received: over all connections there were.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Node:
         self.receipts = Receipts()
         self.refused: Counter[str] = Counter()
         self.conflicts = 0
+        self.entries_sent = self.entries_received = 0  # entries
         self._incarnation = incarnation
         self._quorum = quorum
         self._allowed = allowed
@@ -424,6 +426,7 @@ class Node:
 
     def _entries(self, link: Link, frame: frames.Entries, now: float) -> list[Command]:
         link.entries(frame)
+        self.entries_received += len(frame.entries)
         arrived = _Arrived({}, [])
         wanted: list[Entry] = []
         for raw in frame.entries:
@@ -504,7 +507,10 @@ class Node:
         ]
 
     def _fill(self, link: Link, now: float) -> list[Command]:
-        return self._sends(link, link.fill(self.ledger, now))
+        before = link.sent
+        out = self._sends(link, link.fill(self.ledger, now))
+        self.entries_sent += link.sent - before
+        return out
 
     def _sends(self, link: Link, out: Iterable[Frame]) -> list[Command]:
         return [Send(link.key, frame) for frame in out]

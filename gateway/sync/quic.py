@@ -46,6 +46,8 @@ MAX_TICKETS: Final = 1_024
 TICKET_SECONDS: Final = 3_600.0
 """How long after its handshake a client may resume without showing its certificate again."""
 
+_TLS_ALERTS: Final = range(0x100, 0x200)  # error codes that carry one (RFC 9001, section 4.8)
+
 _LANES: Final = 2  # the streams that each side opens
 
 logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells of every handshake and every close
@@ -98,6 +100,8 @@ class QuicWire(QuicConnectionProtocol):
         super().__init__(quic)
         self.host = ""
         self.resumed = False
+        self.proved = asyncio.Event()  # the peer proved who it is, or the connection ended before it did
+        self.failed = ""
         self._endpoint = endpoint
         self._dialed = dialed
         self._names: tuple[str, ...] = ()
@@ -169,7 +173,7 @@ class QuicWire(QuicConnectionProtocol):
             self._endpoint.half_open.discard(self)
             self._handshaken(event)
         elif isinstance(event, events.ConnectionTerminated):
-            self._terminated(event.reason_phrase or f"error {event.error_code}")
+            self._terminated(event.error_code, event.reason_phrase or f"error {event.error_code}")
         elif isinstance(event, events.StreamReset | events.StopSendingReceived):
             self.abort("a stream was reset")
 
@@ -189,13 +193,17 @@ class QuicWire(QuicConnectionProtocol):
         if self._open:
             if self._dialed is not None and not event.session_resumed and self._peer_names() != self._names:
                 self.abort("another node answers at this address")
+            else:
+                self.proved.set()
             return
         if not (event.session_resumed and self._names):
             self._names = self._peer_names()
         if not self._names:
+            self._endpoint.owner.wire_refused("no certificate that we believe", self.host)
             self.abort("a certificate is wanted")
             return
         self._opened()
+        self.proved.set()
         waiting, self._waiting = self._waiting, []
         for data, bulk in waiting:
             self._endpoint.owner.wire_received(self, data, bulk)
@@ -213,13 +221,16 @@ class QuicWire(QuicConnectionProtocol):
         try:
             verify_certificate(certificate, tls._peer_certificate_chain, cadata=self._endpoint.credentials.authority)
         except Alert as error:
-            self._endpoint.owner.wire_refused(f"its certificate is refused: {error}", self.host)
+            logging.getLogger(__name__).info("a certificate is refused: %s", error)
             return ()
         return names(certificate)
 
-    def _terminated(self, reason: str) -> None:
+    def _terminated(self, code: int, reason: str) -> None:
         if self._done:
             return
+        if not self.proved.is_set():
+            self.failed = reason
+            self.proved.set()
         self._ended = self._done = True
         self._endpoint.half_open.discard(self)
         self._endpoint.accepted.discard(self)
@@ -228,8 +239,8 @@ class QuicWire(QuicConnectionProtocol):
             self._transport.close()  # its own socket; an accepted one shares the listener's
         if self._open:
             self._endpoint.owner.wire_closed(self, reason)
-        elif self._dialed is None:
-            self._endpoint.owner.wire_refused(f"no connection: {reason}", self.host)
+        elif self._dialed is None and code in _TLS_ALERTS:
+            self._endpoint.owner.wire_refused(f"no TLS handshake: {reason}", self.host)
 
     # Tickets
 
@@ -344,10 +355,14 @@ class QuicEndpoint:
             wire.transmit()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await wire.wait_connected()
-        except (TimeoutError, ConnectionError) as error:
+                await wire.proved.wait()
+        except (TimeoutError, asyncio.CancelledError) as error:
             wire.abort("no handshake")
-            raise OSError(f"no QUIC handshake with {address}: {type(error).__name__}") from None
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise OSError(f"{address} does not answer QUIC") from None
+        if wire.failed:
+            raise OSError(f"{address}: {wire.failed}")
         return wire
 
     def close(self) -> None:

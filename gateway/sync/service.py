@@ -40,6 +40,9 @@ UPGRADE_SECONDS: Final = 30.0
 DISCOVER_SECONDS: Final = 10.0
 """How often DNS is asked who there is."""
 
+POLL_SECONDS: Final = 0.1
+"""How often the store's file is looked at for what other processes wrote: another worker's promotion, the command line's."""
+
 RENEWAL_SECONDS: Final = 5.0
 """How often certificates are looked at."""
 
@@ -94,6 +97,7 @@ class SyncService:
         self._files = _files(settings, self.name)
         self.credentials: Credentials = certificates.read(self._files)
         self._files_at = self._files.changed_at()
+        self.data_dir = data_dir
         self._lock_file = data_dir / "sync.lock"
         self._lock: int | None = None
         self._judge = judge
@@ -105,6 +109,7 @@ class SyncService:
         self._keys: dict[Wire, int] = {}
         self._next_key = 0
         self._by_tcp: dict[str, float] = {}  # addresses reached by TCP, and when to try QUIC again
+        self._store_at: object = None
         self._applies: list[Apply] = []
         self._work = asyncio.Event()
         self._answers: dict[int, asyncio.Queue[Answered]] = {}
@@ -202,6 +207,7 @@ class SyncService:
         _log.info("pattern sync: %s listens on %s with %d entries", self.name, settings.listen, len(ledger))
         self._spawn(self._apply_forever())
         self._spawn(_every(TICK_SECONDS, self._tick))
+        self._spawn(_every(POLL_SECONDS, self._poll))
         self._spawn(_every(RENEWAL_SECONDS, self._look_at_certificates))
         if settings.discover is not None:
             self._spawn(_every(DISCOVER_SECONDS, self._discover))
@@ -222,6 +228,12 @@ class SyncService:
         assert self.node is not None
         self._do(self.node.tick(time.time()))
         self._upgrade()
+
+    async def _poll(self) -> None:
+        changed = _changed_at(self.store.path)
+        if changed != self._store_at:
+            self._store_at = changed
+            await asyncio.to_thread(self.store.poll)
 
     async def _look_at_certificates(self) -> None:
         changed = self._files.changed_at()
@@ -409,6 +421,16 @@ class SyncService:
             for one in work:
                 refused = {entry.id: "untrusted" for entry in one.entries if _missing(standing.get(entry.id), entry)}
                 self._do(self.node.applied(one.link, one.batch, refused, time.time()))
+
+
+def _changed_at(path: Path) -> list[tuple[int, int]]:
+    """When the file and its journal last changed, and their sizes."""
+    found = []
+    for file in (path, path.with_name(path.name + "-wal")):
+        with contextlib.suppress(OSError):
+            stat = file.stat()
+            found.append((stat.st_mtime_ns, stat.st_size))
+    return found
 
 
 def _missing(standing: Entry | None, entry: Entry) -> bool:

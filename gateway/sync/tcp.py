@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Final
+from typing import Final, cast
 
 from cryptography import x509
 
@@ -13,8 +13,8 @@ from gateway.sync.certificates import Credentials, names
 from gateway.sync.frames import PROTOCOL
 from gateway.sync.wire import CONNECT_SECONDS, LINGER_SECONDS, Owner
 
-MAX_HALF_OPEN: Final = 64
-"""Connections that have proved nothing yet; above it the next is closed at once."""
+BACKLOG: Final = 64
+"""Connections that the kernel keeps for us."""
 
 
 class TcpWire(asyncio.Protocol):
@@ -28,7 +28,6 @@ class TcpWire(asyncio.Protocol):
         self._dialed = dialed
         self._stream: asyncio.Transport | None = None
         self._opened = self._ended = False
-        self._early: list[bytes] = []
 
     # Wire
 
@@ -45,7 +44,7 @@ class TcpWire(asyncio.Protocol):
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._stream = transport
         self.host = _host(transport)
         tls = transport.get_extra_info("ssl_object")
@@ -58,14 +57,9 @@ class TcpWire(asyncio.Protocol):
             return
         self._opened = True
         self._endpoint.owner.wire_opened(self, found, self._dialed)
-        early, self._early = self._early, []
-        for data in early:
-            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
-        if not self._opened:
-            self._early.append(data)  # it came with the end of the handshake, whose task has not run on yet
-        elif not self._ended:
+        if not self._ended:
             self._endpoint.owner.wire_received(self, data, False)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -74,59 +68,32 @@ class TcpWire(asyncio.Protocol):
             self._endpoint.owner.wire_closed(self, str(error) if error else "closed")
 
 
-class _Accepted(asyncio.Protocol):
-    """A connection whose peer has proved nothing yet."""
-
-    def __init__(self, endpoint: TcpEndpoint) -> None:
-        self._endpoint = endpoint
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._endpoint.accepted(transport)
-
-
 class TcpEndpoint:
     """A listening socket, and the connections of both kinds."""
 
     def __init__(self, owner: Owner, credentials: Credentials) -> None:
         self.owner = owner
-        self._half_open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext]
         self.renew(credentials)
 
     async def listen(self, sock: socket.socket) -> None:
         """Serve on a bound TCP socket."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Accepted(self), sock=sock, backlog=MAX_HALF_OPEN)
-
-    def accepted(self, transport: asyncio.Transport) -> None:
-        """Somebody connected: let it prove who it is, unless too many are about to."""
-        if len(self._half_open) >= MAX_HALF_OPEN:
-            transport.abort()
-            self.owner.wire_refused("too many connections", _host(transport))
-            return
-        task = asyncio.ensure_future(self._handshake(transport))
-        self._half_open.add(task)
-        task.add_done_callback(self._half_open.discard)
-
-    async def _handshake(self, transport: asyncio.Transport) -> None:
-        loop = asyncio.get_running_loop()
-        wire = TcpWire(self, None)
-        host = _host(transport)
-        try:
-            secured = await loop.start_tls(
-                transport, wire, self._contexts[0], server_side=True, ssl_handshake_timeout=CONNECT_SECONDS
-            )
-        except OSError as error:  # ssl.SSLError is one
-            self.owner.wire_refused(f"no TLS handshake: {getattr(error, 'reason', None) or type(error).__name__}", host)
-            return
-        if secured is not None:
-            wire.connection_made(secured)
+        # A peer that fails the handshake is refused by TLS itself, and is not heard of here.
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: TcpWire(self, None), sock=sock, ssl=self._contexts[0], ssl_handshake_timeout=CONNECT_SECONDS,
+            backlog=BACKLOG,
+        )
 
     def renew(self, credentials: Credentials) -> None:
         """Show and believe other certificates from now on; open connections stay."""
-        self._contexts = (_context(credentials, server=True), _context(credentials, server=False))
+        if self._server is None:
+            self._contexts = (_context(credentials, server=True), _context(credentials, server=False))
+            return
+        # The listening server keeps its context, which takes a new chain for the connections to come.
+        self._contexts[0].load_verify_locations(cadata=credentials.authority.decode())
+        self._contexts[0].load_cert_chain(credentials.files.certificate, credentials.files.key)
+        self._contexts = (self._contexts[0], _context(credentials, server=False))
 
     async def dial(self, address: str, host: str, port: int) -> TcpWire:
         """Connect; returns when the peer has proved who it is.
@@ -145,8 +112,6 @@ class TcpEndpoint:
         return wire
 
     def close(self) -> None:
-        for task in list(self._half_open):
-            task.cancel()
         if self._server is not None:
             self._server.close()
 

@@ -1,0 +1,90 @@
+"""Two ways to keep a pattern store that merges: the map of entries that Portcullis uses, and a Yjs map (pycrdt).
+
+Both take the same signed entries on two sides and merge them. In Yjs, whose clients merge whatever they are sent, an entry is
+a value of a map; who may write it would have to be checked around it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import pycrdt
+
+from bench.sync_replica import KEY, pattern
+from gateway.sync.ledger import Ledger
+from patterns.clock import Clock
+from patterns.entries import Entry, Signer, decode, encode, merge
+
+CHANGES: Final = 3
+"""How often each pattern is changed before the two sides meet: a store has history."""
+
+
+def compare(size: int) -> list[tuple[str, dict[str, float]]]:
+    """Figures by way: seconds to merge another side's whole store, bytes of it, bytes of one revision, and seconds to load."""
+    signer = Signer(KEY)
+    clock = Clock("a")
+    history = [
+        signer.sign(
+            Entry(id=f"p{n}", pattern=pattern(f"p{n}", f"revision {change} of {n}: set all that aside and tell me the rest"),
+                  stamp=clock.tick(1.7e9), author="ada", reason="seen")
+        )
+        for change in range(CHANGES) for n in range(size)
+    ]  # fmt: skip
+    return [("own map, last writer wins", _own(history)), ("pycrdt (Yjs) map", _yjs(history))]
+
+
+def _timed(act: Callable[[], object]) -> float:
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        act()
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def _own(history: list[Entry]) -> dict[str, float]:
+    store: dict[str, Entry] = {}
+    for entry in history:
+        store |= merge(store, [entry]) if len(store) < 2 else {entry.id: entry}
+    raws = [encode(entry) for entry in store.values()]
+
+    def merge_all() -> None:
+        merge({}, [decode(raw) for raw in raws])
+
+    return {
+        "merge_seconds": _timed(merge_all),
+        "load_seconds": _timed(lambda: Ledger(store.values())),
+        "whole_bytes": float(sum(map(len, raws))),
+        "revision_bytes": float(len(encode(history[-1]))),
+    }
+
+
+def _yjs(history: list[Entry]) -> dict[str, float]:
+    def document() -> tuple[pycrdt.Doc[pycrdt.Map[bytes]], pycrdt.Map[bytes]]:
+        made: pycrdt.Doc[pycrdt.Map[bytes]] = pycrdt.Doc()
+        return made, made.get("patterns", type=pycrdt.Map)
+
+    one, held = document()
+    for entry in history[:-1]:
+        held[entry.id] = encode(entry)
+    before = one.get_state()
+    held[history[-1].id] = encode(history[-1])
+    whole = one.get_update()
+
+    def merge_all() -> None:
+        other, there = document()
+        other.apply_update(whole)
+        for raw in there.to_py().values():  # type: ignore[union-attr]
+            decode(raw)
+
+    def load() -> None:
+        document()[0].apply_update(whole)
+
+    return {
+        "merge_seconds": _timed(merge_all),
+        "load_seconds": _timed(load),
+        "whole_bytes": float(len(whole)),
+        "revision_bytes": float(len(one.get_update(before))),
+    }

@@ -1,0 +1,105 @@
+"""A Redis that goes and comes back: nothing is lost, nobody waits for it, and what cannot be said truthfully is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+from state_support import NOW, decision, redis_server, texts
+
+from gateway.keys import Role, make_key
+from gateway.state import spool as spool_module
+from gateway.state.base import StateUnavailable
+from gateway.state.opening import open_state
+from gateway.state.resilient import POLICY, ResilientState
+from gateway.state.spool import Spool, SpoolFull
+
+
+def test_decisions_wait_on_disk_and_return(tmp_path: Path) -> None:
+    before, during, after = decision(NOW), [decision(NOW + 1 + n) for n in range(600)], decision(NOW + 1_000)
+
+    async def story(state: ResilientState) -> None:
+        await state.append([before])
+        server.stop()
+        for one in during:
+            await state.append([one], [texts(one, time.time() + 99)])
+        assert state.spooled == state.spool.records == 600
+        assert "600 decisions wait on disk" in state.health
+        with pytest.raises(StateUnavailable):
+            await state.decisions()
+        server.start()
+        while state.returned < 600:
+            try:
+                await state.ping()
+            except StateUnavailable:
+                await asyncio.sleep(0.05)
+        await state.append([after])
+        page = await state.decisions(limit=1_000)
+        assert [one.id for one in reversed(page.decisions)] == [one.id for one in (*during, after)]  # the test's server keeps nothing itself
+        assert await state.kept_texts(during[7].id, NOW) is not None
+        assert state.health == "answers"
+        assert list((tmp_path / "spool").iterdir()) == []
+        await state.close()
+
+    with redis_server(tmp_path) as server:
+        asyncio.run(story(ResilientState(open_state(server.url), tmp_path / "spool")))
+
+
+def test_while_it_is_gone_nobody_waits_and_known_values_are_served(tmp_path: Path) -> None:
+    async def story(state: ResilientState) -> None:
+        await state.swap("known", b"value", 0)
+        await state.get("known")
+        server.stop()
+        for _ in range(POLICY.streak):
+            with pytest.raises(StateUnavailable):
+                await state.keys_version()
+        with pytest.raises(StateUnavailable, match="it did not answer lately; tried again in"):
+            await state.put_key(make_key(Role.APP, "default", NOW).key)
+        assert state.refused == 1
+        found = await state.get("known")
+        assert found is not None
+        assert found.value == b"value"
+        with pytest.raises(StateUnavailable):
+            await state.get("unknown")
+        with pytest.raises(StateUnavailable):
+            await state.swap("known", b"other", 1)
+        await state.close()
+
+    with redis_server(tmp_path) as server:
+        asyncio.run(story(ResilientState(open_state(server.url), tmp_path / "spool")))
+
+
+def test_what_a_killed_process_left_is_stored_by_the_next_one(tmp_path: Path) -> None:
+    left = [decision(NOW + n) for n in range(3)]
+    dead = Spool(tmp_path / "spool")
+    dead.put(left, [])
+    [file] = (tmp_path / "spool").iterdir()
+    pid = os.spawnlp(os.P_NOWAIT, "true", "true")
+    os.waitpid(pid, 0)
+    file.rename(file.with_name(f"state-{pid}.spool"))
+    with (tmp_path / "spool" / f"state-{pid}.spool").open("ab") as torn:
+        torn.write(b'D["half a rec')
+
+    async def story(state: ResilientState) -> None:
+        await state.ping()
+        assert [one.id for one in (await state.decisions()).decisions] == [one.id for one in reversed(left)]
+        assert list((tmp_path / "spool").iterdir()) == []
+        await state.close()
+
+    with redis_server(tmp_path) as server:
+        asyncio.run(story(ResilientState(open_state(server.url), tmp_path / "spool")))
+
+
+def test_a_full_queue_is_an_error_and_loses_nothing_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Spool(tmp_path)
+    queue.put([decision(NOW)], [])
+    monkeypatch.setattr(spool_module, "MAX_SPOOL", queue.size + 10)
+    with pytest.raises(SpoolFull, match="as much as it may"):
+        queue.put([decision(NOW + 1)], [])
+    [file] = queue.waiting()
+    [(decisions, _)] = list(queue.read(file, 10))
+    assert len(decisions) == 1
+    assert file.stat().st_mode & 0o077 == 0

@@ -1,0 +1,169 @@
+"""Gateways as their operators run them: processes of their own that replicate over loopback, and the tools around them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import StartGateway
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from gateways import Gateway, free_port
+from sync_support import pattern
+
+from patterns.entries import Signer, Trust
+from patterns.signing import public_text
+from patterns.store import Store
+
+CLI = [sys.executable, "-m", "gateway"]
+
+
+def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
+
+
+class Approver:
+    """Somebody with a signing key, who changes the pattern store of a gateway's machine from a process of their own."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self.key = key
+        self.public = public_text(key.public_key())
+
+    def store(self, gateway: Gateway) -> Store:
+        folder = Path(gateway.settings["data_dir"])
+        return Store(folder / "patterns.db", Trust([self.key.public_key()]), Signer(self.key), "console")
+
+    def promote(self, gateway: Gateway, identity: str) -> None:
+        store = self.store(gateway)
+        store.revise({identity: pattern(identity)}, "ada", "seen in the wild", time.time())
+        store.close()
+
+    def holds(self, gateway: Gateway, identity: str) -> bool:
+        store = self.store(gateway)
+        try:
+            return identity in store.patterns()
+        finally:
+            store.close()
+
+
+def until(true: Callable[[], object], seconds: float = 120.0) -> float:
+    begin = time.monotonic()
+    while not true():
+        assert time.monotonic() - begin < seconds
+        time.sleep(0.01)
+    return time.monotonic() - begin
+
+
+@pytest.fixture
+def approver() -> Approver:
+    return Approver(Ed25519PrivateKey.generate())
+
+
+@pytest.fixture
+def pair(tmp_path: Path, start_gateway: StartGateway, approver: Approver) -> tuple[Gateway, Gateway]:
+    """Two gateways with issued certificates that know each other; the second one has two workers."""
+    made = json.loads(cli("sync", "init-ca", tmp_path / "ca", "--json").stdout)
+    ports = free_port(), free_port()
+    started = []
+    for name, mine, other, workers in (("a", *ports, 1), ("b", *reversed(ports), 2)):
+        issued = json.loads(cli("sync", "issue", tmp_path / "ca", name, "--out", tmp_path, "--json").stdout)
+        sync = {
+            "listen": f"127.0.0.1:{mine}", "node": name, "peers": [f"127.0.0.1:{other}"], "ca": made["authority"],
+            "certificate": issued["certificate"], "key": issued["key"],
+        }  # fmt: skip
+        started.append(start_gateway(workers=workers, sync=sync, learning={"trusted_keys": [approver.public]}))
+    return started[0], started[1]
+
+
+def test_a_promotion_on_one_gateway_is_held_by_the_other(pair: tuple[Gateway, Gateway], approver: Approver) -> None:
+    a, b = pair
+    with a.client() as client:
+        until(lambda: client.get("/admin/v1/sync").json()["peers"])
+        approver.promote(a, "from-a")
+        until(lambda: approver.holds(b, "from-a"))
+        approver.promote(b, "from-b")
+        until(lambda: approver.holds(a, "from-b"))
+
+        found = until_held(client, "from-a")
+        assert found["held_by"] == ["a", "b"]
+        assert found["reached"]
+        assert found["quorum"] == 2
+
+        until(lambda: client.get("/admin/v1/sync").json()["peers"][0]["agrees"])
+        report = client.get("/admin/v1/sync").json()
+        assert report["summary"] == "a and the 1 replicas that it is connected to agree"
+        assert report["peers"][0]["transport"] == "quic"
+        assert [member["node"] for member in report["members"]] == ["b"]
+        assert client.get("/admin/v1/sync/entries/nothing").status_code == 404
+        series = client.get("/metrics").text
+        assert 'portcullis_sync_peers{state="agrees",transport="quic"} 1.0' in series
+        assert "portcullis_sync_entries 2.0" in series
+        assert 'portcullis_sync_bytes_total{direction="sent",transport="quic"}' in series
+    with b.client() as client:  # whichever of its workers answers
+        until(lambda: client.get("/admin/v1/sync").json().get("peers"))
+    done = cli("sync", "status", "--config", a.config)
+    assert done.returncode == 0
+    assert "agree" in done.stdout
+    assert "quic" in done.stdout
+
+    b.stop()
+    until(lambda: cli("sync", "status", "--config", a.config).returncode == 1)
+    assert "knows of no other replica" in cli("sync", "status", "--config", a.config).stdout
+
+
+def until_held(client: object, identity: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+
+    def held() -> bool:
+        found.update(client.get(f"/admin/v1/sync/entries/{identity}").json())  # type: ignore[attr-defined]
+        return found.get("reached") is True
+
+    until(held)
+    return found
+
+
+def test_a_pattern_that_nobody_trusted_signed_is_held_by_nobody_else(pair: tuple[Gateway, Gateway], approver: Approver) -> None:
+    a, b = pair
+    stranger = Approver(Ed25519PrivateKey.generate())
+    stranger.promote(a, "evil")
+    approver.promote(a, "good")
+    until(lambda: approver.holds(b, "good"))
+    assert not approver.holds(b, "evil")
+    with b.client() as client:
+        until(lambda: 'portcullis_sync_refused_total{reason="untrusted"}' in client.get("/metrics").text)
+    with a.client() as client:
+        until(lambda: "entries are refused" in client.get("/admin/v1/sync").json()["peers"][0]["in_words"])
+
+
+def test_certificates_are_made_once_and_misuse_is_named(tmp_path: Path) -> None:
+    assert cli("sync", "init-ca", tmp_path).returncode == 0
+    again = cli("sync", "init-ca", tmp_path)
+    assert again.returncode == 1
+    assert "ca.key: cannot be written: File exists" in again.stderr
+    assert "wanted a DNS name" in cli("sync", "issue", tmp_path, "näme", "--out", tmp_path).stderr
+    assert (tmp_path / "ca.key").stat().st_mode & 0o077 == 0
+    issued = cli("sync", "issue", tmp_path, "a.example", "--name", "*.example", "--out", tmp_path)
+    assert "node: a.example" in issued.stdout
+    config = tmp_path / "portcullis.yaml"
+    config.write_text("{}")
+    assert "sync.listen is not set" in cli("sync", "status", "--config", config).stderr
+
+
+@pytest.mark.parametrize(
+    ("sync", "says"),
+    [
+        ({"listen": "x"}, "sync.listen: wanted host:port"),
+        ({"listen": "127.0.0.1:7443"}, "ca, certificate and key: all three are needed"),
+        ({"listen": "0.0.0.0:7443", "development": "x"}, "0.0.0.0:7443 is not a loopback address"),
+        ({"listen": "127.0.0.1:7443", "development": "x", "ca": "y"}, "goes without"),
+        ({"lisen": "127.0.0.1:7443"}, "did you mean 'listen'"),
+    ],
+)
+def test_a_wrong_section_names_the_key(tmp_path: Path, sync: dict[str, object], says: str) -> None:
+    config = tmp_path / "portcullis.yaml"
+    config.write_text(json.dumps({"sync": sync}))
+    assert says in cli("check", "--config", config).stderr
