@@ -91,7 +91,7 @@ def test_a_refusal_is_traced_without_its_words(watched: Watched) -> None:
     spans = watched.spans_of(got.headers["x-portcullis-id"], 3)
     screen = attributes(spans["screen request"])
     assert screen["portcullis.action"] == "block"
-    assert [value.string_value for value in screen["portcullis.categories"].values] == ["prompt_injection.instruction_override"]
+    assert "prompt_injection.instruction_override" in [value.string_value for value in screen["portcullis.categories"].values]
     assert not any(name.startswith("chat") for name in spans)
     assert b"walrus" not in watched.receiver.raw
 
