@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
-from gateway.cli import audit, bundle, check, evaluate, feedback, health, keys, patterns, scan, serve, sync
+from gateway.cli import audit, bundle, check, evaluate, feedback, health, keys, patterns, replay, scan, serve, sync
 from gateway.cli.common import Failed, Misused
 
-COMMANDS: Final = (serve, scan, evaluate, patterns, feedback, keys, audit, check, health, bundle, sync)
+COMMANDS: Final = (serve, scan, evaluate, patterns, feedback, replay, keys, audit, sync, check, health, bundle)
 """Each module has NAME, HELP, EXAMPLE, `configure(parser)` and `run(arguments) -> exit code`."""
 
 

@@ -91,12 +91,12 @@ class Scanner:
         policy, _ = live.bind(chosen.policy, engine.thresholds)
         return cls(engine, policy, stages(chosen.detection))
 
-    def judge(self, segments: list[Segment]) -> dict[str, Any]:
+    def judge(self, segments: list[Segment], direction: Direction = Direction.REQUEST) -> dict[str, Any]:
         """The verdict on one input, as the command line promises it."""
         began = time.perf_counter_ns()
         judged = self._engine.judge(segments, "")
         verdict, ran = judged.verdict, set().union(*judged.stages)
-        ruling = evaluate(self._policy, verdict, segments, Direction.REQUEST)
+        ruling = evaluate(self._policy, verdict, segments, direction)
         # What attacks comes first; a value to protect is no reason for the score.
         worst = max(verdict.findings, key=lambda found: (is_attack(found.category), found.score), default=None)
         skipped = {one.stage: one.reason for one in verdict.skipped}
