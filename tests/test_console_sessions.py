@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.console.sessions import ALL_FAILURES, FAILURES, MAX_ADDRESSES, SESSION_SECONDS, Attempts, Sessions, right_token
+from gateway.services import KEYS_SECONDS
 
 
 class TestCookies:
@@ -86,7 +88,8 @@ def test_from_an_open_gateway_to_a_revoked_session(gateway: Gateway) -> None:
         operator = script.post("/admin/v1/keys", json={"role": "operator", "tenant": "*"}).json()
         script.headers["authorization"] = f"Bearer {operator['token']}"
 
-        for _ in range(20):
+        began = time.monotonic()  # each worker looks for keys once a second, and until then takes everybody for the operator
+        while time.monotonic() < began + 3 * KEYS_SECONDS:
             _until(script, lambda: script.post("/admin/v1/keys", json={"role": "app"}))
         app = script.post("/admin/v1/keys", json={"role": "app"}).json()
 
@@ -110,8 +113,6 @@ def test_from_an_open_gateway_to_a_revoked_session(gateway: Gateway) -> None:
             assert browser.post("/admin/v1/playground", json={"text": "x"}, headers=ours).json()["policies"]["current"]
             assert script.delete(f"/admin/v1/keys/{operator['id']}").status_code == 200
             _until(browser, lambda: browser.get("/admin/v1/keys"), 401)
-            _until(browser, lambda: browser.get("/admin/v1/session"), 200)
-            assert browser.get("/admin/v1/keys").status_code == 401
 
 
 @pytest.mark.parametrize(
