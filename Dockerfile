@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1.7
-# Two stages from one base: what compiles stays in the first. `image/pin` writes the base's digest in here before a release;
-# with a registry at hand: docker buildx imagetools inspect debian:bookworm-slim --format '{{.Manifest.Digest}}'.
+# Two stages from one base: what compiles stays in the first. A release pins the base by digest
+# (`--build-arg BASE=debian@sha256:...`): docker buildx imagetools inspect debian:bookworm-slim --format '{{.Manifest.Digest}}'.
 ARG BASE=debian:bookworm-20251117-slim
 
 FROM ${BASE} AS build
