@@ -105,10 +105,12 @@ class Screening:
         """The verdict.
 
         Args:
-            readings: those of ``asked``; None for one that could not be had, for which ``reason`` says why.
+            readings: those of ``asked``, or nothing where nobody read; None for one that could not be had, for which
+                ``reason`` says why.
             spent: nanoseconds in encoder and index.
         """
         at = 0
+        readings = readings or (None,) * len(self.asked)
         cascade, cache = self._engine.cascade, self._engine.cache
         for waiting in self._open:
             upto = at + len(waiting.screened.asked)

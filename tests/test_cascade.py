@@ -155,3 +155,9 @@ def test_a_verdict_does_not_depend_on_company(engine: Engine) -> None:
     assert together.score == max(alone)
     reading: list[Reading | None] = [engine.cascade.model.read(ORDER)] if engine.cascade.model else []
     assert engine.screen(said(ORDER), "once more").close(reading).verdict.score == alone[0]
+
+
+def test_a_screening_that_nobody_reads_closes_incomplete(engine: Engine) -> None:
+    screening = engine.screen(said(ORDER), "unread")
+    assert screening.asked
+    assert Skipped("encoder", "late") in screening.close().verdict.skipped

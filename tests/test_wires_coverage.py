@@ -169,10 +169,10 @@ def _containers(value: Any, path: Path = ()) -> list[Path]:
     return [path, *(found for key, item in pairs for found in _containers(item, (*path, key)))]
 
 
-def _missed(doc: Any, listed: set[Path], opaque: set[Path]) -> list[Path]:
-    """The places of strings that are neither listed nor known."""
+def _missed(doc: Any, listed: set[Path], opaque: set[Path], numbers: bool = True) -> list[Path]:
+    """The places of strings, and of ``numbers`` that count as such, that are neither listed nor known."""
     missed = []
-    for text, path in strings(doc, ()):
+    for text, path in strings(doc, (), numbers):
         is_key = bool(path) and isinstance(path[-1], Key)
         known = (
             not text
@@ -181,14 +181,14 @@ def _missed(doc: Any, listed: set[Path], opaque: set[Path]) -> list[Path]:
             or path in listed
             or any(path[: len(place)] == place for place in opaque)
             or any(step in SETTINGS for step in path)
-            or _entered(text, path, listed)
+            or _entered(text, path, listed, numbers)
         )
         if not known:
             missed.append(path)
     return missed
 
 
-def _entered(text: str, path: Path, listed: set[Path]) -> bool:
+def _entered(text: str, path: Path, listed: set[Path], numbers: bool) -> bool:
     """Whether a string is JSON whose own strings are listed."""
     try:
         inner = orjson.loads(text)
@@ -197,7 +197,7 @@ def _entered(text: str, path: Path, listed: set[Path]) -> bool:
     if not isinstance(inner, dict | list):
         return False
     inside = {place[len(path) + 1 :] for place in listed if place[: len(path) + 1] == (*path, INNER)}
-    return not _missed(inner, inside, set())
+    return not _missed(inner, inside, set(), numbers)
 
 
 def _check(parsed: Parsed, doc: Any) -> None:
@@ -240,9 +240,11 @@ def test_every_string_of_a_frame_is_accounted_for(path: str, query: bytes, frame
     opaque = {place for place in _containers(doc) if place and place[-1] == "logprobs"}
     opaque |= {(*place, key) for place in _containers(doc) for key in ("encrypted_content", "inlineData", "fileData")}
     opaque |= {("response", "prompt", "id"), ("item", "filename")}
-    assert _missed(doc, {event.path for event in events}, opaque) == []
+    # Loose numbers in frames are not looked at; where a whole item stands in one, its numbers are read as text.
+    assert _missed(doc, {event.path for event in events}, opaque, numbers=False) == []
     for event in events:
-        assert not event.text or _reached(doc, event.path) == event.text
+        reached = _reached(doc, event.path)
+        assert not event.text or reached == event.text or isinstance(reached, int | float)
     assert isinstance(reader.stop("x"), bytes)
     assert isinstance(reader.fail("x"), bytes)
 
@@ -266,7 +268,8 @@ def test_edits_of_listed_parts_give_exactly_that_document(path: str, data: st.Da
     except Malformed:
         assume(False)
     body = orjson.dumps(doc, option=orjson.OPT_INDENT_2)
-    places = {part.path: part.text for part in parsed.segments}
+    # A number that is edited becomes a string and stays one: see test_wires_numbers.py.
+    places = {part.path: part.text for part in parsed.segments if isinstance(_reached(doc, part.path), str)}
 
     assert orjson.loads(apply_edits(body, places)) == _same(doc)
     chosen = data.draw(st.lists(st.sampled_from(sorted(places, key=repr)), unique=True, max_size=5)) if places else []

@@ -9,6 +9,7 @@ are signed with Ed25519 (RFC 8032).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,7 @@ FORMAT: Final = 1
 
 _CONTEXT: Final = b"portcullis audit v1\n"  # what is signed or hashed here can be passed off as nothing else
 _MARK: Final = b',"hash":"'
+_HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _END: Final = b'"}\n'
 _SUFFIX: Final = len(_MARK) + 64 + len(_END)
 
@@ -56,10 +58,10 @@ def split(line: bytes) -> Line:
     covered, tail = line[:-_SUFFIX], line[-_SUFFIX:]
     if not covered or not tail.startswith(_MARK) or not tail.endswith(_END):
         raise BadLine("it does not end with a hash")
-    try:
-        return Line(covered, bytes.fromhex(tail[len(_MARK) : -len(_END)].decode("ascii")))
-    except ValueError:
-        raise BadLine("its hash is not hexadecimal") from None
+    written = tail[len(_MARK) : -len(_END)]
+    if not _HASH.fullmatch(written):  # a capital letter says the same, and was not written by us
+        raise BadLine("its hash is not hexadecimal in small letters")
+    return Line(covered, bytes.fromhex(written.decode("ascii")))
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
