@@ -57,16 +57,12 @@ def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     assert all(text not in told["pattern"]["body"] for text in labelled), "retention is off: an embedding is kept, no text"
 
     assert people.approver.post(path + "/approve", json={"reason": "I saw this on the forum"}).json()["state"] == "shadow"
-    assert not any(stopped(people, siblings[:5]))
-    people.wait("the shadow sees its kind", lambda: _touched(people, path, siblings[:5]))
-
-    def promoted() -> str | None:
-        """The new stage; none where the proposal was being counted at that moment, and asking again is right."""
-        stage: str | None = people.approver.post(path + "/promote", json={"reason": "fine"}).json().get("state")
-        return stage
-
-    assert people.wait("the canary", promoted) == "canary"
-    assert people.wait("acting", promoted) == "active"
+    # Nobody labels what matches in the shadow, so few texts may: from the sixth on the proposal would be demoted as too eager.
+    people.wait("a labelled text matches in the shadow", lambda: _watched(people, labelled[0]))
+    assert not any(stopped(people, siblings[:4]))
+    people.wait("the match is counted", lambda: people.analyst.get(path).json()["alarms"])
+    assert people.approver.post(path + "/promote", json={"reason": "fine"}).json()["state"] == "canary"
+    assert people.approver.post(path + "/promote", json={"reason": "fine"}).json()["state"] == "active"
     people.wait("a labelled text is refused", lambda: stopped(people, labelled[:1])[0])
     refused = stopped(people, siblings)
     assert sum(refused) >= 0.6 * len(siblings), f"{sum(refused)} of {len(siblings)}"
@@ -81,6 +77,8 @@ def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     assert people.analyst.get(path).json()["state"] == "demoted"
 
 
-def _touched(people: People, path: str, texts: list[str]) -> bool:
-    stopped(people, texts)
-    return bool(people.analyst.get(path).json()["alarms"])
+def _watched(people: People, text: str) -> bool:
+    """Whether a pattern in the shadow matched in a text that is sent now."""
+    decision = people.chat(text).headers["x-portcullis-id"]
+    findings = people.analyst.get(f"/admin/v1/decisions/{decision}").json()["request"]["findings"]
+    return any(finding["detector"] == "shadow" for finding in findings)
