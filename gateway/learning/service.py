@@ -289,6 +289,8 @@ class Learning:
         proposal = await self.book.proposal(id)
         if proposal is None:
             raise Refused(404, "there is no such proposal")
+        if proposal.stage in (Stage.ACTIVE, Stage.DEMOTED, Stage.REJECTED):
+            raise Refused(409, f"the proposal is {proposal.stage} already")
         move = step(proposal, self.rules, now, force=True)
         if move is None:
             against = "; ".join(proposal.trial.against) if proposal.trial else "it was not tried"
