@@ -30,6 +30,12 @@ test: install-dev lint
 	@./tests/system-packages
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+## test-train: the tests that need torch, with the train extra in an environment of its own
+test-train:
+	@test -x .venv-train/bin/python || $(PYTHON) -m venv .venv-train
+	.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
+	.venv-train/bin/python -m pytest -m train
+
 ## lint: ruff and mypy
 lint: install-dev
 	$(BIN)/ruff check .
@@ -56,4 +62,4 @@ image-check:
 	./image/check
 
 clean:
-	rm -rf .venv build dist *.egg-info var
+	rm -rf .venv .venv-train build dist *.egg-info var

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import strategies as st
 
 from detectors.values import Finding, Opaque, Origin, Segment, Skipped
@@ -149,8 +148,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server(folder: Path, password: str = "") -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+    assert shutil.which("redis-server"), "redis-server is not installed (Debian: apt-get install redis-server)"
     server = RedisServer(folder, password)
     server.start()
     try:

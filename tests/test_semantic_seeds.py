@@ -9,13 +9,10 @@ import pytest
 
 from detectors.semantic.heads import ORIGINS
 from detectors.semantic.windows import WINDOW
+from detectors.train.generate import Generator, attack_sections
 from detectors.train.grammar import Grammar, SeedError
 from detectors.values import Origin
 from patterns.taxonomy import CATEGORIES, split
-
-pytest.importorskip("tokenizers")
-
-from detectors.train.generate import Generator, attack_sections
 
 
 @pytest.fixture(scope="module")
