@@ -261,11 +261,11 @@ class Writer:
         self.durable = (self._chain.seq - 1, self._chain.head)
 
     def _fail(self, error: OSError) -> None:
-        why = _why(self._folder, error)
-        if why != self.last_error:
-            _log.error("the audit log cannot be written: %s", why)
+        why, before = _why(self._folder, error), self.last_error
         self.errors += 1
-        self.last_error = why
+        self.last_error = why  # before it is said: who reads the log must find it so
+        if why != before:
+            _log.error("the audit log cannot be written: %s", why)
 
     def _give_up(self, count: int) -> None:
         now = self._clock()
