@@ -1,8 +1,9 @@
 """Learning: families of attacks and false alarms that the shipped model never saw, a few labels each, and what they teach.
 
-Everything runs as in the gateway (groups, proposals, trials, prototypes, the cascade, the ``balanced`` policy) but for people:
-a proposal that passes its trial is taken for approved, which is the worst case for hostile labels. Windows are encoded once,
-since what was learnt does not change their embeddings.
+Everything runs as in the gateway (quorum, groups, proposals, trials, demotion, prototypes, the cascade, ``balanced``) but for
+people. Labels are those of four analysts in turn; where a fifth of them is hostile, they are a fifth analyst's. A proposal that
+passes its trial is approved by somebody who does not look at it, or acts by ``learning.automatic``, which asks that two people
+labelled alike. Windows are encoded once, since what was learnt does not change their embeddings.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ from bench.machine import machine, versions
 from bench.report import Goal, finish, table
 from detectors.engine import Engine
 from detectors.semantic.judge import Reading
+from detectors.semantic.learnt import made_ready
+from detectors.semantic.prototypes import Prototypes
 from detectors.train.exemplars import own_pools
 from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
 from detectors.values import Origin, Segment
 from gateway import live
+from gateway.learning.evidence import ATTACKS, matched, spoken
+from gateway.learning.promotion import Rules, failing, step
+from gateway.learning.quorum import judged
 from gateway.learning.teacher import Teacher
-from gateway.learning.values import Case, Outcome, Trajectory
+from gateway.learning.values import Case, Label, Outcome, Proposal, Stage, Trajectory
 from gateway.policy import Action, Direction, evaluate
 from gateway.settings import Settings
 from patterns.schema import Pattern
@@ -37,6 +43,9 @@ LABELS: Final = 5
 MEMBERS: Final = 60
 OUTSIDE: Final = {"reviewer_note", "ranking_bias", "bank_details", "calendar_plant"}
 """Attack families that are planted in documents; all others are said by users."""
+
+HONEST: Final = ("ada", "bob", "cy", "dee")
+HOSTILE: Final = "eve"
 
 SEED: Final = 424_242
 """Of the ordinary texts: another than that of the shipped exemplars, which trials are held on."""
@@ -74,19 +83,9 @@ class Bench:
 
     def learn(self, labelled: Sequence[tuple[Text, Outcome]], name: str) -> dict[str, Pattern]:
         """The patterns that labels lead to, where their trials pass."""
-        found: dict[str, Pattern] = {}
-        for outcome in (Outcome.FALSE_NEGATIVE, Outcome.FALSE_POSITIVE):
-            cases = [
-                Case(id=f"{name}-{at}", at=float(at), text=text.text, views=self.teacher.views(text.text), outcome=outcome,
-                     trajectory=Trajectory(origin=text.origin))
-                for at, (text, said) in enumerate(labelled) if said is outcome
-            ]  # fmt: skip
-            for number, group in enumerate(self.teacher.groups(cases) if cases else []):
-                for proposal in self.teacher.propose(f"{name}-{outcome}-{number:02}", group, 0.0):
-                    if proposal.trial is not None and proposal.trial.passed:
-                        id = f"{proposal.pattern.id}.{name.replace('_', '-')}.{number}"
-                        found[id] = replace(proposal.pattern, id=id)
-        return found
+        school = School(self, rules=None)
+        school.week([Said(*one, HONEST[at % len(HONEST)]) for at, one in enumerate(labelled)], name)
+        return school.learnt
 
     def taught(self, patterns: dict[str, Pattern], known: Engine | None = None) -> Engine:
         return self.base.renewed(patterns, 2, 0.0, known.cascade.prototypes if known else self.base.cascade.prototypes)
@@ -95,6 +94,79 @@ class Bench:
         if window not in self._read:
             self._read[window] = self.model.read(window)
         return self._read[window]
+
+
+class Said(NamedTuple):
+    """One label: what the gateway's action on a text was, by the word of one analyst."""
+
+    text: Text
+    outcome: Outcome
+    by: str
+
+
+class School:
+    """What is labelled and learnt over some weeks, as `gateway.learning.lessons` and `gateway.learning.stages` do it.
+
+    ``rules`` None takes every proposal that passed its trial for approved; else they decide.
+    """
+
+    def __init__(self, bench: Bench, rules: Rules | None) -> None:
+        self._bench = bench
+        self._rules = rules
+        self._cases: dict[str, Case] = {}
+        self._made: dict[str, Proposal] = {}
+        self.engine = bench.base
+        self.demoted = 0
+
+    @property
+    def learnt(self) -> dict[str, Pattern]:
+        return {proposal.pattern.id: proposal.pattern for proposal in self._made.values()}
+
+    def week(self, labels: Sequence[Said], name: str) -> None:
+        """Take labels, let what they lead to act, and what they speak against act no longer."""
+        for at, (text, outcome, by) in enumerate(labels):
+            case = self._cases.get(text.text) or self._case(f"{name}-{at}", text)
+            said = "attack" if outcome in ATTACKS else "benign"
+            self._cases[text.text] = judged(case.with_label(Label(f"{name}-{at}", by, "analyst", said, "", "", 1.0, case.at)))
+        for outcome in (Outcome.FALSE_NEGATIVE, Outcome.FALSE_POSITIVE):
+            self._answer(outcome, name)
+        self._demote()
+        self.engine = self._bench.taught(self.learnt, self.engine)
+
+    def _case(self, id: str, text: Text) -> Case:
+        stopped = self._bench.stopped(self.engine, text)  # to call harmless what passes anyway teaches nothing
+        return Case(id=id, at=float(len(self._cases)), text=text.text, views=self._bench.teacher.views(text.text),
+                    trajectory=Trajectory(origin=text.origin, stopped=stopped))  # fmt: skip
+
+    def _answer(self, outcome: Outcome, name: str) -> None:
+        teacher = self._bench.teacher
+        answered = {id for proposal in self._made.values() for id in proposal.cases}
+        cases = [case for case in self._cases.values() if case.outcome is outcome and case.id not in answered]
+        labelled = teacher.labelled(list(self._cases.values()))
+        for number, group in enumerate(teacher.groups(cases) if cases else []):
+            standing = tuple(self._prototypes())
+            for proposal in teacher.propose(f"{name}-{outcome}-{number:02}", group, 0.0, labelled, standing):
+                if proposal.trial is None or not proposal.trial.passed:
+                    continue
+                if self._rules is None or step(proposal, self._rules, 0.0) is not None:
+                    id = f"{proposal.pattern.id}.{name.replace('_', '-')}.{number}"
+                    self._made[id] = replace(proposal, pattern=replace(proposal.pattern, id=id), stage=Stage.ACTIVE)
+
+    def _prototypes(self) -> Prototypes:
+        return made_ready(self.learnt.values(), self._bench.model, self.engine.cascade.prototypes)
+
+    def _demote(self) -> None:
+        cases = list(self._cases.values())
+        reached = matched(cases, self._bench.teacher.labelled(cases), self._prototypes())
+        for id, proposal in list(self._made.items()):
+            own = {case.id: case for case in cases if case.id in proposal.cases}
+            about = own | {case.id: case for case in reached.get(id, ())}
+            said = spoken(proposal.pattern, about.values(), own)
+            told = replace(proposal, confirmed=said.confirmed, refuted=said.refuted, spoken_for=said.spoken_for,
+                           spoken_against=said.spoken_against)  # fmt: skip
+            if failing(told, self._rules or Rules()):
+                del self._made[id]
+                self.demoted += 1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -181,37 +253,55 @@ def _weeks(
     figures: dict[str, float], plot: Path | None,
 ) -> list[Goal]:  # fmt: skip
     """Ten weeks, each with a new attack family, honest labellers alone and with a fifth of the labels hostile."""
-    rng = random.Random(SEED)
-    unseen = [text for texts in attacks.values() for text in texts[LABELS * 2 :]]
-    curves: dict[str, list[tuple[float, float]]] = {"honest": [], "a fifth hostile": []}
-    for kind, curve in curves.items():
-        learnt: dict[str, Pattern] = {}
-        engine = bench.base
-        curve.append((bench.share(engine, unseen), bench.share(engine, ordinary)))
+    unseen = [text for texts in attacks.values() for text in texts[LABELS * 4 :]]
+    lies = [text for text in _ordinary(len(ordinary), SEED + 1) if text not in ordinary]
+    before = bench.share(bench.base, unseen), bench.share(bench.base, ordinary)
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for kind, hostile, rules in (
+        ("approved unread", False, None), ("approved unread, a fifth hostile", True, None),
+        ("automatic", False, Rules(automatic=True)), ("automatic, a fifth hostile", True, Rules(automatic=True)),
+    ):  # fmt: skip
+        school, rng = School(bench, rules), random.Random(SEED)
+        curve = curves.setdefault(kind, [before])
         for week, (name, texts) in enumerate(attacks.items()):
-            labels = [(text, Outcome.FALSE_NEGATIVE) for text in texts[: LABELS * 2] if not bench.stopped(engine, text)]
-            if kind != "honest":
-                hostile = max(2, len(labels) // 4)  # a fifth of all
-                labels += [(rng.choice(ordinary), Outcome.FALSE_NEGATIVE) for _ in range(hostile - hostile // 2)]
-                labels += [(rng.choice(texts[LABELS * 2 :]), Outcome.FALSE_POSITIVE) for _ in range(hostile // 2)]
+            labels = [
+                Said(text, Outcome.FALSE_NEGATIVE, HONEST[at % len(HONEST)])
+                for at, text in enumerate(text for text in texts[: LABELS * 2] if not bench.stopped(school.engine, text))
+            ]
+            if hostile:
+                targets = texts[LABELS * 2 : LABELS * 4]
+                stopped = [text for text in targets if bench.stopped(school.engine, text)]
+                labels += _hostile(max(2, len(labels) // 4), lies, stopped or targets, rng)
                 rng.shuffle(labels)
-            learnt |= bench.learn(labels, f"week{week}-{name}")
-            engine = bench.taught(learnt, engine)
-            curve.append((bench.share(engine, unseen), bench.share(engine, ordinary)))
+            school.week(labels, f"week{week}-{name}")
+            curve.append((bench.share(school.engine, unseen), bench.share(school.engine, ordinary)))
+        figures[f"{kind}: patterns taken back"] = school.demoted
     together = enumerate(zip(*curves.values(), strict=True))
     rows = [(week, *(100 * value for pair in pairs for value in pair)) for week, pairs in together]
     print(table("Ten weeks, one new family each: members never labelled that are stopped, and false positives, in percent",
-                ("week", "stopped", "FP", "stopped, a fifth hostile", "FP, a fifth hostile"), rows))  # fmt: skip
-    (honest, honest_fp), (hostile_, hostile_fp) = (curve[-1] for curve in curves.values())
+                ("week", *(f"{what}, {kind}" for kind in curves for what in ("stopped", "FP"))), rows))  # fmt: skip
+    (unread, unread_fp), hostile_unread, (automatic, automatic_fp), hostile_automatic = (curve[-1] for curve in curves.values())
     figures |= {
-        "ten_weeks_stopped": 100 * honest, "ten_weeks_false_positives_added": 100 * (honest_fp - curves["honest"][0][1]),
-        "hostile_recall_lost": 100 * (honest - hostile_), "hostile_false_positives_added": 100 * (hostile_fp - honest_fp),
+        "ten_weeks_stopped": 100 * unread, "ten_weeks_false_positives_added": 100 * (unread_fp - before[1]),
+        "hostile_recall_lost": 100 * (unread - hostile_unread[0]),
+        "hostile_false_positives_added": 100 * (hostile_unread[1] - unread_fp),
+        "automatic_stopped": 100 * automatic, "automatic_false_positives": 100 * (automatic_fp - before[1]),
+        "automatic_recall_lost": 100 * (automatic - hostile_automatic[0]),
+        "automatic_false_positives_added": 100 * (hostile_automatic[1] - automatic_fp),
     }  # fmt: skip
     if plot is not None:
         _draw(curves, plot)
-    return [Goal("ten_weeks_false_positives_added_points_at_most", figures["ten_weeks_false_positives_added"], 2.0),
-            Goal("hostile_recall_lost_points_at_most", figures["hostile_recall_lost"], 2.0),
-            Goal("hostile_false_positives_added_points_at_most", figures["hostile_false_positives_added"], 2.0)]  # fmt: skip
+    return [
+        Goal(f"{name}_points_at_most", figures[name], 2.0)
+        for name in ("ten_weeks_false_positives_added", "hostile_recall_lost", "hostile_false_positives_added",
+                     "automatic_recall_lost", "automatic_false_positives_added")
+    ]  # fmt: skip
+
+
+def _hostile(count: int, harmless: Sequence[Text], attacks: Sequence[Text], rng: random.Random) -> list[Said]:
+    """What a hostile analyst says: half of it that harmless texts are attacks, half that this week's attacks are harmless."""
+    lies = [Said(rng.choice(harmless), Outcome.FALSE_NEGATIVE, HOSTILE) for _ in range(count - count // 2)]
+    return lies + [Said(rng.choice(attacks), Outcome.FALSE_POSITIVE, HOSTILE) for _ in range(count // 2)]
 
 
 def _times(bench: Bench, attacks: dict[str, list[Text]], figures: dict[str, float]) -> list[Goal]:
@@ -250,19 +340,19 @@ def _families(prefix: str) -> dict[str, list[Text]]:
     return found
 
 
-def _ordinary(count: int) -> list[Text]:
+def _ordinary(count: int, seed: int = SEED) -> list[Text]:
     """Harmless texts of the training grammar under another seed: twins of attacks, documents, orders, system prompts."""
     plan = {"twin": count // 3, "foreign_twin": count // 6, "document": count // 4, "order": count // 4}
-    return [Text(one.text, Origin.USER) for one in _draw_own(plan) if max(one.labels) < 1.0]
+    return [Text(one.text, Origin.USER) for one in _draw_own(plan, seed) if max(one.labels) < 1.0]
 
 
 def _known_attacks(count: int) -> list[Text]:
-    return [Text(one.text, Origin.USER) for one in _draw_own({"attack": count}) if max(one.labels) == 1.0]
+    return [Text(one.text, Origin.USER) for one in _draw_own({"attack": count}, SEED) if max(one.labels) == 1.0]
 
 
-def _draw_own(plan: dict[str, int]) -> list[Example]:
+def _draw_own(plan: dict[str, int], seed: int) -> list[Example]:
     grammar = Grammar()
-    return list(Generator(grammar, own_pools(grammar, SEED), SEED, held_out=None).draw(plan))
+    return list(Generator(grammar, own_pools(grammar, seed), seed, held_out=None).draw(plan))
 
 
 def _draw(curves: dict[str, list[tuple[float, float]]], file: Path) -> None:

@@ -103,7 +103,8 @@ class Services:
         self.request_log = RequestLog()
         self.semantics = Semantics(lambda: self.live.settings.detection)
         self.learning = Learning(self.state, self.store, lambda: self.live)
-        self.feeds = Feeds(lambda: self.live.settings.learning.feeds, self.learning.propose_from_feed, self.learning.known)
+        stages = self.learning.stages
+        self.feeds = Feeds(lambda: self.live.settings.learning.feeds, stages.propose_from_feed, stages.known)
         self.sync = _sync(settings, self.store)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
@@ -135,7 +136,7 @@ class Services:
         """
         await self.state.ping()
         self._secret = await self._load_secret()
-        self.learning.begin(self._secret)
+        self.learning.intake.begin(self._secret)
         self.sessions = Sessions(hmac.digest(self._secret, b"\nconsole", "sha256"))  # no tenant's name begins so
         await self.keys.refresh()
         await self.audit.start()

@@ -5,18 +5,22 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from families import draw
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.semantic.judge import SemanticModel
+from detectors.semantic.learnt import made_ready
+from detectors.semantic.prototypes import NO_PROTOTYPES, Prototype
+from gateway.learning.evidence import ATTACKS, fair_share, matched, spoken, standings
 from gateway.learning.mining import Ordinary, mine
 from gateway.learning.promotion import Effect, Rules, approved, step, suspects
-from gateway.learning.quorum import Record, decide, outcome, weight
+from gateway.learning.quorum import Record, decide, outcome, weight, words
 from gateway.learning.reflection import Facts, reflect
 from gateway.learning.teacher import Teacher
-from gateway.learning.trial import FALSE_ALARM_BOUND
+from gateway.learning.trial import ALL_LOSS, FALSE_ALARM_BOUND
 from gateway.learning.values import (
     Case,
     Label,
@@ -117,8 +121,23 @@ def test_nothing_moves_without_a_trial_and_approval_by_others() -> None:
     assert step(proposal(votes=voted), RULES, 1e9) == (Stage.SHADOW, "good")
     assert step(proposal(votes=voted), RULES._replace(approvals=2), 1e9) is None
     assert step(proposal(votes=(*voted, Vote("eve", False, "no", 0))), RULES, 1e9) is None
-    assert step(proposal(), RULES._replace(automatic=True), 1e9) is not None
-    assert step(proposal(kind=ProposalKind.RETIRE), RULES._replace(automatic=True), 1e9) is None, "nothing is retired unasked"
+    assert step(proposal(author="bob", votes=(*voted, Vote("cy", True, "good", 0))), RULES, 1e9) == (Stage.SHADOW, "good; good")
+
+
+def test_whoever_alone_labelled_it_does_not_approve_it() -> None:
+    votes = (Vote("ada", True, "as I said", 0),)
+    assert step(proposal(votes=votes, supporters=("ada",)), RULES, 1e9) is None
+    assert step(proposal(votes=votes, supporters=("ada", "bob")), RULES, 1e9) is not None
+    assert step(proposal(votes=(*votes, Vote("bob", True, "seen too", 0)), supporters=("ada",)), RULES, 1e9) is not None
+
+
+@pytest.mark.parametrize("kind", ProposalKind)
+def test_the_automatic_rule_asks_for_two_labellers_and_is_for_what_labels_led_to(kind: ProposalKind) -> None:
+    rules = RULES._replace(automatic=True)
+    for supporters in ((), ("ada",), ("ada", "bob")):
+        moves = step(proposal(kind=kind, supporters=supporters), rules, 1e9) is not None
+        labels_led_to_it = kind in (ProposalKind.EXEMPLAR, ProposalKind.BENIGN, ProposalKind.LEXICAL)
+        assert moves == (labels_led_to_it and len(supporters) == 2), supporters
 
 
 def test_time_and_evidence_move_it_on() -> None:
@@ -138,15 +157,18 @@ def test_what_matches_too_much_never_leaves_the_shadow() -> None:
 
 def test_precision_below_its_bound_demotes_at_any_stage() -> None:
     for stage in (Stage.SHADOW, Stage.CANARY, Stage.ACTIVE):
-        move = step(proposal(stage, confirmed=3, refuted=2), RULES, 0)
+        move = step(proposal(stage, confirmed=3, refuted=2, spoken_against=1.0), RULES, 0)
         assert move is not None
         assert (move.to, "60%" in move.reason) == (Stage.DEMOTED, True)
         assert step(proposal(stage, confirmed=4, refuted=0), RULES, 0) is None
+        one_liar = proposal(stage, confirmed=0, refuted=500, spoken_for=1.0, spoken_against=1.0)
+        assert step(one_liar, RULES, 0) is None, "however many texts one labeller crafts, he is one"
 
 
 def test_a_good_pattern_is_not_suspected_for_a_few_refutations() -> None:
-    """Labels crafted to retire a good pattern: as many as it has confirmations are not enough."""
-    effects = {"good": Effect(1000, 50, 50), "bad": Effect(100, 1, 9), "new": Effect(5, 0, 4)}
+    """Labels crafted to retire a good pattern: as many as it has confirmations are not enough, nor any number of one labeller's."""
+    effects = {"good": Effect(1000, 50, 50, 0, 1, 2), "bad": Effect(100, 1, 9, 0, 1, 2), "new": Effect(5, 0, 4, 0, 0, 2),
+               "besieged": Effect(100, 1, 900, 0, 1, 1)}  # fmt: skip
     assert suspects(effects, Rules()) == ["bad"]
 
 
@@ -169,9 +191,9 @@ def test_a_reflection_says_what_failed_by_how_much_and_what_lies_near() -> None:
                 trajectory=Trajectory(origin="document", action="allow", stages=(("encoder", "m", "jailbreak.persona", 0.61),)))  # fmt: skip
     near = (("exemplar.benign.1", "", 0.8), ("exemplar.attacks.2", "jailbreak.persona", 0.7))
     said = reflect(case, Facts(0.61, 0.92, near, 3))
-    for words in ("origin document passed", "encoder (m) at 0.61", "0.31 were missing", "exemplar.attacks.2", "harmless exemplar lies nearer",
+    for expected in ("origin document passed", "encoder (m) at 0.61", "0.31 were missing", "exemplar.attacks.2", "harmless exemplar lies nearer",
                   "3 other labelled texts", "Labelled attack by 1"):  # fmt: skip
-        assert words in said
+        assert expected in said
     wrong = reflect(replace(case, outcome=Outcome.FALSE_POSITIVE), Facts())
     assert "What misfired: m (jailbreak.persona, encoder, 0.61)" in wrong
 
@@ -211,8 +233,20 @@ def teacher() -> Teacher:
     return Teacher(SemanticModel.load())
 
 
-def cases(teacher: Teacher, texts: list[str], said: Outcome = Outcome.FALSE_NEGATIVE) -> list[Case]:
-    return [Case(id=f"c{n}", at=float(n), text=text, views=teacher.views(text), outcome=said) for n, text in enumerate(texts)]
+def cases(teacher: Teacher, texts: list[str], said: Outcome = Outcome.FALSE_NEGATIVE, by: tuple[str, ...] = ("ada",)) -> list[Case]:
+    """Cases that were labelled by people in turn."""
+    word = Said.ATTACK if said in ATTACKS else Said.BENIGN
+    return [
+        Case(id=f"{said}{n}{text[:9]}", at=float(n), text=text, views=teacher.views(text), outcome=said,
+             labels=(label(by[n % len(by)], word),))
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+
+
+def answers(teacher: Teacher, some: list[Case], among: list[Case], standing: tuple[Prototype, ...] = ()) -> list[Proposal]:
+    """The proposals that answer cases, where ``among`` is all that was labelled."""
+    labelled = teacher.labelled(among)
+    return [made for group in teacher.groups(some) for made in teacher.propose("0" * 32, group, 0.0, labelled, standing)]
 
 
 def test_a_harmless_phrase_cannot_be_made_an_attack_of_ordinary_text(teacher: Teacher) -> None:
@@ -248,7 +282,7 @@ def test_a_lie_among_honest_labels_is_left_out_of_the_group(teacher: Teacher) ->
 
 def test_a_flood_of_labels_is_looked_at_within_bounds(teacher: Teacher) -> None:
     one = cases(teacher, draw("attack.dream_frame", 1))[0]
-    flood = [replace(one, id=f"c{n}") for n in range(3000)]
+    flood = [replace(one, id=f"f{n}") for n in range(3000)]
     groups = teacher.groups(flood)
     assert sum(len(group.cases) for group in groups) <= 400
     (made, *_) = teacher.propose("0" * 32, groups[0], 0.0)
@@ -264,3 +298,111 @@ def test_a_pattern_is_narrowed_before_it_is_retired(teacher: Teacher) -> None:
     assert not teacher.narrow("1", needed, 0.1, 0.0).trial.passed, "what finds many known attacks is not taken away by labels"
 
 
+def test_one_word_each_however_many_texts() -> None:
+    flood = [label("eve", Said.BENIGN)] * 500
+    honest = [label("ada", Said.ATTACK), label("bob", Said.ATTACK)]
+    assert decide(words([*flood, *honest])).said is Said.ATTACK
+    assert words([label("ada", Said.ATTACK), label("ada", Said.BENIGN)]) == [], "who says both says nothing"
+
+
+def test_what_a_family_of_attacks_is_called_by_most_is_not_pardoned_by_one(teacher: Teacher) -> None:
+    """A hostile share: one analyst of three calls members of a new family harmless, which no pack knows as attacks."""
+    family = draw("attack.game_show", 12)
+    attacks = cases(teacher, family[:8], by=("ada", "bob"))
+    lies = cases(teacher, family[8:], Outcome.FALSE_POSITIVE, by=("eve",))
+    assert any(one.trial and one.trial.passed for one in answers(teacher, lies, lies)), "alone the trial sees no harm in it"
+    pardons = answers(teacher, lies, [*attacks, *lies])
+    assert [one.kind for one in pardons if one.trial and one.trial.passed] == []
+    assert any("who labelled texts of this kind does not agree" in said for one in pardons for said in one.trial.against)  # type: ignore[union-attr]
+    exemplars = [one for one in answers(teacher, attacks, [*attacks, *lies]) if one.trial and one.trial.passed]
+    assert exemplars, "nor does the lie keep the family from being learnt"
+    assert exemplars[0].supporters == ("ada", "bob")
+
+
+def test_sybils_speak_with_one_voice_about_a_kind(teacher: Teacher) -> None:
+    family = draw("attack.dream_frame", 10)
+    attacks = cases(teacher, family[:6], by=("ada",))
+    sybils = [
+        replace(case, outcome=Outcome.UNDECIDED, labels=tuple(label(f"app{n}", Said.BENIGN, "app") for n in range(40)))
+        for case in cases(teacher, family[6:], by=("x",))
+    ]  # fmt: skip
+    (made, *_) = answers(teacher, attacks, [*attacks, *sybils])
+    assert made.spoken_against <= 0.4
+    assert made.trial is not None
+    assert made.trial.passed
+    assert made.supporters == ("ada",), "an application is nobody who could stand in for a second person"
+
+
+def test_slow_drift_spends_a_budget_and_then_ends(teacher: Teacher) -> None:
+    """Harmless exemplars that creep through the known attacks: each is within its bound, and so are all of them together."""
+    rng = random.Random(3)
+    lost = np.zeros(len(teacher.corpus.hostile), np.bool_)
+    standing = NO_PROTOTYPES
+    passed: list[Pattern] = []
+    refused = 0
+    for step_ in range(24):
+        (text,) = rng.sample(list(teacher.corpus.hostile), 1)
+        drift = cases(teacher, [text], Outcome.FALSE_POSITIVE, by=("eve",))
+        (made,) = answers(teacher, drift, drift, tuple(standing))
+        if made.trial is not None and made.trial.passed:
+            passed.append(replace(made.pattern, id=f"learnt.benign.{step_}", state=State.ACTIVE))
+            assert teacher.model is not None
+            standing = made_ready(passed, teacher.model, standing)
+        elif made.trial is not None:
+            refused += any("together with what was learnt before" in said for said in made.trial.against)
+    for one in standing:
+        lost |= teacher.corpus.hostile_vectors @ one.weights + one.offset >= (one.pattern.closeness or 1)
+    assert len(passed) > 3
+    assert refused > 0
+    assert lost.sum() <= ALL_LOSS * len(lost)
+
+
+def test_a_flood_leaves_room_for_others() -> None:
+    flood = [Case(id=f"e{n}", at=n, labels=(label("eve", Said.BENIGN),)) for n in range(10_000)]
+    honest = [Case(id=f"a{n}", at=20_000 + n, labels=(label("ada", Said.ATTACK),)) for n in range(50)]
+    chosen = fair_share([*flood, *honest], 400)
+    assert len(chosen) == 400
+    assert [case.id for case in chosen if case.id[0] == "a"] == [case.id for case in honest]
+    assert fair_share(honest, 400) == honest
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=60), st.integers(1, 40))
+def test_a_fair_share_is_in_order_and_gives_nobody_more_than_others_want(owners: list[str], most: int) -> None:
+    some = [Case(id=str(n), at=n, labels=(label(by, Said.ATTACK),)) for n, by in enumerate(owners)]
+    chosen = fair_share(some, most)
+    assert len(chosen) == min(most, len(some))
+    assert [case.at for case in chosen] == sorted(case.at for case in chosen)
+    given_, left = ({by: sum(case.labels[0].by == by for case in cs) for by in "abc"} for cs in (chosen, some))
+    for by in "abc":
+        if given_[by] < left[by]:
+            assert all(given_[other] <= given_[by] + 1 for other in "abc")
+
+
+def test_text_crafted_to_take_back_a_good_pattern(teacher: Teacher) -> None:
+    """Fifty harmless texts that an exemplar matches, all of one labeller, against the two whose labels made it."""
+    family = draw("attack.game_show", 30)
+    attacks = cases(teacher, family[:8], by=("ada", "bob"))
+    made = next(one for one in answers(teacher, attacks, attacks) if one.kind is ProposalKind.EXEMPLAR)
+    crafted = cases(teacher, family[8:], Outcome.FALSE_POSITIVE, by=("eve",))
+    assert teacher.model is not None
+    everything = [*attacks, *crafted]
+    ready = made_ready([replace(made.pattern, state=State.ACTIVE)], teacher.model, NO_PROTOTYPES)
+    reached = matched(everything, teacher.labelled(everything), ready)[made.pattern.id]
+    said = spoken(made.pattern, reached, {case.id for case in attacks})
+    assert said.refuted >= 5
+    assert said.opponents == ("eve",)
+    out = replace(made, stage=Stage.ACTIVE, confirmed=said.confirmed, refuted=said.refuted, spoken_for=said.spoken_for,
+                  spoken_against=said.spoken_against)  # fmt: skip
+    assert step(out, RULES, 1.0) is None
+    two_more = [label(by, Said.BENIGN) for by in ("cy", "dee")]
+    crowd = [replace(case, labels=(*case.labels, *two_more)) for case in reached if case.outcome is Outcome.FALSE_POSITIVE]
+    said = spoken(made.pattern, [*attacks, *crowd], {case.id for case in attacks})
+    assert said.spoken_against > said.spoken_for, "three against two are heard"
+
+
+def test_labellers_are_judged_by_what_verdicts_are_now() -> None:
+    case = Case(id="x", at=0, outcome=Outcome.FALSE_NEGATIVE,
+                labels=(label("ada", Said.ATTACK), label("bob", Said.ATTACK), label("eve", Said.BENIGN)))  # fmt: skip
+    alone = Case(id="y", at=0, outcome=Outcome.FALSE_NEGATIVE, labels=(label("ada", Said.ATTACK),))
+    assert standings([case, alone]) == {"ada": (1, 0), "bob": (1, 0), "eve": (0, 1)}
+    assert standings([replace(case, outcome=Outcome.TRUE_NEGATIVE)])["eve"] == (1, 0)

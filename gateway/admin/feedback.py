@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require
 from gateway.keys import Permission, Principal, role_of
-from gateway.learning.service import Given, Refused
-from gateway.learning.values import MAX_NOTE, MAX_TEXT
+from gateway.learning.intake import Given
+from gateway.learning.values import MAX_NOTE, MAX_TEXT, Refused
 from gateway.services import Services
 
 MAX_BULK_BYTES: Final = 32 * 2**20
@@ -75,7 +75,8 @@ def routes(app: FastAPI, services: Services) -> None:
             try:
                 if isinstance(row, str):
                     raise Refused(422, row)
-                ids.append(await services.learning.label(principal, role_of(principal), Given(**_fields(row)), time.time()))
+                given = Given(**_fields(row))
+                ids.append(await services.learning.intake.take(principal, role_of(principal), given, time.time()))
             except (Refused, TypeError) as error:
                 wrong += 1
                 if len(faults) < MAX_FAULTS:
@@ -111,7 +112,7 @@ async def take(services: Services, principal: Principal, given: FeedbackIn) -> s
     """
     await services.recorder.flush()
     try:
-        return await services.learning.label(principal, role_of(principal), Given(**given.model_dump()), time.time())
+        return await services.learning.intake.take(principal, role_of(principal), Given(**given.model_dump()), time.time())
     except Refused as error:
         raise HTTPException(error.status, str(error)) from None
 

@@ -14,8 +14,7 @@ from gateway.admin.access import require
 from gateway.admin.knowledge import shown_pattern
 from gateway.admin.proposals import Reason, summary
 from gateway.keys import Permission, Principal
-from gateway.learning.service import Refused
-from gateway.learning.values import MAX_NOTE
+from gateway.learning.values import MAX_NOTE, Refused
 from gateway.services import Services
 from patterns.schema import Pattern, PatternError, read_pattern
 from patterns.snapshot import Diff
@@ -65,10 +64,10 @@ def routes(app: FastAPI, services: Services) -> None:
     async def propose(given: Proposed, principal: Principal = proposer) -> dict[str, Any]:
         """Propose a pattern of one's own; somebody else approves it."""
         try:
-            made = await learning.propose(principal, _read(given.pattern), given.reason, time.time())
+            made = await learning.stages.propose(principal, _read(given.pattern), given.reason, time.time())
         except Refused as error:
             raise HTTPException(error.status, str(error)) from None
-        return summary(made, learning.rules)
+        return summary(made, learning.stages.rules)
 
     @app.post("/admin/v1/patterns/{id}/retire", tags=["knowledge"], status_code=202)
     async def retire(id: str, why: Reason, principal: Principal = proposer) -> dict[str, Any]:
@@ -77,10 +76,10 @@ def routes(app: FastAPI, services: Services) -> None:
         if standing is None:
             raise HTTPException(404, "there is no pattern with this id that is matched")
         try:
-            made = await learning.propose(principal, standing, why.reason, time.time(), retire=True)
+            made = await learning.stages.propose(principal, standing, why.reason, time.time(), retire=True)
         except Refused as error:
             raise HTTPException(error.status, str(error)) from None
-        return summary(made, learning.rules)
+        return summary(made, learning.stages.rules)
 
     @app.get("/admin/v1/patterns/{id}", tags=["knowledge"], dependencies=[reader])
     async def explain_pattern(id: str) -> dict[str, Any]:
@@ -120,7 +119,7 @@ def routes(app: FastAPI, services: Services) -> None:
         """Let what stood under an earlier generation stand again, as a new one."""
         by = principal.key or "local"
         applied = await _stored(asyncio.to_thread(store.rollback, wanted.generation, by, wanted.reason, time.time()))
-        await learning.follow_store(by, wanted.reason, time.time())
+        await learning.stages.follow_store(by, wanted.reason, time.time())
         return {"generation": applied.generation, "changes": len(applied.accepted)}
 
 

@@ -12,8 +12,7 @@ from gateway.admin.access import require
 from gateway.admin.knowledge import shown_pattern
 from gateway.keys import Permission, Principal
 from gateway.learning.promotion import Rules
-from gateway.learning.service import Refused
-from gateway.learning.values import MAX_NOTE, Case, Proposal, Stage
+from gateway.learning.values import MAX_NOTE, Case, Proposal, Refused, Stage
 from gateway.services import Services
 
 
@@ -43,7 +42,7 @@ def routes(app: FastAPI, services: Services) -> None:
             found += [one for one in page if state in (None, one.stage)]
             before = page[-1].id
         return {
-            "proposals": [summary(one, learning.rules) for one in found[:limit]],
+            "proposals": [summary(one, learning.stages.rules) for one in found[:limit]],
             "next": found[limit - 1].id if len(found) > limit else None,
         }
 
@@ -54,26 +53,26 @@ def routes(app: FastAPI, services: Services) -> None:
         if found is None:
             raise HTTPException(404, "there is no such proposal")
         cases = [case for one in found.cases if (case := await learning.book.case(one)) is not None]
-        return explained(found, cases, learning.rules, principal.may(Permission.READ_TEXT))
+        return explained(found, cases, learning.stages.rules, principal.may(Permission.READ_TEXT))
 
     @app.post("/admin/v1/proposals/{id}/approve", tags=["proposals"])
     async def approve(id: str, why: Reason, principal: Principal = approver) -> dict[str, Any]:
         """Let it go into the shadow, once enough others than its author approve."""
-        return await _answer(learning.vote(principal, id, True, why.reason, time.time()))
+        return await _answer(learning.stages.vote(principal, id, True, why.reason, time.time()))
 
     @app.post("/admin/v1/proposals/{id}/reject", tags=["proposals"])
     async def reject(id: str, why: Reason, principal: Principal = approver) -> dict[str, Any]:
         """Refuse it; one that is watched or acts already is taken back."""
-        return await _answer(learning.vote(principal, id, False, why.reason, time.time()))
+        return await _answer(learning.stages.vote(principal, id, False, why.reason, time.time()))
 
     @app.post("/admin/v1/proposals/{id}/promote", tags=["proposals"])
     async def promote(id: str, why: Reason, principal: Principal = approver) -> dict[str, Any]:
         """Move it one stage on before its time of watching is over."""
-        return await _answer(learning.promote(principal, id, why.reason, time.time()))
+        return await _answer(learning.stages.promote(principal, id, why.reason, time.time()))
 
     async def _answer(done: Any) -> dict[str, Any]:
         try:
-            return summary(await done, learning.rules)
+            return summary(await done, learning.stages.rules)
         except Refused as error:
             raise HTTPException(error.status, str(error)) from None
 

@@ -21,6 +21,8 @@ PROPOSALS: Final = "proposal"
 EFFECTS: Final = "effect"
 LABELLERS: Final = "labeller"
 
+_DIRTY: Final = "learning-dirty"
+
 TRIES: Final = 20
 """How often a change starts over; each time somebody else succeeded, so twenty means a storm."""
 
@@ -57,9 +59,10 @@ class Book:
         """Let ``change`` make a new case from the present one (None where there is none); None from it changes nothing."""
         return await self._change(CASES, id, decode_case, encode_case, change)
 
-    def cases(self) -> AsyncIterator[Case]:
+    async def cases(self) -> AsyncIterator[Case]:
         """All cases, in no useful order."""
-        return self._all(CASES, decode_case)
+        async for case in self._all(CASES, decode_case):
+            yield case
 
     # Labels, for listing: the cases hold what counts
 
@@ -84,6 +87,22 @@ class Book:
         """Proposals, newest first."""
         return [decode_proposal(found.value) for _, found in await self._state.documents(PROPOSALS, limit, before)]
 
+    async def all_proposals(self) -> AsyncIterator[Proposal]:
+        """All proposals, newest first."""
+        async for proposal in self._all(PROPOSALS, decode_proposal):
+            yield proposal
+
+    # Whether there are labels that no pass has looked at yet
+
+    async def mark_dirty(self) -> None:
+        found = await self._state.get(_DIRTY)
+        await self._state.swap(_DIRTY, b"", found.version if found else 0)  # whoever was first marked it as well
+
+    async def dirty(self) -> int:
+        """A number that changes with every label; 0 before the first."""
+        found = await self._state.get(_DIRTY)
+        return found.version if found else 0
+
     # How patterns and labellers did
 
     async def effect(self, pattern: str) -> Effect:
@@ -99,13 +118,22 @@ class Book:
             before = page[-1][0]
         return found
 
-    async def add_effect(
-        self, pattern: str, *, hits: int = 0, confirmed: int = 0, refuted: int = 0, last_seen: float = 0.0
-    ) -> None:
+    async def add_hits(self, pattern: str, hits: int, last_seen: float) -> None:
         def change(old: Effect | None) -> Effect:
             old = old or Effect()
-            return Effect(old.hits + hits, max(0, old.confirmed + confirmed), max(0, old.refuted + refuted),
-                          max(old.last_seen, last_seen))  # fmt: skip
+            return old._replace(hits=old.hits + hits, last_seen=max(old.last_seen, last_seen))
+
+        await self._change(EFFECTS, pattern, _read(Effect), _write, change)
+
+    async def set_spoken(self, pattern: str, confirmed: int, refuted: int, spoken_for: float, spoken_against: float) -> None:
+        """What all labels together say of a pattern."""
+
+        def change(old: Effect | None) -> Effect | None:
+            before = old or Effect()
+            new = before._replace(
+                confirmed=confirmed, refuted=refuted, spoken_for=spoken_for, spoken_against=spoken_against
+            )
+            return None if new == old else new
 
         await self._change(EFFECTS, pattern, _read(Effect), _write, change)
 
@@ -113,12 +141,8 @@ class Book:
         found = await self._state.document(LABELLERS, labeller)
         return Record(*orjson.loads(found.value)) if found else Record()
 
-    async def add_standing(self, labeller: str, agreed: int, disagreed: int) -> None:
-        def change(old: Record | None) -> Record:
-            old = old or Record()
-            return Record(max(0, old.agreed + agreed), max(0, old.disagreed + disagreed))
-
-        await self._change(LABELLERS, labeller, _read(Record), _write, change)
+    async def set_standing(self, labeller: str, record: Record) -> None:
+        await self._change(LABELLERS, labeller, _read(Record), _write, lambda old: None if old == record else record)
 
     async def _all(self, kind: str, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
         before: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.learning.values import Proposal, ProposalKind, Stage
 
@@ -11,11 +11,13 @@ from gateway.learning.values import Proposal, ProposalKind, Stage
 class Rules(NamedTuple):
     """What an operator demands; see ``learning`` in the configuration.
 
-    ``automatic`` lets a proposal that passed its trial go into the shadow, and on, without a person's vote.
+    ``automatic`` lets a proposal that passed its trial go into the shadow, and on, without a person's vote, where ``labellers``
+    people's labels say what it says.
     """
 
     approvals: int = 1
     automatic: bool = False
+    labellers: int = 2
     shadow_seconds: float = 3600.0
     canary_seconds: float = 3600.0
     canary_percent: int = 10
@@ -32,9 +34,14 @@ class Move(NamedTuple):
 
 
 def approved(proposal: Proposal, rules: Rules) -> bool:
-    """Whether enough people other than its author approve, and nobody of them rejects."""
-    voters = {vote.by: vote.approves for vote in proposal.votes if vote.by != proposal.author}
+    """Whether enough people approve, and nobody of them rejects. Whoever made it, or alone labelled it, has no vote."""
+    voters = {vote.by: vote.approves for vote in proposal.votes if not speaks_for_itself(proposal, vote.by)}
     return sum(voters.values()) >= rules.approvals and all(voters.values())
+
+
+def speaks_for_itself(proposal: Proposal, by: str) -> bool:
+    """Whether somebody's approval would only repeat what he said: it takes two people to let anything act."""
+    return by == proposal.author or proposal.supporters == (by,)
 
 
 def step(proposal: Proposal, rules: Rules, now: float, force: bool = False) -> Move | None:
@@ -60,9 +67,14 @@ def step(proposal: Proposal, rules: Rules, now: float, force: bool = False) -> M
 
 
 def failing(proposal: Proposal, rules: Rules) -> str:
-    """Why labels speak against a pattern that is out; empty where they do not."""
+    """Why labels speak against a pattern that is out; empty where they do not.
+
+    Its precision must be below the bound, and more must speak against it than for it: however many texts one labeller crafts
+    that it matches, he is one, and so are those whose labels it was made from.
+    """
     judged = proposal.confirmed + proposal.refuted
-    if judged >= rules.precision_least and proposal.confirmed < rules.precision * judged:
+    outspoken = proposal.spoken_against > proposal.spoken_for
+    if outspoken and judged >= rules.precision_least and proposal.confirmed < rules.precision * judged:
         return (f"its precision fell to {proposal.confirmed / judged:.0%}, below {rules.precision:.0%}: of {judged} labelled"
                 f" matches {proposal.refuted} were refuted")  # fmt: skip
     return ""
@@ -73,8 +85,8 @@ def _from_proposed(proposal: Proposal, rules: Rules) -> Move | None:
         return None
     if approved(proposal, rules):
         return Move(Stage.SHADOW, "; ".join(vote.reason for vote in proposal.votes if vote.approves) or "approved")
-    if rules.automatic and proposal.kind is not ProposalKind.RETIRE:
-        return Move(Stage.SHADOW, "the operator's rule lets what passed its trial go into the shadow")
+    if rules.automatic and proposal.kind in _LABELLED and len(proposal.supporters) >= rules.labellers:
+        return Move(Stage.SHADOW, f"the operator's rule: its trial passed and {len(proposal.supporters)} people labelled alike")
     return None
 
 
@@ -92,13 +104,21 @@ def _acts_at_once(proposal: Proposal) -> bool:
     return proposal.kind in (ProposalKind.RETIRE, ProposalKind.NARROW)
 
 
+_LABELLED: Final = frozenset({ProposalKind.EXEMPLAR, ProposalKind.LEXICAL, ProposalKind.BENIGN})
+"""Kinds that labels alone can let act. What one person wrote or a feed brought, and what takes a pattern away, needs a vote."""
+
 class Effect(NamedTuple):
-    """How a pattern did: matches, and labels on decisions that it had a part in. ``last_seen`` in UNIX seconds."""
+    """How a pattern did: matches, and verdicts on texts that it matched. ``last_seen`` in UNIX seconds.
+
+    ``spoken_for`` and ``spoken_against``: what labellers weigh who say that it is right or wrong, one word each.
+    """
 
     hits: int = 0
     confirmed: int = 0
     refuted: int = 0
     last_seen: float = 0.0
+    spoken_for: float = 0.0
+    spoken_against: float = 0.0
 
     @property
     def precision(self) -> float | None:
@@ -112,5 +132,6 @@ def suspects(effects: Mapping[str, Effect], rules: Rules) -> list[str]:
     found = [
         (effect.precision, id) for id, effect in effects.items()
         if effect.precision is not None and effect.refuted >= rules.precision_least and effect.precision < rules.precision / 2
+        and effect.spoken_against > effect.spoken_for
     ]  # fmt: skip
     return [id for _, id in sorted(found)]

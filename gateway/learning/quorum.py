@@ -1,17 +1,19 @@
 """From labels to a verdict, however many labellers lie. Pure.
 
-Each label weighs what its labeller's role is trusted with, times how often that labeller agreed with verdicts before. What a
-role can say altogether about one case is bounded: a thousand application keys together weigh less than one analyst, so making
-more of them gains nothing (a Sybil attack). A verdict needs `QUORUM` and twice what speaks against it.
+One text is decided by its labels (`decide`), and a kind of texts by its labellers, who have one word each (`words`), however
+many of its texts they labelled. Each label weighs what its labeller's role is trusted with, times how often that labeller
+agreed with verdicts before. What a role can say altogether is bounded: a thousand application keys together weigh less than one
+analyst, so making more of them gains nothing (a Sybil attack). A verdict needs `QUORUM` and twice what speaks against it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-from gateway.learning.values import Label, Outcome, Said
+from gateway.learning.values import Case, Label, Outcome, Said
 
 QUORUM: Final = 1.0
 """The weight that a verdict needs: one analyst whose record is good, or nobody."""
@@ -56,21 +58,47 @@ def weight(role: str, record: Record) -> float:
     return TRUST.get(role, 0.0) * record.standing
 
 
-def decide(labels: Iterable[Label]) -> Verdict:
-    """Weigh what was said; each label carries the weight it had when it was given."""
-    sums: dict[str, dict[str, float]] = {said: defaultdict(float) for said in Said}
-    categories: dict[str, float] = defaultdict(float)
-    count = 0
+def words(labels: Iterable[Label]) -> list[Label]:
+    """One word of each labeller about texts of one kind: what he said of most of them; of a tie, none."""
+    by: defaultdict[str, list[Label]] = defaultdict(list)
     for label in labels:
-        count += 1
-        sums[label.said][label.role] += label.trust
+        by[label.by].append(label)
+    found = []
+    for given in by.values():
+        balance = sum(1 if label.said == Said.ATTACK else -1 for label in given)
+        said = Said.ATTACK if balance > 0 else Said.BENIGN
+        if balance:
+            found.append(max((label for label in given if label.said == said), key=lambda label: label.at))
+    return found
+
+
+def weigh(labels: Iterable[Label]) -> dict[Said, float]:
+    """What was said weighs altogether, within what each role can weigh; a label has the weight it had when it was given."""
+    sums: dict[Said, dict[str, float]] = {said: defaultdict(float) for said in Said}
+    for label in labels:
+        sums[Said(label.said)][label.role] += label.trust
+    return {said: sum(min(by, MOST.get(role, by)) for role, by in roles.items()) for said, roles in sums.items()}
+
+
+def decide(labels: Iterable[Label]) -> Verdict:
+    """What labels of one text come to, or words on one kind of texts."""
+    labels = tuple(labels)
+    totals = weigh(labels)
+    categories: dict[str, float] = defaultdict(float)
+    for label in labels:
         if label.category and label.said == Said.ATTACK:
             categories[label.category] += label.trust
-    totals = {said: sum(min(by, MOST.get(role, by)) for role, by in roles.items()) for said, roles in sums.items()}
     said, other = sorted(Said, key=lambda one: -totals[one])
     category = max(categories, key=lambda one: (categories[one], one), default="")
     decided = totals[said] >= QUORUM - 1e-9 and totals[said] >= MARGIN * totals[other]
-    return Verdict(Said(said) if decided else None, totals[said], totals[other], count, category)
+    return Verdict(said if decided else None, totals[said], totals[other], len(labels), category)
+
+
+def judged(case: Case) -> Case:
+    """The case with the verdict that its labels come to; a new one asks for a new lesson."""
+    verdict = decide(case.labels)
+    found = outcome(verdict.said, case.trajectory.stopped)
+    return replace(case, outcome=found, category=verdict.category, lesson=case.lesson if found is case.outcome else "")
 
 
 def outcome(said: Said | None, stopped: bool) -> Outcome:

@@ -10,9 +10,9 @@ def register(metrics: Metrics, learning: Learning) -> None:
     """Add the series of the learning loop and of the pattern store."""
     store = learning.store
     metrics.count("portcullis_labels", "Labels taken, by what was said.", ("label",),
-                  lambda: {(said,): float(count) for said, count in learning.labels.items()})  # fmt: skip
+                  lambda: {(said,): float(count) for said, count in learning.intake.labels.items()})  # fmt: skip
     metrics.count("portcullis_proposal_moves", "Proposals that entered a stage, by the stage.", ("stage",),
-                  lambda: {(str(stage),): float(count) for stage, count in learning.moves.items()})  # fmt: skip
+                  lambda: {(str(stage),): float(count) for stage, count in learning.stages.moves.items()})  # fmt: skip
     metrics.gauge(
         "portcullis_store_generation", "The pattern store's generation.", (), lambda: {(): float(store.generation)}, "max"
     )

@@ -34,8 +34,9 @@ class LearningSettings(BaseModel):
 
     approvals: int = Field(1, ge=1, le=10, description="People other than its author who must approve a proposal.")
     automatic: bool = Field(
-        False, description="Whether what passed its trial goes into the shadow, and on, without anybody's approval."
+        False, description="Whether what labels led to and passed its trial goes into the shadow, and on, without a vote."
     )
+    labellers: int = Field(2, ge=1, le=10, description="People who must have labelled alike for `automatic` to act on it.")
     shadow_seconds: float = Field(3600.0, ge=0, description="How long a new pattern is only watched.")
     canary_seconds: float = Field(3600.0, ge=0, description="How long it then acts on a share of the texts.")
     canary_percent: int = Field(10, ge=1, le=100, description="That share, in percent; stable by the text's hash.")

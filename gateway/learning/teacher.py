@@ -27,7 +27,8 @@ from detectors.semantic.prototypes import (
     write,
 )
 from detectors.values import Origin
-from gateway.learning import trial
+from gateway.learning import evidence, trial
+from gateway.learning.evidence import Labelled, fair_share, spoken
 from gateway.learning.mining import Ordinary, mine
 from gateway.learning.reflection import Facts
 from gateway.learning.trial import Corpus
@@ -97,13 +98,17 @@ class Teacher:
 
     # Groups
 
+    def labelled(self, cases: Sequence[Case]) -> Labelled:
+        """The cases whose embeddings are known, with them."""
+        seen = [(case, views.embedding) for case in cases if (views := self.read(case)) is not None]
+        return Labelled(tuple(case for case, _ in seen), np.array([vector for _, vector in seen])) if seen else evidence.NOTHING
+
     def groups(self, cases: Sequence[Case]) -> list[Group]:
         """Cases of one kind together: those that a prototype of one of them would find among the others."""
-        seen = [(case, seen_as.embedding) for case in cases[:MOST_CASES] if (seen_as := self.read(case)) is not None]
+        seen, vectors = self.labelled(fair_share(cases, MOST_CASES))
         if not seen:
             return []
-        vectors = np.array([vector for _, vector in seen])
-        background = self._background(_kind(cases[0]))
+        background = self._background(_kind(seen[0]))
         near = np.array([background.closeness(vectors[at : at + 1], vectors) for at in range(len(seen))])
         linked = (near + near.T) / 2 >= BELONGS
         found = []
@@ -113,21 +118,28 @@ class Teacher:
             left -= members
             kept, others = _coherent(sorted(members), vectors, background)
             parts = (kept, *([one] for one in others))
-            found += [Group(tuple(seen[at][0] for at in part), vectors[part]) for part in parts]
+            found += [Group(tuple(seen[at] for at in part), vectors[part]) for part in parts]
         return found
 
     # Proposals
 
-    def propose(self, id: str, group: Group, now: float) -> list[Proposal]:
+    def propose(
+        self, id: str, group: Group, now: float, labelled: Labelled = evidence.NOTHING, standing: Sequence[Prototype] = ()
+    ) -> list[Proposal]:
         """The proposals that answer a group: a prototype, and a lexical pattern where the texts share words.
 
-        ``id`` is for the first one; ids of others are derived from it.
+        Args:
+            id: for the first one; ids of others are derived from it.
+            labelled: all that was labelled: who labelled texts of this kind has a word on it.
+            standing: the learnt exemplars that are matched already.
         """
         kind = _kind(group.cases[0])
-        made = [self._prototype(id, group, kind, now)]
+        made, ready = self._prototype(id, group, kind, now, standing)
+        near = labelled.within(ready, trial.PARDON_REACH if kind is Kind.BENIGN else made.pattern.closeness or 1.0)
+        proposals = [_spoken(made, near, group)]
         if kind is Kind.SEMANTIC and (mined := self._lexical(id + "-lexical", group, now)) is not None:
-            made.append(mined)
-        return made
+            proposals.append(_spoken(mined, near, group))
+        return proposals
 
     def narrow(self, id: str, pattern: Pattern, precision: float, now: float) -> Proposal:
         """Let a pattern that is mostly wrong weigh less; one that weighs little already is retired."""
@@ -203,7 +215,9 @@ class Teacher:
     def _ordinary(self) -> Ordinary:
         return Ordinary(self.corpus.harmless)
 
-    def _prototype(self, id: str, group: Group, kind: Kind, now: float) -> Proposal:
+    def _prototype(
+        self, id: str, group: Group, kind: Kind, now: float, standing: Sequence[Prototype]
+    ) -> tuple[Proposal, Prototype]:
         assert self.model is not None, "groups come from embeddings"
         examples = group.vectors[:MOST_EXAMPLES]
         cases = group.cases[:MOST_EXAMPLES]
@@ -222,15 +236,16 @@ class Teacher:
             for one in self.model.index.nearest(examples.mean(axis=0), 5)
         )
         attack = kind is Kind.SEMANTIC
-        found = trial.prototype(ready, examples, background, self.corpus)
+        found = trial.prototype(ready, examples, background, self.corpus, standing)
         verb = "stopped" if attack else "let through"
-        return Proposal(
+        proposal = Proposal(
             id=id, kind=ProposalKind.EXEMPLAR if attack else ProposalKind.BENIGN, pattern=pattern, at=now, since=now,
             author="engine", cases=tuple(case.id for case in group.cases), nearest=nearest, trial=found,
             reflection=" ".join(dict.fromkeys(case.lesson for case in cases if case.lesson))[:2000],
             expected=f"texts of the kind of these {len(cases)} are {verb}; each is found by what the others teach in "
                      f"{found.caught} of {found.own} cases",
         )  # fmt: skip
+        return proposal, ready
 
     def _lexical(self, id: str, group: Group, now: float) -> Proposal | None:
         texts = [case.text for case in group.cases if case.text]
@@ -268,6 +283,17 @@ class Teacher:
         assert self.model is not None
         known = backgrounds(self.model)
         return known.harmless if kind is Kind.SEMANTIC else known.hostile
+
+
+def _spoken(proposal: Proposal, near: Sequence[Case], group: Group) -> Proposal:
+    """The proposal with what labellers say of texts of its kind, its own among them."""
+    own = {case.id: case for case in group.cases}
+    said = spoken(proposal.pattern, ({case.id: case for case in near} | own).values(), own)
+    found = proposal.trial or Trial()
+    return replace(
+        proposal, supporters=said.supporters, spoken_for=said.spoken_for, spoken_against=said.spoken_against,
+        trial=found._replace(against=(*found.against, *trial.by_labellers(said))),
+    )  # fmt: skip
 
 
 def _kind(case: Case) -> Kind:

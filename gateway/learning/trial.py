@@ -1,8 +1,8 @@
 """What a proposed pattern would do, found out on texts whose labels are known. Pure.
 
-The harmless texts are our own packs, all texts that were labelled harmless, and those that the operator adds; the hostile ones
-likewise. A pattern passes when it catches enough of what it was made for (each example judged by what the others teach) and
-stops no more harmless texts than the bound allows.
+The texts are our own packs, and what people labelled. A pattern passes when it catches enough of what it was made for (each
+example judged by what the others teach), does no more harm on the packs than the bound allows, alone and together with all
+that was learnt before, and when those who labelled texts of its kind agree with it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from detectors.lexical import Lexical
 from detectors.semantic.prototypes import Background, Prototype
 from detectors.values import Origin
+from gateway.learning.evidence import Spoken
+from gateway.learning.quorum import MARGIN, QUORUM
 from gateway.learning.values import Trial
 from patterns.schema import Kind, Pattern
 
@@ -34,6 +36,19 @@ LEAST_CAUGHT: Final = 0.5
 """The share of its own examples, each left out in turn, that a prototype must catch where there are three or more."""
 
 
+ALL_FALSE_ALARMS: Final = 0.005
+"""The share of harmless texts that all learnt patterns together may stop. When it is used up, a new one must stop none besides,
+so that many small steps come to no more than this, whoever takes them."""
+
+ALL_LOSS: Final = 0.01
+"""The share of known attacks that all learnt harmless exemplars together may come near."""
+
+PARDON_REACH: Final = 0.25
+"""Who labelled texts this close to a harmless exemplar has a word on it; of an attack, who labelled texts that it would stop.
+In doubt nothing is pardoned. One text of a family comes this close to a third of the others, and to 1 % of other families
+(``bench learning``'s); at the bar for acting (`LEAST_CLOSENESS`) it is a sixth, and five honest labels often see no lie."""
+
+
 class Corpus(NamedTuple):
     """Texts with known labels: hostile or harmless, as text and, where there is a model, as embeddings (n, 384)."""
 
@@ -43,8 +58,15 @@ class Corpus(NamedTuple):
     hostile_vectors: Floats
 
 
-def prototype(ready: Prototype, examples: Floats, background: Background, corpus: Corpus) -> Trial:
-    """Try a learnt exemplar. ``examples`` (k, 384) are what it was made of; ``background`` what it is told from."""
+def prototype(
+    ready: Prototype, examples: Floats, background: Background, corpus: Corpus, standing: Sequence[Prototype] = ()
+) -> Trial:
+    """Try a learnt exemplar.
+
+    Args:
+        examples: (k, 384), what it was made of. background: what it is told from.
+        standing: the learnt exemplars that are matched already.
+    """
     pattern = ready.pattern
     closeness = pattern.closeness or 1.0
     caught = len(examples)
@@ -61,12 +83,24 @@ def prototype(ready: Prototype, examples: Floats, background: Background, corpus
     shown: tuple[str, ...] = ()
     if pattern.kind is Kind.SEMANTIC:
         against += _bounded("harmless texts would be stopped", int(hit_harmless.sum()), len(hit_harmless), FALSE_ALARM_BOUND)
+        before = _reached(pattern, standing, corpus.harmless_vectors)
+        against += _together("harmless texts would be stopped", hit_harmless, before, ALL_FALSE_ALARMS)
         shown = _shown(corpus.harmless, hit_harmless)
         return Trial(len(examples), caught, len(hit_harmless), int(hit_harmless.sum()), 0, 0, FALSE_ALARM_BOUND, 0.0, shown,
                      tuple(against))  # fmt: skip
     against += _bounded("known attacks would be let through", int(hit_hostile.sum()), len(hit_hostile), LOSS_BOUND)
+    before = _reached(pattern, standing, corpus.hostile_vectors)
+    against += _together("known attacks would be let through", hit_hostile, before, ALL_LOSS)
     shown = _shown(corpus.hostile, hit_hostile)
     return Trial(len(examples), caught, 0, 0, len(hit_hostile), int(hit_hostile.sum()), 0.0, LOSS_BOUND, shown, tuple(against))
+
+
+def by_labellers(said: Spoken) -> tuple[str, ...]:
+    """What speaks against a proposal among those who labelled texts of its kind: it needs a quorum as a text does."""
+    if said.spoken_for >= QUORUM - 1e-9 and said.spoken_for >= MARGIN * said.spoken_against:
+        return ()
+    return (f"who labelled texts of this kind does not agree: {said.spoken_for:.1f} for it, {said.spoken_against:.1f} against;"
+            f" {QUORUM:.0f} is needed, and {MARGIN:.0f} times what speaks against",)  # fmt: skip
 
 
 def lexical(pattern: Pattern, corpus: Corpus) -> Trial:
@@ -112,6 +146,22 @@ def _bounded(what: str, count: int, of: int, bound: float) -> list[str]:
     if count <= bound * of:
         return []
     return [f"{count} of {of} {what} ({count / of:.2%}); the bound is {bound:.2%}"]
+
+
+def _reached(pattern: Pattern, standing: Sequence[Prototype], vectors: Floats) -> npt.NDArray[np.bool_]:
+    """Which texts the learnt exemplars of a kind come near, the one itself aside."""
+    found = np.zeros(len(vectors), np.bool_)
+    for one in standing:
+        if one.pattern.kind is pattern.kind and one.pattern.id != pattern.id:
+            found |= vectors @ one.weights + one.offset >= (one.pattern.closeness or 1.0)
+    return found
+
+
+def _together(what: str, hit: npt.NDArray[np.bool_], before: npt.NDArray[np.bool_], bound: float) -> list[str]:
+    both = int((hit | before).sum())
+    if both <= bound * len(hit) or both == int(before.sum()):
+        return []
+    return [f"together with what was learnt before, {both} of {len(hit)} {what}; the bound is {bound:.2%}"]
 
 
 def _shown(texts: Sequence[str], hit: npt.NDArray[np.bool_]) -> tuple[str, ...]:

@@ -22,6 +22,14 @@ MAX_LABELS: Final = 50
 """Labels kept of one case: a quorum needs a handful, and a flood must not make a case grow without end."""
 
 
+class Refused(ValueError):  # noqa: N818 - reads as the condition that it is
+    """A label, vote or proposal that is not taken; ``status`` is the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Said(StrEnum):
     """What somebody says a text is."""
 
@@ -175,7 +183,10 @@ class Proposal:
         nearest: known exemplars nearest to it: (id, category, similarity).
         expected: what it is expected to change, in words.
         trial, votes: see there. reason: of the last change of stage.
-        watched, alarms: texts seen and matched since it entered its stage; confirmed, refuted: labels among them.
+        supporters: the people whose labels it was made from say what it says.
+        watched, alarms: texts seen and matched since it entered its stage.
+        confirmed, refuted: verdicts on texts that it matched, those it was made from aside.
+        spoken_for, spoken_against: what labellers weigh who say that it is right or wrong about such texts, one word each.
     """
 
     id: str
@@ -196,6 +207,9 @@ class Proposal:
     alarms: int = 0
     confirmed: int = 0
     refuted: int = 0
+    supporters: tuple[str, ...] = ()
+    spoken_for: float = 0.0
+    spoken_against: float = 0.0
 
     @property
     def open(self) -> bool:
@@ -227,7 +241,8 @@ def decode_proposal(body: bytes) -> Proposal:
     raw: dict[str, Any] = orjson.loads(body)
     raw["kind"], raw["stage"] = ProposalKind(raw["kind"]), Stage(raw["stage"])
     raw["pattern"] = _pattern(raw["pattern"])
-    raw["cases"] = tuple(raw["cases"])
+    for name in ("cases", "supporters"):
+        raw[name] = tuple(raw.get(name, ()))
     raw["nearest"] = tuple((id, category, similarity) for id, category, similarity in raw["nearest"])
     if raw["trial"] is not None:
         *numbers, examples, against = raw["trial"]

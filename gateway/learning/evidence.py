@@ -1,0 +1,120 @@
+"""All that was labelled, as evidence for and against patterns. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.semantic.prototypes import Prototype
+from gateway.learning.quorum import MOST, Record, weigh, words
+from gateway.learning.values import Case, Label, Outcome, Said
+from patterns.schema import Kind, Pattern
+
+Floats = npt.NDArray[np.float32]
+
+ATTACKS: Final = frozenset({Outcome.TRUE_POSITIVE, Outcome.FALSE_NEGATIVE})
+"""Outcomes that say of a text that it is an attack."""
+
+HARMLESS: Final = frozenset({Outcome.FALSE_POSITIVE, Outcome.TRUE_NEGATIVE})
+
+
+class Labelled(NamedTuple):
+    """Labelled texts whose embeddings are known: cases, and float32 (n, 384) of unit length."""
+
+    cases: tuple[Case, ...]
+    vectors: Floats
+
+    def within(self, ready: Prototype, reach: float) -> list[Case]:
+        """The cases whose closeness to a prototype is at least ``reach``."""
+        near = self.vectors @ ready.weights + ready.offset >= reach
+        return [self.cases[at] for at in np.flatnonzero(near).tolist()]
+
+
+NOTHING: Final = Labelled((), np.zeros((0, 384), np.float32))
+
+
+class Spoken(NamedTuple):
+    """What labels come to about one pattern.
+
+    ``confirmed`` and ``refuted`` are verdicts on texts that it matched. ``spoken_for`` and ``spoken_against`` are what
+    labellers weigh, each with one word; ``supporters`` and ``opponents`` are the people among them.
+    """
+
+    confirmed: int
+    refuted: int
+    spoken_for: float
+    spoken_against: float
+    supporters: tuple[str, ...]
+    opponents: tuple[str, ...]
+
+
+def spoken(pattern: Pattern, cases: Iterable[Case], own: Collection[str] = ()) -> Spoken:
+    """What is said of the texts that a pattern matches.
+
+    Args:
+        cases: of these texts, those that it was made from among them.
+        own: ids of those that it was made from: their labels have a word, but that it finds them confirms nothing.
+    """
+    attack = pattern.kind is not Kind.BENIGN
+    right, wrong = (ATTACKS, HARMLESS) if attack else (HARMLESS, ATTACKS)
+    agrees, differs = (Said.ATTACK, Said.BENIGN) if attack else (Said.BENIGN, Said.ATTACK)
+    confirmed = refuted = 0
+    labels: list[Label] = []
+    for case in cases:
+        labels += case.labels
+        if case.id not in own:
+            confirmed += case.outcome in right
+            refuted += case.outcome in wrong
+    said = words(labels)
+    weights = weigh(said)
+    return Spoken(confirmed, refuted, weights[agrees], weights[differs], _people(said, agrees), _people(said, differs))
+
+
+def matched(cases: Iterable[Case], labelled: Labelled, prototypes: Iterable[Prototype]) -> dict[str, list[Case]]:
+    """By pattern, the labelled texts that it matched when they came, or that it would match now (a prototype)."""
+    found: defaultdict[str, dict[str, Case]] = defaultdict(dict)
+    for case in cases:
+        for stage in case.trajectory.stages:
+            found[stage[1]][case.id] = case
+    for ready in prototypes:
+        for case in labelled.within(ready, ready.pattern.closeness or 1.0):
+            found[ready.pattern.id][case.id] = case
+    return {id: list(each.values()) for id, each in found.items()}
+
+
+def standings(cases: Iterable[Case]) -> dict[str, Record]:
+    """How often each labeller agreed with the verdicts on texts that others labelled as well."""
+    found: dict[str, Record] = {}
+    for case in cases:
+        if case.outcome is Outcome.UNDECIDED or len(case.labels) < 2:
+            continue
+        said = Said.ATTACK if case.outcome in ATTACKS else Said.BENIGN
+        for label in case.labels:
+            agreed, disagreed = found.get(label.by, Record())
+            agrees = label.said == said
+            found[label.by] = Record(agreed + agrees, disagreed + (not agrees))
+    return found
+
+
+def fair_share(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most ``most`` cases, in the order given, of each labeller as many as of any other while he has more.
+
+    A labeller who sends ten thousand does not keep those of others from being looked at.
+    """
+    if len(cases) <= most:
+        return list(cases)
+    queues: defaultdict[str, deque[int]] = defaultdict(deque)
+    for at, case in enumerate(cases):
+        queues[case.labels[0].by if case.labels else ""].append(at)
+    chosen: list[int] = []
+    while len(chosen) < most:
+        chosen += [queue.popleft() for queue in [one for one in queues.values() if one][: most - len(chosen)]]
+    return [cases[at] for at in sorted(chosen)]
+
+
+def _people(said: Iterable[Label], what: Said) -> tuple[str, ...]:
+    return tuple(sorted(label.by for label in said if label.said == what and label.role not in MOST))

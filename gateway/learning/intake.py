@@ -1,0 +1,147 @@
+"""Labels as they come in: who may say what how often, what it is about, and the case that it becomes part of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from detectors.values import Origin, Segment
+from gateway.decisions import is_id, new_id
+from gateway.keys import Principal
+from gateway.learning import quorum
+from gateway.learning.book import Book, Listed
+from gateway.learning.teacher import Teacher
+from gateway.learning.trajectory import of_decision
+from gateway.learning.values import MAX_NOTE, MAX_TEXT, Case, Label, Refused, Said, Trajectory, case_id
+from gateway.live import Live
+from gateway.policy import Action, Direction, evaluate
+from gateway.state.base import State
+from patterns import taxonomy
+
+MAX_LABELLERS: Final = 10_000
+"""Labellers whose rate is remembered by a worker."""
+
+APP_SHARE: Final = 10
+"""An application's key gets this fraction of a person's labels a minute."""
+
+
+class Given(NamedTuple):
+    """What somebody said: of a decision, or of a text, or of both."""
+
+    label: str
+    decision_id: str = ""
+    text: str = ""
+    category: str = ""
+    note: str = ""
+    origin: str = "user"
+
+
+class Intake:
+    """Takes labels. ``live`` gives what serves now, ``teacher`` what reads texts."""
+
+    def __init__(self, state: State, book: Book, live: Callable[[], Live], teacher: Callable[[], Teacher]) -> None:
+        self._state = state
+        self._book = book
+        self._live = live
+        self._teacher = teacher
+        self._key = b""
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self.labels = Counter[str]()
+
+    def begin(self, key: bytes) -> None:
+        """Take the secret that keys texts' hashes."""
+        self._key = key
+
+    async def take(self, principal: Principal, role: str, given: Given, now: float) -> str:
+        """Take a label; returns its id, the same for the same word of the same labeller on the same text.
+
+        Raises:
+            Refused: it is wrong, names nothing that is known, or comes too fast.
+        """
+        _check(given)
+        self._slow_down(principal, role, now)
+        trajectory, text = await self._trajectory(principal, given, now)
+        subject = text or f"decision {trajectory.decision}"
+        id = case_id(self._key, subject)
+        by = principal.key or "local"
+        standing = await self._book.standing(by)
+        label = Label(new_id(now), by, role, given.label, given.category, given.note, quorum.weight(role, standing), now)
+        views = await asyncio.to_thread(self._teacher().views, text) if text else ""
+        keeps = bool(text) and await asyncio.to_thread(self._may_keep, text)
+        kept = text if keeps else ""
+        taken = label.id
+
+        def change(case: Case | None) -> Case | None:
+            nonlocal taken
+            if case is None:
+                case = Case(id=id, at=now, text=kept, views=views, trajectory=trajectory)
+            known = next((one for one in case.labels if one.by == by), None)
+            if known and (known.said, known.category, known.note) == (label.said, label.category, label.note):
+                taken = known.id
+                return None
+            return quorum.judged(case.with_label(label))
+
+        case = await self._book.change_case(id, change)
+        if case is not None:
+            await self._book.add_label(Listed(label.id, id, by, role, given.label, given.category, given.note, now))
+            self.labels[given.label] += 1
+            await self._book.mark_dirty()
+        return taken
+
+    async def _trajectory(self, principal: Principal, given: Given, now: float) -> tuple[Trajectory, str]:
+        if given.decision_id:
+            record = await self._state.decision(given.decision_id) if is_id(given.decision_id) else None
+            if record is None or not principal.sees(record.tenant):
+                raise Refused(404, "decision_id: there is no decision with this id, or it has expired")
+            told = of_decision(record, await self._state.kept_texts(given.decision_id, now))
+            return told.trajectory, given.text or told.text
+        live = self._live()
+        segments = [Segment(given.text, "user", Origin(given.origin), 0, ())]
+        verdict = (await asyncio.to_thread(live.engine.twin().judge, segments, "")).verdict
+        stages = tuple((one.detector, one.pattern, one.category, one.score) for one in verdict.findings[:20])
+        action = evaluate(live.default.policy, verdict, segments, Direction.REQUEST).action
+        stopped = action in (Action.BLOCK, Action.REDACT)
+        return Trajectory(
+            "", verdict.generation, principal.tenant, given.origin, action, stopped, verdict.score, stages,
+        ), given.text  # fmt: skip
+
+    def _may_keep(self, text: str) -> bool:
+        """Whether retention lets a labelled text be kept as text. What holds values is not kept where they are redacted."""
+        keeps = self._live().settings.retention.text
+        if keeps == "redacted":
+            verdict = self._live().engine.twin().judge([Segment(text, "user", Origin.USER, 0, ())], "").verdict
+            return not any(not taxonomy.is_attack(one.category) for one in verdict.findings)
+        return keeps == "full"
+
+    def _slow_down(self, principal: Principal, role: str, now: float) -> None:
+        a_minute = float(self._live().settings.learning.labels_per_minute)
+        if role == "app":
+            a_minute = max(1.0, a_minute / APP_SHARE)
+        by = principal.key or "local"
+        left, at = self._buckets.get(by, (a_minute, now))
+        left = min(a_minute, left + (now - at) * a_minute / 60)
+        if left < 1:
+            raise Refused(429, f"too many labels: at most {a_minute:.0f} a minute are taken from one labeller")
+        if len(self._buckets) >= MAX_LABELLERS:
+            self._buckets.clear()
+        self._buckets[by] = (left - 1, now)
+
+
+def _check(given: Given) -> None:
+    if given.label not in set(Said):
+        raise Refused(422, f"label: got {given.label[:40]!r}; wanted {' or '.join(Said)}")
+    if not given.decision_id and not given.text:
+        raise Refused(422, "decision_id or text: one of the two is needed")
+    if len(given.text) > MAX_TEXT:
+        raise Refused(422, f"text: at most {MAX_TEXT} characters; send the part that matters")
+    if len(given.note) > MAX_NOTE:
+        raise Refused(422, f"note: at most {MAX_NOTE} characters")
+    if given.origin not in set(Origin):
+        raise Refused(422, f"origin: got {given.origin[:40]!r}; wanted one of {', '.join(Origin)}")
+    if given.category:
+        try:
+            taxonomy.split(given.category)
+        except ValueError as error:
+            raise Refused(422, f"category: {error}") from None

@@ -1,0 +1,206 @@
+"""A proposal's way: made by a person or the engine, voted on, moved from stage to stage, and taken back.
+
+From the shadow on its pattern stands in the store, with the state of its stage; everything here that changes what acts goes
+through `Stages.enter`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from detectors.semantic.prototypes import PrototypeError
+from gateway.decisions import new_id
+from gateway.keys import Principal
+from gateway.learning.book import Book
+from gateway.learning.promotion import Rules, speaks_for_itself, step
+from gateway.learning.teacher import Teacher
+from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, Stage, Vote
+from gateway.live import Live
+from gateway.state.base import StateUnavailable
+from patterns.schema import Pattern, PatternError
+from patterns.schema import State as PatternState
+from patterns.store import Store, StoreError
+
+STATES: Final = {Stage.SHADOW: PatternState.SHADOW, Stage.CANARY: PatternState.CANARY, Stage.ACTIVE: PatternState.ACTIVE,
+                 Stage.DEMOTED: PatternState.RETIRED}  # fmt: skip
+"""The state of a pattern in the store by its proposal's stage."""
+
+OUT: Final = (Stage.SHADOW, Stage.CANARY, Stage.ACTIVE)
+"""The stages in which a proposal's pattern is matched."""
+
+TAKES_AWAY: Final = frozenset({ProposalKind.RETIRE, ProposalKind.NARROW})
+"""Proposals about a pattern that stands already."""
+
+_STAGES: Final = {state: stage for stage, state in STATES.items()}
+
+_log = logging.getLogger(__name__)
+
+
+class Stages:
+    """See the module."""
+
+    def __init__(self, book: Book, store: Store, live: Callable[[], Live], teacher: Callable[[], Teacher]) -> None:
+        self._book = book
+        self._store = store
+        self._live = live
+        self._teacher = teacher
+        self.moves = Counter[str]()
+
+    @property
+    def rules(self) -> Rules:
+        chosen = self._live().settings.learning
+        return Rules(
+            approvals=chosen.approvals, automatic=chosen.automatic, labellers=chosen.labellers,
+            shadow_seconds=chosen.shadow_seconds, canary_seconds=chosen.canary_seconds, canary_percent=chosen.canary_percent,
+            precision=chosen.precision,
+        )  # fmt: skip
+
+    async def propose(
+        self, principal: Principal, pattern: Pattern, reason: str, now: float, retire: bool = False
+    ) -> Proposal:
+        """A person's own pattern, or the wish to retire a standing one, as a proposal.
+
+        Raises:
+            Refused: it cannot be tried.
+        """
+        by = principal.key or "local"
+
+        def make() -> Proposal:
+            if retire:
+                return self._teacher().retire(new_id(now), pattern, by, reason, now)
+            proposed = self._teacher().calibrated(replace(pattern, state=PatternState.PROPOSED))
+            return self._teacher().by_hand(new_id(now), proposed, by, reason, now)
+
+        try:
+            made = await asyncio.to_thread(make)
+        except (PatternError, PrototypeError) as error:
+            raise Refused(422, str(error)) from None
+        await self._book.change_proposal(made.id, lambda _: made)
+        return made
+
+    async def propose_from_feed(self, pattern: Pattern, where: str) -> None:
+        """Propose what a feed brought; what cannot be tried is told in the log."""
+        feed = Principal("feed", "*", None, frozenset())
+        try:
+            await self.propose(feed, pattern, where, time.time())
+        except Refused as error:
+            _log.warning("a feed's pattern is left out: %s", error)
+
+    async def known(self) -> frozenset[str]:
+        """The ids of all patterns that stand or were ever proposed."""
+        found = {pattern.id for pattern in self._live().engine.generation.patterns} | set(self._store.entries())
+        async for proposal in self._book.all_proposals():
+            found.add(proposal.pattern.id)
+        return frozenset(found)
+
+    async def vote(self, principal: Principal, id: str, approves: bool, reason: str, now: float) -> Proposal:
+        """Approve or reject; a later vote of the same person replaces the earlier one.
+
+        A rejection takes back what is watched or acts already, at any time.
+
+        Raises:
+            Refused: there is no such proposal, it is decided, or the voter has no vote on it.
+        """
+        if len(reason) > MAX_NOTE:
+            raise Refused(422, f"reason: at most {MAX_NOTE} characters")
+        by = principal.key or "local approver"  # without keys one person is both; with keys, two are needed
+
+        def change(proposal: Proposal | None) -> Proposal:
+            if proposal is None:
+                raise Refused(404, "there is no such proposal")
+            if not proposal.open and (approves or proposal.stage is not Stage.ACTIVE):
+                raise Refused(409, f"the proposal is {proposal.stage} already")
+            if approves and principal.key and speaks_for_itself(proposal, by):
+                who = "proposes" if by == proposal.author else "alone labelled its texts"
+                raise Refused(403, f"whoever {who} does not approve: ask a second person")
+            votes = (*(vote for vote in proposal.votes if vote.by != by), Vote(by, approves, reason, now))
+            if not approves and proposal.stage is Stage.PROPOSED:
+                return replace(proposal, votes=votes, stage=Stage.REJECTED, since=now, reason=reason)
+            return replace(proposal, votes=votes)
+
+        changed = await self._book.change_proposal(id, change)
+        assert changed is not None
+        if not approves and changed.stage in OUT:
+            return await self.enter(changed, Stage.DEMOTED, reason or "rejected", now, by)
+        return await self.advance(changed, now) if approves else changed
+
+    async def promote(self, principal: Principal, id: str, reason: str, now: float) -> Proposal:
+        """Let a proposal move one stage on before its time of watching is over.
+
+        Raises:
+            Refused: there is no such proposal, or something other than time holds it.
+        """
+        proposal = await self._book.proposal(id)
+        if proposal is None:
+            raise Refused(404, "there is no such proposal")
+        if proposal.stage in (Stage.ACTIVE, Stage.DEMOTED, Stage.REJECTED):
+            raise Refused(409, f"the proposal is {proposal.stage} already")
+        move = step(proposal, self.rules, now, force=True)
+        if move is None:
+            against = "; ".join(proposal.trial.against) if proposal.trial else "it was not tried"
+            why = f"its trial failed: {against}" if against else "it has not enough approvals of others than its author"
+            raise Refused(409, f"the proposal stays {proposal.stage}: {why}")
+        return await self.enter(proposal, move.to, reason or move.reason, now, principal.key or "local")
+
+    async def advance(self, proposal: Proposal, now: float) -> Proposal:
+        """Make the move that is due, if one is."""
+        move = step(proposal, self.rules, now)
+        return proposal if move is None else await self.enter(proposal, move.to, move.reason, now, "rules")
+
+    async def enter(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> Proposal:
+        """Let a proposal's pattern stand in the store with its new state, and then say so."""
+        change = await asyncio.to_thread(self._change, proposal, to)
+        if change:
+            try:
+                await asyncio.to_thread(self._store.revise, change, by, f"{to}: {reason}"[:MAX_NOTE], now)
+            except StoreError as error:
+                raise StateUnavailable("pattern store", str(error)) from None
+
+        def moved(old: Proposal | None) -> Proposal | None:
+            if old is None or old.stage is not proposal.stage:
+                return None  # somebody else moved it
+            return replace(old, stage=to, since=now, reason=reason, watched=0, alarms=0)
+
+        changed = await self._book.change_proposal(proposal.id, moved)
+        self.moves[to] += 1
+        _log.info("proposal %s (%s) is now %s: %s", proposal.id, proposal.pattern.id, to, reason)
+        return changed or await self._book.proposal(proposal.id) or proposal
+
+    def _change(self, proposal: Proposal, to: Stage) -> dict[str, Pattern | None]:
+        """What the store must hold for a proposal in a stage."""
+        pattern = proposal.pattern
+        if proposal.kind not in TAKES_AWAY:
+            rollout = self.rules.canary_percent if to is Stage.CANARY else 100
+            return {pattern.id: replace(pattern, state=STATES[to], rollout=rollout)}
+        if to is Stage.SHADOW or (to is Stage.DEMOTED and proposal.stage is not Stage.ACTIVE):
+            return {}  # while it is watched, what it would take away goes on acting
+        return {pattern.id: pattern if to is Stage.ACTIVE else self._before(pattern)}
+
+    def _before(self, pattern: Pattern) -> Pattern | None:
+        """What stood in the store before ``pattern`` did; None where it was a pack's."""
+        for revision in self._store.history(pattern.id):
+            before = revision.entry.pattern
+            if before is None or replace(before, revision=pattern.revision) != pattern:
+                return before
+        return None
+
+    async def follow_store(self, by: str, reason: str, now: float) -> None:
+        """After a rollback: proposals whose patterns no longer stand in the store are demoted."""
+        standing = self._store.patterns()
+        async for proposal in self._book.all_proposals():
+            if proposal.stage not in OUT or proposal.kind in TAKES_AWAY:
+                continue
+            known = standing.get(proposal.pattern.id)
+            if known is None or known.state is not STATES[proposal.stage]:
+                stage = _STAGES.get(known.state, Stage.DEMOTED) if known else Stage.DEMOTED
+                await self._book.change_proposal(proposal.id, _moved_by_hand(stage, f"rolled back by {by}: {reason}", now))
+
+
+def _moved_by_hand(stage: Stage, reason: str, now: float) -> Callable[[Proposal | None], Proposal | None]:
+    return lambda old: old and replace(old, stage=stage, reason=reason, since=now)
