@@ -87,7 +87,8 @@ def summary(proposal: Proposal, rules: Rules) -> dict[str, Any]:
         "trial": None if trial is None else {"passed": trial.passed, "against": trial.against},
         "approvals": sum(vote.approves for vote in proposal.votes if vote.by != proposal.author),
         "quorum": rules.approvals, "watched": proposal.watched, "alarms": proposal.alarms,
-        "confirmed": proposal.confirmed, "refuted": proposal.refuted,
+        "confirmed": proposal.confirmed, "refuted": proposal.refuted, "supporters": proposal.supporters,
+        "spoken_for": round(proposal.spoken_for, 3), "spoken_against": round(proposal.spoken_against, 3),
     }  # fmt: skip
 
 
