@@ -81,10 +81,17 @@ def grams(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Rows of the table of phrases for the pair and the triple that end at each token, int64 (2, tokens)."""
     words = np.zeros(len(rows) + 2, np.uint64)  # two pads: what opens a text is a phrase of its own
     words[2:] = rows
-    pairs = words[1:-1] * _STEP + words[2:]
-    triples = (words[:-2] * _STEP + words[1:-1] + np.uint64(1)) * _STEP + words[2:]
-    hashed = np.stack([pairs, triples]) * _SPREAD >> np.uint64(64 - GRAM_BITS)
-    return hashed.astype(np.int64)
+    stepped = words * _STEP
+    hashed = np.empty((2, len(rows)), np.uint64)
+    pairs, triples = hashed
+    np.add(stepped[1:-1], words[2:], out=pairs)
+    np.add(stepped[:-2], words[1:-1], out=triples)
+    triples += np.uint64(1)
+    triples *= _STEP
+    triples += words[2:]
+    hashed *= _SPREAD
+    hashed >>= np.uint64(64 - GRAM_BITS)
+    return hashed.view(np.int64)
 
 
 def tokens(text: str) -> list[str]:
@@ -155,7 +162,8 @@ class FastModel:
 
     def _phrases(self, rows: npt.NDArray[np.int64], output: int) -> Floats:
         """What the phrases that end at each token say, float32 (tokens,)."""
-        said: Floats = self._grams[output][grams(rows)].sum(axis=0)
+        pairs, triples = self._grams[output].take(grams(rows))
+        said: Floats = pairs + triples
         return said
 
     def _states(self, rows: npt.NDArray[np.int64]) -> Floats:
@@ -163,16 +171,23 @@ class FastModel:
         count = max(len(rows), 1)
         vectors = np.empty((count + 4, self._table.shape[1]), np.float32)
         vectors[:3] = vectors[-2:] = self._table[PAD]  # the third is a token's, if there is one
-        vectors[2 : 2 + len(rows)] = self._table[rows]
+        self._table.take(rows, axis=0, out=vectors[2 : 2 + len(rows)], mode="clip")  # the mode that copies once
         inner = _convolved(vectors, self._first, self._first_bias)
         return _convolved(inner, self._second, self._second_bias)
 
     def _judged(self, states: Floats, phrases: Floats, output: int) -> np.float32:
         if not len(states):
             states = self._states(np.zeros(0, np.int64))
-        pooled = np.concatenate([states.max(axis=0), states.mean(axis=0)])
-        hidden = np.maximum(pooled @ self._dense + self._dense_bias, 0)
-        said = phrases.sum() / max(len(phrases), 1) ** 0.5
+        # The functions beneath `max` and `mean`, which look at their arguments longer than they reckon.
+        channels = states.shape[1]
+        pooled = np.empty(2 * channels, np.float32)
+        np.maximum.reduce(states, axis=0, out=pooled[:channels])
+        np.add.reduce(states, axis=0, out=pooled[channels:])
+        pooled[channels:] /= len(states)
+        hidden = pooled @ self._dense
+        hidden += self._dense_bias
+        np.maximum(hidden, 0, out=hidden)
+        said = np.add.reduce(phrases) / max(len(phrases), 1) ** 0.5
         return np.float32(hidden @ self._last[output] + self._last_bias[output] + said)
 
 

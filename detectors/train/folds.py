@@ -98,15 +98,18 @@ def train(
     shared: dataset.Shared, checkpoint: Path, minutes: float, scale: float, seed: int, held_out: bool | None,
     start: Encoder | None = None,
 ) -> tuple[FastModel, Encoder]:
-    """Both models on one training set. A first front stage picks the windows of long attacks that show the attack."""
+    """Both models on one training set.
+
+    A first front stage, fitted on other draws, picks the windows of long attacks that show the attack, and what is worth
+    the encoder's time.
+    """
     first = dataset.build(shared, seed, held_out, scale)
     picker = fast_fit.fit(first, seed, epochs=1)
     examples = dataset.build(shared, seed + 1, held_out, scale, lambda text: picker.logit(text, Origin.USER))
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
-    fast = fast_fit.fit(examples, seed)
-    worth = worthwhile(fast, examples, seed)
+    worth = worthwhile(picker, examples, seed)
     print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
-    return fast, fit.fit(worth, seed, minutes, checkpoint, start)
+    return fast_fit.fit(examples, seed), fit.fit(worth, seed, minutes, checkpoint, start)
 
 
 def worthwhile(fast: FastModel, examples: Sequence[Example], seed: int) -> list[Example]:
