@@ -139,7 +139,7 @@ class Screening:
             return (self._verdicts[0].stages,) * len(self._segments)
         by_segment: list[tuple[str, ...]] = [()] * len(self._segments)
         for passage, verdict in zip(self._passages, self._verdicts, strict=True):
-            for number in range(passage.first, passage.first + len(passage.starts)):
+            for number in passage.numbers:
                 if len(verdict.stages) > len(by_segment[number]):
                     by_segment[number] = verdict.stages
         return tuple(by_segment)

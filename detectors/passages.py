@@ -1,7 +1,8 @@
 """Passages: what the model reads in one go is judged in one go.
 
 A caller may cut a message into parts as he likes, and an attack with it. Segments of one origin and turn that follow each
-other are therefore joined before they are judged, and what is found is mapped back to the segments.
+other are therefore joined before they are judged, and what is found is mapped back to the segments. An attack can be dealt
+out over turns as well, so what a user said last is also judged as one text.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from detectors.values import Origin, Segment
 
 SEPARATOR: Final = "\n"
 
+THREAD: Final = 1200
+"""Characters of a user's last turns that are judged together: some four windows, which the front stage judges in half a
+millisecond. Turns further back were judged together when they were the last ones."""
+
 
 class Span(NamedTuple):
     """A stretch of one segment in code points, end exclusive."""
@@ -24,28 +29,27 @@ class Span(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """Adjacent segments of one origin and turn as one text.
+    """Segments of one origin as one text.
 
-    ``starts`` holds where each segment begins in ``text``, ``first`` the index of the first one in the request.
+    ``numbers`` holds the segments' indexes in the request, ``starts`` where each begins in ``text``.
     """
 
     text: str
     origin: Origin
-    turn: int
-    first: int
+    numbers: tuple[int, ...]
     starts: tuple[int, ...]
     lengths: tuple[int, ...]
 
     def locate(self, start: int, end: int) -> list[Span]:
         """Map a span of the text to spans of its segments (more than one where it crosses a boundary)."""
         spans = []
-        number = max(0, bisect_right(self.starts, start) - 1)
-        while number < len(self.starts) and self.starts[number] < max(end, start + 1):
-            offset = self.starts[number]
-            low, high = max(start - offset, 0), min(end - offset, self.lengths[number])
+        place = max(0, bisect_right(self.starts, start) - 1)
+        while place < len(self.starts) and self.starts[place] < max(end, start + 1):
+            offset = self.starts[place]
+            low, high = max(start - offset, 0), min(end - offset, self.lengths[place])
             if low < high or (start == end and low == high):
-                spans.append(Span(self.first + number, low, high))
-            number += 1
+                spans.append(Span(self.numbers[place], low, high))
+            place += 1
         return spans
 
 
@@ -53,7 +57,8 @@ def passages(segments: Sequence[Segment]) -> list[Passage]:
     """Join ``segments`` into passages, in order.
 
     Where parts of one message are glued (the model may read them with nothing between), the passage comes in two readings:
-    with a line break at the cut and with none. A word or a key that was cut in two is whole in the second.
+    with a line break at the cut and with none. A word or a key that was cut in two is whole in the second. The last passage
+    is what the user said over his last turns, where he spoke more than once; see `THREAD`.
     """
     result: list[Passage] = []
     at, count = 0, len(segments)
@@ -63,24 +68,39 @@ def passages(segments: Sequence[Segment]) -> list[Passage]:
         while stop < count and segments[stop].turn == head.turn and segments[stop].origin is head.origin:
             stop += 1
         if stop == at + 1:
-            result.append(Passage(head.text, head.origin, head.turn, at, (0,), (len(head.text),)))
+            result.append(Passage(head.text, head.origin, (at,), (0,), (len(head.text),)))
         else:
-            run = segments[at:stop]
-            result.append(_join(run, at, [SEPARATOR] * len(run)))
-            if any(segment.glued for segment in run):
-                result.append(_join(run, at, ["" if segment.glued else SEPARATOR for segment in run]))
+            numbers = range(at, stop)
+            result.append(_join(segments, numbers))
+            if any(segment.glued for segment in segments[at:stop]):
+                result.append(_join(segments, numbers, glue=True))
         at = stop
+    if thread := _thread(segments):
+        result.append(_join(segments, thread))
     return result
 
 
-def _join(run: Sequence[Segment], first: int, before: list[str]) -> Passage:
+def _thread(segments: Sequence[Segment]) -> list[int]:
+    """The segments of the user's last turns, at most `THREAD` characters; none where that is a single turn."""
+    taken: list[int] = []
+    left = THREAD
+    for number in range(len(segments) - 1, -1, -1):
+        if segments[number].origin is Origin.USER:
+            left -= len(segments[number].text)
+            if left < 0:
+                break
+            taken.append(number)
+    return taken[::-1] if taken and segments[taken[0]].turn != segments[taken[-1]].turn else []
+
+
+def _join(segments: Sequence[Segment], numbers: Sequence[int], glue: bool = False) -> Passage:
+    run = [segments[number] for number in numbers]
     pieces: list[str] = []
     starts: list[int] = []
     at = 0
     for number, segment in enumerate(run):
-        gap = before[number] if number else ""
+        gap = "" if not number or (glue and segment.glued) else SEPARATOR
         pieces += (gap, segment.text)
         starts.append(at + len(gap))
         at += len(gap) + len(segment.text)
-    head = run[0]
-    return Passage("".join(pieces), head.origin, head.turn, first, tuple(starts), tuple(len(s.text) for s in run))
+    return Passage("".join(pieces), run[0].origin, tuple(numbers), tuple(starts), tuple(len(s.text) for s in run))
