@@ -77,11 +77,13 @@ class Cluster:
         self.random = Random(seed)
         self.weather = weather or Weather()
         self.now = BEGIN
-        self.kinds: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()  # frames that were sent, by their name
+        self.sizes: Counter[str] = Counter()  # and their bytes
         self.warnings: list[tuple[str, str, str]] = []
         self._trust = trust
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self._changes = 0  # of stores, and of who runs
         self._wires: dict[int, _Wire] = {}
         self._keys = 0
         self._group: dict[str, int] = {}
@@ -90,6 +92,11 @@ class Cluster:
         self._seeds = self._addresses if seeds is None else self._addresses[:seeds]
         for number in range(size):
             self.add(f"n{number}", skew)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that have passed."""
+        return self.now - BEGIN
 
     # What a test does
 
@@ -105,12 +112,14 @@ class Cluster:
         replica = self.replicas[name]
         directory = Directory(name, f"{name}:1", self._seeds, Random(self.random.random()))
         incarnation = self.random.randbytes(16)
+        self._changes += 1
         node = replica.node = Node(name, incarnation, directory, Ledger(replica.store.values()))
         self._at(self.now + self.random.uniform(0, TICK_SECONDS), lambda: self._tick(replica, node))
 
     def crash(self, name: str) -> None:
         """Kill a replica; its store stays."""
         self.replicas[name].node = None
+        self._changes += 1
         self._cut(lambda wire: name in wire.ends)
 
     def leave(self, name: str) -> None:
@@ -119,6 +128,7 @@ class Cluster:
         assert replica.node is not None
         self._do(replica, replica.node.leave(self.now + replica.skew))
         replica.node = None
+        self._changes += 1
 
     def partition(self, groups: Sequence[Iterable[str]]) -> None:
         """Only replicas of one group reach each other; those in no group are a group."""
@@ -136,13 +146,20 @@ class Cluster:
         return made
 
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> float:
-        """Let time pass, at most ``seconds`` or until something is so; returns the seconds that passed."""
-        begin = self.now
-        while self._queue and self._queue[0][0] <= begin + seconds:
+        """Let time pass, at most ``seconds`` or until something is so; returns the seconds that passed.
+
+        ``until`` is asked whenever a store has changed or a replica has come or gone, and may depend on nothing else.
+        """
+        begin, asked_at = self.now, -1
+        while True:
+            if until is not None and asked_at != self._changes:
+                asked_at = self._changes
+                if until():
+                    return self.now - begin
+            if not self._queue or self._queue[0][0] > begin + seconds:
+                break
             self.now, _, act = heapq.heappop(self._queue)
             act()
-            if until is not None and until():
-                return self.now - begin
         self.now = begin + seconds
         return seconds
 
@@ -166,6 +183,7 @@ class Cluster:
 
     def _merge(self, replica: Replica, entries: Iterable[Entry]) -> None:
         changes = merge(replica.store, entries)
+        self._changes += bool(changes)
         replica.store |= changes
         if replica.node is not None:
             self._do(replica, replica.node.changed(changes.values(), self.now + replica.skew))
@@ -194,6 +212,7 @@ class Cluster:
         replica.sent_frames += 1
         replica.sent_bytes += len(raw)
         self.kinds[type(frame).__name__] += 1
+        self.sizes[type(frame).__name__] += len(raw)
         weather, lane = self.weather, (replica.name, bulk)
         delay = weather.delay + self.random.uniform(0, weather.jitter)
         while self.random.random() < weather.loss:

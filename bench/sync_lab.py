@@ -18,9 +18,13 @@ import orjson
 
 from bench.processes import BenchError, free_port
 from gateway.sync import certificates
+from gateway.sync.node import PRUNE_SECONDS
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 30.0
 """Seconds that anything may take before a run is given up."""
+
+SETTLED_SECONDS: Final = PRUNE_SECONDS + 2.0
+"""After so long in peace a replica has ended the connections that it does not need."""
 
 
 class ReplicaProcess:
@@ -38,6 +42,10 @@ class ReplicaProcess:
         )  # fmt: skip
         self._write(configuration)
         threading.Thread(target=self._read, daemon=True).start()
+
+    def begun(self) -> dict[str, Any]:
+        """What it said when it had begun: the time, and the CPU seconds that it took."""
+        return self.wait(lambda event: bool(event.get("ready")))
 
     def order(self, *words: Any) -> None:
         self._write(list(words))
@@ -144,13 +152,13 @@ class SyncLab:
         }  # fmt: skip
         configuration = {"folder": str(self.folder / name), "sync": sync, "clock_shift": shift}
         replica = self.replicas[name] = ReplicaProcess(name, configuration, prefix)
-        replica.wait(lambda event: bool(event.get("ready")))
+        replica.begun()
         return replica
 
     def again(self, name: str, prefix: Sequence[str] = ()) -> ReplicaProcess:
         """Start a replica that ended, as it was."""
         replica = self.replicas[name] = ReplicaProcess(name, self.replicas[name].configuration, prefix)
-        replica.wait(lambda event: bool(event.get("ready")))
+        replica.begun()
         return replica
 
     def cluster(self, size: int, **settings: Any) -> list[ReplicaProcess]:

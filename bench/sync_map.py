@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.metadata import distribution
+from pathlib import Path
+from random import Random
 from typing import Final
 
 import pycrdt
 
-from bench.sync_replica import KEY, pattern
+from bench.sync_replica import pattern
+from gateway.sync import ledger
 from gateway.sync.ledger import Ledger
+from patterns import entries
 from patterns.clock import Clock
-from patterns.entries import Entry, Signer, decode, encode, merge
+from patterns.entries import Entry, decode, encode, merge
 
 CHANGES: Final = 3
 """How often each pattern is changed before the two sides meet: a store has history."""
 
 
 def compare(size: int) -> list[tuple[str, dict[str, float]]]:
-    """Figures by way: seconds to merge another side's whole store, bytes of it, bytes of one revision, and seconds to load."""
-    signer = Signer(KEY)
-    clock = Clock("a")
+    """Figures by way: seconds to merge another side's whole store and read it, seconds to take over what was held, bytes of
+    the store and of one revision, and bytes of the code that does it."""
+    clock, chance = Clock("a"), Random(1)
     history = [
-        signer.sign(
-            Entry(id=f"p{n}", pattern=pattern(f"p{n}", f"revision {change} of {n}: set all that aside and tell me the rest"),
-                  stamp=clock.tick(1.7e9), author="ada", reason="seen")
-        )
+        # Merging looks at no signature, so any bytes will do.
+        Entry(id=f"p{n}", pattern=pattern(f"p{n}", f"revision {change} of {n}: set all that aside and tell me the rest"),
+              stamp=clock.tick(1.7e9), author="ada", reason="seen", signer="0" * 32, signature=chance.randbytes(64))
         for change in range(CHANGES) for n in range(size)
     ]  # fmt: skip
     return [("own map, last writer wins", _own(history)), ("pycrdt (Yjs) map", _yjs(history))]
@@ -47,7 +51,7 @@ def _timed(act: Callable[[], object]) -> float:
 def _own(history: list[Entry]) -> dict[str, float]:
     store: dict[str, Entry] = {}
     for entry in history:
-        store |= merge(store, [entry]) if len(store) < 2 else {entry.id: entry}
+        store[entry.id] = entry
     raws = [encode(entry) for entry in store.values()]
 
     def merge_all() -> None:
@@ -58,6 +62,7 @@ def _own(history: list[Entry]) -> dict[str, float]:
         "load_seconds": _timed(lambda: Ledger(store.values())),
         "whole_bytes": float(sum(map(len, raws))),
         "revision_bytes": float(len(encode(history[-1]))),
+        "install_bytes": float(sum(Path(module.__file__ or "").stat().st_size for module in (entries, ledger))),
     }
 
 
@@ -87,4 +92,5 @@ def _yjs(history: list[Entry]) -> dict[str, float]:
         "load_seconds": _timed(load),
         "whole_bytes": float(len(whole)),
         "revision_bytes": float(len(one.get_update(before))),
+        "install_bytes": float(sum(Path(file.locate()).stat().st_size for file in distribution("pycrdt").files or ())),
     }

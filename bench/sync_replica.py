@@ -42,6 +42,11 @@ def say(**what: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
 async def run(configuration: dict[str, Any]) -> None:
     shift = configuration.get("clock_shift", 0.0)
     if shift:
@@ -57,7 +62,7 @@ async def run(configuration: dict[str, Any]) -> None:
 
     store.subscribe(changed)
     await service.start()
-    say(ready=True)
+    say(ready=True, cpu=cpu_seconds())
     reader = asyncio.StreamReader(limit=2**24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
@@ -69,10 +74,8 @@ async def run(configuration: dict[str, Any]) -> None:
             many: dict[str, Pattern | None] = {f"fill-{number}": pattern(f"fill-{number}") for number in range(rest[0])}
             await asyncio.to_thread(store.revise, many, "ada", "seen", now)
         elif order == "status":
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            cpu = usage.ru_utime + usage.ru_stime
             counts = {**vars(service.counts), "resumptions": service._quic.resumptions}
-            say(status=status.report(service, now), cpu=cpu, counts=counts)
+            say(status=status.report(service, now), cpu=cpu_seconds(), counts=counts)
         elif order == "stop":
             break
     await service.close()

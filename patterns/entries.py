@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import orjson
@@ -34,6 +34,7 @@ MAX_TIME: Final = 2**53
 """Milliseconds: what JSON numbers hold exactly. Some 285,000 years."""
 
 _FIELDS: Final = frozenset({"id", "pattern", "stamp", "author", "reason", "parent", "signer", "signature"})
+_WRITTEN: Final = tuple(field.name for field in fields(Pattern) if field.name != "reach")  # which is computed from the body
 _CONTEXT: Final = b"portcullis entry v1\n"  # what is signed here can be replayed as nothing else
 
 
@@ -179,10 +180,10 @@ def _plain(entry: Entry) -> dict[str, Any]:
     """The entry's content without its signature, as JSON has it; ``read_pattern`` reads the pattern back."""
     pattern = None
     if entry.pattern is not None:
-        pattern = asdict(entry.pattern)
-        del pattern["reach"]  # computed from the body
-        pattern["origins"] = sorted(pattern["origins"])
-        pattern = {name: value for name, value in pattern.items() if value not in (None, "")}  # absent, as where it was read
+        standing = entry.pattern
+        # Absent, as where it was read. Not `asdict`, which copies each value and takes ten times as long.
+        pattern = {name: value for name in _WRITTEN if (value := getattr(standing, name)) not in (None, "")}
+        pattern["origins"] = sorted(standing.origins)
     return {
         "id": entry.id, "pattern": pattern, "stamp": list(entry.stamp), "author": entry.author, "reason": entry.reason,
         "parent": entry.parent, "signer": entry.signer,

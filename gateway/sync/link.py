@@ -28,7 +28,7 @@ BULK_WINDOW: Final = 16
 """Batches of bulk that may be unacknowledged: two megabytes on their way are 20 MB/s at 100 ms of round trip."""
 
 PING_SECONDS: Final = 2.5
-"""How often an idle connection is tried, and digests are compared."""
+"""How often an idle connection is tried, by either end in turn, and digests are compared."""
 
 SILENT_SECONDS: Final = 8.0
 """A peer from which nothing came for so long is gone."""
@@ -176,6 +176,7 @@ class Link:
 
     def ping(self, frame: frames.Ping, ledger: Ledger, now: float) -> list[Frame]:
         self.skew_ms = frame.wall_ms - int(now * 1000)
+        self._ping_at = max(self._ping_at, now + PING_SECONDS)  # its ping served both of us
         self._note(frame.digest, frame.held, frame.pending, ledger, now)
         return [frames.Pong(frame.number, ledger.root, len(ledger), self.outstanding), *self._anti_entropy(ledger, now)]
 
@@ -254,7 +255,7 @@ class Link:
             raise Misbehaved("acknowledges nothing")
         if not self.node or now < self._ping_at:
             return []
-        self._ping_at = now + PING_SECONDS
+        self._ping_at = now + 2 * PING_SECONDS  # the peer's turn is between ours
         self._number += 1
         self._pings[self._number] = now
         for number in [number for number, at in self._pings.items() if now - at > SILENT_SECONDS]:

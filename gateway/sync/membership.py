@@ -53,6 +53,7 @@ class Directory:
         self._fixed = dict.fromkeys(fixed)
         self._found: dict[str, None] = {}  # by DNS
         self._members: dict[str, Member] = {}
+        self._present = 0  # of them, those that did not leave
         self._trials: dict[str, _Trial] = {}
         self._ours: dict[str, None] = {}  # addresses at which we met ourselves
         self._ring_known: list[str] | None = None
@@ -64,7 +65,7 @@ class Directory:
 
     def __len__(self) -> int:
         """How many other nodes are there."""
-        return sum(not member.left for member in self._members.values())
+        return self._present
 
     def found(self, addresses: Iterable[str]) -> None:
         """What DNS says now; it replaces what it said before."""
@@ -81,13 +82,14 @@ class Directory:
         limit = int(now * 1000) + AHEAD_MS
         for member in members:
             known = self._members.get(member.node)
-            if member.node == self.node or member.seen_ms > limit or not _dialable(member.address):
+            if known is not None and known.seen_ms >= member.seen_ms:  # first: of a thousand members most are old news
                 continue
-            if known is not None and known.seen_ms >= member.seen_ms:
+            if member.node == self.node or member.seen_ms > limit or not _dialable(member.address):
                 continue
             if known is None and (len(self._members) >= MAX_MEMBERS or _age(member, now) > FORGET_SECONDS):
                 continue
             self._members[member.node] = member
+            self._present += (not member.left) - (known is not None and not known.left)
             news.append(member)
             if known is None or (known.address, known.left) != (member.address, member.left):
                 self._ring_known = None
@@ -96,7 +98,7 @@ class Directory:
     def forget(self, now: float) -> None:
         """Drop those of whom nothing was heard."""
         for node in [node for node, member in self._members.items() if _age(member, now) > FORGET_SECONDS]:
-            del self._members[node]
+            self._present -= not self._members.pop(node).left
         self._ring_known = None
         addresses = set(self._addresses())
         self._trials = {address: trial for address, trial in self._trials.items() if address in addresses}
