@@ -142,24 +142,6 @@ class Members(_Frame, frozen=True, tag="members"):
     members: Annotated[list[Member], Meta(min_length=1, max_length=256)]
 
 
-class Ask(_Frame, frozen=True, tag="ask"):
-    """What would you do with this text? It is asked only of nodes with the same generation."""
-
-    question: Count
-    generation: Annotated[str, Meta(max_length=64)]
-    policy: Annotated[str, Meta(max_length=200)]
-    texts: Annotated[list[Annotated[str, Meta(max_length=200_000)]], Meta(max_length=256)]
-    origins: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=256)]
-
-
-class Answer(_Frame, frozen=True, tag="answer"):
-    """The answer to an `Ask`. ``action`` is empty where the node cannot say: another generation, or too busy."""
-
-    question: Count
-    action: Annotated[str, Meta(max_length=20)]
-    score: Annotated[float, Meta(ge=0, le=1)]
-
-
 class Bye(_Frame, frozen=True, tag="bye"):
     """The sender ends the connection, and why, in words."""
 
@@ -167,7 +149,7 @@ class Bye(_Frame, frozen=True, tag="bye"):
 
 
 Frame = (
-    Hello | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Ask | Answer | Bye
+    Hello | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Bye
 )  # fmt: skip
 
 _decoder: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)

@@ -8,7 +8,7 @@ times in one process, in the simulation.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from gateway.sync import frames
@@ -82,22 +82,6 @@ class Apply(NamedTuple):
     entries: list[Entry]
 
 
-class Judge(NamedTuple):
-    """A peer asks for a verdict; answer with `Node.judged`."""
-
-    link: int
-    ask: frames.Ask
-
-
-class Answered(NamedTuple):
-    """A peer answered a question of ours."""
-
-    question: int
-    node: str
-    action: str
-    score: float
-
-
 class Warn(NamedTuple):
     """Something that an operator should read."""
 
@@ -105,7 +89,7 @@ class Warn(NamedTuple):
     text: str
 
 
-Command = Send | Close | Dial | Apply | Judge | Answered | Warn
+Command = Send | Close | Dial | Apply | Warn
 
 
 class Node:
@@ -146,8 +130,6 @@ class Node:
         self._bulk_at: float | None = None
         self._announced_at = self._pruned_at = self._spread_at = float("-inf")
         self._news: dict[str, frames.Member] = {}
-        self._questions: dict[int, set[int]] = {}
-        self._question = 0
 
     @property
     def quorum(self) -> int:
@@ -308,26 +290,6 @@ class Node:
             self.closed(key, now)
         return out
 
-    # Questions
-
-    def ask(self, texts: Sequence[str], origins: Sequence[str], generation: str, policy: str, peers: int) -> tuple[
-        int, list[Command]
-    ]:  # fmt: skip
-        """Ask up to ``peers`` neighbours for a verdict; their answers come as `Answered` with the question's number."""
-        self._question += 1
-        links = [link.key for link in self.links.values() if link.node][:peers]
-        self._questions[self._question] = set(links)
-        ask = frames.Ask(self._question, generation, policy, list(texts), list(origins))
-        return self._question, [Send(key, ask) for key in links]
-
-    def judged(self, key: int, ask: frames.Ask, action: str, score: float) -> list[Command]:
-        """The answer to a `Judge`; an empty action where there is none."""
-        return [Send(key, frames.Answer(ask.question, action, score))] if key in self.links else []
-
-    def settled(self, question: int) -> None:
-        """Answers to a question are wanted no longer."""
-        self._questions.pop(question, None)
-
     # Frames
 
     def _handle(self, link: Link, frame: Frame, now: float) -> list[Command]:
@@ -354,14 +316,6 @@ class Node:
                 return self._fill(link, now)
             case frames.Members():
                 return self._members(link, frame, now)
-            case frames.Ask():
-                return [Judge(link.key, frame)]
-            case frames.Answer():
-                waiting = self._questions.get(frame.question, set())
-                if link.key not in waiting:
-                    return []
-                waiting.discard(link.key)
-                return [Answered(frame.question, link.node, frame.action, frame.score)]
             case frames.Bye():
                 self.closed(link.key, now)
                 return [Close(link.key, frame.reason)]

@@ -23,7 +23,7 @@ from gateway.sync.certificates import CertificateFault, Credentials, Files
 from gateway.sync.frames import FrameError, Reader
 from gateway.sync.ledger import Ledger
 from gateway.sync.membership import Directory
-from gateway.sync.node import TICK_SECONDS, Answered, Apply, Close, Command, Dial, Judge, Node, Send, Warn
+from gateway.sync.node import TICK_SECONDS, Apply, Close, Command, Dial, Node, Send, Warn
 from gateway.sync.quic import QuicEndpoint
 from gateway.sync.settings import SyncSettings
 from gateway.sync.tcp import TcpEndpoint
@@ -49,17 +49,7 @@ RENEWAL_SECONDS: Final = 5.0
 LOCK_SECONDS: Final = 0.5
 """How often a worker that does not run the service tries to."""
 
-ASK_SECONDS: Final = 1.0
-"""The longest that the answers to a question are waited for."""
-
-MAX_JUDGING: Final = 8
-"""Questions of peers answered at once; more are answered with nothing."""
-
 _log = logging.getLogger(__name__)
-
-Judgement = Callable[[frames.Ask], Awaitable[tuple[str, float]]]
-"""What this gateway would do with the texts of a question: an action (empty: it cannot say) and a score."""
-
 
 class Counts:
     """What the service counts besides the node's own numbers."""
@@ -83,7 +73,7 @@ class _Peer:
 class SyncService:
     """See the module. Make it, `start` it, `close` it."""
 
-    def __init__(self, settings: SyncSettings, store: Store, data_dir: Path, judge: Judgement | None = None) -> None:
+    def __init__(self, settings: SyncSettings, store: Store, data_dir: Path) -> None:
         """
         Raises:
             CertificateFault: there are none, or they cannot be used.
@@ -100,8 +90,6 @@ class SyncService:
         self.data_dir = data_dir
         self._lock_file = data_dir / "sync.lock"
         self._lock: int | None = None
-        self._judge = judge
-        self._judging = 0
         self._random = Random()
         self._quic = QuicEndpoint(self, self.credentials)
         self._tcp = TcpEndpoint(self, self.credentials)
@@ -112,7 +100,6 @@ class SyncService:
         self._store_at: object = None
         self._applies: list[Apply] = []
         self._work = asyncio.Event()
-        self._answers: dict[int, asyncio.Queue[Answered]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._unsubscribe: Callable[[], None] | None = None
@@ -149,25 +136,6 @@ class SyncService:
         await asyncio.sleep(0.01)  # sockets are let go by the loop's next turns
         if self._lock is not None:
             os.close(self._lock)
-
-    async def ask(self, texts: list[str], origins: list[str], generation: str, policy: str, peers: int) -> list[Answered]:
-        """The verdicts of up to ``peers`` neighbours, as many as answer in time."""
-        if self.node is None:
-            return []
-        question, commands = self.node.ask(texts, origins, generation, policy, peers)
-        answers = self._answers[question] = asyncio.Queue()
-        got: list[Answered] = []
-        try:
-            self._do(commands)
-            async with asyncio.timeout(ASK_SECONDS):
-                while len(got) < len(commands):
-                    got.append(await answers.get())
-        except TimeoutError:
-            pass
-        finally:
-            self.node.settled(question)
-            del self._answers[question]
-        return got
 
     # Begin
 
@@ -314,11 +282,6 @@ class SyncService:
                 case Apply():
                     self._applies.append(command)
                     self._work.set()
-                case Judge(link, ask):
-                    self._spawn(self._answer(link, ask))
-                case Answered(question):
-                    if question in self._answers:
-                        self._answers[question].put_nowait(command)
                 case Warn(node, text):
                     _log.warning("pattern sync: %s: %s", node, text)
 
@@ -377,17 +340,6 @@ class SyncService:
         with contextlib.suppress(OSError):
             await self._quic.dial(address, *split(address))
             self._by_tcp.pop(address, None)
-
-    async def _answer(self, link: int, ask: frames.Ask) -> None:
-        action, score = "", 0.0
-        if self._judge is not None and self._judging < MAX_JUDGING:
-            self._judging += 1
-            try:
-                action, score = await self._judge(ask)
-            finally:
-                self._judging -= 1
-        if self.node is not None:
-            self._do(self.node.judged(link, ask, action, score))
 
     # The store
 
