@@ -24,6 +24,7 @@ from gateway.fields import Seconds, Secret
 from gateway.learning.settings import FeedSettings, LearningSettings
 from gateway.policy import Action, Direction, FailureMode, Mode
 from gateway.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook, Traces
+from gateway.state.redis_url import SCHEMES, read_url
 from gateway.sync.settings import SyncSettings
 from gateway.wires.passthrough import read_rule
 from patterns import taxonomy
@@ -59,8 +60,11 @@ def _threat(value: str) -> str:
 
 
 def _state_url(value: str) -> str:
-    if not value.startswith(("sqlite:", "redis://", "rediss://", "unix://")):
-        raise ValueError("wanted sqlite:PATH, redis://host:6379/0, rediss://host:6379/0 or unix://PATH")
+    scheme, colon, rest = value.partition(":")
+    if scheme in SCHEMES and colon:
+        read_url(value)
+    elif scheme != "sqlite" or not rest:
+        raise ValueError("wanted sqlite:PATH, or a URL of Redis such as redis://host:6379/0 (docs/state.md)")
     return value
 
 
@@ -253,7 +257,8 @@ class Settings(_Model):
 
     listen: Annotated[str, AfterValidator(_listen)] = Field("127.0.0.1:8080", description="Where the gateway listens.")
     state: Annotated[str, AfterValidator(_state_url)] = Field(
-        "sqlite:./var/portcullis.db", description="`sqlite:PATH`, or `redis://host:6379/0` for several replicas."
+        "sqlite:./var/portcullis.db",
+        description="`sqlite:PATH`, or `redis://host:6379/0` for several replicas; [state.md](state.md) has all kinds of URL.",
     )
     policy: PolicySettings = Field(
         PolicySettings(), description="`strict`, `balanced` or `monitor`, or a mapping with overrides."

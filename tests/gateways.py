@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,15 @@ def _data_dir(folder: Path) -> Path:
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
     (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
     return data
+
+
+def until(true: Callable[[], object], seconds: float = 120.0) -> float:
+    """Ask a process of its own, again and again, until something is so; returns the seconds that passed."""
+    begin = time.monotonic()
+    while not true():
+        assert time.monotonic() - begin < seconds
+        time.sleep(0.01)
+    return time.monotonic() - begin
 
 
 def free_port() -> int:

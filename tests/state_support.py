@@ -1,13 +1,7 @@
-"""What the tests of the state share: made-up decisions, and a Redis server of their own."""
+"""What the tests of the state share: made-up decisions."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -113,45 +107,3 @@ def decisions(draw: st.DrawFn) -> AnyDecision:
         seconds=draw(_score),
         client_gone=draw(st.booleans()),
     )
-
-
-@dataclass
-class RedisServer:
-    """A Redis server on a unix socket that only the test knows."""
-
-    folder: Path
-    password: str = ""
-    process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"unix://{f':{self.password}@' if self.password else ''}{self.folder / 'redis.sock'}"
-
-    def start(self) -> None:
-        options = ["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no", "--loglevel", "notice"]
-        options += ["--requirepass", self.password] if self.password else []
-        self.process = subprocess.Popen(
-            ["redis-server", *options], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if "ready to accept connections" in line.lower():
-                return
-        raise RuntimeError("redis-server did not start")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None
-
-
-@contextmanager
-def redis_server(folder: Path, password: str = "") -> Iterator[RedisServer]:
-    assert shutil.which("redis-server"), "redis-server is not installed (Debian: apt-get install redis-server)"
-    server = RedisServer(folder, password)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()

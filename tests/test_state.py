@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 import pytest
-import redis as redis_client
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from state_support import ACTIONS, NOW, TENANTS, THREATS, WIRES, decision, findable_decisions, redis_server, texts
+from redis_servers import cluster_group, redis_server, sentinel_group
+from state_support import ACTIONS, NOW, TENANTS, THREATS, WIRES, decision, findable_decisions, texts
 
 from gateway.decisions import AnyDecision, Record, labels, settle
 from gateway.keys import Role, make_key
@@ -25,23 +25,20 @@ T = TypeVar("T")
 Fresh = Callable[[], str]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "memory", "redis"])
+@pytest.fixture(scope="module", params=["sqlite", "memory", "redis", "sentinel", "cluster"])
 def fresh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
     """A function that gives the URL of an empty store."""
     if request.param == "memory":
         yield lambda: "sqlite::memory:"
     elif request.param == "sqlite":
         yield lambda: f"sqlite:{tmp_path_factory.mktemp('state')}/new/folder/state.db"
+    elif request.param == "redis":
+        with redis_server(tmp_path_factory.mktemp("redis")) as server, server.client() as client:
+            yield lambda: client.flushall() and server.url
     else:
-        with redis_server(tmp_path_factory.mktemp("redis")) as server:
-            client = redis_client.Redis.from_url(server.url)
-
-            def empty() -> str:
-                client.flushall()
-                return server.url
-
-            yield empty
-            client.close()
+        start = sentinel_group if request.param == "sentinel" else cluster_group
+        with start(tmp_path_factory.mktemp("redis")) as group, group.master.client() as client:
+            yield lambda: client.flushall() and group.url
 
 
 def use(url: str, story: Callable[[State], Awaitable[T]]) -> T:
@@ -380,6 +377,13 @@ def test_a_closed_store_says_so(fresh: Fresh) -> None:
         ("redis://host?password=hunter2", "unknown option 'password'"),
         ("rediss://host/0?ssl_cert_reqs=none", "unknown option 'ssl_cert_reqs'"),
         ("unix://", "path is missing"),
+        ("redis://a,b", "several hosts"),
+        ("redis+sentinel://:hunter2@a,b", "master's name"),
+        ("redis+cluster://:hunter2@a/3", "no databases"),
+        ("redis+cluster://a,:1", "host is missing"),
+        ("redis+sentinel://a/main?ssl_ca_certs=x", "unknown option 'ssl_ca_certs'"),
+        ("redis://:hunter2/x@host", "host is missing"),
+        ("redis://user:hunter2@x@host", "password written as %2F"),
     ],
 )
 def test_a_url_that_names_no_store_is_refused_by_name_and_without_its_secret(url: str, says: str) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import redis as redis_client
-from state_support import NOW, decision, redis_server, texts
+from redis_servers import COMMON, Group, cluster_group, on_port, redis_server, running, sentinel_group
+from state_support import NOW, decision, texts
 
 from gateway.state.base import StateUnavailable
 from gateway.state.opening import open_state
 from gateway.state.redis import RedisState
+from gateway.sync import certificates
+
+StartGroup = Callable[[Path], AbstractContextManager[Group]]
 
 
 def test_every_name_has_the_prefix(tmp_path: Path) -> None:
@@ -29,7 +35,7 @@ def test_every_name_has_the_prefix(tmp_path: Path) -> None:
         client = redis_client.Redis.from_url(server.url)
         names = client.execute_command("KEYS", "*")
         assert len(names) > 5
-        assert [name for name in names if not name.startswith(b"portcullis:")] == []
+        assert [name for name in names if not name.startswith(b"{portcullis}:")] == []
         client.close()
 
 
@@ -45,7 +51,7 @@ def test_what_expired_leaves_nothing_behind(tmp_path: Path) -> None:
 
         asyncio.run(story())
         client = redis_client.Redis.from_url(server.url)
-        assert client.execute_command("KEYS", "*") == [b"portcullis:decisions:indexes"]
+        assert client.execute_command("KEYS", "*") == [b"{portcullis}:decisions:indexes"]
         client.close()
 
 
@@ -57,7 +63,7 @@ def test_a_record_that_the_server_evicted_is_passed_over(tmp_path: Path) -> None
         async def story() -> None:
             state = open_state(server.url)
             await state.append(made)
-            client.delete(f"portcullis:decision:{made[3].id}", "portcullis:decisions:indexes")
+            client.delete(f"{{portcullis}}:decision:{made[3].id}", "{portcullis}:decisions:indexes")
             first = await state.decisions(limit=2)
             rest = await state.decisions(limit=9, cursor=first.cursor)
             assert [one.time - NOW for one in (*first.decisions, *rest.decisions)] == [4, 2, 1, 0]
@@ -153,5 +159,65 @@ def test_the_shown_address_has_no_credentials() -> None:
         "redis://user:hunter2@db.example:6380/3": "redis://db.example:6380/3",
         "rediss://:hunter2@db.example": "rediss://db.example",
         "unix://:hunter2@/run/redis.sock?db=2": "unix:///run/redis.sock",
+        "redis+sentinel://u:hunter2@a,[::1]:1/main/2?sentinel_password=hunter2": "redis+sentinel://a,[::1]:1/main/2",
+        "rediss+cluster://:hunter2@a:1,b": "rediss+cluster://a:1,b",
     }.items():
         assert RedisState(url).what == shown
+
+
+@pytest.mark.parametrize("start", [sentinel_group, cluster_group])
+def test_when_the_master_dies_its_standby_is_found_and_has_what_was_stored(tmp_path: Path, start: StartGroup) -> None:
+    before, after = decision(NOW), decision(NOW + 1)
+
+    async def story(group: Group) -> None:
+        state = open_state(group.url)
+        await state.append([before])
+        with group.master.client() as asked:
+            assert asked.execute_command("WAIT", 1, 5_000) == 1  # the standby has it
+        await asyncio.to_thread(group.fail_over)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await state.append([after])
+                    break
+                except StateUnavailable:
+                    await asyncio.sleep(0.05)
+        assert [one.id for one in (await state.decisions()).decisions] == [after.id, before.id]
+        await state.close()
+
+    with start(tmp_path) as group:
+        asyncio.run(story(group))
+
+
+def test_over_tls_as_a_user_who_may_touch_our_names_only(tmp_path: Path) -> None:
+    certificates.init_authority(tmp_path / "ca")
+    files = certificates.issue(tmp_path / "ca", "localhost", tmp_path)
+    server = on_port(tmp_path / "server")
+    (server.folder).mkdir()
+    server.options = [
+        "--port", "0", "--tls-port", str(server.port), "--tls-cert-file", str(files.certificate), "--tls-key-file",
+        str(files.key), "--tls-ca-cert-file", str(files.authority), *COMMON, "--user", "default", "off", "--user",
+        "gateway", "on", ">p@ss/1", "~{portcullis}:*", "+@read", "+@write", "+@scripting", "+@transaction", "+@connection",
+    ]  # fmt: skip
+    tls = f"ssl_ca_certs={files.authority}&ssl_certfile={files.certificate}&ssl_keyfile={files.key}"
+    url = f"rediss://gateway:p%40ss%2F1@localhost:{server.port}/0?{tls}"
+    one = decision()
+
+    async def story() -> None:
+        state = open_state(url)
+        await state.ping()
+        await state.append([one], [texts(one, 2**40)])
+        assert await state.decision(one.id) is not None
+        assert await state.swap("generation", b"x", 0) == 1
+        assert await state.put("case", "a", b"x", 0) == 1
+        assert await state.expire(NOW, NOW + 1, 100) == 1
+        await state.close()
+        for wrong in (url.replace("p%40ss", "guess"), url.replace("rediss", "redis").partition("?")[0], url.partition("?")[0]):
+            stranger = open_state(wrong)
+            with pytest.raises(StateUnavailable) as caught:
+                await stranger.ping()
+            assert "ss/1" not in str(caught.value)
+            await stranger.close()
+
+    with running(server):
+        asyncio.run(story())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
 
 import pytest
-from state_support import NOW, decision, redis_server, texts
+from conftest import StartGateway
+from gateways import until
+from redis_servers import redis_server
+from state_support import NOW, decision, texts
 
 from gateway.keys import Role, make_key
 from gateway.state import spool as spool_module
@@ -103,3 +107,89 @@ def test_a_full_queue_is_an_error_and_loses_nothing_that_it_took(tmp_path: Path,
     [(decisions, _)] = list(queue.read(file, 10))
     assert len(decisions) == 1
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_full_queue_is_said_until_the_store_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(state: ResilientState) -> None:
+        server.stop()
+        await state.append([decision(NOW)])
+        monkeypatch.setattr(spool_module, "MAX_SPOOL", state.spool.size + 10)
+        with pytest.raises(StateUnavailable, match="as much as it may"):
+            await state.append([decision(NOW + 1)])
+        assert "1 decisions wait on disk; the queue on disk holds" in state.health
+        assert "the oldest are dropped" in state.health
+        server.start()
+        while state.returned < 1:
+            with contextlib.suppress(StateUnavailable):
+                await state.ping()
+            await asyncio.sleep(0.02)
+        assert state.health == "answers"
+        await state.close()
+
+    with redis_server(tmp_path) as server:
+        asyncio.run(story(ResilientState(open_state(server.url), tmp_path / "spool")))
+
+
+def test_keys_documents_and_settings_pass_through_and_are_refused_while_it_is_gone(tmp_path: Path) -> None:
+    key, one = make_key(Role.APP, "default", NOW).key, decision()
+
+    async def story(state: ResilientState) -> None:
+        await state.put_key(key)
+        assert await state.key(key.id) == key
+        assert await state.keys() == [key]
+        assert await state.keys_version() == 1
+        assert await state.put("case", "a", b"one", 0) == 1
+        assert await state.put("case", "a", b"two", 0) is None
+        assert await state.put("case", "a", b"two", 1) == 2
+        assert await state.document("case", "a") == (b"two", 2)
+        assert await state.documents("case") == [("a", (b"two", 2))]
+        await state.append([one], [texts(one, time.time() + 99)])
+        assert await state.decision(one.id) is not None
+        assert await state.kept_texts(one.id, NOW) is not None
+        assert await state.expire(NOW, NOW + 1, 100) == 1
+        assert await state.remove("case", "a")
+        assert await state.revoke_key(key.id, NOW)
+        assert await state.swap("known", b"x", 0) == 1
+        server.stop()
+        for call in (
+            state.put_key(key), state.key(key.id), state.keys(), state.keys_version(), state.revoke_key(key.id, NOW),
+            state.put("case", "b", b"x", 0), state.document("case", "a"), state.documents("case"), state.remove("case", "a"),
+            state.decision(one.id), state.decisions(), state.kept_texts(one.id, NOW), state.expire(NOW, NOW, 1),
+            state.swap("known", b"y", 1), state.ping(),
+        ):  # fmt: skip
+            with pytest.raises(StateUnavailable):
+                await call
+        assert await state.get("known") == (b"x", 1)
+        await state.close()
+
+    with redis_server(tmp_path) as server:
+        asyncio.run(story(ResilientState(open_state(server.url), tmp_path / "spool")))
+
+
+def test_a_gateway_serves_on_without_redis_says_so_and_stores_what_it_decided_meanwhile(
+    tmp_path: Path, start_gateway: StartGateway
+) -> None:
+    with redis_server(tmp_path) as server:
+        gateway = start_gateway(state=server.url)
+        with gateway.client() as client:
+
+            def health() -> dict[str, str]:
+                answer = client.get("/readyz")
+                assert answer.status_code == 200
+                return dict(answer.json())
+
+            def chat() -> str:
+                asked = {"model": "echo", "messages": [{"role": "user", "content": "good morning"}]}
+                answer = client.post("/v1/chat/completions", json=asked)
+                assert answer.status_code == 200
+                return answer.headers["x-portcullis-id"]
+
+            assert health()["state"] == "answers"
+            server.stop()
+            made = chat()
+            until(lambda: "gone for" in health()["state"] and "1 decisions wait on disk" in health()["state"])
+            assert client.get(f"/admin/v1/decisions/{made}").status_code == 503
+            server.start()
+            until(lambda: health()["state"] == "answers")
+            until(lambda: client.get(f"/admin/v1/decisions/{made}").status_code == 200)
+            assert 'portcullis_state_without_total{what="returned"} 1.0' in client.get("/metrics").text

@@ -6,13 +6,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import StartGateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from gateways import Gateway, free_port
+from gateways import Gateway, free_port, until
 from sync_support import pattern
 
 from patterns.entries import Signer, Trust
@@ -48,14 +47,6 @@ class Approver:
             return identity in store.patterns()
         finally:
             store.close()
-
-
-def until(true: Callable[[], object], seconds: float = 120.0) -> float:
-    begin = time.monotonic()
-    while not true():
-        assert time.monotonic() - begin < seconds
-        time.sleep(0.01)
-    return time.monotonic() - begin
 
 
 @pytest.fixture

@@ -6,9 +6,13 @@ from typing import Final
 
 from gateway.state.base import State
 from gateway.state.redis import RedisState
+from gateway.state.redis_url import SCHEMES
 from gateway.state.sqlite import SqliteState
 
-_WANTED: Final = "sqlite:PATH, sqlite::memory:, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix://PATH"
+_WANTED: Final = (
+    "sqlite:PATH, sqlite::memory:, redis://HOST:PORT/DB, unix://PATH, redis+sentinel://HOST,HOST/MASTER or "
+    "redis+cluster://HOST,HOST; rediss for TLS"
+)
 
 
 def open_state(url: str) -> State:
@@ -21,7 +25,7 @@ def open_state(url: str) -> State:
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite" and rest and not rest.startswith("//"):
         return SqliteState(rest)
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme in SCHEMES:
         try:
             return RedisState(url)
         except ValueError as error:

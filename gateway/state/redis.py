@@ -1,22 +1,24 @@
 """The state in Redis, which all replicas share. Needs Redis 6.2 or later, or what speaks the same.
 
-All names begin with ``portcullis:``. Ids sort by time, so each index is a sorted set whose members all score
-0 and are ranged over by their text: a page is one ``ZREVRANGEBYLEX`` and one ``MGET``, and nothing ever walks
+All names begin with ``{portcullis}:``: in a cluster the braces keep them on one server, since transactions and scripts
+reach no further, so a cluster brings a standby and not more room. Ids sort by time, so each index is a sorted set whose
+members all score 0 and are ranged over by their text: a page is one ``ZREVRANGEBYLEX`` and one ``MGET``, and nothing ever walks
 the key space. A batch is one transaction of a handful of commands with many arguments, since each command
 costs the client more than its data.
 """
 
 from __future__ import annotations
 
-import re
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
 
 import redis.asyncio as client
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import DataError, RedisError
 
@@ -44,6 +46,7 @@ from gateway.state.base import (
     checked_limit,
     cursor_at,
 )
+from gateway.state.redis_url import Place, read_url
 
 ANSWER_SECONDS: Final = 2.0
 """How long to wait for a connection or an answer. Redis answers within a millisecond; longer means
@@ -61,7 +64,7 @@ SCAN_STEP: Final = 250
 MAX_SCANNED: Final = 5_000
 """Records looked at for one page; then it is returned as it is, with a cursor."""
 
-_PREFIX: Final = "portcullis:"
+_PREFIX: Final = "{portcullis}:"
 _KEYS: Final = _PREFIX + "keys"
 _REVOKED: Final = _PREFIX + "keys:revoked"
 _KEYS_VERSION: Final = _PREFIX + "keys:version"
@@ -87,8 +90,6 @@ redis.call('ZADD', KEYS[2], 0, ARGV[1])
 return 1
 """
 
-_QUERY: Final = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
-_DATABASE: Final = re.compile(r"(?:/\d*)?")
 
 
 Argument = str | bytes | int
@@ -99,31 +100,23 @@ class RedisState(State):
     """See `State`.
 
     Args:
-        url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://...`` for TLS or ``unix://path``; the
-            query may hold ``db``, ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``.
+        url: as `read_url` takes it.
 
     Raises:
         ValueError: the URL is not usable. The message shows no credential.
     """
 
     def __init__(self, url: str) -> None:
-        self.what = _checked(url)
-        pool = client.BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=ANSWER_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
-            # Nothing is sent twice behind our back: a swap that was done already would look like somebody
-            # else's. Connections that the server closed meanwhile are noticed and replaced when they are
-            # taken up.
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._redis: client.Redis = client.Redis.from_pool(pool)
+        place = read_url(url)
+        self.what = place.what
+        self._redis: Any = _client(place)  # the two clients have no type in common
+        # One call at a time to a cluster: when several find out at once that it has changed, the client (redis-py 8.1) lets
+        # each of them cut the connections of the others.
+        self._turns = asyncio.Semaphore(1 if place.kind == "cluster" else MAX_CONNECTIONS)
         self._closed = False
 
     async def ping(self) -> None:
-        await self._ask("PING")
+        await self.keys_version()  # of our own slot: what answers here is what is needed
 
     async def close(self) -> None:
         self._closed = True
@@ -247,49 +240,57 @@ class RedisState(State):
     # The door
 
     async def _ask(self, *command: Argument) -> Any:
-        with self._door():
-            return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        async with self._door():
+            return await self._redis.execute_command(*command)
 
     async def _together(self, commands: list[Command]) -> list[Any]:
         """The answers to commands that all happen or none."""
-        with self._door():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                return await pipe.execute()
+        async with self._door(), self._redis.pipeline(transaction=True) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            answers: list[Any] = await pipe.execute()
+            return answers
 
-    @contextmanager
-    def _door(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _door(self) -> AsyncIterator[None]:
         if self._closed:
             raise StateUnavailable(self.what, "it was closed")
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise StateUnavailable(self.what, "the calls before this one wait for an answer") from None
         try:
             yield
         except DataError:  # our mistake
             raise
         except (RedisError, OSError) as error:
             raise StateUnavailable(self.what, str(error) or type(error).__name__) from error
+        finally:
+            self._turns.release()
 
 
-def _checked(url: str) -> str:
-    """The URL without credentials and options."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        raise ValueError("the port is not a number from 0 to 65535") from None
-    if parts.scheme == "unix":
-        where = parts.path
-        if not where:
-            raise ValueError("the socket's path is missing")
-    else:
-        if not parts.hostname:
-            raise ValueError("the host is missing")
-        if not _DATABASE.fullmatch(parts.path):
-            raise ValueError("the database after the host is not a number")
-        where = parts.hostname + (f":{port}" if port else "") + parts.path
-    if unknown := sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _QUERY):
-        raise ValueError(f"unknown option {unknown[0][:40]!r} (known: {', '.join(sorted(_QUERY))})")
-    return f"{parts.scheme}://{where}"
+def _client(place: Place) -> client.Redis | RedisCluster:
+    """A client, which connects with its first command."""
+    common: dict[str, Any] = {
+        "ssl": place.tls, "socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS,
+        # Nothing is sent twice behind our back: a swap that was done already would look like somebody else's. Connections
+        # that the server closed meanwhile are noticed and replaced when they are taken up.
+        "retry": Retry(NoBackoff(), 0),
+    }  # fmt: skip
+    own: dict[str, Any] = {**common, **place.options}
+    if place.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in place.hosts]
+        return RedisCluster(startup_nodes=nodes, **own)
+    own["db"] = place.database
+    if place.kind == "sentinel":
+        watchers: Any = Sentinel(place.hosts, sentinel_kwargs={**common, **place.sentinel_options})  # type: ignore[no-untyped-call]
+        found: client.Redis = watchers.master_for(place.service, **own)
+        return found
+    if place.socket:
+        return client.Redis(unix_socket_path=place.socket, **own)
+    [(host, port)] = place.hosts
+    return client.Redis(host=host, port=port, **own)
 
 
 def _writes(decisions: Sequence[AnyDecision]) -> list[Command]:

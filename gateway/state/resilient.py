@@ -45,6 +45,7 @@ class ResilientState(State):
         self.what = inner.what
         self.spool = Spool(folder)
         self.gone_since: float | None = None
+        self.full = ""  # why the queue on disk took nothing the last time
         self.spooled = self.returned = self.served = 0  # records to disk, and back; values from memory
         self.refused = 0  # calls that the breaker answered
         self.breaker = Breaker(POLICY)
@@ -56,12 +57,15 @@ class ResilientState(State):
         """In words, for /readyz: ``answers``, or for how long it has been gone and what waits."""
         if self.gone_since is None:
             return "answers" if not self.spool.records else f"answers; {self.spool.records} decisions return from disk"
-        return f"gone for {time.time() - self.gone_since:.0f} s; {self.spool.records} decisions wait on disk"
+        waits = f"gone for {time.time() - self.gone_since:.0f} s; {self.spool.records} decisions wait on disk"
+        return f"{waits}; {self.full}, so further ones wait in memory and the oldest are dropped" if self.full else waits
 
     def register(self, metrics: Metrics) -> None:
         """Count what is done without the store."""
         metrics.gauge("portcullis_state_spool_bytes", "Bytes that wait on disk for the state.", (),
                       lambda: {(): float(self.spool.size)})  # fmt: skip
+        metrics.gauge("portcullis_state_spool_full", "Whether the queue on disk took nothing the last time.", (),
+                      lambda: {(): float(bool(self.full))}, "max")  # fmt: skip
         metrics.gauge("portcullis_state_breaker_open", "Whether calls to the state are answered without it.", (),
                       lambda: {(): float(self.breaker.state(time.monotonic()) != "closed")}, "max")  # fmt: skip
         metrics.count(
@@ -101,7 +105,9 @@ class ResilientState(State):
             try:
                 await asyncio.to_thread(self.spool.put, decisions, kept)
             except SpoolFull as full:
+                self.full = str(full)
                 raise StateUnavailable(self.what, f"{error.why}; {full}") from None
+            self.full = ""
             self.spooled += len(decisions)
 
     async def decision(self, decision_id: str) -> Record | None:
@@ -179,5 +185,5 @@ class ResilientState(State):
             self.gone_since = self.gone_since or time.time()
             raise
         self.breaker.succeeded()
-        self.gone_since = None
+        self.gone_since, self.full = None, ""
         return done
