@@ -36,10 +36,11 @@ test-train:
 	.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
 	.venv-train/bin/python -m pytest -m train
 
-## lint: ruff and mypy
+## lint: ruff, mypy and hadolint
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 ## fmt: put imports in order and mend what can be mended without thought
 fmt: install-dev

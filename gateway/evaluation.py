@@ -12,7 +12,7 @@ from typing import IO, Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from detectors.train.figures import Interval, auc, bootstrap, recall_at
+from detectors.figures import Interval, auc, bootstrap, recall_at
 from detectors.values import Origin
 
 PLACES: Final = {"indirect_injection": Origin.DOCUMENT, "benign_document": Origin.DOCUMENT}

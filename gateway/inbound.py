@@ -9,8 +9,9 @@ from gateway.credentials import HEADERS as CREDENTIAL_HEADERS
 from gateway.faults import CallerFault
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 # RFC 9110 section 7.6.1: these belong to one connection. The rest are made anew for the next one.

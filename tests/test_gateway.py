@@ -61,36 +61,6 @@ class TestBadInput:
         assert part in got.json()["error"]["message"]
         assert got.headers["x-portcullis-id"]
 
-    def test_each_wire_answers_in_its_own_shape(self, echo_gateway: Gateway) -> None:
-        with echo_gateway.client() as client:
-            messages = client.post("/v1/messages", content=b"{", headers=JSON).json()
-            generate = client.post("/v1beta/models/m:generateContent", content=b"{", headers=JSON).json()
-        assert messages["type"] == "error"
-        assert messages["error"]["type"] == "invalid_request_error"
-        assert generate["error"]["code"] == 400
-        assert generate["error"]["status"] == "INVALID_ARGUMENT"
-
-    @pytest.mark.parametrize("kind", ["text/plain", "", "application/json; charset=utf-16", "multipart/form-data"])
-    def test_other_content_types(self, echo_gateway: Gateway, kind: str) -> None:
-        with echo_gateway.client() as client:
-            got = client.post(CHAT, content=orjson.dumps(HELLO), headers={"content-type": kind})
-        assert got.status_code == 415
-
-    def test_encoded_bodies(self, echo_gateway: Gateway) -> None:
-        with echo_gateway.client() as client:
-            got = client.post(CHAT, content=b"x", headers={**JSON, "content-encoding": "gzip"})
-        assert got.status_code == 415
-
-    @pytest.mark.parametrize(
-        ("path", "kind"), [("/v1/files", "openai"), ("/v1/messages/batches", "anthropic"), ("/v1beta/files", "gemini")]
-    )
-    def test_unknown_paths(self, echo_gateway: Gateway, path: str, kind: str) -> None:
-        with echo_gateway.client() as client:
-            got = client.post(path, json={})
-        assert got.status_code == 404
-        error = got.json()["error"]
-        assert {"openai": "param", "anthropic": "type", "gemini": "status"}[kind] in error
-
     def test_a_known_path_with_another_method(self, echo_gateway: Gateway) -> None:
         with echo_gateway.client() as client:
             got = client.get(CHAT)
@@ -187,27 +157,14 @@ class TestUpstreams:
         assert got.headers["x-ratelimit-remaining-requests"] == "9"
         assert got.headers.get_list("x-portcullis-action") == ["allow"]
 
-    @pytest.mark.parametrize(
-        ("raw", "status"),
-        [
-            (reply(b'{"error":{"message":"slow down","code":"rate"}}', b"429 Too Many Requests", b"retry-after: 600"), 429),
-            (reply(b"<html>Bad Gateway</html>", b"502 Bad Gateway", kind=b"text/html"), 502),
-            (reply(b'{"choices": [', b"200 OK"), 502),
-            (reply(b"data: x\n\n", b"200 OK", kind=b"text/event-stream"), 502),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort", 504),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}", 502),
-            (b"SSH-2.0-OpenSSH\r\n", 502),
-            (reply(b"not gzip", b"200 OK", b"content-encoding: gzip"), 502),
-        ],
-        ids=["429", "html", "half-json", "sse-unasked", "short", "two-lengths", "no-http", "bad-gzip"],
-    )
-    def test_a_broken_reply_is_an_error_of_the_wire(self, start_gateway: StartGateway, raw: bytes, status: int) -> None:
-        with upstream(says(raw)) as provider:
+    def test_what_a_provider_refuses_is_passed_on(self, start_gateway: StartGateway) -> None:
+        slow = reply(b'{"error":{"message":"slow down","code":"rate"}}', b"429 Too Many Requests", b"retry-after: 600")
+        with upstream(says(slow)) as provider:
             gateway = self._start(start_gateway, provider.base_url)
             with gateway.client() as client:
                 got = client.post(CHAT, json=HELLO)
-        assert got.status_code in ({502, 504} if status == 504 else {status})
-        assert "error" in got.json()
+        assert (got.status_code, got.headers["retry-after"]) == (429, "600")
+        assert got.json()["error"] == {"message": "slow down", "code": "rate"}
 
     def test_one_that_refuses_connections(self, start_gateway: StartGateway) -> None:
         with socket.create_server(("127.0.0.1", 0)) as closed:

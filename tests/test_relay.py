@@ -19,6 +19,7 @@ from gateway import echo
 from gateway.redaction import Vault
 from gateway.relay import Relay
 from gateway.wires.base import EventKind, Target
+from gateway.wires.frames import BadFraming
 from patterns.schema import read_pattern
 
 KEY = b"k" * 32
@@ -219,11 +220,22 @@ def test_comments_and_unknown_events_pass_untouched() -> None:
         assert _relay("chat", [frame])[0] == frame
 
 
-@pytest.mark.parametrize("end", [b"", b"data: {\"choices\"", b"data: {broken}\n\n"])
+@pytest.mark.parametrize("end", [b"", b"data: {\"choices\""])
 def test_what_is_held_when_the_stream_breaks_off_in_the_middle(end: bytes) -> None:
     out, relay = _relay("chat", [_chunk({"content": "it is AKIAABCD"}), end])
     assert _said("chat", out)[(0, "content")] == "it is AKIAABCD"
     assert not relay.held
+
+
+@pytest.mark.parametrize("data", [b"{broken}", b"[\"text\"]", b"\"text\"", b"7"])
+def test_a_frame_that_nobody_can_read_ends_the_stream_and_does_not_pass(data: bytes) -> None:
+    relay = Relay(_target("chat"), "m", RULES, Vault(KEY))
+    with pytest.raises(BadFraming, match="not a JSON object"):
+        relay.feed(_chunk({"content": "it is so."}) + b"data: " + data + b"\n\n" + _chunk({"content": "more"}), _refusal)
+    out = relay.fail("broke off")
+    assert _said("chat", out) == {(0, "content"): "it is so."}, "what came before it went out"
+    assert data not in out
+    assert b"broke off" in out
 
 
 def test_a_late_hold_can_be_let_go() -> None:

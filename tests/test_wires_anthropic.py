@@ -314,9 +314,7 @@ def test_an_error_in_a_stream_is_one() -> None:
     assert reader.stop("x") == b""
 
 
-@pytest.mark.parametrize(
-    "data", [b"nonsense", b"7", b"{}", b'{"type":7}', b'{"type":"content_block_delta"}', b'{"type":"ping"}']
-)
+@pytest.mark.parametrize("data", [b"{}", b'{"type":7}', b'{"type":"content_block_delta"}', b'{"type":"ping"}'])
 def test_a_frame_that_makes_no_sense_is_of_kind_other(data: bytes) -> None:
     events, _ = follow(target(MESSAGES), [b"data: " + data + b"\n\n"])
 

@@ -342,9 +342,7 @@ def test_a_broken_upstream_is_told_in_the_stream() -> None:
     assert orjson.loads(begun + array.fail("it broke off"))[-1] == told
 
 
-@pytest.mark.parametrize(
-    "data", [b"nonsense", b"7", b"{}", b'{"candidates":7}', b'{"candidates":[7]}', b'{"candidates":[{"content":{"parts":7}}]}']
-)
+@pytest.mark.parametrize("data", [b"{}", b'{"candidates":7}', b'{"candidates":[7]}', b'{"candidates":[{"content":{"parts":7}}]}'])
 def test_a_frame_that_makes_no_sense_is_of_kind_other(data: bytes) -> None:
     events, _ = follow(target(STREAM, b"alt=sse"), [b"data: " + data + b"\n\n"])
 

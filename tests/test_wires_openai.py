@@ -348,9 +348,7 @@ def test_streams(path: str, stream: bytes, expected: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-@pytest.mark.parametrize(
-    "data", [b"nonsense", b"7", b"{}", b'{"choices":7}', b'{"choices":[7]}', b'{"choices":[{"delta":7,"text":7}]}']
-)
+@pytest.mark.parametrize("data", [b"{}", b'{"choices":7}', b'{"choices":[7]}', b'{"choices":[{"delta":7,"text":7}]}'])
 def test_a_frame_that_makes_no_sense_is_of_kind_other(path: str, data: bytes) -> None:
     events, _ = follow(target(path), [b"data: " + data + b"\n\n"])
 

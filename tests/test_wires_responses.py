@@ -307,7 +307,7 @@ def test_a_broken_upstream_is_told_in_the_stream() -> None:
     ]
 
 
-@pytest.mark.parametrize("data", [b"nonsense", b"7", b"{}", b'{"type":7}', b'{"type":"response.output_text.delta"}'])
+@pytest.mark.parametrize("data", [b"{}", b'{"type":7}', b'{"type":"response.output_text.delta"}'])
 def test_a_frame_that_makes_no_sense_is_of_kind_other(data: bytes) -> None:
     events, _ = follow(target(RESPONSES), [b"data: " + data + b"\n\n"])
 

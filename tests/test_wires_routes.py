@@ -6,6 +6,7 @@ import pytest
 from wires_support import read_reply, target, texts
 
 from gateway.wires import routes
+from gateway.wires.frames import BadFraming, Frame
 
 KNOWN = [
     ("POST", "/v1/chat/completions", b"", "openai.chat", "chat.completions", None, False),
@@ -133,3 +134,12 @@ def test_what_a_catalogue_says_beyond_names_is_listed(path: str, provider: str, 
     assert where.wire.read_request({}, where).segments == []
     assert texts(where.wire.read_reply(doc, where)) - {"note"} == {"n"}
     assert read_reply("/v1/embeddings", None).segments == []
+
+
+@pytest.mark.parametrize("data", [b"nonsense", b"7", b"[1]", b'"text"', b"null", b'{"half": '])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages",
+                                  "/v1/models/m:streamGenerateContent"])  # fmt: skip
+def test_a_frame_that_no_wire_can_read_is_refused(path: str, data: bytes) -> None:
+    asked = target(path, b"alt=sse")
+    with pytest.raises(BadFraming, match="not a JSON object"):
+        asked.wire.stream(asked, "m").read(Frame(b"data: " + data + b"\n\n", b"", data))

@@ -25,8 +25,8 @@ from bench.quality.disguises import DISGUISES
 from bench.quality.found import Found, by
 from bench.quality.runs import Case, Judge, Remembering, engines, held_out, judged
 from bench.report import Goal
+from detectors.figures import Interval
 from detectors.semantic.judge import SemanticModel
-from detectors.train.figures import Interval
 from detectors.train.sources import Row, read_rows
 from detectors.values import Origin
 from gateway import evaluation

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from bench.quality.found import Found, by
 from bench.quality.runs import Case
 from bench.report import Goal
-from detectors.train.figures import reliability
+from detectors.figures import reliability
 from gateway import evaluation
 from gateway.evaluation import COLUMNS, Merit, Result
 from gateway.policy import MODEL_STAGES

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from detectors.figures import auc, bootstrap, recall_at, reliability
 from detectors.train import calibrate
-from detectors.train.figures import auc, bootstrap, recall_at, reliability
 
 GROUPS: Final = {
     "all": None,

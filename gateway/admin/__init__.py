@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
@@ -22,6 +23,7 @@ from gateway.admin import (
     sync,
 )
 from gateway.admin.audit import WriteDown
+from gateway.admin.bodies import Bounded, invalid
 from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
@@ -41,6 +43,8 @@ def control_plane(services: Services) -> FastAPI:
         subject.routes(app, services)
 
     app.add_middleware(WriteDown, services=services)
+    app.add_middleware(Bounded, services=services)
+    app.add_exception_handler(RequestValidationError, invalid)
 
     @app.exception_handler(StateUnavailable)
     async def state_unavailable(_request: Request, error: StateUnavailable) -> JSONResponse:

@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 
 from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
 from gateway.credentials import AmbiguousCredential, gateway_key
-from gateway.keys import LOCAL_OPERATOR, Permission, Principal
+from gateway.keys import LOCAL_OPERATOR, Keyring, Permission, Principal
 from gateway.services import Services, is_loopback
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -24,7 +24,7 @@ def require(services: Services, permission: Permission) -> Callable[[Request], A
             token = gateway_key(request.scope["headers"], request.scope["query_string"])
         except AmbiguousCredential as error:
             raise HTTPException(400, str(error)) from None
-        ring = services.keys.ring
+        ring = await keyring(services)
         if ring.open and token is None:
             if not is_loopback(services.live.settings):
                 raise HTTPException(401, "the control plane is closed until a key was made: portcullis keys create")
@@ -46,6 +46,29 @@ def require(services: Services, permission: Permission) -> Callable[[Request], A
         return principal
 
     return check
+
+
+async def keyring(services: Services) -> Keyring:
+    """The keys as a worker knows them. While there are none it looks again: the first one, made anywhere, closes at once.
+
+    Raises:
+        StateUnavailable: there was no key, and whether there is one now cannot be told.
+    """
+    if services.keys.ring.open:
+        await services.keys.refresh()
+    return services.keys.ring
+
+
+def known(request: Request, services: Services) -> bool:
+    """Whether a request shows a key or session that is good for anything, or needs none."""
+    ring = services.keys.ring
+    try:
+        token = gateway_key(request.scope["headers"], request.scope["query_string"])
+    except AmbiguousCredential:
+        return False
+    if token is not None:
+        return ring.find(token, time.time()) is not None
+    return local_operator(request, services) if ring.open else session_of(request, services, time.time()) is not None
 
 
 def local_operator(request: Request, services: Services) -> bool:

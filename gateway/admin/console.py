@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin.access import check_origin, local_operator, require, session_of
+from gateway.admin.access import check_origin, keyring, local_operator, require, session_of
 from gateway.audit import records
 from gateway.audit.writer import AuditUnavailable
 from gateway.console import files
@@ -50,10 +50,11 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.get("/admin/v1/session", tags=["console"])
     async def who_am_i(request: Request) -> dict[str, Any]:
         """Who is signed in to the console, and what they may do. Nobody is no error."""
-        if services.keys.ring.open and local_operator(request, services):
+        ring = await keyring(services)
+        if ring.open and local_operator(request, services):
             return {"signed_in": True, "open": True, "csrf": "", **_shown(LOCAL_OPERATOR, None)}
         session = session_of(request, services, time.time())
-        principal = services.keys.ring.bearer(session.key, time.time()) if session else None
+        principal = ring.bearer(session.key, time.time()) if session else None
         if session is None or principal is None:
             return {"signed_in": False, "open": False}
         return {"signed_in": True, "open": False, "csrf": session.csrf, **_shown(principal, session.expires_at)}
@@ -67,7 +68,7 @@ def routes(app: FastAPI, services: Services) -> None:
         if (wait := attempts.wait(address, now)) > 0:
             services.metrics.sign_ins.add(("limited",))
             raise HTTPException(429, f"too many wrong keys; try again in {wait:.0f} s", {"retry-after": f"{wait:.0f}"})
-        ring = services.keys.ring
+        ring = await keyring(services)
         principal = None if ring.open else ring.find(given.key.strip().encode("utf-8", "replace"), now)
         if principal is None or not principal.may(Permission.READ_DECISIONS):
             attempts.failed(address, now)

@@ -17,7 +17,7 @@ import orjson
 
 from detectors.values import INNER, Key, Opaque, Origin, Path, Segment, show_path
 from gateway.wires import strict
-from gateway.wires.frames import Frame, Splitter, SseSplitter
+from gateway.wires.frames import BadFraming, Frame, Splitter, SseSplitter
 
 MAX_DEPTH: Final = 96
 """Nested values in a body. Deep JSON schemas of tools reach about 20; beyond this a stack is being
@@ -116,9 +116,10 @@ class StreamReader(ABC):
 
     @abstractmethod
     def read(self, frame: Frame) -> list[StreamEvent]:
-        """Tell what ``frame`` says. A frame that cannot be understood is one event of kind ``other``.
+        """Tell what ``frame`` says. A frame without text is one event of kind ``other``.
 
         Raises:
+            BadFraming: its data is no JSON object.
             Malformed: a bound is passed (`MAX_DEPTH`, `MAX_PARTS`): the upstream's fault.
         """
 
@@ -332,12 +333,21 @@ def _own_channel(path: Path) -> tuple[str | int, ...]:
 
 
 def load_frame(frame: Frame) -> dict[str, Any] | None:
-    """The object that a frame's data is; None if it is none."""
-    try:
-        chunk = orjson.loads(frame.data)
-    except orjson.JSONDecodeError:
+    """The object that a frame's data is; None for one without data, and for the end mark that some send on any wire.
+
+    Raises:
+        BadFraming: the data is anything else: nobody can tell what it says, so it cannot be screened and must not pass.
+    """
+    data = frame.data.strip()
+    if data in (b"", b"[DONE]"):
         return None
-    return chunk if isinstance(chunk, dict) else None
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise BadFraming("a frame's data is not a JSON object")
+    return chunk
 
 
 def want_model(doc: dict[str, Any]) -> str:

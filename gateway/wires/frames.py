@@ -26,7 +26,7 @@ class FrameTooLong(ValueError):  # noqa: N818 - it is the upstream's fault, name
 
 
 class BadFraming(ValueError):  # noqa: N818 - it is the upstream's fault, named as such
-    """The bytes are not a JSON array of objects."""
+    """The bytes are not a JSON array of objects, or a frame's data is not a JSON object."""
 
 
 class Frame(NamedTuple):

@@ -1,0 +1,86 @@
+"""Bodies of the control plane: how large they may be, and what is said of one that cannot be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway.admin.access import known
+from gateway.inbound import Message, Receive, Scope, Send
+from gateway.services import Services
+
+STRANGER_BYTES: Final = 64 * 1024
+"""Bytes of a body that are read of somebody who showed no key: a sign-in takes a hundredth of it."""
+
+MAX_BYTES: Final = 33 * 2**20
+"""Bytes of any body. The largest that is asked for, a bulk upload of labels, has a limit of its own just below."""
+
+MAX_FAULTS: Final = 20
+"""Faults told of one body; it may have as many as it has fields."""
+
+MAX_NAME: Final = 64
+"""Code points of a field's name that are told; where it is not one of ours, it is the caller's text."""
+
+
+class Bounded:
+    """ASGI middleware: a body longer than its sender may send is a 413, and is not read to its end."""
+
+    def __init__(self, app: Any, services: Services) -> None:
+        self._app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        declared = request.headers.get("content-length", "")
+        size, limit = 0, STRANGER_BYTES
+
+        def count(more: int) -> None:
+            nonlocal size, limit
+            size += more
+            if size > limit == STRANGER_BYTES and known(request, self._services):
+                limit = MAX_BYTES
+            if size > limit:
+                raise HTTPException(413, f"the body is larger than {limit} bytes", {"connection": "close"})
+
+        async def counted() -> Message:
+            message = await receive()
+            count(len(message.get("body", b"")))
+            return message
+
+        try:
+            count(int(declared) if declared.isdecimal() else 0)
+        except HTTPException as error:
+            refusal: Any = JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+            await refusal(scope, receive, send)
+            return
+        size = 0
+        await self._app(scope, counted, send)
+
+
+async def invalid(_request: Request, error: Exception) -> JSONResponse:
+    """The reply to a body, query or path that is not what a call takes, without what was sent: it may be a key or a prompt."""
+    assert isinstance(error, RequestValidationError)
+    faults = error.errors()
+    told = [{"loc": _place(one["loc"]), "msg": _problem(one), "type": one["type"]} for one in faults[:MAX_FAULTS]]
+    return JSONResponse({"detail": told}, 422)
+
+
+def _place(location: Iterable[str | int]) -> list[str | int]:
+    return [part if isinstance(part, int) else part[:MAX_NAME] for part in location]
+
+
+def _problem(fault: dict[str, Any]) -> str:
+    if fault["type"] == "json_invalid":
+        return f"not valid JSON: {fault['ctx']['error']}"
+    if fault["type"] == "extra_forbidden":
+        return "there is no such field; /admin/docs lists those that there are"
+    message: str = fault["msg"]
+    return message
