@@ -15,9 +15,10 @@ from random import Random
 from typing import Final
 
 from gateway.sync import frames
+from gateway.sync.commands import Apply, Close, Command, Dial, Send
 from gateway.sync.ledger import Ledger
 from gateway.sync.membership import Directory
-from gateway.sync.node import TICK_SECONDS, Apply, Close, Command, Dial, Node, Send
+from gateway.sync.node import TICK_SECONDS, Node
 from patterns.clock import Clock, FutureStamp
 from patterns.entries import Entry, EntryError, Trust, merge
 

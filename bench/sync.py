@@ -28,7 +28,8 @@ from bench.sync_lab import SETTLED_SECONDS, ReplicaProcess, SyncLab
 from bench.sync_map import compare
 from bench.sync_replica import KEY
 from gateway.sync import certificates
-from gateway.sync.service import SyncService, bound
+from gateway.sync.addresses import bound
+from gateway.sync.service import SyncService
 from gateway.sync.settings import SyncSettings
 from patterns.entries import Signer, Trust
 from patterns.store import Store

@@ -11,10 +11,11 @@ from sync_support import APPROVER, STRANGER, TRUST, entry, promotion
 
 from bench.simnet import BEGIN, Cluster, Weather
 from gateway.sync import frames
+from gateway.sync.commands import Apply, Close, Command, Send, Warn
 from gateway.sync.ledger import Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
 from gateway.sync.membership import FANOUT, Directory
-from gateway.sync.node import MAX_REFUSALS, Apply, Close, Command, Node, Send, Warn, covers
+from gateway.sync.node import MAX_REFUSALS, Node, covers
 from patterns.clock import MAX_AHEAD_MS, Stamp
 from patterns.entries import Entry, encode, later
 

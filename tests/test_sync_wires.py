@@ -17,7 +17,7 @@ from gateways import free_port
 from sync_support import APPROVER, TRUST, pattern
 
 from bench.lossy import LossyRelay
-from gateway.sync import certificates, quic, service
+from gateway.sync import certificates, dialer, quic, service, tcp
 from gateway.sync.certificates import CertificateFault
 from gateway.sync.frames import PROTOCOL
 from gateway.sync.ledger import fingerprint
@@ -133,8 +133,8 @@ def test_what_happened_while_one_was_away_is_caught_up_and_it_returns_without_a_
 
 
 def test_without_udp_it_falls_back_to_tcp_and_returns_to_quic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "UPGRADE_SECONDS", 0.5)
-    monkeypatch.setattr(service, "HEAD_START_SECONDS", 0.2)
+    monkeypatch.setattr(dialer, "UPGRADE_SECONDS", 0.5)
+    monkeypatch.setattr(dialer, "HEAD_START_SECONDS", 0.2)
     monkeypatch.setattr(quic, "CONNECT_SECONDS", 1.0)
     monkeypatch.setattr(quic, "IDLE_SECONDS", 2.0)
     monkeypatch.setattr("gateway.sync.link.PING_SECONDS", 0.3)
@@ -185,8 +185,7 @@ def test_a_certificate_of_another_authority_is_nobody(tmp_path: Path, transport:
         a = await cluster.start("a")
         strangers = Cluster(tmp_path / "strangers")
         stranger = await strangers.start("b", cluster.address("a"), transport=transport)
-        await until(lambda: a.counts.strangers or transport == "tcp")
-        await asyncio.sleep(0.3)
+        await until(lambda: a.counts.strangers)
         assert connected(a) == connected(stranger) == 0
         await strangers.close()
 
@@ -238,6 +237,25 @@ def test_garbage_and_floods_cost_little_and_end_nothing(tmp_path: Path, monkeypa
         assert len(a._quic.accepted) <= 40
         promote(b, "p")
         await until(lambda: "p" in a.store.entries())
+
+    in_cluster(story, tmp_path)
+
+
+def test_tcp_connections_that_say_nothing_are_counted_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "MAX_HANDSHAKES_OF_A_HOST", 4)
+    monkeypatch.setattr(tcp, "CONNECT_SECONDS", 1.0)
+
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        with contextlib.ExitStack() as flood:
+            for _ in range(30):
+                flood.enter_context(socket.create_connection(("127.0.0.1", cluster.ports["a"])))
+            await until(lambda: a.counts.strangers == 26)
+            assert len(a._tcp.handshakes) == 4
+            await until(lambda: a.counts.strangers == 30)  # those that were let in have run out of time
+        assert not a._tcp.handshakes
+        b = await cluster.start("b", "a", transport="tcp")
+        await until(lambda: connected(b, "tcp"))
 
     in_cluster(story, tmp_path)
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.sync import frames
+from gateway.sync.commands import Apply, Close, Command, Dial, Send, Warn
 from gateway.sync.frames import Frame
-from gateway.sync.ledger import Ledger, fingerprint
+from gateway.sync.intake import Intake
+from gateway.sync.ledger import Ledger
 from gateway.sync.link import Link, Misbehaved
 from gateway.sync.membership import ANNOUNCE_SECONDS, MAX_MEMBERS, Directory
 from gateway.sync.receipts import Receipts, Track
-from patterns.clock import MAX_AHEAD_MS
-from patterns.entries import MAX_ENTRY, Entry, EntryError, decode, encode
+from patterns.entries import Entry
 
 TICK_SECONDS: Final = 0.5
 """How often a shell calls `Node.tick`."""
@@ -46,50 +47,6 @@ SPREAD_SECONDS: Final = 2.0
 """How long news of members are gathered: of a thousand nodes, some thirty have news in this time, and go in one frame."""
 
 MAX_MEMBERS_FRAME: Final = 128
-
-
-class Send(NamedTuple):
-    """Send a frame on a connection."""
-
-    link: int
-    frame: Frame
-
-    @property
-    def bulk(self) -> bool:
-        """Whether it takes the second lane, which others overtake."""
-        frame = self.frame
-        return isinstance(frame, frames.Listing) or (isinstance(frame, frames.Entries) and not frame.fresh)
-
-
-class Close(NamedTuple):
-    """End a connection, after what was sent before."""
-
-    link: int
-    reason: str
-
-
-class Dial(NamedTuple):
-    """Connect to an address; answer with `Node.opened` or `Node.unreachable`."""
-
-    address: str
-
-
-class Apply(NamedTuple):
-    """Verify entries, merge them into the store and make them durable; then call `Node.changed` and `Node.applied`."""
-
-    link: int
-    batch: int
-    entries: list[Entry]
-
-
-class Warn(NamedTuple):
-    """Something that an operator should read."""
-
-    node: str
-    text: str
-
-
-Command = Send | Close | Dial | Apply | Warn
 
 
 class Node:
@@ -125,8 +82,7 @@ class Node:
         self._aliases: dict[str, str] = {}  # address: the node that answered there
         self._early: dict[int, list[Frame]] = {}
         self._hosts: dict[int, str] = {}
-        self._came_from: dict[bytes, tuple[int, bool]] = {}
-        self._batches: dict[tuple[int, int], _Arrived] = {}
+        self._intake = Intake(ledger)
         self._bulk_at: float | None = None
         self._announced_at = self._pruned_at = self._spread_at = float("-inf")
         self._news: dict[str, frames.Member] = {}
@@ -215,7 +171,7 @@ class Node:
             held = self.ledger.put(entry)
             if held is None:
                 continue
-            source, fresh = self._came_from.get(held.fingerprint, (None, True))
+            source, fresh = self._intake.origin(held.fingerprint)
             if source is not None and before is not None:
                 self.conflicts += 1
             if not fresh:
@@ -234,16 +190,10 @@ class Node:
 
     def applied(self, key: int, batch: int, refused: Mapping[str, str], now: float) -> list[Command]:
         """The entries of an `Apply` are durable, but for those in ``refused``: by id, the reason in a word."""
-        arrived = self._batches.pop((key, batch))
-        for one in arrived.prints.values():
-            self._came_from.pop(one, None)
+        self.refused.update(refused.values())
+        not_taken = self._intake.done(key, batch, refused)
         link = self.links.get(key)
-        for identity, reason in refused.items():
-            arrived.refused.append(arrived.prints[identity])
-            self.refused[reason] += 1
-        if link is None:
-            return []
-        return self._acknowledge(link, batch, arrived.refused, now)
+        return [] if link is None else self._acknowledge(link, batch, not_taken, now)
 
     def replication(self, fingerprint: bytes) -> Track | None:
         """Who holds a revision that was made here or passed through lately."""
@@ -251,8 +201,7 @@ class Node:
 
     def failed(self, key: int, batch: int, now: float) -> list[Command]:
         """The store did not take an `Apply` for a reason of its own. The peer will send it again on the next connection."""
-        for one in self._batches.pop((key, batch)).prints.values():
-            self._came_from.pop(one, None)
+        self._intake.done(key, batch, {})
         link = self.links.get(key)
         return self._end(link, "our store takes nothing now", now) if link else []
 
@@ -381,42 +330,11 @@ class Node:
     def _entries(self, link: Link, frame: frames.Entries, now: float) -> list[Command]:
         link.entries(frame)
         self.entries_received += len(frame.entries)
-        arrived = _Arrived({}, [])
-        wanted: list[Entry] = []
-        for raw in frame.entries:
-            one = fingerprint(raw)
-            try:
-                entry = self._read(raw, now)
-            except EntryError as error:
-                arrived.refused.append(one)
-                self.refused[_reason(raw, error)] += 1
-                continue
-            if entry is not None and entry.id not in arrived.prints and one not in self._came_from:
-                arrived.prints[entry.id] = one
-                self._came_from[one] = (link.key, frame.fresh)
-                wanted.append(entry)
-        if not wanted:
-            return self._acknowledge(link, frame.batch, arrived.refused, now)
-        self._batches[link.key, frame.batch] = arrived
-        return [Apply(link.key, frame.batch, wanted)]
-
-    def _read(self, raw: bytes, now: float) -> Entry | None:
-        """The entry, if it is later than what is held; None if not.
-
-        Raises:
-            EntryError: it cannot be taken.
-        """
-        if len(raw) > MAX_ENTRY:
-            raise EntryError("oversized")
-        entry = decode(raw)
-        held = self.ledger.get(entry.id)
-        if held is not None and (held.raw == raw or held.stamp > entry.stamp):
-            return None
-        if entry.stamp.wall_ms > int(now * 1000) + MAX_AHEAD_MS:
-            raise EntryError("future")
-        if encode(entry) != raw:  # replicas name an entry by its bytes, so there must be one way to write it
-            raise EntryError("not written as encode() does")
-        return entry
+        arrived = self._intake.arrive(link.key, frame, now)
+        self.refused.update(arrived.refused.values())
+        if arrived.wanted:
+            return [Apply(link.key, frame.batch, arrived.wanted)]
+        return self._acknowledge(link, frame.batch, list(arrived.refused), now)
 
     def _acknowledge(self, link: Link, batch: int, refused: list[bytes], now: float) -> list[Command]:
         out: list[Command] = [Send(link.key, link.acknowledge(batch, refused))]
@@ -495,19 +413,6 @@ class Node:
         return out
 
 
-class _Arrived(NamedTuple):
-    """A batch that the store looks at: fingerprints by id, and those that never got so far."""
-
-    prints: dict[str, bytes]
-    refused: list[bytes]
-
-
 def covers(names: Iterable[str], node: str) -> bool:
     """Whether a certificate for ``names`` is one for ``node``; ``*.`` stands for one label (RFC 6125, section 6.4.3)."""
     return any(name == node or (name.startswith("*.") and node.partition(".")[2] == name[2:] != "") for name in names)
-
-
-def _reason(raw: bytes, error: EntryError) -> str:
-    if len(raw) > MAX_ENTRY:
-        return "oversized"
-    return "future" if str(error) == "future" else "malformed"

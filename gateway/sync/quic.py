@@ -29,16 +29,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.sync.certificates import Credentials, names
 from gateway.sync.frames import PROTOCOL
-from gateway.sync.wire import CONNECT_SECONDS, LINGER_SECONDS, Owner
+from gateway.sync.wire import CONNECT_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS, Owner
 
 IDLE_SECONDS: Final = 12.0
 """After so long without a packet QUIC itself ends a connection; pings come more often."""
 
 MAX_HALF_OPEN: Final = 16
 """Handshakes under way above which a client must first prove its address (a Retry, RFC 9000 section 8.1.2)."""
-
-MAX_CONNECTIONS: Final = 256
-"""Connections, half-open ones included, above which new ones are not answered at all."""
 
 MAX_TICKETS: Final = 1_024
 """Clients that may resume."""

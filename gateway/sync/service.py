@@ -19,23 +19,20 @@ from random import Random
 from typing import Any, Final
 
 from gateway.sync import certificates, frames
+from gateway.sync.addresses import bound, joined, split
 from gateway.sync.certificates import CertificateFault, Credentials, Files
+from gateway.sync.commands import Apply, Close, Command, Dial, Send, Warn
+from gateway.sync.dialer import Dialer
 from gateway.sync.frames import FrameError, Reader
 from gateway.sync.ledger import Ledger
 from gateway.sync.membership import Directory
-from gateway.sync.node import TICK_SECONDS, Apply, Close, Command, Dial, Node, Send, Warn
+from gateway.sync.node import TICK_SECONDS, Node
 from gateway.sync.quic import QuicEndpoint
 from gateway.sync.settings import SyncSettings
 from gateway.sync.tcp import TcpEndpoint
 from gateway.sync.wire import Wire
 from patterns.entries import Entry
 from patterns.store import Store, StoreError
-
-HEAD_START_SECONDS: Final = 1.0
-"""How long QUIC may try alone before TCP tries beside it."""
-
-UPGRADE_SECONDS: Final = 30.0
-"""How often QUIC is tried again towards a peer that is connected by TCP."""
 
 DISCOVER_SECONDS: Final = 10.0
 """How often DNS is asked who there is."""
@@ -45,6 +42,9 @@ POLL_SECONDS: Final = 0.1
 
 RENEWAL_SECONDS: Final = 5.0
 """How often certificates are looked at."""
+
+STRANGER_SECONDS: Final = 1.0
+"""How often a refused stranger is logged; all are counted."""
 
 LOCK_SECONDS: Final = 0.5
 """How often a worker that does not run the service tries to."""
@@ -57,7 +57,6 @@ class Counts:
     def __init__(self) -> None:
         self.sent = {"quic": 0, "tcp": 0}
         self.received = {"quic": 0, "tcp": 0}
-        self.fallbacks = 0
         self.strangers = 0
 
 
@@ -93,10 +92,11 @@ class SyncService:
         self._random = Random()
         self._quic = QuicEndpoint(self, self.credentials)
         self._tcp = TcpEndpoint(self, self.credentials)
+        self.dialer = Dialer(settings.transport, self._quic, self._tcp)
         self._peers: dict[int, _Peer] = {}
         self._keys: dict[Wire, int] = {}
         self._next_key = 0
-        self._by_tcp: dict[str, float] = {}  # addresses reached by TCP, and when to try QUIC again
+        self._told_at = float("-inf")
         self._store_at: object = None
         self._applies: list[Apply] = []
         self._work = asyncio.Event()
@@ -132,7 +132,7 @@ class SyncService:
         if self._unsubscribe is not None:
             self._unsubscribe()
         self._quic.close()
-        self._tcp.close()
+        await self._tcp.close()
         await asyncio.sleep(0.01)  # sockets are let go by the loop's next turns
         if self._lock is not None:
             os.close(self._lock)
@@ -195,7 +195,9 @@ class SyncService:
     async def _tick(self) -> None:
         assert self.node is not None
         self._do(self.node.tick(time.time()))
-        self._upgrade()
+        over_tcp = {link.dialed for link in self.node.links.values() if link.transport == "tcp" and link.dialed}
+        for address in self.dialer.due(over_tcp, time.monotonic()):
+            self._spawn(self.dialer.upgrade(address))
 
     async def _poll(self) -> None:
         changed = _changed_at(self.store.path)
@@ -260,7 +262,11 @@ class SyncService:
 
     def wire_refused(self, reason: str, host: str) -> None:
         self.counts.strangers += 1
-        _log.warning("pattern sync: refused a connection from %s: %s", host, reason)
+        if (now := time.monotonic()) >= self._told_at + STRANGER_SECONDS:
+            _log.warning(
+                "pattern sync: refused a connection from %s: %s (%d so far)", host, reason, self.counts.strangers
+            )
+            self._told_at = now
 
     # Commands
 
@@ -287,59 +293,11 @@ class SyncService:
 
     async def _dial(self, address: str) -> None:
         assert self.node is not None
-        host, port = split(address)
         try:
-            await self._connect(address, host, port)
+            await self.dialer.dial(address)
         except OSError as error:
             _log.debug("pattern sync: %s cannot be reached: %s", address, error)
             self._do(self.node.unreachable(address, time.time()))
-
-    async def _connect(self, address: str, host: str, port: int) -> None:
-        """QUIC with a head start over TCP; the first that stands is it, and QUIC replaces TCP when it comes after all."""
-        transport = self.settings.transport
-        if transport == "tcp":
-            await self._tcp.dial(address, host, port)
-            return
-        quic = asyncio.ensure_future(self._quic.dial(address, host, port))
-        try:
-            if transport == "auto" and address in self._by_tcp:
-                await asyncio.wait([quic], timeout=0.0)
-            elif transport == "auto":
-                await asyncio.wait([quic], timeout=HEAD_START_SECONDS)
-            if transport == "quic" or quic.done():
-                with contextlib.suppress(OSError):
-                    await quic
-                    self._by_tcp.pop(address, None)
-                    return
-                if transport == "quic":
-                    quic.result()
-            tcp = asyncio.ensure_future(self._tcp.dial(address, host, port))
-            await asyncio.wait([tcp])
-            tcp.result()
-            if address not in self._by_tcp:
-                self.counts.fallbacks += 1
-            self._by_tcp[address] = time.monotonic() + UPGRADE_SECONDS
-            with contextlib.suppress(OSError):
-                await quic
-                self._by_tcp.pop(address, None)
-        finally:
-            quic.cancel()
-            await asyncio.gather(quic, return_exceptions=True)
-
-    def _upgrade(self) -> None:
-        """Try QUIC towards peers that are connected by TCP."""
-        assert self.node is not None
-        now = time.monotonic()
-        over_tcp = {link.dialed for link in self.node.links.values() if link.transport == "tcp" and link.dialed}
-        for address, again_at in list(self._by_tcp.items()):
-            if address in over_tcp and now >= again_at:
-                self._by_tcp[address] = now + UPGRADE_SECONDS
-                self._spawn(self._try_quic(address))
-
-    async def _try_quic(self, address: str) -> None:
-        with contextlib.suppress(OSError):
-            await self._quic.dial(address, *split(address))
-            self._by_tcp.pop(address, None)
 
     # The store
 
@@ -402,32 +360,3 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await work()
         await asyncio.sleep(seconds)
-
-
-def split(address: str) -> tuple[str, int]:
-    """Host and port of an address."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def bound(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a listening TCP socket on one port.
-
-    Raises:
-        OSError: it is taken, or the address is not of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    tcp = socket.create_server((host, port), family=family, backlog=64)
-    udp = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        udp.setblocking(False)
-        udp.bind((host, tcp.getsockname()[1]))
-    except OSError:
-        tcp.close()
-        udp.close()
-        raise
-    return udp, tcp

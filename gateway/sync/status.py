@@ -181,5 +181,6 @@ def register(metrics: Metrics, service: SyncService) -> None:
         "portcullis_sync_conflicts", "Revisions that replaced another one.", (), lambda: of_node(lambda n: n.conflicts)
     )
     metrics.count(
-        "portcullis_sync_fallbacks", "Connections that fell back from QUIC to TCP.", (), lambda: {(): float(counts.fallbacks)}
+        "portcullis_sync_fallbacks", "Connections that fell back from QUIC to TCP.", (),
+        lambda: {(): float(service.dialer.fallbacks)},
     )

@@ -11,6 +11,10 @@ CONNECT_SECONDS: Final = 5.0
 """How long an address may take to answer and prove who it is."""
 
 
+MAX_CONNECTIONS: Final = 256
+"""Connections of one kind that others opened, above which new ones are not answered at all."""
+
+
 class Wire(Protocol):
     """An open connection."""
 
