@@ -50,7 +50,7 @@ def matrix(settings: Settings, late: Sequence[str] = ()) -> list[Row]:
     model, _ = load_model(settings.detection)
     policy = bind(settings.policy, model.calibration.thresholds if model else {})[0]
     whole = stages(settings.detection)
-    streamed = tuple(stage for stage in whole if stage in STREAMED)
+    streamed = tuple(stage for stage in whole if policy.ahead is not None or stage in STREAMED)
     rows: list[Row] = []
     for route, origins, streams, speaks in _ROUTES:
         rows += [_row(policy, whole, route, origin, Direction.REQUEST, False) for origin in origins]
@@ -58,8 +58,8 @@ def matrix(settings: Settings, late: Sequence[str] = ()) -> list[Row]:
             rows.append(_row(policy, whole, route, Origin.ASSISTANT, Direction.REPLY, False))
         if streams:
             row = _row(policy, streamed, route, Origin.ASSISTANT, Direction.REPLY, True)
-            note = f"told only when the stream is over: {', '.join(late)}" if late else row.note
-            rows.append(row._replace(note=note))
+            told = f"told only when the stream is over: {', '.join(late)}" if late else ""
+            rows.append(row._replace(note="; ".join(filter(None, (row.note, _pace(policy, model is not None), told)))))
     for upstream in settings.upstreams.values():
         for entry in upstream.passthrough:
             rows += [Row(entry, "all", direction.value, False, (), _NOTHING, _NOTHING, _PASSED) for direction in Direction]
@@ -67,7 +67,15 @@ def matrix(settings: Settings, late: Sequence[str] = ()) -> list[Row]:
 
 
 STREAMED: Final = ("canonical", "lexical")
-"""Stages that act on a stream as it flows. The others judge it when it is over, for the record."""
+"""Stages that act on any stream as it flows. The others do so where the policy lets it wait for them (``ahead``), and judge it
+when it is over, for the record, where not."""
+
+
+def _pace(policy: Policy, model: bool) -> str:
+    """How far a stream may be ahead of the model."""
+    if policy.ahead is None:
+        return "judged by the model when it is over" if model else ""
+    return f"at most {policy.ahead} characters ahead of the model" if policy.ahead else "waits for the model"
 
 
 def stages(chosen: Detection) -> tuple[str, ...]:

@@ -166,7 +166,8 @@ def relay_summary(relay: Relay, judged: Judged, segments: list[Segment], policy:
     verdict = judged.verdict
     late = [Skipped("stream", "late")] if relay.overdue else []
     late += [Skipped("stream", "budget")] if relay.unread else []
-    verdict = verdict._replace(skipped=verdict.skipped + tuple(late))
+    late += relay.skipped
+    verdict = verdict._replace(skipped=tuple(dict.fromkeys((*verdict.skipped, *late))))
     ruling = decide(policy, verdict, segments, Direction.REPLY)
     in_time = {(_channel(seen.channel), seen.match.pattern.id): seen.act for seen in relay.seen}
     actions = []
@@ -177,7 +178,7 @@ def relay_summary(relay: Relay, judged: Judged, segments: list[Segment], policy:
     worst = max((*actions, Action.FLAG if late else Action.ALLOW), key=RANK.__getitem__)
     if relay.cut is not None:
         worst = Action.BLOCK
-        reason = f"cut at {relay.cut.pattern.category} ({relay.cut.pattern.id}) after {relay.released} characters"
+        reason = f"cut at {relay.cut.threat} ({relay.cut.cause}) after {relay.released} characters"
     elif relay.seen:
         worst = max(worst, Action.REDACT, key=RANK.__getitem__)
         reason = f"{relay.seen[0].match.pattern.category} in the stream ({relay.seen[0].match.pattern.id})"

@@ -183,7 +183,10 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         failure={**base.failure, **settings.failure},
         restore=settings.restore,
         waits=base.waits,
+        ahead=base.ahead if settings.ahead is None else settings.ahead,
         redaction=settings.redaction,
     )
+    if not thresholds or not policy.cuts_by_meaning():
+        policy = replace(policy, ahead=None)
     return policy, preset(settings.shadow, thresholds) if settings.shadow else None
 

@@ -99,6 +99,12 @@ class Metrics:
         )
         self.upstream_retries = Counter("portcullis_upstream_retries", "Attempts after the first.", ("upstream",))
         self.stream_bytes = Counter("portcullis_stream_bytes", "Bytes of streamed replies sent on.", ("wire",))
+        self.stream_cuts = Counter(
+            "portcullis_stream_cuts", "Streamed replies that were cut, by the stage that saw why.", ("wire", "stage")
+        )
+        self.stream_lag = Histogram(
+            "portcullis_stream_lag_seconds", "From a streamed word to its judgement by meaning.", (), UPSTREAM_BUCKETS
+        )
         self.clients_gone = Counter("portcullis_clients_gone", "Clients that left before their reply ended.", ("wire",))
         self.sign_ins = Counter("portcullis_console_sign_ins", "Attempts to sign in to the console.", ("result",))
         self.reloads = Counter("portcullis_config_reloads", "Configurations taken or refused.", ("result",))

@@ -101,6 +101,8 @@ class Policy:
         failure: by stage, what a stage that did not run means; ``*`` stands for all others.
         restore: whether values that were redacted in the request come back in the reply.
         waits: whether a stream waits for what may still become a finding, however long that takes.
+        ahead: code points of a streamed reply that may go out before they are judged by meaning; None where nothing waits for
+            that, and it is judged when it is over.
         redaction: by category or ``category.subcategory``, what takes a value's place; a placeholder where nothing is said.
     """
 
@@ -112,6 +114,7 @@ class Policy:
     failure: Mapping[str, FailureMode] = field(default_factory=dict)
     restore: bool = True
     waits: bool = False
+    ahead: int | None = None
     redaction: Mapping[str, Mode] = field(default_factory=dict)
     _table: dict[tuple[str, Origin, Direction, bool], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False
@@ -129,6 +132,14 @@ class Policy:
             if score >= least:
                 chosen = action
         return chosen
+
+    def cuts_by_meaning(self) -> bool:
+        """Whether anything that the model may find in a reply would block it."""
+        return self.acts and any(
+            self.action(f"{name}.{sub}", 1.0, Origin.ASSISTANT, Direction.REPLY, True) is Action.BLOCK
+            for name, category in taxonomy.CATEGORIES.items() if category.attack
+            for sub in category.subcategories
+        )  # fmt: skip
 
     def failure_mode(self, stage: str) -> FailureMode:
         return self.failure.get(stage) or self.failure.get("*", FailureMode.CLOSED)
@@ -219,15 +230,20 @@ def preset(name: str, thresholds: Thresholds = MappingProxyType({})) -> Policy:
         ValueError: there is no such preset.
     """
     if name == "balanced":
-        return Policy(name=name, version="2", rules=_balanced(thresholds), failure=_DEGRADE)
+        return Policy(name=name, version="3", rules=_balanced(thresholds), failure=_DEGRADE, ahead=AHEAD)
     if name == "strict":
-        return Policy(name=name, version="2", rules=_strict(thresholds), failure={"*": FailureMode.CLOSED}, waits=True)
+        closed = {"*": FailureMode.CLOSED}
+        return Policy(name=name, version="3", rules=_strict(thresholds), failure=closed, waits=True, ahead=0)
     if name == "monitor":
-        return Policy(name=name, version="2", acts=False, rules=_balanced(thresholds), failure=_DEGRADE)
+        return Policy(name=name, version="3", acts=False, rules=_balanced(thresholds), failure=_DEGRADE)
     raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
 
 
 PRESETS: Final[tuple[Literal["strict", "balanced", "monitor"], ...]] = ("strict", "balanced", "monitor")
+AHEAD: Final = 1_000
+"""Code points by which a stream may be ahead of its judgement under ``balanced``: some three windows, so that a stream at a
+model's usual pace never waits, and one that is cut was not read to its end."""
+
 _DEGRADE: Final = {"*": FailureMode.CLOSED} | dict.fromkeys(sorted(MODEL_STAGES), FailureMode.FLAG)
 
 
@@ -253,8 +269,9 @@ def _judged(flag: Mapping[Origin, float], block: Mapping[Origin, float], spared:
     ]  # fmt: skip
 
 
-def _replies(flag: float, block: float) -> list[Rule]:
-    """Rows for what a model says. One that repeats an attack's words attacks nobody, unless data leaves or code runs."""
+def _replies(flag: float, block: float, judged: Mapping[Origin, float] | None) -> list[Rule]:
+    """Rows for what a model says. One that repeats an attack's words attacks nobody, unless data leaves or code runs;
+    ``judged`` are the bars for what another model finds of that."""
     attacks = [name for name, category in taxonomy.CATEGORIES.items() if category.attack]
     return [
         Rule(action=Action.FLAG, category=name, direction=Direction.REPLY, score=flag)
@@ -262,6 +279,9 @@ def _replies(flag: float, block: float) -> list[Rule]:
     ] + [
         Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=block, model=False)
         for name in _HARMS_ITS_READER
+    ] + [
+        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=judged[Origin.ASSISTANT], model=True)
+        for name in _HARMS_ITS_READER if judged
     ]  # fmt: skip
 
 
@@ -271,7 +291,7 @@ def _balanced(thresholds: Thresholds) -> tuple[Rule, ...]:
     rules = _attacks(flag=0.5, block=0.9, trusted=0.98)
     if thresholds:
         rules += _judged(thresholds["strict"], thresholds["balanced"], _TRUSTED)
-    rules += _replies(flag=0.5, block=0.9)
+    rules += _replies(flag=0.5, block=0.9, judged=thresholds.get("balanced"))
     rules.append(Rule(action=Action.FLAG, category="pii", score=VALUE_SCORE))
     rules += [Rule(action=Action.REDACT, category=name, score=VALUE_SCORE) for name in _REGULATED]
     return tuple(rules)
@@ -281,7 +301,7 @@ def _strict(thresholds: Thresholds) -> tuple[Rule, ...]:
     rules = _attacks(flag=0.2, block=0.6, trusted=0.9)
     if thresholds:
         rules += _judged({}, thresholds["strict"], ())
-    rules += _replies(flag=0.2, block=0.6)
+    rules += _replies(flag=0.2, block=0.6, judged=thresholds.get("strict"))
     rules.append(Rule(action=Action.FLAG, category="pii", score=0.2))
     rules += [Rule(action=Action.REDACT, category=name, score=0.2) for name in (*_REGULATED, *_CONTACT)]
     return tuple(rules)

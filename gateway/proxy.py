@@ -9,10 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from detectors.lexical import Match
+from gateway.beside import Beside
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.exchange import Exchange, relay_summary, said_segments
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
+from gateway.following import Cut, Follower
 from gateway.inbound import Head, Headers, check_body, reply_headers
 from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply, inspect_request, nothing, passed
 from gateway.keys import Permission, Principal
@@ -31,6 +32,9 @@ from gateway.wires.passthrough import PassedThrough
 
 HOLD_SECONDS: Final = 2.0
 """How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
+
+FOREVER: Final = 86_400.0
+"""Seconds: longer than any timeout of an upstream."""
 
 _log = logging.getLogger(__name__)
 
@@ -241,10 +245,17 @@ class Proxy:
         reply = sent.reply
         parsed = exchange.request.parsed if exchange.request else None
         model = parsed.model if parsed else None
-        relay = Relay(exchange.target, model, exchange.bound.streams, exchange.vault)
+        policy, tenant = exchange.bound.policy, exchange.principal.tenant
+        services = self._services
+        follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
+        relay = Relay(exchange.target, model, exchange.bound.streams, exchange.vault, follower)
+        beside = None
+        if follower is not None:
+            lag = services.metrics.stream_lag
+            beside = Beside(follower, services.semantics, exchange.live.engine, tenant, reply.wake, lag)
         await answer.start(reply.status, reply_headers(reply.headers, True))
         try:
-            await self._move(exchange, answer, reply, relay)
+            await self._move(exchange, answer, reply, relay, beside)
         except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
             kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
             self._services.metrics.upstream_errors.add((sent.upstream, kind))
@@ -252,25 +263,51 @@ class Proxy:
             await answer.piece(relay.fail("the upstream's stream broke off"))
         finally:
             relay.close()
+            if beside is not None:
+                beside.close()
             # Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised.
             # The caller does not wait for the encoder; a caller who has gone leaves its part out.
             segments = said_segments(relay)
-            screening = exchange.live.engine.screen(segments, exchange.principal.tenant)
-            exchange.reply = relay_summary(relay, screening.close(), segments, exchange.bound.policy)
-            self._services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
+            screening = exchange.live.engine.screen(segments, tenant)
+            exchange.reply = relay_summary(relay, screening.close(), segments, policy)
+            services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
+            if relay.cut is not None:
+                services.metrics.stream_cuts.add((exchange.target.wire.name, relay.cut.stage))
         await answer.end()
         if screening.asked:
-            judged = await self._services.semantics.close(screening, exchange.principal.tenant)
-            exchange.reply = relay_summary(relay, judged, segments, exchange.bound.policy)
+            judged = await services.semantics.close(screening, tenant)
+            exchange.reply = relay_summary(relay, judged, segments, policy)
 
-    async def _move(self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay) -> None:
+    async def _move(
+        self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay, beside: Beside | None
+    ) -> None:
         """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""
         waits = exchange.bound.policy.waits
 
-        def refusal(match: Match) -> str:
-            return f"Blocked by Portcullis: {match.pattern.category} in the reply. Decision {exchange.id}."
+        def refusal(cut: Cut) -> str:
+            return f"Blocked by Portcullis: {cut.threat} in the reply. Decision {exchange.id}."
 
-        while (chunk := await self._next(reply, relay, answer, waits)) is not None:
+        async def progress() -> None:
+            cut = beside.cut if beside is not None else None
+            if out := relay.allowed() if cut is None else relay.stop(cut, refusal):
+                await answer.piece(out)
+
+        while True:
+            # What is held too long while the upstream says nothing goes out, unless policy waits.
+            silence = HOLD_SECONDS if relay.held and not waits else FOREVER
+            if beside is not None:
+                ready = await beside.next(reply, silence, progress)
+            else:
+                ready = silence is FOREVER or await reply.ready(silence)
+            if relay.cut is not None:
+                return
+            if not ready and (out := relay.release_overdue()):
+                await answer.piece(out)
+            if not ready and beside is not None:
+                continue
+            chunk = await anext(reply, None)
+            if chunk is None:
+                break
             began = time.perf_counter_ns()
             out = relay.feed(chunk, refusal)
             relay.nanoseconds += time.perf_counter_ns() - began
@@ -278,15 +315,13 @@ class Proxy:
                 await answer.piece(out)
             if relay.cut is not None:
                 return
-        if out := relay.end(refusal):
+            if beside is not None:
+                beside.heard()
+        if beside is not None:
+            await beside.finish()
+            await progress()
+        if relay.cut is None and (out := relay.end(refusal)):
             await answer.piece(out)
-
-    async def _next(self, reply: UpstreamReply, relay: Relay, answer: _Answer, waits: bool) -> bytes | None:
-        """The next bytes of the upstream; None at its end. What is held too long meanwhile goes out, unless policy waits."""
-        late = not waits and relay.held and not await reply.ready(HOLD_SECONDS)
-        if late and (out := relay.release_overdue()):
-            await answer.piece(out)
-        return await anext(reply, None)
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)

@@ -8,6 +8,7 @@ in a frame of its own that is made after the last one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -16,14 +17,12 @@ import orjson
 from detectors.lexical import Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import Act, StreamRules
-from detectors.values import INNER, Path
+from detectors.values import INNER, Path, Skipped
+from gateway.following import Channel, Cut, Follower
 from gateway.redaction import Restorer, Vault
 from gateway.wires.base import EventKind, StreamEvent, Target, sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits
-
-Channel = tuple[str | int, ...]
-
 
 MAX_SAID: Final = 2**20
 """Code points of one channel that are kept until the stream's end, when what only needs a report is looked for."""
@@ -70,15 +69,21 @@ class _Open:
 _EMPTY: Final = Released("")
 
 
+Refusal = Callable[[Cut], str]
+
+
 class Relay:
     """Follows one stream and passes on what may be passed on."""
 
-    def __init__(self, target: Target, model: str | None, rules: StreamRules | None, vault: Vault) -> None:
+    def __init__(
+        self, target: Target, model: str | None, rules: StreamRules | None, vault: Vault, follower: Follower | None = None
+    ) -> None:
         """
         Args:
             target: what was asked for.
             rules: what is looked for, and what is done about it; None acts on nothing.
             vault: the values that were taken out of the request, and come back here.
+            follower: knows what was judged, and how far ahead of that text may go out; None lets all go.
         """
         self._reader = target.wire.stream(target, model)
         self._sent = target.wire.stream(target, model)  # follows what goes out: it knows how to end that
@@ -87,10 +92,13 @@ class Relay:
         self._vault = vault
         self._sealed = vault.sealed()
         self._texts: dict[Channel, _Text] = {}
+        self._follower = follower
+        self._waiting: deque[tuple[int, Frame, int]] = deque()  # how much must be judged first, and what was said by then
+        self._passed = 0  # code points in frames that may have to wait still
         self._out = bytearray()
         self.seen: list[Seen] = []
-        self.cut: Match | None = None
-        self.released = 0
+        self.cut: Cut | None = None
+        self.released = 0  # code points in frames that went out
         self.overdue = 0
         self.nanoseconds = 0
         self.said: dict[Channel, list[str]] = {}  # what the upstream sent on each channel
@@ -102,13 +110,18 @@ class Relay:
         """Whether anything that came is held back."""
         return any(text.stream.held or (text.restorer is not None and text.restorer.held) for text in self._texts.values())
 
-    def feed(self, chunk: bytes, refusal: Callable[[Match], str]) -> bytes:
+    @property
+    def skipped(self) -> list[Skipped]:
+        """The stages that did not judge in time."""
+        return sorted(self._follower.skipped) if self._follower is not None else []
+
+    def feed(self, chunk: bytes, refusal: Refusal) -> bytes:
         """Take bytes of the upstream; return what goes on now.
 
         Once `cut` is set, what was returned ends the stream in the wire's own terms, and nothing more may be fed.
 
         Args:
-            refusal: what the caller is told where the stream is cut at a match.
+            refusal: what the caller is told where the stream is cut.
 
         Raises:
             FrameTooLong, BadFraming: the upstream's stream is none.
@@ -116,12 +129,22 @@ class Relay:
         for frame in self._splitter.feed(chunk):
             self._frame(frame)
             if self.cut is not None:
-                self._out += self._sent.stop(refusal(self.cut))
-                self.close()
-                break
+                return self.stop(self.cut, refusal)
         return self._taken()
 
-    def end(self, refusal: Callable[[Match], str]) -> bytes:
+    def allowed(self) -> bytes:
+        """What may go out now that more was judged."""
+        return self._taken()
+
+    def stop(self, cut: Cut, refusal: Refusal) -> bytes:
+        """Cut the stream here: what waits for judgement stays back, and what is returned ends the stream."""
+        self.cut = cut
+        out = self._taken()
+        self._waiting.clear()
+        self.close()
+        return out + self._sent.stop(refusal(cut))
+
+    def end(self, refusal: Refusal) -> bytes:
         """The upstream's stream is over: what was held goes out, and then what is left of it."""
         left = self._splitter.end()
         self._flush(())
@@ -130,7 +153,7 @@ class Relay:
             if not frame.data and not frame.raw.strip():
                 self._out += frame.raw
         if self.cut is not None:
-            self._out += self._sent.stop(refusal(self.cut))
+            return self.stop(self.cut, refusal)
         self.close()
         return self._taken()
 
@@ -144,6 +167,7 @@ class Relay:
 
     def fail(self, message: str) -> bytes:
         """The upstream broke off: what was held stays held, and the caller is told in the wire's own terms."""
+        self._waiting.clear()
         self.close()
         return self._taken() + self._sent.fail(message)
 
@@ -153,6 +177,9 @@ class Relay:
             text.stream.close()
 
     def _taken(self) -> bytes:
+        while self._waiting and self._follower is not None and self._waiting[0][0] <= self._follower.judged:
+            _, frame, self.released = self._waiting.popleft()
+            self._pass(frame)
         out = bytes(self._out)
         self._out.clear()
         return out
@@ -172,7 +199,7 @@ class Relay:
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
-        self._send(_edited(frame, changed) if changed else frame)
+        self._send(_edited(frame, changed) if changed else frame, bool(ends))
 
     def _text(self, event: StreamEvent, frame: Frame, paths: list[Path]) -> str:
         """Take an event's text; return what takes its place in the frame."""
@@ -191,6 +218,8 @@ class Relay:
         return self._restored(known, known.stream.feed(event.text), event.channel, False)
 
     def _keep(self, event: StreamEvent) -> None:
+        if self._follower is not None:
+            self._follower.feed(event.channel, event.text)
         kept = self._kept.get(event.channel, 0) + len(event.text)
         if kept > MAX_SAID:
             self.unread += len(event.text)
@@ -210,11 +239,11 @@ class Relay:
 
     def _restored(self, text: _Text, released: Released, channel: Channel, last: bool) -> str:
         self.seen += [Seen(channel, match, act) for act, match in released.found]
-        self.released += len(released.text)
+        self._passed += len(released.text)
         if released.overdue:
             self.overdue += 1
         if released.cut is not None:
-            self.cut = self.cut or released.cut
+            self.cut = self.cut or Cut(released.cut.pattern.category, released.cut.pattern.id, "lexical")
         if text.restorer is None:
             return released.text
         restored = text.restorer.feed(released.text)
@@ -244,7 +273,14 @@ class Relay:
                 made = made._replace(raw=b",\r\n" + made.data)
             self._send(made)
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, frame: Frame, last: bool = False) -> None:
+        if self._follower is None:
+            self.released = self._passed
+            self._pass(frame)
+        else:
+            self._waiting.append((self._follower.due(last), frame, self._passed))
+
+    def _pass(self, frame: Frame) -> None:
         self._sent.read(frame)
         self._out += frame.raw
 

@@ -1,6 +1,6 @@
 """The encoder beside the event loop: what the cheap stages leave open is read in threads, and awaited here.
 
-For a caller with segments and an engine there is one call::
+For a caller with segments and an engine there is one call, all of whose work is done in threads::
 
     judged = await semantics.judge(engine, segments, tenant)          # all stages, within the settings' deadline
     judged = await semantics.judge(engine, segments, tenant, 0.05)    # or within one of the caller's own, in seconds
@@ -77,6 +77,8 @@ class Semantics:
     def __init__(self, settings: Callable[[], Detection]) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(MAX_THREADS, "encoder")
+        self._screener = ThreadPoolExecutor(1, "screener")
+        self._twin: tuple[Engine, Engine] | None = None  # the engine last judged by, and its twin for the screener
         self._known: VerdictCache[Read] = VerdictCache(READINGS_BYTES, secrets.token_bytes(32))
         self._jobs: dict[tuple[object, str | bytes], _Job] = {}
         self._turns: deque[deque[_Job]] = deque()
@@ -85,8 +87,13 @@ class Semantics:
         self.read = self.shared = self.refused = self.late = self.failed = 0
 
     async def judge(self, engine: Engine, segments: Sequence[Segment], scope: str, seconds: float | None = None) -> Judged:
-        """Judge segments by all stages; ``scope`` as `Engine.judge`, ``seconds`` bounds the wait for the encoder."""
-        return await self.close(engine.screen(segments, scope), scope, seconds)
+        """Judge segments by all stages; ``scope`` as `Engine.judge`, ``seconds`` bounds the wait for the encoder.
+
+        The cheap stages run in a thread of their own, one text after the other, so that a caller who has other things to
+        do meanwhile can do them.
+        """
+        screening = await asyncio.get_running_loop().run_in_executor(self._screener, self._screen, engine, segments, scope)
+        return await self.close(screening, scope, seconds)
 
     async def close(self, screening: Screening, scope: str, seconds: float | None = None) -> Judged:
         """Have what a screening left open read, and close it."""
@@ -139,7 +146,14 @@ class Semantics:
     async def stop(self) -> None:
         """Let what runs finish, and drop what waits."""
         self._turns.clear()
+        await asyncio.to_thread(self._screener.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+
+    def _screen(self, engine: Engine, segments: Sequence[Segment], scope: str) -> Screening:
+        """In the screener: the cheap stages."""
+        if self._twin is None or self._twin[0] is not engine:
+            self._twin = engine, engine.twin()
+        return self._twin[1].screen(segments, scope)
 
     def _start(self) -> None:
         """Send trips while there are threads for them."""

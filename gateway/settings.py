@@ -140,6 +140,11 @@ class PolicySettings(_Model):
     failure: dict[str, FailureMode] = Field(
         {}, description="By stage, `closed`, `flag` or `open`: what it means that the stage did not run. `*`: all others."
     )
+    ahead: int | None = Field(
+        None, ge=0,
+        description="Characters of a streamed reply that may go out before the model has judged them; 0: each waits. "
+        "Left out: 0 for `strict`, 1000 for `balanced`. Nothing waits where no finding of the model would block a reply.",
+    )  # fmt: skip
     rules: tuple[Override, ...] = Field((), description="Rows that overwrite the preset's table, in order.")
     shadow: Literal["strict", "balanced"] | None = Field(
         None, description="A preset judged beside this policy: reported in records and metrics, never acted on."

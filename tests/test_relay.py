@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from test_echo import OPENAI_TOOLS, ask
 from wires_support import CHAT, COMPLETIONS, GENERATE, MESSAGES, RESPONSES, STREAM, frames_of, target
 
-from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
 from gateway import echo
+from gateway.following import Cut
 from gateway.redaction import Vault
 from gateway.relay import Relay
 from gateway.wires.base import EventKind, Target
@@ -63,8 +63,8 @@ def _bytes(name: str, text: str, tools: bool = False) -> bytes:
     return b"".join(echo.stream(_target(name), doc))
 
 
-def _refusal(match: Match) -> str:
-    return f"blocked: {match.pattern.id}"
+def _refusal(cut: Cut) -> str:
+    return f"blocked: {cut.cause}"
 
 
 def _relay(name: str, chunks: Sequence[bytes], vault: Vault | None = None) -> tuple[bytes, Relay]:

@@ -9,6 +9,7 @@ never go back to the pool.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, cast
 
 from gateway.upstream.decode import Decoder, decoder_for
@@ -291,13 +292,14 @@ class Reply:
         self.close()
         raise BadReply("the body is longer than is allowed")
 
-    async def ready(self, seconds: float) -> bool:
-        """Whether the next piece, the end or an error is at hand; waits for it, but no longer than this.
+    async def ready(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Whether the next piece, the end or an error is at hand; waits for it, but no longer than this, nor once ``unless``
+        is true after a `wake`.
 
         For readers with something else to do meanwhile: unlike a read that is cancelled, it leaves the reply whole.
         """
         until = self._loop.time() + seconds
-        while not self._at_hand and (left := until - self._loop.time()) > 0:
+        while not self._at_hand and not unless() and (left := until - self._loop.time()) > 0:
             timer = self._loop.call_later(left, self.wake)
             try:
                 await self.wait()

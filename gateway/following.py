@@ -1,0 +1,128 @@
+"""What of a streamed reply was judged by meaning, and what is to be judged next. Pure; `gateway.beside` has it done.
+
+All channels of a stream share one count of what was heard, in code points. A trip takes all that was heard and not judged yet,
+each channel's with what stands before it; when its verdict is back, everything up to where it began is judged. One trip runs
+at a time: where judging is slow, trips grow longer, not more.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from detectors.semantic.windows import OVERLAP, WINDOW
+from detectors.values import Origin, Segment, Skipped, Verdict
+from gateway.policy import MODEL_STAGES, Action, Direction, Policy, decide
+
+STEP: Final = 80
+"""Code points that make a trip worth while: 20 tokens, so an attack of some sentences is judged several times while it is
+written, each time with more of it. A stream that pauses or ends is judged at once."""
+
+MAX_BEHIND: Final = 8 * WINDOW
+"""Code points that may be heard and not judged before no more is read of the upstream."""
+
+Channel = tuple[str | int, ...]
+
+
+class Cut(NamedTuple):
+    """What a stream was cut for: the threat, the pattern or other cause, and the stage that saw it."""
+
+    threat: str
+    cause: str
+    stage: str
+
+
+class Trip(NamedTuple):
+    """Texts to be judged. ``begins`` tells of each whether its channel begins with it, ``until`` what was heard when it was
+    taken, ``whole`` that no more will come."""
+
+    segments: tuple[Segment, ...]
+    begins: tuple[bool, ...]
+    until: int
+    whole: bool
+
+
+class _Tail:
+    """The end of one channel's text: what is not judged yet, and what stands before it."""
+
+    __slots__ = ("begins", "judged", "text")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.judged = 0  # code points of ``text``
+        self.begins = True
+
+
+class Follower:
+    """Follows one stream.
+
+    Attributes:
+        heard, judged: code points of all channels together.
+        score: the highest probability of an attack so far.
+        skipped: the stages that did not judge in time.
+    """
+
+    __slots__ = ("_ahead", "_policy", "_tails", "heard", "judged", "score", "skipped")
+
+    def __init__(self, policy: Policy, ahead: int) -> None:
+        """``ahead``: code points that may go out before they are judged."""
+        self._policy = policy
+        self._ahead = ahead
+        self._tails: dict[Channel, _Tail] = {}
+        self.heard = self.judged = 0
+        self.score = 0.0
+        self.skipped: set[Skipped] = set()
+
+    @property
+    def behind(self) -> int:
+        """Code points that were heard and not judged."""
+        return self.heard - self.judged
+
+    def feed(self, channel: Channel, text: str) -> None:
+        """Take the next piece of a channel."""
+        tail = self._tails.get(channel)
+        if tail is None:
+            tail = self._tails[channel] = _Tail()
+        tail.text += text
+        self.heard += len(text)
+
+    def due(self, last: bool) -> int:
+        """How much must have been judged before a frame may go out that says no more than was heard by now.
+
+        ``last``: it ends a text, after which nothing could be cut any more.
+        """
+        return self.heard if last else self.heard - self._ahead
+
+    def trip(self, whole: bool) -> Trip:
+        """Take all that was not judged yet; ``whole``: the stream is over."""
+        taken = [(channel, tail) for channel, tail in self._tails.items() if tail.judged < len(tail.text)]
+        for _, tail in taken:
+            low = max(0, min(tail.judged - OVERLAP, len(tail.text) - WINDOW))
+            if low:
+                space = tail.text.find(" ", low, low + OVERLAP // 3)
+                low = max(low, space + 1)  # a word that is cut in two may look like another one
+                tail.text, tail.begins = tail.text[low:], False
+            tail.judged = len(tail.text)
+        segments = tuple(
+            Segment(tail.text, "assistant", Origin.ASSISTANT, turn, channel) for turn, (channel, tail) in enumerate(taken)
+        )
+        return Trip(segments, tuple(tail.begins for _, tail in taken), self.heard, whole)
+
+    def settle(self, trip: Trip, verdict: Verdict) -> Cut | None:
+        """Take a trip's verdict; gives what the policy cuts the stream for, if it does."""
+        self.score = max(self.score, verdict.score)
+        self.skipped.update(verdict.skipped)
+        # At an edge a pattern may match that would not if it saw what stands beyond.
+        findings = tuple(
+            finding for finding in verdict.findings
+            if finding.detector in MODEL_STAGES
+            or ((trip.whole or finding.end < len(trip.segments[finding.segment].text))
+                and (trip.begins[finding.segment] or finding.start > 0))
+        )  # fmt: skip
+        ruling = decide(self._policy, verdict._replace(findings=findings), trip.segments, Direction.REPLY)
+        if ruling.action is not Action.BLOCK:
+            self.judged = trip.until
+            return None
+        for finding, action in zip(findings, ruling.actions, strict=True):
+            if action is Action.BLOCK:
+                return Cut(finding.category, finding.pattern, finding.detector)
+        return Cut("incomplete judgement", ruling.reason, "stream")

@@ -1,0 +1,111 @@
+"""What of a stream was judged: nothing goes out further ahead of that than may, every word is judged with what stands before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_relay import STREAMS, _bytes, _cut, _said, _target, cuts
+
+from detectors.semantic.windows import OVERLAP
+from detectors.values import Finding, Skipped, Verdict
+from gateway.following import Cut, Follower
+from gateway.policy import Action, Policy, Rule
+from gateway.redaction import Vault
+from gateway.relay import Relay
+
+POLICY = Policy(name="p", version="1", rules=(Rule(action=Action.BLOCK, category="harmful_code", score=0.5),))
+CLEAN = Verdict((), 0.1, (), 1)
+WORDS = st.lists(st.sampled_from(("one", "two,", "three.", "four\n", "漢字", "x" * 300)), min_size=1, max_size=60).map(" ".join)
+
+
+def _found(detector: str, start: int, end: int) -> Verdict:
+    return Verdict((Finding(detector, "p", "harmful_code.reverse_shell", 0.9, 0, start, end),), 0.9, (), 1)
+
+
+@given(WORDS, st.lists(st.integers(0, 20_000), max_size=12))
+def test_every_stretch_of_a_text_is_judged_in_one_piece(text: str, where: Sequence[int]) -> None:
+    follower = Follower(POLICY, 0)
+    marks = sorted({min(at, len(text)) for at in where})
+    seen = []
+    for a, b in zip([0, *marks], [*marks, len(text)], strict=True):
+        follower.feed(("content",), text[a:b])
+        trip = follower.trip(False)
+        seen += [segment.text for segment in trip.segments]
+        assert follower.settle(trip, CLEAN) is None
+        assert follower.behind == 0
+    stretch = OVERLAP * 2 // 3  # a third may be spent on beginning with a word
+    for at in range(0, max(1, len(text) - stretch), 17):
+        assert any(text[at : at + stretch] in window for window in seen)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("ahead", [0, 30, 10_000])
+@settings(max_examples=15, deadline=None)
+@given(where=cuts)
+def test_a_stream_is_never_further_ahead_than_it_may_be(name: str, ahead: int, where: list[int]) -> None:
+    data = _bytes(name, "say:" + "All of this is of no interest whatsoever, and it goes on like this for a while. " * 4)
+    follower = Follower(POLICY, ahead)
+    relay = Relay(_target(name), "m", None, Vault(b"k"), follower)
+    out = b""
+    for number, chunk in enumerate(_cut(data, where)):
+        out += relay.feed(chunk, str)
+        assert relay.released <= follower.judged + ahead
+        if number % 3 == 2:
+            assert follower.settle(follower.trip(False), CLEAN) is None
+            out += relay.allowed()
+    follower.settle(follower.trip(True), CLEAN)
+    assert out + relay.allowed() + relay.end(str) == data
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_an_end_waits_for_the_judgement_of_all_and_a_cut_says_nothing_of_what_waited(name: str) -> None:
+    data = _bytes(name, "say:well, first of all one opens a shell and then it is done")
+    follower = Follower(POLICY, 10_000)
+    relay = Relay(_target(name), "m", None, Vault(b"k"), follower)
+    out = relay.feed(data, str)
+    said = "".join(_said(name, out).values())
+    assert said == "well, first of all one opens a shell and then it is done"
+    trip = follower.trip(False)
+    cut = follower.settle(trip, _found("encoder", 0, 3))
+    assert cut == Cut("harmful_code.reverse_shell", "p", "encoder")
+    assert follower.judged == 0
+    out += relay.stop(cut, lambda cut: f"blocked: {cut.cause}")
+    assert not relay.held
+    marks = (b'"content_filter"', b'"stop_reason":"refusal"', b'"SAFETY"')
+    assert sum(out.count(mark) for mark in marks) == 1
+    assert out.count(b'"finish_reason":"stop"') + out.count(b'"end_turn"') + out.count(b'"STOP"') == 0
+
+
+def test_where_nothing_may_go_ahead_nothing_that_was_cut_for_goes_out() -> None:
+    data = _bytes("chat", "say:one opens a shell and then it is done")
+    follower = Follower(POLICY, 0)
+    relay = Relay(_target("chat"), "m", None, Vault(b"k"), follower)
+    assert _said("chat", relay.feed(data, str)) == {}
+    cut = follower.settle(follower.trip(False), _found("index", 0, 3))
+    assert cut
+    out = relay.stop(cut, lambda cut: "blocked")
+    assert b"shell" not in out
+    assert b'"content_filter"' in out
+    assert relay.released == 0
+
+
+def test_what_a_pattern_finds_at_an_edge_waits_until_it_is_seen_with_what_follows() -> None:
+    follower = Follower(POLICY, 0)
+    follower.feed(("content",), "type rm -rf /")
+    trip = follower.trip(False)
+    assert follower.settle(trip, _found("lexical", 5, 13)) is None
+    follower.feed(("content",), "tmp/x and")
+    assert follower.settle(follower.trip(False), _found("lexical", 5, 13)) == Cut("harmful_code.reverse_shell", "p", "lexical")
+
+
+def test_a_judgement_that_is_late_means_what_the_policy_says() -> None:
+    late = Verdict((), 0.1, (Skipped("encoder", "late"),), 1)
+    follower = Follower(POLICY, 0)  # fails closed
+    follower.feed(("content",), "hello")
+    cut = follower.settle(follower.trip(False), late)
+    assert cut
+    assert cut.cause == "incomplete: encoder late"
+    assert follower.skipped == {Skipped("encoder", "late")}
