@@ -147,29 +147,49 @@ def fits(expression: Expression, cache: Path | None) -> bool:
     """Whether Hyperscan takes an expression. The answer is kept in the folder ``cache``: trying takes up to a second."""
     known = None
     if cache is not None:
-        known = cache / f"fits-{_identity([expression], hyperscan.HS_MODE_BLOCK)}"
+        known = cache / f"fits-{_identity(_sources([expression]), hyperscan.HS_MODE_BLOCK)}"
         with contextlib.suppress(OSError):
             return known.read_bytes() == b"yes"
     try:
-        _compiled([expression], hyperscan.HS_MODE_BLOCK)
+        _compiled(_sources([expression]), hyperscan.HS_MODE_BLOCK)
         answer = True
     except hyperscan.HyperscanError:
         answer = False
     if known is not None:
-        _save(known, b"yes" if answer else b"no")
+        save(known, b"yes" if answer else b"no")
     return answer
 
 
-def _identity(expressions: Sequence[Expression], mode: int) -> str:
-    # The library's info names the instruction set it compiles for: an image moved to an older CPU compiles anew.
-    sources = [(one.body, one.flags) for one in expressions]
-    return hashlib.sha256(repr((version("hyperscan"), _platform(), mode, sources)).encode()).hexdigest()[:32]
+def probe(bodies: Sequence[str], utf8: bool, cache: Path | None) -> hyperscan.Database:
+    """A database that tells of each expression whether it occurs, and not where; see `detectors.probe`."""
+    flags = hyperscan.HS_FLAG_SINGLEMATCH | (hyperscan.HS_FLAG_UTF8 if utf8 else 0)
+    sources = [(body, flags) for body in bodies]
+    file = cache / f"probe-{_identity(sources, hyperscan.HS_MODE_BLOCK)}.db" if cache is not None else None
+    if file is not None and (loaded := _load(file, hyperscan.HS_MODE_BLOCK)) is not None:
+        return loaded
+    database = _compiled(sources, hyperscan.HS_MODE_BLOCK)
+    if file is not None:
+        save(file, hyperscan.dumpb(database))
+    return database
+
+
+def platform() -> str:
+    """Names the library and the instruction set that it compiles for: an image moved to an older CPU compiles anew."""
+    return f"{version('hyperscan')} {_info()}"
+
+
+def _sources(expressions: Sequence[Expression]) -> list[tuple[str, int]]:
+    return [(one.body, one.flags) for one in expressions]
+
+
+def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
+    return hashlib.sha256(repr((platform(), mode, sources)).encode()).hexdigest()[:32]
 
 
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
     file = None
     if cache is not None:
-        file = cache / f"hyperscan-{_identity(expressions, mode)}.db"
+        file = cache / f"hyperscan-{_identity(_sources(expressions), mode)}.db"
         if (loaded := _load(file, mode)) is not None:
             return loaded
         with _alone(cache):  # workers that start together wait for the first one's result
@@ -197,13 +217,13 @@ def _compile_aside(expressions: Sequence[Expression], mode: int, file: Path) -> 
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            _save(file, hyperscan.dumpb(_compile(expressions, mode)))
+            save(file, hyperscan.dumpb(_compile(expressions, mode)))
         os._exit(0)
     os.waitpid(child, 0)
 
 
 @functools.cache
-def _platform() -> str:
+def _info() -> str:
     probe = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     probe.compile(expressions=[b"probe"], ids=[0], flags=[0])
     return repr(probe.info())
@@ -211,25 +231,25 @@ def _platform() -> str:
 
 def _compile(expressions: Sequence[Expression], mode: int) -> hyperscan.Database:
     try:
-        return _compiled(expressions, mode)
+        return _compiled(_sources(expressions), mode)
     except hyperscan.HyperscanError as error:
         whole = str(error)
     # Hyperscan's error for a whole set does not say which expression it means.
     for one in expressions:
         try:
-            _compiled([one], mode)
+            _compiled(_sources([one]), mode)
         except hyperscan.HyperscanError as error:
             raise PatternError(f"{one.owner}: body: Hyperscan cannot take it: {error}") from None
     raise PatternError(f"the patterns do not compile together: {whole}")
 
 
-def _compiled(expressions: Sequence[Expression], mode: int) -> hyperscan.Database:
+def _compiled(sources: Sequence[tuple[str, int]], mode: int) -> hyperscan.Database:
     database = hyperscan.Database(mode=mode)
     database.compile(
-        expressions=[one.body.encode() for one in expressions],
-        ids=list(range(len(expressions))),
-        elements=len(expressions),
-        flags=[one.flags for one in expressions],
+        expressions=[body.encode() for body, _ in sources],
+        ids=list(range(len(sources))),
+        elements=len(sources),
+        flags=[flags for _, flags in sources],
     )
     return database
 
@@ -243,7 +263,8 @@ def _load(file: Path, mode: int) -> hyperscan.Database | None:
     return database
 
 
-def _save(file: Path, data: bytes) -> None:
+def save(file: Path, data: bytes) -> None:
+    """Write a file of the cache, whole or not at all."""
     with contextlib.suppress(OSError):  # a read-only or full disk costs the next start some seconds and nothing else
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".hyperscan-")

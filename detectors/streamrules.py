@@ -3,10 +3,15 @@
 Two kinds of beginnings are told apart. Of an expression without a capturing group every beginning is held: nothing of what it
 matches may go out. Where a group marks the value, the words before it may ("my password is"), and holding starts with
 the value: the automaton that carries its state over the stream says where one may begin, for the price of nothing.
+
+Beginnings take milliseconds a pattern to derive, so they are kept beside the compiled databases, by what they are derived
+from.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -14,6 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import orjson
+
+from detectors import automata, prefix
 from detectors.automata import Block, Expression, FlowAutomata, fits
 from detectors.lexical import Rule, anchored, rules
 from detectors.prefix import MAX_FINE, MAX_FINE_REACH, SURE_TO_FIT, Part, beginnings, coarse_beginnings, led, parts, unbounded
@@ -91,13 +99,13 @@ class StreamRules:
         spoken = [one for one in patterns if one.kind.lexical and (not one.origins or Origin.ASSISTANT in one.origins)]
         acting = {one.id: what for one in spoken if (what := act(one)) is not None}
         ready = rules([one for one in spoken if one.id in acting])
-        taken = [_parts(rule, acting[rule.pattern.id]) for rule in ready]
-        wide = set() if waits else {at for at, rule in enumerate(ready) if _is_wide(rule, taken[at])}
-        self.late = [ready[at].pattern.id for at in sorted(wide)]
-        self.rules = [rule for at, rule in enumerate(ready) if at not in wide]
+        derived = _known(ready, [acting[rule.pattern.id] for rule in ready], waits, cache)
+        kept = [(rule, one) for rule, one in zip(ready, derived, strict=True) if not one.wide]
+        self.late = [rule.pattern.id for rule, one in zip(ready, derived, strict=True) if one.wide]
+        self.rules = [rule for rule, _ in kept]
         self.acts = [acting[rule.pattern.id] for rule in self.rules]
         self.reach = max(rule.reach for rule in self.rules)
-        self.values, begun = _held(self.rules, [one for at, one in enumerate(taken) if at not in wide], cache)
+        self.values, begun = _held(kept)
         heads = list(dict.fromkeys(value.head._replace(owner="") for value in self.values))
         place = {head: len(self.rules) + at for at, head in enumerate(heads)}
         self._announced: dict[int, list[int]] = {}
@@ -144,18 +152,52 @@ def _parts(rule: Rule, act: Act) -> list[Part]:
     return list(dict.fromkeys(found))
 
 
-def _held(
-    ready: Sequence[Rule], taken: Sequence[Sequence[Part]], cache: Path | None
-) -> tuple[list[Value], list[_Beginnings]]:
+class _Derived(NamedTuple):
+    """What is derived from one rule: its parts, the beginnings of those without a head as (automaton, search), and whether
+    many an ordinary word is one. Beginnings of what is too wide are not derived."""
+
+    parts: list[Part]
+    begun: list[tuple[str, str]]
+    wide: bool
+
+
+def _known(ready: Sequence[Rule], acts: Sequence[Act], waits: bool, cache: Path | None) -> list[_Derived]:
+    """What is derived from rules, from the folder ``cache`` where that was done before."""
+    file = None
+    if cache is not None:
+        sources = [(rule.body, rule.pattern.kind.value, rule.reach, act.value) for rule, act in zip(ready, acts, strict=True)]
+        identity = hashlib.sha256(repr((automata.platform(), waits, sources)).encode() + _CODE).hexdigest()[:32]
+        file = cache / f"beginnings-{identity}.json"
+        with contextlib.suppress(OSError, ValueError, TypeError):  # absent or damaged: deriving them again mends both
+            rows = orjson.loads(file.read_bytes())
+            if len(rows) == len(ready):
+                return [
+                    _Derived([Part(*part) for part in parts], [(automaton, search) for automaton, search in begun], wide)
+                    for parts, begun, wide in rows
+                ]
+    derived = [_derived(rule, act, waits, cache) for rule, act in zip(ready, acts, strict=True)]
+    if file is not None:
+        automata.save(file, orjson.dumps(derived, default=list))
+    return derived
+
+
+def _derived(rule: Rule, act: Act, waits: bool, cache: Path | None) -> _Derived:
+    taken = _parts(rule, act)
+    wide = not waits and _is_wide(rule, taken)
+    begun = [] if wide else [_beginnings(rule, rest, cache) for head, rest in taken if not head]
+    return _Derived(taken, [(one.expression.body, one.search) for one in begun], wide)
+
+
+def _held(kept: Sequence[tuple[Rule, _Derived]]) -> tuple[list[Value], list[_Beginnings]]:
     """What is held of each rule: values behind a head, and beginnings of what has none."""
     values: list[Value] = []
     begun: list[_Beginnings] = []
-    for number, (rule, some) in enumerate(zip(ready, taken, strict=True)):
-        for head, rest in some:
+    for number, (rule, derived) in enumerate(kept):
+        for head, rest in derived.parts:
             if head:
                 values.append(Value(number, rule.expression._replace(body=head), rest, rule.reach, rule.pattern.kind))
-            else:
-                begun.append(_beginnings(rule, rest, cache))
+        for automaton, search in derived.begun:
+            begun.append(_Beginnings(rule.expression._replace(body=automaton), search, rule.pattern.kind))
     return values, begun
 
 
@@ -175,6 +217,10 @@ def _beginnings(rule: Rule, body: str, cache: Path | None) -> _Beginnings:
         coarse = coarse_beginnings(body, rule.reach, where, most)
         choices.append(made(unbounded(coarse), coarse))
     return next((one for one in choices[:-1] if fits(one.expression, cache)), choices[-1])
+
+
+_CODE: Final = Path(__file__).read_bytes() + Path(prefix.__file__).read_bytes()
+"""The code that derives beginnings is part of what they are known by."""
 
 
 def _is_wide(rule: Rule, taken: Sequence[Part]) -> bool:

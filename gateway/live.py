@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from detectors.engine import Engine
 from detectors.lexical import SCORES
+from detectors.probe import prepare
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from detectors.streamrules import Act, StreamRules
 from detectors.values import Origin, Skipped
@@ -124,6 +125,7 @@ def load_engine(settings: Settings, number: int, now: float) -> Engine:
     """The stages that the settings turn on, over the patterns that they name. Raises and arguments: as `build`."""
     chosen = settings.detection
     cache = settings.data_dir / "cache"
+    prepare(cache)
     model, absent = load_model(chosen)
     check_packs(settings)
     return Engine.load(
