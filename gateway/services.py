@@ -42,11 +42,11 @@ from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
 from gateway.sync import status as sync_status
-from gateway.sync.service import SyncService
 from patterns.schema import PatternError
 from patterns.store import Store, StoreError
 
 if TYPE_CHECKING:
+    from gateway.sync.service import SyncService
     from gateway.traces import Tracing
 
 KEYS_SECONDS: Final = 1.0
@@ -435,7 +435,11 @@ def _state(settings: Settings) -> State:
 
 
 def _sync(settings: Settings, store: Store) -> SyncService | None:
-    return None if settings.sync.listen is None else SyncService(settings.sync, store, settings.data_dir)
+    if settings.sync.listen is None:
+        return None
+    from gateway.sync.service import SyncService  # QUIC takes long to load, too
+
+    return SyncService(settings.sync, store, settings.data_dir)
 
 
 def _tenants(settings: Settings) -> dict[str, Tenant]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.state.base import State
-from gateway.state.redis import RedisState
 from gateway.state.redis_url import SCHEMES
 from gateway.state.sqlite import SqliteState
 
@@ -26,6 +25,8 @@ def open_state(url: str) -> State:
     if scheme == "sqlite" and rest and not rest.startswith("//"):
         return SqliteState(rest)
     if scheme in SCHEMES:
+        from gateway.state.redis import RedisState  # takes a tenth of a start to load
+
         try:
             return RedisState(url)
         except ValueError as error:

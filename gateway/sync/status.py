@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from gateway.metrics import Metrics
 from gateway.sync.link import Link
-from gateway.sync.service import SyncService
+
+if TYPE_CHECKING:
+    from gateway.sync.service import SyncService
 
 STALE_SECONDS: Final = 10.0
 """A report older than this is of a worker that is gone."""
