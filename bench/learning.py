@@ -88,7 +88,7 @@ class Bench:
         return school.learnt
 
     def taught(self, patterns: dict[str, Pattern], known: Engine | None = None) -> Engine:
-        return self.base.renewed(patterns, 2, 0.0, known.cascade.prototypes if known else self.base.cascade.prototypes)
+        return self.base.renewed(patterns, 2, 0.0, known)
 
     def _reading(self, window: str) -> Reading:
         if window not in self._read:

@@ -148,15 +148,17 @@ class Cascade:
         """The same stages for another thread."""
         return self._with(self.lexical.twin(), self.prototypes)
 
-    def overlaid(self, over: Mapping[str, Pattern], known: Prototypes = NO_PROTOTYPES) -> Cascade:
-        """The same stages with patterns of the store over those of the packs. ``known`` are prototypes made before.
+    def overlaid(self, over: Mapping[str, Pattern], known: Cascade | None = None) -> Cascade:
+        """The same stages with patterns of the store over those of the packs. ``known`` is what was made so before: what stands
+        in it still is taken from there.
 
         Raises:
             PatternError: an expression that Hyperscan cannot take.
         """
         added = [pattern for pattern in over.values() if pattern.state in WATCHING]
-        prototypes = made_ready(added, self.model, known) if self.model is not None else NO_PROTOTYPES
-        return self._with(self.lexical.overlaid(added, over.keys()), prototypes)
+        made = known.prototypes if known is not None else NO_PROTOTYPES
+        prototypes = made_ready(added, self.model, made) if self.model is not None else NO_PROTOTYPES
+        return self._with(self.lexical.overlaid(added, over.keys(), known.lexical if known is not None else None), prototypes)
 
     def _with(self, lexical: Lexical, prototypes: Prototypes) -> Cascade:
         return Cascade(lexical, self.model, self.absent, decodes=self.decodes, deep=self.deep, windows=self.windows,

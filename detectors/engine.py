@@ -15,7 +15,6 @@ from detectors.cascade import STAGES, WINDOWS, Asked, Cascade, Screened, TextFin
 from detectors.lexical import Lexical
 from detectors.passages import Passage, passages
 from detectors.semantic.judge import Reading, SemanticModel
-from detectors.semantic.prototypes import NO_PROTOTYPES, Prototypes
 from detectors.values import Finding, Origin, Segment, Skipped, Verdict
 from patterns.schema import WATCHING, Pattern
 from patterns.snapshot import layered
@@ -178,20 +177,21 @@ class Engine:
         """From which score presets act, by preset and origin; empty where no model judges."""
         return self.cascade.model.calibration.thresholds if self.cascade.model else {}
 
-    def renewed(self, over: Mapping[str, Pattern], number: int, now: float, known: Prototypes = NO_PROTOTYPES) -> Engine:
+    def renewed(self, over: Mapping[str, Pattern], number: int, now: float, known: Engine | None = None) -> Engine:
         """A generation of these patterns with those of the pattern store over them; takes milliseconds, not the minutes
         that compiling all of them anew would.
 
         Args:
             over: by id; one that has the id of a pattern here replaces it, in whatever state it is.
-            known: prototypes that were made before.
+            known: what was made so before: of what stands in it still, nothing is compiled or embedded again.
 
         Raises:
             PatternError: an expression that Hyperscan cannot take.
         """
         together = layered({pattern.id: pattern for pattern in self.generation.patterns}, over)
         live = tuple(pattern for pattern in together.values() if pattern.state in WATCHING)
-        return Engine(Generation(number, digest(live), live, now), self.cascade.overlaid(over, known))
+        before = known.cascade if known is not None else None
+        return Engine(Generation(number, digest(live), live, now), self.cascade.overlaid(over, before))
 
     def twin(self) -> Engine:
         """An engine with the same knowledge and the same cache for another thread."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -37,6 +37,13 @@ class Scan(NamedTuple):
     matches: list[Match]
     exhausted: bool
 
+
+MOST_OVERLAYS: Final = 4
+"""Parts that the pattern store's patterns are compiled in. Each costs every text a microsecond; when one more is needed, the
+smallest are compiled together."""
+
+LARGE_OVERLAY: Final = 200
+"""From so many patterns on a part is compiled in a process of its own and kept on disk, for other workers and later starts."""
 
 _CLEAN: Final = Scan([], False)
 _INLINE: Final = re.compile(r"\(\?[a-z]+\)")
@@ -155,34 +162,47 @@ class Lexical:
             _Part(members, Block([rule.expression for rule in members], cache))
             for _, members in sorted(by_audience.items(), reverse=True)
         ]
+        self._cache = cache
+        self._overlay: tuple[_Part, ...] = ()
         self._parts = _by_origin(parts)
 
-    def overlaid(self, patterns: Sequence[Pattern], hidden: Collection[str]) -> Lexical:
+    def overlaid(self, patterns: Sequence[Pattern], hidden: Collection[str], known: Lexical | None = None) -> Lexical:
         """These patterns with some more, and without those whose ids are ``hidden``.
 
-        The new ones are compiled as a part of their own, which takes milliseconds where all together take many seconds.
+        What is new is compiled as a part of its own, which takes milliseconds where all together take many seconds.
+
+        Args:
+            known: what was laid over these patterns before: of what stands in it still, nothing is compiled again.
 
         Raises:
             PatternError: as for the constructor, but for an empty set.
         """
-        added = [Rule(pattern) for pattern in patterns if pattern.kind.lexical]
-        known = {id(part): part for each in self._parts.values() for part in each}
+        wanted = {pattern.id: Rule(pattern) for pattern in patterns if pattern.kind.lexical}
+        base = {id(part): part for each in self._parts.values() for part in each if part not in self._overlay}
         parts = [
             _Part([_Hidden(rule.pattern) if rule.pattern.id in hidden else rule for rule in part.rules], part.block.twin())
-            for part in known.values()
+            for part in base.values()
         ]
-        if added:
-            parts.append(_Part(added, Block([rule.expression for rule in added])))
-        overlaid = object.__new__(Lexical)
-        overlaid._parts = _by_origin(parts)
-        return overlaid
+        overlay = _reused(wanted, known._overlay if known else ())
+        while len(overlay) >= MOST_OVERLAYS:
+            smallest = min(overlay, key=_living)
+            overlay.remove(smallest)
+            wanted |= {rule.pattern.id: rule for rule in smallest.rules if not isinstance(rule, _Hidden)}
+        if wanted:
+            rules = list(wanted.values())
+            cache = self._cache if len(rules) >= LARGE_OVERLAY else None
+            overlay.append(_Part(rules, Block([rule.expression for rule in rules], cache)))
+        return self._with([*parts, *overlay], overlay)
 
     def twin(self) -> Lexical:
         """The same patterns for another thread."""
-        twin = object.__new__(Lexical)
         parts = {id(part): part._replace(block=part.block.twin()) for each in self._parts.values() for part in each}
-        twin._parts = {origin: tuple(parts[id(part)] for part in each) for origin, each in self._parts.items()}
-        return twin
+        return self._with(parts.values(), [parts[id(part)] for part in self._overlay if id(part) in parts])
+
+    def _with(self, parts: Iterable[_Part], overlay: Iterable[_Part]) -> Lexical:
+        made = object.__new__(Lexical)
+        made._cache, made._overlay, made._parts = self._cache, tuple(overlay), _by_origin(tuple(parts))
+        return made
 
     def scan(self, text: str, origin: Origin) -> Scan:
         """Find every pattern in ``text`` that concerns what ``origin`` says."""
@@ -197,6 +217,26 @@ class Lexical:
         if not matches and not exhausted:
             return _CLEAN
         return Scan(widest(matches), exhausted)
+
+
+def _living(part: _Part) -> int:
+    return sum(not isinstance(rule, _Hidden) for rule in part.rules)
+
+
+def _reused(wanted: dict[str, Rule], overlay: Sequence[_Part]) -> list[_Part]:
+    """The parts of an earlier overlay of which half or more is wanted still, the newest first; takes that out of ``wanted``."""
+    found = []
+    for part in reversed(overlay):
+        standing = {
+            rule.pattern.id: fresh for rule in part.rules
+            if (fresh := wanted.get(rule.pattern.id)) is not None and fresh.expression == rule.expression
+        }  # fmt: skip
+        if 2 * len(standing) >= len(part.rules):
+            rules = [standing.get(rule.pattern.id) or _Hidden(rule.pattern) for rule in part.rules]
+            found.append(_Part(rules, part.block.twin()))
+            for id in standing:
+                del wanted[id]
+    return found[::-1]
 
 
 def _by_origin(parts: Sequence[_Part]) -> dict[Origin, tuple[_Part, ...]]:

@@ -91,7 +91,7 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
 
     What streams are cut by stays as it was built: the packs' patterns alone.
     """
-    return replace(live, engine=live.packs.renewed(store, number, now, live.engine.cascade.prototypes))
+    return replace(live, engine=live.packs.renewed(store, number, now, live.engine))
 
 
 def stream_rules(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from detectors.automata import MAX_MATCHES
-from detectors.lexical import Lexical
+from detectors.automata import MAX_MATCHES, Block
+from detectors.lexical import MOST_OVERLAYS, Lexical
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
@@ -51,3 +53,42 @@ def test_too_many_matches_in_any_part_are_told() -> None:
 def test_no_patterns_at_all_is_an_error() -> None:
     with pytest.raises(PatternError, match="no lexical patterns"):
         Lexical([])
+
+
+def _found(lexical: Lexical, text: str) -> list[str]:
+    return sorted(match.pattern.id for match in lexical.scan(text, Origin.USER).matches)
+
+
+WORDS = ("alpha", "beta", "gamma", "delta", "omega")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "c", "everybody"]), st.sampled_from(WORDS)), min_size=1, max_size=8))
+def test_layer_upon_layer_finds_what_one_layer_would(layers: list[dict[str, str]]) -> None:
+    """Whatever was laid over the patterns before, only what is laid over them now counts."""
+    base = Lexical([EVERYBODY, USER])
+    known, text = None, " ".join(WORDS)
+    for layer in layers:
+        over = [_pattern(name, body) for name, body in layer.items()]
+        known = base.overlaid(over, layer.keys(), known)
+        for each in (known, known.twin()):
+            assert _found(each, text) == _found(base.overlaid(over, layer.keys()), text)
+        assert len(known._overlay) <= MOST_OVERLAYS
+
+
+def test_what_stands_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[int] = []
+    original = Block.__init__
+
+    def counted(block: Block, expressions: Sequence[object], *rest: object) -> None:
+        compiled.append(len(expressions))
+        original(block, expressions, *rest)  # type: ignore[arg-type]
+
+    base = Lexical([EVERYBODY])
+    many = [_pattern(f"n{number}", f"word{number}") for number in range(50)]
+    known = base.overlaid(many, [])
+    monkeypatch.setattr(Block, "__init__", counted)
+    more = base.overlaid([*many, _pattern("new", "fresh")], [], known)
+    assert compiled == [1]
+    assert _found(base.overlaid(many[1:], [], more), "word0 word1 fresh") == ["n1"]
+    assert compiled == [1]
