@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: image-check install install-dev run test lint fmt bench lock clean
+.PHONY: fuzz simulate image-check install install-dev run test lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -50,6 +50,17 @@ fmt: install-dev
 bench: install-dev
 	$(BIN)/python -m bench
 
+## simulate: a thousand replicas with loss, churn and partitions, plotted into var/plots (SEED=n replays; about five minutes of CPU)
+simulate: install-dev
+	$(BIN)/python -m bench sync-scale --seed $(or $(SEED),1) --plots var/plots
+
+## fuzz: feed the frame decoder and a node what no peer would send (SECONDS=n, 60 by default)
+fuzz:
+	@test -x .venv-fuzz/bin/python || $(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --editable . atheris==3.0.0
+	@mkdir -p var/fuzz
+	.venv-fuzz/bin/python fuzz/frames.py var/fuzz/frames -max_total_time=$(or $(SECONDS),60) -artifact_prefix=var/fuzz/
+
 ## lock: choose the newest versions that fit pyproject.toml
 lock:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
@@ -63,4 +74,4 @@ image-check:
 	./image/check
 
 clean:
-	rm -rf .venv .venv-train build dist *.egg-info var
+	rm -rf .venv .venv-train .venv-fuzz build dist *.egg-info var

@@ -70,7 +70,7 @@ class LossyRelay:
     def to_client(self, data: bytes, addr: Any) -> None:
         front = self._front
         if front is not None:
-            self._later(lambda: front.sendto(data, addr))
+            self._later(lambda: None if front.is_closing() else front.sendto(data, addr))
 
     def _later(self, act: Any) -> None:
         self.datagrams += 1

@@ -44,6 +44,9 @@ IDLE_REPLICAS: Final = 11
 HANDSHAKE_DELAY: Final = 0.025
 """One-way delay under which handshakes are compared: 50 ms of round trip."""
 
+HANDSHAKES_SECONDS: Final = 60.0
+"""How long all of them may take."""
+
 LOSS: Final = 0.05
 DELAY: Final = 0.05
 """The bad network: of a hundred datagrams five are lost, and each takes 50 ms one way."""
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("snapshot by quic", lambda: newcomer("quic", snapshot)),
         ("snapshot by tcp", lambda: newcomer("tcp", snapshot)),
         ("idle", lambda: idle(IDLE_REPLICAS, 5.0 if arguments.quick else IDLE_SECONDS)),
-        ("handshake", lambda: asyncio.run(handshakes(5 if arguments.quick else 10))),
+        ("handshake", lambda: asyncio.run(asyncio.wait_for(handshakes(5 if arguments.quick else 10), HANDSHAKES_SECONDS))),
         ("map", lambda: dict(compare(snapshot))),
     ):
         figures[name] = _measured(name, measure)
