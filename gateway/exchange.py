@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from detectors.cascade import STAGES
 from detectors.engine import Judged
+from detectors.leakage import Leakage
 from detectors.streamrules import Act
 from detectors.values import INNER, Finding, Origin, Path, Segment, Skipped
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
-from gateway.inspection import Inspected, timings
+from gateway.inspection import LINKS, Inspected, links_edits, timings, with_leaks
 from gateway.keys import Principal
 from gateway.live import Bound, Live
 from gateway.metrics import Metrics
@@ -33,7 +34,7 @@ class Exchange:
     """What is known of a request so far. Everything in its record comes from here."""
 
     __slots__ = (
-        "bound", "bytes_in", "bytes_out", "client_gone", "id", "live", "principal", "reason", "received", "reply",
+        "bound", "bytes_in", "bytes_out", "client_gone", "id", "leakage", "live", "principal", "reason", "received", "reply",
         "request", "retries", "started", "status", "target", "trace", "upstream", "upstream_began",
         "upstream_seconds", "upstream_status", "vault",
     )  # fmt: skip
@@ -48,6 +49,7 @@ class Exchange:
         self.principal = principal
         self.bound: Bound = live.bound(principal.tenant, principal.policy)
         self.vault = NO_VAULT
+        self.leakage: Leakage | None = None
         self.request: Inspected | None = None
         self.reply: Inspected | None = None
         self.status = 0
@@ -163,6 +165,8 @@ def relay_summary(relay: Relay, judged: Judged, segments: list[Segment], policy:
 
     ``judged`` is said of the whole of it, when it had gone out. What was acted on in time is told from what was not.
     """
+    if relay.leakage is not None:
+        judged = with_leaks(judged, relay.leakage, segments)
     verdict = judged.verdict
     late = [Skipped("stream", "late")] if relay.overdue else []
     late += [Skipped("stream", "budget")] if relay.unread else []
@@ -182,12 +186,14 @@ def relay_summary(relay: Relay, judged: Judged, segments: list[Segment], policy:
     elif relay.seen:
         worst = max(worst, Action.REDACT, key=RANK.__getitem__)
         reason = f"{relay.seen[0].match.pattern.category} in the stream ({relay.seen[0].match.pattern.id})"
+    elif relay.links_removed:
+        worst, reason = max(worst, Action.REDACT, key=RANK.__getitem__), LINKS
     else:
         reason = ruling.reason
     edits = tuple(
         Edit(0, seen.match.start, seen.match.end, seen.match.pattern.category)
         for seen in relay.seen if seen.act is Act.REPLACE
-    )  # fmt: skip
+    ) + links_edits(relay.links_removed)  # fmt: skip
     parsed = Parsed(None, True, segments, [])
     summary = Ruling(worst, reason, tuple(actions), edits, policy.name)
     return Inspected(parsed, judged._replace(verdict=verdict), summary, None, b"", len(edits), relay.nanoseconds)

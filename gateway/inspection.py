@@ -10,11 +10,13 @@ import orjson
 
 from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged, Screening
+from detectors.leakage import Leakage
 from detectors.values import Opaque, Origin, Path, Segment
 from gateway.faults import CallerFault, UpstreamFault
+from gateway.links import Hosts, Links
 from gateway.live import Bound
-from gateway.policy import Action, Direction, Ruling, decide, evaluate
-from gateway.redaction import Vault, redact, restorations
+from gateway.policy import Action, Direction, Edit, Ruling, decide, evaluate
+from gateway.redaction import Vault, marked, redact, restorations
 from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
 from gateway.wires.jsonedit import apply_edits
@@ -34,11 +36,12 @@ class Waiting(NamedTuple):
     body: bytes
     vault: Vault
     direction: Direction
+    leakage: Leakage | None
     began: int
 
     def close(self, judged: Judged) -> Inspected:
         """Decide and edit."""
-        return _decide(judged, self.parsed, self.bound, self.body, self.vault, self.direction, self.began)
+        return _decide(judged, self.parsed, self.bound, self.body, self.vault, self.direction, self.leakage, self.began)
 
 
 class Inspected(NamedTuple):
@@ -74,13 +77,15 @@ def inspect_request(
         parsed = target.wire.read_request(doc, target)
     except Malformed as error:
         raise CallerFault(400, "invalid_field", str(error)) from None
-    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REQUEST, began)
+    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REQUEST, None, began)
 
 
 def inspect_reply(
-    engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault
+    engine: Engine, bound: Bound, target: Target, body: bytes, tenant: str, vault: Vault, leakage: Leakage | None
 ) -> Inspected | Waiting:
     """Read a whole reply, judge it, decide, and put back what the request's redaction took out.
+
+    ``leakage`` knows the request's system prompt, where it had one that is a secret.
 
     Raises:
         UpstreamFault: the body is not JSON, so it cannot be screened and must not pass.
@@ -92,7 +97,7 @@ def inspect_reply(
     except (orjson.JSONDecodeError, Malformed) as error:
         fault = "not valid JSON" if isinstance(error, orjson.JSONDecodeError) else str(error)
         raise UpstreamFault(502, "upstream_bad_reply", f"the upstream's reply cannot be screened: {fault}") from None
-    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, began)
+    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, leakage, began)
 
 
 def _inspect(
@@ -103,23 +108,71 @@ def _inspect(
     tenant: str,
     vault: Vault,
     direction: Direction,
+    leakage: Leakage | None,
     began: int,
 ) -> Inspected | Waiting:
     screening = engine.screen(parsed.segments, tenant)
     if screening.asked:
-        return Waiting(screening, parsed, bound, body, vault, direction, began)
-    return _decide(screening.close(), parsed, bound, body, vault, direction, began)
+        return Waiting(screening, parsed, bound, body, vault, direction, leakage, began)
+    return _decide(screening.close(), parsed, bound, body, vault, direction, leakage, began)
 
 
 def _decide(
-    judged: Judged, parsed: Parsed, bound: Bound, body: bytes, vault: Vault, direction: Direction, began: int
+    judged: Judged,
+    parsed: Parsed,
+    bound: Bound,
+    body: bytes,
+    vault: Vault,
+    direction: Direction,
+    leakage: Leakage | None,
+    began: int,
 ) -> Inspected:
+    if leakage is not None:
+        for segment in parsed.segments:
+            leakage.feed(segment.path, segment.text)
+        leakage.finish_all()
+        judged = with_leaks(judged, leakage, parsed.segments)
     ruling = decide(bound.policy, judged.verdict, parsed.segments, direction)
     shadow = evaluate(bound.shadow, judged.verdict, parsed.segments, direction) if bound.shadow else None
     edits = _edits(parsed.segments, ruling, vault, direction)
+    if bound.policy.canary and direction is Direction.REQUEST:
+        edits = marked(parsed.segments, edits, vault)
+    if bound.policy.acts and bound.policy.links is not None and direction is Direction.REPLY:
+        removed = without_links(parsed.segments, edits, bound.policy.links)
+        if removed and ruling.action is not Action.BLOCK:
+            ruling = ruling._replace(action=Action.REDACT, edits=ruling.edits + links_edits(removed))
+            ruling = ruling if ruling.edits[:-removed] else ruling._replace(reason=LINKS)
     if edits and ruling.action is not Action.BLOCK:
         body = apply_edits(body, edits)
     return Inspected(parsed, judged, ruling, shadow, body, len(ruling.edits), time.perf_counter_ns() - began)
+
+
+def with_leaks(judged: Judged, leakage: Leakage, segments: Sequence[Segment]) -> Judged:
+    """The verdict with what the reply gives away of its system prompt."""
+    verdict = judged.verdict
+    found = tuple(leakage.findings(segments))
+    return judged._replace(verdict=verdict._replace(findings=verdict.findings + found)) if found else judged
+
+
+LINKS: Final = "addresses of hosts that the policy does not name"
+"""The reason of a reply that lost nothing else."""
+
+
+def links_edits(removed: int) -> tuple[Edit, ...]:
+    """What a record says of addresses that were taken out."""
+    return (Edit(0, 0, 0, "data_exfiltration.link_with_data"),) * removed
+
+
+def without_links(segments: Sequence[Segment], edits: dict[Path, str], hosts: Hosts) -> int:
+    """Take the addresses of other hosts out of a reply's texts, as they are after ``edits``; how many there were."""
+    removed = 0
+    for segment in segments:
+        links = Links(hosts)
+        made = links.whole(edits.get(segment.path, segment.text))
+        if links.removed:
+            edits[segment.path] = made
+            removed += links.removed
+    return removed
 
 
 def _edits(segments: Sequence[Segment], ruling: Ruling, vault: Vault, direction: Direction) -> dict[Path, str]:

@@ -18,6 +18,7 @@ from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from detectors.streamrules import Act, StreamRules
 from detectors.values import Origin, Skipped
 from gateway.learning.storage import check_packs
+from gateway.links import Hosts
 from gateway.policy import MODEL_STAGES, PRESETS, Action, Direction, Policy, Rule, Thresholds, preset
 from gateway.settings import Detection, PolicySettings, Settings
 from patterns import packs
@@ -185,6 +186,8 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         failure={**base.failure, **settings.failure},
         restore=settings.restore,
         waits=base.waits,
+        canary=settings.canary,
+        links=None if settings.links is None else Hosts(settings.links),
         ahead=base.ahead if settings.ahead is None else settings.ahead,
         redaction=settings.redaction,
     )

@@ -12,7 +12,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from detectors import leakage
 from detectors.values import WATCHED, Finding, Origin, Segment, Skipped, Verdict
+from gateway.links import Hosts
 from patterns import taxonomy
 
 
@@ -103,6 +105,8 @@ class Policy:
         waits: whether a stream waits for what may still become a finding, however long that takes.
         ahead: code points of a streamed reply that may go out before they are judged by meaning; None where nothing waits for
             that, and it is judged when it is over.
+        links: the hosts that addresses in replies may lead to; None for any.
+        canary: whether a mark is planted in system prompts, by which a reply that repeats one is known.
         redaction: by category or ``category.subcategory``, what takes a value's place; a placeholder where nothing is said.
     """
 
@@ -115,6 +119,8 @@ class Policy:
     restore: bool = True
     waits: bool = False
     ahead: int | None = None
+    canary: bool = False
+    links: Hosts | None = None
     redaction: Mapping[str, Mode] = field(default_factory=dict)
     _table: dict[tuple[str, Origin, Direction, bool], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False
@@ -269,13 +275,15 @@ def _judged(flag: Mapping[Origin, float], block: Mapping[Origin, float], spared:
     ]  # fmt: skip
 
 
-def _replies(flag: float, block: float, judged: Mapping[Origin, float] | None) -> list[Rule]:
+def _replies(flag: float, block: float, leak: float, judged: Mapping[Origin, float] | None) -> list[Rule]:
     """Rows for what a model says. One that repeats an attack's words attacks nobody, unless data leaves or code runs;
-    ``judged`` are the bars for what another model finds of that."""
+    ``judged`` are the bars for what another model finds of that, ``leak`` the one for giving away a system prompt."""
     attacks = [name for name, category in taxonomy.CATEGORIES.items() if category.attack]
     return [
         Rule(action=Action.FLAG, category=name, direction=Direction.REPLY, score=flag)
         for name in attacks if name not in _HARMS_ITS_READER
+    ] + [
+        Rule(action=Action.BLOCK, category=leakage.THREAT, direction=Direction.REPLY, score=leak, model=False)
     ] + [
         Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=block, model=False)
         for name in _HARMS_ITS_READER
@@ -291,7 +299,7 @@ def _balanced(thresholds: Thresholds) -> tuple[Rule, ...]:
     rules = _attacks(flag=0.5, block=0.9, trusted=0.98)
     if thresholds:
         rules += _judged(thresholds["strict"], thresholds["balanced"], _TRUSTED)
-    rules += _replies(flag=0.5, block=0.9, judged=thresholds.get("balanced"))
+    rules += _replies(flag=0.5, block=0.9, leak=leakage.CERTAIN, judged=thresholds.get("balanced"))
     rules.append(Rule(action=Action.FLAG, category="pii", score=VALUE_SCORE))
     rules += [Rule(action=Action.REDACT, category=name, score=VALUE_SCORE) for name in _REGULATED]
     return tuple(rules)
@@ -301,7 +309,7 @@ def _strict(thresholds: Thresholds) -> tuple[Rule, ...]:
     rules = _attacks(flag=0.2, block=0.6, trusted=0.9)
     if thresholds:
         rules += _judged({}, thresholds["strict"], ())
-    rules += _replies(flag=0.2, block=0.6, judged=thresholds.get("strict"))
+    rules += _replies(flag=0.2, block=0.6, leak=leakage.MOST, judged=thresholds.get("strict"))
     rules.append(Rule(action=Action.FLAG, category="pii", score=0.2))
     rules += [Rule(action=Action.REDACT, category=name, score=0.2) for name in (*_REGULATED, *_CONTACT)]
     return tuple(rules)

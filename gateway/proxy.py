@@ -7,8 +7,11 @@ import contextlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
+from detectors.leakage import THREAT, Leak, Leakage
+from detectors.values import Origin
 from gateway.beside import Beside
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.exchange import Exchange, relay_summary, said_segments
@@ -19,7 +22,7 @@ from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply,
 from gateway.keys import Permission, Principal
 from gateway.listener import BODYLESS, Call
 from gateway.live import Live
-from gateway.policy import Action, FailureMode
+from gateway.policy import Action, Direction, FailureMode, Policy
 from gateway.providers import Provider, Sent
 from gateway.relay import Relay
 from gateway.services import Services
@@ -109,6 +112,7 @@ class Proxy:
         else:
             request = nothing(live.engine, exchange.bound, b"")
         exchange.request = request
+        exchange.leakage = _leakage(exchange, request)
         if request.ruling.action is Action.BLOCK:
             await answer.refusal(request)
             return
@@ -230,7 +234,8 @@ class Proxy:
             await answer.whole(reply.status, reply_headers(reply.headers, False), b"")
             return
         try:
-            exchange.reply = screened = await self._inspect(inspect_reply, exchange, body)
+            inspect = partial(inspect_reply, leakage=exchange.leakage)
+            exchange.reply = screened = await self._inspect(inspect, exchange, body)
         except UpstreamFault:
             if reply.status < 400:
                 raise
@@ -248,7 +253,10 @@ class Proxy:
         policy, tenant = exchange.bound.policy, exchange.principal.tenant
         services = self._services
         follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
-        relay = Relay(exchange.target, model, exchange.bound.streams, exchange.vault, follower)
+        relay = Relay(
+            exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,
+            lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
+        )  # fmt: skip
         beside = None
         if follower is not None:
             lag = services.metrics.stream_lag
@@ -393,6 +401,19 @@ class _Answer:
 
     async def end(self) -> None:
         await self._call.end()
+
+
+def _leakage(exchange: Exchange, request: Inspected) -> Leakage | None:
+    """What would give away the request's system prompt; None where it has none that is a secret."""
+    segments = request.parsed.segments
+    if not any(segment.origin is Origin.SYSTEM for segment in segments):
+        return None
+    leakage = Leakage(segments, exchange.vault.canary if exchange.bound.policy.canary else "")
+    return None if leakage.idle else leakage
+
+
+def _blocks(policy: Policy, leak: Leak) -> bool:
+    return policy.action(THREAT, leak.score, Origin.ASSISTANT, Direction.REPLY) is Action.BLOCK
 
 
 def _is_stream(reply: UpstreamReply, target: Target, asked: bool) -> bool:

@@ -20,7 +20,7 @@ from typing import Final
 
 import orjson
 
-from detectors.values import Path, Segment
+from detectors.values import Key, Origin, Path, Segment
 from gateway.addresses import MAX_ADDRESS, Addresses, known_end
 from gateway.fpe import JOINTS, Formats
 from gateway.policy import Edit, Mode
@@ -67,6 +67,11 @@ class Vault:
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def canary(self) -> str:
+        """A mark for the system prompts of this vault's tenant, the same in every request: 16 hex digits."""
+        return hmac.digest(self._key, b"canary", "sha256").hex()[:16]
 
     def sealed(self) -> Vault:
         """A vault with the same key for what a reply itself says: its stand-ins are the same, and nobody restores them.
@@ -192,6 +197,15 @@ class Restorer:
         """The text is over."""
         rest, self._held = self._held, ""
         return rest
+
+
+def marked(segments: Sequence[Segment], edits: dict[Path, str], vault: Vault) -> dict[Path, str]:
+    """``edits`` and the vault's canary at the beginning of the request's system prompt: of the longest text of the system's."""
+    prompts = [one for one in segments if one.origin is Origin.SYSTEM and not (one.path and isinstance(one.path[-1], Key))]
+    if not prompts:
+        return edits
+    longest = max(prompts, key=lambda one: len(one.text))
+    return {**edits, longest.path: f"[ref {vault.canary}]\n{edits.get(longest.path, longest.text)}"}
 
 
 def redact(segments: Sequence[Segment], edits: Sequence[Edit], vault: Vault) -> dict[Path, str]:

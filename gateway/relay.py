@@ -14,11 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
 from detectors.lexical import Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import Act, StreamRules
 from detectors.values import INNER, Path, Skipped
 from gateway.following import Channel, Cut, Follower
+from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
 from gateway.wires.base import EventKind, StreamEvent, Target, sse
 from gateway.wires.frames import Frame
@@ -37,16 +39,23 @@ class Seen(NamedTuple):
 
 
 class _Text:
-    """One channel: its text stream, the way back for redacted values, and the last frame that carried a piece of it."""
+    """One channel: its text stream, the way back for redacted values, what takes addresses out, and the last frame that
+    carried a piece of it."""
 
-    __slots__ = ("others", "path", "restorer", "stream", "template")
+    __slots__ = ("links", "others", "path", "restorer", "stream", "template")
 
-    def __init__(self, stream: TextStream | _Open, restorer: Restorer | None) -> None:
+    def __init__(self, stream: TextStream | _Open, restorer: Restorer | None, links: Links | None) -> None:
         self.stream = stream
         self.restorer = restorer
+        self.links = links
         self.template: Frame | None = None
         self.path: Path = ()  # where in the template the piece stands
         self.others: list[Path] = []  # and where the pieces of other channels
+
+    @property
+    def held(self) -> bool:
+        by_others = (self.restorer is not None and self.restorer.held) or (self.links is not None and self.links.held)
+        return bool(self.stream.held or by_others)
 
 
 class _Open:
@@ -76,7 +85,15 @@ class Relay:
     """Follows one stream and passes on what may be passed on."""
 
     def __init__(
-        self, target: Target, model: str | None, rules: StreamRules | None, vault: Vault, follower: Follower | None = None
+        self,
+        target: Target,
+        model: str | None,
+        rules: StreamRules | None,
+        vault: Vault,
+        follower: Follower | None = None,
+        leakage: Leakage | None = None,
+        gives_away: Callable[[Leak], bool] = lambda leak: False,
+        hosts: Hosts | None = None,
     ) -> None:
         """
         Args:
@@ -84,6 +101,8 @@ class Relay:
             rules: what is looked for, and what is done about it; None acts on nothing.
             vault: the values that were taken out of the request, and come back here.
             follower: knows what was judged, and how far ahead of that text may go out; None lets all go.
+            leakage: knows the request's system prompt. gives_away: whether the stream is cut for what it tells.
+            hosts: those that addresses may lead to; None for any.
         """
         self._reader = target.wire.stream(target, model)
         self._sent = target.wire.stream(target, model)  # follows what goes out: it knows how to end that
@@ -93,6 +112,10 @@ class Relay:
         self._sealed = vault.sealed()
         self._texts: dict[Channel, _Text] = {}
         self._follower = follower
+        self.leakage = leakage
+        self._gives_away = gives_away
+        self._hosts = hosts
+        self.links_removed = 0
         self._waiting: deque[tuple[int, Frame, int]] = deque()  # how much must be judged first, and what was said by then
         self._passed = 0  # code points in frames that may have to wait still
         self._out = bytearray()
@@ -108,7 +131,7 @@ class Relay:
     @property
     def held(self) -> bool:
         """Whether anything that came is held back."""
-        return any(text.stream.held or (text.restorer is not None and text.restorer.held) for text in self._texts.values())
+        return any(text.held for text in self._texts.values())
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -206,7 +229,14 @@ class Relay:
         if self.cut is not None:
             return ""
         self._keep(event)
-        if event.channel[0] == "whole":
+        whole = event.channel[0] == "whole"
+        if self.leakage is not None:
+            self._tell(self.leakage.feed(event.channel, event.text))
+            if whole:
+                self._tell(self.leakage.finish(event.channel))
+            if self.cut is not None:
+                return ""
+        if whole:
             # It is not cut into pieces, and nothing can follow it.
             text = self._open(event)
             first = self._restored(text, text.stream.feed(event.text), event.channel, False)
@@ -216,6 +246,11 @@ class Relay:
             known = self._texts[event.channel] = self._open(event)
         known.template, known.path, known.others = frame, event.path, paths
         return self._restored(known, known.stream.feed(event.text), event.channel, False)
+
+    def _tell(self, leak: Leak | None) -> None:
+        """Cut the stream if a leak calls for it."""
+        if leak is not None and self.cut is None and self._gives_away(leak):
+            self.cut = Cut(THREAT, leak.cause, DETECTOR)
 
     def _keep(self, event: StreamEvent) -> None:
         if self._follower is not None:
@@ -232,7 +267,8 @@ class Relay:
         stream: TextStream | _Open = _Open()
         if self._rules is not None:
             stream = TextStream(self._rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
-        return _Text(stream, Restorer(self._vault, in_json) if len(self._vault) else None)
+        restorer = Restorer(self._vault, in_json) if len(self._vault) else None
+        return _Text(stream, restorer, Links(self._hosts) if self._hosts is not None else None)
 
     def _stand_in(self, match: Match, value: str) -> str:
         return self._sealed.stand_in(value, match.pattern.category)
@@ -244,10 +280,17 @@ class Relay:
             self.overdue += 1
         if released.cut is not None:
             self.cut = self.cut or Cut(released.cut.pattern.category, released.cut.pattern.id, "lexical")
-        if text.restorer is None:
-            return released.text
-        restored = text.restorer.feed(released.text)
-        return restored + text.restorer.finish() if last or released.cut is not None else restored
+        last = last or released.cut is not None
+        said = released.text
+        if text.restorer is not None:
+            said = text.restorer.feed(said)
+            said += text.restorer.finish() if last else ""
+        if text.links is not None:
+            before = text.links.removed
+            said = text.links.feed(said)
+            said += text.links.finish() if last else ""
+            self.links_removed += text.links.removed - before
+        return said
 
     def _flush(
         self, prefix: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
@@ -255,6 +298,8 @@ class Relay:
         """End the channels that begin with ``prefix``: what they hold goes out, in the frame at hand where it can."""
         for channel in [one for one in self._texts if one[: len(prefix)] == prefix]:
             text = self._texts.pop(channel)
+            if self.leakage is not None:
+                self._tell(self.leakage.finish(channel))
             rest = "" if self.cut is not None else self._restored(text, text.stream.finish(), channel, True)
             text.stream.close()
             if not rest:

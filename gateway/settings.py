@@ -59,6 +59,12 @@ def _threat(value: str) -> str:
     return value
 
 
+def _host(value: str) -> str:
+    if not re.fullmatch(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]", value.lower()):
+        raise ValueError("wanted a host's name, as example.com, or *.example.com for all below it")
+    return value.lower()
+
+
 def _state_url(value: str) -> str:
     scheme, colon, rest = value.partition(":")
     if scheme in SCHEMES and colon:
@@ -139,6 +145,16 @@ class PolicySettings(_Model):
     )
     failure: dict[str, FailureMode] = Field(
         {}, description="By stage, `closed`, `flag` or `open`: what it means that the stage did not run. `*`: all others."
+    )
+    links: tuple[Annotated[str, AfterValidator(_host)], ...] | None = Field(
+        None,
+        description="Hosts that links and images in replies may lead to, as `docs.example.com` or `*.example.com` (all below "
+        "it); addresses of others are taken out. Left out: any host; `[]`: none.",
+    )
+    canary: bool = Field(
+        False,
+        description="Whether a mark (`[ref 7f3a…]`, one a tenant) is put before the system prompt; a reply that holds it is "
+        "blocked.",
     )
     ahead: int | None = Field(
         None, ge=0,

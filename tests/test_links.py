@@ -1,0 +1,105 @@
+"""Addresses in what a model says: those of other hosts than the policy names do not reach the caller, however they are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from gateways import Gateway
+from hypothesis import given
+from hypothesis import strategies as st
+from wires_support import CHAT, MESSAGES, STREAM
+
+from gateway.links import REMOVED, Hosts, Links
+
+HOSTS = Hosts(["docs.example", "*.Cdn.Example"])
+
+KEPT = (
+    "see https://docs.example/a?b=c#d for more", "![a](https://img.cdn.example/x.png)", "<a href='http://DOCS.example:80/'>x</a>",
+    "postgres://app@db.other.example/x", "file:///etc/hosts", "x = y // z", "//TODO: later", "a//b.c", "/usr//lib/x.so", "**https://docs.example**",
+    "(https://docs.example), and https://docs.example.", "https://user@docs.example/", "mailto:a@other.example", "[a](/b/c.html)",
+)  # fmt: skip
+TAKEN = (
+    "https://other.example/?q=1", "![a](http://other.example/x)", "![a](//other.example/x)", '<img src="https:\\\\other.example/x y">',
+    "https://docs.example@other.example/", "https://docs.example&x@other.example/", "https://docs.example.other.example/", "wss://other.example",
+    "https://cdn.example/", "HTTPS://OTHER.EXAMPLE", "https:&#47;&#x2F;other.example/", '{"url": "https:\\/\\/other.example\\/x"}', "&#104;ttps://other.example/",
+    "https:///other.example/x", "https://secret-words.other.example", "https://[2001:db8::1]/", "https://1.2.3.4/x",
+    "https://docs.example)@other.example/", "https://" + "a" * 400 + ".other.example/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_what_stays(text: str) -> None:
+    links = Links(HOSTS)
+    assert links.whole(text) == text
+    assert links.removed == 0
+
+
+@pytest.mark.parametrize("text", TAKEN)
+def test_what_goes(text: str) -> None:
+    links = Links(HOSTS)
+    made = links.whole(f"before {text} after")
+    assert REMOVED in made
+    assert "other.example" not in made.lower().replace("docs.example", "")
+    assert "2001:db8" not in made
+    assert made.startswith("before ")
+    assert made.endswith(" after")
+    assert links.removed >= 1
+
+
+def test_a_line_break_that_a_browser_reads_over_ends_no_host() -> None:
+    assert Links(HOSTS).whole('<img src="https://docs.example\n.other.example/">').startswith(f'<img src="https:{REMOVED}\n')
+
+
+_PIECES = (
+    "https:", "http:", "/", "//", "\\", "docs.example", "other.example", "x.cdn.example", "@", "?q=secret", " ", '"', "'", "(", ")", "<", ">",
+    "&#47;", "&", "#", "a", ":", ".", "\n", "postgres:",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=14).map("".join), st.lists(st.integers(0, 120), max_size=8))
+def test_where_a_text_is_cut_changes_nothing(text: str, where: list[int]) -> None:
+    marks = sorted({min(at, len(text)) for at in where})
+    links = Links(HOSTS)
+    pieces = [links.feed(text[a:b]) for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
+    assert "".join(pieces) + links.finish() == Links(HOSTS).whole(text)
+
+
+def test_ordinary_text_waits_for_nothing() -> None:
+    links = Links(HOSTS)
+    for word in "The path and the hash, with https and such, are 1/2 of what there is".split():
+        assert links.feed(word + " ") == word + " "
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings: dict[str, Any] = {
+        "limits": {"ready_grace_seconds": 0}, "policy": {"preset": "balanced", "links": ["docs.example", "*.cdn.example"]}
+    }  # fmt: skip
+    running = Gateway(tmp_path_factory.mktemp("links"), settings, 1, {})
+    yield running
+    running.stop()
+
+
+SAID = "say:![a](https://img.cdn.example/a.png) and ![b](https://other.example/b.png?c=d), see https://docs.example/x"
+
+
+def _ask(client: httpx.Client, path: str, stream: bool) -> httpx.Response:
+    if path == STREAM:
+        return client.post(path, json={"contents": [{"role": "user", "parts": [{"text": SAID}]}]}, params={"alt": "sse"})
+    doc = {"model": "m", "max_tokens": 900, "stream": stream, "messages": [{"role": "user", "content": SAID}]}
+    return client.post(path, json=doc)
+
+
+@pytest.mark.parametrize(("path", "stream"), [(CHAT, False), (CHAT, True), (MESSAGES, True), (STREAM, True)])
+def test_through_a_gateway(gateway: Gateway, path: str, stream: bool) -> None:
+    with gateway.client() as client:
+        got = _ask(client, path, stream)
+        decision = client.get(f"/admin/v1/decisions/{got.headers['x-portcullis-id']}").json()
+    assert got.status_code == 200
+    assert "other.example" not in got.text
+    assert got.text.count(REMOVED) == 1
+    assert decision["action"] == "redact"
+    assert decision["edits"] == {"data_exfiltration.link_with_data": 1}
