@@ -6,29 +6,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import aiohttp
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from bench.rivals.asgi import Receive, Scope, Send, body_of
 
 _UPSTREAM = os.environ.get("BENCH_UPSTREAM", "")
 _DROP = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding"})
 _session: aiohttp.ClientSession | None = None
 
 
-async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Relay one request."""
-    if scope["type"] != "http":
-        raise RuntimeError("only HTTP")
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+    body = await body_of(scope, receive)
     headers = {name.decode(): value.decode() for name, value in scope["headers"] if name not in _DROP}
     async with _client().request(scope["method"], _UPSTREAM + scope["path"], data=body, headers=headers) as reply:
         streamed = reply.headers.get("transfer-encoding") == "chunked"

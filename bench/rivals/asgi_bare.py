@@ -6,30 +6,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
 
+from bench.rivals.asgi import Receive, Scope, Send, body_of
 from gateway.upstream.client import Upstream
 from gateway.upstream.connection import Timeouts
 from gateway.upstream.pool import PoolLimits
-
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _DROP = frozenset({b"connection", b"transfer-encoding"})
 _upstream: Upstream | None = None
 
 
-async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Relay one request."""
-    if scope["type"] != "http":
-        raise RuntimeError("only HTTP")
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+    body = await body_of(scope, receive)
     reply = await _client().send(scope["method"].encode(), scope["raw_path"], scope["headers"], body, streaming=True)
     kept = [(name, value) for name, value in reply.headers if name not in _DROP]
     await send({"type": "http.response.start", "status": reply.status, "headers": kept})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from binascii import hexlify
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -136,7 +137,7 @@ class Chain:
             covered = b'{"seq":%d,%b' % (seq, body)
             head = sha256(head + covered).digest()
             leaves.append(head)
-            lines += (covered, _MARK, head.hex().encode(), _END)
+            lines += (covered, _MARK, hexlify(head), _END)
             seq += 1
         self.seq, self.head = seq, head
         return b"".join(lines)

@@ -1,8 +1,15 @@
-// The one place that knows uPlot, which is loaded when the first plot is wanted.
+// The one place that knows uPlot, which is loaded, its styles too, when the first plot is wanted.
+import { h } from "./dom.js";
+
+let styled = null;
+
+const styles = () => styled ??= new Promise((done) => {
+  document.head.append(h("link", { rel: "stylesheet", href: "/console/vendor/uplot.css", onload: done, onerror: done }));
+});
 
 /** Lines over time: series are [label, colour]; `set` takes times and then a list for each series. */
 export async function lines(element, series, unit) {
-  const { default: UPlot } = await import("/console/vendor/uplot.js");
+  const [{ default: UPlot }] = await Promise.all([import("/console/vendor/uplot.js"), styles()]);
   const style = getComputedStyle(document.documentElement);
   const grid = style.getPropertyValue("--line");
   const axis = { stroke: style.getPropertyValue("--dim"), grid: { stroke: grid, width: 1 }, ticks: { stroke: grid } };
