@@ -87,6 +87,13 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait until it has ended by itself; returns its exit code."""
+        return self._process.wait(60)
+
     def last_words(self) -> str:
         """The end of what it printed."""
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]

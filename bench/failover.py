@@ -1,0 +1,183 @@
+"""``python -m bench failover``: three gateways behind haproxy under load; one is killed, one restarted with other settings.
+
+A request that fails is held against the gateways unless it was in flight on the one that was killed, at that moment. haproxy
+repeats what never reached a server (a connection that is refused), and nothing else: a request that may have been answered
+is not sent twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import shutil
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import httpx
+
+from bench import report
+from bench.machine import machine, versions
+from bench.processes import ROOT, BenchError, Child, Lab, free_port, wait_until_it_answers
+from bench.report import Goal
+
+NAME: Final = "failover"
+HELP: Final = "three gateways behind haproxy: one is killed and one restarted under load, and what fails is counted"
+
+GATEWAYS: Final = 3
+CALLERS: Final = 6
+PAUSE_SECONDS: Final = 0.02
+"""What a caller waits between requests: the question is what fails, not how much one machine can carry."""
+
+PHASE_SECONDS: Final = 6.0
+
+CACHE: Final = ROOT / "var" / "bench" / "cache"
+"""Compiled patterns, which all gateways share and which are kept for the next run."""
+
+_HAPROXY: Final = """\
+global
+  maxconn 1000
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 30s
+  timeout server 30s
+  option redispatch 1
+  retries 3
+  retry-on conn-failure
+frontend front
+  bind 127.0.0.1:{port}
+  default_backend gateways
+backend gateways
+  balance roundrobin
+  option httpchk GET /readyz
+  default-server check inter 200ms fall 1 rise 1
+{servers}
+"""
+
+_PATH: Final = "/v1/chat/completions"
+_BODY: Final = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "how far is it to the coast"}]}).encode()
+_JSON: Final = {"content-type": "application/json"}
+
+
+class Asked(NamedTuple):
+    """One request: when it began and ended (monotonic seconds), and what was wrong with its answer (empty: nothing)."""
+
+    began: float
+    ended: float
+    fault: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, default=PHASE_SECONDS, help="of each phase (default: 6)")
+    parser.add_argument("--out", type=Path, help="write the result as JSON too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0: all goals met; 1: one missed."""
+    with Lab() as lab:
+        figures = asyncio.run(_Failover(lab).run(arguments.seconds))
+    print(report.table("Three gateways behind haproxy", ("figure", "value"), list(figures.items())))
+    goals = [
+        Goal("failures_that_nothing_excuses_at_most", figures["failed_otherwise"], 0.0),
+        Goal("p99_after_over_before_at_most", figures["p99_ratio"], 1.2),
+    ]
+    report.finish(NAME, machine(), versions(), figures, goals, arguments.out)
+    return 0 if all(goal.met for goal in goals) else 1
+
+
+class _Failover:
+    """The gateways, the balancer before them, and their callers."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._ports = [free_port() for _ in range(GATEWAYS)]
+        self._asked: list[Asked] = []
+        self._over = asyncio.Event()
+
+    async def run(self, seconds: float) -> dict[str, Any]:
+        lab = self._lab
+        gateways = [self._gateway(number) for number in range(GATEWAYS)]
+        for gateway in gateways:
+            await asyncio.to_thread(wait_until_it_answers, gateway, _PATH, _BODY, {})
+        front = self._haproxy()
+        await asyncio.to_thread(wait_until_it_answers, front, _PATH, _BODY, {})
+        callers = [asyncio.create_task(self._call(front.port)) for _ in range(CALLERS)]
+        began = time.monotonic()
+        await asyncio.sleep(seconds)
+        killed_at = time.monotonic()
+        gateways[0].signal(signal.SIGKILL)
+        await asyncio.sleep(seconds)
+        restarted_at = time.monotonic()
+        gateways[1].signal(signal.SIGTERM)
+        await asyncio.to_thread(gateways[1].wait)
+        lab.discard(gateways[1])
+        again = self._gateway(1, policy="strict")
+        await asyncio.to_thread(wait_until_it_answers, again, _PATH, _BODY, {})
+        back_at = time.monotonic()
+        await asyncio.sleep(seconds)
+        self._over.set()
+        await asyncio.gather(*callers)
+        return self._figures(began, killed_at, restarted_at, back_at)
+
+    def _figures(self, began: float, killed_at: float, restarted_at: float, back_at: float) -> dict[str, Any]:
+        failed = [one for one in self._asked if one.fault]
+        excused = [one for one in failed if one.began <= killed_at <= one.ended]
+        before = _p99(self._asked, began, killed_at)
+        after = _p99(self._asked, killed_at, back_at)
+        for one in failed:
+            if one not in excused:
+                print(f"bench: failed {one.began - began:.2f} s after the beginning: {one.fault}", file=sys.stderr)
+        return {
+            "requests": len(self._asked), "failed_in_flight_on_the_killed_one": len(excused),
+            "failed_otherwise": float(len(failed) - len(excused)), "restart_seconds": back_at - restarted_at,
+            "p50_ms_before": statistics.median(one.ended - one.began for one in self._asked if one.ended < killed_at) * 1000,
+            "p99_ms_before": before, "p99_ms_after": after, "p99_ratio": after / before,
+        }  # fmt: skip
+
+    async def _call(self, port: int) -> None:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            while not self._over.is_set():
+                began = time.monotonic()
+                try:
+                    answer = await client.post(_PATH, content=_BODY, headers=_JSON)
+                    fault = "" if answer.status_code == 200 and answer.json().get("choices") else f"HTTP {answer.status_code}"
+                except (httpx.HTTPError, ValueError) as error:
+                    fault = repr(error)
+                self._asked.append(Asked(began, time.monotonic(), fault))
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def _gateway(self, number: int, **settings: Any) -> Child:
+        folder = self._lab.folder / f"gateway-{number}"
+        folder.mkdir(exist_ok=True)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        if not (folder / "cache").exists():
+            (folder / "cache").symlink_to(CACHE, target_is_directory=True)
+        port = self._ports[number]
+        config = {"listen": f"127.0.0.1:{port}", "state": f"sqlite:{folder / 'state.db'}", "data_dir": str(folder), **settings}
+        file = folder / "portcullis.yaml"
+        file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+        argv: list[str | Path] = [sys.executable, "-m", "gateway", "serve", "--config", file]
+        return self._lab.start(f"gateway-{number}", argv, self._lab.proxy_core, port)
+
+    def _haproxy(self) -> Child:
+        program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+        if program is None:
+            raise BenchError("haproxy is not installed")
+        port = free_port()
+        servers = "\n".join(f"  server gateway-{number} 127.0.0.1:{at}" for number, at in enumerate(self._ports))
+        file = self._lab.folder / "haproxy.cfg"
+        file.write_text(_HAPROXY.format(port=port, servers=servers), encoding="utf-8")
+        return self._lab.start("haproxy", [program, "-db", "-f", file], self._lab.load_core, port)
+
+
+def _p99(asked: Sequence[Asked], begin: float, end: float) -> float:
+    """Of the requests that succeeded in a span of time, in milliseconds."""
+    took = sorted(one.ended - one.began for one in asked if begin <= one.began < end and not one.fault)
+    return took[math.ceil(0.99 * len(took)) - 1] * 1000 if took else math.nan
