@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 from gateways import Gateway
+from hypothesis import settings
+
+settings.register_profile("portcullis", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("portcullis")
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask a server at import
 

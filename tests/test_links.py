@@ -67,6 +67,14 @@ def test_where_a_text_is_cut_changes_nothing(text: str, where: list[int]) -> Non
     assert "".join(pieces) + links.finish() == Links(HOSTS).whole(text)
 
 
+@pytest.mark.parametrize("text", KEPT + TAKEN)
+def test_each_place_to_cut_gives_the_same(text: str) -> None:
+    whole = Links(HOSTS).whole(text)
+    for at in range(len(text)):
+        links = Links(HOSTS)
+        assert links.feed(text[:at]) + links.feed(text[at:]) + links.finish() == whole
+
+
 def test_ordinary_text_waits_for_nothing() -> None:
     links = Links(HOSTS)
     for word in "The path and the hash, with https and such, are 1/2 of what there is".split():
