@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple
 
 from patterns.clock import Stamp
 from patterns.schema import Pattern
@@ -58,8 +58,11 @@ def diff(before: Mapping[str, Pattern], after: Mapping[str, Pattern]) -> Diff:
 
 
 def _changes(before: Pattern, after: Pattern) -> tuple[Change, ...]:
-    old, new = asdict(before), asdict(after)
-    return tuple(Change(field, old[field], new[field]) for field in old if old[field] != new[field])
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in _FIELDS)
+    return tuple(Change(name, old, new) for name, old, new in pairs if old != new)
+
+
+_FIELDS: Final = tuple(field.name for field in fields(Pattern))
 
 
 def layered(base: Mapping[str, Pattern], store: Mapping[str, Pattern]) -> dict[str, Pattern]:

@@ -267,10 +267,8 @@ class Store:
         with self._lock, _faults(self.path):
             self._catch_up()
             self._generation(low), self._generation(high)
-            touched = "SELECT DISTINCT id FROM revisions WHERE generation > ? AND generation <= ?"
-            ids = [id for (id,) in self._db.execute(touched, (low, high))]
-            sides = [{id: p for id in ids if (p := self._at(id, number)) is not None} for number in (a, b)]
-        return diff(*sides)
+            before, after = (self._changed(number, low, high) for number in (a, b))
+        return diff(before, after)
 
     # Within the lock
 
@@ -327,11 +325,15 @@ class Store:
         # It was taken once, so it was not ahead then; our clock may have been set back since.
         self._clock.observe(stamp, max(time.time(), stamp.wall_ms / 1000))
 
-    def _at(self, id: str, generation: int) -> Pattern | None:
-        query = "SELECT digest, body FROM revisions WHERE id = ? AND generation <= ? ORDER BY generation DESC LIMIT 1"
-        row = self._db.execute(query, (id, generation)).fetchone()
-        entry = self._read(id, *row) if row else None
-        return entry.pattern if entry else None
+    def _changed(self, generation: int, low: int, high: int) -> dict[str, Pattern]:
+        """What stood under a generation of the patterns that changed after ``low`` and up to ``high``."""
+        query = (
+            "SELECT id, digest, body, max(generation) FROM revisions WHERE generation <= ?1 AND id IN"
+            " (SELECT id FROM revisions WHERE generation > ?2 AND generation <= ?3) GROUP BY id"
+        )
+        rows = self._db.execute(query, (generation, low, high)).fetchall()
+        found = {id: entry for id, name, body, _ in rows if (entry := self._read(id, name, body))}
+        return {id: entry.pattern for id, entry in found.items() if entry.pattern is not None}
 
     def _generation(self, number: int) -> tuple[str, Stamp]:
         if number == 0:

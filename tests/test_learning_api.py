@@ -73,6 +73,7 @@ def test_a_pattern_is_proposed_tried_approved_watched_promoted_and_rolled_back(p
     assert made.status_code == 202, made.text
     proposal = made.json()
     assert proposal["trial"] == {"passed": True, "against": []}
+    assert proposal["duplicates"] == []
     path = f"/admin/v1/proposals/{proposal['id']}"
     own = people.approver.post(path + "/approve", json={"reason": "mine"})
     assert (own.status_code, own.json()["detail"]) == (403, "whoever proposes does not approve: ask a second person")
@@ -86,6 +87,10 @@ def test_a_pattern_is_proposed_tried_approved_watched_promoted_and_rolled_back(p
     assert people.second.post(path + "/promote", json={"reason": "go on"}).json()["state"] == "active"
     people.until(attack, 400)
     assert people.chat(harmless).status_code == 200
+    twin = {**PATTERN, "id": "own.twin", "body": PATTERN["body"] + " ?"}
+    assert people.analyst.post("/admin/v1/patterns", json={"pattern": twin}).json()["duplicates"] == ["own.drawbridge"]
+    (listed,) = [one for one in _patterns(people) if one["id"] == "own.drawbridge"]
+    assert set(listed["effectiveness"]) >= {"hits", "confirmed", "refuted", "last_seen", "precision"}
     told = people.analyst.get("/admin/v1/patterns/own.drawbridge").json()
     assert [one["pattern"]["state"] for one in told["history"]] == ["active", "canary", "shadow"]
     assert [one["author"] for one in told["history"]] == [people.key_ids["second"]] * 2 + ["rules"] or told["history"]
@@ -96,6 +101,13 @@ def test_a_pattern_is_proposed_tried_approved_watched_promoted_and_rolled_back(p
     people.until(attack, 200)
     assert people.analyst.get(path).json()["state"] == "demoted"
     assert people.analyst.get("/admin/v1/patterns/own.drawbridge").json()["state"] == "removed"
+
+
+def _patterns(people: People) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while page := people.analyst.get(f"/admin/v1/patterns?limit=500&offset={len(found)}").json()["patterns"]:
+        found += page
+    return found
 
 
 def test_what_acts_is_taken_back_by_a_rejection(people: People) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query
+import orjson
+from fastapi import Depends, FastAPI, Query, Response
 
 from gateway import coverage
 from gateway.admin.access import require
 from gateway.keys import Permission
+from gateway.learning.promotion import Effect
 from gateway.services import Services
 from patterns import taxonomy
 from patterns.schema import Pattern
@@ -52,14 +54,29 @@ def routes(app: FastAPI, services: Services) -> None:
         category: str | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> dict[str, Any]:
-        """Patterns, in order of their ids."""
+    ) -> Response:
+        """Patterns, in order of their ids, each with how it did: matches, and what labels said of them."""
         chosen = [
             pattern
             for pattern in sorted(services.live.engine.generation.patterns, key=lambda pattern: pattern.id)
             if category is None or pattern.category == category or pattern.category.startswith(category + ".")
         ]
-        return {"total": len(chosen), "patterns": [shown_pattern(one) for one in chosen[offset : offset + limit]]}
+        effects = await services.learning.book.effects()
+        page = [
+            shown_pattern(one) | {"effectiveness": shown_effect(effects.get(one.id, Effect()))}
+            for one in chosen[offset : offset + limit]
+        ]
+        return as_json({"total": len(chosen), "patterns": page})
+
+
+def as_json(document: dict[str, Any]) -> Response:
+    """An answer that may be large: FastAPI's own way of writing JSON takes seconds for ten thousand patterns."""
+    return Response(orjson.dumps(document), media_type="application/json")
+
+
+def shown_effect(effect: Effect) -> dict[str, Any]:
+    """How a pattern did, for people and programs."""
+    return {**effect._asdict(), "precision": effect.precision}
 
 
 def shown_pattern(pattern: Pattern) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import islice
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Query
+from fastapi import Depends, FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.semantic.prototypes import PrototypeError
 from gateway.admin.access import require
-from gateway.admin.knowledge import shown_pattern
+from gateway.admin.knowledge import as_json, shown_effect, shown_pattern
 from gateway.admin.proposals import Reason, summary
 from gateway.keys import Permission, Principal
 from gateway.learning.values import MAX_NOTE, Refused
@@ -93,7 +94,7 @@ def routes(app: FastAPI, services: Services) -> None:
             **(shown_pattern(standing) if standing else {"id": id, "state": "removed"}),
             "from_pack": not history,
             "history": [_revision(one) for one in history],
-            "effectiveness": {**effect._asdict(), "precision": effect.precision},
+            "effectiveness": shown_effect(effect),
         }
 
     @app.get("/admin/v1/generations", tags=["knowledge"], dependencies=[reader])
@@ -110,9 +111,12 @@ def routes(app: FastAPI, services: Services) -> None:
         }  # fmt: skip
 
     @app.get("/admin/v1/generations/{a}/diff/{b}", tags=["knowledge"], dependencies=[reader])
-    async def compare(a: int, b: int) -> dict[str, Any]:
-        """What leads from generation ``a`` to generation ``b``."""
-        return {"from": a, "to": b, **shown_diff(await _stored(asyncio.to_thread(store.diff, a, b)))}
+    async def compare(
+        a: int, b: int, limit: Annotated[int, Query(ge=1, le=100_000, description="of each list")] = 1000
+    ) -> Response:
+        """What leads from generation ``a`` to generation ``b``; ``counts`` says how much, where the lists are cut short."""
+        found: Diff = await _stored(asyncio.to_thread(store.diff, a, b))
+        return as_json({"from": a, "to": b, **shown_diff(found, limit)})
 
     @app.post("/admin/v1/rollback", tags=["knowledge"])
     async def roll_back(wanted: Rollback, principal: Principal = approver) -> dict[str, Any]:
@@ -132,14 +136,15 @@ async def _stored(work: Any) -> Any:
         raise HTTPException(503, f"the pattern store does not answer: {error}") from None
 
 
-def shown_diff(found: Diff) -> dict[str, Any]:
-    """A difference for people and programs."""
+def shown_diff(found: Diff, limit: int) -> dict[str, Any]:
+    """A difference for people and programs, at most ``limit`` patterns of each list."""
     return {
-        "added": [shown_pattern(one) for one in found.added.values()],
-        "removed": [shown_pattern(one) for one in found.removed.values()],
+        "counts": {name: len(some) for name, some in found._asdict().items()},
+        "added": [shown_pattern(one) for one in islice(found.added.values(), limit)],
+        "removed": [shown_pattern(one) for one in islice(found.removed.values(), limit)],
         "changed": {
             id: [{"field": one.field, "before": _plain(one.before), "after": _plain(one.after)} for one in changes]
-            for id, changes in found.changed.items()
+            for id, changes in islice(found.changed.items(), limit)
         },
     }
 

@@ -83,7 +83,8 @@ def summary(proposal: Proposal, rules: Rules) -> dict[str, Any]:
     return {
         "id": proposal.id, "kind": proposal.kind, "state": proposal.stage, "at": proposal.at, "since": proposal.since,
         "author": proposal.author, "pattern": proposal.pattern.id, "category": proposal.pattern.category,
-        "cases": len(proposal.cases), "expected": proposal.expected, "reason": proposal.reason,
+        "duplicates": proposal.duplicates, "cases": len(proposal.cases), "expected": proposal.expected,
+        "reason": proposal.reason,
         "trial": None if trial is None else {"passed": trial.passed, "against": trial.against},
         "approvals": sum(vote.approves for vote in proposal.votes if vote.by != proposal.author),
         "quorum": rules.approvals, "watched": proposal.watched, "alarms": proposal.alarms,

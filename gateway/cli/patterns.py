@@ -10,7 +10,7 @@ from typing import NamedTuple
 from detectors.engine import Engine
 from detectors.values import Origin, Segment
 from gateway.admin.knowledge import shown_pattern
-from gateway.cli import patterns_actions
+from gateway.cli import patterns_actions, patterns_alike
 from gateway.cli.common import Failed, add_json, write_json, write_table
 from gateway.live import load_patterns
 from patterns.schema import Pattern, PatternError
@@ -29,11 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--category", help="only this category, or category.subcategory")
         add_json(one)
     patterns_actions.configure(actions)
+    patterns_alike.configure(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.action in patterns_actions.ACTIONS:
-        return patterns_actions.ACTIONS[arguments.action](arguments)
+    actions = patterns_actions.ACTIONS | patterns_alike.ACTIONS
+    if arguments.action in actions:
+        return actions[arguments.action](arguments)
     try:
         chosen = [
             pattern

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ def configure(actions: Any) -> None:
     diff = actions.add_parser("diff", help="what leads from one generation of the store to another")
     diff.add_argument("a", type=int)
     diff.add_argument("b", type=int)
+    effects = actions.add_parser("effects", help="how the patterns that serve did: matches, and what labels said of them")
     export = actions.add_parser("export", help="the patterns that serve, one a line in JSON")
     generations = actions.add_parser("generations", help="the store's generations, latest first")
     promote = actions.add_parser("promote", help="move a proposal one stage on")
@@ -47,9 +49,9 @@ def configure(actions: Any) -> None:
     rollback.add_argument("generation", type=int)
     for one in (promote, retire, rollback):
         one.add_argument("--reason", required=True)
-    for one in (show, add, imported, diff, export, generations, promote, retire, rollback):
+    for one in (show, add, imported, diff, effects, export, generations, promote, retire, rollback):
         add_remote(one)
-    for one in (sign, verify, show, add, imported, diff, export, generations, promote, retire, rollback):
+    for one in (sign, verify, show, add, imported, diff, effects, export, generations, promote, retire, rollback):
         add_json(one)
 
 
@@ -97,7 +99,8 @@ def _show(arguments: argparse.Namespace) -> int:
     for name in ("id", "kind", "category", "severity", "state", "body"):
         print(f"{name}: {found.get(name)}")
     effect = found["effectiveness"]
-    print(f"hits {effect['hits']}, confirmed {effect['confirmed']}, refuted {effect['refuted']}")
+    print(f"hits {effect['hits']}, confirmed {effect['confirmed']}, refuted {effect['refuted']}, "
+          f"last seen {_date(effect['last_seen'])}")  # fmt: skip
     write_table(
         ("generation", "author", "state", "reason"),
         [(one["generation"], one["author"], one["pattern"]["state"] if one["pattern"] else "removed", one["reason"])
@@ -127,7 +130,9 @@ def _propose(arguments: argparse.Namespace) -> int:
         write_json({"patterns": [_plain(one) for one in found.patterns], "proposals": made, "wrong": found.wrong})
     else:
         for one in made:
-            print(f"{one['id']}  {one['pattern']}  {'trial passed' if one['trial']['passed'] else one['trial']['against'][0]}")
+            twins = f"  (nearly the same as {', '.join(one['duplicates'])})" if one["duplicates"] else ""
+            found_out = "trial passed" if one["trial"]["passed"] else one["trial"]["against"][0]
+            print(f"{one['id']}  {one['pattern']}  {found_out}{twins}")
         print(f"{len(found.patterns)} read, {len(made)} proposed, {found.wrong} wrong")
     return 1 if found.wrong else 0
 
@@ -141,7 +146,7 @@ def _plain(pattern: Any) -> dict[str, Any]:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    found = Remote(arguments).get(f"/admin/v1/generations/{arguments.a}/diff/{arguments.b}")
+    found = Remote(arguments).get(f"/admin/v1/generations/{arguments.a}/diff/{arguments.b}?limit=100000")
     if arguments.json:
         write_json(found)
         return 0
@@ -155,13 +160,34 @@ def _diff(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _serving(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     remote, offset = Remote(arguments), 0
     while page := remote.get(f"/admin/v1/patterns?limit=1000&offset={offset}")["patterns"]:
-        for one in page:
-            sys.stdout.buffer.write(orjson.dumps({name: value for name, value in one.items() if name != "reach"}) + b"\n")
+        yield from page
         offset += len(page)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    for one in _serving(arguments):
+        row = {name: value for name, value in one.items() if name not in ("reach", "effectiveness")}
+        sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
     return 0
+
+
+def _effects(arguments: argparse.Namespace) -> int:
+    found = [{"id": one["id"], "state": one["state"], **one["effectiveness"]} for one in _serving(arguments)]
+    found = sorted((one for one in found if one["hits"] or one["precision"] is not None), key=lambda one: -one["hits"])
+    if arguments.json:
+        write_json({"patterns": found})
+    else:
+        names = ("id", "state", "hits", "confirmed", "refuted")
+        rows = [[*(one[name] for name in names), _date(one["last_seen"])] for one in found]
+        write_table((*names, "last seen"), rows)
+    return 0
+
+
+def _date(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") if at else "-"
 
 
 def _generations(arguments: argparse.Namespace) -> int:
@@ -197,7 +223,8 @@ def _told(arguments: argparse.Namespace, path: str, body: dict[str, Any]) -> int
 
 
 ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
-    "sign": _sign, "verify": _verify, "show": _show, "add": _propose, "import": _propose, "diff": _diff, "export": _export,
+    "sign": _sign, "verify": _verify, "show": _show, "add": _propose, "import": _propose, "diff": _diff,
+    "effects": _effects, "export": _export,
     "generations": _generations, "promote": _promote, "retire": _retire, "rollback": _rollback,
 }  # fmt: skip
 """By the name on the command line."""

@@ -75,7 +75,7 @@ class Stages:
             if retire:
                 return self._teacher().retire(new_id(now), pattern, by, reason, now)
             proposed = self._teacher().calibrated(replace(pattern, state=PatternState.PROPOSED))
-            return self._teacher().by_hand(new_id(now), proposed, by, reason, now)
+            return self._teacher().by_hand(new_id(now), proposed, by, reason, now, self._live().engine.generation.patterns)
 
         try:
             made = await asyncio.to_thread(make)

@@ -35,6 +35,7 @@ from gateway.learning.trial import Corpus
 from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Trial
 from patterns import packs
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_pattern
+from patterns.similar import Similar
 
 EXEMPLARS: Final = Path(packs.__file__).parent / "exemplars"
 
@@ -69,6 +70,8 @@ class Teacher:
 
     def __init__(self, model: SemanticModel | None) -> None:
         self.model = model
+        self._standing: tuple[Pattern, ...] = ()
+        self._similar = Similar({})
 
     # Texts
 
@@ -164,16 +167,33 @@ class Teacher:
                      f"harmless texts are stopped by it",
         )  # fmt: skip
 
-    def by_hand(self, id: str, pattern: Pattern, author: str, reason: str, now: float) -> Proposal:
-        """A pattern that a person proposes, tried like all others.
+    def by_hand(
+        self, id: str, pattern: Pattern, author: str, reason: str, now: float, standing: tuple[Pattern, ...] = ()
+    ) -> Proposal:
+        """A pattern that a person proposes, tried like all others, beside what is like it of those that stand.
 
         Raises:
             PatternError: Hyperscan cannot take it. PrototypeError: it is an embedding of another model.
         """
         return Proposal(
             id=id, kind=ProposalKind.MANUAL, pattern=pattern, at=now, since=now, author=author, trial=self.test(pattern),
-            reflection=reason,
+            reflection=reason, nearest=self._alike(pattern, standing),
         )  # fmt: skip
+
+    def _alike(self, pattern: Pattern, standing: tuple[Pattern, ...]) -> tuple[tuple[str, str, float], ...]:
+        """What stands that is like a pattern by its words, and by its meaning where it is an exemplar."""
+        if self._standing is not standing:
+            self._similar = Similar({one.id: one.body for one in standing})
+            self._standing = standing
+        categories = {one.id: one.category for one in standing}
+        found = [(id, categories[id], similarity) for id, similarity in self._similar.near(pattern.body, without=pattern.id)]
+        if not pattern.kind.lexical and self.model is not None:
+            seen = read(pattern.body, self._views, backgrounds(self.model).model, pattern.id)
+            found += [
+                (one.exemplar.id, one.exemplar.category, round(one.similarity, 3))
+                for one in self.model.index.nearest(seen.embedding, 3)
+            ]
+        return tuple(sorted(found, key=lambda one: (-one[2], one[0]))[:5])
 
     def test(self, pattern: Pattern) -> Trial:
         """Try a pattern of any kind.

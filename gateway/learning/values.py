@@ -11,6 +11,7 @@ import orjson
 
 from patterns.entries import MAX_WORDS
 from patterns.schema import MAX_EXAMPLE, Kind, Pattern, Severity, State
+from patterns.similar import ALIKE
 
 MAX_NOTE: Final = MAX_WORDS
 """Code points of a label's note, a reason or a name."""
@@ -136,6 +137,9 @@ class Stage(StrEnum):
     DEMOTED = "demoted"
 
 
+SAME_MEANING: Final = 0.95
+"""Cosine from which an exemplar is a near-duplicate of another: between two wordings of one sentence."""
+
 OPEN: Final = frozenset({Stage.PROPOSED, Stage.SHADOW, Stage.CANARY})
 
 
@@ -180,7 +184,7 @@ class Proposal:
         pattern: the pattern as it would act. at: when it was made; since: when it entered its stage (UNIX seconds).
         author: who or what made it: ``engine`` or a key's id. A vote of its author does not count.
         cases: the cases that it answers. reflection: why, in words.
-        nearest: known exemplars nearest to it: (id, category, similarity).
+        nearest: known exemplars or patterns nearest to it: (id, category, similarity).
         expected: what it is expected to change, in words.
         trial, votes: see there. reason: of the last change of stage.
         supporters: the people whose labels it was made from say what it says.
@@ -214,6 +218,12 @@ class Proposal:
     @property
     def open(self) -> bool:
         return self.stage in OPEN
+
+    @property
+    def duplicates(self) -> tuple[str, ...]:
+        """Ids of those nearest that say nearly the same."""
+        least = ALIKE if self.pattern.kind.lexical else SAME_MEANING
+        return tuple(id for id, _, similarity in self.nearest if similarity >= least)
 
 
 def case_id(key: bytes, text: str) -> str:

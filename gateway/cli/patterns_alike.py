@@ -1,0 +1,83 @@
+"""``portcullis patterns duplicates`` and ``clusters``: what packs and exemplars say twice, and what they are about."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from detectors.semantic.clusters import clusters
+from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
+from gateway.cli.common import Failed, add_json, write_json, write_table
+from gateway.live import load_patterns
+from patterns import packs
+from patterns.schema import PatternError
+from patterns.similar import ALIKE, Similar
+
+EXEMPLARS: Final = Path(packs.__file__).parent / "exemplars"
+
+
+def configure(actions: Any) -> None:
+    """Add the parsers."""
+    duplicates = actions.add_parser("duplicates", help="patterns, or exemplars, that say nearly the same")
+    duplicates.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="packs beside the shipped ones")
+    duplicates.add_argument("--exemplars", action="store_true", help="of the shipped exemplars instead")
+    duplicates.add_argument("--alike", type=float, default=ALIKE, help="from which share on (default: %(default)s)")
+    grouped = actions.add_parser("clusters", help="what the shipped exemplars are about: clusters by meaning, with names")
+    grouped.add_argument("--count", type=int, default=40, help="how many (default: %(default)s)")
+    grouped.add_argument("--harmless", action="store_true", help="of harmless exemplars instead of attacks")
+    for one in (duplicates, grouped):
+        add_json(one)
+
+
+def _duplicates(arguments: argparse.Namespace) -> int:
+    if arguments.exemplars:
+        texts = {id: text for pack in ("attacks", "benign") for id, text in _texts(pack).items()}
+    else:
+        try:
+            texts = {one.id: one.body for one in load_patterns(tuple(arguments.packs))}
+        except PatternError as error:
+            raise Failed(str(error)) from None
+    groups = Similar(texts).groups(arguments.alike)
+    if arguments.json:
+        write_json({"texts": len(texts), "groups": groups})
+    else:
+        for group in groups:
+            print(", ".join(group))
+        print(f"{len(texts)} texts, {len(groups)} groups of near-duplicates")
+    return 0
+
+
+def _clusters(arguments: argparse.Namespace) -> int:
+    texts = _texts("benign" if arguments.harmless else "attacks")
+    try:
+        index = SemanticModel.load(MODELS).index
+    except ModelMissing as error:
+        raise Failed(str(error)) from None
+    places = [place for place, exemplar in enumerate(index.exemplars) if exemplar.id in texts]
+    ids = [index.exemplars[place].id for place in places]
+    found = clusters(np.ascontiguousarray(index.vectors[places]), [texts[id] for id in ids], arguments.count)
+    if arguments.json:
+        write_json({"clusters": [
+            {"name": one.name, "size": len(one.members), "closeness": round(one.closeness, 3),
+             "exemplars": [ids[at] for at in one.members]}
+            for one in found
+        ]})  # fmt: skip
+    else:
+        rows = [(one.name, len(one.members), f"{one.closeness:.2f}", ids[one.members[0]]) for one in found]
+        write_table(("about", "exemplars", "closeness", "most central"), rows)
+    return 0
+
+
+def _texts(pack: str) -> dict[str, str]:
+    with (EXEMPLARS / f"{pack}.jsonl").open("rb") as lines:
+        rows = map(orjson.loads, lines)
+        return {str(row["id"]): str(row["text"]) for row in rows}
+
+
+ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {"duplicates": _duplicates, "clusters": _clusters}
+"""By the name on the command line."""
