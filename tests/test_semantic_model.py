@@ -195,6 +195,22 @@ def test_sentence_transformers_gives_the_same_vectors() -> None:
     assert np.array_equal(loaded.encode(TEXTS), encoder.embed(TEXTS))
 
 
+@pytest.mark.train
+def test_training_goes_on_from_the_encoder_that_ships() -> None:
+    import torch
+
+    from detectors.train import fit, shipped
+
+    loaded = shipped.load(MODELS / "encoder.onnx").eval()
+    encoder = Encoder(MODELS / "encoder.onnx", MODELS / "tokenizer.json")
+    for text in (ATTACK, ORDINARY):
+        with torch.no_grad():
+            embedding, origins, _ = loaded(torch.tensor([fit.tokenizer().encode(text).ids]))
+        served = encoder.encode(text)
+        assert embedding[0].numpy() @ served.embedding > 0.99
+        assert np.abs(origins[0].numpy() - served.origins).max() < 0.6  # what eight-bit activations cost
+
+
 def test_the_packs_are_what_the_index_holds(model: SemanticModel) -> None:
     lines = [orjson.loads(line) for name in ("attacks", "benign") for line in (PACKS / f"{name}.jsonl").open("rb")]
     assert len({line["id"] for line in lines}) == len(lines) == len(model.index)

@@ -24,10 +24,9 @@ def load(path: Path) -> Encoder:
     weights["words.weight"] = _full(stored, "words.weight")
     for node in graph.node:
         if node.op_type == "MatMulInteger":
-            name = node.input[1].removesuffix("_quantized")
-            # A layer's matrix has a number for a name; the node's path says which one it is.
-            target = name if name in encoder.state_dict() else ".".join(node.name.split("/")[1:3]) + ".weight"
-            weights[target] = _full(stored, name).T.contiguous()
+            # A matrix may have a number for a name; the node's path says which one it is: /layers.4/wide/MatMul_quant.
+            target = ".".join(node.name.split("/")[1:-1]) + ".weight"
+            weights[target] = _full(stored, node.input[1].removesuffix("_quantized")).T.contiguous()
     encoder.load_state_dict(weights)
     return encoder
 
