@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +187,16 @@ def test_windows_of_a_long_text_are_judged_as_they_would_be_alone() -> None:
     # Neighbours across a window's edge are seen in the whole text: two tokens of some hundred.
     assert np.abs(found - np.array(alone)).max() < 1.5
     assert len(ORIGINS) == len(Origin)
+
+
+def test_the_runtime_writes_no_name_of_the_machine_and_reports_nothing(tmp_path: Path) -> None:
+    code = (
+        "from detectors.semantic.judge import SemanticModel, MODELS\n"
+        "SemanticModel.load(MODELS).read('Hello there.')\n"
+    )
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", code], env=home, cwd=Path(__file__).parent.parent, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.train

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from tokenizers import Tokenizer
+
+# ONNX Runtime names the machine in a file and reports what it runs to its makers as soon as it is imported. Asking it not to
+# afterwards is too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime
 
 Floats = npt.NDArray[np.float32]
 

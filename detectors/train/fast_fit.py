@@ -21,8 +21,11 @@ from detectors.train.model import Encoder
 DEPTH: Final = 48
 """Numbers in a word's vector."""
 
-CHANNELS: Final = 64
-HIDDEN: Final = 48
+CHANNELS: Final = 16
+"""Answers of each convolution. On sources held out 16, 32 and 64 of them reach an AUC of 0.825, 0.827 and 0.818, and the sums
+grow with their square."""
+
+HIDDEN: Final = 32
 EPOCHS: Final = 4
 BATCH: Final = 128
 RATE: Final = 3e-3
