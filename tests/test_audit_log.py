@@ -23,7 +23,7 @@ from audit_support import WRITE_UNTIL_KILLED, SyslogServer, Webhook, certificate
 from conftest import StartGateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateways import Gateway
-from state_support import redis_server
+from redis_servers import redis_server
 
 from gateway import settings
 from gateway.audit import files, records

@@ -17,7 +17,7 @@ import orjson
 import pytest
 from conftest import StartGateway
 from gateways import Gateway
-from state_support import redis_server
+from redis_servers import redis_server
 from upstreams import Answer, Upstream, reply, says
 
 JSON = {"content-type": "application/json"}
