@@ -190,9 +190,10 @@ class Relay:
 
     def fail(self, message: str) -> bytes:
         """The upstream broke off: what was held stays held, and the caller is told in the wire's own terms."""
+        out = self._taken()
         self._waiting.clear()
         self.close()
-        return self._taken() + self._sent.fail(message)
+        return out + self._sent.fail(message)
 
     def close(self) -> None:
         """Free what the stream holds."""

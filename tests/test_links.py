@@ -84,7 +84,8 @@ def test_ordinary_text_waits_for_nothing() -> None:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings: dict[str, Any] = {
-        "limits": {"ready_grace_seconds": 0}, "policy": {"preset": "balanced", "links": ["docs.example", "*.cdn.example"]}
+        "limits": {"ready_grace_seconds": 0}, "policy": {"preset": "balanced", "links": ["docs.example", "*.cdn.example"]},
+        "detection": {"model": False},  # which might refuse such a message as a whole
     }  # fmt: skip
     running = Gateway(tmp_path_factory.mktemp("links"), settings, 1, {})
     yield running
