@@ -20,7 +20,7 @@ from bench import prompts, report
 from bench.load import VARIED_STREAMS, Load, Loader, Run, median, start_upstream
 from bench.machine import machine, versions
 from bench.processes import BenchError, Child, Lab, wait_until_it_answers
-from bench.proxies import PATH, STREAMERS
+from bench.proxies import CACHE, PATH, STREAMERS
 from bench.report import Goal
 from detectors.lexical import Match
 from detectors.stream import TextStream
@@ -43,9 +43,6 @@ MANY: Final = tuple(
     Load(f"at_once_{count}", f"{count} streams at once, 50 events a second each", "sse-100-20000", 300, count, VARIED_STREAMS)
     for count in (100, 300, 1_000)
 )
-
-CACHE: Final = Path("var/bench/cache")
-"""Compiled patterns: ten thousand take a minute or more, and what is measured is not that."""
 
 STREAMS_WEIGHED: Final = 400
 ROUNDS_OF_LEAKS: Final = 3
