@@ -27,6 +27,7 @@ import orjson
 
 from patterns.clock import ZERO, Clock, FutureStamp, Stamp
 from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, encode, merge
+from patterns.migrations import migrate, transaction
 from patterns.schema import Pattern
 from patterns.snapshot import Diff, Snapshot, diff
 
@@ -273,7 +274,7 @@ class Store:
     # Within the lock
 
     def _commit(self, entries: Iterable[Entry], now: float) -> tuple[Entry, ...]:
-        with _transaction(self._db):
+        with transaction(self._db):
             self._catch_up()
             accepted = merge(self._entries, entries)
             if not accepted:
@@ -380,41 +381,11 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # changes are few and precious
-        _migrate(db)
+        migrate(db, _SCHEMA)
     except BaseException:
         db.close()
         raise
     return db
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    if _version(db) == len(_SCHEMA):
-        return
-    with _transaction(db):
-        version = _version(db)  # another process may have been first
-        if version > len(_SCHEMA):
-            raise sqlite3.OperationalError(f"written by a newer version (schema {version}, not {len(_SCHEMA)})")
-        for script in _SCHEMA[version:]:
-            for statement in script.split(";"):
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
-
-
-def _version(db: sqlite3.Connection) -> int:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:  # a full disk may have ended it already
-            db.execute("ROLLBACK")
-        raise
 
 
 @contextmanager

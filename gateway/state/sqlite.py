@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -42,6 +41,7 @@ from gateway.state.base import (
     checked_limit,
     cursor_at,
 )
+from patterns.migrations import migrate, transaction
 
 MEMORY: Final = ":memory:"
 
@@ -121,7 +121,7 @@ class SqliteState(State):
 
     async def put_key(self, key: StoredKey) -> None:
         def put(db: sqlite3.Connection) -> bool:
-            with _transaction(db):
+            with transaction(db):
                 row = (key.id, encode_key(key))
                 done = db.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, NULL)", row).rowcount == 1
                 _count_key_change(db)
@@ -141,7 +141,7 @@ class SqliteState(State):
 
     async def revoke_key(self, key_id: str, now: float) -> bool:
         def revoke(db: sqlite3.Connection) -> bool:
-            with _transaction(db):
+            with transaction(db):
                 change = "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?"
                 done = db.execute(change, (now, key_id)).rowcount == 1
                 _count_key_change(db)
@@ -269,43 +269,11 @@ def _open(path: str) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA secure_delete = ON")  # texts that expired are overwritten, not merely unlinked
-        _migrate(db)
+        migrate(db, _MIGRATIONS)
     except BaseException:
         db.close()
         raise
     return db
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    if _version(db) == len(_MIGRATIONS):
-        return  # without a lock, which another worker may hold
-    with _transaction(db):
-        version = _version(db)  # another worker may have been first
-        if version > len(_MIGRATIONS):
-            raise sqlite3.OperationalError(
-                f"written by a newer version of the gateway (schema {version}, not {len(_MIGRATIONS)})"
-            )
-        for script in _MIGRATIONS[version:]:
-            for statement in script.split(";"):
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-
-
-def _version(db: sqlite3.Connection) -> int:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:  # a full disk may have ended it already
-            db.execute("ROLLBACK")
-        raise
 
 
 def _count_key_change(db: sqlite3.Connection) -> None:
@@ -314,7 +282,7 @@ def _count_key_change(db: sqlite3.Connection) -> None:
 
 def _append(db: sqlite3.Connection, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts]) -> None:
     texts = [(bytes.fromhex(each.id), each.expires_at, encode_texts(each)) for each in kept]
-    with _transaction(db):
+    with transaction(db):
         start, size = 0, ROWS
         while start < len(decisions):
             # Sizes are powers of two, so that there are few different statements and all stay prepared.
@@ -369,7 +337,7 @@ def _least_kept(db: sqlite3.Connection, before: float, keep: int) -> bytes:
 
 
 def _remove_step(db: sqlite3.Connection, least: bytes) -> int:
-    with _transaction(db):
+    with transaction(db):
         query = "SELECT id FROM decisions WHERE id < ? ORDER BY id LIMIT 1 OFFSET ?"
         step = db.execute(query, (least, EXPIRE_STEP)).fetchone()
         below = (least if step is None else step[0],)
