@@ -85,7 +85,7 @@ def test_ordinary_text_waits_for_nothing() -> None:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings: dict[str, Any] = {
         "limits": {"ready_grace_seconds": 0}, "policy": {"preset": "balanced", "links": ["docs.example", "*.cdn.example"]},
-        "detection": {"model": False},  # which might refuse such a message as a whole
+        "detection": {"model": False},  # which blocks such a reply as a whole, now and then
     }  # fmt: skip
     running = Gateway(tmp_path_factory.mktemp("links"), settings, 1, {})
     yield running

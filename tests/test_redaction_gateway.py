@@ -68,7 +68,7 @@ def gateway(behind: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "limits": {"ready_grace_seconds": 0},
             "upstreams": {"openai": {"base_url": behind.base_url}, "anthropic": {"base_url": behind.base_url}},
             "policy": {"preset": "balanced", "redaction": MODES},
-            "detection": {"model": False},  # which refuses a reply that leaks like this one, as it should
+            "detection": {"model": False},  # which blocks the whole reply for the image before the addresses are looked at
         },
         1,
         {},

@@ -22,8 +22,8 @@ DEPTH: Final = 48
 """Numbers in a word's vector."""
 
 CHANNELS: Final = 16
-"""Answers of each convolution. On sources held out 16, 32 and 64 of them reach an AUC of 0.825, 0.827 and 0.818, and the sums
-grow with their square."""
+"""Answers of each convolution. Chosen for its cost, a seventh of the sums of 64: on fold ``a``, one run each, 16 and 32 (with a
+dense layer of 32) and 64 (of 48) reached AUCs of 0.825, 0.827 and 0.818, which one run cannot tell apart."""
 
 HIDDEN: Final = 32
 EPOCHS: Final = 4
