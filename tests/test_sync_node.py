@@ -206,6 +206,18 @@ def test_a_replica_that_uses_our_name_is_told() -> None:
     assert peer.ended(peer.hello("here", b"i" * 16)) == "this is ourselves"
 
 
+@pytest.mark.parametrize("name", ["above", "peer"])  # before our own name, and after it
+@pytest.mark.parametrize("first", ["quic", "tcp"])
+def test_of_two_connections_the_one_over_quic_stays_whoever_dialed_it(name: str, first: str) -> None:
+    for ours in ("quic", "tcp"):
+        node = Node("here", b"i" * 16, Directory("here", "here:1", (), Random(1)), Ledger())
+        hello = frames.Hello(name, b"j" * 16, ":7", HELLO_DIGEST, 0, int(BEGIN * 1000))
+        for key, transport in enumerate((first, "tcp" if first == "quic" else "quic")):
+            node.opened(key, (name,), "there:1" if transport == ours else None, transport, "10.0.0.9", BEGIN)
+            node.received(key, hello, BEGIN)
+        assert [link.transport for link in node.links.values()] == ["quic"]
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [

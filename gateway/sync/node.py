@@ -322,8 +322,10 @@ class Node:
         """Which of two connections to one node ends, so that both ends choose the same one."""
         if twin.incarnation != frame.incarnation:  # it has started anew; the old connection is dead
             return twin
+        if link.transport != twin.transport:  # whoever dialed: TCP is for where UDP does not get through
+            return twin if link.transport == "quic" else link
         if (link.dialed is None) == (twin.dialed is None):
-            return twin if link.transport == "quic" or twin.transport == "tcp" else link
+            return twin
         ours, theirs = (link, twin) if link.dialed is not None else (twin, link)
         return theirs if self.name < frame.node else ours
 
