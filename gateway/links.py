@@ -15,10 +15,13 @@ REMOVED: Final = "[link removed]"
 MAX_HOST: Final = 320
 """Characters of a host, with user and port, that are waited for: names have at most 253."""
 
-_SLASH: Final = r"(?:[/\\]|&#(?:0{0,6}(?:47|92)|[xX]0{0,6}(?:2[fF]|5[cC]));|&b?sol;)"
+_SLASH: Final = r"(?:\\u00(?:2[fF]|5[cC])|[/\\]|&#(?:0{0,6}(?:47|92)|[xX]0{0,6}(?:2[fF]|5[cC]));|&b?sol;)"
 _SLASHES: Final = re.compile(_SLASH + "{2,}")
-_BEGUN: Final = re.compile(r"(?:[/\\]|&(?:#?\w{0,12};?)?)+\Z")
-_WEB: Final = re.compile(r"(?:https?|wss?|ftp):\Z", re.IGNORECASE)
+_BEGUN: Final = re.compile(r"(?:/|\\(?:u[0-9a-fA-F]{0,4}+)?+|&#?+\w{0,12}+;?+)++\Z")
+_UNIT: Final = 16
+"""Characters that no such unit is longer than, so that a run longer than `MAX_HOST` is known for one by its end alone."""
+
+_WEB: Final = re.compile(r"(?:https?|wss?|ftp)(?::|\\+u003[aA])\Z", re.IGNORECASE)
 _OTHER: Final = re.compile(r"(?<![\w;])[a-z][a-z0-9+.-]*:\Z", re.IGNORECASE)
 _AUTHORITY_END: Final = re.compile(r"""[/\\?#\s"'<>`]|&#|&b?sol;""")
 _END: Final = re.compile(r"""[\s"'<>`)]""")
@@ -81,7 +84,7 @@ class Links:
                 self._dropping = end is None
             found = _SLASHES.search(text, at)
             if found is None:
-                begun = None if final else _BEGUN.search(text, at)
+                begun = None if final else _BEGUN.search(text, max(at, len(text) - MAX_HOST - _UNIT))
                 stop = begun.start() if begun and len(text) - begun.start() <= MAX_HOST else len(text)
                 break
             end = _AUTHORITY_END.search(text, found.end())

@@ -26,6 +26,7 @@ TAKEN = (
     "https://docs.example@other.example/", "https://docs.example&x@other.example/", "https://docs.example.other.example/", "wss://other.example",
     "https://cdn.example/", "HTTPS://OTHER.EXAMPLE", "https:&#47;&#x2F;other.example/", '{"url": "https:\\/\\/other.example\\/x"}', "&#104;ttps://other.example/",
     "https:///other.example/x", "https://secret-words.other.example", "https://[2001:db8::1]/", "https://1.2.3.4/x",
+    '{"url": "https:\\u002f\\u002Fother.example\\u002fx"}', '{"url": "https\\u003a//other.example/x"}', "https:\\u005c/other.example/",
     "https://docs.example)@other.example/", "https://" + "a" * 400 + ".other.example/",
 )  # fmt: skip
 
@@ -55,7 +56,7 @@ def test_a_line_break_that_a_browser_reads_over_ends_no_host() -> None:
 
 _PIECES = (
     "https:", "http:", "/", "//", "\\", "docs.example", "other.example", "x.cdn.example", "@", "?q=secret", " ", '"', "'", "(", ")", "<", ">",
-    "&#47;", "&", "#", "a", ":", ".", "\n", "postgres:",
+    "&#47;", "&", "#", "a", ":", "\\u002f", "\\u00", "2f", ".", "\n", "postgres:",
 )  # fmt: skip
 
 
@@ -73,6 +74,15 @@ def test_each_place_to_cut_gives_the_same(text: str) -> None:
     for at in range(len(text)):
         links = Links(HOSTS)
         assert links.feed(text[:at]) + links.feed(text[at:]) + links.finish() == whole
+
+
+@pytest.mark.parametrize("mark", ["&", "&a", "&#", "\\", "\\u002", "/ ", "&amp;", "\\u"])
+def test_a_long_run_of_what_may_begin_an_address_is_no_work(mark: str) -> None:
+    # Were its ways of reading tried one after the other, they would be more than anybody can wait for.
+    text = "x" + mark * 20_000
+    assert Links(HOSTS).whole(text + " x") == text + " x"
+    links = Links(HOSTS)
+    assert "".join([*(links.feed(text[at : at + 1000]) for at in range(0, len(text), 1000)), links.feed(" x"), links.finish()]) == text + " x"
 
 
 def test_ordinary_text_waits_for_nothing() -> None:
