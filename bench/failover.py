@@ -24,7 +24,8 @@ import httpx
 
 from bench import report
 from bench.machine import machine, versions
-from bench.processes import ROOT, BenchError, Child, Lab, free_port, wait_until_it_answers
+from bench.processes import BenchError, Child, Lab, free_port, wait_until_it_answers
+from bench.proxies import share_compiled
 from bench.report import Goal
 
 NAME: Final = "failover"
@@ -36,9 +37,6 @@ PAUSE_SECONDS: Final = 0.02
 """What a caller waits between requests: the question is what fails, not how much one machine can carry."""
 
 PHASE_SECONDS: Final = 6.0
-
-CACHE: Final = ROOT / "var" / "bench" / "cache"
-"""Compiled patterns, which all gateways share and which are kept for the next run."""
 
 _HAPROXY: Final = """\
 global
@@ -156,9 +154,7 @@ class _Failover:
     def _gateway(self, number: int, **settings: Any) -> Child:
         folder = self._lab.folder / f"gateway-{number}"
         folder.mkdir(exist_ok=True)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        if not (folder / "cache").exists():
-            (folder / "cache").symlink_to(CACHE, target_is_directory=True)
+        share_compiled(folder)
         port = self._ports[number]
         config = {"listen": f"127.0.0.1:{port}", "state": f"sqlite:{folder / 'state.db'}", "data_dir": str(folder), **settings}
         file = folder / "portcullis.yaml"

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.processes import BenchError, Child, Lab, beside_python, free_port
+from bench.processes import ROOT, BenchError, Child, Lab, beside_python, free_port
 
-CACHE: Final = Path("var/bench/cache")
+CACHE: Final = ROOT / "var" / "bench" / "cache"
 """Compiled patterns, kept from run to run: they take a minute or more, and what is measured is not that."""
 
 PATH: Final = "/v1/chat/completions"
@@ -97,13 +97,19 @@ def _bare(lab: Lab, upstream: int) -> Child:
     return lab.start("bare", argv, lab.proxy_core, port, {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream}"})
 
 
+def share_compiled(data_dir: Path) -> None:
+    """Let a gateway with this folder take compiled patterns from `CACHE`, and keep them there."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if not (data_dir / "cache").exists():
+        (data_dir / "cache").symlink_to(CACHE.resolve(), target_is_directory=True)
+
+
 def _portcullis(lab: Lab, upstream: int, connections: int = 256) -> Child:
     """As shipped: all packs, the balanced policy, decisions recorded in SQLite, metrics and timeouts at their defaults."""
     port = free_port()
     var = lab.folder / "portcullis"
     var.mkdir()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (var / "cache").symlink_to(CACHE.resolve())
+    share_compiled(var)
     config = {
         "listen": f"127.0.0.1:{port}",
         "state": f"sqlite:{var / 'state.db'}",

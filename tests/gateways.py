@@ -70,6 +70,15 @@ class Gateway:
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **options)
 
+    def raw(self, data: bytes) -> bytes:
+        """What comes back for these bytes on a connection of their own, until it ends."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(data)
+            got = b""
+            while piece := connection.recv(65536):
+                got += piece
+            return got
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -146,7 +146,7 @@ class TestCallers:
     @every_dialect
     def test_a_body_that_is_too_large_is_refused_before_it_is_sent(self, gateway: Gateway, name: str) -> None:
         head = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 4000001\r\n\r\n"
-        raw = _raw(gateway, head % DIALECTS[name].path.encode())
+        raw = gateway.raw(head % DIALECTS[name].path.encode())
         head, _, body = raw.partition(b"\r\n\r\n")
         headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
         got = httpx.Response(int(head.split()[1]), headers=list(headers.items()), content=body)
@@ -492,12 +492,3 @@ class TestControlPlane:
             with gateway.client() as client:
                 assert client.get("/admin/v1/keys").status_code == 401
                 assert client.get("/admin/v1/session").json()["signed_in"] is False
-
-
-def _raw(gateway: Gateway, data: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
-        connection.sendall(data)
-        got = b""
-        while piece := connection.recv(65536):
-            got += piece
-        return got

@@ -26,15 +26,6 @@ ANSWER = {
 JSON = {"content-type": "application/json"}
 
 
-def _raw(gateway: Gateway, data: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
-        connection.sendall(data)
-        got = b""
-        while piece := connection.recv(65536):
-            got += piece
-        return got
-
-
 class TestBadInput:
     @pytest.mark.parametrize(
         ("body", "code", "part"),
@@ -74,7 +65,7 @@ class TestBadInput:
             assert client.post(CHAT, json=long).status_code == 413
         chunked = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n" % CHAT.encode()
         chunked += b"transfer-encoding: chunked\r\n\r\n" + b"400\r\n" + b" " * 1024 + b"\r\n" + b"800\r\n" + b" " * 2048 + b"\r\n"
-        assert b" 413 " in _raw(gateway, chunked + b"0\r\n\r\n").split(b"\r\n")[0]
+        assert b" 413 " in gateway.raw(chunked + b"0\r\n\r\n").split(b"\r\n")[0]
 
     @pytest.mark.parametrize(
         "head",
@@ -87,15 +78,15 @@ class TestBadInput:
     )
     def test_smuggled_lengths(self, echo_gateway: Gateway, head: bytes) -> None:
         request = b"POST %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n" % CHAT.encode()
-        assert b" 400 " in _raw(echo_gateway, request + head + b"\r\n0\r\n\r\n").split(b"\r\n")[0]
+        assert b" 400 " in echo_gateway.raw(request + head + b"\r\n0\r\n\r\n").split(b"\r\n")[0]
 
     @pytest.mark.parametrize("host", [b"evil.example", b"127.0.0.1.evil.example", b"localhost.evil.example:8080"])
     def test_another_host_while_there_are_no_keys(self, echo_gateway: Gateway, host: bytes) -> None:
         body = orjson.dumps(HELLO)
         request = b"POST %b HTTP/1.1\r\nhost: %b\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        got = _raw(echo_gateway, request % (CHAT.encode(), host, len(body)) + body)
+        got = echo_gateway.raw(request % (CHAT.encode(), host, len(body)) + body)
         assert b" 421 " in got.split(b"\r\n")[0]
-        got = _raw(echo_gateway, b"GET /admin/v1/decisions HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % host)
+        got = echo_gateway.raw(b"GET /admin/v1/decisions HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % host)
         assert b" 421 " in got.split(b"\r\n")[0]
 
     def test_repeated_headers(self, echo_gateway: Gateway) -> None:
