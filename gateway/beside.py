@@ -8,7 +8,7 @@ from typing import Final
 
 from detectors.engine import Engine, Judged
 from detectors.values import Skipped, Verdict
-from gateway.following import MAX_BEHIND, STEP, Cut, Follower, Trip
+from gateway.following import MAX_BEHIND, Cut, Follower, Trip
 from gateway.metrics import Histogram
 from gateway.semantics import Semantics
 from gateway.upstream.connection import Reply
@@ -47,7 +47,7 @@ class Beside:
         """The follower heard something: send a trip where that is worth while."""
         if self._follower.behind and not self._oldest:
             self._oldest = self._loop.time()
-        if self._trip is None and self._follower.behind >= STEP:
+        if self._trip is None and self._follower.behind >= self._follower.step:
             self._send()
 
     async def next(self, reply: Reply, seconds: float, progress: Callable[[], Awaitable[None]]) -> bool:

@@ -14,8 +14,12 @@ from detectors.values import Origin, Segment, Skipped, Verdict
 from gateway.policy import MODEL_STAGES, Action, Direction, Policy, decide
 
 STEP: Final = 80
-"""Code points that make a trip worth while: 20 tokens, so an attack of some sentences is judged several times while it is
-written, each time with more of it. A stream that pauses or ends is judged at once."""
+"""Code points that make a trip worth while where nothing may go out before it is judged: 20 tokens, so an attack of some
+sentences is judged several times while it is written. A stream that pauses or ends is judged at once."""
+
+TRIPS_AHEAD: Final = 4
+"""Trips for as many code points as may go out ahead. A trip reads what stands before its own text again, so that short ones
+cost several times as much in all, and bring nothing where text does not wait for them."""
 
 MAX_BEHIND: Final = 8 * WINDOW
 """Code points that may be heard and not judged before no more is read of the upstream."""
@@ -57,11 +61,12 @@ class Follower:
 
     Attributes:
         heard, judged: code points of all channels together.
+        step: code points that make a trip worth while.
         score: the highest probability of an attack so far.
         skipped: the stages that did not judge in time.
     """
 
-    __slots__ = ("_ahead", "_policy", "_tails", "heard", "judged", "score", "skipped")
+    __slots__ = ("_ahead", "_policy", "_tails", "heard", "judged", "score", "skipped", "step")
 
     def __init__(self, policy: Policy, ahead: int) -> None:
         """``ahead``: code points that may go out before they are judged."""
@@ -69,6 +74,7 @@ class Follower:
         self._ahead = ahead
         self._tails: dict[Channel, _Tail] = {}
         self.heard = self.judged = 0
+        self.step = max(STEP, ahead // TRIPS_AHEAD)
         self.score = 0.0
         self.skipped: set[Skipped] = set()
 

@@ -11,7 +11,7 @@ from test_relay import STREAMS, _bytes, _cut, _said, _target, cuts
 
 from detectors.semantic.windows import OVERLAP
 from detectors.values import Finding, Skipped, Verdict
-from gateway.following import Cut, Follower
+from gateway.following import STEP, Cut, Follower
 from gateway.policy import Action, Policy, Rule
 from gateway.redaction import Vault
 from gateway.relay import Relay
@@ -39,6 +39,16 @@ def test_every_stretch_of_a_text_is_judged_in_one_piece(text: str, where: Sequen
     stretch = OVERLAP * 2 // 3  # a third may be spent on beginning with a word
     for at in range(0, max(1, len(text) - stretch), 17):
         assert any(text[at : at + stretch] in window for window in seen)
+
+
+@given(st.sampled_from((0, 100, 1_000, 10_000)), st.lists(st.integers(1, 300), max_size=60))
+def test_text_waits_for_no_judgement_that_is_made_as_soon_as_it_is_asked_for(ahead: int, sizes: Sequence[int]) -> None:
+    follower = Follower(POLICY, ahead)
+    for size in sizes:
+        follower.feed(("content",), "x" * size)
+        if follower.behind >= follower.step:
+            follower.settle(follower.trip(False), CLEAN)
+        assert follower.due(False) <= follower.judged or follower.behind < STEP
 
 
 @pytest.mark.parametrize("name", STREAMS)

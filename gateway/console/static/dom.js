@@ -37,7 +37,7 @@ export const number = (value, digits = 0) => value === null || value === undefin
 /** A table: columns are [title, cell function, options]; options: n (a number), optional (not on a phone). */
 export function table(caption, columns, rows, rowProps = () => ({})) {
   if (!rows.length) return h("p", { class: "empty" }, `${caption}: none`);
-  const style = (options) => [options?.n && "n", options?.optional && "optional", options?.time && "time"].filter(Boolean).join(" ") || null;
+  const style = (options) => [options?.n && "n", options?.optional && "optional", options?.unbroken && "unbroken"].filter(Boolean).join(" ") || null;
   return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
     h("table", {}, h("caption", {}, caption),
       h("thead", {}, h("tr", {}, columns.map(([title, , options]) => h("th", { scope: "col", class: style(options) }, title)))),

@@ -44,11 +44,11 @@ export default async function decisions(place, [what, value]) {
     following.disabled = !next;
     fill(list, table(`Page ${cursors.length}: ${rows.length} decisions, newest first`, [
       ["chosen", (row) => h("input", { type: "checkbox", "aria-label": `choose ${row.id}`, tabindex: "-1", checked: chosen.has(row.id), onchange: () => choose(row) })],
-      ["time", (row) => h("a", { href: `#/decision/${row.id}`, tabindex: "-1" }, time(row.time)), { time: true }],
+      ["time", (row) => h("a", { href: `#/decision/${row.id}`, tabindex: "-1" }, time(row.time)), { unbroken: true }],
       ["action", (row) => [badge(row.action), row.complete ? "" : " incomplete"]],
       ["categories", (row) => row.categories.filter((name) => name.includes(".")).join(", ") || "–"],
       ["score", (row) => number(row.score, 2), { n: true }],
-      ["model", (row) => row.model, { optional: true }], ["wire", (row) => row.wire, { optional: true }],
+      ["model", (row) => row.model, { optional: true }], ["wire", (row) => row.wire, { unbroken: true, optional: true }],
       ["tenant", (row) => row.tenant, { optional: true }], ["status", (row) => row.status, { n: true, optional: true }],
       ["ms", (row) => number(row.seconds * 1000, 1), { n: true, optional: true }],
     ], rows, (row, index) => ({ tabindex: index ? "-1" : "0", "data-id": row.id, class: chosen.has(row.id) ? "chosen" : null })));

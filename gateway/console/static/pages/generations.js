@@ -31,7 +31,7 @@ export default async function generations(place) {
   fill(place, h("h1", {}, "Generations"), h("section", { class: "panel" }, h("h2", {}, "What serves here"), tree(serving)),
     found === null ? h("p", { class: "empty" }, "This gateway keeps no pattern store: its patterns come from packs alone.")
       : table("Generations of the pattern store, latest first", [
-        ["generation", (row) => row.number], ["time", (row) => time(row.at ?? row.time ?? row.created_at), { time: true }],
+        ["generation", (row) => row.number], ["time", (row) => time(row.at ?? row.time ?? row.created_at), { unbroken: true }],
         ["by", (row) => row.by ?? row.author ?? "–"], ["reason", (row) => row.reason ?? "–"],
         ["compare", (row) => h("button", { type: "button", onclick: () => compare(row.number, found.generation) }, "With the latest")],
         ["roll back", (row) => may("approve") && row.number !== found.generation ? h("button", { type: "button", onclick: () => back(row.number) }, "To this one") : ""],

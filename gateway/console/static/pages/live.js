@@ -50,6 +50,6 @@ export default async function live(place) {
 async function latest() {
   const pages = await Promise.all(["block", "redact", "flag"].map((action) => get("decisions", { action, limit: 8 })));
   const found = pages.flatMap((page) => page.decisions).sort((a, b) => b.time - a.time).slice(0, 8);
-  return table("Decisions", [["time", (one) => h("a", { href: `#/decision/${one.id}` }, time(one.time)), { time: true }],
+  return table("Decisions", [["time", (one) => h("a", { href: `#/decision/${one.id}` }, time(one.time)), { unbroken: true }],
     ["action", (one) => badge(one.action)], ["categories", (one) => one.categories.filter((name) => name.includes(".")).join(", ")]], found);
 }

@@ -22,7 +22,7 @@ async function list(place) {
       ["approvals", (row) => `${row.approvals} of ${row.quorum}`, { n: true }],
       ["trial", (row) => row.trial === null ? "not run" : row.trial.passed ? "passed" : "failed"],
       ["cases", (row) => number(row.cases), { n: true, optional: true }],
-      ["author", (row) => row.author, { optional: true }], ["since", (row) => time(row.since ?? row.at), { time: true, optional: true }],
+      ["author", (row) => row.author, { optional: true }], ["since", (row) => time(row.since ?? row.at), { unbroken: true, optional: true }],
     ], page.proposals), cursor ? h("button", { type: "button", onclick: () => load(cursor) }, "Older") : null);
   };
   choice.addEventListener("change", () => load(null));
