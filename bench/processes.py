@@ -198,10 +198,16 @@ class Lab:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on now, and that was not asked for before: it is let go until it is used."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port: int = listener.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
+
+
+_given: Final[set[int]] = set()
 
 
 def wait_until_it_answers(child: Child, path: str, body: bytes, headers: Mapping[str, str]) -> None:

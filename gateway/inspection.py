@@ -21,8 +21,9 @@ from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
 from gateway.wires.jsonedit import apply_edits
 
-OFFLOAD_BYTES: Final = 64 * 1024
-"""Bodies larger than this are inspected in a thread: about a millisecond of work, which other requests should not wait for."""
+OFFLOAD_BYTES: Final = 8 * 1024
+"""Bodies and replies larger than this are inspected in a thread: the front stage takes milliseconds, and other requests should
+not wait for them."""
 
 _NOTHING: Final = Parsed(None, False, [], [])
 

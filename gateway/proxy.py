@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
+from detectors.engine import Engine, Screening
 from detectors.leakage import THREAT, Leak, Leakage
-from detectors.values import Origin
+from detectors.values import Origin, Segment
 from gateway.beside import Beside
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.exchange import Exchange, relay_summary, said_segments
@@ -276,7 +277,7 @@ class Proxy:
             # Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised.
             # The caller does not wait for the encoder; a caller who has gone leaves its part out.
             segments = said_segments(relay)
-            screening = exchange.live.engine.screen(segments, tenant)
+            screening = await self._look(exchange.live.engine, segments, tenant)
             exchange.reply = relay_summary(relay, screening.close(), segments, policy)
             services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
             if relay.cut is not None:
@@ -285,6 +286,11 @@ class Proxy:
         if screening.asked:
             judged = await services.semantics.close(screening, tenant)
             exchange.reply = relay_summary(relay, judged, segments, policy)
+
+    async def _look(self, engine: Engine, segments: list[Segment], tenant: str) -> Screening:
+        if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
+            return engine.screen(segments, tenant)
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, engine.twin().screen, segments, tenant)
 
     async def _move(
         self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay, beside: Beside | None

@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import yaml
 
+from bench.processes import free_port
+
 START_SECONDS = 300.0  # the first start of a run compiles all patterns, beside whatever else a machine does
 
 
@@ -121,12 +123,6 @@ def until(true: Callable[[], object], seconds: float = 120.0) -> float:
         assert time.monotonic() - begin < seconds
         time.sleep(0.01)
     return time.monotonic() - begin
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 CACHE_DIR = Path(__file__).parent.parent / "var" / "tests" / "cache"

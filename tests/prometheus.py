@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import yaml
-from gateways import free_port
+
+from bench.processes import free_port
 
 
 class Prometheus:

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from aiosmtpd.controller import Controller
-from gateways import free_port
+
+from bench.processes import free_port
 
 
 class Got(NamedTuple):

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis as redis_client
-from gateways import free_port
+
+from bench.processes import free_port
 
 COMMON = ("--save", "", "--appendonly", "no", "--loglevel", "notice")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import StartGateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from gateways import Gateway, free_port, until
+from gateways import Gateway, until
 from sync_support import pattern
 
+from bench.processes import free_port
 from patterns.entries import Signer, Trust
 from patterns.signing import public_text
 from patterns.store import Store

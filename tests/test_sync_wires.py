@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from gateways import free_port
 from sync_support import APPROVER, TRUST, pattern
 
 from bench.lossy import LossyRelay
+from bench.processes import free_port
 from gateway.sync import certificates, dialer, quic, service, tcp
 from gateway.sync.certificates import CertificateFault
 from gateway.sync.frames import PROTOCOL
