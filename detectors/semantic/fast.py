@@ -1,4 +1,4 @@
-"""The front stage: a small convolutional net over word vectors beside a table of phrases, in numpy, some sixty
+"""The front stage: a small convolutional net over word vectors beside a table of phrases, in numpy, some hundred
 microseconds for a short text.
 
 Words have vectors taken from the encoder's own table and made smaller; two convolutions of width three look at five
