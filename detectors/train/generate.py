@@ -69,9 +69,9 @@ def attack_sections(grammar: Grammar) -> list[str]:
 
 
 def twin_sections(grammar: Grammar) -> list[str]:
-    """Sections of harmless texts with an attack's words."""
-    named = (*grammar.names("benign_user"), "trigger_words", "ordinary_life", "persona_benign", "llm_talk")
-    return [name for name in named if name != "override_quote"]
+    """Sections of harmless texts with an attack's words; in other files than ``benign_user`` their names end in ``_twin``."""
+    named = [*grammar.names("benign_user"), "trigger_words", "ordinary_life", "persona_benign", "llm_talk"]
+    return [name for name in named if name != "override_quote"] + [name for name in grammar.sections if name.endswith("_twin")]
 
 
 def carrier_sections(grammar: Grammar) -> list[str]:
@@ -111,7 +111,7 @@ class Generator:
     def twin(self) -> Example:
         """Harmless text with an attack's words; among them texts that quote an attack."""
         rng, section = self._rng, self._section(self._twins)
-        text = vary(self._text(section), rng)
+        text = vary(crop(self._text(section), WINDOW, rng), rng)
         if rng.random() < 0.06:
             text = disguise(text, rng)
         doubtful = any(q in text for q in ('"', "'")) and section == "security_talk"
