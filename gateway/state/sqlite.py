@@ -311,7 +311,8 @@ def _page_query(only: Filter, limit: int, cursor: str | None) -> tuple[str, list
     low, high = only.bounds(cursor)
     source = "decisions"
     if only.category is not None:
-        source = "labels CROSS JOIN decisions USING (id)"  # CROSS: by way of the labels, not of all decisions
+        # CROSS: by way of the labels, not of all decisions. Then by id: by action it would take all of one for each label.
+        source = "labels CROSS JOIN decisions INDEXED BY decisions_id USING (id)"
     elif only.action not in (None, "allow"):
         source = "decisions INDEXED BY decisions_action"
     asked = {
