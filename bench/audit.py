@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import statistics
 import tempfile
 import time
@@ -22,6 +23,7 @@ from detectors.values import Origin, Segment
 from gateway.audit.log import BATCH, AuditLog
 from gateway.audit.reading import verify_folder
 from gateway.decisions import Decision, Screened, Upstream, new_id
+from gateway.server import GC_THRESHOLD
 from gateway.settings import AuditSettings, Settings
 
 NAME: Final = "audit"
@@ -62,6 +64,8 @@ async def _rounds(folder: Path, rounds: int, requests: int) -> list[tuple[float,
     """By round: µs to queue, µs of CPU in all, records a second. The first round warms up and is left out."""
     log = AuditLog(Settings(audit=AuditSettings(directory=folder)))
     await log.start()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)  # as a gateway has it
     costs = []
     for _ in range(rounds + 1):
         decisions = [_decision(time.time()) for _ in range(requests)]

@@ -73,9 +73,10 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """
     if not leaves:
         return hashlib.sha256(b"").digest()
-    level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
+    sha256 = hashlib.sha256
+    level = [sha256(b"\0" + leaf).digest() for leaf in leaves]
     while len(level) > 1:
-        pairs = [hashlib.sha256(b"\1" + one + other).digest() for one, other in zip(level[::2], level[1::2], strict=False)]
+        pairs = [sha256(b"\1" + one + other).digest() for one, other in zip(level[::2], level[1::2], strict=False)]
         level = pairs + level[-1:] if len(level) % 2 else pairs
     return level[0]
 
@@ -106,11 +107,12 @@ def signature_holds(key: Ed25519PublicKey, chain: str, record: dict[str, Any], h
 
 
 class Mark(NamedTuple):
-    """A chain's end at one moment, to come back to."""
+    """A chain's end at one moment, to come back to: of ``leaves``, which grows on, the first ``unsigned``."""
 
     seq: int
     head: bytes
     leaves: list[bytes]
+    unsigned: int
 
 
 class Chain:
@@ -152,8 +154,9 @@ class Chain:
         return self.add([records.body(records.ROOT, now, fields)])
 
     def mark(self) -> Mark:
-        return Mark(self.seq, self.head, self._leaves[:])
+        return Mark(self.seq, self.head, self._leaves, len(self._leaves))
 
     def back_to(self, mark: Mark) -> None:
         """Be again as at ``mark``, because what was added since could not be written."""
-        self.seq, self.head, self._leaves = mark.seq, mark.head, mark.leaves[:]
+        self.seq, self.head, self._leaves = mark.seq, mark.head, mark.leaves
+        del self._leaves[mark.unsigned :]

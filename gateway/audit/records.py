@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
 from detectors.values import Finding
-from gateway.decisions import MAX_NAME, AnyDecision, Found, Screened, Screening
+from gateway.decisions import MAX_NAME, AnyDecision, Decision, Found, Screened, Screening
 
 DECISION: Final = "decision"
 """One request. All other kinds are rare."""
@@ -53,6 +54,9 @@ CONFIGURATION: Final = "configuration"
 MAX_FOUND: Final = 50
 """Findings that a record lists, by pattern; ``found`` counts all. The decision itself lists up to a thousand."""
 
+_ALIKE: Final = slice(Decision._fields.index("tenant"), Decision._fields.index("generation") + 1)
+"""Of a decision's fields those that whoever, with what, under which policy decides: few values are met, each often."""
+
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -63,14 +67,11 @@ def body(kind: str, time: float, fields: Mapping[str, Any]) -> bytes:
 
 def decision_body(decision: AnyDecision) -> bytes:
     """The record of a decision. Made for every request, so what says nothing is left out."""
-    (
-        identity, time, tenant, key, wire, operation, model, streaming, action, reason, status, policy, version, generation,
-        request, reply, edits, shadow, upstream, bytes_in, bytes_out, seconds, client_gone, *_,
-    ) = decision  # fmt: skip
+    if len(decision.model) > MAX_NAME:
+        decision = decision._replace(model=decision.model[:MAX_NAME])
+    identity, time, *_, request, reply, edits, shadow, upstream, bytes_in, bytes_out, seconds, client_gone = decision
     doc: dict[str, Any] = {
-        "time": time, "kind": DECISION, "id": identity, "tenant": tenant, "key": key, "wire": wire, "operation": operation,
-        "model": model[:MAX_NAME], "streaming": streaming, "action": action, "reason": reason, "status": status,
-        "policy": policy, "version": version, "generation": generation, "bytes_in": bytes_in, "bytes_out": bytes_out,
+        "time": time, "kind": DECISION, "id": identity, "bytes_in": bytes_in, "bytes_out": bytes_out,
         "seconds": seconds, "request": _side(request),
     }  # fmt: skip
     if reply is not None:
@@ -83,7 +84,13 @@ def decision_body(decision: AnyDecision) -> bytes:
         doc["upstream"] = {"name": upstream.name, "status": upstream.status}
     if client_gone:
         doc["client_gone"] = True
-    return _inside(doc)
+    return _inside(doc) + _alike(decision[_ALIKE])
+
+
+@lru_cache(1_024)
+def _alike(values: tuple[Any, ...]) -> bytes:
+    """What one request's record has in common with those of many others: encoded once."""
+    return b"," + _inside(dict(zip(Decision._fields[_ALIKE], values, strict=True)))
 
 
 def _inside(doc: dict[str, Any]) -> bytes:
