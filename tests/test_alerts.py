@@ -34,6 +34,7 @@ SCREENED = 'portcullis_screening_seconds_count{job="p",stage="total"}'
 QUICK = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="0.025"}'
 SLOW = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="0.1"}'
 ALL = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="+Inf"}'
+LATE, SOON = {"1.0": 90, "2.5": 100, "+Inf": 100}, {"1.0": 98, "2.5": 100, "+Inf": 100}
 OPENAI = '{job="p",upstream="openai"}'
 ONE = '{job="p",instance="a"}'
 
@@ -42,6 +43,10 @@ CASES: Final = {
     "PortcullisErrorRate": Case({OK: "0+90x60", BROKEN: "0+10x60"}, {OK: "0+99x60", BROKEN: "0+1x60", BLOCKED: "0+50x60"}),
     "PortcullisScreeningSlow": Case(
         {QUICK: "0+90x60", SLOW: "0+100x60", ALL: "0+100x60"}, {QUICK: "0+100x60", SLOW: "0+100x60", ALL: "0+100x60"}
+    ),
+    "PortcullisStreamLag": Case(
+        {f'portcullis_stream_lag_seconds_bucket{{job="p",le="{bound}"}}': f"0+{seen}x60" for bound, seen in LATE.items()},
+        {f'portcullis_stream_lag_seconds_bucket{{job="p",le="{bound}"}}': f"0+{seen}x60" for bound, seen in SOON.items()},
     ),
     # One a second for a day, then ten; on the quiet course the second day is like the first.
     "PortcullisThreatSurge": Case(

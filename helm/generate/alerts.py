@@ -113,6 +113,19 @@ ALERTS: Final = (
          "A pack brought it: roll it back."),
     ),
     Alert(
+        "PortcullisStreamLag", "warning",
+        "histogram_quantile(0.95, sum by (job, le) (rate(portcullis_stream_lag_seconds_bucket[5m]))) > 1", "10m",
+        "One streamed word in twenty is judged {{ $value | humanizeDuration }} after it came, or later",
+        "Streamed replies are judged by meaning while they are written, and judging does not keep up. Under `strict` callers wait "
+        "for it; under `balanced` words run ahead as far as `policy.ahead` lets them. What is later than "
+        "`detection.deadline_seconds` is not judged beside the stream: `strict` cuts it there, `balanced` goes on and says so.",
+        ("Dashboard *Portcullis / Traffic*, streamed replies: since when, and how many are cut.",
+         "Dashboard *Portcullis / Capacity*: processor by replica; judging shares it with everything else.",
+         "Dashboard *Portcullis / Security*, incomplete verdicts: `encoder: late` is what was given up."),
+        ("More replicas: raise `autoscaling.maxReplicas`, or the CPU request.",
+         "Only callers who wait are the trouble: a larger `policy.ahead` asks for fewer judgements, and lets more out before them."),
+    ),
+    Alert(
         "PortcullisThreatSurge", "warning",
         f"{THREATS} > {SURGE_LEAST} and {THREATS} > {SURGE_FACTOR} * {BASELINE}",
         "5m",

@@ -89,10 +89,16 @@ _TRAFFIC: Final = Dashboard(
             Panel("Screening, all of it", "s",
                   ((_increase("portcullis_screening_seconds_bucket", "le", 'stage="total"'),
                     "{{le}}"),), kind="heatmap"),
-            Panel("Streamed", "Bps", ((rate("portcullis_stream_bytes_total", "wire"), "{{wire}}"),), "Bytes of streamed replies."),
             Panel("Verdict cache", "percentunit",
                   ((_part("portcullis_cache_total", 'result="hit"'), "hits"),),
                   "Share of texts that were judged before under the same generation."),
+        )),
+        Row("Streamed replies", (
+            Panel("Bytes", "Bps", ((rate("portcullis_stream_bytes_total", "wire"), "{{wire}}"),), width=8),
+            _latency("From a streamed word to its judgement", "portcullis_stream_lag_seconds",
+                     "By meaning, beside the stream. `strict` lets nothing out before it, `balanced` runs some way ahead.", width=8),
+            Panel("Cut, by the stage that saw why", "cps",
+                  ((rate("portcullis_stream_cuts_total", "wire, stage"), "{{wire}} {{stage}}"),), width=8),
         )),
     ),
 )  # fmt: skip
