@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,10 @@ from patterns.schema import PatternError
 
 MAX_MATCHES: Final = 20_000
 """Raw matches taken from one text. Each costs about a microsecond; a text made of nothing but digits must not stall us."""
+
+
+_SUFFIX: Final = ".db.z"
+"""Compiled sets are kept packed: 44 MB of those that ship become 5, and taking all of them from the disk takes 0.1 s more."""
 
 
 class Expression(NamedTuple):
@@ -164,12 +169,12 @@ def probe(bodies: Sequence[str], utf8: bool, cache: Path | None) -> hyperscan.Da
     """A database that tells of each expression whether it occurs, and not where; see `detectors.probe`."""
     flags = hyperscan.HS_FLAG_SINGLEMATCH | (hyperscan.HS_FLAG_UTF8 if utf8 else 0)
     sources = [(body, flags) for body in bodies]
-    file = cache / f"probe-{_identity(sources, hyperscan.HS_MODE_BLOCK)}.db" if cache is not None else None
+    file = cache / f"probe-{_identity(sources, hyperscan.HS_MODE_BLOCK)}{_SUFFIX}" if cache is not None else None
     if file is not None and (loaded := _load(file, hyperscan.HS_MODE_BLOCK)) is not None:
         return loaded
     database = _compiled(sources, hyperscan.HS_MODE_BLOCK)
     if file is not None:
-        save(file, hyperscan.dumpb(database))
+        save(file, _packed(database))
     return database
 
 
@@ -189,7 +194,7 @@ def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
     file = None
     if cache is not None:
-        file = cache / f"hyperscan-{_identity(_sources(expressions), mode)}.db"
+        file = cache / f"hyperscan-{_identity(_sources(expressions), mode)}{_SUFFIX}"
         if (loaded := _load(file, mode)) is not None:
             return loaded
         with _alone(cache):  # workers that start together wait for the first one's result
@@ -217,7 +222,7 @@ def _compile_aside(expressions: Sequence[Expression], mode: int, file: Path) -> 
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            save(file, hyperscan.dumpb(_compile(expressions, mode)))
+            save(file, _packed(_compile(expressions, mode)))
         os._exit(0)
     os.waitpid(child, 0)
 
@@ -254,11 +259,15 @@ def _compiled(sources: Sequence[tuple[str, int]], mode: int) -> hyperscan.Databa
     return database
 
 
+def _packed(database: hyperscan.Database) -> bytes:
+    return zlib.compress(hyperscan.dumpb(database))
+
+
 def _load(file: Path, mode: int) -> hyperscan.Database | None:
     try:
-        database = hyperscan.loadb(file.read_bytes(), mode)
+        database = hyperscan.loadb(zlib.decompress(file.read_bytes()), mode)
         database.scratch = hyperscan.Scratch(database)
-    except (OSError, hyperscan.HyperscanError):
+    except (OSError, zlib.error, hyperscan.HyperscanError):
         return None  # absent, unreadable, damaged or of another machine: compiling again mends all of these
     return database
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.automata import MAX_MATCHES, Block
+from detectors.automata import MAX_MATCHES, Block, Expression
 from detectors.lexical import MOST_OVERLAYS, Lexical
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
@@ -92,3 +94,14 @@ def test_what_stands_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert compiled == [1]
     assert _found(base.overlaid(many[1:], [], more), "word0 word1 fresh") == ["n1"]
     assert compiled == [1]
+
+
+def test_a_damaged_file_of_the_cache_is_made_anew(tmp_path: Path) -> None:
+    expressions = [Expression("x", "walrus", False)]
+    Block(expressions, tmp_path)
+    (file,) = tmp_path.glob("hyperscan-*")
+    good = file.read_bytes()
+    for bad in (b"", b"nonsense", good[: len(good) // 2], zlib.compress(b"nonsense")):
+        file.write_bytes(bad)
+        assert Block(expressions, tmp_path).scan(b"a walrus").found == [(0, 8)]
+        assert file.read_bytes() != bad
