@@ -45,6 +45,9 @@ _SYMBOLS: Final = frozenset("!#$%^&*+=~?@|;:,<>()[]{}/\\")
 _PROGRAM_NAME: Final = re.compile(
     r"[A-Za-z_]\w*(?:(?:\.|->|::)\w+)+(?:\(.*)?|[A-Za-z_]+|[A-Z_]{3,}\d*|\w+(?:Pwd|Passwd|Password)", re.ASCII
 )
+_MOUNT: Final = re.compile(r".{0,2}?\$(?:PWD|\(pwd\)):/")
+"""What a shell's working directory is called where it is mounted into a container: ``-v $PWD:/src``."""
+
 _PATH: Final = re.compile(r"(?:~|\.{1,2})?/[\w.-]+/|https?:|[A-Za-z]:\\")
 _NO_PASSWORD: Final = re.compile(
     r"(?:(?:my|the|db|root|admin|user|some|super|very|strong|secure|test|your|pass(?:word|wd|phrase|code)?|pwd|pw|secret|token"
@@ -85,7 +88,7 @@ def looks_random(value: str) -> bool:
 def password(text: str, start: int, end: int) -> Span | None:
     """What a person would choose, behind "password:" or "password is", and a program would not write as a name."""
     found = last(_NAME, text, start, end)
-    if found is None or not _is_over(text, end):
+    if found is None or not _is_over(text, end) or _MOUNT.match(text, max(0, found.start() - 2)):
         return None
     begin = found.end()
     closed = found.group("quote") != "" and text[end : end + 1] == found.group("quote")
