@@ -167,7 +167,7 @@ class Lab:
             process = subprocess.Popen(
                 argv, cwd=ROOT, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-                preexec_fn=lambda: _before_exec(core),
+                preexec_fn=lambda: before_exec(core),
             )  # fmt: skip
         child = Child(name, process, log, port)
         self._children.append(child)
@@ -188,7 +188,7 @@ class Lab:
         try:
             done = subprocess.run(
                 argv, capture_output=True, text=True, timeout=seconds, check=False, start_new_session=True,
-                preexec_fn=lambda: _before_exec(self.load_core),
+                preexec_fn=lambda: before_exec(self.load_core),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise BenchError(f"{Path(argv[0]).name} hangs") from None
@@ -271,9 +271,11 @@ def busy_ticks(cores: Sequence[int]) -> int:
     return sum(sum(map(int, row[1:4])) for row in rows if row and row[0] in wanted)
 
 
-def _before_exec(core: int) -> None:
-    # Runs in the child between fork and exec. Should the harness be killed, its children are told to end.
-    os.sched_setaffinity(0, {core})
+def before_exec(core: int | None = None) -> None:
+    """Run in a child between fork and exec, in a session of its own: pin it, and ask for a scheduler's favour. Should the
+    harness be killed, its children are told to end."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
         with open("/proc/self/autogroup", "w", encoding="ascii") as file:

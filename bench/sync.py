@@ -1,4 +1,4 @@
-"""``python -m bench sync``: replicas in processes of their own on loopback, in under four minutes.
+"""``python -m bench sync``: replicas in processes of their own on loopback, in some four minutes.
 
 Measured: how fast a promotion reaches all, over QUIC and over TCP, and over QUIC through a network that loses and delays; a
 snapshot of 10,000 patterns to a newcomer; bytes of a revision; CPU of an idle cluster; a handshake beside a resumption; the
@@ -44,8 +44,8 @@ IDLE_REPLICAS: Final = 11
 HANDSHAKE_DELAY: Final = 0.025
 """One-way delay under which handshakes are compared: 50 ms of round trip."""
 
-HANDSHAKES_SECONDS: Final = 60.0
-"""How long all of them may take."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long one may take, and its end."""
 
 LOSS: Final = 0.05
 DELAY: Final = 0.05
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("snapshot by quic", lambda: newcomer("quic", snapshot)),
         ("snapshot by tcp", lambda: newcomer("tcp", snapshot)),
         ("idle", lambda: idle(IDLE_REPLICAS, 5.0 if arguments.quick else IDLE_SECONDS)),
-        ("handshake", lambda: asyncio.run(asyncio.wait_for(handshakes(5 if arguments.quick else 10), HANDSHAKES_SECONDS))),
+        ("handshake", lambda: asyncio.run(handshakes(5 if arguments.quick else 20))),
         ("map", lambda: dict(compare(snapshot))),
     ):
         figures[name] = _measured(name, measure)
@@ -91,8 +91,8 @@ def _measured(name: str, measure: Callable[[], Figures]) -> Figures:
     begin = time.monotonic()
     try:
         return measure()
-    except (BenchError, TimeoutError) as error:
-        print(f"bench: {name} was not measured: {error}", file=sys.stderr)
+    except (BenchError, TimeoutError, OSError) as error:
+        print(f"bench: {name} was not measured: {error!r}", file=sys.stderr)
         return {}
     finally:
         print(f"bench: {name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
@@ -205,7 +205,7 @@ async def handshakes(rounds: int) -> Figures:
             for kind, times in took.items():
                 if kind == "quic_full":
                     client._quic.visited.clear()
-                times.append(await _greeted(client, address, kind == "tcp"))
+                times.append(await _greeted(client, server, address, kind == "tcp"))
         resumed = client._quic.resumptions
         await client.close()
         await server.close()
@@ -213,20 +213,30 @@ async def handshakes(rounds: int) -> Figures:
     return {**{f"{kind}_ms": statistics.median(times) * 1000 for kind, times in took.items()}, "resumed": resumed}
 
 
-async def _greeted(client: SyncService, address: str, tcp: bool) -> float:
+async def _greeted(client: SyncService, server: SyncService, address: str, tcp: bool) -> float:
+    """Seconds from dialling until the server's Hello is there.
+
+    Raises:
+        TimeoutError: it does not come. OSError: the server is not reached.
+    """
     node = client.node
     assert node is not None
-    begin = time.perf_counter()
-    endpoint: Any = client._tcp if tcp else client._quic
-    dial = asyncio.ensure_future(endpoint.dial(address, "127.0.0.1", int(address.rpartition(":")[2])))
-    while not any(link.node for link in node.links.values()):  # noqa: ASYNC110 - what is measured is not disturbed
-        await asyncio.sleep(0.0005)
-    took = time.perf_counter() - begin
-    wire = await dial
-    await asyncio.sleep(4 * HANDSHAKE_DELAY)  # the ticket for next time
-    wire.close("measured")
-    while node.links:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    assert server.node is not None
+    async with asyncio.timeout(HANDSHAKE_SECONDS):
+        begin = time.perf_counter()
+        endpoint: Any = client._tcp if tcp else client._quic
+        dial = asyncio.ensure_future(endpoint.dial(address, "127.0.0.1", int(address.rpartition(":")[2])))
+        while not any(link.node for link in node.links.values()):
+            if dial.done():
+                dial.result()
+            await asyncio.sleep(0.0005)
+        took = time.perf_counter() - begin
+        wire = await dial
+        await asyncio.sleep(4 * HANDSHAKE_DELAY)  # the ticket for next time
+        wire.close("measured")
+        # The server holds on to a closed QUIC connection for some round trips, and prefers it to another one over TCP.
+        while node.links or server.node.links:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     return took
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from bench.processes import BenchError, free_port
+from bench.processes import BenchError, before_exec, free_port
 from gateway.sync import certificates
 from gateway.sync.node import PRUNE_SECONDS
 
@@ -38,7 +38,7 @@ class ReplicaProcess:
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "bench.sync_replica"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=None,
+            start_new_session=True, preexec_fn=before_exec,
         )  # fmt: skip
         self._write(configuration)
         threading.Thread(target=self._read, daemon=True).start()

@@ -11,12 +11,14 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import orjson
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from detectors.semantic.prototypes import Views, write
 from gateway.sync import status
 from gateway.sync.service import SyncService
 from gateway.sync.settings import SyncSettings
@@ -27,6 +29,9 @@ from patterns.store import Store
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 """The key that signs in benchmarks; no gateway trusts it."""
 
+WIDTHS: Final = (384, 48)
+"""Of an embedding and of a mean of word vectors, as the shipped model has them."""
+
 
 def pattern(identity: str, body: str = "") -> Pattern:
     """An exemplar of an ordinary length."""
@@ -35,6 +40,12 @@ def pattern(identity: str, body: str = "") -> Pattern:
         id=identity, kind=Kind.SEMANTIC, body=text, category="prompt_injection.instruction_override",
         severity=Severity.HIGH, reach=None,
     )  # fmt: skip
+
+
+def vectored(number: int, chance: np.random.Generator) -> Pattern:
+    """An exemplar whose body is its vectors, as where its text may not be kept: nothing of it can be deflated."""
+    drawn = [chance.standard_normal(width).astype(np.float32) for width in WIDTHS]
+    return pattern(f"fill-{number}", write(Views(drawn[0] / np.linalg.norm(drawn[0]), drawn[1]), "0" * 16))
 
 
 def say(**what: Any) -> None:
@@ -71,7 +82,8 @@ async def run(configuration: dict[str, Any]) -> None:
         if order == "promote":
             await asyncio.to_thread(store.revise, {rest[0]: pattern(rest[0], *rest[1:])}, "ada", "seen", now)
         elif order == "fill":
-            many: dict[str, Pattern | None] = {f"fill-{number}": pattern(f"fill-{number}") for number in range(rest[0])}
+            chance = np.random.default_rng(1)
+            many: dict[str, Pattern | None] = {f"fill-{number}": vectored(number, chance) for number in range(rest[0])}
             await asyncio.to_thread(store.revise, many, "ada", "seen", now)
         elif order == "status":
             counts = {**vars(service.counts), "resumptions": service._quic.resumptions}

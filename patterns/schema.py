@@ -139,8 +139,9 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
         raise PatternError(f"{where}: id: got {identity!r}; wanted lower-case words joined by '.', '-' or '_'")
     where = f"{where}: {identity}"
-    if unknown := sorted(map(str, raw.keys() - _FIELDS)):
-        raise PatternError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}")
+    if not raw.keys() <= _FIELDS:
+        unknown = min(map(str, raw.keys() - _FIELDS))
+        raise PatternError(f"{where}: unknown field {unknown!r}; known: {', '.join(sorted(_FIELDS))}")
     kind = _choice(raw, "kind", Kind, where)
     category = _text(raw, "category", where, 100)
     try:
@@ -152,8 +153,8 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     if kind.lexical and not (hits and misses):
         raise PatternError(f"{where}: hits and misses: a lexical pattern needs at least one of each")
     origins = frozenset(_texts(raw, "origins", where))
-    if wrong := sorted(origins - ORIGINS):
-        raise PatternError(f"{where}: origins: unknown {wrong[0]!r}; known: {', '.join(sorted(ORIGINS))}")
+    if not origins <= ORIGINS:
+        raise PatternError(f"{where}: origins: unknown {min(origins - ORIGINS)!r}; known: {', '.join(sorted(ORIGINS))}")
     check = raw.get("check")
     if check is not None and not isinstance(check, str):
         raise PatternError(f"{where}: check: got {type(check).__name__}; wanted the name of a validator")

@@ -166,12 +166,13 @@ class Store:
         """
         good: list[Entry] = []
         refused: list[str] = []
-        for entry in entries:
+        entries = list(entries)
+        for entry, refusal in zip(entries, self.trust.refusals(entries), strict=True):
+            if refusal:
+                refused.append(refusal)
+                continue
             try:
-                self.trust.verify(entry)
                 self._clock.observe(entry.stamp, now)
-            except EntryError as error:
-                refused.append(str(error))
             except FutureStamp as error:
                 refused.append(f"{entry.id}: stamp: {error}")
             else:
@@ -286,7 +287,7 @@ class Store:
             clock = max(latest.stamp, self._stamp)
             self._db.executemany(
                 "INSERT INTO revisions VALUES (?, ?, ?, ?)",
-                [(id, number, names[id], encode(entry)) for id, entry in accepted.items()],
+                [(id, number, names[id], encode(entry)) for id, entry in sorted(accepted.items())],  # as they lie on disk
             )
             self._db.execute(
                 "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -11,7 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patterns.clock import MAX_AHEAD_MS, Clock, FutureStamp, Stamp
-from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, encode, later, merge, store_digest
+from patterns.entries import (
+    ALONE,
+    Entry,
+    EntryError,
+    Signer,
+    Trust,
+    decode,
+    digest,
+    encode,
+    later,
+    merge,
+    signed_bytes,
+    store_digest,
+)
 from patterns.schema import Kind, Pattern, Severity
 
 BODIES = ("open the gate", "raise the portcullis", "lower the bridge")
@@ -68,6 +81,28 @@ def test_an_entry_survives_its_encoding(entry: Entry) -> None:
     signed = Signer(Ed25519PrivateKey.generate()).sign(entry)
     assert decode(encode(signed)) == signed
     assert digest(decode(encode(signed))) == digest(signed)
+
+
+@given(entries(), st.binary(max_size=64), st.sampled_from(('"signature":"%s",', '","signature":"%s","', "plain %s")))
+def test_what_is_signed_is_all_but_the_signature(entry: Entry, signature: bytes, author: str) -> None:
+    signed = replace(entry, signature=signature, author=author % signature.hex())
+    plain = orjson.loads(encode(signed))
+    del plain["signature"]
+    assert signed_bytes(signed) == b"portcullis entry v1\n" + orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+
+
+def test_many_are_verified_as_one_is() -> None:
+    key = Ed25519PrivateKey.generate()
+    good, stranger = Signer(key), Signer(Ed25519PrivateKey.generate())
+    many = [
+        (stranger if number % 50 == 7 else good).sign(
+            Entry(id=f"p{number}", pattern=None, stamp=Stamp(1, 0, "a"), author="ada", reason="seen")
+        )
+        for number in range(3 * ALONE + 5)
+    ]
+    refusals = Trust([key.public_key()]).refusals(many)
+    assert [number for number, why in enumerate(refusals) if why] == [7, 57, 107, 157]
+    assert "p57: signer:" in refusals[57]
 
 
 def test_a_signature_covers_everything() -> None:

@@ -7,13 +7,12 @@ store, and one of them takes over when that worker ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -25,6 +24,7 @@ from gateway.sync.commands import Apply, Close, Command, Dial, Send, Warn
 from gateway.sync.dialer import Dialer
 from gateway.sync.frames import FrameError, Reader
 from gateway.sync.ledger import Ledger
+from gateway.sync.link import BULK_WINDOW
 from gateway.sync.membership import Directory
 from gateway.sync.node import TICK_SECONDS, Node
 from gateway.sync.quic import QuicEndpoint
@@ -39,6 +39,9 @@ DISCOVER_SECONDS: Final = 10.0
 
 POLL_SECONDS: Final = 0.1
 """How often the store's file is looked at for what other processes wrote: another worker's promotion, the command line's."""
+
+APPLY_BATCHES: Final = BULK_WINDOW // 2
+"""Batches that become one generation at most: while the store takes these, a peer may send as many again."""
 
 RENEWAL_SECONDS: Final = 5.0
 """How often certificates are looked at."""
@@ -97,7 +100,10 @@ class SyncService:
         self._keys: dict[Wire, int] = {}
         self._next_key = 0
         self._told_at = float("-inf")
+        self._store_files = str(store.path), f"{store.path}-wal"
         self._store_at: object = None
+        self._polling: asyncio.Task[None] | None = None
+        self._closing = False
         self._applies: list[Apply] = []
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,6 +129,7 @@ class SyncService:
 
     async def close(self) -> None:
         """Say farewell and end."""
+        self._closing = True
         if self.node is not None:
             self._do(self.node.leave(time.time()))
             await asyncio.sleep(0.1 if self._peers else 0)  # what was said leaves this machine
@@ -174,16 +181,23 @@ class SyncService:
         )  # fmt: skip
         _log.info("pattern sync: %s listens on %s with %d entries", self.name, settings.listen, len(ledger))
         self._spawn(self._apply_forever())
-        self._spawn(_every(TICK_SECONDS, self._tick))
-        self._spawn(_every(POLL_SECONDS, self._poll))
-        self._spawn(_every(RENEWAL_SECONDS, self._look_at_certificates))
+        self._every(TICK_SECONDS, self._tick)
+        self._every(POLL_SECONDS, self._poll)
+        self._every(RENEWAL_SECONDS, self._look_at_certificates)
         if settings.discover is not None:
-            self._spawn(_every(DISCOVER_SECONDS, self._discover))
+            self._every(DISCOVER_SECONDS, lambda: self._spawn(self._discover()))
 
-    def _spawn(self, work: Any) -> None:
+    def _every(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do something now and every so many seconds, by timers: a task that sleeps costs an idle replica three times that."""
+        if not self._closing:
+            self._loop.call_later(seconds, self._every, seconds, work)
+            work()
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -192,20 +206,20 @@ class SyncService:
 
     # Periodic
 
-    async def _tick(self) -> None:
+    def _tick(self) -> None:
         assert self.node is not None
         self._do(self.node.tick(time.time()))
         over_tcp = {link.dialed for link in self.node.links.values() if link.transport == "tcp" and link.dialed}
         for address in self.dialer.due(over_tcp, time.monotonic()):
             self._spawn(self.dialer.upgrade(address))
 
-    async def _poll(self) -> None:
-        changed = _changed_at(self.store.path)
-        if changed != self._store_at:
+    def _poll(self) -> None:
+        changed = _changed_at(self._store_files)
+        if changed != self._store_at and (self._polling is None or self._polling.done()):
             self._store_at = changed
-            await asyncio.to_thread(self.store.poll)
+            self._polling = self._spawn(asyncio.to_thread(self.store.poll))
 
-    async def _look_at_certificates(self) -> None:
+    def _look_at_certificates(self) -> None:
         changed = self._files.changed_at()
         if not changed or changed == self._files_at:
             return
@@ -316,9 +330,11 @@ class SyncService:
         while True:
             await self._work.wait()
             self._work.clear()
-            work, self._applies = self._applies, []
+            work, self._applies = self._applies[:APPLY_BATCHES], self._applies[APPLY_BATCHES:]
             if not work:
                 continue
+            if self._applies:
+                self._work.set()
             everything = [entry for one in work for entry in one.entries]
             try:
                 await asyncio.to_thread(self.store.apply, everything, time.time())
@@ -333,13 +349,15 @@ class SyncService:
                 self._do(self.node.applied(one.link, one.batch, refused, time.time()))
 
 
-def _changed_at(path: Path) -> list[tuple[int, int]]:
-    """When the file and its journal last changed, and their sizes."""
+def _changed_at(files: Iterable[str]) -> list[tuple[int, int]]:
+    """When files last changed, and their sizes."""
     found = []
-    for file in (path, path.with_name(path.name + "-wal")):
-        with contextlib.suppress(OSError):
-            stat = file.stat()
-            found.append((stat.st_mtime_ns, stat.st_size))
+    for file in files:
+        try:
+            stat = os.stat(file)
+        except OSError:
+            continue
+        found.append((stat.st_mtime_ns, stat.st_size))
     return found
 
 
@@ -354,9 +372,3 @@ def _files(settings: SyncSettings, node: str) -> Files:
     assert settings.certificate
     assert settings.key
     return Files(settings.ca, settings.certificate, settings.key)
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await work()
-        await asyncio.sleep(seconds)
