@@ -164,8 +164,30 @@ class Cascade:
         return Cascade(lexical, self.model, self.absent, decodes=self.decodes, deep=self.deep, windows=self.windows,
                        prototypes=prototypes)  # fmt: skip
 
+    def words(self, text: str, origin: Origin, clock: list[int]) -> TextVerdict:
+        """What all stages but the model say: for a text of which the model has read every part."""
+        findings, skipped = self._unmodelled(text, origin, clock)[:2]
+        return TextVerdict(tuple(dict.fromkeys(findings)), 0.0, tuple(skipped), self._cheap)
+
     def screen(self, text: str, origin: Origin, clock: list[int]) -> Screened:
         """The cheap stages."""
+        findings, skipped, views = self._unmodelled(text, origin, clock)
+        began = time.perf_counter_ns()
+        evidence = max((_SCORED[f.score] for f in findings if _speaks(f)), default=0.0) if findings else 0.0
+        settled: Asked | None = None
+        asked: list[Asked] = []
+        if self.model is not None:
+            settled, asked = self._front(self.model, views(), origin, evidence)
+        clock[3] += time.perf_counter_ns() - began
+        if len(asked) > self.windows:
+            asked = sorted(asked, key=lambda one: -one.suspicion)[: self.windows]
+            skipped.append(Skipped("encoder", "budget"))
+        return Screened(origin, tuple(dict.fromkeys(findings)), evidence, settled, tuple(asked), tuple(skipped))
+
+    def _unmodelled(
+        self, text: str, origin: Origin, clock: list[int]
+    ) -> tuple[list[TextFinding], list[Skipped], Callable[[], list[_View]]]:
+        """Canonicalise, decode and match: what was found, what was not looked at, and the readings for the model."""
         began = time.perf_counter_ns()
         canonical = canonicalise(text)
         canonised = time.perf_counter_ns()
@@ -181,16 +203,7 @@ class Cascade:
             skipped.append(Skipped("decode", "budget"))
         if exhausted:
             skipped.append(Skipped("lexical", "budget"))
-        evidence = max((_SCORED[f.score] for f in findings if _speaks(f)), default=0.0) if findings else 0.0
-        settled: Asked | None = None
-        asked: list[Asked] = []
-        if self.model is not None:
-            settled, asked = self._front(self.model, _views(text, canonical, layers), origin, evidence)
-        clock[3] += time.perf_counter_ns() - matched
-        if len(asked) > self.windows:
-            asked = sorted(asked, key=lambda one: -one.suspicion)[: self.windows]
-            skipped.append(Skipped("encoder", "budget"))
-        return Screened(origin, tuple(dict.fromkeys(findings)), evidence, settled, tuple(asked), tuple(skipped))
+        return findings, skipped, lambda: _views(text, canonical, layers)
 
     def finish(self, screened: Screened, readings: Sequence[Reading | None], reason: str = "late") -> TextVerdict:
         """Put the readings of ``screened.asked`` together, in its order; None for one that could not be had in time.

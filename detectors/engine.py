@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from detectors.cache import VerdictCache
 from detectors.cascade import STAGES, WINDOWS, Asked, Cascade, Screened, TextFinding, TextVerdict
 from detectors.lexical import Lexical
+from detectors.parts import Parts
 from detectors.passages import Passage, passages
 from detectors.semantic.judge import Reading, SemanticModel
 from detectors.values import Finding, Origin, Segment, Skipped, Verdict
@@ -205,6 +206,17 @@ class Engine:
         ``scope`` (a tenant) keeps one caller from learning what another one sent.
         """
         return Screening(self, segments, scope)
+
+    def know(self, text: str, origin: Origin, scope: str, parts: Parts) -> None:
+        """Put together what was said of a text's parts, so that it is known when the whole is screened.
+
+        It stays unknown where only the model can say what the whole means; see `Parts.verdict`.
+        """
+        key = self.cache.key((scope, origin), text)
+        if self.cache.get(key) is None:
+            verdict = parts.verdict(self.cascade.words(text, origin, [0] * len(STAGES)))
+            if verdict is not None:
+                self.cache.put(key, verdict)
 
     def judge(self, segments: Sequence[Segment], scope: str) -> Judged:
         """All stages in this thread: some milliseconds for each window that the cheap ones do not settle."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged
 from detectors.values import Skipped, Verdict
 from gateway.following import MAX_BEHIND, Cut, Follower, Trip
@@ -42,6 +43,8 @@ class Beside:
         self._oldest = 0.0  # when the oldest word came that no trip took yet
         self._trip: tuple[Trip, float, asyncio.Task[Judged]] | None = None
         self.cut: Cut | None = None
+        self.stage_ns = [0] * len(STAGES)
+        """What the trips cost, by stage."""
 
     def heard(self) -> None:
         """The follower heard something: send a trip where that is worth while."""
@@ -105,6 +108,10 @@ class Beside:
         trip, since, task = self._trip
         self._trip = None
         self._lag.observe((), self._loop.time() - since)
-        self.cut = self._follower.settle(trip, _BROKEN if task.exception() else task.result().verdict)
+        verdict = _BROKEN
+        if not task.exception():
+            verdict = task.result().verdict
+            self.stage_ns = [a + b for a, b in zip(self.stage_ns, task.result().stage_ns, strict=True)]
+        self.cut = self._follower.settle(trip, verdict)
         self.heard()
         return True

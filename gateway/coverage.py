@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from detectors import leakage
 from detectors.cascade import DEEP, STAGES
 from detectors.values import Origin
 from gateway.live import bind, load_model
 from gateway.policy import MODEL_STAGES, Action, Direction, Policy
-from gateway.settings import Detection, Settings
+from gateway.settings import Detection, PolicySettings, Settings
 from patterns import taxonomy
 
-REQUEST_ORIGINS: Final = tuple(Origin)
 TOP_SCORE: Final = 0.99
+LINKS: Final = "links"
+"""The stage that takes addresses out of replies; see `gateway.links`."""
+
 _NOTHING: Final = Action.ALLOW.value
 _PASSED: Final = "passed through, not screened"
+_UNREAD: Final = "not read; each record lists it"
 
 
 class Row(NamedTuple):
-    """One line of the matrix. ``attacks`` and ``values`` are the strictest that the policy does there."""
+    """One line of the matrix. ``attacks`` and ``values`` are the strictest that the policy does there; ``tenant`` is empty for
+    all that have no policy of their own."""
 
     route: str
     origin: str
@@ -29,41 +34,86 @@ class Row(NamedTuple):
     attacks: str
     values: str
     note: str
+    tenant: str = ""
 
 
-_ROUTES: Final = (
-    # route, origins of its requests, whether its replies can stream, whether its replies hold text
-    ("/v1/chat/completions", REQUEST_ORIGINS, True, True),
-    ("/v1/completions", (Origin.USER,), True, True),
-    ("/v1/responses", REQUEST_ORIGINS, True, True),
-    ("/v1/embeddings", (Origin.USER,), False, False),
-    ("/v1/messages", REQUEST_ORIGINS, True, True),
-    ("/v1/messages/count_tokens", REQUEST_ORIGINS, False, False),
-    ("/v1beta/models/{model}:generateContent", REQUEST_ORIGINS, False, True),
-    ("/v1beta/models/{model}:streamGenerateContent", REQUEST_ORIGINS, True, True),
-    ("/v1beta/models/{model}:embedContent", (Origin.USER, Origin.DOCUMENT), False, False),
-)
+class _Route(NamedTuple):
+    """What can stand in a route's requests and replies, and what of either nobody reads."""
+
+    path: str
+    asked: tuple[Origin, ...]
+    said: tuple[Origin, ...]
+    streams: bool
+    unread: str
+    unread_reply: str
+
+
+_ALL: Final = tuple(Origin)
+_REPLY: Final = (Origin.ASSISTANT, Origin.TOOL_RESULT, Origin.DOCUMENT)
+_GENERATE: Final = "/v1beta/models/{model}:"
+_MEDIA: Final = "images, audio, files"
+
+ROUTES: Final = (
+    _Route("/v1/chat/completions", _ALL, (Origin.ASSISTANT,), True, _MEDIA, "audio, token probabilities"),
+    _Route("/v1/completions", (Origin.USER,), (Origin.ASSISTANT,), True, "token numbers", "token probabilities"),
+    _Route("/v1/responses", _ALL, _ALL, True, f"{_MEDIA}, what the provider keeps, encrypted reasoning",
+           "images, encrypted reasoning, token probabilities"),
+    _Route("/v1/embeddings", (Origin.USER,), (), False, "token numbers", "vectors"),
+    _Route("/v1/messages", _ALL, _REPLY, True, f"{_MEDIA}, encrypted results", "encrypted results"),
+    _Route("/v1/messages/count_tokens", _ALL, (), False, f"{_MEDIA}, encrypted results", ""),
+    _Route(_GENERATE + "generateContent", _ALL, _REPLY, False, f"{_MEDIA}, what the provider keeps",
+           "images, token probabilities"),
+    _Route(_GENERATE + "streamGenerateContent", _ALL, _REPLY, True, f"{_MEDIA}, what the provider keeps",
+           "images, token probabilities"),
+    _Route(_GENERATE + "countTokens", _ALL, (), False, f"{_MEDIA}, what the provider keeps", ""),
+    _Route(_GENERATE + "embedContent", (Origin.USER, Origin.DOCUMENT), (), False, "images", "vectors"),
+    _Route(_GENERATE + "batchEmbedContents", (Origin.USER, Origin.DOCUMENT), (), False, "images", "vectors"),
+)  # fmt: skip
+"""Every path that carries text to a model. ``/v1/models`` and the like carry none; what they answer is read as documents."""
 
 
 def matrix(settings: Settings, late: Sequence[str] = ()) -> list[Row]:
-    """The matrix for the default policy; ``late`` names patterns that a stream is not held for."""
-    model, _ = load_model(settings.detection)
-    policy = bind(settings.policy, model.calibration.thresholds if model else {})[0]
-    whole = stages(settings.detection)
-    streamed = tuple(stage for stage in whole if policy.ahead is not None or stage in STREAMED)
-    rows: list[Row] = []
-    for route, origins, streams, speaks in _ROUTES:
-        rows += [_row(policy, whole, route, origin, Direction.REQUEST, False) for origin in origins]
-        if speaks:
-            rows.append(_row(policy, whole, route, Origin.ASSISTANT, Direction.REPLY, False))
-        if streams:
-            row = _row(policy, streamed, route, Origin.ASSISTANT, Direction.REPLY, True)
-            told = f"told only when the stream is over: {', '.join(late)}" if late else ""
-            rows.append(row._replace(note="; ".join(filter(None, (row.note, _pace(policy, model is not None), told)))))
+    """The matrix: for all callers, and once more for each tenant with a policy of its own.
+
+    ``late`` names patterns that a stream is not held for.
+    """
+    model, absent = load_model(settings.detection)
+    thresholds = model.calibration.thresholds if model else {}
+    whole = tuple(stage for stage in stages(settings.detection) if stage not in {skipped.stage for skipped in absent})
+    gone = f"missing: {' '.join(sorted(skipped.stage for skipped in absent))}" if absent else ""
+
+    def under(wanted: PolicySettings, tenant: str) -> Iterator[Row]:
+        policy = bind(wanted, thresholds)[0]
+        for row in _rows(policy, whole, late, model is not None):
+            yield row._replace(tenant=tenant, note="; ".join(filter(None, (row.note, gone))) if row.stages else row.note)
+
+    rows = list(under(settings.policy, ""))
     for upstream in settings.upstreams.values():
         for entry in upstream.passthrough:
             rows += [Row(entry, "all", direction.value, False, (), _NOTHING, _NOTHING, _PASSED) for direction in Direction]
+    for tenant, own in settings.tenants.items():
+        if own.policy != settings.policy:
+            rows += under(own.policy, tenant)
     return rows
+
+
+def _rows(policy: Policy, whole: tuple[str, ...], late: Sequence[str], model: bool) -> Iterator[Row]:
+    streamed = tuple(stage for stage in whole if policy.ahead is not None or stage in STREAMED)
+    for route in ROUTES:
+        for origin in route.asked:
+            yield _row(policy, whole, route.path, origin, Direction.REQUEST, False)
+        if route.unread:
+            yield Row(route.path, route.unread, Direction.REQUEST.value, False, (), _NOTHING, _NOTHING, _UNREAD)
+        after: tuple[str, ...] = (leakage.DETECTOR,) if Origin.SYSTEM in route.asked else ()
+        after += (LINKS,) if policy.acts and policy.links is not None else ()
+        for origin in route.said:
+            yield _row(policy, (*whole, *after), route.path, origin, Direction.REPLY, False)
+        if route.streams:
+            row = _row(policy, (*streamed, *after), route.path, Origin.ASSISTANT, Direction.REPLY, True)
+            told = f"told only when the stream is over: {', '.join(late)}" if late else ""
+            yield row._replace(note="; ".join(filter(None, (row.note, _pace(policy, model), told))))
+        if route.unread_reply:
+            yield Row(route.path, route.unread_reply, Direction.REPLY.value, False, (), _NOTHING, _NOTHING, _UNREAD)
 
 
 STREAMED: Final = ("canonical", "lexical")

@@ -160,11 +160,16 @@ def said_segments(relay: Relay) -> list[Segment]:
     return out.segments
 
 
-def relay_summary(relay: Relay, judged: Judged, segments: list[Segment], policy: Policy) -> Inspected:
+def relay_summary(
+    relay: Relay, judged: Judged, segments: list[Segment], policy: Policy, beside_ns: Sequence[int] = ()
+) -> Inspected:
     """What became of a streamed reply, in the terms of a whole one.
 
     ``judged`` is said of the whole of it, when it had gone out. What was acted on in time is told from what was not.
+    ``beside_ns`` is what judging beside the stream cost, by stage.
     """
+    if beside_ns:
+        judged = judged._replace(stage_ns=tuple(map(sum, zip(judged.stage_ns, beside_ns, strict=True))))
     if relay.leakage is not None:
         judged = with_leaks(judged, relay.leakage, segments)
     verdict = judged.verdict

@@ -2,15 +2,17 @@
 
 All channels of a stream share one count of what was heard, in code points. A trip takes all that was heard and not judged yet,
 each channel's with what stands before it; when its verdict is back, everything up to where it began is judged. One trip runs
-at a time: where judging is slow, trips grow longer, not more.
+at a time: where judging is slow, trips grow longer, not more. What trips were told is put together when the stream is over
+(`Follower.parts`), so that what was judged beside it is not judged once more.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from detectors.parts import Parts
 from detectors.semantic.windows import OVERLAP, WINDOW
-from detectors.values import Origin, Segment, Skipped, Verdict
+from detectors.values import Origin, Path, Segment, Skipped, Verdict
 from gateway.policy import MODEL_STAGES, Action, Direction, Policy, decide
 
 STEP: Final = 80
@@ -36,11 +38,11 @@ class Cut(NamedTuple):
 
 
 class Trip(NamedTuple):
-    """Texts to be judged. ``begins`` tells of each whether its channel begins with it, ``until`` what was heard when it was
+    """Texts to be judged. ``starts`` tells of each where in its channel it begins, ``until`` what was heard when it was
     taken, ``whole`` that no more will come."""
 
     segments: tuple[Segment, ...]
-    begins: tuple[bool, ...]
+    starts: tuple[int, ...]
     until: int
     whole: bool
 
@@ -48,12 +50,13 @@ class Trip(NamedTuple):
 class _Tail:
     """The end of one channel's text: what is not judged yet, and what stands before it."""
 
-    __slots__ = ("begins", "judged", "text")
+    __slots__ = ("judged", "parts", "start", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.judged = 0  # code points of ``text``
-        self.begins = True
+        self.start = 0  # where in the channel it begins
+        self.parts = Parts()
 
 
 class Follower:
@@ -72,7 +75,7 @@ class Follower:
         """``ahead``: code points that may go out before they are judged."""
         self._policy = policy
         self._ahead = ahead
-        self._tails: dict[Channel, _Tail] = {}
+        self._tails: dict[Path, _Tail] = {}
         self.heard = self.judged = 0
         self.step = max(STEP, ahead // TRIPS_AHEAD)
         self.score = 0.0
@@ -106,23 +109,31 @@ class Follower:
             if low:
                 space = tail.text.find(" ", low, low + OVERLAP // 3)
                 low = max(low, space + 1)  # a word that is cut in two may look like another one
-                tail.text, tail.begins = tail.text[low:], False
+                tail.text, tail.start = tail.text[low:], tail.start + low
             tail.judged = len(tail.text)
         segments = tuple(
             Segment(tail.text, "assistant", Origin.ASSISTANT, turn, channel) for turn, (channel, tail) in enumerate(taken)
         )
-        return Trip(segments, tuple(tail.begins for _, tail in taken), self.heard, whole)
+        return Trip(segments, tuple(tail.start for _, tail in taken), self.heard, whole)
+
+    def parts(self, channel: Path) -> Parts | None:
+        """What was said of a channel's text, part by part; None where not all of it was judged, and by every stage."""
+        tail = self._tails.get(channel)
+        return None if tail is None or self.behind or self.skipped else tail.parts
 
     def settle(self, trip: Trip, verdict: Verdict) -> Cut | None:
         """Take a trip's verdict; gives what the policy cuts the stream for, if it does."""
         self.score = max(self.score, verdict.score)
         self.skipped.update(verdict.skipped)
+        for number, (segment, start) in enumerate(zip(trip.segments, trip.starts, strict=True)):
+            own = [finding for finding in verdict.findings if finding.segment == number]
+            self._tails[segment.path].parts.add(start, own, verdict.score)
         # At an edge a pattern may match that would not if it saw what stands beyond.
         findings = tuple(
             finding for finding in verdict.findings
             if finding.detector in MODEL_STAGES
             or ((trip.whole or finding.end < len(trip.segments[finding.segment].text))
-                and (trip.begins[finding.segment] or finding.start > 0))
+                and (not trip.starts[finding.segment] or finding.start > 0))
         )  # fmt: skip
         ruling = decide(self._policy, verdict._replace(findings=findings), trip.segments, Direction.REPLY)
         if ruling.action is not Action.BLOCK:

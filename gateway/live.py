@@ -17,10 +17,11 @@ from detectors.probe import prepare
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from detectors.streamrules import Act, StreamRules
 from detectors.values import Origin, Skipped
+from gateway.faults import OwnFault
 from gateway.learning.storage import check_packs
 from gateway.links import Hosts
 from gateway.policy import MODEL_STAGES, PRESETS, Action, Direction, Policy, Rule, Thresholds, preset
-from gateway.settings import Detection, PolicySettings, Settings
+from gateway.settings import Detection, PolicySettings, Settings, SettingsError
 from patterns import packs
 from patterns.schema import Pattern, State
 
@@ -48,8 +49,15 @@ class Live:
     """Judges by the packs alone: what the pattern store is laid over."""
 
     def bound(self, tenant: str, policy: str | None) -> Bound:
-        """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one."""
+        """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one.
+
+        Raises:
+            OwnFault: that one demands a stage that is turned off or missing.
+        """
         if policy is not None:
+            if policy not in self.presets:
+                problem = f"the key's policy is {policy}, and {unenforced(policy, self.settings.detection)}"
+                raise OwnFault(503, "policy_unenforceable", problem)
             return self.presets[policy]
         return self.tenants.get(tenant, self.default)
 
@@ -66,8 +74,10 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
 
     Raises:
         PatternError: a pack is broken, or nothing is left to match with.
+        SettingsError: a policy is ``strict``, and a stage that it demands is turned off or missing.
     """
     cache = settings.data_dir / "cache"
+    check_strict(settings)
     engine = load_engine(settings, number, now)
     patterns = engine.generation.patterns
     thresholds = engine.thresholds
@@ -82,7 +92,7 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
         engine.renewed(store, number, now) if store else engine,
         bound(settings.policy),
         {name: bound(one.policy) for name, one in settings.tenants.items()},
-        {name: bound(PolicySettings(preset=name)) for name in PRESETS},
+        {name: bound(PolicySettings(preset=name)) for name in PRESETS if not unenforced(name, settings.detection)},
         engine,
     )
 
@@ -120,6 +130,31 @@ def stream_rules(
 
 
 _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}
+
+
+def check_strict(settings: Settings) -> None:
+    """Refuse a configuration whose ``strict`` policies could not be held.
+
+    Raises:
+        SettingsError: see `unenforced`.
+    """
+    policies = {"policy": settings.policy, **{f"tenants.{name}.policy": one.policy for name, one in settings.tenants.items()}}
+    for where, policy in policies.items():
+        if why := unenforced(policy.preset, settings.detection):
+            raise SettingsError(f"{where}: {policy.preset} cannot be enforced: {why}; turn it on, or take balanced")
+
+
+def unenforced(preset: str, chosen: Detection) -> str:
+    """Why a preset could not be enforced on every route; empty where it can be.
+
+    ``strict`` promises that every text is judged by every stage. The others say in each record what did not run.
+    """
+    if preset != "strict":
+        return ""
+    off = [key for key in ("decode", "model", "encoder") if not getattr(chosen, key)]
+    if off:
+        return f"detection.{off[0]} is false"
+    return "the model's files are missing (detection.models)" if load_model(chosen)[1] else ""
 
 
 def load_engine(settings: Settings, number: int, now: float) -> Engine:

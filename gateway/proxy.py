@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from detectors.engine import Engine, Screening
 from detectors.leakage import THREAT, Leak, Leakage
+from detectors.parts import Parts
 from detectors.values import Origin, Segment
 from gateway.beside import Beside
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
@@ -275,22 +276,33 @@ class Proxy:
             if beside is not None:
                 beside.close()
             # Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised.
-            # The caller does not wait for the encoder; a caller who has gone leaves its part out.
+            # Of what was judged beside the stream the model's word is known. The caller does not wait for the encoder; a
+            # caller who has gone leaves its part out.
             segments = said_segments(relay)
-            screening = await self._look(exchange.live.engine, segments, tenant)
-            exchange.reply = relay_summary(relay, screening.close(), segments, policy)
+            parts = [follower.parts(one.path) if follower and not relay.unread else None for one in segments]
+            screening = await self._look(exchange.live.engine, segments, parts, tenant)
+            spent = beside.stage_ns if beside is not None else ()
+            exchange.reply = relay_summary(relay, screening.close(), segments, policy, spent)
             services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
             if relay.cut is not None:
                 services.metrics.stream_cuts.add((exchange.target.wire.name, relay.cut.stage))
         await answer.end()
         if screening.asked:
             judged = await services.semantics.close(screening, tenant)
-            exchange.reply = relay_summary(relay, judged, segments, policy)
+            exchange.reply = relay_summary(relay, judged, segments, policy, spent)
 
-    async def _look(self, engine: Engine, segments: list[Segment], tenant: str) -> Screening:
-        if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
+    async def _look(
+        self, engine: Engine, segments: list[Segment], parts: list[Parts | None], tenant: str
+    ) -> Screening:
+        def look(engine: Engine) -> Screening:
+            for segment, known in zip(segments, parts, strict=True):
+                if known is not None:
+                    engine.know(segment.text, segment.origin, tenant, known)
             return engine.screen(segments, tenant)
-        return await asyncio.get_running_loop().run_in_executor(self._scanner, engine.twin().screen, segments, tenant)
+
+        if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
+            return look(engine)
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
 
     async def _move(
         self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay, beside: Beside | None

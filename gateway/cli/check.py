@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import groupby
 
 from gateway import coverage, live
 from gateway.cli.common import Failed, add_config, config_path, settings, write_json, write_table
+from gateway.settings import SettingsError
 from patterns.schema import PatternError
 
 NAME = "check"
@@ -22,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = settings(arguments)
     try:
         built = live.build(chosen, 1, time.time())
-    except PatternError as error:
+    except (PatternError, SettingsError) as error:
         raise Failed(str(error)) from None
     generation = built.engine.generation
     streams = built.default.streams
@@ -40,12 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"patterns: {len(generation.patterns)} ({generation.digest[:12]})")
     upstreams = ", ".join(f"{name} -> {one.base_url}" for name, one in chosen.upstreams.items())
     print(f"upstreams: {upstreams or 'none: the built-in echo model answers'}\n")
-    write_table(
-        ("route", "origin", "direction", "streamed", "stages", "attacks", "values", "note"),
-        [
-            (row.route, row.origin, row.direction, "yes" if row.streaming else "no",
-             " ".join(row.stages) or "none", row.attacks, row.values, row.note)
-            for row in rows
-        ],
-    )  # fmt: skip
+    for tenant, own in groupby(rows, key=lambda row: row.tenant):
+        if tenant:
+            print(f"\nunder the policy of tenant {tenant}:")
+        write_table(
+            ("route", "origin", "direction", "streamed", "stages", "attacks", "values", "note"),
+            [
+                (row.route, row.origin, row.direction, "yes" if row.streaming else "no",
+                 " ".join(row.stages) or "none", row.attacks, row.values, row.note)
+                for row in own
+            ],
+        )  # fmt: skip
     return 0
