@@ -282,7 +282,9 @@ class Settings(_Model):
         description="`sqlite:PATH`, or `redis://host:6379/0` for several replicas; [state.md](state.md) has all kinds of URL.",
     )
     policy: PolicySettings = Field(
-        PolicySettings(), description="`strict`, `balanced` or `monitor`, or a mapping with overrides."
+        PolicySettings(),
+        description="`strict`, `balanced` or `monitor`, or a mapping with overrides. `strict` is refused where `detection`"
+        " turns a stage off or the model's files are missing.",
     )
     upstreams: dict[Literal["openai", "anthropic", "gemini"], Upstream] = Field(
         {}, description="The providers. With none at all, the built-in echo model answers."
