@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: fuzz simulate image-check install install-dev run test lint fmt bench lock clean
+.PHONY: fuzz simulate sign-packs image-check install install-dev run test lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -60,6 +60,10 @@ fuzz:
 	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --editable . atheris==3.0.0
 	@mkdir -p var/fuzz
 	.venv-fuzz/bin/python fuzz/frames.py var/fuzz/frames -max_total_time=$(or $(SECONDS),60) -artifact_prefix=var/fuzz/
+
+## sign-packs: sign the shipped packs as a release's, before its wheel or image is built (KEY=release.pem)
+sign-packs: install
+	$(BIN)/portcullis patterns sign --shipped --key $(KEY)
 
 ## lock: choose the newest versions that fit pyproject.toml
 lock:

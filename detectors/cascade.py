@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 from detectors.canonical import Canonical, canonicalise
 from detectors.decode import Layer, decode
 from detectors.lexical import SCORES, Lexical, Match
+from detectors.semantic.corrections import NO_CORRECTIONS, Corrections
 from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, SAME, Reading, SemanticModel, Weighed
+from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
 from detectors.values import WATCHED, Origin, Skipped
@@ -131,22 +133,24 @@ class Cascade:
         lexical: the patterns. model: what judges by meaning; None where it is missing or turned off, for which ``absent``
             says what to report.
         decodes: whether encoded text is decoded. deep: whether encoder and index are asked.
-        windows: see `WINDOWS`. prototypes: what was learnt since the model was trained.
+        windows: see `WINDOWS`. prototypes, corrections: what was learnt since the model was trained.
     """
 
     def __init__(
         self, lexical: Lexical, model: SemanticModel | None, absent: tuple[Skipped, ...] = (), *,
         decodes: bool = True, deep: bool = True, windows: int = WINDOWS, prototypes: Prototypes = NO_PROTOTYPES,
+        corrections: Corrections = NO_CORRECTIONS,
     ) -> None:  # fmt: skip
         self.lexical, self.model, self.absent = lexical, model, absent
         self.prototypes = prototypes if model is not None and deep else NO_PROTOTYPES
+        self.corrections = corrections if model is not None and deep else NO_CORRECTIONS
         self.decodes, self.deep, self.windows = decodes, deep, windows
         ran = [stage for stage in CHEAP if (stage != "decode" or decodes) and (stage != "fast" or model is not None)]
         self._cheap = tuple(ran)
 
     def twin(self) -> Cascade:
         """The same stages for another thread."""
-        return self._with(self.lexical.twin(), self.prototypes)
+        return self._with(self.lexical.twin(), self.prototypes, self.corrections)
 
     def overlaid(self, over: Mapping[str, Pattern], known: Cascade | None = None) -> Cascade:
         """The same stages with patterns of the store over those of the packs. ``known`` is what was made so before: what stands
@@ -158,11 +162,13 @@ class Cascade:
         added = [pattern for pattern in over.values() if pattern.state in WATCHING]
         made = known.prototypes if known is not None else NO_PROTOTYPES
         prototypes = made_ready(added, self.model, made) if self.model is not None else NO_PROTOTYPES
-        return self._with(self.lexical.overlaid(added, over.keys(), known.lexical if known is not None else None), prototypes)
+        corrections = corrections_among(added, self.model) if self.model is not None else NO_CORRECTIONS
+        lexical = self.lexical.overlaid(added, over.keys(), known.lexical if known is not None else None)
+        return self._with(lexical, prototypes, corrections)
 
-    def _with(self, lexical: Lexical, prototypes: Prototypes) -> Cascade:
+    def _with(self, lexical: Lexical, prototypes: Prototypes, corrections: Corrections) -> Cascade:
         return Cascade(lexical, self.model, self.absent, decodes=self.decodes, deep=self.deep, windows=self.windows,
-                       prototypes=prototypes)  # fmt: skip
+                       prototypes=prototypes, corrections=corrections)  # fmt: skip
 
     def words(self, text: str, origin: Origin, clock: list[int]) -> TextVerdict:
         """What all stages but the model say: for a text of which the model has read every part."""
@@ -215,7 +221,7 @@ class Cascade:
             score = max((finding.score for finding in findings if _speaks(finding)), default=0.0)
             return TextVerdict(findings, score, screened.skipped, self._cheap)
         best: TextFinding | None = None
-        watched: dict[TextFinding, None] = {}
+        told: dict[TextFinding, None] = {}
         harmless: list[tuple[Asked, bool]] = []
         weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
         for window, reading in weighed:
@@ -224,19 +230,24 @@ class Cascade:
             near = NOTHING
             if reading is not None and len(self.prototypes):
                 near = self.prototypes.near(reading.embedding, screened.origin, window.text)
-                watched |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
-                            for one in near.watching}  # fmt: skip
+                told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
+                         for one in near.watching}  # fmt: skip
                 harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
             judged = self._weigh(self.model, window, reading, near.acting, screened)
+            pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
+            if reading is not None and judged.stage == "encoder" and len(self.corrections):
+                judged, crossed = self._correct(self.model, judged, reading, window, screened.origin)
+                told |= dict.fromkeys(crossed)
+                pattern = next((one.pattern for one in crossed if one.detector != WATCHED), pattern)
             if best is None or judged.score > best.score:
-                pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
                 best = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
         assert best is not None  # a text has at least one window
         if best.score >= self.model.calibration.reported(screened.origin):
+            told.pop(best, None)
             findings += (best,)
         if any(is_so for _, is_so in harmless):
             findings = tuple(_pardoned(finding, harmless) for finding in findings)
-        findings += tuple(watched)
+        findings += tuple(told)
         missed = sum(reading is None for reading in readings)
         skipped = (*screened.skipped, Skipped("encoder", reason)) if missed else screened.skipped
         return TextVerdict(findings, best.score, skipped, STAGES if missed < len(readings) else self._cheap)
@@ -253,6 +264,22 @@ class Cascade:
             return Weighed(KNOWN_HARMLESS, "index", learnt.category, learnt.id)
         known = None if window.woken else reading  # the front stage had settled it, and nothing learnt says otherwise
         return model.weigh(known, window.suspicion, screened.evidence, screened.origin)
+
+    def _correct(
+        self, model: SemanticModel, judged: Weighed, reading: Reading, window: Asked, origin: Origin
+    ) -> tuple[Weighed, list[TextFinding]]:
+        """What corrections make of one window's probability, and which of them it crossed a preset's bar by.
+
+        One that acts is told as the encoder's finding under its own name, also where the window fell below the bar.
+        """
+        bars = [thresholds[origin] for thresholds in model.calibration.thresholds.values()]
+        found = self.corrections.correct(judged.score, reading.embedding, judged.category, origin, window.text, bars)
+        told = [("encoder", found.by, found.score)] if found.by is not None else []
+        told += [(WATCHED, pattern, score) for pattern, score in found.watching]
+        return judged._replace(score=found.score), [
+            TextFinding(detector, pattern.id, judged.category, score, window.start, window.end)
+            for detector, pattern, score in told
+        ]
 
     def _decode(self, text: str, canonical: Canonical) -> tuple[list[_Decoded], bool]:
         """The layers of the text and of what its disguise hid."""

@@ -43,7 +43,11 @@ def load(path: Path) -> list[Pattern]:
     for number, entry in enumerate(raw["patterns"]):
         if not isinstance(entry, dict):
             raise PatternError(f"{where}: patterns[{number}]: wanted a mapping")
-        patterns.append(read_pattern(entry, where, provenance))
+        pattern = read_pattern(entry, where, provenance)
+        if pattern.kind.corrects:
+            raise PatternError(f"{where}: {pattern.id}: kind: {pattern.kind.value} corrects a model by what was labelled here;"
+                               " a pack cannot hold one")  # fmt: skip
+        patterns.append(pattern)
     return patterns
 
 

@@ -24,10 +24,14 @@ MAX_EXAMPLE: Final = 8_000
 MAX_REACH: Final = 4_096
 """The longest match, in code points, that a lexical pattern may have: it bounds what a stream can be made to hold."""
 
+MAX_MOVE: Final = 3.0
+"""How far, in log-odds, a threshold may move: further is to turn a category off or stop all of it, which policies are for."""
+
 ORIGINS: Final = frozenset({"system", "user", "assistant", "tool_definition", "tool_result", "document"})
 
 E = TypeVar("E", bound=StrEnum)
 
+_MOVE = re.compile(r"[+-][0-9](\.[0-9]{1,4})?")
 _ID = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
 
@@ -39,10 +43,17 @@ class Kind(StrEnum):
     PII = "pii"  # an expression for a value (a secret, an identifier), with regard to case, perhaps with a check
     SEMANTIC = "semantic"  # an exemplar of an attack: what lies near it in meaning resembles it
     BENIGN = "benign"  # an exemplar of harmless text that looks like an attack: it speaks against
+    THRESHOLD = "threshold"  # no recogniser: moves the bar for what the model finds of a category; the body is log-odds
+    HEAD = "head"  # a linear function of a text's embedding that is added to the model's log-odds; the body is its numbers
 
     @property
     def lexical(self) -> bool:
         return self in (Kind.LITERAL, Kind.REGEX, Kind.PII)
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it changes what the model says, rather than recognising anything itself."""
+        return self in (Kind.THRESHOLD, Kind.HEAD)
 
 
 class Severity(StrEnum):
@@ -71,8 +82,8 @@ class Pattern:
     Attributes:
         id: lower-case words joined by ``.``, ``-`` or ``_``; unique in a store.
         kind: how it recognises.
-        body: the expression, literal or exemplar text.
-        category: ``category.subcategory`` of the taxonomy.
+        body: the expression, literal or exemplar text; of a threshold, log-odds with their sign (``+0.75`` is harder to reach).
+        category: ``category.subcategory`` of the taxonomy; of what corrects the model, a category of attacks as a whole.
         severity: see `Severity`.
         reach: the longest match in code points; None for exemplars, which have none.
         check: the name of a validator in ``detectors.checks`` that a match must pass, or None.
@@ -145,10 +156,12 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     kind = _choice(raw, "kind", Kind, where)
     category = _text(raw, "category", where, 100)
     try:
-        taxonomy.split(category)
+        (taxonomy.attack_category if kind.corrects else taxonomy.split)(category)
     except ValueError as error:
         raise PatternError(f"{where}: category: {error}") from None
     body = _text(raw, "body", where, MAX_BODY)
+    if kind is Kind.THRESHOLD:
+        threshold_move(body, where)
     hits, misses = _texts(raw, "hits", where), _texts(raw, "misses", where)
     if kind.lexical and not (hits and misses):
         raise PatternError(f"{where}: hits and misses: a lexical pattern needs at least one of each")
@@ -160,7 +173,7 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
         raise PatternError(f"{where}: check: got {type(check).__name__}; wanted the name of a validator")
     closeness = raw.get("closeness")
     if closeness is not None:
-        if kind.lexical:
+        if kind.lexical or kind.corrects:
             raise PatternError(f"{where}: closeness: only semantic and benign patterns have one")
         if not isinstance(closeness, float | int) or isinstance(closeness, bool) or not 0 < closeness <= 1:
             raise PatternError(f"{where}: closeness: got {_shown(closeness)}; wanted a number above 0 and up to 1")
@@ -181,6 +194,17 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
         provenance=_text(raw, "provenance", where, 500) if "provenance" in raw else provenance,
         revision=_whole(raw, "revision", where, 1, 2**31, 1),
     )
+
+
+def threshold_move(body: str, where: str = "threshold") -> float:
+    """How far a threshold's body moves the bar, in log-odds; above 0 is harder to reach.
+
+    Raises:
+        PatternError: it is no number with a sign, or too far from 0.
+    """
+    if _MOVE.fullmatch(body) and 0 < abs(float(body)) <= MAX_MOVE:
+        return float(body)
+    raise PatternError(f"{where}: body: got {_shown(body)}; wanted log-odds with a sign, as +0.75, up to {MAX_MOVE} from 0")
 
 
 def _reach(kind: Kind, body: str, where: str) -> int:

@@ -101,6 +101,18 @@ def split(threat: str) -> tuple[str, str]:
     return category, subcategory
 
 
+def attack_category(name: str) -> str:
+    """Check that ``name`` is a category of attacks, without a subcategory; returns it.
+
+    Raises:
+        ValueError: it is none; the message lists them.
+    """
+    if name in CATEGORIES and CATEGORIES[name].attack:
+        return name
+    known = (known for known, category in CATEGORIES.items() if category.attack)
+    raise ValueError(f"{name!r} is no category of attacks; known: {', '.join(known)}")
+
+
 def is_attack(threat: str) -> bool:
     """True where a finding of this threat speaks for an attack, false where it marks a value to protect."""
     return CATEGORIES[threat.partition(".")[0]].attack

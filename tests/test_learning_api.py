@@ -179,6 +179,13 @@ def test_a_broken_pattern_is_refused_by_field(people: People, change: dict[str, 
         assert says in answer.json()["detail"]
 
 
+def test_nobody_writes_what_corrects_the_model(people: People) -> None:
+    pattern = {"id": "own.bar", "kind": "threshold", "body": "+1", "category": "jailbreak", "severity": "high"}
+    for path, body in (("/admin/v1/patterns", {"pattern": pattern}), ("/admin/v1/patterns/test", pattern)):
+        answer = people.analyst.post(path, json=body)
+        assert (answer.status_code, answer.json()["detail"].startswith("kind: threshold: labels lead to it")) == (422, True)
+
+
 def test_a_label_is_taken_once(people: People) -> None:
     decision = people.chat("what is the capital of Peru?").headers["x-portcullis-id"]
     body = {"decision_id": decision, "label": "benign", "note": "ordinary"}

@@ -50,6 +50,8 @@ GOOD = "  - {id: my.one, kind: regex, body: 'ab', category: jailbreak.persona, s
         (GOOD.replace("hits: [ab], ", ""), "mine.yaml: my.one: hits and misses"),
         (GOOD.replace("severity", "sevrity"), "mine.yaml: my.one: unknown field 'sevrity'"),
         (GOOD + GOOD, "mine.yaml: my.one: this id is taken"),
+        ("  - {id: my.bar, kind: threshold, body: '+1', category: jailbreak, severity: high}\n",
+         "mine.yaml: my.bar: kind: threshold corrects a model by what was labelled here"),
         ("  - 7\n", "mine.yaml: patterns[0]: wanted a mapping"),
         ("  - {", "mine.yaml: not YAML"),
     ],

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import orjson
 
+from detectors.semantic.corrections import NO_CORRECTIONS, CorrectionError, Corrections, ready
 from detectors.semantic.encoder import Encoder
 from detectors.semantic.fast import FastModel
 from detectors.semantic.index import ExemplarIndex
@@ -59,17 +60,29 @@ def made_ready(patterns: Iterable[Pattern], model: SemanticModel, known: Prototy
         return NO_PROTOTYPES
     against = backgrounds(model)
     made = {(one.pattern.kind, one.pattern.body, one.pattern.hits): one for one in known}
-    ready = []
+    built = []
     for pattern in wanted:
         same = made.get((pattern.kind, pattern.body, pattern.hits))
         if same is not None:
-            ready.append(same._replace(pattern=pattern))
+            built.append(same._replace(pattern=pattern))
             continue
         try:
-            ready.append(build(pattern, lambda text: views(model, text), against))
+            built.append(build(pattern, lambda text: views(model, text), against))
         except PrototypeError as error:
             _log.error("a learnt pattern cannot act: %s", error)
-    return Prototypes(ready, against)
+    return Prototypes(built, against)
+
+
+def corrections(patterns: Iterable[Pattern], model: SemanticModel) -> Corrections:
+    """What among patterns corrects the model. What is none of this model's is left out and told in the log."""
+    found = []
+    for pattern in patterns:
+        if pattern.kind.corrects:
+            try:
+                found.append(ready(pattern, model.encoder.digest))
+            except CorrectionError as error:
+                _log.error("a learnt correction cannot act: %s", error)
+    return Corrections(found) if found else NO_CORRECTIONS
 
 
 @lru_cache(maxsize=1)

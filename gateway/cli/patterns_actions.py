@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ import orjson
 
 from gateway.cli.common import Failed, Misused, add_json, write_json, write_table
 from gateway.cli.remote import Remote, add_remote
-from patterns import convert, signed
+from patterns import convert, release, signed
+from patterns.entries import key_id
 from patterns.schema import PatternError
 from patterns.signing import KeyFault, own_key, public_text, read_private, read_public
 
@@ -21,11 +23,13 @@ from patterns.signing import KeyFault, own_key, public_text, read_private, read_
 def configure(actions: Any) -> None:
     """Add the parsers."""
     sign = actions.add_parser("sign", help="sign packs with a private key (made when missing); prints the public half")
-    sign.add_argument("packs", nargs="+", type=Path, metavar="PACK")
+    sign.add_argument("packs", nargs="*", type=Path, metavar="PACK")
     sign.add_argument("--key", type=Path, required=True, help="PEM file of an Ed25519 private key; keep it out of repositories")
     verify = actions.add_parser("verify", help="check packs against their signatures")
-    verify.add_argument("packs", nargs="+", type=Path, metavar="PACK")
-    verify.add_argument("--trust", action="append", required=True, metavar="ed25519:...", help="a public key; may be repeated")
+    verify.add_argument("packs", nargs="*", type=Path, metavar="PACK")
+    verify.add_argument("--trust", action="append", default=[], metavar="ed25519:...", help="a public key; may be repeated")
+    for one in (sign, verify):
+        one.add_argument("--shipped", action="store_true", help="the packs that ship, by the release key (patterns/release.pub)")
     show = actions.add_parser("show", help="one pattern of a running gateway, with its history and how it did")
     show.add_argument("id")
     add = actions.add_parser("add", help="propose the patterns of a file to a running gateway")
@@ -56,6 +60,9 @@ def configure(actions: Any) -> None:
 
 
 def _sign(arguments: argparse.Namespace) -> int:
+    _one_of(arguments)
+    if arguments.shipped:
+        return _sign_shipped(arguments)
     try:
         key = own_key(arguments.key) if not arguments.key.exists() else read_private(arguments.key)
         made = [signed.sign(path, key) for path in arguments.packs]
@@ -71,7 +78,47 @@ def _sign(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _one_of(arguments: argparse.Namespace) -> None:
+    if arguments.shipped == bool(arguments.packs):
+        raise Misused("wanted packs to look at, or --shipped")
+
+
+def _sign_shipped(arguments: argparse.Namespace) -> int:
+    try:
+        key = read_private(arguments.key)
+        if key_id(key.public_key()) != key_id(release.release_key()):
+            raise Failed(f"{arguments.key}: its public half is not patterns/release.pub: {public_text(key.public_key())}")
+        made = release.sign(key, version("portcullis"))
+    except (PatternError, KeyFault) as error:
+        raise Failed(str(error)) from None
+    if arguments.json:
+        write_json(made._asdict())
+    else:
+        print(f"{made.files} files signed as those of Portcullis {made.version}")
+    return 0
+
+
+def _verify_shipped(arguments: argparse.Namespace) -> int:
+    fault, said = "", None
+    try:
+        said = release.verify(version("portcullis"))
+    except PatternError as error:
+        fault = str(error)
+    signed_as = said._asdict() if said else None
+    if arguments.json:
+        write_json({"shipped": signed_as, "fault": fault})
+    else:
+        good = f"{said.files} files of Portcullis {said.version}: good" if said else "unsigned: a checkout, no release"
+        print(fault or good)
+    return 0 if said else 1
+
+
 def _verify(arguments: argparse.Namespace) -> int:
+    _one_of(arguments)
+    if arguments.shipped:
+        return _verify_shipped(arguments)
+    if not arguments.trust:
+        raise Misused("--trust: is missing; wanted a public key")
     try:
         keys = [read_public(text) for text in arguments.trust]
     except KeyFault as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from detectors.semantic.corrections import Correction
 from detectors.semantic.prototypes import Prototype
 from gateway.learning.quorum import MOST, Record, weigh, words
 from gateway.learning.values import Case, Label, Outcome, Said
@@ -52,26 +53,50 @@ class Spoken(NamedTuple):
     opponents: tuple[str, ...]
 
 
-def spoken(pattern: Pattern, cases: Iterable[Case], own: Collection[str] = ()) -> Spoken:
+Says = Callable[[Case], Said]
+"""What a pattern says of a text that it matches, or whose verdict it changes."""
+
+
+def says(pattern: Pattern, labelled: Labelled = NOTHING, correction: Correction | None = None) -> Says:
+    """What ``pattern`` says; a head, made ready as ``correction``, says this of one text and that of another."""
+    if pattern.kind is Kind.HEAD:
+        vectors = {case.id: vector for case, vector in zip(labelled.cases, labelled.vectors, strict=True)}
+
+        def judge(case: Case) -> Said:
+            vector = vectors.get(case.id)
+            raises = correction is not None and vector is not None and correction.shift(vector, "") > 0
+            return Said.ATTACK if raises else Said.BENIGN
+
+        return judge
+    lets_through = pattern.kind is Kind.BENIGN or (pattern.kind is Kind.THRESHOLD and pattern.body.startswith("+"))
+    return lambda case: Said.BENIGN if lets_through else Said.ATTACK
+
+
+def spoken(pattern: Pattern, cases: Iterable[Case], own: Collection[str] = (), opinion: Says | None = None) -> Spoken:
     """What is said of the texts that a pattern matches.
 
     Args:
         cases: of these texts, those that it was made from among them.
         own: ids of those that it was made from: their labels have a word, but that it finds them confirms nothing.
+        opinion: what it says of them; left out, as `says`.
     """
-    attack = pattern.kind is not Kind.BENIGN
-    right, wrong = (ATTACKS, HARMLESS) if attack else (HARMLESS, ATTACKS)
-    agrees, differs = (Said.ATTACK, Said.BENIGN) if attack else (Said.BENIGN, Said.ATTACK)
+    opinion = opinion or says(pattern)
     confirmed = refuted = 0
     labels: list[Label] = []
     for case in cases:
-        labels += case.labels
+        attack = opinion(case) is Said.ATTACK
+        # From here on `attack` means that a label agrees with the pattern, whatever that says.
+        labels += case.labels if attack else [label._replace(said=_OTHER[Said(label.said)]) for label in case.labels]
         if case.id not in own:
-            confirmed += case.outcome in right
-            refuted += case.outcome in wrong
+            confirmed += case.outcome in (ATTACKS if attack else HARMLESS)
+            refuted += case.outcome in (HARMLESS if attack else ATTACKS)
     said = words(labels)
     weights = weigh(said)
-    return Spoken(confirmed, refuted, weights[agrees], weights[differs], _people(said, agrees), _people(said, differs))
+    return Spoken(confirmed, refuted, weights[Said.ATTACK], weights[Said.BENIGN], _people(said, Said.ATTACK),
+                  _people(said, Said.BENIGN))  # fmt: skip
+
+
+_OTHER: Final = {Said.ATTACK: Said.BENIGN, Said.BENIGN: Said.ATTACK}
 
 
 def matched(cases: Iterable[Case], labelled: Labelled, prototypes: Iterable[Prototype]) -> dict[str, list[Case]]:

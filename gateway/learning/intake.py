@@ -99,12 +99,14 @@ class Intake:
             return told.trajectory, given.text or told.text
         live = self._live()
         segments = [Segment(given.text, "user", Origin(given.origin), 0, ())]
-        verdict = (await asyncio.to_thread(live.engine.twin().judge, segments, "")).verdict
+        found = await asyncio.to_thread(live.engine.twin().judge, segments, "")
+        verdict = found.verdict
         stages = tuple((one.detector, one.pattern, one.category, one.score) for one in verdict.findings[:20])
         action = evaluate(live.default.policy, verdict, segments, Direction.REQUEST).action
         stopped = action in (Action.BLOCK, Action.REDACT)
         return Trajectory(
             "", verdict.generation, principal.tenant, given.origin, action, stopped, verdict.score, stages,
+            "encoder" in found.stages[0],
         ), given.text  # fmt: skip
 
     def _may_keep(self, text: str) -> bool:

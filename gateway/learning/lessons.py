@@ -6,24 +6,26 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from detectors.engine import Engine
 from detectors.semantic.prototypes import Prototype
 from gateway.decisions import new_id
 from gateway.learning.book import Book
-from gateway.learning.evidence import Labelled, Spoken, matched, spoken, standings
+from gateway.learning.evidence import Labelled, Spoken, matched, says, spoken, standings
 from gateway.learning.promotion import Rules, suspects
+from gateway.learning.quorum import Record
 from gateway.learning.reflection import reflect
+from gateway.learning.remembered import Remembered
 from gateway.learning.stages import STATES
 from gateway.learning.teacher import Group, Teacher
-from gateway.learning.values import Case, Outcome, Proposal, Stage
+from gateway.learning.tuner import Tuner
+from gateway.learning.tuning import Tuning
+from gateway.learning.values import REWRITTEN, Case, Outcome, Proposal, Stage
 from gateway.live import Live
 from patterns.schema import Kind, Pattern, Severity
 
-_REWRITTEN = (Stage.PROPOSED, Stage.FAILED)
-"""Stages in which the engine may write its own proposal anew: nobody has decided on it."""
-
 
 class Lessons:
-    """One pass over all cases. ``rules`` and ``live`` give what holds now."""
+    """One pass after another over all cases. ``rules`` and ``live`` give what holds now."""
 
     def __init__(
         self, book: Book, live: Callable[[], Live], teacher: Callable[[], Teacher], rules: Callable[[], Rules]
@@ -32,17 +34,28 @@ class Lessons:
         self._live = live
         self._teacher = teacher
         self._rules = rules
+        self._remembered = Remembered(book)
+        self._written: dict[str, Spoken | Record] = {}
+        self._answered: dict[frozenset[str], tuple[object, ...]] = {}
+        self._tuning: Tuning | None = None
+
+    def forget(self) -> None:
+        """Another worker learnt meanwhile: take nothing for known."""
+        self._remembered.forget()
+        self._written.clear()
+        self._answered.clear()
 
     async def learn(self, now: float) -> None:
         """Count what labels say, find lessons in all cases that have none, and answer those that nothing answers."""
-        cases = [case async for case in self._book.cases()]
+        fresh = await self._remembered.refresh(now)
+        cases = list(self._remembered.cases.values())
         proposals = [proposal async for proposal in self._book.all_proposals()]
         labelled = await asyncio.to_thread(self._teacher().labelled, cases)
         engine = self._live().engine
         learnt = tuple(engine.cascade.prototypes)
-        about = await self._count(cases, labelled, learnt, proposals)
-        open_ = {one.id: one for one in proposals if one.stage in _REWRITTEN and one.author == "engine"}
-        settled = {one.id for one in proposals if one.stage not in (*_REWRITTEN, Stage.REJECTED)}
+        about = await self._count(cases, labelled, engine, proposals)
+        open_ = {one.id: one for one in proposals if one.stage in REWRITTEN and one.author == "engine"}
+        settled = {one.id for one in proposals if one.stage not in (*REWRITTEN, Stage.REJECTED)}
         rejected = [frozenset(one.cases) for one in proposals if one.stage is Stage.REJECTED]
         waiting: dict[Outcome, list[Case]] = {Outcome.FALSE_NEGATIVE: [], Outcome.FALSE_POSITIVE: []}
         for case in cases:
@@ -50,31 +63,61 @@ class Lessons:
                 waiting[case.outcome].append(case)
             elif case.outcome is not Outcome.UNDECIDED and not case.lesson:
                 await self._lesson(case, 0)
+        news = await asyncio.to_thread(self._teacher().labelled, fresh)
         for some in waiting.values():
             for group in await asyncio.to_thread(self._teacher().groups, sorted(some, key=lambda case: case.at)):
-                if not any(before >= {case.id for case in group.cases} for before in rejected):
+                ids = frozenset(case.id for case in group.cases)
+                if any(before >= ids for before in rejected):
+                    continue
+                known = (engine.generation.digest, *(case.labels for case in group.cases))
+                if self._answered.get(ids) != known or self._teacher().concerns(group, news):
                     await self._answer(group, open_, labelled, learnt, now)
+                    self._answered[ids] = known
         await self._narrow(now, {pattern.id: pattern for pattern in engine.generation.patterns}, about, proposals)
+        self._tuning = Tuning(cases, labelled, tuple(proposals), frozenset(settled))
+
+    async def tune(self, now: float, tuner: Callable[[], Tuner]) -> None:
+        """Answer what the last pass saw with corrections of the model. While our corpora are being read, only read on."""
+        if self._tuning is None or self._teacher().model is None:
+            return
+        chosen = self._live().settings.policy.preset
+        bars = tuner().bars("balanced" if chosen == "monitor" else chosen)
+        work = self._tuning.work(bars)
+        if work and not await asyncio.to_thread(tuner().advance):
+            return
+        self._tuning = None
+        acting = tuple(self._live().engine.cascade.corrections)
+        for one in work:
+            await self._keep(await asyncio.to_thread(one, tuner(), new_id(now), now, acting))
 
     async def _count(
-        self, cases: Sequence[Case], labelled: Labelled, learnt: Sequence[Prototype], proposals: Sequence[Proposal]
+        self, cases: Sequence[Case], labelled: Labelled, engine: Engine, proposals: Sequence[Proposal]
     ) -> dict[str, Spoken]:
         """What all labels together say of patterns, proposals and labellers: counted anew, so that a verdict that changed
         counts as what it is now."""
-        by_pattern = matched(cases, labelled, learnt)
-        kinds = {ready.pattern.id: ready.pattern for ready in learnt}
-        about = {id: spoken(kinds.get(id, _ATTACK), some) for id, some in by_pattern.items()}
+        prototypes, corrections = engine.cascade.prototypes, engine.cascade.corrections
+        by_pattern = matched(cases, labelled, prototypes)
+        opinions = {ready.pattern.id: says(ready.pattern) for ready in prototypes}
+        opinions |= {one.pattern.id: says(one.pattern, labelled, one) for one in corrections}
+        about = {id: spoken(_ATTACK, some, (), opinions.get(id)) for id, some in by_pattern.items()}
         for id, said in about.items():
-            await self._book.set_spoken(id, said.confirmed, said.refuted, said.spoken_for, said.spoken_against)
+            if self._written.get(id) != said:
+                await self._book.set_spoken(id, said.confirmed, said.refuted, said.spoken_for, said.spoken_against)
+                self._written[id] = said
         known = {case.id: case for case in cases}
         for proposal in proposals:
             if proposal.stage not in STATES:
                 continue
             own = {id: known[id] for id in proposal.cases if id in known}
             later = {case.id: case for case in by_pattern.get(proposal.pattern.id, ()) if own or case.at >= proposal.at}
-            await self._book.change_proposal(proposal.id, _told(spoken(proposal.pattern, (later | own).values(), own)))
+            said = spoken(proposal.pattern, (later | own).values(), own, opinions.get(proposal.pattern.id))
+            if self._written.get(proposal.id) != said:
+                await self._book.change_proposal(proposal.id, _told(said))
+                self._written[proposal.id] = said
         for by, record in standings(cases).items():
-            await self._book.set_standing(by, record)
+            if self._written.get(f"labeller {by}") != record:
+                await self._book.set_standing(by, record)
+                self._written[f"labeller {by}"] = record
         return about
 
     async def _answer(
@@ -88,7 +131,7 @@ class Lessons:
             await self._keep(proposal)
         for case in told:
             if case.proposal != id:
-                await self._book.change_case(case.id, _answered(id))
+                await self._change(case, _answered(id))
 
     async def _lesson(self, case: Case, siblings: int) -> Case:
         views = await asyncio.to_thread(self._teacher().read, case)
@@ -97,7 +140,13 @@ class Lessons:
         lesson = reflect(case, facts)
         if lesson == case.lesson:
             return case
-        return await self._book.change_case(case.id, lambda old: replace(old, lesson=lesson) if old else None) or case
+        return await self._change(case, lambda old: replace(old, lesson=lesson) if old else None)
+
+    async def _change(self, case: Case, change: Callable[[Case | None], Case | None]) -> Case:
+        """Change a case in the state and in memory."""
+        changed = await self._book.change_case(case.id, change) or case
+        self._remembered.cases[case.id] = changed
+        return changed
 
     async def _keep(self, proposal: Proposal) -> None:
         """Write a proposal anew; one that was voted on and changed must be voted on again."""
@@ -106,7 +155,7 @@ class Lessons:
         def change(old: Proposal | None) -> Proposal | None:
             if old is None:
                 return replace(proposal, stage=stage)
-            if old.stage not in _REWRITTEN:
+            if old.stage not in REWRITTEN:
                 return None
             votes = old.votes if (old.pattern, old.stage) == (proposal.pattern, stage) else ()
             new = replace(proposal, stage=stage, at=old.at, since=old.since, votes=votes)

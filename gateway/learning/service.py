@@ -22,6 +22,7 @@ from gateway.learning.intake import Intake
 from gateway.learning.lessons import Lessons
 from gateway.learning.stages import OUT, Stages
 from gateway.learning.teacher import Teacher
+from gateway.learning.tuner import Tuner
 from gateway.learning.values import OPEN, Proposal, Stage
 from gateway.live import Live
 from gateway.state.base import State
@@ -45,6 +46,7 @@ class Learning:
         self._state = state
         self._live = live
         self._teacher: Teacher | None = None
+        self._tuner: Tuner | None = None
         self.intake = Intake(state, self.book, live, lambda: self.teacher)
         self.stages = Stages(self.book, store, live, lambda: self.teacher)
         self._lessons = Lessons(self.book, live, lambda: self.teacher, lambda: self.stages.rules)
@@ -61,6 +63,12 @@ class Learning:
         if self._teacher is None or self._teacher.model is not model:
             self._teacher = Teacher(model)
         return self._teacher
+
+    @property
+    def tuner(self) -> Tuner:
+        if self._tuner is None or self._tuner.teacher is not self.teacher:
+            self._tuner = Tuner(self.teacher, self._live().settings.data_dir / "cache")
+        return self._tuner
 
     def observe(self, *sides: Inspected | None) -> None:
         """Count a screened request, and which patterns matched in it. Called for every request: it only adds numbers."""
@@ -87,13 +95,16 @@ class Learning:
         if self._work.locked():
             return False
         async with self._work:
-            self.leads = await self._lease(now)
+            led, self.leads = self.leads, await self._lease(now)
             if not self.leads:
                 return False
+            if not led:
+                self._lessons.forget()
             dirty = await self.book.dirty()
             if dirty != self._dirty:
                 await self._lessons.learn(now)
                 self._dirty = dirty
+            await self._lessons.tune(now, lambda: self.tuner)
             async for proposal in self.book.all_proposals():
                 if proposal.stage in OPEN or proposal.stage is Stage.ACTIVE:
                     await self.stages.advance(proposal, now)

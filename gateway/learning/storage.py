@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.settings import Settings, SettingsError
-from patterns import signed
+from patterns import release, signed
 from patterns.entries import Signer, Trust
 from patterns.schema import PatternError
 from patterns.signing import KeyFault, own_key, read_private, read_public
 from patterns.store import Store, StoreError
+
+_log = logging.getLogger(__name__)
 
 
 def open_store(settings: Settings) -> Store:
@@ -36,21 +41,20 @@ def open_store(settings: Settings) -> Store:
         raise SettingsError(f"data_dir: the pattern store cannot be opened: {error}") from None
 
 
-def check_packs(settings: Settings) -> None:
-    """Let no pack of the configuration through that is unsigned, was changed, or is older than one taken before.
+def check_packs(settings: Settings, shipped: Path = release.HERE) -> None:
+    """Let no pack through that was changed: neither a ``shipped`` one, nor one of the configuration that is unsigned, or older
+    than one taken before.
 
     Raises:
         PatternError: there is one; the message names it and what is wrong with it.
         SettingsError: ``learning.pack_keys`` holds something that is no key.
     """
     chosen = settings.learning
-    if chosen.unsigned_packs or not settings.patterns:
-        return
     keys = _public_keys(chosen.pack_keys, "pack_keys")
     record = settings.data_dir / "packs.json"
     seen = _versions(record)
-    taken = dict(seen)
-    for path in settings.patterns:
+    taken = dict(seen) | _shipped(shipped, chosen.unsigned_packs, seen)
+    for path in () if chosen.unsigned_packs else settings.patterns:
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
             try:
                 said = signed.verify(file, keys, seen)
@@ -62,6 +66,23 @@ def check_packs(settings: Settings) -> None:
             scratch = record.with_suffix(f".{os.getpid()}")
             scratch.write_bytes(orjson.dumps(taken))
             scratch.replace(record)
+
+
+def _shipped(folder: Path, unsigned: bool, seen: dict[str, str]) -> dict[str, str]:
+    """What to remember of the shipped packs: the version, once they were signed; from then on they may not be unsigned."""
+    installed = version("portcullis")
+    said = release.verify(installed, folder)
+    if said is not None:
+        return {_RELEASE: installed}
+    if seen.get(_RELEASE) == installed and not unsigned:
+        raise PatternError(f"the shipped packs of {installed} were signed, and {release.MANIFEST} is missing now; install it"
+                           " anew (learning.unsigned_packs: true takes packs as they are)")  # fmt: skip
+    _log.info("the shipped packs are unsigned: this is a checkout, not a release")
+    return {}
+
+
+_RELEASE: Final = "(shipped)"
+"""Stands for the shipped packs among names of packs; no pack can be called so."""
 
 
 def _versions(record: Path) -> dict[str, str]:

@@ -72,6 +72,7 @@ class Teacher:
         self.model = model
         self._standing: tuple[Pattern, ...] = ()
         self._similar = Similar({})
+        self._embeddings: dict[str, Floats] = {}
 
     # Texts
 
@@ -103,7 +104,10 @@ class Teacher:
 
     def labelled(self, cases: Sequence[Case]) -> Labelled:
         """The cases whose embeddings are known, with them."""
-        seen = [(case, views.embedding) for case in cases if (views := self.read(case)) is not None]
+        for case in cases:
+            if case.id not in self._embeddings and (views := self.read(case)) is not None:  # a case's views never change
+                self._embeddings[case.id] = views.embedding
+        seen = [(case, self._embeddings[case.id]) for case in cases if case.id in self._embeddings]
         return Labelled(tuple(case for case, _ in seen), np.array([vector for _, vector in seen])) if seen else evidence.NOTHING
 
     def groups(self, cases: Sequence[Case]) -> list[Group]:
@@ -123,6 +127,13 @@ class Teacher:
             parts = (kept, *([one] for one in others))
             found += [Group(tuple(seen[at] for at in part), vectors[part]) for part in parts]
         return found
+
+    def concerns(self, group: Group, news: Labelled) -> bool:
+        """Whether who labelled some of ``news`` has a word on what answers a group."""
+        if not news.cases:
+            return False
+        background = self._background(_kind(group.cases[0]))
+        return bool((background.closeness(group.vectors[:MOST_EXAMPLES], news.vectors) >= trial.PARDON_REACH).any())
 
     # Proposals
 
@@ -196,11 +207,14 @@ class Teacher:
         return tuple(sorted(found, key=lambda one: (-one[2], one[0]))[:5])
 
     def test(self, pattern: Pattern) -> Trial:
-        """Try a pattern of any kind.
+        """Try a pattern of any kind that people write.
 
         Raises:
-            PatternError: Hyperscan cannot take it. PrototypeError: it is an embedding of another model.
+            PatternError: Hyperscan cannot take it, or it is none that people write.
+            PrototypeError: it is an embedding of another model.
         """
+        if pattern.kind.corrects:
+            raise PatternError(f"kind: {pattern.kind.value}: labels lead to it, nobody writes one; a policy's rules move bars")
         if pattern.kind.lexical:
             return trial.lexical(pattern, self.corpus)
         if self.model is None:
@@ -213,7 +227,7 @@ class Teacher:
 
     def calibrated(self, pattern: Pattern) -> Pattern:
         """An exemplar with the closeness that its background allows, where it has none."""
-        if pattern.kind.lexical or pattern.closeness is not None or self.model is None:
+        if pattern.kind.lexical or pattern.kind.corrects or pattern.closeness is not None or self.model is None:
             return pattern
         examples = np.array([
             read(one, self._views, backgrounds(self.model).model, pattern.id).embedding

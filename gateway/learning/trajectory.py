@@ -31,8 +31,9 @@ def of_decision(record: Record, kept: KeptTexts | None) -> Told:
         text = next((one.text for one in kept.texts if (one.direction, one.path) == (direction, path)), "")
     stages = tuple((one.detector, one.pattern, one.category, one.score) for one in side.findings[:20])
     trajectory = Trajectory(
-        record.id, record.generation, record.tenant, origin, record.action, record.action in _STOPS, side.score, stages
-    )
+        record.id, record.generation, record.tenant, origin, record.action, record.action in _STOPS, side.score, stages,
+        any(part.path == path and "encoder" in part.stages for part in side.parts),
+    )  # fmt: skip
     return Told(trajectory, text[:MAX_TEXT])
 
 

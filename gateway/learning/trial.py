@@ -43,6 +43,12 @@ so that many small steps come to no more than this, whoever takes them."""
 ALL_LOSS: Final = 0.01
 """The share of known attacks that all learnt harmless exemplars together may come near."""
 
+LEAST_RIGHTED: Final = 5
+"""Wrong outcomes that a correction of the model must set right; what fewer say of a whole category is chance."""
+
+MOST_WRONGED: Final = 0.25
+"""Right outcomes that a correction may make wrong, for each that it sets right."""
+
 PARDON_REACH: Final = 0.25
 """Who labelled texts this close to a harmless exemplar has a word on it; of an attack, who labelled texts that it would stop.
 In doubt nothing is pardoned. One text of a family comes this close to a third of the others, and to 1 % of other families
@@ -93,6 +99,49 @@ def prototype(
     against += _together("known attacks would be let through", hit_hostile, before, ALL_LOSS)
     shown = _shown(corpus.hostile, hit_hostile)
     return Trial(len(examples), caught, 0, 0, len(hit_hostile), int(hit_hostile.sum()), 0.0, LOSS_BOUND, shown, tuple(against))
+
+
+class Changed(NamedTuple):
+    """Which texts of a corpus are stopped, bool (n,): by the model as shipped, with what corrects it now, and with one more."""
+
+    attack: npt.NDArray[np.bool_]
+    shipped: npt.NDArray[np.bool_]
+    before: npt.NDArray[np.bool_]
+    after: npt.NDArray[np.bool_]
+
+
+def correction(changed: Changed, own: int, righted: int, wronged: int, texts: Sequence[str]) -> Trial:
+    """Try what corrects the model.
+
+    Args:
+        own: labelled texts that it was made for; ``righted`` were judged wrongly and are not with it, ``wronged`` the other
+            way round.
+        texts: the corpus, in the order of ``changed``. Of the known attacks those lost are counted less those won.
+    """
+    harmless, hostile = ~changed.attack, changed.attack
+    alarms = harmless & changed.after & ~changed.before
+    lost = _fewer(changed.before, changed.after, hostile)
+    against = []
+    if righted < LEAST_RIGHTED or wronged > MOST_WRONGED * righted:
+        against.append(f"it sets {righted} of {own} labelled texts right and makes {wronged} wrong; asked are at least"
+                       f" {LEAST_RIGHTED}, and {1 / MOST_WRONGED:.0f} for each wrong one")  # fmt: skip
+    against += [
+        *_bounded("harmless texts would be stopped", int(alarms.sum()), int(harmless.sum()), FALSE_ALARM_BOUND),
+        *_bounded("known attacks would be let through", lost, int(hostile.sum()), LOSS_BOUND),
+        *_together("harmless texts would be stopped", (changed.after & ~changed.shipped)[harmless],
+                   (changed.before & ~changed.shipped)[harmless], ALL_FALSE_ALARMS),
+    ]  # fmt: skip
+    if lost and _fewer(changed.shipped, changed.after, hostile) > ALL_LOSS * hostile.sum():
+        against.append(f"together with what corrects the model already, more than {ALL_LOSS:.2%} of known attacks would be let"
+                       " through")  # fmt: skip
+    gone = hostile & changed.before & ~changed.after
+    return Trial(own, righted, int(harmless.sum()), int(alarms.sum()), int(hostile.sum()), lost, FALSE_ALARM_BOUND,
+                 LOSS_BOUND, _shown(texts, alarms | gone), tuple(against))  # fmt: skip
+
+
+def _fewer(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> int:
+    """By how many fewer of some texts are stopped; 0 where they are not fewer."""
+    return max(0, int((before & among).sum()) - int((after & among).sum()))
 
 
 def by_labellers(said: Spoken) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Trajectory(NamedTuple):
     """What the gateway did with the text, as far as retention let it be kept.
 
     ``stopped`` says whether the text was blocked (or its values redacted); ``stages`` holds for each finding (stage, pattern,
-    category, score).
+    category, score); ``read`` says whether the encoder read it, which the front stage spares it of most texts.
     """
 
     decision: str = ""
@@ -76,6 +76,7 @@ class Trajectory(NamedTuple):
     stopped: bool = False
     score: float = 0.0
     stages: tuple[tuple[str, str, str, float], ...] = ()
+    read: bool = False
 
 
 UNSEEN: Final = Trajectory()
@@ -122,6 +123,8 @@ class ProposalKind(StrEnum):
     LEXICAL = "lexical_pattern"
     NARROW = "narrowed_pattern"
     RETIRE = "retired_pattern"
+    THRESHOLD = "threshold_move"
+    HEAD = "retrained_head"
     MANUAL = "written_by_hand"
 
 
@@ -139,6 +142,9 @@ class Stage(StrEnum):
 
 SAME_MEANING: Final = 0.95
 """Cosine from which an exemplar is a near-duplicate of another: between two wordings of one sentence."""
+
+REWRITTEN: Final = (Stage.PROPOSED, Stage.FAILED)
+"""Stages in which the engine may write its own proposal anew: nobody has decided on it."""
 
 OPEN: Final = frozenset({Stage.PROPOSED, Stage.SHADOW, Stage.CANARY})
 
@@ -266,8 +272,9 @@ def _dumps(raw: dict[str, Any]) -> bytes:
 
 
 def _trajectory(raw: list[Any]) -> Trajectory:
-    *fields, stages = raw
-    return Trajectory._make([*fields, tuple((stage, pattern, category, score) for stage, pattern, category, score in stages)])
+    *fields, stages, read = raw if len(raw) == len(Trajectory._fields) else (*raw, False)  # older cases do not say
+    found = tuple((stage, pattern, category, score) for stage, pattern, category, score in stages)
+    return Trajectory._make([*fields, found, read])
 
 
 def _pattern(raw: dict[str, Any]) -> Pattern:

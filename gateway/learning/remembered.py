@@ -1,0 +1,58 @@
+"""All cases, in the memory of the worker that learns: a pass reads what labels came for, not all that was ever labelled."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.learning.book import Book
+from gateway.learning.values import Case
+from gateway.state.base import MAX_PAGE
+
+OVERLAP_SECONDS: Final = 120.0
+"""How far before the last look labels are looked at again: one may be written some time after its id was made, and the
+clocks of replicas differ."""
+
+WHOLE_SECONDS: Final = 3600.0
+"""How often everything is read all the same, for what a clock that is further off than that hid."""
+
+
+class Remembered:
+    """See the module. ``cases`` holds them by id, as of the last `refresh`."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self.cases: dict[str, Case] = {}
+        self._seen: dict[str, float] = {}
+        self._looked = 0.0
+        self._whole: float | None = None
+
+    def forget(self) -> None:
+        """Read everything anew at the next look: another worker may have changed cases meanwhile."""
+        self._whole = None
+
+    async def refresh(self, now: float) -> list[Case]:
+        """Read what changed; returns the cases that did."""
+        since = self._looked - OVERLAP_SECONDS
+        whole = self._whole is None or now - self._whole >= WHOLE_SECONDS
+        found = {case.id: case async for case in self._book.cases()} if whole else await self._labelled(since)
+        if whole:
+            self._whole = now
+            self.cases = {id: case for id, case in self.cases.items() if id in found}
+        changed = [case for id, case in found.items() if self.cases.get(id) != case]
+        self.cases.update({case.id: case for case in changed})
+        self._looked = now
+        return changed
+
+    async def _labelled(self, since: float) -> dict[str, Case]:
+        """The cases of labels that came since, but for those that were seen."""
+        self._seen = {id: at for id, at in self._seen.items() if at >= since}
+        wanted: set[str] = set()
+        before: str | None = None
+        while page := await self._book.labels(MAX_PAGE, before):
+            recent = [label for label in page if label.at >= since]
+            wanted |= {label.case for label in recent if label.id not in self._seen}
+            self._seen |= {label.id: label.at for label in recent}
+            if len(recent) < len(page):
+                break
+            before = page[-1].id
+        return {id: case for id in sorted(wanted) if (case := await self._book.case(id)) is not None}
