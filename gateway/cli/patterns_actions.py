@@ -29,7 +29,7 @@ def configure(actions: Any) -> None:
     verify.add_argument("packs", nargs="*", type=Path, metavar="PACK")
     verify.add_argument("--trust", action="append", default=[], metavar="ed25519:...", help="a public key; may be repeated")
     for one in (sign, verify):
-        one.add_argument("--shipped", action="store_true", help="the packs that ship, by the release key (patterns/release.pub)")
+        one.add_argument("--shipped", action="store_true", help="the packs that ship, by patterns/release.pub")
     show = actions.add_parser("show", help="one pattern of a running gateway, with its history and how it did")
     show.add_argument("id")
     add = actions.add_parser("add", help="propose the patterns of a file to a running gateway")
