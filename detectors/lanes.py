@@ -14,8 +14,13 @@ from detectors.fold import Token, half_escape, json_tokens, tokens
 from detectors.lexical import Match, code_points, widest
 from detectors.streamrules import Act, StreamRules
 
-SLACK: Final = 1_024
+SLACK: Final = 2_048
 """Code points beyond what is needed before text is forgotten: each time costs a copy."""
+
+
+def reach_back(stream_rules: StreamRules) -> int:
+    """Code points that a match and what its check looks at may reach back."""
+    return stream_rules.reach + CONTEXT
 
 
 class _Pending(NamedTuple):
@@ -32,17 +37,18 @@ class _Pending(NamedTuple):
 class Lane:
     """One reading of a text, in that reading's own positions."""
 
-    __slots__ = ("_announced", "_bytes", "_flow", "_most", "_rules", "base", "pending", "text")
+    __slots__ = ("_announced", "_begun", "_bytes", "_flow", "_most", "_rules", "base", "pending", "text")
 
     def __init__(self, stream_rules: StreamRules) -> None:
         self._rules = stream_rules
         self._flow = stream_rules.flow.open()
-        self._most = 2 * (stream_rules.reach + SLACK)
+        self._most = reach_back(stream_rules) + SLACK
         self.text = ""  # its end, as far as a match can reach back
         self.base = 0  # where in the whole text that begins
         self._bytes = 0
         self._announced: list[tuple[int, int]] = []  # where a value may begin, and which
         self.pending: list[_Pending] = []
+        self._begun = (-1, -1, 0)  # how much had come and was released, and where a match may have begun
 
     @property
     def total(self) -> int:
@@ -57,10 +63,9 @@ class Lane:
         """Take the next piece of the text."""
         data = piece.encode("utf-8", "surrogatepass")
         ends = self._flow.scan(data)
-        origin = self.total
         self.text += piece
         if ends:
-            self._note(ends, data, origin)
+            self._note(ends, data, self.base + len(self.text) - len(piece))
         self._bytes += len(data)
 
     def finish(self) -> None:
@@ -72,18 +77,29 @@ class Lane:
     def close(self) -> None:
         self._flow.close()
 
-    def limit(self, out: int, final: bool, at_most: int | None = None) -> int:
+    def begun(self, out: int, known: int | None = None) -> int:
+        """Where the beginning of a match starts that reaches to the end of what came; ``known`` where another reading told."""
+        total = self.base + len(self.text)
+        last = self._begun
+        if last[0] == total and last[1] == out:
+            return last[2]
+        found = self.base + self._rules.beginning(self.text, out - self.base) if known is None else known
+        self._begun = (total, out, found)
+        return found
+
+    def limit(self, out: int, final: bool, at_most: int | None = None, known: int | None = None) -> int:
         """Up to where text may be released: before whatever may still be found, and never inside what is replaced.
 
         Args:
             out: up to where it was released.
             at_most: another reading's limit.
+            known: as for `begun`.
         """
         if len(self.text) > self._most:
             self._trim(out)
         limit = total = self.base + len(self.text)
         if not final:
-            limit = self.base + self._rules.beginning(self.text, out - self.base)
+            limit = self.begun(out, known)
             if self._announced:
                 limit = min(limit, self._first_announced())
         if at_most is not None:
@@ -212,7 +228,7 @@ class FoldedLane:
     def __init__(self, stream_rules: StreamRules, base: int, escaped: bool) -> None:
         """``base`` is where in the original the first piece begins; ``escaped`` as for `TextStream`."""
         self._lane = Lane(stream_rules)
-        self._most = stream_rules.reach + CONTEXT
+        self._most = reach_back(stream_rules)
         self._escaped = escaped
         self._half = ""  # an escape that the last piece began
         self._raw = base  # how much of the original was read
@@ -225,6 +241,11 @@ class FoldedLane:
     def over(self) -> bool:
         """Whether this reading has nothing left to see that the plain one does not."""
         return self._lane.total - self._last > self._most and not self._half and not self._lane.pending
+
+    @property
+    def pending(self) -> bool:
+        """Whether a match was found of which it is not decided yet whether it is one."""
+        return bool(self._lane.pending)
 
     def feed(self, piece: str) -> None:
         text = self._half + piece
@@ -247,9 +268,12 @@ class FoldedLane:
     def close(self) -> None:
         self._lane.close()
 
-    def limit(self, out: int, final: bool, at_most: int) -> int:
-        """As `Lane.limit`, in positions of the original."""
-        folded = self._lane.limit(self._to(out), final, self._to(at_most))
+    def limit(self, out: int, final: bool, at_most: int, begun: int) -> int:
+        """As `Lane.limit`, in positions of the original. ``begun`` is what the plain reading says: it holds for this one too
+        where nothing that is not released stands for another character."""
+        at = self._to(out)
+        same = not final and not self._half and 1 not in self._changed[max(0, at - self._first - 1) :]
+        folded = self._lane.limit(at, final, self._to(at_most), self._to(begun) if same else None)
         if len(self._starts) > self._lane.kept + SLACK:
             drop = len(self._starts) - self._lane.kept
             del self._starts[:drop], self._changed[:drop]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from detectors.fold import folds
-from detectors.lanes import FoldedLane, Lane
+from detectors.lanes import FoldedLane, Lane, reach_back
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
 
@@ -38,7 +38,7 @@ class TextStream:
     `detectors.fold`). What either reading finds is replaced; what either may still find is held.
     """
 
-    __slots__ = ("_escaped", "_folded", "_out", "_plain", "_rules", "_stand_in")
+    __slots__ = ("_escaped", "_folded", "_out", "_over", "_plain", "_rules", "_stand_in")
 
     def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str], escaped: bool = False) -> None:
         """
@@ -51,6 +51,7 @@ class TextStream:
         self._escaped = escaped
         self._plain = Lane(stream_rules)
         self._folded: FoldedLane | None = None
+        self._over = 0  # up to where the text was read folded, and all that was found there is told
         self._out = 0  # up to where the whole text was released
 
     @property
@@ -67,12 +68,18 @@ class TextStream:
             if self._folded.over:
                 self._folded.close()
                 self._folded = None
+                self._over = plain.total
         elif (not piece.isascii() and folds(piece)) or (self._escaped and "\\" in piece):
-            self._folded = FoldedLane(self._rules, plain.base, self._escaped)
-            self._folded.feed(plain.text)
-        if self._folded is not None or plain.pending:
+            # Of what was read folded before, as much as a match may reach back: nothing in that stands for anything else.
+            base = max(plain.base, self._over - reach_back(self._rules))
+            self._folded = FoldedLane(self._rules, base, self._escaped)
+            self._folded.feed(plain.text[base - plain.base :])
+        folded = self._folded
+        if plain.pending or (folded is not None and folded.pending):
             return self._advance(final=False)
         limit = plain.limit(self._out, final=False)
+        if folded is not None:  # neither reading found anything, so neither moves the other one's limit
+            limit = folded.limit(self._out, False, limit, plain.begun(self._out))
         text = plain.text[self._out - plain.base : limit - plain.base]
         self._out = limit
         if plain.total - limit > MAX_HOLD:
@@ -123,7 +130,8 @@ class TextStream:
     def _common_limit(self, limit: int, folded: FoldedLane, final: bool) -> int:
         """Up to where both readings allow a release: neither may end inside what the other one replaces."""
         while True:
-            common = min(limit, folded.limit(min(self._out, limit), final, limit))
+            out = min(self._out, limit)
+            common = min(limit, folded.limit(out, final, limit, 0 if final else self._plain.begun(out)))
             again = self._plain.limit(self._out, final, common)
             if again == common == limit:
                 return common

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detectors.lexical import Lexical, Match
@@ -87,6 +87,7 @@ def test_any_cut_of_disguised_text_gives_the_same(text: str, where: list[int]) -
 
 @settings(max_examples=100, deadline=None)
 @given(disguised)
+@example("tan\u200dgerine" + "x" * 140 + "\u200b")  # read folded twice: what was found the first time is not told again
 def test_one_character_at_a_time_gives_the_same(text: str) -> None:
     assert _run(list(text)) == _run([text])
 
