@@ -24,7 +24,10 @@ from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
 from gateway.wires.base import EventKind, StreamEvent, Target, sse
 from gateway.wires.frames import Frame
-from gateway.wires.jsonedit import apply_edits
+from gateway.wires.jsonedit import apply_edits, replace_text
+
+IN_STEP: Final = 64
+"""Frames that went out before the reader that ends the stream learns of them: reading each twice costs a quarter of a relay."""
 
 MAX_SAID: Final = 2**20
 """Code points of one channel that are kept until the stream's end, when what only needs a report is looked for."""
@@ -106,6 +109,7 @@ class Relay:
         """
         self._reader = target.wire.stream(target, model)
         self._sent = target.wire.stream(target, model)  # follows what goes out: it knows how to end that
+        self._unread: list[Frame] = []  # what went out, and it did not follow yet
         self._splitter = target.wire.splitter(target)
         self._rules = rules
         self._vault = vault
@@ -153,7 +157,10 @@ class Relay:
             self._frame(frame)
             if self.cut is not None:
                 return self.stop(self.cut, refusal)
-        return self._taken()
+        out = self._taken()
+        if len(self._unread) >= IN_STEP:
+            self._keep_step()
+        return out
 
     def allowed(self) -> bytes:
         """What may go out now that more was judged."""
@@ -165,6 +172,7 @@ class Relay:
         out = self._taken()
         self._waiting.clear()
         self.close()
+        self._follow_sent()
         return out + self._sent.stop(refusal(cut))
 
     def end(self, refusal: Refusal) -> bytes:
@@ -193,6 +201,7 @@ class Relay:
         out = self._taken()
         self._waiting.clear()
         self.close()
+        self._follow_sent()
         return out + self._sent.fail(message)
 
     def close(self) -> None:
@@ -327,30 +336,50 @@ class Relay:
             self._waiting.append((self._follower.due(last), frame, self._passed))
 
     def _pass(self, frame: Frame) -> None:
-        self._sent.read(frame)
+        if self._sent.textless:
+            self._unread.append(frame)
+        else:
+            self._sent.read(frame)
         self._out += frame.raw
+
+    def _keep_step(self) -> None:
+        """Between two chunks, with no cut: where all that was read has gone out, both readers know the same."""
+        if self._waiting:
+            self._follow_sent()
+        else:
+            self._sent.follow(self._reader)
+            self._unread.clear()
+
+    def _follow_sent(self) -> None:
+        for frame in self._unread:
+            self._sent.read(frame)
+        self._unread.clear()
 
 
 def _edited(frame: Frame, texts: dict[Path, str]) -> Frame:
     """The frame with its texts replaced. Probabilities of tokens tell the text that was there, so they go."""
-    if b"ogprobs" in frame.data:
-        doc = orjson.loads(apply_edits(frame.data, texts))
-        _drop_logprobs(doc)
-        data = orjson.dumps(doc)
+    if len(texts) == 1:
+        ((path, text),) = texts.items()
+        data = replace_text(frame.data, path, text)
     else:
         data = apply_edits(frame.data, texts)
+    if b"ogprobs" in data and _drop_logprobs(doc := orjson.loads(data)):
+        data = orjson.dumps(doc)
     if frame.raw.count(frame.data) == 1:
         return Frame(frame.raw.replace(frame.data, data), frame.event, data)
     return Frame(sse(data, frame.event), frame.event, data)
 
 
-def _drop_logprobs(value: Any) -> None:
+def _drop_logprobs(value: Any) -> bool:
+    """Take the probabilities of tokens out of a value; whether there were any (most frames say ``null``)."""
+    if isinstance(value, list):
+        return sum(map(_drop_logprobs, value)) > 0
+    dropped = False
     if isinstance(value, dict):
-        for key in value:
-            if key in ("logprobs", "logprobsResult", "avgLogprobs"):
-                value[key] = [] if isinstance(value[key], list) else None
-            else:
-                _drop_logprobs(value[key])
-    elif isinstance(value, list):
-        for item in value:
-            _drop_logprobs(item)
+        for key, inner in value.items():
+            if key not in ("logprobs", "logprobsResult", "avgLogprobs"):
+                dropped |= _drop_logprobs(inner)
+            elif inner is not None and inner != []:
+                value[key] = [] if isinstance(inner, list) else None
+                dropped = True
+    return dropped

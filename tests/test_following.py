@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_relay import STREAMS, _bytes, _cut, _said, _target, cuts
+from test_relay import RULES, STREAMS, _bytes, _cut, _said, _target, cuts
 
 from detectors.semantic.windows import OVERLAP
 from detectors.values import Finding, Skipped, Verdict
@@ -68,6 +68,29 @@ def test_a_stream_is_never_further_ahead_than_it_may_be(name: str, ahead: int, w
             out += relay.allowed()
     follower.settle(follower.trip(True), CLEAN)
     assert out + relay.allowed() + relay.end(str) == data
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("ahead", [None, 0, 200])
+def test_what_ends_a_long_stream_knows_all_that_went_out_and_nothing_else(name: str, ahead: int | None) -> None:
+    data = _bytes(name, "say:" + "All of this is of no interest whatsoever, and it goes on like this. " * 12 + "rm -rf / now")
+    ended = []
+    for at_once in (False, True):  # whether the reader that ends the stream follows each frame as it goes out
+        follower = None if ahead is None else Follower(POLICY, ahead)
+        relay = Relay(_target(name), "m", RULES, Vault(b"k"), follower)
+        if at_once:
+            relay._sent.textless = False
+        out = b""
+        for number, chunk in enumerate(_cut(data, range(0, len(data), 97))):
+            out += relay.feed(chunk, str)
+            if relay.cut is not None:
+                break
+            if follower is not None and number % 20 == 19:
+                follower.settle(follower.trip(False), CLEAN)
+                out += relay.allowed()
+        assert relay.cut is not None
+        ended.append(out)
+    assert ended[0] == ended[1]
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -13,7 +13,7 @@ from wires_support import TEXT, VALUES
 
 from detectors.values import INNER, Key, Path
 from gateway.wires.base import strings
-from gateway.wires.jsonedit import apply_edits
+from gateway.wires.jsonedit import apply_edits, replace_text
 
 CASES: list[tuple[bytes, dict[Path, str], bytes]] = [
     (b'{"a": "x"}', {("a",): "y"}, b'{"a": "y"}'),
@@ -49,6 +49,26 @@ def test_only_the_strings_named_change(body: bytes, edits: dict[Path, str], edit
 def test_a_path_that_leads_to_no_string_or_number_is_an_error(path: Path) -> None:
     with pytest.raises(KeyError):
         apply_edits(b'{"a":"x","n":1,"o":{"z":null},"s":"plain"}', {path: "y", ("a",): "z"})
+
+
+@given(VALUES, st.sampled_from([None, 2]), st.booleans(), TEXT)
+def test_one_text_alone_is_replaced_where_a_walk_would_replace_it(doc: Any, indent: int | None, plain: bool, text: str) -> None:
+    body = json.dumps(doc, indent=indent, ensure_ascii=plain).encode()
+    for _, path in strings(doc, (), numbers=False):
+        if not (path and isinstance(path[-1], Key)):
+            assert replace_text(body, path, text) == apply_edits(body, {path: text})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x\\"content":"a","delta":{"c\\u006fntent":"b"}}', b'{"a":"content","delta":{"\\u0063ontent":"b"}}',
+        b'{"content":"a","delta":{"content":"b"}}', b'{"a":",\\"content\\":","delta" : { "content" :\n"b"} }',
+    ],
+)  # fmt: skip
+def test_a_key_that_is_written_oddly_or_twice_misleads_nobody(body: bytes) -> None:
+    assert orjson.loads(replace_text(body, ("delta", "content"), "new"))["delta"]["content"] == "new"
+    assert replace_text(body, ("delta", "content"), "new").count(b"new") == 1
 
 
 @given(VALUES, st.sampled_from([None, 2]), st.booleans(), st.data())

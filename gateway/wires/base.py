@@ -8,10 +8,11 @@ and listed, string by string.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
@@ -113,6 +114,13 @@ class StreamReader(ABC):
     What it ends is the stream of the frames that it read. A relay that withholds or rewrites frames keeps a
     second reader, of the frames that it sent, and asks that one to stop.
     """
+
+    textless = True
+    """Whether nothing of a frame's texts is kept: then two readers of frames that differ in their texts alone are alike."""
+
+    def follow(self, other: Self) -> None:
+        """Take over what another reader knows of the stream."""
+        self.__dict__ = copy.deepcopy(other.__dict__)
 
     @abstractmethod
     def read(self, frame: Frame) -> list[StreamEvent]:

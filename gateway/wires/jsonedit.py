@@ -17,6 +17,7 @@ from detectors.values import INNER, Key, Path
 
 _SPACE: Final = re.compile(rb"[ \t\n\r]*")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_MEMBER: Final = re.compile(rb'[ \t\n\r]*:[ \t\n\r]*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]+")
 _NUMBER: Final = b"-0123456789"
 _SKIP: Final = re.compile(rb'[^"\[\]{}]*')
@@ -49,6 +50,31 @@ def apply_edits(body: bytes, edits: Mapping[Path, str]) -> bytes:
     if len(hit) != len(edits):
         raise KeyError("an edit's path does not lead to a string in this body")
     return _splice(body, splices)
+
+
+def replace_text(body: bytes, path: Path, text: str) -> bytes:
+    """As `apply_edits` for one path, which is known to lead to a string in this body: mostly in a tenth of the time."""
+    token = _only(body, path)
+    if token is None:
+        return apply_edits(body, {path: text})
+    return b"".join((body[: token[0]], orjson.dumps(text), body[token[1] :]))
+
+
+def _only(body: bytes, path: Path) -> tuple[int, int] | None:
+    """Where the string at a path is, if its last key is written only once in the body, so that no other can be meant.
+
+    So it is in the frames of a stream, which then need not be walked through. None: walk.
+    """
+    key = path[-1] if path else None
+    if not isinstance(key, str) or INNER in path:
+        return None
+    written = orjson.dumps(key)
+    at = body.find(written)
+    # A quotation mark behind anything else may stand inside a string, and what follows it be no key of this name.
+    if at < 1 or body[at - 1] not in b"{, \t\n\r" or body.find(written, at + 1) >= 0:
+        return None
+    found = _MEMBER.match(body, at + len(written))
+    return found.span(1) if found is not None else None
 
 
 def _splices(body: bytes, tree: _Tree) -> tuple[list[_Splice], set[int]]:

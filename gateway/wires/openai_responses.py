@@ -173,6 +173,8 @@ _EVENT: Final = frozenset(
 class ResponseStream(StreamReader):
     """Follows the events of one response."""
 
+    textless = False  # the response that it tells of may have instructions and items in it
+
     def __init__(self, model: str | None) -> None:
         self._response: dict[str, Any] | None = None
         self._model = model
