@@ -44,7 +44,7 @@ def routes(app: FastAPI, services: Services) -> None:
         return {
             name: {
                 "title": one.title, "attack": one.attack, "owasp": one.owasp, "atlas": one.atlas,
-                "subcategories": one.subcategories,
+                "subcategories": one.subcategories, "threats": [threat._asdict() for threat in one.threats],
             }
             for name, one in taxonomy.CATEGORIES.items()
         }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from detectors.engine import Engine
 from detectors.values import Origin, Segment
 from gateway.admin.knowledge import shown_pattern
-from gateway.cli import patterns_actions, patterns_alike
+from gateway.cli import patterns_actions, patterns_alike, patterns_taxonomy
 from gateway.cli.common import Failed, add_json, write_json, write_table
 from gateway.live import load_patterns
 from patterns.schema import Pattern, PatternError
@@ -30,10 +30,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         add_json(one)
     patterns_actions.configure(actions)
     patterns_alike.configure(actions)
+    patterns_taxonomy.configure(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    actions = patterns_actions.ACTIONS | patterns_alike.ACTIONS
+    actions = patterns_actions.ACTIONS | patterns_alike.ACTIONS | patterns_taxonomy.ACTIONS
     if arguments.action in actions:
         return actions[arguments.action](arguments)
     try:
