@@ -15,8 +15,8 @@ from patterns import packs, taxonomy
 _ABOUT: Final = """# Threats
 
 Ten categories, twenty subcategories each. A threat is written `category.subcategory`; packs, findings, policies, metrics and
-the console use these names. Severity is how bad it is where it is real; a pattern has its own, for how sure it is. Where no pattern
-ships, the name is there for labels, feeds and packs of your own, and the encoder tells such texts by their category.
+the console use these names. Severity is how bad it is where it is real; a pattern has its own, for how sure it is. Where no
+pattern ships, the name is there for labels, feeds and packs of your own, and the encoder tells such texts by their category.
 `portcullis patterns taxonomy` shows how many patterns and exemplars there are of each, and writes this page with `--markdown`.
 """
 
