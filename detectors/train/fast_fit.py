@@ -35,6 +35,9 @@ MIN_COUNT: Final = 4
 MISSED: Final = 2.0
 """Weight of an attack against a harmless text: what this stage misses no later one sees."""
 
+TAUGHT: Final = 0.5
+"""Share of a target that the encoder says, where it has judged the window; the rest is the label."""
+
 LOST_WORDS: Final = 0.08
 """Words replaced by a bucket's at random while training, so that no single one decides."""
 
@@ -66,7 +69,7 @@ class Net(nn.Module):
         kept = mask[:, :, None]
         pooled = torch.cat([(states * kept).amax(1), (states * kept).sum(1) / kept.sum(1)], 1)
         logits: Tensor = self.last(torch.relu(self.dense(self.dropout(pooled))))
-        heard = mask[:, None] * (torch.rand(grams.shape) >= LOST_PHRASES) / (1 - LOST_PHRASES)
+        heard = mask[:, None] * (torch.rand(grams.shape, device=mask.device) >= LOST_PHRASES) / (1 - LOST_PHRASES)
         said = (self.grams(grams) * heard[..., None]).sum((1, 2)) / mask.sum(1, keepdim=True).sqrt()
         return logits + said
 
@@ -78,16 +81,35 @@ def vocabulary(examples: Sequence[Example]) -> list[str]:
     return sorted(whole | {word for word, count in counts.items() if count >= MIN_COUNT and "\n" not in word})
 
 
-def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS) -> fast.FastModel:
-    """Fit on windows and their labels per origin."""
-    torch.manual_seed(seed)
+def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS, said: Tensor | None = None) -> fast.FastModel:
+    """Fit on windows and their labels per origin, half way to what the encoder says of them where that is given,
+    probabilities (windows, origins)."""
     words = vocabulary(examples)
-    net = Net(_first_table(words))
-    reader = fast.FastModel(words, _arrays(net))
-    rows = [reader.rows(fast.tokens(example.text)) for example in examples]
-    targets = torch.tensor([example.labels for example in examples])
-    weights = torch.tensor([example.weight for example in examples])[:, None]
-    shares = torch.where(targets == 1, MISSED, (targets >= 0).float()) * weights
+    rows = rows_of([example.text for example in examples], words)
+    labels = torch.tensor([example.labels for example in examples])
+    weights = torch.tensor([example.weight for example in examples])
+    return fit_rows(words, rows, labels, weights, seed, epochs, said)
+
+
+def rows_of(texts: Sequence[str], words: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+    """The rows of the table that each text's words stand in."""
+    known = fast.Rows(words)
+    return [np.array([known[token] for token in fast.tokens(text)], np.int64) for text in texts]
+
+
+def fit_rows(
+    words: Sequence[str], rows: Sequence[npt.NDArray[np.int64]], labels: Tensor, weights: Tensor, seed: int,
+    epochs: int = EPOCHS, said: Tensor | None = None,
+) -> fast.FastModel:
+    """Fit on windows that are rows of the table already; the rest as in `fit`."""
+    torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = Net(_first_table(words)).to(device)
+    targets = labels.clamp(min=0)
+    if said is not None:
+        targets = (1 - TAUGHT) * targets + TAUGHT * said
+    shares = torch.where(labels == 1, MISSED, (labels >= 0).float()) * weights[:, None]
+    targets, shares = targets.to(device), shares.to(device)
     deep = [parameter for name, parameter in net.named_parameters() if name != "grams.weight"]
     optimiser = torch.optim.AdamW(
         [{"params": deep, "lr": RATE, "weight_decay": 0.0},
@@ -99,14 +121,14 @@ def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS) -> fast.Fa
     net.train()
     for _ in range(epochs):
         for group in _groups(rows, rng):
-            logits = net(*_padded([rows[i] for i in group], len(words)))
-            losses = nn.functional.binary_cross_entropy_with_logits(logits, targets[group].clamp(min=0), reduction="none")
+            logits = net(*(part.to(device) for part in _padded([rows[i] for i in group], len(words))))
+            losses = nn.functional.binary_cross_entropy_with_logits(logits, targets[group], reduction="none")
             loss = (losses * shares[group]).sum() / shares[group].sum().clamp(min=1)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-    return fast.FastModel(words, _arrays(net))
+    return fast.FastModel(words, _arrays(net.cpu()))
 
 
 def _groups(rows: Sequence[npt.NDArray[np.int64]], rng: random.Random) -> list[list[int]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,20 +20,43 @@ from detectors.train.model import ATTACKS, Encoder, base_folder
 MAX_TOKENS: Final = 128
 """Tokens in a window at most; serving cuts a window again where it has more."""
 
-BATCH: Final = 48
-RATE: Final = 7e-5
+BATCH: Final = 128
 HEAD_RATE: Final = 1e-3
-FROZEN: Final = 1
+FROZEN: Final = 2
 DECAY: Final = 0.85
 WARM_UP: Final = 0.06
 SMOOTHING: Final = 0.02
 """Labels are 0.02 and 0.98: some are wrong."""
 
+TAUGHT: Final = 0.5
+"""Share of a target that a teacher says, where there is one; the rest is the label."""
+
 CONTRAST: Final = 0.15
 CATEGORY: Final = 0.15
 TEMPERATURE: Final = 0.1
 SAVE_EVERY_S: Final = 300.0
+SHOW_EVERY: Final = 25
 KINDS: Final = {"direct_injection": "prompt_injection", "indirect_injection": "prompt_injection"}
+MASK: Final = 103
+"""The vocabulary's mark for a word left out; marks come before all words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What encoders trained on the same windows differ in.
+
+    Attributes:
+        rate: highest step of the layer next to the heads.
+        lost_words: share of words left out at random, so that no single one decides.
+        perturb: how far, per word, vectors are pushed to where they mislead most (Miyato et al. 2017); 0 is not at all.
+    """
+
+    rate: float = 1e-4
+    lost_words: float = 0.12
+    perturb: float = 0.0
+
+
+PLAIN: Final = Recipe()
 
 
 def tokenizer() -> Tokenizer:
@@ -43,23 +67,63 @@ def tokenizer() -> Tokenizer:
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Training windows as tensors: ``ids`` (windows, MAX_TOKENS) with zeros behind ``lengths`` (windows,), ``labels``
+    (windows, origins) as in `Example` and ``targets``, what the heads are to say; ``weights`` and ``categories``
+    (windows,), the latter -100 where there is none."""
+
+    ids: Tensor
+    lengths: Tensor
+    labels: Tensor
+    targets: Tensor
+    weights: Tensor
+    categories: Tensor
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> Corpus:
+        """Cut examples to tokens; the targets are their labels, less `SMOOTHING`."""
+        encodings = tokenizer().encode_batch([example.text for example in examples])
+        ids = torch.zeros(len(examples), MAX_TOKENS, dtype=torch.int32)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids, dtype=torch.int32)
+        labels = torch.tensor([e.labels for e in examples])
+        return cls(ids, (ids != 0).sum(1), labels, smoothed(labels), torch.tensor([e.weight for e in examples]),
+                   torch.tensor([_category(e) for e in examples]))
+
+    def taught(self, said: Tensor) -> Corpus:
+        """The same windows with targets half way to what a teacher says, probabilities (windows, origins)."""
+        return replace(self, targets=(1 - TAUGHT) * smoothed(self.labels) + TAUGHT * said)
+
+    def to(self, device: torch.device) -> Corpus:
+        """The same on a device."""
+        return Corpus(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def smoothed(labels: Tensor) -> Tensor:
+    """Labels as targets; unknown ones count for nothing, whatever they become."""
+    return labels.clamp(min=0) * (1 - 2 * SMOOTHING) + SMOOTHING
+
+
 def fit(
-    examples: Sequence[Example], seed: int, minutes: float, checkpoint: Path, start: Encoder | None = None
+    corpus: Corpus, seed: int, minutes: float, checkpoint: Path, start: Encoder | None = None, passes: int = 1,
+    recipe: Recipe = PLAIN,
 ) -> Encoder:
-    """Train for one pass over the examples or for ``minutes``, whichever ends first, and return the encoder.
+    """Train for ``passes`` over the windows or for ``minutes``, whichever ends first, and return the encoder.
 
     Training begins at ``start``, or at the base model with fresh heads.
 
     The rate follows time or data, whichever is further, so that it has come down when training ends. A run that was
-    stopped goes on from ``checkpoint``, written every two minutes and removed at the end.
+    stopped goes on from ``checkpoint``, written every five minutes and removed at the end.
     """
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = (start or Encoder.from_base()).to(device)
-    groups = _groups(encoder)
+    groups = _groups(encoder, recipe.rate)
     base = [group["lr"] for group in groups]
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
-    batches = list(_batches(examples, random.Random(seed)))
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=device.type == "cuda")
+    corpus = corpus.to(device)
+    batches = _batches(corpus.lengths.tolist(), random.Random(seed), passes)
     first, spent = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -67,8 +131,8 @@ def fit(
         optimiser.load_state_dict(saved["optimiser"])
         first, spent = saved["step"], saved["spent"]
     encoder.train()
+    trained = [parameter for group in groups for parameter in group["params"]]
     began = saved_at = time.monotonic()
-    shown = 0.0
     for step in range(first, len(batches)):
         now = time.monotonic()
         elapsed = spent + now - began
@@ -77,14 +141,13 @@ def fit(
             break
         for group, rate in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = rate * min(done / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done)) + 1e-7
-        loss = _loss(encoder, batches[step], device)
+        loss = _hardened(encoder, _batch(corpus, batches[step], recipe.lost_words), recipe.perturb)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([p for p in encoder.parameters() if p.grad is not None], 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        shown = 0.98 * shown + 0.02 * loss.item() if step > first else loss.item()
-        if step % 25 == 0:
-            print(f"step {step}/{len(batches)}  {done:5.1%}  {elapsed / 60:5.1f} min  loss {shown:.3f}", flush=True)
+        if step % SHOW_EVERY == 0:
+            print(f"step {step}/{len(batches)}  {done:5.1%}  {elapsed / 60:5.1f} min  loss {loss.item():.3f}", flush=True)
         if now - saved_at > SAVE_EVERY_S:
             state = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
                      "spent": elapsed}
@@ -94,7 +157,7 @@ def fit(
     return encoder.cpu().eval()
 
 
-def _groups(encoder: Encoder) -> list[dict[str, Any]]:
+def _groups(encoder: Encoder, highest: float) -> list[dict[str, Any]]:
     """What is trained and how fast: the heads fastest, the layers slower the nearer they are to the words.
 
     The word vectors and the first `FROZEN` layers stay as they were pretrained: rare words keep their place beside common
@@ -104,7 +167,7 @@ def _groups(encoder: Encoder) -> list[dict[str, Any]]:
     for part in (encoder.words, encoder.positions, encoder.norm, *list(encoder.layers)[:FROZEN]):
         part.requires_grad_(False)
     for depth, layer in enumerate(list(encoder.layers)[FROZEN:], FROZEN):
-        groups.append({"params": list(layer.parameters()), "lr": RATE * DECAY ** (len(encoder.layers) - 1 - depth)})
+        groups.append({"params": list(layer.parameters()), "lr": highest * DECAY ** (len(encoder.layers) - 1 - depth)})
     heads = [*encoder.hidden.parameters(), *encoder.origins.parameters(), *encoder.categories.parameters()]
     return [*groups, {"params": heads, "lr": HEAD_RATE}]
 
@@ -114,30 +177,29 @@ def _half(device: torch.device) -> bool:
     return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-def _batches(examples: Sequence[Example], rng: random.Random) -> Iterator[Batch]:
-    """Batches of texts of about one length, in random order: (ids, mask, labels, weights, categories)."""
-    encodings = tokenizer().encode_batch([example.text for example in examples])
-    order = list(range(len(examples)))
-    rng.shuffle(order)
+def _batches(lengths: Sequence[int], rng: random.Random, passes: int) -> list[list[int]]:
+    """For each step the windows to train on: texts of about one length, in random order, all once a pass."""
     stretch = BATCH * 60  # sorted by length within stretches: little padding, and still mixed
-    groups: list[list[int]] = []
-    for start in range(0, len(order), stretch):
-        part = sorted(order[start : start + stretch], key=lambda i: len(encodings[i].ids))
-        groups.extend(part[at : at + BATCH] for at in range(0, len(part), BATCH))
-    rng.shuffle(groups)
-    for group in groups:
-        longest = max(len(encodings[i].ids) for i in group)
-        ids = torch.zeros(len(group), longest, dtype=torch.long)
-        mask = torch.zeros(len(group), longest)
-        for row, i in enumerate(group):
-            count = len(encodings[i].ids)
-            ids[row, :count] = torch.tensor(encodings[i].ids)
-            mask[row, :count] = 1.0
-        yield (ids, mask, torch.tensor([examples[i].labels for i in group]),
-               torch.tensor([examples[i].weight for i in group]), torch.tensor([_category(examples[i]) for i in group]))
+    batches: list[list[int]] = []
+    for _ in range(passes):
+        order = list(range(len(lengths)))
+        rng.shuffle(order)
+        groups: list[list[int]] = []
+        for start in range(0, len(order), stretch):
+            part = sorted(order[start : start + stretch], key=lambda i: lengths[i])
+            groups.extend(part[at : at + BATCH] for at in range(0, len(part), BATCH))
+        rng.shuffle(groups)
+        batches.extend(groups)
+    return batches
+
+
+def _batch(corpus: Corpus, chosen: Sequence[int], lost_words: float) -> Corpus:
+    """The chosen windows, as long as the longest of them, some words left out."""
+    rows = torch.tensor(chosen).to(corpus.ids.device)
+    batch = Corpus(*(getattr(corpus, field.name)[rows] for field in fields(corpus)))
+    ids = batch.ids[:, : int(batch.lengths.max())].long()
+    lost = (torch.rand(ids.shape, device=ids.device) < lost_words) & (ids > MASK)
+    return replace(batch, ids=torch.where(lost, MASK, ids))
 
 
 def _category(example: Example) -> int:
@@ -145,19 +207,44 @@ def _category(example: Example) -> int:
     return ATTACKS.index(name) if name in ATTACKS and max(example.labels) == 1.0 else -100
 
 
-def _loss(encoder: Encoder, batch: Batch, device: torch.device) -> Tensor:
-    ids, mask, wanted, weights, categories = (part.to(device) for part in batch)
+def _hardened(encoder: Encoder, batch: Corpus, perturb: float) -> Tensor:
+    """The loss; with ``perturb``, the mean of it and of the loss when word vectors are pushed to where it rises most."""
+    if not perturb:
+        return _loss(encoder, batch)
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, vectors: Tensor) -> Tensor:
+        kept.append(vectors.detach().requires_grad_())
+        return kept[0]
+
+    def push(_: nn.Module, __: Any, vectors: Tensor) -> Tensor:
+        return vectors + step
+
+    hook = encoder.norm.register_forward_hook(keep)
+    plain = _loss(encoder, batch)
+    hook.remove()
+    slope, = torch.autograd.grad(plain, kept, retain_graph=True)
+    size = slope.flatten(1).norm(dim=1) + 1e-12
+    step = slope * (perturb * batch.lengths.sqrt() / size)[:, None, None]
+    hook = encoder.norm.register_forward_hook(push)
+    pushed = _loss(encoder, batch)
+    hook.remove()
+    return 0.5 * (plain + pushed)
+
+
+def _loss(encoder: Encoder, batch: Corpus) -> Tensor:
+    device = batch.ids.device
+    mask = (torch.arange(batch.ids.shape[1], device=device) < batch.lengths[:, None]).float()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_half(device)):
-        embedding, logits, category = encoder(ids, mask)
-    known = (wanted >= 0) * weights[:, None]
-    smooth = wanted.clamp(min=0) * (1 - 2 * SMOOTHING) + SMOOTHING
-    losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), smooth, reduction="none")
+        embedding, logits, category = encoder(batch.ids, mask)
+    known = (batch.labels >= 0) * batch.weights[:, None]
+    losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, reduction="none")
     # Each text counts once, however many origins have a say.
-    loss = ((losses * known).sum(1) / (wanted >= 0).sum(1).clamp(min=1)).sum() / weights.sum()
-    loss = loss + CONTRAST * _contrast(embedding.float(), wanted)
-    if (categories >= 0).any():
-        loss = loss + CATEGORY * nn.functional.cross_entropy(category.float(), categories)
-    return loss
+    loss = ((losses * known).sum(1) / (batch.labels >= 0).sum(1).clamp(min=1)).sum() / batch.weights.sum()
+    loss = loss + CONTRAST * _contrast(embedding.float(), batch.labels)
+    named = (batch.categories >= 0).sum().clamp(min=1)
+    chosen = nn.functional.cross_entropy(category.float(), batch.categories, ignore_index=-100, reduction="sum")
+    return loss + CATEGORY * chosen / named
 
 
 def _contrast(embedding: Tensor, wanted: Tensor) -> Tensor:

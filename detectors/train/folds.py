@@ -109,8 +109,7 @@ def train(
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
     worth = worthwhile(picker, examples, seed)
     print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
-    return fast_fit.fit(examples, seed), fit.fit(worth, seed, minutes, checkpoint, start)
-
+XX
 
 def worthwhile(fast: FastModel, examples: Sequence[Example], seed: int) -> list[Example]:
     """What the encoder is trained on: all that the front stage is not sure of, and `EASY_SHARE` of the rest.

@@ -67,10 +67,12 @@ class Layer(nn.Module):
             return projected.view(batch, tokens, HEADS, WIDTH // HEADS).transpose(1, 2)
 
         query, key, value = split(self.query(states)), split(self.key(states)), split(self.value(states))
-        scores = query @ key.transpose(2, 3) * (WIDTH // HEADS) ** -0.5
-        if bias is not None:
-            scores = scores + bias
-        mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, tokens, WIDTH)
+        if self.training:
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value, None if bias is None else bias.to(query.dtype))
+        else:  # written out: what is exported is sums that quantisation knows
+            scores = query @ key.transpose(2, 3) * (WIDTH // HEADS) ** -0.5
+            mixed = (scores if bias is None else scores + bias).softmax(-1) @ value
+        mixed = mixed.transpose(1, 2).reshape(batch, tokens, WIDTH)
         states = self.attention_norm(states + self.dropout(self.output(mixed)))
         inner = self.narrow(nn.functional.gelu(self.wide(states)))
         normed: Tensor = self.output_norm(states + self.dropout(inner))

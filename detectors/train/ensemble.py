@@ -1,0 +1,76 @@
+"""Several encoders trained apart, and one that has learned from all of them.
+
+On sources that none of them saw, encoders of different recipes err on different texts: what they say together is right
+more often than any of them, and most of that is kept by the mean of their weights (Wortsman et al. 2022), from which one
+more encoder starts that is trained on what they say (Hinton et al. 2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from detectors.train.fit import PLAIN, Corpus, Recipe, fit
+from detectors.train.model import Encoder
+
+RECIPES: Final = (
+    Recipe(lost_words=0.12), Recipe(lost_words=0.0, perturb=0.5), Recipe(rate=2e-4, lost_words=0.12),
+    Recipe(lost_words=0.1, perturb=0.5),
+)
+PASSES: Final = 2
+PUPIL: Final = replace(PLAIN, rate=6e-5)
+BATCH: Final = 1024
+
+
+def train(corpus: Corpus, seed: int, minutes: float, checkpoint: Path, start: Encoder | None, members: int) -> Encoder:
+    """Train ``members`` encoders of `RECIPES` and a pupil of theirs; with 1, a single encoder in one pass.
+
+    Args:
+        minutes: longest time of all together.
+        start: where every member begins, the base model if None.
+    """
+    if members == 1:
+        return fit(corpus, seed, minutes, checkpoint, start)
+    weights = None if start is None else start.state_dict()
+    trained = []
+    for index in range(members):
+        begun = Encoder.from_base()
+        if weights is not None:
+            begun.load_state_dict(weights)
+        trained.append(fit(corpus, seed + index, minutes / (members + 1), checkpoint.with_suffix(f".{index}"), begun,
+                           PASSES, RECIPES[index % len(RECIPES)]))
+    return pupil(trained, corpus, seed, minutes / (members + 1), checkpoint)
+
+
+def pupil(members: Sequence[Encoder], corpus: Corpus, seed: int, minutes: float, checkpoint: Path) -> Encoder:
+    """The mean of the members' weights, trained one pass more on what they say together."""
+    said = torch.stack([judged(member, corpus) for member in members]).mean(0).sigmoid()
+    return fit(corpus.taught(said), seed + 100, minutes, checkpoint, averaged(members), 1, PUPIL)
+
+
+def averaged(members: Sequence[Encoder]) -> Encoder:
+    """An encoder whose weights are the mean of the members'."""
+    states = [member.state_dict() for member in members]
+    made = Encoder()
+    made.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
+    return made
+
+
+@torch.no_grad()
+def judged(encoder: Encoder, corpus: Corpus) -> Tensor:
+    """The logits of all windows, float32 (windows, origins)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = encoder.to(device).eval()
+    said = torch.zeros(corpus.labels.shape)
+    for rows in torch.argsort(corpus.lengths).split(BATCH):
+        longest = int(corpus.lengths[rows].max())
+        mask = (torch.arange(longest) < corpus.lengths[rows][:, None]).float()
+        ids = corpus.ids[rows][:, :longest].long()
+        said[rows] = encoder(ids.to(device), mask.to(device))[1].float().cpu()
+    encoder.cpu()
+    return said
