@@ -16,7 +16,7 @@ from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.windows import spans
-from detectors.train import dataset, export, fast_fit, fit
+from detectors.train import dataset, ensemble, export, fast_fit, fit
 from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
 from detectors.train.model import Encoder, base_folder
@@ -96,20 +96,26 @@ def run(
 
 def train(
     shared: dataset.Shared, checkpoint: Path, minutes: float, scale: float, seed: int, held_out: bool | None,
-    start: Encoder | None = None,
+    start: Encoder | None = None, members: int = 1,
 ) -> tuple[FastModel, Encoder]:
     """Both models on one training set.
 
-    A first front stage, fitted on other draws, picks the windows of long attacks that show the attack, and what is worth
-    the encoder's time.
+    A first front stage, fitted on other draws, picks the windows of long attacks that show the attack and, where one
+    encoder is trained alone, what is worth its time. With several ``members`` the encoder sees all windows, and the
+    front stage learns from what it says of them.
     """
     first = dataset.build(shared, seed, held_out, scale)
     picker = fast_fit.fit(first, seed, epochs=1)
     examples = dataset.build(shared, seed + 1, held_out, scale, lambda text: picker.logit(text, Origin.USER))
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
-    worth = worthwhile(picker, examples, seed)
-    print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
-XX
+    if members == 1:
+        worth = worthwhile(picker, examples, seed)
+        print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
+        return fast_fit.fit(examples, seed), fit.fit(fit.Corpus.of(worth), seed, minutes, checkpoint, start)
+    corpus = fit.Corpus.of(examples)
+    encoder = ensemble.train(corpus, seed, minutes, checkpoint, start, members)
+    return fast_fit.fit(examples, seed, said=ensemble.judged(encoder, corpus).sigmoid()), encoder
+
 
 def worthwhile(fast: FastModel, examples: Sequence[Example], seed: int) -> list[Example]:
     """What the encoder is trained on: all that the front stage is not sure of, and `EASY_SHARE` of the rest.
