@@ -233,3 +233,31 @@ def test_the_packs_are_what_the_index_holds(model: SemanticModel) -> None:
             assert is_attack(".".join(split(line["category"])))
     text = lines[len(lines) // 3]["text"]
     assert model.index.nearest(model.encoder.encode(text).embedding)[0].similarity > 0.98
+
+
+@pytest.mark.train
+def test_a_pupil_learns_what_several_encoders_say_together(tmp_path: Path) -> None:
+    import torch
+
+    from detectors.train import ensemble, fit
+    from detectors.train.generate import HARMLESS, HOSTILE, Example
+
+    corpus = fit.Corpus.of([Example(ATTACK, HOSTILE, "own"), Example(ORDINARY, HARMLESS, "own")] * 8)
+    said = torch.rand(corpus.labels.shape)
+    taught = corpus.taught(said).targets
+    assert torch.allclose(taught, (fit.smoothed(corpus.labels) + said) / 2)
+    learnt = ensemble.train(corpus, 1, 5.0, tmp_path / "checkpoint", None, members=2)
+    judged = ensemble.judged(learnt, corpus)[:, 0]
+    assert judged[0] > judged[1] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.train
+def test_averaged_encoders_have_the_mean_of_their_weights() -> None:
+    import torch
+
+    from detectors.train import ensemble
+    from detectors.train.model import Encoder as Trained
+
+    one, other = Trained(), Trained()
+    mean = ensemble.averaged([one, other])
+    assert torch.allclose(mean.origins.weight, (one.origins.weight + other.origins.weight) / 2)

@@ -37,7 +37,8 @@ def folds_command(options: argparse.Namespace) -> None:
     for name in folds.FOLDS:
         if not (options.work / f"fold_{name}.npz").exists():
             print(f"fold {name}", flush=True)
-            folds.run(name, shared, options.work, options.minutes / 2, options.scale / 2, options.seed)
+            folds.run(name, shared, options.work, options.minutes / 2, options.scale / 2, options.seed,
+                      members=options.members)
 
 
 def fit_command(options: argparse.Namespace) -> None:
@@ -45,7 +46,8 @@ def fit_command(options: argparse.Namespace) -> None:
     shared = dataset.load_shared(options.data)
     start = _start(options.start, options.models)
     fast, encoder = folds.train(
-        shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start
+        shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
+        options.members,
     )
     torch.save(encoder.state_dict(), options.work / "final.pt")
     options.models.mkdir(parents=True, exist_ok=True)
@@ -114,6 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=0.7, help="size of the training set; folds get half")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of all draws; another one for each stage of a training")
     parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
+    parser.add_argument("--members", type=int, default=1,
+                        help="encoders to train and learn from; 4 on a GPU, 1 on a processor")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)

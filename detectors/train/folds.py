@@ -78,12 +78,14 @@ class Scored:
 
 
 def run(
-    name: str, shared: dataset.Shared, work: Path, minutes: float, scale: float, seed: int, start: Encoder | None = None
+    name: str, shared: dataset.Shared, work: Path, minutes: float, scale: float, seed: int, start: Encoder | None = None,
+    members: int = 1,
 ) -> Scored:
     """Train without a fold's sources and score them, and own texts from held-out templates; kept in ``work``."""
     held = FOLDS[name]
     fast, encoder = train(
-        shared.without(held), work / f"fold_{name}.checkpoint", minutes, scale, seed, held_out=False, start=start
+        shared.without(held), work / f"fold_{name}.checkpoint", minutes, scale, seed, held_out=False, start=start,
+        members=members,
     )
     torch.save(encoder.state_dict(), work / f"fold_{name}.pt")
     fast.save(work / f"fold_{name}.fast.npz")

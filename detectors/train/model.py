@@ -68,7 +68,8 @@ class Layer(nn.Module):
 
         query, key, value = split(self.query(states)), split(self.key(states)), split(self.value(states))
         if self.training:
-            mixed = nn.functional.scaled_dot_product_attention(query, key, value, None if bias is None else bias.to(query.dtype))
+            added = None if bias is None else bias.to(query.dtype)
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value, added)
         else:  # written out: what is exported is sums that quantisation knows
             scores = query @ key.transpose(2, 3) * (WIDTH // HEADS) ** -0.5
             mixed = (scores if bias is None else scores + bias).softmax(-1) @ value
