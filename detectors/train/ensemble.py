@@ -8,22 +8,20 @@ more encoder starts that is trained on what they say (Hinton et al. 2015).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from detectors.train.fit import PLAIN, Corpus, Recipe, fit
+from detectors.train.fit import Corpus, Recipe, fit
 from detectors.train.model import Encoder
 
 RECIPES: Final = (
-    Recipe(lost_words=0.12), Recipe(lost_words=0.0, perturb=0.5), Recipe(rate=2e-4, lost_words=0.12),
-    Recipe(lost_words=0.1, perturb=0.5),
+    Recipe(1e-4, 128, 0.12), Recipe(1e-4, 128, 0.0, 0.5), Recipe(2e-4, 128, 0.12), Recipe(1e-4, 128, 0.1, 0.5),
 )
 PASSES: Final = 2
-PUPIL: Final = replace(PLAIN, rate=6e-5)
+PUPIL: Final = Recipe(6e-5, 128, 0.12)
 BATCH: Final = 1024
 
 
