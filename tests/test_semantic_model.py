@@ -248,7 +248,8 @@ def test_a_pupil_learns_what_several_encoders_say_together(tmp_path: Path) -> No
     assert torch.allclose(taught, (fit.smoothed(corpus.labels) + said) / 2)
     learnt = ensemble.train(corpus, 1, 5.0, tmp_path / "checkpoint", None, members=2)
     judged = ensemble.judged(learnt, corpus)[:, 0]
-    assert judged[0] > judged[1] and not list(tmp_path.iterdir())
+    assert judged[0] > judged[1]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.train
