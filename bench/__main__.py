@@ -8,10 +8,26 @@ import sys
 from types import FrameType
 from typing import Final
 
-from bench import audit, capacity, console, failover, gateway, learning, patterns, profile, quality, stream, sync, sync_scale
+from bench import (
+    agreement,
+    audit,
+    capacity,
+    console,
+    failover,
+    gateway,
+    learning,
+    patterns,
+    profile,
+    quality,
+    stream,
+    sync,
+    sync_scale,
+)
 from bench.processes import BenchError
 
-BENCHES: Final = (gateway, profile, audit, console, quality, stream, learning, patterns, capacity, sync, sync_scale, failover)
+BENCHES: Final = (
+    gateway, profile, audit, console, quality, stream, learning, patterns, capacity, sync, sync_scale, agreement, failover
+)  # fmt: skip
 
 
 def main() -> int:
