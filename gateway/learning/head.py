@@ -16,7 +16,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 RIDGE: Final = 0.03
-"""The penalty on squared weights. With `LABEL_WEIGHT` chosen among a dozen pairs on 133 texts of ``bench/families``: heavier
+"""The penalty on squared weights. With `LABEL_WEIGHT` chosen among eight pairs on 133 texts of ``bench/families``: heavier
 labels set more of them right and cost more known attacks than the trial's bound lets pass."""
 
 LABEL_WEIGHT: Final = 1.5
