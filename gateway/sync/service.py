@@ -188,7 +188,7 @@ class SyncService:
             self._every(DISCOVER_SECONDS, lambda: self._spawn(self._discover()))
 
     def _every(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do something now and every so many seconds, by timers: a task that sleeps costs an idle replica three times that."""
+        """Do something now and every so many seconds, by timers: cheaper for an idle replica than a task that sleeps."""
         if not self._closing:
             self._loop.call_later(seconds, self._every, seconds, work)
             work()
