@@ -1,12 +1,13 @@
 """Several encoders trained apart, and one that has learned from all of them.
 
 On sources that none of them saw, encoders of different recipes err on different texts: what they say together is right
-more often than any of them, and most of that is kept by the mean of their weights (Wortsman et al. 2022), from which one
+more often than any of them. Some of that is kept by the mean of their weights (Wortsman et al. 2022), from which one
 more encoder starts that is trained on what they say (Hinton et al. 2015).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -26,22 +27,17 @@ BATCH: Final = 1024
 
 
 def train(corpus: Corpus, seed: int, minutes: float, checkpoint: Path, start: Encoder | None, members: int) -> Encoder:
-    """Train ``members`` encoders of `RECIPES` and a pupil of theirs; with 1, a single encoder in one pass.
+    """Train ``members`` encoders of `RECIPES` and a pupil of theirs.
 
     Args:
         minutes: longest time of all together.
         start: where every member begins, the base model if None.
     """
-    if members == 1:
-        return fit(corpus, seed, minutes, checkpoint, start)
-    weights = None if start is None else start.state_dict()
-    trained = []
-    for index in range(members):
-        begun = Encoder.from_base()
-        if weights is not None:
-            begun.load_state_dict(weights)
-        trained.append(fit(corpus, seed + index, minutes / (members + 1), checkpoint.with_suffix(f".{index}"), begun,
-                           PASSES, RECIPES[index % len(RECIPES)]))
+    trained = [
+        fit(corpus, seed + index, minutes / (members + 1), checkpoint.with_suffix(f".{index}"), copy.deepcopy(start), PASSES,
+            RECIPES[index % len(RECIPES)])
+        for index in range(members)
+    ]
     return pupil(trained, corpus, seed, minutes / (members + 1), checkpoint)
 
 
