@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,9 +103,19 @@ def test_a_head_survives_its_body_and_is_for_its_model_alone() -> None:
     assert np.abs(read.weights - weights).max() < np.abs(weights).max() / 200
     assert read.offset == -0.25
     for wrong, why in ((body, "a head over model 'm1'; this one is m2"), ("text", "a head over model"),
-                       ("head:m2:!", "not base64"), ("head:m2:AAAA", "a head of 3 bytes")):  # fmt: skip
+                       ("head:m2:!", "not base64"), ("head:m2:\u00e9", "not base64"), ("head:m2:AAAA", "a head of 3 bytes"),
+                       *((numbers(*pair), "no number, or one too large") for pair in HOSTILE)):  # fmt: skip
         with pytest.raises(CorrectionError, match=why):
             ready(trained(wrong), "m2")
+
+
+def numbers(scale: float, constant: float) -> str:
+    """A head's body of hostile numbers, over model m2."""
+    raw = np.array([scale, constant], np.float32).tobytes() + np.tile(np.array([127, -127], np.int8), 192).tobytes()
+    return f"head:m2:{base64.b64encode(raw).decode()}"
+
+
+HOSTILE = ((np.nan, 0.0), (0.0, np.nan), (np.inf, 0.0), (0.0, -np.inf), (1e38, 0.0), (-1e38, 0.0), (0.1, 3e38))
 
 
 # On a score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 import numpy as np
@@ -98,10 +99,18 @@ def test_a_text_that_may_not_be_kept_teaches_as_well(model: SemanticModel) -> No
     assert abs(caught(with_(model, blind), UNSEEN) - caught(with_(model, plain), UNSEEN)) < 0.1
 
 
+def numbers(scale: float, words: float, width: int = 48) -> str:
+    """An embedding's body of such scales, the words' mean so wide."""
+    parts = [np.float32(one).tobytes() + b"\1" * wide for one, wide in ((scale, 384), (words, width))]
+    return "embedding:{}:" + base64.b64encode(b"".join(parts)).decode()
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
-    [("embedding:000000000000:AAAA", "of model '000000000000'"), ("embedding:{}:*", "not base64"), ("embedding:{}:AAAA", "cut short")],
-)
+    [("embedding:000000000000:AAAA", "of model '000000000000'"), ("embedding:{}:*", "not base64"), ("embedding:{}:AAAA", "cut short"),
+     ("embedding:{}:\u00e9", "not base64"), (numbers(0.01, 0.01, 5), "48 wide"), (numbers(np.nan, 0.01), "no number"),
+     (numbers(0.01, np.inf), "no number"), (numbers(3e38, 0.01), "too large")],
+)  # fmt: skip
 def test_a_foreign_or_damaged_embedding_is_refused_by_name(model: SemanticModel, body: str, says: str) -> None:
     known = backgrounds(model)
     broken = replace(learnt(model, SHOWN), body=body.format(known.model))

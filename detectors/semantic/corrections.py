@@ -11,7 +11,6 @@ A correction that does not act yet is watched: it is told where it would have ca
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -29,6 +28,8 @@ PREFIX: Final = "head:"
 _WIDTH: Final = 384
 _MOST: Final = 30.0
 """Log-odds are kept within this: beyond it a probability is 0 or 1 in any case."""
+_UTMOST: Final = 1e30
+"""Of a head's scale and constant: sums of what is larger overflow, and infinity less infinity would block every text."""
 
 
 class CorrectionError(ValueError):
@@ -77,13 +78,13 @@ def ready(pattern: Pattern, model: str) -> Correction:
         raise CorrectionError(f"{pattern.id}: body: a head over model {made_by[:20]!r}; this one is {model}")
     try:
         raw = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # also of what is not ASCII
         raise CorrectionError(f"{pattern.id}: body: the head is not base64") from None
     if len(raw) != 8 + _WIDTH:
         raise CorrectionError(f"{pattern.id}: body: a head of {len(raw)} bytes; wanted {8 + _WIDTH}")
     scale, offset = np.frombuffer(raw[:8], np.float32).tolist()
-    if not (math.isfinite(scale) and math.isfinite(offset)):
-        raise CorrectionError(f"{pattern.id}: body: the head holds what is no number")
+    if not (abs(scale) <= _UTMOST and abs(offset) <= _UTMOST):
+        raise CorrectionError(f"{pattern.id}: body: the head holds what is no number, or one too large to reckon with")
     return Correction(pattern, np.frombuffer(raw[8:], np.int8).astype(np.float32) * np.float32(scale), offset)
 
 

@@ -13,7 +13,6 @@ front stage would have settled as harmless. Were they not, an attack that the fr
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -42,6 +41,8 @@ PREFIX: Final = "embedding:"
 """A body that begins so is no text: ``embedding:MODEL:BASE64``, kept where retention forbids the text itself."""
 
 _WIDTH: Final = 384
+_LARGEST: Final = 1e6
+"""Of a view's numbers, which are below 1 in an embedding and below 100 in words: their squares must not overflow."""
 
 
 class Views(NamedTuple):
@@ -135,11 +136,14 @@ def build(pattern: Pattern, views: Callable[[str], Views], backgrounds: Backgrou
         views: reads a text; bodies and hits that are embeddings are read here.
 
     Raises:
-        PrototypeError: it has no closeness, or an embedding of another model.
+        PrototypeError: it has no closeness, or an embedding that is damaged or of another model.
     """
     if pattern.closeness is None:
         raise PrototypeError(f"{pattern.id}: closeness: a learnt exemplar needs one")
     seen = [read(text, views, backgrounds.model, pattern.id) for text in (pattern.body, *pattern.hits)]
+    width = backgrounds.harmless_words.vectors.shape[1]
+    if any(len(one.words) != width for one in seen):
+        raise PrototypeError(f"{pattern.id}: body: the embedding's mean of word vectors is not {width} wide")
     background = backgrounds.harmless if pattern.kind is Kind.SEMANTIC else backgrounds.hostile
     weights, offset = background.direction(np.array([one.embedding for one in seen]))
     waking = None
@@ -221,13 +225,15 @@ def read(text: str, views: Callable[[str], Views], model: str, owner: str) -> Vi
         raise PrototypeError(f"{owner}: body: an embedding of model {made_by[:20]!r}; this one is {model}")
     try:
         raw = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # also of what is not ASCII
         raise PrototypeError(f"{owner}: body: the embedding is not base64") from None
     if len(raw) <= 8 + _WIDTH:
         raise PrototypeError(f"{owner}: body: the embedding is cut short")
-    embedding = _vector(raw[: 4 + _WIDTH])
+    embedding, words = _vector(raw[: 4 + _WIDTH]), _vector(raw[4 + _WIDTH :])
+    if not (np.abs(embedding).max() <= _LARGEST and np.abs(words).max() <= _LARGEST):
+        raise PrototypeError(f"{owner}: body: the embedding holds what is no number, or one too large to reckon with")
     embedding /= max(float(np.linalg.norm(embedding)), 1e-9)
-    return Views(embedding, _vector(raw[4 + _WIDTH :]))
+    return Views(embedding, words)
 
 
 def _vector(raw: bytes) -> Floats:
