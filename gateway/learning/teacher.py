@@ -18,6 +18,7 @@ import orjson
 from detectors.semantic.judge import SemanticModel
 from detectors.semantic.learnt import backgrounds, views
 from detectors.semantic.prototypes import (
+    PREFIX,
     Background,
     Prototype,
     PrototypeError,
@@ -34,7 +35,7 @@ from gateway.learning.reflection import Facts
 from gateway.learning.trial import Corpus
 from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Trial
 from patterns import packs
-from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_pattern
+from patterns.schema import MAX_BODY, Kind, Pattern, PatternError, Severity, State, read_pattern
 from patterns.similar import Similar
 
 EXEMPLARS: Final = Path(packs.__file__).parent / "exemplars"
@@ -56,6 +57,10 @@ DEFAULT_CATEGORY: Final = "prompt_injection.task_hijack"
 _LOWER: Final = {Severity.CRITICAL: Severity.HIGH, Severity.HIGH: Severity.MEDIUM, Severity.MEDIUM: Severity.LOW}
 
 Floats = npt.NDArray[np.float32]
+
+
+EXAMPLE_BYTES: Final = 12_000
+"""Of a text as JSON that a pattern carries as it is; of longer ones their views. Sixteen fit into an entry."""
 
 
 class Group(NamedTuple):
@@ -256,7 +261,7 @@ class Teacher:
         examples = group.vectors[:MOST_EXAMPLES]
         cases = group.cases[:MOST_EXAMPLES]
         background = self._background(kind)
-        bodies = [case.text or case.views for case in cases]
+        bodies = [_example(case) for case in cases]
         category = _category(cases)
         pattern = Pattern(
             id=f"learnt.{'attack' if kind is Kind.SEMANTIC else 'benign'}.{id[-12:]}", kind=kind, body=bodies[0],
@@ -350,6 +355,12 @@ def _origins(cases: Sequence[Case], kind: Kind) -> frozenset[str]:
     if origins & outside:
         origins |= outside
     return frozenset(origin.value for origin in origins)
+
+
+def _example(case: Case) -> str:
+    """What a prototype is made of: the text, or its views where it is not kept, too long, or written to be taken for views."""
+    fits = 0 < len(case.text) <= MAX_BODY and len(orjson.dumps(case.text)) <= EXAMPLE_BYTES
+    return case.text if fits and not case.text.startswith(PREFIX) else case.views
 
 
 def _component(linked: npt.NDArray[np.bool_], start: int) -> set[int]:
