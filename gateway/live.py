@@ -163,9 +163,9 @@ def load_engine(settings: Settings, number: int, now: float) -> Engine:
     cache = settings.data_dir / "cache"
     prepare(cache)
     model, absent = load_model(chosen)
-    check_packs(settings)
+    checked = check_packs(settings)
     return Engine.load(
-        load_patterns(settings.patterns, cache), number, now, cache, model, absent,
+        load_patterns(settings.patterns, cache, checked), number, now, cache, model, absent,
         decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows,
     )  # fmt: skip
 
@@ -187,13 +187,11 @@ def _model(folder: Path) -> SemanticModel:
     return SemanticModel.load(folder)
 
 
-def load_patterns(extra: tuple[Path, ...], cache: Path | None = None) -> list[Pattern]:
-    """The shipped packs and those of the configuration.
-
-    Raises:
-        PatternError: as `packs.load_all`.
-    """
-    return packs.load_all([packs.SHIPPED, *extra], cache)
+def load_patterns(
+    extra: tuple[Path, ...], cache: Path | None = None, checked: Mapping[Path, str] | None = None
+) -> list[Pattern]:
+    """The shipped packs and those of the configuration; arguments and errors as `packs.load_all`."""
+    return packs.load_all([packs.SHIPPED, *extra], cache, checked)
 
 
 def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Policy | None]:

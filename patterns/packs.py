@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -21,18 +21,36 @@ SHIPPED: Final = Path(__file__).parent / "packs"
 _FIELDS: Final = {"pack", "version", "description", "provenance", "patterns"}
 
 
+def files(paths: Iterable[Path]) -> list[Path]:
+    """The packs among files and folders of ``*.yaml``."""
+    return [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
+
+
+def digest(file: Path) -> str:
+    """A pack's SHA-256.
+
+    Raises:
+        PatternError: it cannot be read.
+    """
+    return hashlib.sha256(_bytes(file)).hexdigest()
+
+
 def load(path: Path) -> list[Pattern]:
     """Read one pack.
 
     Raises:
         PatternError: the file cannot be read, is not YAML, or a pattern in it is wrong; names file, pattern and field.
     """
+    return _parse(path, _bytes(path))
+
+
+def _parse(path: Path, source: bytes) -> list[Pattern]:
     where = path.name
     try:
-        raw: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (OSError, UnicodeDecodeError) as error:
+        raw: Any = yaml.load(source.decode("utf-8"), Loader=_LOADER)
+    except UnicodeDecodeError as error:
         raise PatternError(f"{where}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise PatternError(f"{where}: not YAML: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("patterns"), list):
         raise PatternError(f"{where}: wanted a mapping with pack, version, description, provenance and a list of patterns")
@@ -51,41 +69,53 @@ def load(path: Path) -> list[Pattern]:
     return patterns
 
 
-def load_all(paths: Iterable[Path], cache: Path | None = None) -> list[Pattern]:
+def load_all(
+    paths: Iterable[Path], cache: Path | None = None, checked: Mapping[Path, str] | None = None
+) -> list[Pattern]:
     """Read packs and folders of packs together.
 
     Args:
         paths: files, or folders of ``*.yaml``.
         cache: a folder for packs that were read and checked before: YAML is slow to read, and ten thousand patterns
             would take seconds at every start.
+        checked: the SHA-256 of each pack as it was when signatures were verified; exactly these are read.
 
     Raises:
-        PatternError: as `load`; also when two patterns share an id, or when there is none at all.
+        PatternError: as `load`; also when two patterns share an id, when there is none at all, or when packs are not what was
+            checked.
     """
     patterns: dict[str, Pattern] = {}
-    for path in paths:
-        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
-            for pattern in _load_cached(file, cache) if cache else load(file):
-                if pattern.id in patterns:
-                    raise PatternError(f"{file.name}: {pattern.id}: this id is taken by another pattern")
-                patterns[pattern.id] = pattern
+    read = files(paths)
+    if checked is not None and (differ := sorted(checked.keys() ^ set(read))):
+        raise PatternError(f"{differ[0].name}: came or went between being checked and being read")
+    for file in read:
+        source = _bytes(file)
+        if checked is not None and hashlib.sha256(source).hexdigest() != checked[file]:
+            raise PatternError(f"{file.name}: was changed between being checked and being read")
+        for pattern in _load_cached(file, source, cache) if cache else _parse(file, source):
+            if pattern.id in patterns:
+                raise PatternError(f"{file.name}: {pattern.id}: this id is taken by another pattern")
+            patterns[pattern.id] = pattern
     if not patterns:
         raise PatternError("no patterns found: a gateway without patterns would call every text clean")
     return list(patterns.values())
 
 
-def _load_cached(file: Path, cache: Path) -> list[Pattern]:
+def _bytes(file: Path) -> bytes:
     try:
-        source = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise PatternError(f"{file.name}: cannot be read: {error}") from None
+
+
+def _load_cached(file: Path, source: bytes, cache: Path) -> list[Pattern]:
     # The schema's own source is part of the identity: patterns that an older version accepted are checked again.
-    digest = hashlib.sha256(source + _SCHEMA + file.name.encode()).hexdigest()[:32]
-    kept = cache / f"pack-{digest}.json"
+    key = hashlib.sha256(source + _SCHEMA + file.name.encode()).hexdigest()[:32]
+    kept = cache / f"pack-{key}.json"
     try:
         return [_restore(row) for row in orjson.loads(kept.read_bytes())]
     except (OSError, ValueError, TypeError, KeyError):
-        patterns = load(file)
+        patterns = _parse(file, source)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs the next start some time
         cache.mkdir(parents=True, exist_ok=True)
         scratch = kept.with_suffix(f".{os.getpid()}")

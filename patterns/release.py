@@ -9,6 +9,7 @@ signed, do not pass in a newer release, and an older release as a whole brings i
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -43,7 +44,7 @@ def sign(key: Ed25519PrivateKey, version: str, folder: Path = HERE) -> Release:
     Raises:
         PatternError: a file cannot be read, or the manifest not be written.
     """
-    said = {"version": version, "files": _digests(folder), "signer": key_id(key.public_key())}
+    said = {"version": version, "files": digests(folder), "signer": key_id(key.public_key())}
     signature = key.sign(_signed(said)).hex()
     try:
         written = orjson.dumps({**said, "signature": signature}, option=orjson.OPT_INDENT_2)
@@ -53,11 +54,11 @@ def sign(key: Ed25519PrivateKey, version: str, folder: Path = HERE) -> Release:
     return Release(version, len(said["files"]), str(said["signer"]))
 
 
-def verify(version: str, folder: Path = HERE) -> Release | None:
+def verify(version: str, folder: Path = HERE, found: Mapping[str, str] | None = None) -> Release | None:
     """Check what lies under ``folder``; None where it is unsigned.
 
     Args:
-        version: the one that is installed.
+        version: the one that is installed. found: its `digests`, where they are known.
 
     Raises:
         PatternError: it was changed, is not of the release key, or of another version; names the file.
@@ -79,7 +80,7 @@ def verify(version: str, folder: Path = HERE) -> Release | None:
         raise PatternError(f"{MANIFEST}: not signed by the release key {key_id(key)}") from None
     if raw["version"] != version:
         raise PatternError(f"{MANIFEST}: signed for Portcullis {raw['version']}, and {version} is installed")
-    found = _digests(folder)
+    found = digests(folder) if found is None else found
     for name in sorted(raw["files"].keys() | found.keys()):
         if name not in found:
             raise PatternError(f"{name}: a shipped pack is missing")
@@ -102,7 +103,12 @@ def release_key(folder: Path = HERE) -> Ed25519PublicKey:
         raise PatternError(f"{KEY_FILE}: the release key cannot be read: {error}") from None
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def digests(folder: Path = HERE) -> dict[str, str]:
+    """The SHA-256 of every pack and file of exemplars, by its path under ``folder``.
+
+    Raises:
+        PatternError: one cannot be read.
+    """
     found = {}
     for file in sorted([*folder.glob("packs/*.yaml"), *folder.glob("exemplars/*.jsonl")]):
         try:

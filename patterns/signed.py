@@ -89,7 +89,7 @@ def verify(path: Path, trusted: Iterable[Ed25519PublicKey], seen: Mapping[str, s
 
 
 def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in version.split("."))
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
 def _signed(said: PackSignature) -> bytes:

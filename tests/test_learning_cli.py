@@ -10,6 +10,7 @@ import pytest
 from gateway.cli import main
 from gateway.learning.settings import LearningSettings
 from gateway.learning.storage import check_packs
+from gateway.live import load_patterns
 from gateway.settings import Settings
 from patterns import signed
 from patterns.schema import PatternError
@@ -63,6 +64,30 @@ def test_a_pack_is_taken_signed_or_not_at_all(pack: Path, tmp_path: Path, capsys
     sign(pack, capsys)
     with pytest.raises(PatternError, match=r"version 1 is older than 2, which was taken before"):
         check_packs(settings(pack_keys=(public,)))
+
+
+def test_a_pack_that_is_swapped_once_it_was_checked_is_not_read(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    public = sign(pack, capsys)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for file in (pack, pack.with_name(pack.name + ".sig")):
+        file.rename(folder / file.name)
+    settings = Settings(patterns=(folder,), data_dir=tmp_path, learning=LearningSettings(pack_keys=(public,)))
+    checked = check_packs(settings)
+    cache, file = tmp_path / "cache", folder / pack.name
+    good = load_patterns((folder,), None, checked)
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"high", b"low"))
+    with pytest.raises(PatternError, match=r"^gate\.yaml: was changed between being checked and being read$"):
+        load_patterns((folder,), cache, checked)
+    file.write_bytes(whole)
+    (folder / "more.yaml").write_bytes(whole)
+    with pytest.raises(PatternError, match=r"^more\.yaml: came or went between"):
+        load_patterns((folder,), cache, checked)
+    (folder / "more.yaml").unlink()
+    assert load_patterns((folder,), cache, checked) == good
 
 
 @pytest.mark.parametrize(

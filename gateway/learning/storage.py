@@ -14,7 +14,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.settings import Settings, SettingsError
-from patterns import release, signed
+from patterns import packs, release, signed
 from patterns.entries import Signer, Trust
 from patterns.schema import PatternError
 from patterns.signing import KeyFault, own_key, read_private, read_public
@@ -41,9 +41,9 @@ def open_store(settings: Settings) -> Store:
         raise SettingsError(f"data_dir: the pattern store cannot be opened: {error}") from None
 
 
-def check_packs(settings: Settings, shipped: Path = release.HERE) -> None:
+def check_packs(settings: Settings, shipped: Path = release.HERE) -> dict[Path, str]:
     """Let no pack through that was changed: neither a ``shipped`` one, nor one of the configuration that is unsigned, or older
-    than one taken before.
+    than one taken before. Returns the SHA-256 of each as it was checked: what is read then must still be that.
 
     Raises:
         PatternError: there is one; the message names it and what is wrong with it.
@@ -53,25 +53,30 @@ def check_packs(settings: Settings, shipped: Path = release.HERE) -> None:
     keys = _public_keys(chosen.pack_keys, "pack_keys")
     record = settings.data_dir / "packs.json"
     seen = _versions(record)
-    taken = dict(seen) | _shipped(shipped, chosen.unsigned_packs, seen)
-    for path in () if chosen.unsigned_packs else settings.patterns:
-        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
-            try:
-                said = signed.verify(file, keys, seen)
-            except PatternError as error:
-                raise PatternError(f"{error} (learning.unsigned_packs: true takes packs as they are)") from None
-            taken[said.pack] = said.version
+    found = release.digests(shipped)
+    taken = dict(seen) | _shipped(shipped, found, chosen.unsigned_packs, seen)
+    checked = {shipped / name: digest for name, digest in found.items() if name.startswith("packs/")}
+    for file in packs.files(settings.patterns):
+        if chosen.unsigned_packs:
+            checked[file] = packs.digest(file)
+            continue
+        try:
+            said = signed.verify(file, keys, seen)
+        except PatternError as error:
+            raise PatternError(f"{error} (learning.unsigned_packs: true takes packs as they are)") from None
+        taken[said.pack], checked[file] = said.version, said.sha256
     if taken != seen:
         with contextlib.suppress(OSError):  # a read-only disk costs the protection against older packs, and nothing else
             scratch = record.with_suffix(f".{os.getpid()}")
             scratch.write_bytes(orjson.dumps(taken))
             scratch.replace(record)
+    return checked
 
 
-def _shipped(folder: Path, unsigned: bool, seen: dict[str, str]) -> dict[str, str]:
+def _shipped(folder: Path, found: dict[str, str], unsigned: bool, seen: dict[str, str]) -> dict[str, str]:
     """What to remember of the shipped packs: the version, once they were signed; from then on they may not be unsigned."""
     installed = version("portcullis")
-    said = release.verify(installed, folder)
+    said = release.verify(installed, folder, found)
     if said is not None:
         return {_RELEASE: installed}
     if seen.get(_RELEASE) == installed and not unsigned:
