@@ -27,7 +27,7 @@ from detectors.semantic.corrections import (
 )
 from detectors.semantic.judge import SemanticModel
 from detectors.values import Origin, Segment, Verdict
-from gateway.learning import head, readings, tuning
+from gateway.learning import head, readings, remembered, tuning
 from gateway.learning.book import Book, Listed
 from gateway.learning.evidence import Labelled, says, spoken
 from gateway.learning.head import Texts
@@ -404,6 +404,38 @@ def test_a_pass_reads_only_the_cases_that_labels_came_for(tmp_path: Path) -> Non
         assert [one.id for one in await seen.refresh(1_015.0)] == ["case1"]
         await book.change_case("case1", lambda old: old and replace(old, lesson="again"))
         assert [one.id for one in await seen.refresh(1_015.0 + WHOLE_SECONDS)] == ["case1"]
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_a_flood_of_labels_fills_no_memory_and_pushes_out_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MOST", 100)
+
+    async def run() -> None:
+        state = open_state(f"sqlite:{tmp_path / 'state.db'}")
+        await state.ping()
+        book = Book(state)
+
+        async def add(*made: Case) -> None:
+            for one in made:
+                await book.change_case(one.id, lambda _, one=one: one)  # type: ignore[misc]
+                await book.add_label(Listed(f"{int(one.at):08}{one.id}", one.id, "x", "app", "attack", "", "", one.at))
+
+        ada = [case(number, Outcome.FALSE_NEGATIVE, 0.5) for number in range(30)]
+        bob = [case(number, Outcome.UNDECIDED, 0.5, "bob") for number in range(100, 400)]
+        verdict = case(50, Outcome.TRUE_POSITIVE, 0.5, "bob")
+        await add(*ada, verdict, *bob)
+        seen = Remembered(book)
+        fresh = await seen.refresh(400.0)
+        assert len(seen.cases) <= 100
+        assert seen.cases.keys() == {one.id for one in fresh}
+        assert {one.id for one in (*ada, verdict, *bob[-40:])} <= seen.cases.keys(), "the latest, and those with a verdict"
+        await add(*[case(number, Outcome.UNDECIDED, 0.5, "bob") for number in range(400, 450)])
+        fresh = await seen.refresh(450.0)
+        assert len(seen.cases) <= 100
+        assert {one.id for one in (*ada, verdict)} <= seen.cases.keys()
+        assert "case449" in {one.id for one in fresh} <= seen.cases.keys()
         await state.close()
 
     asyncio.run(run())

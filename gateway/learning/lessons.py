@@ -64,15 +64,16 @@ class Lessons:
             elif case.outcome is not Outcome.UNDECIDED and not case.lesson:
                 await self._lesson(case, 0)
         news = await asyncio.to_thread(self._teacher().labelled, fresh)
+        answered, self._answered = self._answered, {}
         for some in waiting.values():
             for group in await asyncio.to_thread(self._teacher().groups, sorted(some, key=lambda case: case.at)):
                 ids = frozenset(case.id for case in group.cases)
                 if any(before >= ids for before in rejected):
                     continue
                 known = (engine.generation.digest, *(case.labels for case in group.cases))
-                if self._answered.get(ids) != known or self._teacher().concerns(group, news):
+                if answered.get(ids) != known or self._teacher().concerns(group, news):
                     await self._answer(group, open_, labelled, learnt, now)
-                    self._answered[ids] = known
+                self._answered[ids] = known
         await self._narrow(now, {pattern.id: pattern for pattern in engine.generation.patterns}, about, proposals)
         self._tuning = Tuning(cases, labelled, tuple(proposals), frozenset(settled))
 

@@ -51,6 +51,9 @@ everything else, not from other labelled texts."""
 MOST_CASES: Final = 400
 """Unanswered cases looked at together: a flood of labels must not make a pass take minutes."""
 
+MOST_EMBEDDINGS: Final = 40_000
+"""Embeddings kept of labelled texts, twice as many as cases are remembered; reading them again takes a second or two."""
+
 DEFAULT_CATEGORY: Final = "prompt_injection.task_hijack"
 """The category of an attack whose labellers named none."""
 
@@ -109,6 +112,8 @@ class Teacher:
 
     def labelled(self, cases: Sequence[Case]) -> Labelled:
         """The cases whose embeddings are known, with them."""
+        if len(self._embeddings) > MOST_EMBEDDINGS:
+            self._embeddings.clear()  # most of them are of cases that are not remembered any more
         for case in cases:
             if case.id not in self._embeddings and (views := self.read(case)) is not None:  # a case's views never change
                 self._embeddings[case.id] = views.embedding
