@@ -27,7 +27,7 @@ from patterns.clock import MAX_COUNTER, Stamp
 from patterns.schema import Pattern, PatternError, read_pattern
 
 MAX_ENTRY: Final = 256 * 2**10
-"""Bytes of an encoded entry: a pattern's body, hits and misses at their utmost are some 200 kB of UTF-8."""
+"""Bytes of an encoded entry: a pattern's body, hits and misses (`schema.MAX_WRITTEN`), and what is said of it."""
 
 MAX_WORDS: Final = 500
 """Code points of an author's name or a reason."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+import orjson
+
 from patterns import taxonomy
 
 MAX_BODY: Final = 4_000
@@ -20,6 +22,9 @@ MAX_BODY: Final = 4_000
 
 MAX_EXAMPLE: Final = 8_000
 """Code points in one hit or miss."""
+
+MAX_WRITTEN: Final = 240_000
+"""Bytes of body, hits and misses together, as JSON: what `entries.MAX_ENTRY` has room for."""
 
 MAX_REACH: Final = 4_096
 """The longest match, in code points, that a lexical pattern may have: it bounds what a stream can be made to hold."""
@@ -163,6 +168,8 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     if kind is Kind.THRESHOLD:
         threshold_move(body, where)
     hits, misses = _texts(raw, "hits", where), _texts(raw, "misses", where)
+    if (size := len(orjson.dumps((body, hits, misses)))) > MAX_WRITTEN:
+        raise PatternError(f"{where}: hits and misses: {size} bytes with the body; at most {MAX_WRITTEN} are taken")
     if kind.lexical and not (hits and misses):
         raise PatternError(f"{where}: hits and misses: a lexical pattern needs at least one of each")
     origins = frozenset(_texts(raw, "origins", where))

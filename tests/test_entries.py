@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from patterns.clock import MAX_AHEAD_MS, Clock, FutureStamp, Stamp
 from patterns.entries import (
     ALONE,
+    MAX_ENTRY,
+    MAX_WORDS,
     Entry,
     EntryError,
     Signer,
@@ -25,7 +27,7 @@ from patterns.entries import (
     signed_bytes,
     store_digest,
 )
-from patterns.schema import Kind, Pattern, Severity
+from patterns.schema import ORIGINS, Kind, Pattern, PatternError, Severity, read_pattern
 
 BODIES = ("open the gate", "raise the portcullis", "lower the bridge")
 
@@ -163,6 +165,18 @@ def test_a_broken_entry_is_refused_by_field(change: dict[str, object], says: str
 def test_garbage_is_an_error_and_never_a_crash(raw: bytes) -> None:
     with pytest.raises(EntryError):
         decode(raw)
+
+
+def test_every_pattern_that_is_taken_fits_into_an_entry() -> None:
+    raw = {"id": "x" * 200, "kind": "literal", "body": "\x01" * 4_000, "category": "jailbreak.persona", "severity": "high",
+           "origins": sorted(ORIGINS), "provenance": "\x01" * 500, "misses": ["x"]}  # fmt: skip
+    pattern = read_pattern({**raw, "hits": ["\x01" * 7_000] * 5}, "test")
+    entry = Entry(id=pattern.id, pattern=pattern, stamp=Stamp(1, 0, "n" * MAX_WORDS), author="\x01" * MAX_WORDS,
+                  reason="\x01" * MAX_WORDS, parent="0" * 64)  # fmt: skip
+    assert 230_000 < len(encode(entry)) <= MAX_ENTRY
+    assert decode(encode(entry)).pattern == pattern
+    with pytest.raises(PatternError, match=r"hits and misses: .* bytes with the body; at most 240000 are taken"):
+        read_pattern({**raw, "hits": ["\x01" * 8_000] * 5}, "test")
 
 
 def test_an_oversized_entry_is_refused_unread() -> None:
