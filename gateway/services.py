@@ -375,6 +375,10 @@ class Services:
             lambda: {(): time.time() - generation().loaded_at}, "max",
         )  # fmt: skip
         metrics.gauge(
+            "portcullis_generation_digest", "1 for the digest of the patterns that serve.", ("digest",),
+            lambda: {(generation().digest[:16],): 1.0}, "max",
+        )  # fmt: skip
+        metrics.gauge(
             "portcullis_patterns", "Patterns that act.", (), lambda: {(): len(generation().patterns)}, "max"
         )
         metrics.gauge("portcullis_state_up", "Whether the state answers.", (), lambda: {(): float(not self.state_error)}, "min")

@@ -82,6 +82,14 @@ CASES: Final = {
     "PortcullisAuditNotWritable": Case(
         {f"portcullis_audit_writable{ONE}": "1x20 0x40"}, {f"portcullis_audit_writable{ONE}": "1x29 0 1x30"}
     ),
+    "PortcullisGenerationsDiffer": Case(
+        {'portcullis_generation_digest{job="p",instance="a",digest="x"}': "1x60",
+         'portcullis_generation_digest{job="p",instance="b",digest="x"}': "1x5 stale",
+         'portcullis_generation_digest{job="p",instance="b",digest="y"}': "_x6 1x60"},
+        {'portcullis_generation_digest{job="p",instance="a",digest="x"}': "1x60",
+         'portcullis_generation_digest{job="p",instance="b",digest="x"}': "1x20 stale",
+         'portcullis_generation_digest{job="p",instance="b",digest="y"}': "_x21 1x60"},
+    ),
     "PortcullisSyncDiffers": Case(
         {f"portcullis_sync_differing_seconds{ONE}": "0+60x60"}, {f"portcullis_sync_differing_seconds{ONE}": "0+2x60"}
     ),

@@ -25,7 +25,11 @@ from patterns.schema import Kind, Pattern, Severity
 
 
 class Lessons:
-    """One pass after another over all cases. ``rules`` and ``live`` give what holds now."""
+    """One pass after another over all cases. ``rules`` and ``live`` give what holds now.
+
+    Attributes:
+        about: what labels came to about each pattern in the latest pass; empty before the first.
+    """
 
     def __init__(
         self, book: Book, live: Callable[[], Live], teacher: Callable[[], Teacher], rules: Callable[[], Rules]
@@ -34,6 +38,7 @@ class Lessons:
         self._live = live
         self._teacher = teacher
         self._rules = rules
+        self.about: dict[str, Spoken] = {}
         self._remembered = Remembered(book)
         self._written: dict[str, Spoken | Record] = {}
         self._answered: dict[frozenset[str], tuple[object, ...]] = {}
@@ -53,7 +58,7 @@ class Lessons:
         labelled = await asyncio.to_thread(self._teacher().labelled, cases)
         engine = self._live().engine
         learnt = tuple(engine.cascade.prototypes)
-        about = await self._count(cases, labelled, engine, proposals)
+        self.about = about = await self._count(cases, labelled, engine, proposals)
         open_ = {one.id: one for one in proposals if one.stage in REWRITTEN and one.author == "engine"}
         settled = {one.id for one in proposals if one.stage not in (*REWRITTEN, Stage.REJECTED)}
         rejected = [frozenset(one.cases) for one in proposals if one.stage is Stage.REJECTED]

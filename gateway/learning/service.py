@@ -49,7 +49,7 @@ class Learning:
         self._tuner: Tuner | None = None
         self.intake = Intake(state, self.book, live, lambda: self.teacher)
         self.stages = Stages(self.book, store, live, lambda: self.teacher)
-        self._lessons = Lessons(self.book, live, lambda: self.teacher, lambda: self.stages.rules)
+        self.lessons = Lessons(self.book, live, lambda: self.teacher, lambda: self.stages.rules)
         self._matches: Counter[str] = Counter()
         self._seen = 0
         self._name = new_id(time.time())
@@ -99,12 +99,12 @@ class Learning:
             if not self.leads:
                 return False
             if not led:
-                self._lessons.forget()
+                self.lessons.forget()
             dirty = await self.book.dirty()
             if dirty != self._dirty:
-                await self._lessons.learn(now)
+                await self.lessons.learn(now)
                 self._dirty = dirty
-            await self._lessons.tune(now, lambda: self.tuner)
+            await self.lessons.tune(now, lambda: self.tuner)
             async for proposal in self.book.all_proposals():
                 if proposal.stage in OPEN or proposal.stage is Stage.ACTIVE:
                     await self.stages.advance(proposal, now)

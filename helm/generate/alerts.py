@@ -225,6 +225,18 @@ ALERTS: Final = (
          "Afterwards `portcullis audit verify` names any gap. Note from when to when for the auditor."),
     ),
     Alert(
+        "PortcullisGenerationsDiffer", "warning",
+        "count by (job) (count by (job, digest) (portcullis_generation_digest)) > 1", "15m",
+        "Replicas have judged by {{ $value }} different sets of patterns for a quarter of an hour",
+        "The same text may be stopped by one replica and passed by another. A roll-out is over sooner than this; what stays is a "
+        "replica with an older image, configuration or pack, or one that does not hear what the others learnt.",
+        ("Dashboard *Portcullis / Capacity*, patterns that serve, by digest: which replicas; versions beside it.",
+         "`GET /admin/v1/generation` on each: `patterns` and `configuration_error`.",
+         "Dashboard *Portcullis / Sync*: do their stores agree?"),
+        ("An older image or configuration: restart the replica, or finish the roll-out.",
+         "Stores that differ: as for [PortcullisSyncDiffers](PortcullisSyncDiffers.md)."),
+    ),
+    Alert(
         "PortcullisSyncDiffers", "warning", "max by (job, instance) (portcullis_sync_differing_seconds) > 300", "2m",
         "{{ $labels.instance }} has held other patterns than a replica beside it for {{ $value | humanizeDuration }}",
         "Replicas should agree within a second. Until they do, the same text may be judged differently by two of them.",

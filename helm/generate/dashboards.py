@@ -194,6 +194,9 @@ _CAPACITY: Final = Dashboard(
             Panel("Configurations", "short",
                   ((_increase("portcullis_config_reloads_total", "result"), "{{result}}"),)),
             Panel("Generation", "short", ((gauge("portcullis_generation", "instance", how="max"), "{{instance}}"),)),
+            Panel("Patterns that serve, by digest", "short",
+                  ((gauge("portcullis_generation_digest", "digest", how="count"), "{{digest}}"),),
+                  "Replicas by what they judge by. More than one for long: a pack or a learnt pattern that not all have.", stacked=True),
             Panel("Generation's age", "s", ((gauge("portcullis_generation_age_seconds", "instance", how="max"), "{{instance}}"),)),
             Panel("Patterns that act", "short", ((gauge("portcullis_patterns", "instance", how="max"), "{{instance}}"),)),
             Panel("Versions", "short", ((gauge("portcullis_build_info", "version, python", how="count"), "{{version}} ({{python}})"),),
@@ -222,6 +225,11 @@ _SLO: Final = Dashboard(
     "slo", "SLO", "What is promised, and how much of the error budget is left.", tuple(map(_objective_row, OBJECTIVES))
 )
 
+_CONFIRMED, _REFUTED = (
+    gauge("portcullis_pattern_labelled", "pattern", f'verdict="{verdict}"', "max") for verdict in ("confirmed", "refuted")
+)
+_PRECISION: Final = f"bottomk(15, {_CONFIRMED} / ({_CONFIRMED} + {_REFUTED}))"
+
 _LEARNING: Final = Dashboard(
     "learning", "Learning", "What people label, what is proposed from it, and what the pattern store holds.",
     (
@@ -229,6 +237,14 @@ _LEARNING: Final = Dashboard(
             Panel("Labels", "short", ((_increase("portcullis_labels_total", "label", over="1h"), "{{label}}"),), "By hour."),
             Panel("Proposals, by the stage that they entered", "short",
                   ((_increase("portcullis_proposal_moves_total", "stage", over="1h"), "{{stage}}"),), "By hour."),
+        )),
+        Row("How patterns did", (
+            Panel("Precision by pattern, the lowest", "percentunit", ((_PRECISION, "{{pattern}}"),),
+                  "The share of a pattern's labelled matches that labels confirm. Low is a pattern that finds what it should not.",
+                  kind="bargauge", height=12),
+            Panel("Labelled matches", "short",
+                  ((f"topk(15, {gauge('portcullis_pattern_labelled', 'pattern, verdict', how='max')})", "{{pattern}} {{verdict}}"),),
+                  "How much that precision rests on.", kind="bargauge", height=12),
         )),
         Row("Store", (
             Panel("Patterns by state", "short", ((gauge("portcullis_store_patterns", "state", how="max"), "{{state}}"),)),
