@@ -3,51 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from conftest import StartGateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateways import Gateway, until
-from sync_support import pattern
-
-from bench.processes import free_port
-from patterns.entries import Signer, Trust
-from patterns.signing import public_text
-from patterns.store import Store
-
-CLI = [sys.executable, "-m", "gateway"]
-
-
-def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
-
-
-class Approver:
-    """Somebody with a signing key, who changes the pattern store of a gateway's machine from a process of their own."""
-
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self.key = key
-        self.public = public_text(key.public_key())
-
-    def store(self, gateway: Gateway) -> Store:
-        folder = Path(gateway.settings["data_dir"])
-        return Store(folder / "patterns.db", Trust([self.key.public_key()]), Signer(self.key), "console")
-
-    def promote(self, gateway: Gateway, identity: str) -> None:
-        store = self.store(gateway)
-        store.revise({identity: pattern(identity)}, "ada", "seen in the wild", time.time())
-        store.close()
-
-    def holds(self, gateway: Gateway, identity: str) -> bool:
-        store = self.store(gateway)
-        try:
-            return identity in store.patterns()
-        finally:
-            store.close()
+from replicas import Approver, cli, two_replicas
 
 
 @pytest.fixture
@@ -57,18 +19,9 @@ def approver() -> Approver:
 
 @pytest.fixture
 def pair(tmp_path: Path, start_gateway: StartGateway, approver: Approver) -> tuple[Gateway, Gateway]:
-    """Two gateways with issued certificates that know each other; the second one has two workers."""
-    made = json.loads(cli("sync", "init-ca", tmp_path / "ca", "--json").stdout)
-    ports = free_port(), free_port()
-    started = []
-    for name, mine, other, workers in (("a", *ports, 1), ("b", *reversed(ports), 2)):
-        issued = json.loads(cli("sync", "issue", tmp_path / "ca", name, "--out", tmp_path, "--json").stdout)
-        sync = {
-            "listen": f"127.0.0.1:{mine}", "node": name, "peers": [f"127.0.0.1:{other}"], "ca": made["authority"],
-            "certificate": issued["certificate"], "key": issued["key"],
-        }  # fmt: skip
-        started.append(start_gateway(workers=workers, sync=sync, learning={"trusted_keys": [approver.public]}))
-    return started[0], started[1]
+    """The second one has two workers."""
+    a, b = two_replicas(tmp_path, approver.public)
+    return start_gateway(**a), start_gateway(workers=2, **b)
 
 
 def test_a_promotion_on_one_gateway_is_held_by_the_other(pair: tuple[Gateway, Gateway], approver: Approver) -> None:

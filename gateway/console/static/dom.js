@@ -34,10 +34,11 @@ export const time = (seconds) => seconds ? h("time", { datetime: new Date(second
 export const number = (value, digits = 0) => value === null || value === undefined ? "–"
   : Number(value).toLocaleString("en", { maximumFractionDigits: digits });
 
-/** A table: columns are [title, cell function, options]; options: n (a number), optional (not on a phone). */
+/** A table: columns are [title, cell function, options]; options: n (a number), unbroken (one line), and on a phone
+ *  optional (not there) and brief (without its title). */
 export function table(caption, columns, rows, rowProps = () => ({})) {
   if (!rows.length) return h("p", { class: "empty" }, `${caption}: none`);
-  const style = (options) => [options?.n && "n", options?.optional && "optional", options?.unbroken && "unbroken"].filter(Boolean).join(" ") || null;
+  const style = (options) => [options?.n && "n", options?.optional && "optional", options?.unbroken && "unbroken", options?.brief && "brief"].filter(Boolean).join(" ") || null;
   return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
     h("table", {}, h("caption", {}, caption),
       h("thead", {}, h("tr", {}, columns.map(([title, , options]) => h("th", { scope: "col", class: style(options) }, title)))),
@@ -63,7 +64,7 @@ export function tree(value, caption = "values", depth = 0) {
   return entries.length ? h("dl", {}, entries.map(([name, one]) => [h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, cell(name, one, depth + 1))])) : "none";
 }
 
-const TIMES = new Set(["at", "since", "time", "created_at", "loaded_at", "began", "last_root", "seen", "last_seen", "heard"]);
+const TIMES = new Set(["at", "since", "time", "created_at", "loaded_at", "began", "last_root", "seen", "last_seen", "heard", "certificate_expires_at"]);
 
 function cell(name, value, depth) {
   return TIMES.has(name) && typeof value === "number" && value > 1e9 && value < 1e11 ? time(value) : tree(value, name.replaceAll("_", " "), depth);

@@ -1,5 +1,5 @@
 import { get } from "../api.js";
-import { badge, fill, h, number, table, time, tree } from "../dom.js";
+import { badge, fill, h, number, table, time } from "../dom.js";
 import { label } from "../labels.js";
 import { shownText } from "../text.js";
 
@@ -14,7 +14,7 @@ export default async function decision(place, [id]) {
       pair("answered with", found.status), pair("wire", `${found.wire} ${found.operation}${found.streaming ? ", streamed" : ""}`),
       pair("model", found.model), pair("tenant", found.tenant), pair("key", found.key || "none"),
       pair("policy", `${found.policy} (version ${found.version}), generation ${found.generation}`),
-      found.shadow ? pair("shadow policy", [found.shadow.policy, " would have: ", badge(found.shadow.action), " ", found.shadow.reason]) : [],
+      found.shadow ? pair("shadow policy, of the request", [found.shadow.policy, " would have: ", badge(found.shadow.action), " ", found.shadow.reason]) : [],
       found.upstream ? pair("upstream", `${found.upstream.name}: ${found.upstream.status}, ${number(found.upstream.seconds * 1000, 1)} ms, ${found.upstream.retries} retries`) : [],
       pair("replaced values", Object.entries(found.edits).map(([name, count]) => `${name} ×${count}`).join(", ")),
       pair("took", `${number(found.seconds * 1000, 1)} ms, ${number(found.bytes_in)} bytes in, ${number(found.bytes_out)} out`),
@@ -35,8 +35,7 @@ function side(title, direction, found) {
   const stages = Object.entries(one.timings).filter(([name]) => name !== "total");
   const best = {};
   for (const finding of one.findings) best[finding.detector] = Math.max(best[finding.detector] ?? 0, finding.score);
-  const near = one.nearest ?? one.findings.filter((finding) => SEMANTIC.has(finding.detector));
-  const held = one.held ?? (direction === "reply" && found.streaming ? { "what the stream's screening did": one.reason } : null);
+  const near = one.findings.filter((finding) => SEMANTIC.has(finding.detector));
   return h("section", { class: "panel" }, h("h2", {}, `${title}: `, badge(one.action), " ", one.reason),
     h("p", {}, `Score ${number(one.score, 3)}. ${one.parts.length} parts screened in ${number(one.timings.total)} µs.`,
       one.skipped.length ? h("strong", {}, ` Incomplete: ${one.skipped.map((skipped) => `${skipped.stage} ${skipped.reason}`).join(", ")}.`) : ""),
@@ -44,14 +43,21 @@ function side(title, direction, found) {
       ["highest score", ([name]) => name in best ? number(best[name], 2) : "–", { n: true }]],
     [...stages, ...Object.keys(best).filter((name) => !(name in one.timings)).map((name) => [name, null])]),
     findings(one.findings),
-    near.length ? table("Nearest exemplars", [["exemplar", (row) => row.pattern ?? row.id], ["category", (row) => row.category],
-      ["score", (row) => number(row.score ?? row.similarity, 3), { n: true }]], near) : null,
-    held ? [h("h3", {}, "In the stream"), tree(held)] : null,
+    near.length ? table("Nearest exemplars", [["exemplar", (row) => row.pattern], ["category", (row) => row.category],
+      ["score", (row) => number(row.score, 3), { n: true }]], near) : null,
+    direction === "reply" && found.streaming ? inTheStream(one) : null,
     one.gaps.length ? table("Not screened", [["part", (gap) => h("code", {}, gap.path)], ["origin", (gap) => gap.origin], ["why", (gap) => gap.reason]], one.gaps) : null,
     texts(direction, one, found), h("details", {}, h("summary", {}, "Parts that were screened"),
       table("Parts", [["part", (part) => h("code", {}, part.path)], ["origin", (part) => part.origin], ["turn", (part) => part.turn, { n: true }],
         ["characters", (part) => number(part.length), { n: true }], ["stages", (part) => part.stages.join(", "), { optional: true }]], one.parts)));
 }
+
+const BECAME = { block: "held back, and the stream cut", redact: "held back, and replaced", flag: "reported", allow: "reported" };
+
+/** What screening did to a reply on its way. What was only reported had gone out, or the stream was cut for something else. */
+const inTheStream = (one) => [h("h3", {}, "In the stream"), h("p", {}, `${one.reason}.`),
+  one.findings.length ? table("What became of it", [["what", (row) => row.category], ["characters", (row) => `${number(row.start)}–${number(row.end)}`],
+    ["was", (row) => BECAME[row.action] ?? row.action]], one.findings) : null];
 
 export const findings = (rows, actions) => table("Findings", [["category", (row) => row.category], ["pattern", (row) => h("a", { href: `#/patterns/${encodeURIComponent(row.pattern)}` }, row.pattern)],
   ["stage", (row) => row.detector, { optional: true }], ["score", (row) => number(row.score, 2), { n: true }],

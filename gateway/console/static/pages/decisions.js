@@ -43,7 +43,7 @@ export default async function decisions(place, [what, value]) {
     previous.disabled = cursors.length < 2;
     following.disabled = !next;
     fill(list, table(`Page ${cursors.length}: ${rows.length} decisions, newest first`, [
-      ["chosen", (row) => h("input", { type: "checkbox", "aria-label": `choose ${row.id}`, tabindex: "-1", checked: chosen.has(row.id), onchange: () => choose(row) })],
+      ["chosen", (row) => h("input", { type: "checkbox", "aria-label": `choose ${row.id}`, tabindex: "-1", checked: chosen.has(row.id), onchange: () => choose(row) }), { brief: true }],
       ["time", (row) => h("a", { href: `#/decision/${row.id}`, tabindex: "-1" }, time(row.time)), { unbroken: true }],
       ["action", (row) => [badge(row.action), row.complete ? "" : " incomplete"]],
       ["categories", (row) => row.categories.filter((name) => name.includes(".")).join(", ") || "–"],

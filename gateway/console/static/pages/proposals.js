@@ -33,10 +33,12 @@ async function list(place) {
 async function one(place, id) {
   const found = await get(`proposals/${encodeURIComponent(id)}`);
   const reason = h("input", { name: "reason", class: "wide", maxlength: 500 });
+  const fresh = found.state === "proposed";
+  const said = { approve: "Approved", promote: "Moved on", reject: fresh ? "Rejected" : "Taken back" };
   const vote = async (verb) => {
     try {
       const done = await post(`proposals/${encodeURIComponent(id)}/${verb}`, { reason: reason.value });
-      say(`${verb === "approve" ? "Approved" : "Rejected"}: it is now ${done.state}, ${done.approvals} of ${done.quorum} approvals.`);
+      say(`${said[verb]}: it is now ${done.state}, ${done.approvals} of ${done.quorum} approvals.`);
       await one(place, id);
     } catch (error) { say(error.message); }
   };
@@ -46,8 +48,9 @@ async function one(place, id) {
     h("section", { class: "panel" }, h("h2", {}, "What it is"), h("p", {}, badge(found.state), ` ${found.approvals} of ${found.quorum} approvals. ${found.reason ?? ""}`),
       reflection ? h("p", {}, tree(reflection)) : null, tree(rest)),
     may("approve") && !gone ? h("form", { class: "panel", onsubmit: (event) => event.preventDefault() }, h("h2", { class: "wide" }, "Your decision"), field("Reason", reason),
-      found.state === "active" ? null : h("button", { type: "button", class: "main", onclick: () => vote("approve") }, "Approve"),
-      h("button", { type: "button", onclick: () => vote("reject") }, found.state === "active" ? "Take back" : "Reject")) : null,
+      fresh ? h("button", { type: "button", class: "main", onclick: () => vote("approve") }, "Approve") : null,
+      ["shadow", "canary"].includes(found.state) ? h("button", { type: "button", class: "main", onclick: () => vote("promote") }, "Move on now") : null,
+      h("button", { type: "button", onclick: () => vote("reject") }, fresh ? "Reject" : "Take back")) : null,
     h("section", { class: "panel" }, h("h2", {}, "Trial"), trial ? tree(trial, "trial") : h("p", { class: "empty" }, "Not run yet.")),
     h("section", { class: "panel" }, h("h2", {}, "Pattern"), patternParts(pattern)),
     h("section", { class: "panel" }, h("h2", {}, "Votes"), table("Votes", columns(votes), votes)),
