@@ -167,3 +167,4 @@ def test_every_alert_has_a_runbook() -> None:
             if "alert" in rule:
                 page = ROOT / "docs/runbooks" / rule["annotations"]["runbook_url"].rpartition("/")[2]
                 assert f"# {rule['alert']}" in page.read_text()
+                assert "{{" not in page.read_text(), "Prometheus fills templates in, a page has nobody who does"

@@ -111,7 +111,7 @@ def test_the_console_tells_who_holds_what(watched: Prometheus, pair: Pair) -> No
         expect(lines.nth(1)).to_contain_text("quic")
         for line in (lines.nth(0), lines.nth(1)):
             expect(line).to_contain_text(digest)
-        expect(page.get_by_text("a and the 1 replicas that it is connected to agree.")).to_be_visible()
+        expect(page.get_by_text("a agrees with 1 connected replica.")).to_be_visible()
         expect(page.get_by_text("certificate expires at").locator("xpath=following-sibling::dd[1]")).to_contain_text("20")
         seat.check_accessibility()
         seat.shot("replicas")

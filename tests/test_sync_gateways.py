@@ -40,7 +40,7 @@ def test_a_promotion_on_one_gateway_is_held_by_the_other(pair: tuple[Gateway, Ga
 
         until(lambda: client.get("/admin/v1/sync").json()["peers"][0]["agrees"])
         report = client.get("/admin/v1/sync").json()
-        assert report["summary"] == "a and the 1 replicas that it is connected to agree"
+        assert report["summary"] == "a agrees with 1 connected replica"
         assert report["peers"][0]["transport"] == "quic"
         assert [member["node"] for member in report["members"]] == ["b"]
         assert client.get("/admin/v1/sync/entries/nothing").status_code == 404

@@ -90,12 +90,12 @@ def _in_words(link: Link, now: float) -> str:
     if link.differs_since is None:
         return "agrees"
     if link.outstanding:
-        return f"lags: {link.outstanding} revisions are on their way to it, the oldest for {link.oldest(now):.1f} s"
+        return f"lags: {_count(link.outstanding, 'revision')} on the way to it, the oldest for {link.oldest(now):.1f} s"
     if link.pending:
-        return f"is ahead: it has {link.pending} revisions for us"
+        return f"is ahead: it has {_count(link.pending, 'revision')} for us"
     if link.refused_by_peer or link.refused_from_peer:
         refused = len(link.refused_by_peer) + len(link.refused_from_peer)
-        return f"differs: {refused} entries are refused; do both trust the same signers, and are their clocks right?"
+        return f"differs: entries are refused ({refused}); do both trust the same signers, and are their clocks right?"
     if now - link.differs_since < LAGS_SECONDS:
         return "is being compared"
     return f"differs for {now - link.differs_since:.0f} s, and the comparison has not found why yet"
@@ -105,11 +105,15 @@ def _summary(name: str, peers: list[dict[str, Any]], members: int) -> str:
     if not members and not peers:
         return f"{name} knows of no other replica"
     if not peers:
-        return f"{name} is cut off: it knows {members} other replicas and reaches none"
+        return f"{name} is cut off: it knows {_count(members, 'other replica')} and reaches none"
     lagging = [peer for peer in peers if not peer["agrees"]]
     if not lagging:
-        return f"{name} and the {len(peers)} replicas that it is connected to agree"
+        return f"{name} agrees with {_count(len(peers), 'connected replica')}"
     return "; ".join(f"{peer['node']} {peer['in_words']}" for peer in lagging)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def register(metrics: Metrics, service: SyncService) -> None:

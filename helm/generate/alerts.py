@@ -230,8 +230,9 @@ ALERTS: Final = (
         "Replicas have judged by {{ $value }} different sets of patterns for a quarter of an hour",
         "The same text may be stopped by one replica and passed by another. A roll-out is over sooner than this; what stays is a "
         "replica with an older image, configuration or pack, or one that does not hear what the others learnt.",
-        ("Dashboard *Portcullis / Capacity*, patterns that serve, by digest: which replicas; versions beside it.",
-         "`GET /admin/v1/generation` on each: `patterns` and `configuration_error`.",
+        ("Dashboard *Portcullis / Capacity*, patterns that serve, by digest: how many replicas have which; versions beside it.",
+         "`portcullis_generation_digest` names the replicas; `GET /admin/v1/generation` on each: `digest`, `patterns` and "
+         "`configuration_error`.",
          "Dashboard *Portcullis / Sync*: do their stores agree?"),
         ("An older image or configuration: restart the replica, or finish the roll-out.",
          "Stores that differ: as for [PortcullisSyncDiffers](PortcullisSyncDiffers.md)."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import yaml
@@ -11,6 +12,13 @@ from helm.generate.alerts import ALERTS, Alert, recorded
 RUNBOOKS: Final = "https://github.com/portcullis-gateway/portcullis/blob/main/docs/runbooks"
 
 _HEAD: Final = "# Written by `python -m helm.generate`; change helm/generate/alerts.py instead.\n"
+
+_TEMPLATE: Final = re.compile(r"\{\{ (?:\$labels\.(\w+)|[^}]*) \}\}")
+_WORDS: Final = {
+    "{{ $value | humanizePercentage }}": "a share", "{{ $value | humanizeDuration }}": "too long",
+    "{{ $value | humanize }}": "some", "{{ $value }}": "several",
+}  # fmt: skip
+"""What stands on a page for a value that only an alert has."""
 
 
 def rules_file() -> str:
@@ -53,8 +61,9 @@ def _page(alert: Alert) -> str:
 
 
 def _plain(summary: str) -> str:
-    """A summary without Prometheus' templating."""
-    return (
-        summary.replace("{{ $labels.", "<").replace("{{ $value | humanizePercentage }}", "a share")
-        .replace("{{ $value | humanizeDuration }}", "too long").replace("{{ $value | humanize }}", "some").replace(" }}", ">")
-    )  # fmt: skip
+    """A summary without Prometheus' templating.
+
+    Raises:
+        KeyError: it has a template that there are no words for.
+    """
+    return _TEMPLATE.sub(lambda found: f"<{found[1]}>" if found[1] else _WORDS[found[0]], summary)
