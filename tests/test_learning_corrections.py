@@ -216,6 +216,25 @@ def test_a_head_learns_what_labels_say_and_moves_nothing_else() -> None:
     assert np.abs(others).mean() < 0.3
 
 
+def test_labels_against_all_that_is_known_do_not_make_the_fit_run_away() -> None:
+    rng = np.random.default_rng(3)
+    attack = rng.random(1_400) < 0.5
+    vectors = rng.normal(size=(1_400, 384)).astype(np.float32) + 0.6 * np.where(attack, 1, -1)[:, None].astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1)[:, None]
+    said = np.where(attack, 5.0, -5.0).astype(np.float32)
+    labelled = Texts(vectors[:400], said[:400], (~attack[:400]).astype(np.float32))
+    known = Texts(vectors[400:], said[400:], (1 / (1 + np.exp(-said[400:]))).astype(np.float32))
+
+    def loss(learnt: head.Head) -> float:
+        total = 0.0
+        for texts, weight in ((labelled, head.LABEL_WEIGHT), (known, 1.0)):
+            logits = texts.log_odds + learnt.shift(texts.vectors)
+            total += weight * float((np.logaddexp(0, logits) - texts.wanted * logits).sum())
+        return total + head.RIDGE / 2 * float(learnt.weights @ learnt.weights + learnt.offset**2)
+
+    assert loss(head.fit(labelled, known)) < loss(head.Head(np.zeros(384), 0.0))
+
+
 def test_the_trial_of_a_correction_counts_what_it_breaks() -> None:
     attack = np.arange(2000) >= 1000
     before = np.arange(2000) >= 1500
