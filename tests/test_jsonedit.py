@@ -63,6 +63,7 @@ def test_one_text_alone_is_replaced_where_a_walk_would_replace_it(doc: Any, inde
     "body",
     [
         b'{"x\\"content":"a","delta":{"c\\u006fntent":"b"}}', b'{"a":"content","delta":{"\\u0063ontent":"b"}}',
+        b'{"content":"decoy","delta":{"c\\u006fntent":"b"}}', b'{"delta":{"\\u0063\\u006Fntent":"b"},"content":"decoy"}',
         b'{"content":"a","delta":{"content":"b"}}', b'{"a":",\\"content\\":","delta" : { "content" :\n"b"} }',
     ],
 )  # fmt: skip

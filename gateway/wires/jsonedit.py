@@ -20,6 +20,7 @@ _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _MEMBER: Final = re.compile(rb'[ \t\n\r]*:[ \t\n\r]*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]+")
 _NUMBER: Final = b"-0123456789"
+_ASCII_ESCAPE: Final = b"\\u00"
 _SKIP: Final = re.compile(rb'[^"\[\]{}]*')
 
 # A tree of the wanted paths: a step leads to a subtree, `_HERE` to the new text of the string at this very
@@ -67,6 +68,9 @@ def _only(body: bytes, path: Path) -> tuple[int, int] | None:
     """
     key = path[-1] if path else None
     if not isinstance(key, str) or INNER in path:
+        return None
+    # Written with escapes, the key that is meant would be passed by for another one: nothing else can spell a plain name twice.
+    if _ASCII_ESCAPE in body or not (key.isascii() and key.isidentifier()):
         return None
     written = orjson.dumps(key)
     at = body.find(written)
