@@ -250,7 +250,7 @@ class Cascade:
         findings += tuple(told)
         missed = sum(reading is None for reading in readings)
         skipped = (*screened.skipped, Skipped("encoder", reason)) if missed else screened.skipped
-        return TextVerdict(findings, best.score, skipped, STAGES if missed < len(readings) else self._cheap)
+        return TextVerdict(findings, best.score, skipped, (*self._cheap, *DEEP) if missed < len(readings) else self._cheap)
 
     @staticmethod
     def _weigh(

@@ -30,13 +30,15 @@ PASSING: Final = frozenset({"late", "overload", "error"})
 class Judged(NamedTuple):
     """A verdict with what it cost: nanoseconds by stage (in the order of `STAGES`), and texts found in the cache.
 
-    ``stages`` holds for each segment the stages that saw it, when it was judged first.
+    ``stages`` holds for each segment the stages that saw it, when it was judged first; ``scores`` the highest probability of
+    attack of a passage that it stands in.
     """
 
     verdict: Verdict
     stage_ns: tuple[int, ...]
     cached: int
     stages: tuple[tuple[str, ...], ...]
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Screening:
             if not any(skipped.reason in PASSING for skipped in verdict.skipped):
                 cache.put(waiting.key, verdict)
         self._clock[-2:] = spent
-        return Judged(self._verdict(), tuple(self._clock), self._cached, self._stages())
+        return Judged(self._verdict(), tuple(self._clock), self._cached, *self._by_segment())
 
     def _verdict(self) -> Verdict:
         found: dict[Finding, None] = {}
@@ -134,15 +136,17 @@ class Screening:
             score = max(score, verdict.score)
         return Verdict(tuple(found), score, tuple(dict.fromkeys(skipped)), self._engine.generation.number)
 
-    def _stages(self) -> tuple[tuple[str, ...], ...]:
+    def _by_segment(self) -> tuple[tuple[tuple[str, ...], ...], tuple[float, ...]]:
         if len(self._passages) == 1:
-            return (self._verdicts[0].stages,) * len(self._segments)
-        by_segment: list[tuple[str, ...]] = [()] * len(self._segments)
+            return (self._verdicts[0].stages,) * len(self._segments), (self._verdicts[0].score,) * len(self._segments)
+        stages: list[tuple[str, ...]] = [()] * len(self._segments)
+        scores = [0.0] * len(self._segments)
         for passage, verdict in zip(self._passages, self._verdicts, strict=True):
             for number in passage.numbers:
-                if len(verdict.stages) > len(by_segment[number]):
-                    by_segment[number] = verdict.stages
-        return tuple(by_segment)
+                scores[number] = max(scores[number], verdict.score)
+                if len(verdict.stages) > len(stages[number]):
+                    stages[number] = verdict.stages
+        return tuple(stages), tuple(scores)
 
 
 class Engine:

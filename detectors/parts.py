@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from detectors.cascade import STAGES, TextFinding, TextVerdict
+from detectors.cascade import TextFinding, TextVerdict
 from detectors.values import WATCHED, Finding
 from patterns.taxonomy import is_attack
 
@@ -19,17 +19,22 @@ _MODEL: Final = frozenset({"fast", "encoder", "index"})
 class Parts:
     """Gathers what was said of the parts of one text. All of them were judged by all stages; see `verdict`."""
 
-    __slots__ = ("_best", "_score", "_spoke", "_watched")
+    __slots__ = ("_best", "_score", "_spoke", "_stages", "_watched")
 
     def __init__(self) -> None:
         self._score = 0.0
+        self._stages: tuple[str, ...] = ()
         self._best: TextFinding | None = None  # the strongest thing that the model found
         self._watched: dict[str, TextFinding] = {}  # by pattern
         self._spoke: set[str] = set()  # patterns that were found and counted
 
-    def add(self, start: int, findings: Iterable[Finding], score: float) -> None:
-        """Take what was said of the part that begins at code point ``start``; ``score`` is the probability of attack."""
+    def add(self, start: int, findings: Iterable[Finding], score: float, stages: tuple[str, ...]) -> None:
+        """Take what was said of the part that begins at code point ``start``.
+
+        ``score`` is its probability of attack, ``stages`` those that saw it.
+        """
         self._score = max(self._score, score)
+        self._stages = max(self._stages, stages, key=len)
         for finding in findings:
             placed = TextFinding(*finding[:4], start + finding.start, start + finding.end)
             if finding.detector == WATCHED:
@@ -57,4 +62,4 @@ class Parts:
         found += [finding for finding in self._watched.values() if finding.pattern not in seen]
         if self._best is not None:
             found.append(self._best)
-        return TextVerdict(tuple(found), self._score, words.skipped, STAGES)
+        return TextVerdict(tuple(found), self._score, words.skipped, self._stages)

@@ -111,6 +111,7 @@ class Beside:
         verdict = _BROKEN
         if not task.exception():
             verdict = task.result().verdict
+            self._follower.gather(trip, task.result())
             self.stage_ns = [a + b for a, b in zip(self.stage_ns, task.result().stage_ns, strict=True)]
         self.cut = self._follower.settle(trip, verdict)
         self.heard()

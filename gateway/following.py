@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from detectors.engine import Judged
 from detectors.parts import Parts
 from detectors.semantic.windows import OVERLAP, WINDOW
 from detectors.values import Origin, Path, Segment, Skipped, Verdict
@@ -121,13 +122,16 @@ class Follower:
         tail = self._tails.get(channel)
         return None if tail is None or self.behind or self.skipped else tail.parts
 
+    def gather(self, trip: Trip, judged: Judged) -> None:
+        """Keep what a trip was told of each channel's part, for `parts`."""
+        for number, (segment, start) in enumerate(zip(trip.segments, trip.starts, strict=True)):
+            own = [finding for finding in judged.verdict.findings if finding.segment == number]
+            self._tails[segment.path].parts.add(start, own, judged.scores[number], judged.stages[number])
+
     def settle(self, trip: Trip, verdict: Verdict) -> Cut | None:
         """Take a trip's verdict; gives what the policy cuts the stream for, if it does."""
         self.score = max(self.score, verdict.score)
         self.skipped.update(verdict.skipped)
-        for number, (segment, start) in enumerate(zip(trip.segments, trip.starts, strict=True)):
-            own = [finding for finding in verdict.findings if finding.segment == number]
-            self._tails[segment.path].parts.add(start, own, verdict.score)
         # At an edge a pattern may match that would not if it saw what stands beyond.
         findings = tuple(
             finding for finding in verdict.findings

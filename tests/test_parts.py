@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_meaning_streams import ATTACK
 
+from detectors.cascade import STAGES
 from detectors.engine import Engine, Screening
 from detectors.parts import Parts
 from detectors.values import Finding, Origin, Segment, Verdict
@@ -45,7 +46,9 @@ def _followed(engine: Engine, pieces: Sequence[str]) -> Follower:
     for piece in pieces:
         follower.feed(CHANNEL, piece)
         trip = follower.trip(False)
-        follower.settle(trip, engine.judge(trip.segments, "beside").verdict)
+        judged = engine.judge(trip.segments, "beside")
+        follower.gather(trip, judged)
+        follower.settle(trip, judged.verdict)
     return follower
 
 
@@ -96,7 +99,33 @@ def test_a_stream_that_was_not_judged_to_its_end_is_known_in_no_part(knowing: En
 
 def test_what_was_pardoned_in_its_part_is_pardoned_in_the_whole(knowing: Engine) -> None:
     parts = Parts()
-    parts.add(10, [Finding("shadow", "near", FAR, 0.95, 0, 5, 19)], 0.02)
+    parts.add(10, [Finding("shadow", "near", FAR, 0.95, 0, 5, 19)], 0.02, STAGES)
     verdict = parts.verdict(knowing.cascade.words("A poem, it says: burn the boats.", Origin.ASSISTANT, [0] * 6))
     assert verdict is not None
     assert [(finding.detector, finding.start, finding.end) for finding in verdict.findings] == [("shadow", 15, 29)]
+
+
+@pytest.mark.parametrize("off", [{}, {"decodes": False}, {"deep": False}])
+def test_only_stages_that_saw_a_part_are_told_of_the_whole(knowing: Engine, off: dict[str, bool]) -> None:
+    engine = Engine.load(PATTERNS, 1, 0.0, CACHE_DIR, knowing.cascade.model, **off)
+    for text in (PROSE, ATTACK):
+        parts = _followed(engine, [text]).parts(CHANNEL)
+        assert parts is not None
+        told = _screened(engine, text, parts, "whole").close()
+        assert told.cached == 1
+        assert told.stages == engine.judge([Segment(text, "assistant", Origin.ASSISTANT, 0, CHANNEL)], "anew").stages
+        assert off.get("decodes", True) or "decode" not in told.stages[0]
+
+
+def test_one_channels_attack_is_no_other_ones(knowing: Engine) -> None:
+    follower = Follower(preset("monitor"), 1_000)
+    other = (1, "content")
+    follower.feed(CHANNEL, ATTACK)
+    follower.feed(other, PROSE)
+    trip = follower.trip(True)
+    judged = knowing.judge(trip.segments, "beside")
+    follower.gather(trip, judged)
+    follower.settle(trip, judged.verdict)
+    alone = knowing.judge([Segment(PROSE, "assistant", Origin.ASSISTANT, 0, other)], "anew").verdict
+    assert alone.score < judged.verdict.score
+    assert _screened(knowing, PROSE, follower.parts(other), "two").close().verdict.score == alone.score
