@@ -20,6 +20,7 @@ from gateway.redaction import Vault, marked, redact, restorations
 from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
 from gateway.wires.jsonedit import apply_edits
+from gateway.wires.probabilities import without_probabilities
 
 OFFLOAD_BYTES: Final = 8 * 1024
 """Bodies and replies larger than this are inspected in a thread: the front stage takes milliseconds, and other requests should
@@ -145,6 +146,8 @@ def _decide(
             ruling = ruling if ruling.edits[:-removed] else ruling._replace(reason=LINKS)
     if edits and ruling.action is not Action.BLOCK:
         body = apply_edits(body, edits)
+        if direction is Direction.REPLY:
+            body = without_probabilities(body)
     return Inspected(parsed, judged, ruling, shadow, body, len(ruling.edits), time.perf_counter_ns() - began)
 
 

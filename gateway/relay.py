@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
-
-import orjson
+from typing import Final, NamedTuple
 
 from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
 from detectors.lexical import Match
@@ -25,6 +23,7 @@ from gateway.redaction import Restorer, Vault
 from gateway.wires.base import EventKind, StreamEvent, Target, sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
+from gateway.wires.probabilities import without_probabilities
 
 IN_STEP: Final = 64
 """Frames that went out before the reader that ends the stream learns of them: reading each twice costs a quarter of a relay."""
@@ -363,23 +362,7 @@ def _edited(frame: Frame, texts: dict[Path, str]) -> Frame:
         data = replace_text(frame.data, path, text)
     else:
         data = apply_edits(frame.data, texts)
-    if b"ogprobs" in data and _drop_logprobs(doc := orjson.loads(data)):
-        data = orjson.dumps(doc)
+    data = without_probabilities(data)
     if frame.raw.count(frame.data) == 1:
         return Frame(frame.raw.replace(frame.data, data), frame.event, data)
     return Frame(sse(data, frame.event), frame.event, data)
-
-
-def _drop_logprobs(value: Any) -> bool:
-    """Take the probabilities of tokens out of a value; whether there were any (most frames say ``null``)."""
-    if isinstance(value, list):
-        return sum(map(_drop_logprobs, value)) > 0
-    dropped = False
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key not in ("logprobs", "logprobsResult", "avgLogprobs"):
-                dropped |= _drop_logprobs(inner)
-            elif inner is not None and inner != []:
-                value[key] = [] if isinstance(inner, list) else None
-                dropped = True
-    return dropped

@@ -208,9 +208,11 @@ def test_choices_and_channels_are_followed_each_for_itself() -> None:
     assert said[(0, "reasoning_content")].endswith("].")
 
 
-def test_the_probabilities_of_held_tokens_are_not_told() -> None:
+@pytest.mark.parametrize("key", ["logprobs", "l\\u006fgpr\\u006fbs"])
+def test_the_probabilities_of_held_tokens_are_not_told(key: str) -> None:
     logprobs = {"content": [{"token": "AKIAAB", "logprob": -0.1, "top_logprobs": []}]}
-    out, _ = _relay("chat", [_chunk({"content": "AKIAAB"}, logprobs=logprobs), _chunk({"content": "CD no more"})])
+    data = _chunk({"content": "AKIAAB"}, logprobs=logprobs).replace(b'"logprobs"', f'"{key}"'.encode())
+    out, _ = _relay("chat", [data, _chunk({"content": "CD no more"})])
     assert b"top_logprobs" not in out
     assert _said("chat", out) == {(0, "content"): "AKIAABCD no more"}
 

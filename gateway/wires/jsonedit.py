@@ -8,19 +8,21 @@ in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 import orjson
 
 from detectors.values import INNER, Key, Path
 
+ASCII_ESCAPE: Final = b"\\u00"
+"""Where a body has none, no key of letters is written with escapes."""
+
 _SPACE: Final = re.compile(rb"[ \t\n\r]*")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _MEMBER: Final = re.compile(rb'[ \t\n\r]*:[ \t\n\r]*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]+")
 _NUMBER: Final = b"-0123456789"
-_ASCII_ESCAPE: Final = b"\\u00"
 _SKIP: Final = re.compile(rb'[^"\[\]{}]*')
 
 # A tree of the wanted paths: a step leads to a subtree, `_HERE` to the new text of the string at this very
@@ -61,6 +63,26 @@ def replace_text(body: bytes, path: Path, text: str) -> bytes:
     return b"".join((body[: token[0]], orjson.dumps(text), body[token[1] :]))
 
 
+def clear_members(body: bytes, names: Container[str]) -> bytes:
+    """Return ``body`` with the value of every member of these names made ``null``, or an empty list where it is a list.
+
+    Wherever they stand but inside strings, and however their keys are written.
+    """
+    splices: list[_Splice] = []
+    at = body.find(b'"')
+    while at >= 0:
+        end = _string_end(body, at)
+        start = _space(body, end)
+        if body[start : start + 1] == b":" and orjson.loads(body[at:end]) in names:
+            start = _space(body, start + 1)
+            end = _skip(body, start)
+            empty = b"[]" if body[start] == 0x5B else b"null"
+            if body[start:end] not in (empty, b"null"):
+                splices.append((start, end, empty))
+        at = body.find(b'"', end)
+    return _splice(body, splices) if splices else body
+
+
 def _only(body: bytes, path: Path) -> tuple[int, int] | None:
     """Where the string at a path is, if its last key is written only once in the body, so that no other can be meant.
 
@@ -70,7 +92,7 @@ def _only(body: bytes, path: Path) -> tuple[int, int] | None:
     if not isinstance(key, str) or INNER in path:
         return None
     # Written with escapes, the key that is meant would be passed by for another one: nothing else can spell a plain name twice.
-    if _ASCII_ESCAPE in body or not (key.isascii() and key.isidentifier()):
+    if ASCII_ESCAPE in body or not (key.isascii() and key.isidentifier()):
         return None
     written = orjson.dumps(key)
     at = body.find(written)
