@@ -1,7 +1,9 @@
 """What is said of a text that came in overlapping parts and was judged part by part: put together, so that it is judged once.
 
 The model's windows over the parts cover the text as closely as its windows over the whole would, each character with what
-stands before it. Patterns cost little and may reach over a part's edge, so they are matched over the whole once more.
+stands before it. What speaks for an attack makes the encoder read all windows of a whole, and here those of its own part: the
+score may be lower than that of the whole would be. Patterns cost little and may reach over a part's edge, so they are matched
+over the whole once more.
 """
 
 from __future__ import annotations
