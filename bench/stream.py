@@ -25,6 +25,7 @@ from bench.report import Goal
 from detectors.lexical import Match
 from detectors.stream import TextStream
 from detectors.streamrules import Act, StreamRules
+from detectors.values import ChannelKind
 from gateway import live
 from gateway.policy import preset
 from patterns.schema import Kind, Pattern, State, read_pattern
@@ -54,9 +55,9 @@ def _stand_in(match: Match, value: str) -> str:
 
 def _rules(patterns: Sequence[Pattern], policy: str) -> StreamRules:
     found = live.stream_rules(patterns, preset(policy), CACHE)
-    if found is None:
+    if not found:
         raise BenchError(f"{policy}: no pattern acts on a stream")
-    return found
+    return found[ChannelKind.PROSE]
 
 
 def _made_up(count: int) -> list[Pattern]:

@@ -18,6 +18,17 @@ class Origin(StrEnum):
     DOCUMENT = "document"
 
 
+class ChannelKind(StrEnum):
+    """How a text is meant: prose is read, what stands in a tool call is carried out."""
+
+    PROSE = "prose"
+    TOOL_CALL = "tool_call"
+
+
+TOOL_CALL: Final = "tool_call"
+"""The role of a text in a tool call, and of whatever in a reply a wire does not know: it might be one."""
+
+
 class Inner:
     """The path step into a JSON document that is itself written inside a string; there is one instance, `INNER`."""
 
@@ -77,6 +88,10 @@ class Segment(NamedTuple):
     turn: int
     path: Path
     glued: bool = False
+
+    @property
+    def channel(self) -> ChannelKind:
+        return ChannelKind.TOOL_CALL if self.role == TOOL_CALL else ChannelKind.PROSE
 
 
 class Opaque(NamedTuple):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from detectors import leakage
 from detectors.cascade import DEEP, STAGES
-from detectors.values import Origin
+from detectors.values import ChannelKind, Origin
 from gateway.live import bind, load_model
-from gateway.policy import MODEL_STAGES, Action, Direction, Policy
+from gateway.policy import MODEL_STAGES, RANK, Action, Direction, Policy
 from gateway.settings import Detection, PolicySettings, Settings
 from patterns import taxonomy
 
@@ -143,18 +144,32 @@ def _row(
 ) -> Row:
     attacks = _strictest(policy, origin, direction, attack=True)
     values = _strictest(policy, origin, direction, attack=False)
-    note = "" if policy.acts else "reported only"
+    note = "; ".join(filter(None, ("" if policy.acts else "reported only", _by_channel(policy, origin, direction))))
     return Row(route, origin.value, direction.value, streaming, stages, attacks, values, note)
 
 
 def _strictest(policy: Policy, origin: Origin, direction: Direction, attack: bool) -> str:
     actions = [
-        policy.action(f"{name}.{sub}", TOP_SCORE, origin, direction)
-        for name, category in taxonomy.CATEGORIES.items()
-        if category.attack is attack
+        policy.action(threat, TOP_SCORE, origin, direction, channel=channel)
+        for threat in _threats(attack) for channel in ChannelKind
+    ]  # fmt: skip
+    return max(actions, key=RANK.__getitem__).value
+
+
+def _by_channel(policy: Policy, origin: Origin, direction: Direction) -> str:
+    """What is treated otherwise in prose than in a tool call: how much of which categories, and how."""
+    differ: Counter[tuple[str, str, str]] = Counter()
+    for threat in _threats(True) + _threats(False):
+        prose, call = (policy.action(threat, TOP_SCORE, origin, direction, channel=channel) for channel in ChannelKind)
+        if prose is not call:
+            differ[threat.partition(".")[0], prose.value, call.value] += 1
+    return ", ".join(
+        f"{count} of {category}: {prose} in prose, {call} in tool calls" for (category, prose, call), count in differ.items()
+    )
+
+
+def _threats(attack: bool) -> list[str]:
+    return [
+        f"{name}.{sub}" for name, category in taxonomy.CATEGORIES.items() if category.attack is attack
         for sub in category.subcategories
-    ]
-    for action in (Action.BLOCK, Action.REDACT, Action.FLAG):
-        if action in actions:
-            return action.value
-    return Action.ALLOW.value
+    ]  # fmt: skip

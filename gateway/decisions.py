@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import orjson
 
-from detectors.values import Finding, Opaque, Path, Segment, Skipped, show_path
+from detectors.values import TOOL_CALL, ChannelKind, Finding, Opaque, Path, Segment, Skipped, show_path
 
 FORMAT: Final = 1
 """The first element of an encoded record. Fields are only ever added, at the end and with a default, under
@@ -39,13 +39,14 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 class Part(NamedTuple):
     """A part that was screened. ``path`` as `show_path` writes it; ``length`` in code points; ``stages`` that
-    saw it."""
+    saw it; ``channel`` one of `ChannelKind`."""
 
     path: str
     origin: str
     turn: int
     length: int
     stages: tuple[str, ...]
+    channel: str = ChannelKind.PROSE.value
 
 
 class Gap(NamedTuple):
@@ -252,7 +253,9 @@ def _listed(side: Screened | Screening) -> Sequence[Any]:
     listed = segments if len(segments) <= MAX_LISTED else segments[:MAX_LISTED]
     parts = [
         (shown(path), origin, turn, len(text), seen)
-        for (text, _, origin, turn, path, _), seen in zip(listed, stages)  # noqa: B905 - the argument costs 0.1 µs
+        if role != TOOL_CALL
+        else (shown(path), origin, turn, len(text), seen, role)
+        for (text, role, origin, turn, path, _), seen in zip(listed, stages)  # noqa: B905 - the argument costs 0.1 µs
     ]
     if listed is segments and not (opaque or findings or skipped):
         return action, reason, score, parts, (), (), (), timings, 0
@@ -326,7 +329,7 @@ def _screening(row: Sequence[Any]) -> Screening:
         action,
         reason,
         score,
-        tuple([Part(path, origin, turn, length, tuple(seen)) for path, origin, turn, length, seen in parts]),
+        tuple([Part(path, origin, turn, length, tuple(seen), *rest) for path, origin, turn, length, seen, *rest in parts]),
         tuple([Gap(*each) for each in gaps]),
         tuple([Found(*each) for each in findings]),
         tuple(map(tuple, skipped)),

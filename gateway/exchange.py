@@ -11,7 +11,7 @@ from detectors.cascade import STAGES
 from detectors.engine import Judged
 from detectors.leakage import Leakage
 from detectors.streamrules import Act
-from detectors.values import INNER, Finding, Origin, Path, Segment, Skipped
+from detectors.values import INNER, TOOL_CALL, Finding, Origin, Path, Segment, Skipped
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
 from gateway.inspection import LINKS, Inspected, links_edits, timings, with_leaks
 from gateway.keys import Principal
@@ -156,7 +156,8 @@ def said_segments(relay: Relay) -> list[Segment]:
     """What a streamed reply said, one segment a channel, with a tool call's arguments taken apart."""
     out = Collector(strict=False)
     for index, (channel, pieces) in enumerate(relay.said.items()):
-        out.json_text("".join(pieces), "assistant", Origin.ASSISTANT, index, channel)
+        role = TOOL_CALL if channel in relay.calls else "assistant"
+        out.json_text("".join(pieces), role, Origin.ASSISTANT, index, channel)
     return out.segments
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from detectors.engine import Judged
 from detectors.parts import Parts
 from detectors.semantic.windows import OVERLAP, WINDOW
-from detectors.values import Origin, Path, Segment, Skipped, Verdict
+from detectors.values import TOOL_CALL, Origin, Path, Segment, Skipped, Verdict
 from gateway.policy import MODEL_STAGES, Action, Direction, Policy, decide
 
 STEP: Final = 80
@@ -51,9 +51,10 @@ class Trip(NamedTuple):
 class _Tail:
     """The end of one channel's text: what is not judged yet, and what stands before it."""
 
-    __slots__ = ("judged", "parts", "start", "text")
+    __slots__ = ("judged", "parts", "role", "start", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, role: str) -> None:
+        self.role = role
         self.text = ""
         self.judged = 0  # code points of ``text``
         self.start = 0  # where in the channel it begins
@@ -87,11 +88,11 @@ class Follower:
         """Code points that were heard and not judged."""
         return self.heard - self.judged
 
-    def feed(self, channel: Channel, text: str) -> None:
-        """Take the next piece of a channel."""
+    def feed(self, channel: Channel, text: str, called: bool = False) -> None:
+        """Take the next piece of a channel; ``called``: of a tool call."""
         tail = self._tails.get(channel)
         if tail is None:
-            tail = self._tails[channel] = _Tail()
+            tail = self._tails[channel] = _Tail(TOOL_CALL if called else "assistant")
         tail.text += text
         self.heard += len(text)
 
@@ -113,7 +114,7 @@ class Follower:
                 tail.text, tail.start = tail.text[low:], tail.start + low
             tail.judged = len(tail.text)
         segments = tuple(
-            Segment(tail.text, "assistant", Origin.ASSISTANT, turn, channel) for turn, (channel, tail) in enumerate(taken)
+            Segment(tail.text, tail.role, Origin.ASSISTANT, turn, channel) for turn, (channel, tail) in enumerate(taken)
         )
         return Trip(segments, tuple(tail.start for _, tail in taken), self.heard, whole)
 

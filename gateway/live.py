@@ -16,7 +16,7 @@ from detectors.lexical import SCORES
 from detectors.probe import prepare
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from detectors.streamrules import Act, StreamRules
-from detectors.values import Origin, Skipped
+from detectors.values import ChannelKind, Origin, Skipped
 from gateway.faults import OwnFault
 from gateway.learning.storage import check_packs
 from gateway.links import Hosts
@@ -29,11 +29,19 @@ _log = logging.getLogger(__name__)
 
 
 class Bound(NamedTuple):
-    """The policy that acts on a tenant's traffic, its patterns made ready for streams, and the policy judged beside it."""
+    """The policy that acts on a tenant's traffic, its patterns made ready for streams, and the policy judged beside it.
+
+    ``streams`` lacks a channel in which the policy acts on nothing.
+    """
 
     policy: Policy
     shadow: Policy | None
-    streams: StreamRules | None
+    streams: Mapping[ChannelKind, StreamRules]
+
+    @property
+    def late(self) -> list[str]:
+        """The patterns that a stream is not held for, and that are told when it is over."""
+        return sorted({name for rules in self.streams.values() for name in rules.late})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +115,30 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
 
 def stream_rules(
     patterns: Sequence[Pattern], policy: Policy, cache: Path, made: dict[object, StreamRules] | None = None
-) -> StreamRules | None:
-    """What a policy does to a model's own words as they stream; None where it acts on none of them.
+) -> dict[ChannelKind, StreamRules]:
+    """What a policy does to a model's own words as they stream, by channel; one in which it acts on none of them is left out.
 
-    ``made`` holds those of other policies, and gets this one's: policies that act alike share theirs, for they are large.
+    ``made`` holds those of other policies, and gets this one's: what acts alike is shared, for it is large.
     """
 
-    def act(pattern: Pattern) -> Act | None:
+    def act(pattern: Pattern, channel: ChannelKind) -> Act | None:
         if pattern.state is not State.ACTIVE:
             return None
         score = SCORES[pattern.severity]
-        return _STREAM_ACTS.get(policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY))
+        asked = policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY, channel=channel)
+        return _STREAM_ACTS.get(asked)
 
-    acts = tuple(map(act, patterns)) if policy.acts else ()
-    if not any(acts):
-        return None
     made = {} if made is None else made
-    key = (acts, policy.waits)
-    if key not in made:
-        made[key] = StreamRules(patterns, act, cache, policy.waits)
-    return made[key]
+    found = {}
+    for channel in ChannelKind if policy.acts else ():
+        chosen = functools.partial(act, channel=channel)
+        acts = tuple(map(chosen, patterns))
+        if any(acts):
+            key = (acts, policy.waits)
+            if key not in made:
+                made[key] = StreamRules(patterns, chosen, cache, policy.waits)
+            found[channel] = made[key]
+    return found
 
 
 _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}
@@ -204,7 +216,8 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
     base = preset(settings.preset, thresholds)
     rules = base.rules + tuple(
         Rule(
-            action=row.action, category=row.category or "", origin=row.origin, direction=row.direction, score=row.score
+            action=row.action, category=row.category or "", origin=row.origin, direction=row.direction, score=row.score,
+            channel=row.channel,
         )
         for row in settings.rules
     )

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from detectors import leakage
-from detectors.values import WATCHED, Finding, Origin, Segment, Skipped, Verdict
+from detectors.values import WATCHED, ChannelKind, Finding, Origin, Segment, Skipped, Verdict
 from gateway.links import Hosts
 from patterns import taxonomy
 
@@ -65,6 +65,17 @@ _REGULATED: Final = (
 _CONTACT: Final = ("pii.contact_email", "pii.contact_phone", "pii.contact_address")
 _HARMS_ITS_READER: Final = ("data_exfiltration", "harmful_code")
 _TRUSTED: Final = (Origin.SYSTEM, Origin.ASSISTANT)
+_COMMANDS: Final = (
+    "harmful_code.reverse_shell", "harmful_code.destructive_command", "harmful_code.download_and_run",
+    "harmful_code.credential_theft", "harmful_code.privilege_escalation", "harmful_code.persistence_mechanism",
+    "harmful_code.obfuscated_script", "harmful_code.security_tool_disable", "harmful_code.crypto_mining",
+    "data_exfiltration.send_to_address", "data_exfiltration.dns_tunnel",
+)  # fmt: skip
+"""What harms where a shell runs it. The rest of their categories harms where it is shown (a script in a page, an image whose
+address carries data) or becomes part of a query, which prose may as well."""
+
+_TOLD_BY: Final = (Origin.SYSTEM, Origin.USER, Origin.ASSISTANT)
+"""Who may tell of a command: the developer, the user and the model. In what others wrote it is a trap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +92,15 @@ class Rule:
     direction: Direction | None = None
     score: float = 0.0
     model: bool | None = None
+    channel: ChannelKind | None = None
 
-    def matches(self, threat: str, origin: Origin, direction: Direction, model: bool) -> bool:
+    def matches(self, threat: str, origin: Origin, direction: Direction, model: bool, channel: ChannelKind) -> bool:
         return (
             (not self.category or threat == self.category or threat.startswith(self.category + "."))
             and self.origin in (None, origin)
             and self.direction in (None, direction)
             and self.model in (None, model)
+            and self.channel in (None, channel)
         )
 
 
@@ -122,13 +135,16 @@ class Policy:
     canary: bool = False
     links: Hosts | None = None
     redaction: Mapping[str, Mode] = field(default_factory=dict)
-    _table: dict[tuple[str, Origin, Direction, bool], tuple[tuple[float, Action], ...]] = field(
+    _table: dict[tuple[str, Origin, Direction, bool, ChannelKind], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def action(self, threat: str, score: float, origin: Origin, direction: Direction, model: bool = False) -> Action:
-        """What one finding asks for; ``model`` where one of `MODEL_STAGES` made it."""
-        key = (threat, origin, direction, model)
+    def action(
+        self, threat: str, score: float, origin: Origin, direction: Direction, model: bool = False,
+        channel: ChannelKind = ChannelKind.PROSE,
+    ) -> Action:  # fmt: skip
+        """What one finding asks for; ``model`` where one of `MODEL_STAGES` made it, ``channel`` for how its text is meant."""
+        key = (threat, origin, direction, model, channel)
         rows = self._table.get(key)
         if rows is None:
             rows = tuple((rule.score, rule.action) for rule in self.rules if rule.matches(*key))
@@ -142,9 +158,10 @@ class Policy:
     def cuts_by_meaning(self) -> bool:
         """Whether anything that the model may find in a reply would block it."""
         return self.acts and any(
-            self.action(f"{name}.{sub}", 1.0, Origin.ASSISTANT, Direction.REPLY, True) is Action.BLOCK
+            self.action(f"{name}.{sub}", 1.0, Origin.ASSISTANT, Direction.REPLY, True, channel) is Action.BLOCK
             for name, category in taxonomy.CATEGORIES.items() if category.attack
             for sub in category.subcategories
+            for channel in ChannelKind
         )  # fmt: skip
 
     def failure_mode(self, stage: str) -> FailureMode:
@@ -198,13 +215,16 @@ def evaluate(policy: Policy, verdict: Verdict, segments: Sequence[Segment], dire
         if finding.detector == WATCHED:
             actions.append(Action.ALLOW)
             continue
-        origin = segments[finding.segment].origin
-        action = policy.action(finding.category, finding.score, origin, direction, finding.detector in MODEL_STAGES)
+        segment = segments[finding.segment]
+        # Nobody explains a command in an encoding: what is hidden is no prose.
+        channel = ChannelKind.TOOL_CALL if finding.detector == "decode" else segment.channel
+        model = finding.detector in MODEL_STAGES
+        action = policy.action(finding.category, finding.score, segment.origin, direction, model, channel)
         actions.append(action)
         if action is Action.REDACT:
             edits.append(Edit(finding.segment, finding.start, finding.end, finding.category))
         if RANK[action] > RANK[worst]:
-            worst, reason = action, _reason(finding, origin)
+            worst, reason = action, _reason(finding, segment)
     for skipped in verdict.skipped:
         action = _failure_action(policy, skipped)
         if RANK[action] > RANK[worst]:
@@ -221,8 +241,9 @@ def _failure_action(policy: Policy, skipped: Skipped) -> Action:
     return Action.ALLOW
 
 
-def _reason(finding: Finding, origin: Origin) -> str:
-    return f"{finding.category} in {origin} ({finding.pattern})"
+def _reason(finding: Finding, segment: Segment) -> str:
+    where = "a tool call" if segment.channel is ChannelKind.TOOL_CALL else segment.origin
+    return f"{finding.category} in {where} ({finding.pattern})"
 
 
 Thresholds = Mapping[str, Mapping[Origin, float]]
@@ -236,12 +257,12 @@ def preset(name: str, thresholds: Thresholds = MappingProxyType({})) -> Policy:
         ValueError: there is no such preset.
     """
     if name == "balanced":
-        return Policy(name=name, version="3", rules=_balanced(thresholds), failure=_DEGRADE, ahead=AHEAD)
+        return Policy(name=name, version="4", rules=_balanced(thresholds), failure=_DEGRADE, ahead=AHEAD)
     if name == "strict":
         closed = {"*": FailureMode.CLOSED}
         return Policy(name=name, version="3", rules=_strict(thresholds), failure=closed, waits=True, ahead=0)
     if name == "monitor":
-        return Policy(name=name, version="3", acts=False, rules=_balanced(thresholds), failure=_DEGRADE)
+        return Policy(name=name, version="4", acts=False, rules=_balanced(thresholds), failure=_DEGRADE)
     raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
 
 
@@ -300,6 +321,12 @@ def _balanced(thresholds: Thresholds) -> tuple[Rule, ...]:
     if thresholds:
         rules += _judged(thresholds["strict"], thresholds["balanced"], _TRUSTED)
     rules += _replies(flag=0.5, block=0.9, leak=leakage.CERTAIN, judged=thresholds.get("balanced"))
+    # A command that is told of is not run: where people explain, ask and warn, it is flagged. An order to run it is judged by
+    # what it is besides, and the call that obeys it is blocked.
+    rules += [
+        Rule(action=Action.FLAG, category=name, origin=origin, score=0.5, model=False, channel=ChannelKind.PROSE)
+        for name in _COMMANDS for origin in _TOLD_BY
+    ]  # fmt: skip
     rules.append(Rule(action=Action.FLAG, category="pii", score=VALUE_SCORE))
     rules += [Rule(action=Action.REDACT, category=name, score=VALUE_SCORE) for name in _REGULATED]
     return tuple(rules)

@@ -9,14 +9,14 @@ in a frame of its own that is made after the last one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
 from detectors.lexical import Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import Act, StreamRules
-from detectors.values import INNER, Path, Skipped
+from detectors.values import INNER, ChannelKind, Path, Skipped
 from gateway.following import Channel, Cut, Follower
 from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
@@ -78,6 +78,7 @@ class _Open:
 
 
 _EMPTY: Final = Released("")
+_PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
 
 
 Refusal = Callable[[Cut], str]
@@ -90,7 +91,7 @@ class Relay:
         self,
         target: Target,
         model: str | None,
-        rules: StreamRules | None,
+        rules: Mapping[ChannelKind, StreamRules],
         vault: Vault,
         follower: Follower | None = None,
         leakage: Leakage | None = None,
@@ -100,7 +101,7 @@ class Relay:
         """
         Args:
             target: what was asked for.
-            rules: what is looked for, and what is done about it; None acts on nothing.
+            rules: what is looked for in prose and in tool calls, and what is done about it; nothing where there are none.
             vault: the values that were taken out of the request, and come back here.
             follower: knows what was judged, and how far ahead of that text may go out; None lets all go.
             leakage: knows the request's system prompt. gives_away: whether the stream is cut for what it tells.
@@ -128,6 +129,7 @@ class Relay:
         self.overdue = 0
         self.nanoseconds = 0
         self.said: dict[Channel, list[str]] = {}  # what the upstream sent on each channel
+        self.calls: set[Channel] = set()  # those of tool calls
         self._kept: dict[Channel, int] = {}
         self.unread = 0  # code points beyond MAX_SAID, which nobody will look at once more
 
@@ -262,8 +264,11 @@ class Relay:
             self.cut = Cut(THREAT, leak.cause, DETECTOR)
 
     def _keep(self, event: StreamEvent) -> None:
+        called = event.kind not in _PROSE
+        if called:
+            self.calls.add(event.channel)
         if self._follower is not None:
-            self._follower.feed(event.channel, event.text)
+            self._follower.feed(event.channel, event.text, called)
         kept = self._kept.get(event.channel, 0) + len(event.text)
         if kept > MAX_SAID:
             self.unread += len(event.text)
@@ -273,9 +278,10 @@ class Relay:
 
     def _open(self, event: StreamEvent) -> _Text:
         in_json = event.kind is EventKind.TOOL or INNER in event.path
+        rules = self._rules.get(ChannelKind.PROSE if event.kind in _PROSE else ChannelKind.TOOL_CALL)
         stream: TextStream | _Open = _Open()
-        if self._rules is not None:
-            stream = TextStream(self._rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
+        if rules is not None:
+            stream = TextStream(rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
         restorer = Restorer(self._vault, in_json) if len(self._vault) else None
         return _Text(stream, restorer, Links(self._hosts) if self._hosts is not None else None)
 

@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 
 from detectors.cascade import WINDOWS
-from detectors.values import Origin
+from detectors.values import ChannelKind, Origin
 from gateway.audit.keys import private_key
 from gateway.fields import Model as _Model
 from gateway.fields import Seconds, Secret
@@ -127,6 +127,9 @@ class Override(_Model):
         None, description="`system`, `user`, `assistant`, `tool_definition`, `tool_result` or `document`."
     )
     direction: Direction | None = Field(None, description="`request` or `reply`.")
+    channel: ChannelKind | None = Field(
+        None, description="`tool_call` (what would be run) or `prose` (all other text); both when left out."
+    )
     score: float = Field(0.0, ge=0, le=1, description="The least score on which the row acts.")
 
 

@@ -82,7 +82,11 @@ def test_what_is_turned_on_is_told_and_what_is_turned_off_is_not() -> None:
     found = matrix(check({"policy": {"preset": "balanced", "links": ["a.example"]}, "detection": {"encoder": False}}, "test"))
     reply = next(row for row in found if row.streaming)
     assert reply.stages == ("canonical", "decode", "lexical", "fast", "leakage", "links")
-    assert reply.note == "at most 1000 characters ahead of the model"
+    told, _, pace = reply.note.partition("; ")
+    assert told == (
+        "2 of data_exfiltration: flag in prose, block in tool calls, 9 of harmful_code: flag in prose, block in tool calls"
+    )
+    assert pace == "at most 1000 characters ahead of the model"
     unread = [row for row in found if not row.stages]
     assert {row.note for row in unread} == {"not read; each record lists it"}
 

@@ -164,7 +164,7 @@ def test_a_record_is_explained_by_name() -> None:
     doc = explain(settle(one))
     assert set(doc) == {*Decision._fields, "categories"}
     assert doc["request"]["parts"] == [
-        {"path": "messages[0].content", "origin": "user", "turn": 0, "length": 9, "stages": ("lexical",)}
+        {"path": "messages[0].content", "origin": "user", "turn": 0, "length": 9, "stages": ("lexical",), "channel": "prose"}
     ]
     assert doc["request"]["findings"][0]["category"] == "pii.payment"
     assert doc["reply"] is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_relay import RULES, STREAMS, _bytes, _cut, _said, _target, cuts
 
 from detectors.semantic.windows import OVERLAP
-from detectors.values import Finding, Skipped, Verdict
+from detectors.values import ChannelKind, Finding, Skipped, Verdict
 from gateway.following import STEP, Cut, Follower
 from gateway.policy import Action, Policy, Rule
 from gateway.redaction import Vault
@@ -58,7 +58,7 @@ def test_text_waits_for_no_judgement_that_is_made_as_soon_as_it_is_asked_for(ahe
 def test_a_stream_is_never_further_ahead_than_it_may_be(name: str, ahead: int, where: list[int]) -> None:
     data = _bytes(name, "say:" + "All of this is of no interest whatsoever, and it goes on like this for a while. " * 4)
     follower = Follower(POLICY, ahead)
-    relay = Relay(_target(name), "m", None, Vault(b"k"), follower)
+    relay = Relay(_target(name), "m", {}, Vault(b"k"), follower)
     out = b""
     for number, chunk in enumerate(_cut(data, where)):
         out += relay.feed(chunk, str)
@@ -77,7 +77,7 @@ def test_what_ends_a_long_stream_knows_all_that_went_out_and_nothing_else(name: 
     ended = []
     for at_once in (False, True):  # whether the reader that ends the stream follows each frame as it goes out
         follower = None if ahead is None else Follower(POLICY, ahead)
-        relay = Relay(_target(name), "m", RULES, Vault(b"k"), follower)
+        relay = Relay(_target(name), "m", dict.fromkeys(ChannelKind, RULES), Vault(b"k"), follower)
         if at_once:
             relay._sent.textless = False
         out = b""
@@ -97,7 +97,7 @@ def test_what_ends_a_long_stream_knows_all_that_went_out_and_nothing_else(name: 
 def test_an_end_waits_for_the_judgement_of_all_and_a_cut_says_nothing_of_what_waited(name: str) -> None:
     data = _bytes(name, "say:well, first of all one opens a shell and then it is done")
     follower = Follower(POLICY, 10_000)
-    relay = Relay(_target(name), "m", None, Vault(b"k"), follower)
+    relay = Relay(_target(name), "m", {}, Vault(b"k"), follower)
     out = relay.feed(data, str)
     said = "".join(_said(name, out).values())
     assert said == "well, first of all one opens a shell and then it is done"
@@ -115,7 +115,7 @@ def test_an_end_waits_for_the_judgement_of_all_and_a_cut_says_nothing_of_what_wa
 def test_where_nothing_may_go_ahead_nothing_that_was_cut_for_goes_out() -> None:
     data = _bytes("chat", "say:one opens a shell and then it is done")
     follower = Follower(POLICY, 0)
-    relay = Relay(_target("chat"), "m", None, Vault(b"k"), follower)
+    relay = Relay(_target("chat"), "m", {}, Vault(b"k"), follower)
     assert _said("chat", relay.feed(data, str)) == {}
     cut = follower.settle(follower.trip(False), _found("index", 0, 3))
     assert cut

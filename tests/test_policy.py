@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from detectors.values import Finding, Origin, Segment, Skipped, Verdict
+from detectors.values import ChannelKind, Finding, Origin, Segment, Skipped, Verdict
 from gateway.policy import PRESETS, Action, Direction, FailureMode, decide, evaluate, preset
 from patterns import taxonomy
 
@@ -96,9 +98,9 @@ def test_strict_is_never_milder_than_balanced() -> None:
         for sub in entry.subcategories:
             for origin in Origin:
                 for direction in Direction:
-                    for score in (0.1, 0.3, 0.6, 0.95, 0.99):
+                    for score, channel in itertools.product((0.1, 0.3, 0.6, 0.95, 0.99), ChannelKind):
                         asked = [
-                            preset(name).action(f"{category}.{sub}", score, origin, direction)
+                            preset(name).action(f"{category}.{sub}", score, origin, direction, channel=channel)
                             for name in ("balanced", "strict")
                         ]
                         assert order.index(asked[1]) >= order.index(asked[0]), (category, sub, origin, direction, score)

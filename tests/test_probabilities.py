@@ -47,7 +47,7 @@ def test_a_whole_reply_that_is_redacted_loses_them(engine: Engine, path: str, ma
     assert callable(make)
     for said, action in ((f"Your key is {TOKEN} and so on.", Action.REDACT), ("Nothing of interest.", Action.ALLOW)):
         body = make(said, key)
-        found = inspect_reply(engine, Bound(preset("balanced"), None, None), target(path), body, "t", Vault(b"k" * 32), None)
+        found = inspect_reply(engine, Bound(preset("balanced"), None, {}), target(path), body, "t", Vault(b"k" * 32), None)
         assert isinstance(found, Inspected)
         assert found.ruling.action is action
         assert found.body == body if action is Action.ALLOW else TOKEN.encode() not in found.body

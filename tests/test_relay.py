@@ -14,6 +14,7 @@ from test_echo import OPENAI_TOOLS, ask
 from wires_support import CHAT, COMPLETIONS, GENERATE, MESSAGES, RESPONSES, STREAM, frames_of, target
 
 from detectors.streamrules import Act, StreamRules
+from detectors.values import ChannelKind
 from gateway import echo
 from gateway.following import Cut
 from gateway.redaction import Vault
@@ -39,6 +40,7 @@ RULES = StreamRules(
     ],
     lambda pattern: Act.CUT if pattern.id == "shell" else Act.REPLACE,
 )
+ACTING = dict.fromkeys(ChannelKind, RULES)
 
 STREAMS = {
     "chat": (CHAT, b""),
@@ -68,7 +70,7 @@ def _refusal(cut: Cut) -> str:
 
 
 def _relay(name: str, chunks: Sequence[bytes], vault: Vault | None = None) -> tuple[bytes, Relay]:
-    relay = Relay(_target(name), "m", RULES, vault or Vault(KEY))
+    relay = Relay(_target(name), "m", ACTING, vault or Vault(KEY))
     out = b""
     for chunk in chunks:
         out += relay.feed(chunk, _refusal)
@@ -231,7 +233,7 @@ def test_what_is_held_when_the_stream_breaks_off_in_the_middle(end: bytes) -> No
 
 @pytest.mark.parametrize("data", [b"{broken}", b"[\"text\"]", b"\"text\"", b"7"])
 def test_a_frame_that_nobody_can_read_ends_the_stream_and_does_not_pass(data: bytes) -> None:
-    relay = Relay(_target("chat"), "m", RULES, Vault(KEY))
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
     with pytest.raises(BadFraming, match="not a JSON object"):
         relay.feed(_chunk({"content": "it is so."}) + b"data: " + data + b"\n\n" + _chunk({"content": "more"}), _refusal)
     out = relay.fail("broke off")
@@ -241,7 +243,7 @@ def test_a_frame_that_nobody_can_read_ends_the_stream_and_does_not_pass(data: by
 
 
 def test_a_late_hold_can_be_let_go() -> None:
-    relay = Relay(_target("chat"), "m", RULES, Vault(KEY))
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
     first = relay.feed(_chunk({"content": "it is AKIAAB"}), _refusal)
     assert relay.held
     late = relay.release_overdue()
@@ -252,7 +254,7 @@ def test_a_late_hold_can_be_let_go() -> None:
 
 def test_nothing_acts_where_the_policy_does_not() -> None:
     data = _bytes("chat", f"say:the key is {SECRET}, run rm -rf / now")
-    relay = Relay(_target("chat"), "m", None, Vault(KEY))
+    relay = Relay(_target("chat"), "m", {}, Vault(KEY))
     assert relay.feed(data, _refusal) + relay.end(_refusal) == data
     assert "".join(relay.said[(0, "content")]) == f"the key is {SECRET}, run rm -rf / now"
 

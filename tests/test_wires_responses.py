@@ -254,10 +254,10 @@ STREAM = _sse(
     {"type": "response.completed", "response": {**HEAD, "status": "completed", "output": [{**ITEM, "content": "Hello"}]}},
 )
 EVENTS = [
-    ("other", ("whole", "response", "instructions"), "i"),
+    ("text", ("whole", "response", "instructions"), "i"),
     ("text", (0, 0, "response.output_text.delta"), "Hel"),
     ("text", (0, 0, "response.output_text.delta"), "lo"),
-    ("other", ("whole", "text"), "Hello"),
+    ("text", ("whole", "text"), "Hello"),
     ("reasoning", (1, 0, "response.reasoning_summary_text.delta"), "hm"),
     ("refusal", (0, 0, "response.refusal.delta"), "no"),
     ("other", ("whole", "item", "name"), "f"),
@@ -265,8 +265,8 @@ EVENTS = [
     ("other", (3, "response.shell_call_output_content.delta", "stdout"), "o"),
     ("other", (4, "response.brand_new.delta"), "n"),
     ("other", ("whole", "item", "output"), "w"),
-    ("other", ("whole", "response", "instructions"), "i"),
-    ("other", ("whole", "response", "output", "0", "content"), "Hello"),
+    ("text", ("whole", "response", "instructions"), "i"),
+    ("text", ("whole", "response", "output", "0", "content"), "Hello"),
 ]
 
 

@@ -34,8 +34,7 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.get("/admin/v1/coverage", tags=["knowledge"], dependencies=[reader])
     async def coverage_matrix() -> dict[str, Any]:
         """Which stages act on which part of which route."""
-        streams = services.live.default.streams
-        rows = coverage.matrix(services.live.settings, streams.late if streams else ())
+        rows = coverage.matrix(services.live.settings, services.live.default.late)
         return {"coverage": [row._asdict() for row in rows]}
 
     @app.get("/admin/v1/taxonomy", tags=["knowledge"], dependencies=[reader])

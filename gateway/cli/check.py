@@ -27,8 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (PatternError, SettingsError) as error:
         raise Failed(str(error)) from None
     generation = built.engine.generation
-    streams = built.default.streams
-    rows = coverage.matrix(chosen, streams.late if streams else ())
+    rows = coverage.matrix(chosen, built.default.late)
     if arguments.json:
         write_json(
             {

@@ -97,7 +97,8 @@ def _again(scanner: Scanner, record: Record, kept: KeptTexts, direction: Directi
     for number, text in enumerate(texts):
         part = known.get(text.path)
         origin = Origin(part.origin) if part else Origin.USER
-        segments.append(Segment(text.text, "", origin, part.turn if part else number, (text.path,)))
+        role = part.channel if part else ""
+        segments.append(Segment(text.text, role, origin, part.turn if part else number, (text.path,)))
     now = scanner.judge(segments, direction)
     if now["action"] == before.action:
         return None

@@ -14,6 +14,7 @@ from gateway.wires.anthropic_blocks import BLOCKS, SERVERS, TOOLS
 from gateway.wires.base import (
     JSON,
     SSE,
+    UNKNOWN,
     Collector,
     EventKind,
     Malformed,
@@ -86,7 +87,7 @@ class AnthropicMessages(Wire):
             read_parts(out, doc.get("content"), BLOCKS, "assistant", Origin.ASSISTANT, 0, ("content",))
             out.unknown(doc, _REPLY, Origin.ASSISTANT)
         else:
-            out.walk(doc, "assistant", Origin.ASSISTANT, 0, ())
+            out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
         return out.parsed()
 
     def stream(self, target: Target, model: str | None) -> StreamReader:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
-from detectors.values import INNER, Key, Opaque, Origin, Path, Segment, show_path
+from detectors.values import INNER, TOOL_CALL, ChannelKind, Key, Opaque, Origin, Path, Segment, show_path
 from gateway.wires import strict
 from gateway.wires.frames import BadFraming, Frame, Splitter, SseSplitter
 
@@ -46,6 +46,10 @@ SCHEMA_WORDS: Final = words(
     "OBJECT STRING INTEGER NUMBER BOOLEAN ARRAY NULL function_declarations",
 )
 """Words of JSON Schema and of the wires: alone, as a key or a value, they are no text of the caller's."""
+
+
+UNKNOWN: Final = TOOL_CALL
+"""The role of what a wire does not know in a reply: it might be a call, and is held to all that a call is held to."""
 
 
 class Malformed(ValueError):  # noqa: N818 - it is the caller's mistake, named as such
@@ -83,8 +87,8 @@ class Target(NamedTuple):
 
 
 class EventKind(StrEnum):
-    """What a stream event carries. ``tool`` is argument text; ``other`` is text that comes whole, or
-    nothing."""
+    """What a stream event carries. ``tool`` is argument text in pieces; ``other`` is nothing, or text that is no prose: of a
+    call that comes whole, of a document, of what the wire does not know."""
 
     TEXT = "text"
     REASONING = "reasoning"
@@ -255,7 +259,7 @@ class Collector:
     def unknown(self, doc: dict[str, Any], known: AbstractSet[str], origin: Origin, turn: int = -1, path: Path = ()) -> None:
         """List the fields of an object that its wire does not know, names and all."""
         for key in sorted(doc.keys() - known):
-            self.walk({key: doc[key]}, key, origin, turn, path)
+            self.walk({key: doc[key]}, unknown_role(key, origin), origin, turn, path)
 
     def wrong(self, value: Any, wanted: str, role: str, origin: Origin, turn: int, path: Path) -> None:
         """Meet a value of a type that the wire does not document here.
@@ -265,10 +269,15 @@ class Collector:
         """
         if self.strict:
             raise Malformed(path, value, wanted)
-        self.walk(value, role, origin, turn, path)
+        self.walk(value, unknown_role(role, origin), origin, turn, path)
 
     def parsed(self, model: str | None = None, streaming: bool = False) -> Parsed:
         return Parsed(model, streaming, self.segments, self.opaque)
+
+
+def unknown_role(role: str, origin: Origin) -> str:
+    """The role of a text that its wire does not know, where ``origin`` speaks."""
+    return UNKNOWN if origin is Origin.ASSISTANT else role
 
 
 def strings(value: Any, path: Path, numbers: bool = True) -> list[tuple[str, Path]]:
@@ -316,24 +325,30 @@ def check_depth(value: Any, path: Path) -> None:
         raise Malformed(path[:8], value, f"at most {MAX_DEPTH} nested values")
 
 
-def loose(value: Any, path: Path) -> list[StreamEvent]:
-    """Events of kind ``other`` for every string in a part of a frame that is not text in pieces.
+def loose(value: Any, path: Path, kind: EventKind = EventKind.OTHER) -> list[StreamEvent]:
+    """Events for every string in a part of a frame that is not text in pieces.
 
     Each has a channel of its own, named by its path, so that it is never read as the sequel of another. Keys
     are not told: in a frame they are the provider's.
     """
     return [
-        StreamEvent(EventKind.OTHER, _own_channel(place), text, place)
+        StreamEvent(kind, _own_channel(place), text, place)
         for text, place in strings(value, path, numbers=False)
         if text and text not in SCHEMA_WORDS and not (place and isinstance(place[-1], Key))
     ]
 
 
+_SPEAKERS: Final = frozenset({Origin.SYSTEM, Origin.USER, Origin.ASSISTANT})
+
+
 def events_of(parsed: Parsed, path: Path = ()) -> list[StreamEvent]:
-    """Events of kind ``other`` for what stands under ``path`` in a frame, comes whole, and was listed as a
-    reply is."""
-    places = ((part.text, (*path, *part.path)) for part in parsed.segments)
-    return [StreamEvent(EventKind.OTHER, _own_channel(place), text, place) for text, place in places]
+    """Events for what stands under ``path`` in a frame, comes whole, and was listed as a reply is."""
+    events = []
+    for part in parsed.segments:
+        place = (*path, *part.path)
+        prose = part.origin in _SPEAKERS and part.channel is ChannelKind.PROSE
+        events.append(StreamEvent(EventKind.TEXT if prose else EventKind.OTHER, _own_channel(place), part.text, place))
+    return events
 
 
 def _own_channel(path: Path) -> tuple[str | int, ...]:

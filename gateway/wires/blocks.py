@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from detectors.values import Origin, Path
-from gateway.wires.base import Collector, Parsed, check_depth
+from gateway.wires.base import Collector, Parsed, check_depth, unknown_role
 
 
 class How(Enum):
@@ -135,7 +135,8 @@ def read_block(
     if found is None:
         found = table.get("")
         if found is None:
-            out.walk(block, role, _speaker(kind, origin), turn, path, nested=True)
+            speaker = _speaker(kind, origin)
+            out.walk(block, unknown_role(role, speaker), speaker, turn, path, nested=True)
             return False
     origin = found.origin or origin
     role = found.role or role
@@ -146,7 +147,7 @@ def read_block(
         field = found.fields.get(key)
         if field is None:
             if key != "type" or not typed:
-                out.walk({key: value}, role, origin, turn, path)
+                out.walk({key: value}, unknown_role(role, origin), origin, turn, path)
         elif field.how is How.TEXT:
             is_text = True
             if isinstance(value, str):

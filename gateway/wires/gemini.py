@@ -14,6 +14,7 @@ from detectors.values import Origin, Path
 from gateway.wires.base import (
     JSON,
     SSE,
+    UNKNOWN,
     Collector,
     EventKind,
     Malformed,
@@ -255,14 +256,14 @@ def _read_embedding(out: Collector, request: dict[str, Any], turn: int, path: Pa
 
 def _read_reply(out: Collector, doc: Any, path: Path) -> None:
     if not isinstance(doc, dict):
-        out.walk(doc, "model", Origin.ASSISTANT, 0, path)
+        out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, path)
         return
     candidates = doc.get("candidates")
     if isinstance(candidates, list):
         for index, candidate in enumerate(candidates):
             read_parts(out, candidate, CANDIDATE, "model", Origin.ASSISTANT, index, (*path, "candidates", index))
     else:
-        out.walk(candidates, "model", Origin.ASSISTANT, 0, (*path, "candidates"))
+        out.walk(candidates, UNKNOWN, Origin.ASSISTANT, 0, (*path, "candidates"))
     for key in ("embedding", "embeddings"):
         if key in doc:
             out.hidden(Origin.ASSISTANT, 0, (*path, key), "vectors")

@@ -9,6 +9,7 @@ import orjson
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
 from gateway.wires.base import (
+    UNKNOWN,
     Collector,
     EventKind,
     Malformed,
@@ -90,7 +91,7 @@ class OpenAIChat(Wire):
                 _read_choice(out, choice, index, ("choices", index))
             out.unknown(doc, _REPLY, Origin.ASSISTANT)
         else:
-            out.walk(doc, "assistant", Origin.ASSISTANT, 0, ())
+            out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
         return out.parsed()
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
@@ -306,7 +307,7 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
 
 def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:
     if not isinstance(choice, dict):
-        out.walk(choice, "assistant", Origin.ASSISTANT, index, path)
+        out.walk(choice, UNKNOWN, Origin.ASSISTANT, index, path)
         return
     for key, value in choice.items():
         if key == "message" and isinstance(value, dict):
@@ -314,7 +315,7 @@ def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:
         elif key == "logprobs" and value is not None:
             out.hidden(Origin.ASSISTANT, index, (*path, key), "token probabilities")
         elif key == "message" or key not in _CHOICE:
-            out.walk({key: value}, "assistant", Origin.ASSISTANT, index, path)
+            out.walk({key: value}, UNKNOWN, Origin.ASSISTANT, index, path)
 
 
 def _read_reply_message(out: Collector, message: dict[str, Any], turn: int, path: Path) -> None:
@@ -329,5 +330,5 @@ def _read_reply_message(out: Collector, message: dict[str, Any], turn: int, path
         elif key == "refusal" and isinstance(value, str):
             out.text(value, "assistant", origin, turn, here)
         elif key not in ("role", "tool_calls", "function_call") and (value or key not in _EMPTY):
-            out.walk({key: value}, "assistant", origin, turn, path)
+            out.walk({key: value}, "assistant" if key in _DELTA_KINDS else UNKNOWN, origin, turn, path)
     _read_calls(out, message, origin, turn, path)

@@ -9,6 +9,7 @@ import orjson
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
 from gateway.wires.base import (
+    UNKNOWN,
     Collector,
     EventKind,
     Malformed,
@@ -59,7 +60,7 @@ class OpenAICompletions(Wire):
                 _read_choice(out, choice, index, ("choices", index))
             out.unknown(doc, _REPLY, Origin.ASSISTANT)
         else:
-            out.walk(doc, "assistant", Origin.ASSISTANT, 0, ())
+            out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
         return out.parsed()
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
@@ -83,7 +84,7 @@ class OpenAICompletions(Wire):
 
 def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:
     if not isinstance(choice, dict):
-        out.walk(choice, "assistant", Origin.ASSISTANT, index, path)
+        out.walk(choice, UNKNOWN, Origin.ASSISTANT, index, path)
         return
     for key, value in choice.items():
         if key == "logprobs" and value is not None:
@@ -91,7 +92,7 @@ def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:
         elif key == "text":
             out.walk(value, "assistant", Origin.ASSISTANT, index, (*path, key))
         elif key not in _CHOICE:
-            out.walk({key: value}, "assistant", Origin.ASSISTANT, index, path)
+            out.walk({key: value}, UNKNOWN, Origin.ASSISTANT, index, path)
 
 
 class CompletionStream(StreamReader):

@@ -11,6 +11,7 @@ from gateway.wires import openai_common as common
 from gateway.wires.base import (
     JSON,
     SSE,
+    UNKNOWN,
     Collector,
     EventKind,
     Malformed,
@@ -74,7 +75,7 @@ class OpenAIResponses(Wire):
             out.walk(doc.get("error"), "error", Origin.ASSISTANT, -1, ("error",))
             out.unknown(doc, _REPLY, Origin.ASSISTANT)
         else:
-            out.walk(doc, "assistant", Origin.ASSISTANT, 0, ())
+            out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
         return out.parsed()
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
@@ -154,6 +155,7 @@ _DELTAS: Final = {
     "response.shell_call_command.delta": EventKind.TOOL,
 }
 _BLOBS: Final = frozenset({"response.audio.delta", "response.image_generation_call.partial_image"})
+_REPEATED: Final = frozenset({"text", "refusal", "transcript"})
 _PLACES: Final = ("output_index", "content_index", "summary_index", "command_index")
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _EVENT: Final = frozenset(
@@ -205,7 +207,7 @@ class ResponseStream(StreamReader):
             events += events_of(OpenAIResponses().read_reply(response, _NO_TARGET), ("response",))
         else:
             events += loose(response, ("response",))
-        events += _rest(event, {"response"})
+        events += _rest(event, {"response"}, _repeated(kind))
         if kind.endswith(".done"):
             events.append(StreamEvent(EventKind.STOP, _place(event)))
         return events or [StreamEvent(EventKind.OTHER, ())]
@@ -252,9 +254,15 @@ def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
     return events
 
 
-def _rest(event: dict[str, Any], read: set[str]) -> list[StreamEvent]:
-    """Events for what else an event holds: items and parts that come whole, and fields that we do not
-    know."""
+def _repeated(kind: str) -> EventKind:
+    """What an event repeats that came in pieces before: ``response.output_text.done`` says the text once more."""
+    found = _DELTAS.get(kind.removesuffix(".done") + ".delta", EventKind.OTHER)
+    return EventKind.OTHER if found is EventKind.TOOL else found  # whose pieces are JSON, and this is not always
+
+
+def _rest(event: dict[str, Any], read: set[str], repeated: EventKind = EventKind.OTHER) -> list[StreamEvent]:
+    """Events for what else an event holds: items and parts that come whole, text that came in pieces before, of kind
+    ``repeated``, and fields that we do not know."""
     out = Collector(strict=False)
     found: list[StreamEvent] = []
     for key, value in event.items():
@@ -263,7 +271,7 @@ def _rest(event: dict[str, Any], read: set[str]) -> list[StreamEvent]:
         elif key == "part" and key not in read:
             read_parts(out, value, PARTS, "assistant", Origin.ASSISTANT, 0, (key,))
         elif key not in _EVENT and key not in read:
-            found += loose(value, (key,))
+            found += loose(value, (key,), repeated if key in _REPEATED else EventKind.OTHER)
     return found + events_of(out.parsed())
 
 
