@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: fuzz simulate sign-packs image-check install install-dev run test lint fmt bench lock clean
+.PHONY: fuzz simulate sign-packs image-check install install-dev run test test-train test-sync-lab lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -35,6 +35,10 @@ test-train:
 	@test -x .venv-train/bin/python || $(PYTHON) -m venv .venv-train
 	.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
 	.venv-train/bin/python -m pytest -m train
+
+## test-sync-lab: replicas in network namespaces that part, lose, delay and block (root, /dev/net/tun; some ten minutes)
+test-sync-lab: install-dev
+	$(BIN)/python -m pytest -m lab tests/test_sync_lab.py
 
 ## lint: ruff, mypy and hadolint
 lint: install-dev

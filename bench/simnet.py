@@ -87,7 +87,7 @@ class Cluster:
         self._changes = 0  # of stores, and of who runs
         self._wires: dict[int, _Wire] = {}
         self._keys = 0
-        self._group: dict[str, int] = {}
+        self._reaches: Callable[[str, str], bool] = _everybody
         self.replicas: dict[str, Replica] = {}
         self._addresses = [f"n{number}:1" for number in range(size)]
         self._seeds = self._addresses if seeds is None else self._addresses[:seeds]
@@ -133,11 +133,16 @@ class Cluster:
 
     def partition(self, groups: Sequence[Iterable[str]]) -> None:
         """Only replicas of one group reach each other; those in no group are a group."""
-        self._group = {name: number for number, group in enumerate(groups, 1) for name in group}
-        self._cut(lambda wire: not self._reaches(*wire.ends))
+        group = {name: number for number, names in enumerate(groups, 1) for name in names}
+        self.shape(lambda one, other: group.get(one, 0) == group.get(other, 0))
+
+    def shape(self, reaches: Callable[[str, str], bool]) -> None:
+        """Only pairs of which this is true reach each other; it must be true of both orders or of none."""
+        self._reaches = reaches
+        self._cut(lambda wire: not reaches(*wire.ends))
 
     def heal(self) -> None:
-        self._group = {}
+        self._reaches = _everybody
 
     def make(self, name: str, entry: Callable[[Clock, float], Entry]) -> Entry:
         """An approver promotes something at a replica."""
@@ -283,5 +288,6 @@ class Cluster:
         assert replica.node is not None
         self._do(replica, replica.node.applied(link, batch, refused, self.now + replica.skew))
 
-    def _reaches(self, one: str, other: str) -> bool:
-        return self._group.get(one, 0) == self._group.get(other, 0)
+
+def _everybody(_one: str, _other: str) -> bool:
+    return True

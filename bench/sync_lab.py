@@ -18,12 +18,12 @@ import orjson
 
 from bench.processes import BenchError, before_exec, free_port
 from gateway.sync import certificates
-from gateway.sync.node import PRUNE_SECONDS
+from gateway.sync.neighbours import REVIEW_SECONDS
 
 PATIENCE: Final = 30.0
 """Seconds that anything may take before a run is given up."""
 
-SETTLED_SECONDS: Final = PRUNE_SECONDS + 2.0
+SETTLED_SECONDS: Final = REVIEW_SECONDS + 2.0
 """After so long in peace a replica has ended the connections that it does not need."""
 
 
@@ -33,6 +33,7 @@ class ReplicaProcess:
     def __init__(self, name: str, configuration: Mapping[str, Any], prefix: Sequence[str] = ()) -> None:
         """``prefix``: a command that runs it elsewhere, such as ``ip netns exec NAME``."""
         self.name = name
+        self.prefix = prefix
         self.configuration = dict(configuration)
         self.events: list[dict[str, Any]] = []
         self._changed = threading.Condition()
@@ -155,9 +156,10 @@ class SyncLab:
         replica.begun()
         return replica
 
-    def again(self, name: str, prefix: Sequence[str] = ()) -> ReplicaProcess:
-        """Start a replica that ended, as it was."""
-        replica = self.replicas[name] = ReplicaProcess(name, self.replicas[name].configuration, prefix)
+    def again(self, name: str, **changes: Any) -> ReplicaProcess:
+        """Start a replica that ended, with the store that it had; ``changes`` as `bench.sync_replica` reads them."""
+        before = self.replicas[name]
+        replica = self.replicas[name] = ReplicaProcess(name, {**before.configuration, **changes}, before.prefix)
         replica.begun()
         return replica
 

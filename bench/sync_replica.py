@@ -81,6 +81,8 @@ async def run(configuration: dict[str, Any]) -> None:
         now = time.time()
         if order == "promote":
             await asyncio.to_thread(store.revise, {rest[0]: pattern(rest[0], *rest[1:])}, "ada", "seen", now)
+        elif order == "remove":
+            await asyncio.to_thread(store.revise, {rest[0]: None}, "ada", "wrong", now)
         elif order == "fill":
             chance = np.random.default_rng(1)
             many: dict[str, Pattern | None] = {f"fill-{number}": vectored(number, chance) for number in range(rest[0])}

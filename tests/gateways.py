@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,17 @@ START_SECONDS = 300.0  # the first start of a run compiles all patterns, beside 
 class Gateway:
     """A started gateway: ``url`` without a trailing slash, ``log`` its JSON log lines so far."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], workers: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], workers: int, environment: Mapping[str, str], *,
+        host: str = "127.0.0.1", prefix: Sequence[str] = (),
+    ) -> None:
+        """``prefix``: a command that runs it elsewhere, such as ``ip netns exec NAME``, where it listens on ``host``."""
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self.config = folder / "portcullis.yaml"
         self.settings = {
-            "listen": f"127.0.0.1:{self.port}",
+            "listen": f"{host}:{self.port}",
             "state": f"sqlite:{folder / 'state.db'}",
             "data_dir": str(_data_dir(folder)),
             **settings,
@@ -41,7 +45,7 @@ class Gateway:
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(self.config), "--workers", str(workers), "--json"],
+            [*prefix, sys.executable, "-m", "gateway", "serve", "--config", str(self.config), "--workers", str(workers), "--json"],
             stderr=subprocess.PIPE,
             env={**os.environ, **environment},
         )
@@ -112,7 +116,8 @@ def _data_dir(folder: Path) -> Path:
     data = folder / "var"
     data.mkdir(exist_ok=True)
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
-    (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    if not (data / "cache").exists():  # it is there where a gateway is started again
+        (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -14,7 +15,7 @@ from gateway.sync import frames
 from gateway.sync.commands import Apply, Close, Command, Send, Warn
 from gateway.sync.ledger import Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
-from gateway.sync.membership import FANOUT, Directory
+from gateway.sync.membership import FANOUT, LOST_SECONDS, Directory
 from gateway.sync.node import MAX_REFUSALS, Node, covers
 from patterns.clock import MAX_AHEAD_MS, Stamp
 from patterns.entries import Entry, encode, later
@@ -107,6 +108,36 @@ def test_one_seed_leads_to_all_and_a_name_may_change() -> None:
             known = {member.node for member in replica.node.directory.members}
             assert "renamed" in known
             assert "n7" not in known
+
+
+def chain(one: int, other: int) -> bool:
+    """Each reaches its two neighbours."""
+    return abs(one - other) <= 1
+
+
+def bridge(one: int, other: int) -> bool:
+    """Two halves; one node reaches both."""
+    low, high = sorted((one, other))
+    return not low < 5 < high
+
+
+@pytest.mark.parametrize(("reaches", "seed"), [(chain, 1), (chain, 2), (chain, 6), (bridge, 1)])
+def test_who_reaches_few_is_reached_over_others(reaches: Callable[[int, int], bool], seed: int) -> None:
+    cluster = Cluster(11, seed)
+    places = list(range(11))
+    Random(seed).shuffle(places)  # places on the ring come of names, so it depends on these whom a node tries first
+    cluster.run(10.0)
+    cluster.shape(lambda one, other: reaches(places[int(one[1:])], places[int(other[1:])]))
+    cluster.run(LOST_SECONDS)
+    for name in list(cluster.replicas):
+        cluster.make(name, promotion(f"of-{name}"))
+    assert cluster.run(90.0, cluster.converged) < 90.0
+    cluster.run(200.0)
+    made = cluster.make("n0", promotion("later"))  # what found each other stays together
+    assert cluster.run(10.0, lambda: cluster.holders(made) == 11) < 5.0
+    cluster.heal()
+    cluster.run(60.0)
+    assert max(len(replica.node.links) for replica in cluster.replicas.values() if replica.node) <= 10
 
 
 def test_a_newcomer_gets_everything_and_a_cut_snapshot_goes_on() -> None:

@@ -8,7 +8,7 @@ cluster of any size, and word spreads in a logarithm of its size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from random import Random
@@ -28,6 +28,13 @@ FORGET_SECONDS: Final = 600.0
 
 ANNOUNCE_SECONDS: Final = 60.0
 """How often a node says that it is still there."""
+
+LOST_SECONDS: Final = 2.5 * ANNOUNCE_SECONDS
+"""A member of whom no word came for so long is not connected to us over anybody: it is gone, or neighbours of ours and of its
+own do not reach each other. Then it is dialled itself."""
+
+SOUGHT: Final = 2
+"""Lost members that are dialled at a time, by chance: of a thousand that are lost, each is tried by somebody soon."""
 
 AHEAD_MS: Final = 600_000
 """How far ahead of our clock a member may claim to have spoken; later than that, nothing newer could ever replace it."""
@@ -53,6 +60,8 @@ class Directory:
         self._fixed = dict.fromkeys(fixed)
         self._found: dict[str, None] = {}  # by DNS
         self._members: dict[str, Member] = {}
+        self._heard: dict[str, float] = {}  # when, by our clock, a member's last word came
+        self._began: float | None = None
         self._present = 0  # of them, those that did not leave
         self._trials: dict[str, _Trial] = {}
         self._ours: dict[str, None] = {}  # addresses at which we met ourselves
@@ -89,6 +98,7 @@ class Directory:
             if known is None and (len(self._members) >= MAX_MEMBERS or _age(member, now) > FORGET_SECONDS):
                 continue
             self._members[member.node] = member
+            self._heard[member.node] = now
             self._present += (not member.left) - (known is not None and not known.left)
             news.append(member)
             if known is None or (known.address, known.left) != (member.address, member.left):
@@ -99,6 +109,7 @@ class Directory:
         """Drop those of whom nothing was heard."""
         for node in [node for node, member in self._members.items() if _age(member, now) > FORGET_SECONDS]:
             self._present -= not self._members.pop(node).left
+            del self._heard[node]
         self._ring_known = None
         addresses = set(self._addresses())
         self._trials = {address: trial for address, trial in self._trials.items() if address in addresses}
@@ -162,6 +173,26 @@ class Directory:
             order = (ring[(start + step) % len(ring)] for step in range(len(ring)))
             needed.add(next((address for address in order if address in have), ""))
         return have - needed
+
+    def lost(self, busy: Iterable[str], aliases: Mapping[str, str], now: float) -> list[str]:
+        """Addresses to try because no word of anybody there came lately.
+
+        Args:
+            busy: addresses that are connected or being dialled. aliases: the node that answered at an address, as far as known.
+        """
+        if self._began is None:
+            self._began = now
+        lately = now - LOST_SECONDS
+        if self._began > lately:
+            return []
+        heard = {node for node, at in self._heard.items() if at > lately}
+        known = {member.address for node, member in self._members.items() if node in heard}
+        skip = known | set(busy) | {address for address, node in aliases.items() if node in heard}
+        lost = [
+            address for address in self._ring()
+            if address not in skip and (address not in self._trials or self._trials[address].again_at <= now)
+        ]
+        return self._random.sample(lost, min(SOUGHT, len(lost)))
 
     def _starts(self, size: int) -> list[int]:
         if size == 0:

@@ -14,10 +14,12 @@ from typing import Final
 from gateway.sync import frames
 from gateway.sync.commands import Apply, Close, Command, Dial, Send, Warn
 from gateway.sync.frames import Frame
+from gateway.sync.gossip import Gossip
 from gateway.sync.intake import Intake
 from gateway.sync.ledger import Ledger
 from gateway.sync.link import Link, Misbehaved
-from gateway.sync.membership import ANNOUNCE_SECONDS, MAX_MEMBERS, Directory
+from gateway.sync.membership import Directory
+from gateway.sync.neighbours import Neighbours
 from gateway.sync.receipts import Receipts, Track
 from patterns.entries import Entry
 
@@ -40,13 +42,6 @@ for a moment, and a thousand mean a fault or an attack."""
 SETTLED_SECONDS: Final = 0.3
 """How long after the last bulk entries neighbours are asked whether they differ."""
 
-PRUNE_SECONDS: Final = 10.0
-"""How often connections that are no longer needed are looked for."""
-
-SPREAD_SECONDS: Final = 2.0
-"""How long news of members are gathered: of a thousand nodes, some thirty have news in this time, and go in one frame."""
-
-MAX_MEMBERS_FRAME: Final = 128
 
 
 class Node:
@@ -78,14 +73,12 @@ class Node:
         self._incarnation = incarnation
         self._quorum = quorum
         self._allowed = allowed
-        self._dialing: set[str] = set()
-        self._aliases: dict[str, str] = {}  # address: the node that answered there
         self._early: dict[int, list[Frame]] = {}
         self._hosts: dict[int, str] = {}
         self._intake = Intake(ledger)
         self._bulk_at: float | None = None
-        self._announced_at = self._pruned_at = self._spread_at = float("-inf")
-        self._news: dict[str, frames.Member] = {}
+        self._gossip = Gossip(directory)
+        self._neighbours = Neighbours(directory)
 
     @property
     def quorum(self) -> int:
@@ -104,7 +97,7 @@ class Node:
             peer did. transport: "quic" or "tcp". host: where the peer is, as its packets say.
         """
         if dialed is not None:
-            self._dialing.discard(dialed)
+            self._neighbours.stands(dialed)
         if len(self.links) >= MAX_LINKS + SPARE_LINKS:
             self.refused["connection"] += 1
             return [Close(key, "too many connections")]
@@ -117,8 +110,7 @@ class Node:
 
     def unreachable(self, address: str, now: float) -> list[Command]:
         """An address that was to be dialled cannot be reached."""
-        self._dialing.discard(address)
-        self.directory.failed(address, now)
+        self._neighbours.failed(address, now)
         return []
 
     def closed(self, key: int, now: float) -> list[Command]:
@@ -127,7 +119,7 @@ class Node:
         self._early.pop(key, None)
         self._hosts.pop(key, None)
         if link is not None and link.dialed is not None:
-            self.directory.failed(link.dialed, now)
+            self._neighbours.failed(link.dialed, now)
         return []
 
     def received(self, key: int, frame: Frame, now: float) -> list[Command]:
@@ -218,22 +210,12 @@ class Node:
             except Misbehaved as error:
                 out += self._end(link, str(error), now)
         self.receipts.forget(now)
-        if now - self._announced_at >= ANNOUNCE_SECONDS:
-            self._announced_at = now
-            self._news[self.name] = self.directory.announce(now)
-        if self._news and now - self._spread_at >= SPREAD_SECONDS:
-            self._spread_at = now
-            out += self._spread()
-        if now - self._pruned_at >= PRUNE_SECONDS:
-            self._pruned_at = now
-            self.directory.forget(now)
-            out += self._prune(now)
-        return out + self._dial(now)
+        out += self._gossip.tick(self.links.values(), now)
+        return out + self._review(now) + self._dial(now)
 
     def leave(self, now: float) -> list[Command]:
         """Say farewell to everybody."""
-        self._news[self.name] = self.directory.announce(now, left=True)
-        out = self._spread()
+        out: list[Command] = [*self._gossip.farewell(self.links.values(), now)]
         for key in list(self.links):
             out += [Send(key, frames.Bye("leaving")), Close(key, "leaving")]
             self.closed(key, now)
@@ -264,7 +246,8 @@ class Node:
                 link.owe(identity for identity in frame.ids if ledger.get(identity) is not None)
                 return self._fill(link, now)
             case frames.Members():
-                return self._members(link, frame, now)
+                self._gossip.heard(link, frame.members, now)
+                return []
             case frames.Bye():
                 self.closed(link.key, now)
                 return [Close(link.key, frame.reason)]
@@ -288,20 +271,15 @@ class Node:
         if twin is not None:
             loser = self._worse(link, twin, frame)
             if loser.dialed is not None:
-                self.directory.reached(loser.dialed)
-                self._aliases[loser.dialed] = frame.node
+                self._neighbours.answered(loser.dialed, frame.node)
             self.links.pop(loser.key)
             out += [Send(loser.key, frames.Bye("connected twice")), Close(loser.key, "connected twice")]
             if loser is link:
                 return out
         if link.dialed is not None:
-            self.directory.reached(link.dialed)
-            self._aliases[link.dialed] = frame.node
-        member = frames.Member(frame.node, link.address, int(now * 1000), False)
-        self._news.update({one.node: one for one in self.directory.learn([member], now)})
-        link.told[frame.node] = member.seen_ms
+            self._neighbours.answered(link.dialed, frame.node)
         out += self._sends(link, compare)
-        out += self._introduce(link, now)
+        out += self._gossip.met(link, now)
         if link.dialed is None and len(self.links) > MAX_LINKS:
             self.closed(link.key, now)
             return [*out, Send(link.key, frames.Bye("too many connections")), Close(link.key, "too many connections")]
@@ -353,33 +331,6 @@ class Node:
         source = self._held_by(frame.fingerprint, frame.nodes, now)
         return [Send(source, frame)] if source in self.links and source != link.key else []
 
-    def _members(self, link: Link, frame: frames.Members, now: float) -> list[Command]:
-        for member in frame.members:
-            link.told[member.node] = max(member.seen_ms, link.told.get(member.node, -1))
-        if len(link.told) > 2 * MAX_MEMBERS:
-            raise Misbehaved("it invents members")
-        self._news.update({one.node: one for one in self.directory.learn(frame.members, now)})
-        return []
-
-    def _spread(self) -> list[Command]:
-        news, self._news = self._news.values(), {}
-        out: list[Command] = []
-        for link in self.links.values():
-            fresh = [one for one in news if link.node and link.told.get(one.node, -1) < one.seen_ms]
-            link.told.update({one.node: one.seen_ms for one in fresh})
-            out += [
-                Send(link.key, frames.Members(fresh[at : at + MAX_MEMBERS_FRAME]))
-                for at in range(0, len(fresh), MAX_MEMBERS_FRAME)
-            ]
-        return out
-
-    def _introduce(self, link: Link, now: float) -> list[Command]:
-        """Tell a new neighbour whom we know."""
-        known = [self.directory.announce(now), *self.directory.untold(link.told, MAX_MEMBERS)]
-        return [
-            Send(link.key, frames.Members(known[at : at + MAX_MEMBERS_FRAME])) for at in range(0, len(known), MAX_MEMBERS_FRAME)
-        ]
-
     def _fill(self, link: Link, now: float) -> list[Command]:
         before = link.sent
         out = self._sends(link, link.fill(self.ledger, now))
@@ -391,28 +342,18 @@ class Node:
 
     # Whom to dial
 
-    def _connected(self) -> set[str]:
-        nodes = {link.node for link in self.links.values() if link.node}
-        addresses = {address for link in self.links.values() for address in (link.dialed, link.address) if address}
-        return addresses | {address for address, node in self._aliases.items() if node in nodes}
-
     def _dial(self, now: float) -> list[Command]:
-        wanted = self.directory.to_dial(self._connected(), self._dialing, now)[: MAX_LINKS - len(self.links)]
-        self._dialing.update(wanted)
-        return [Dial(address) for address in wanted]
+        return [Dial(address) for address in self._neighbours.dial(self.links.values(), MAX_LINKS - len(self.links), now)]
 
-    def _prune(self, now: float) -> list[Command]:
-        """End connections that we dialled in place of others which are back."""
-        surplus = self.directory.surplus(self._connected())
-        needed = self._connected() - surplus
+    def _review(self, now: float) -> list[Command]:
+        unneeded, lost = self._neighbours.review(self.links.values(), MAX_LINKS - len(self.links), now)
         out: list[Command] = []
-        for link in list(self.links.values()):
-            names = {link.dialed, link.address, *(a for a, node in self._aliases.items() if node == link.node)}
-            if link.dialed is not None and link.node and link.outstanding == 0 and not names & needed:
-                self.closed(link.key, now)
-                self.directory.reached(link.dialed)
-                out += [Send(link.key, frames.Bye("no longer needed")), Close(link.key, "no longer needed")]
-        return out
+        for link in unneeded:
+            assert link.dialed is not None
+            self.closed(link.key, now)
+            self.directory.reached(link.dialed)
+            out += [Send(link.key, frames.Bye("no longer needed")), Close(link.key, "no longer needed")]
+        return out + [Dial(address) for address in lost]
 
 
 def covers(names: Iterable[str], node: str) -> bool:
