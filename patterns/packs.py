@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,6 @@ from typing import Any, Final
 import orjson
 import yaml
 
-from patterns import cache as caching
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_pattern
 
 SHIPPED: Final = Path(__file__).parent / "packs"
@@ -112,10 +113,14 @@ def _load_cached(file: Path, source: bytes, cache: Path) -> list[Pattern]:
     key = hashlib.sha256(source + _SCHEMA + file.name.encode()).hexdigest()[:32]
     kept = cache / f"pack-{key}.json"
     try:
-        return [_restore(row) for row in orjson.loads(caching.read(kept) or b"")]
-    except (ValueError, TypeError, KeyError):
+        return [_restore(row) for row in orjson.loads(kept.read_bytes())]
+    except (OSError, ValueError, TypeError, KeyError):
         patterns = _parse(file, source)
-    caching.write(kept, orjson.dumps([asdict(pattern) for pattern in patterns], default=sorted))
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs the next start some time
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_suffix(f".{os.getpid()}")
+        scratch.write_bytes(orjson.dumps([asdict(pattern) for pattern in patterns], default=sorted))
+        scratch.replace(kept)
     return patterns
 
 
