@@ -31,7 +31,7 @@ from gateway.learning.evidence import ATTACKS, matched, spoken
 from gateway.learning.promotion import Rules, failing, step
 from gateway.learning.quorum import judged
 from gateway.learning.teacher import Teacher
-from gateway.learning.values import Case, Label, Outcome, Proposal, Stage, Trajectory
+from gateway.learning.values import Case, Label, Outcome, Proposal, Stage, Trajectory, case_id
 from gateway.policy import Action, Direction, evaluate
 from gateway.settings import Settings
 from patterns.schema import Pattern
@@ -116,7 +116,6 @@ class School:
         self._cases: dict[str, Case] = {}
         self._made: dict[str, Proposal] = {}
         self.engine = bench.base
-        self.demoted = 0
 
     @property
     def learnt(self) -> dict[str, Pattern]:
@@ -125,7 +124,7 @@ class School:
     def week(self, labels: Sequence[Said], name: str) -> None:
         """Take labels, let what they lead to act, and what they speak against act no longer."""
         for at, (text, outcome, by) in enumerate(labels):
-            case = self._cases.get(text.text) or self._case(f"{name}-{at}", text)
+            case = self._cases.get(text.text) or self._case(text)
             said = "attack" if outcome in ATTACKS else "benign"
             self._cases[text.text] = judged(case.with_label(Label(f"{name}-{at}", by, "analyst", said, "", "", 1.0, case.at)))
         for outcome in (Outcome.FALSE_NEGATIVE, Outcome.FALSE_POSITIVE):
@@ -133,10 +132,12 @@ class School:
         self._demote()
         self.engine = self._bench.taught(self.learnt, self.engine)
 
-    def _case(self, id: str, text: Text) -> Case:
+    def _case(self, text: Text) -> Case:
         stopped = self._bench.stopped(self.engine, text)  # to call harmless what passes anyway teaches nothing
-        return Case(id=id, at=float(len(self._cases)), text=text.text, views=self._bench.teacher.views(text.text),
-                    trajectory=Trajectory(origin=text.origin, stopped=stopped))  # fmt: skip
+        return Case(
+            id=case_id(b"bench", text.text), at=float(len(self._cases)), text=text.text,
+            views=self._bench.teacher.views(text.text), trajectory=Trajectory(origin=text.origin, stopped=stopped),
+        )  # fmt: skip
 
     def _answer(self, outcome: Outcome, name: str) -> None:
         teacher = self._bench.teacher
@@ -166,11 +167,11 @@ class School:
                            spoken_against=said.spoken_against)  # fmt: skip
             if failing(told, self._rules or Rules()):
                 del self._made[id]
-                self.demoted += 1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ordinary", type=int, default=1500, help="harmless texts to count false positives on")
+    parser.add_argument("--liars", type=int, default=5, help="draws of hostile labels (default: 5)")
     parser.add_argument("--cache", type=Path, default=Path("var"), help="a folder with compiled patterns")
     parser.add_argument("--plot", type=Path, help="draw the ten weeks into this file (PNG)")
     parser.add_argument("--json", type=Path, help="write the last line there too")
@@ -186,7 +187,7 @@ def run(arguments: argparse.Namespace) -> int:
     goals: list[Goal] = []
     goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
     goals += _alarms(bench, alarms, known, figures)
-    goals += _weeks(bench, attacks, alarms, ordinary, figures, arguments.plot)
+    goals += _weeks(bench, attacks, alarms, ordinary, figures, arguments.plot, arguments.liars)
     goals += _times(bench, attacks, figures)
     finish(NAME, machine(), versions(), figures, goals, arguments.json)
     return 0 if all(goal.met for goal in goals) else 1
@@ -250,52 +251,70 @@ def _alarms(
 
 def _weeks(
     bench: Bench, attacks: dict[str, list[Text]], alarms: dict[str, list[Text]], ordinary: Sequence[Text],
-    figures: dict[str, float], plot: Path | None,
+    figures: dict[str, float], plot: Path | None, liars: int,
 ) -> list[Goal]:  # fmt: skip
-    """Ten weeks, each with a new attack family, honest labellers alone and with a fifth of the labels hostile."""
+    """Ten weeks, each with a new attack family, honest labellers alone and with a fifth of the labels hostile.
+
+    What a liar chooses to lie about decides much of the damage, so it is drawn ``liars`` times, and the worst is told.
+    """
     unseen = [text for texts in attacks.values() for text in texts[LABELS * 4 :]]
     lies = [text for text in _ordinary(len(ordinary), SEED + 1) if text not in ordinary]
     before = bench.share(bench.base, unseen), bench.share(bench.base, ordinary)
     curves: dict[str, list[tuple[float, float]]] = {}
-    for kind, hostile, rules in (
-        ("approved unread", False, None), ("approved unread, a fifth hostile", True, None),
-        ("automatic", False, Rules(automatic=True)), ("automatic, a fifth hostile", True, Rules(automatic=True)),
-    ):  # fmt: skip
-        school, rng = School(bench, rules), random.Random(SEED)
-        curve = curves.setdefault(kind, [before])
-        for week, (name, texts) in enumerate(attacks.items()):
-            labels = [
-                Said(text, Outcome.FALSE_NEGATIVE, HONEST[at % len(HONEST)])
-                for at, text in enumerate(text for text in texts[: LABELS * 2] if not bench.stopped(school.engine, text))
-            ]
-            if hostile:
-                targets = texts[LABELS * 2 : LABELS * 4]
-                stopped = [text for text in targets if bench.stopped(school.engine, text)]
-                labels += _hostile(max(2, len(labels) // 4), lies, stopped or targets, rng)
-                rng.shuffle(labels)
-            school.week(labels, f"week{week}-{name}")
-            curve.append((bench.share(school.engine, unseen), bench.share(school.engine, ordinary)))
-        figures[f"{kind}: patterns taken back"] = school.demoted
+    for kind, rules in (("approved unread", None), ("automatic", Rules(automatic=True))):
+        honest = _ten_weeks(bench, attacks, unseen, ordinary, rules, [], 0)
+        hostile = [_ten_weeks(bench, attacks, unseen, ordinary, rules, lies, SEED + at) for at in range(liars)]
+        curves[kind] = [before, *honest]
+        curves[f"{kind}, a fifth hostile"] = [before, *(_middle(week) for week in zip(*hostile, strict=True))]
+        name = "automatic" if rules else "hostile"
+        lost = [100 * (honest[-1][0] - one[-1][0]) for one in hostile]
+        added = [100 * (one[-1][1] - honest[-1][1]) for one in hostile]
+        for what, points in (("recall_lost", lost), ("false_positives_added", added)):
+            figures |= {f"{name}_{what}": _mean(points), f"{name}_{what}_worst": max(points)}
     together = enumerate(zip(*curves.values(), strict=True))
     rows = [(week, *(100 * value for pair in pairs for value in pair)) for week, pairs in together]
-    print(table("Ten weeks, one new family each: members never labelled that are stopped, and false positives, in percent",
+    print(table("Ten weeks, one new family each: members never labelled that are stopped, and false positives, in percent; with"
+                f" hostile labels the mean of {liars} draws of them",
                 ("week", *(f"{what}, {kind}" for kind in curves for what in ("stopped", "FP"))), rows))  # fmt: skip
-    (unread, unread_fp), hostile_unread, (automatic, automatic_fp), hostile_automatic = (curve[-1] for curve in curves.values())
+    unread, unread_fp = curves["approved unread"][-1]
+    automatic, automatic_fp = curves["automatic"][-1]
     figures |= {
         "ten_weeks_stopped": 100 * unread, "ten_weeks_false_positives_added": 100 * (unread_fp - before[1]),
-        "hostile_recall_lost": 100 * (unread - hostile_unread[0]),
-        "hostile_false_positives_added": 100 * (hostile_unread[1] - unread_fp),
         "automatic_stopped": 100 * automatic, "automatic_false_positives": 100 * (automatic_fp - before[1]),
-        "automatic_recall_lost": 100 * (automatic - hostile_automatic[0]),
-        "automatic_false_positives_added": 100 * (hostile_automatic[1] - automatic_fp),
     }  # fmt: skip
     if plot is not None:
         _draw(curves, plot)
     return [
         Goal(f"{name}_points_at_most", figures[name], 2.0)
-        for name in ("ten_weeks_false_positives_added", "hostile_recall_lost", "hostile_false_positives_added",
-                     "automatic_recall_lost", "automatic_false_positives_added")
+        for name in ("ten_weeks_false_positives_added", "hostile_recall_lost", "hostile_recall_lost_worst",
+                     "hostile_false_positives_added_worst", "automatic_recall_lost_worst",
+                     "automatic_false_positives_added_worst")
     ]  # fmt: skip
+
+
+def _ten_weeks(
+    bench: Bench, attacks: dict[str, list[Text]], unseen: Sequence[Text], ordinary: Sequence[Text], rules: Rules | None,
+    lies: Sequence[Text], seed: int,
+) -> list[tuple[float, float]]:  # fmt: skip
+    """After each week, the shares of ``unseen`` and of ``ordinary`` that are stopped. Without ``lies`` nobody is hostile."""
+    school, rng = School(bench, rules), random.Random(seed)
+    curve = []
+    for week, (name, texts) in enumerate(attacks.items()):
+        passing = [text for text in texts[: LABELS * 2] if not bench.stopped(school.engine, text)]
+        labels = [Said(text, Outcome.FALSE_NEGATIVE, HONEST[at % len(HONEST)]) for at, text in enumerate(passing)]
+        if lies:
+            targets = texts[LABELS * 2 : LABELS * 4]
+            stopped = [text for text in targets if bench.stopped(school.engine, text)]
+            labels += _hostile(max(2, len(labels) // 4), lies, stopped or targets, rng)
+            rng.shuffle(labels)
+        school.week(labels, f"week{week}-{name}")
+        curve.append((bench.share(school.engine, unseen), bench.share(school.engine, ordinary)))
+    return curve
+
+
+def _middle(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The mean of both."""
+    return _mean([recall for recall, _ in pairs]), _mean([alarms for _, alarms in pairs])
 
 
 def _hostile(count: int, harmless: Sequence[Text], attacks: Sequence[Text], rng: random.Random) -> list[Said]:

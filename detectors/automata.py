@@ -13,7 +13,6 @@ import functools
 import hashlib
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import hyperscan
 
+from patterns import cache as caching
 from patterns.schema import PatternError
 
 MAX_MATCHES: Final = 20_000
@@ -153,15 +153,15 @@ def fits(expression: Expression, cache: Path | None) -> bool:
     known = None
     if cache is not None:
         known = cache / f"fits-{_identity(_sources([expression]), hyperscan.HS_MODE_BLOCK)}"
-        with contextlib.suppress(OSError):
-            return known.read_bytes() == b"yes"
+        if (kept := caching.read(known)) is not None:
+            return kept == b"yes"
     try:
         _compiled(_sources([expression]), hyperscan.HS_MODE_BLOCK)
         answer = True
     except hyperscan.HyperscanError:
         answer = False
     if known is not None:
-        save(known, b"yes" if answer else b"no")
+        caching.write(known, b"yes" if answer else b"no")
     return answer
 
 
@@ -174,7 +174,7 @@ def probe(bodies: Sequence[str], utf8: bool, cache: Path | None) -> hyperscan.Da
         return loaded
     database = _compiled(sources, hyperscan.HS_MODE_BLOCK)
     if file is not None:
-        save(file, _packed(database))
+        caching.write(file, _packed(database))
     return database
 
 
@@ -222,7 +222,7 @@ def _compile_aside(expressions: Sequence[Expression], mode: int, file: Path) -> 
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            save(file, _packed(_compile(expressions, mode)))
+            caching.write(file, _packed(_compile(expressions, mode)))
         os._exit(0)
     os.waitpid(child, 0)
 
@@ -264,19 +264,12 @@ def _packed(database: hyperscan.Database) -> bytes:
 
 
 def _load(file: Path, mode: int) -> hyperscan.Database | None:
+    packed = caching.read(file)
+    if packed is None:
+        return None
     try:
-        database = hyperscan.loadb(zlib.decompress(file.read_bytes()), mode)
+        database = hyperscan.loadb(zlib.decompress(packed), mode)
         database.scratch = hyperscan.Scratch(database)
-    except (OSError, zlib.error, hyperscan.HyperscanError):
-        return None  # absent, unreadable, damaged or of another machine: compiling again mends all of these
+    except (zlib.error, hyperscan.HyperscanError):
+        return None  # damaged, or of another machine: compiling again mends both
     return database
-
-
-def save(file: Path, data: bytes) -> None:
-    """Write a file of the cache, whole or not at all."""
-    with contextlib.suppress(OSError):  # a read-only or full disk costs the next start some seconds and nothing else
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".hyperscan-")
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-        os.replace(name, file)

@@ -26,6 +26,7 @@ from detectors.automata import Block, Expression, FlowAutomata, fits
 from detectors.lexical import Rule, anchored, rules
 from detectors.prefix import MAX_FINE, MAX_FINE_REACH, SURE_TO_FIT, Part, beginnings, coarse_beginnings, led, parts, unbounded
 from detectors.values import Origin
+from patterns import cache as caching
 from patterns.schema import Kind, Pattern
 
 WORDS: Final = tuple(
@@ -168,8 +169,8 @@ def _known(ready: Sequence[Rule], acts: Sequence[Act], waits: bool, cache: Path 
         sources = [(rule.body, rule.pattern.kind.value, rule.reach, act.value) for rule, act in zip(ready, acts, strict=True)]
         identity = hashlib.sha256(repr((automata.platform(), waits, sources)).encode() + _CODE).hexdigest()[:32]
         file = cache / f"beginnings-{identity}.json"
-        with contextlib.suppress(OSError, ValueError, TypeError):  # absent or damaged: deriving them again mends both
-            rows = orjson.loads(file.read_bytes())
+        with contextlib.suppress(ValueError, TypeError):  # absent or damaged: deriving them again mends both
+            rows = orjson.loads(caching.read(file) or b"")
             if len(rows) == len(ready):
                 return [
                     _Derived([Part(*part) for part in parts], [(automaton, search) for automaton, search in begun], wide)
@@ -177,7 +178,7 @@ def _known(ready: Sequence[Rule], acts: Sequence[Act], waits: bool, cache: Path 
                 ]
     derived = [_derived(rule, act, waits, cache) for rule, act in zip(ready, acts, strict=True)]
     if file is not None:
-        automata.save(file, orjson.dumps(derived, default=list))
+        caching.write(file, orjson.dumps(derived, default=list))
     return derived
 
 

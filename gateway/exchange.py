@@ -13,11 +13,12 @@ from detectors.leakage import Leakage
 from detectors.streamrules import Act
 from detectors.values import INNER, TOOL_CALL, Finding, Origin, Path, Segment, Skipped
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
+from gateway.following import Cut
 from gateway.inspection import LINKS, Inspected, links_edits, timings, with_leaks
 from gateway.keys import Principal
 from gateway.live import Bound, Live
 from gateway.metrics import Metrics
-from gateway.policy import RANK, Action, Direction, Edit, FailureMode, Policy, Ruling, decide
+from gateway.policy import RANK, Action, Direction, Edit, FailureMode, Policy, Ruling, decide, evaluate, joined
 from gateway.redaction import Vault, redact
 from gateway.relay import Relay
 from gateway.wires.base import Collector, Parsed, Target
@@ -132,9 +133,18 @@ class Exchange:
         texts = []
         for direction, side in (("request", self.request), ("reply", self.reply)):
             if side is not None:
-                shown_texts = _texts(side.parsed.segments, side.ruling, retention.text == "redacted", self.vault)
+                shown_texts = self._texts(side, Direction(direction), retention.text == "redacted")
                 texts += [Text(direction, path, text) for path, text in shown_texts]
         return KeptTexts(self.id, now + retention.text_seconds, retention.text == "redacted", tuple(texts))
+
+    def _texts(self, side: Inspected, direction: Direction, redacted: bool) -> list[tuple[str, str]]:
+        segments = side.parsed.segments
+        new: dict[Path, str] = {}
+        if redacted:
+            # All that the policy asks for, which of a stream may be more than what was taken out in time.
+            asked = evaluate(self.bound.policy, side.judged.verdict, segments, direction)
+            new = redact(segments, asked.edits, self.vault.sealed())
+        return [(shown(segment.path), new.get(segment.path, segment.text)) for segment in segments]
 
     def count(self, metrics: Metrics) -> None:
         """Add this request to the metrics."""
@@ -179,12 +189,20 @@ def relay_summary(
     late += relay.skipped
     verdict = verdict._replace(skipped=tuple(dict.fromkeys((*verdict.skipped, *late))))
     ruling = decide(policy, verdict, segments, Direction.REPLY)
-    in_time = {(_channel(seen.channel), seen.match.pattern.id): seen.act for seen in relay.seen}
+    in_time = {(_channel(seen.channel), seen.match.pattern.id): Action.REDACT for seen in relay.seen if seen.act is Act.REPLACE}
+    if relay.cut is not None:
+        in_time[_channel(relay.cut.channel), relay.cut.cause] = Action.BLOCK
     actions = []
-    for finding, asked in zip(verdict.findings, ruling.actions, strict=False):
-        act = in_time.get((_channel(segments[finding.segment].path), finding.pattern))
-        done = Action.BLOCK if act is Act.CUT else Action.REDACT if act is Act.REPLACE else Action.FLAG
-        actions.append(done if RANK[asked] > RANK[Action.FLAG] else asked)
+    edits = []
+    for finding, asked in zip(verdict.findings, ruling.actions, strict=True):
+        done = in_time.get((_channel(segments[finding.segment].path), finding.pattern), Action.FLAG)
+        actions.append(done if RANK[asked] > RANK[Action.FLAG] or done is Action.BLOCK else asked)
+        if actions[-1] is Action.REDACT:
+            edits.append(Edit(finding.segment, finding.start, finding.end, finding.category))
+    if relay.cut is not None and Action.BLOCK not in actions and (found := _found(relay.cut, segments)) is not None:
+        # It was seen in a window of the stream, or in its last piece, and not in the whole.
+        verdict = verdict._replace(findings=(*verdict.findings, found), score=max(verdict.score, found.score))
+        actions.append(Action.BLOCK)
     worst = max((*actions, Action.FLAG if late else Action.ALLOW), key=RANK.__getitem__)
     if relay.cut is not None:
         worst = Action.BLOCK
@@ -196,13 +214,21 @@ def relay_summary(
         worst, reason = max(worst, Action.REDACT, key=RANK.__getitem__), LINKS
     else:
         reason = ruling.reason
-    edits = tuple(
-        Edit(0, seen.match.start, seen.match.end, seen.match.pattern.category)
-        for seen in relay.seen if seen.act is Act.REPLACE
-    ) + links_edits(relay.links_removed)  # fmt: skip
+    made = (*joined(edits), *links_edits(relay.links_removed))
     parsed = Parsed(None, True, segments, [])
-    summary = Ruling(worst, reason, tuple(actions), edits, policy.name)
-    return Inspected(parsed, judged._replace(verdict=verdict), summary, None, b"", len(edits), relay.nanoseconds)
+    summary = Ruling(worst, reason, tuple(actions), made, policy.name)
+    return Inspected(parsed, judged._replace(verdict=verdict), summary, None, b"", len(made), relay.nanoseconds)
+
+
+def _found(cut: Cut, segments: Sequence[Segment]) -> Finding | None:
+    """What a stream was cut for as a finding; None where it was no finding (a judgement that did not come)."""
+    number = next((n for n, one in enumerate(segments) if _channel(one.path) == cut.channel), None)
+    if number is None or cut.stage == "stream":
+        return None
+    length = len(segments[number].text)
+    start = min(cut.start, length) if segments[number].path == cut.channel else 0
+    end = min(cut.end, length) if start else length
+    return Finding(cut.stage, cut.cause, cut.threat, cut.score, number, start, end)
 
 
 def _channel(path: Path) -> Path:
@@ -264,8 +290,3 @@ def _edits(request: Inspected | None, reply: Inspected | None) -> tuple[tuple[st
     return tuple(Tally(edit.category for ruling in rulings for edit in ruling.edits).items()) if rulings else ()
 
 
-def _texts(
-    segments: Sequence[Segment], ruling: Ruling, redacted: bool, vault: Vault
-) -> list[tuple[str, str]]:
-    new = redact(segments, ruling.edits, vault.sealed()) if redacted else {}
-    return [(shown(segment.path), new.get(segment.path, segment.text)) for segment in segments]

@@ -31,11 +31,16 @@ Channel = tuple[str | int, ...]
 
 
 class Cut(NamedTuple):
-    """What a stream was cut for: the threat, the pattern or other cause, and the stage that saw it."""
+    """What a stream was cut for: the threat, the pattern or other cause, and the stage that saw it; how sure that was, and
+    where: ``start`` to ``end`` of ``channel``."""
 
     threat: str
     cause: str
     stage: str
+    score: float = 1.0
+    channel: Path = ()
+    start: int = 0
+    end: int = 0
 
 
 class Trip(NamedTuple):
@@ -146,5 +151,9 @@ class Follower:
             return None
         for finding, action in zip(findings, ruling.actions, strict=True):
             if action is Action.BLOCK:
-                return Cut(finding.category, finding.pattern, finding.detector)
+                start = trip.starts[finding.segment]
+                return Cut(
+                    finding.category, finding.pattern, finding.detector, finding.score,
+                    trip.segments[finding.segment].path, start + finding.start, start + finding.end,
+                )  # fmt: skip
         return Cut("incomplete judgement", ruling.reason, "stream")

@@ -22,6 +22,7 @@ from gateway.learning.storage import check_packs
 from gateway.links import Hosts
 from gateway.policy import MODEL_STAGES, PRESETS, Action, Direction, Policy, Rule, Thresholds, preset
 from gateway.settings import Detection, PolicySettings, Settings, SettingsError
+from patterns import cache as caching
 from patterns import packs
 from patterns.schema import Pattern, State
 
@@ -55,6 +56,8 @@ class Live:
     presets: Mapping[str, Bound]
     packs: Engine
     """Judges by the packs alone: what the pattern store is laid over."""
+    cached: frozenset[Path]
+    """The files of the cache that it was built from."""
 
     def bound(self, tenant: str, policy: str | None) -> Bound:
         """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one.
@@ -84,6 +87,11 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
         PatternError: a pack is broken, or nothing is left to match with.
         SettingsError: a policy is ``strict``, and a stage that it demands is turned off or missing.
     """
+    with caching.uses() as used:
+        return replace(_build(settings, number, now, store), cached=frozenset(used))
+
+
+def _build(settings: Settings, number: int, now: float, store: Mapping[str, Pattern]) -> Live:
     cache = settings.data_dir / "cache"
     check_strict(settings)
     engine = load_engine(settings, number, now)
@@ -102,6 +110,7 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
         {name: bound(one.policy) for name, one in settings.tenants.items()},
         {name: bound(PolicySettings(preset=name)) for name in PRESETS if not unenforced(name, settings.detection)},
         engine,
+        frozenset(),
     )
 
 

@@ -6,7 +6,7 @@ is flagged, redacted or blocks the whole message. Presets fill the table; rules 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -177,8 +177,22 @@ class Edit(NamedTuple):
     category: str
 
 
+def joined(edits: Iterable[Edit]) -> list[Edit]:
+    """Overlapping edits as one, named after the one that begins first and reaches furthest: one value is replaced once."""
+    found: list[Edit] = []
+    for edit in sorted(edits, key=lambda edit: (edit.segment, edit.start, -edit.end)):
+        if found and edit.segment == found[-1].segment and edit.start < found[-1].end:
+            found[-1] = found[-1]._replace(end=max(found[-1].end, edit.end))
+        else:
+            found.append(edit)
+    return found
+
+
 class Ruling(NamedTuple):
-    """What is done with a message and why. ``actions`` goes with the verdict's findings, one for one."""
+    """What is done with a message and why.
+
+    ``actions`` goes with the verdict's findings, one for one; no two ``edits`` overlap.
+    """
 
     action: Action
     reason: str
@@ -229,7 +243,7 @@ def evaluate(policy: Policy, verdict: Verdict, segments: Sequence[Segment], dire
         action = _failure_action(policy, skipped)
         if RANK[action] > RANK[worst]:
             worst, reason = action, f"incomplete: {skipped.stage} {skipped.reason}"
-    return Ruling(worst, reason, tuple(actions), tuple(edits), policy.name)
+    return Ruling(worst, reason, tuple(actions), tuple(joined(edits)), policy.name)
 
 
 def _failure_action(policy: Policy, skipped: Skipped) -> Action:

@@ -23,7 +23,7 @@ import orjson
 from detectors.values import Key, Origin, Path, Segment
 from gateway.addresses import MAX_ADDRESS, Addresses, known_end
 from gateway.fpe import JOINTS, Formats
-from gateway.policy import Edit, Mode
+from gateway.policy import Edit, Mode, joined
 
 DIGEST_CHARS: Final = 10
 """Hex digits of the keyed digest: 40 bits, so a million distinct values of one tenant share none by chance, mostly."""
@@ -214,7 +214,7 @@ def redact(segments: Sequence[Segment], edits: Sequence[Edit], vault: Vault) -> 
     Overlapping spans are joined, and the join is named after the one that begins first and reaches furthest.
     """
     by_segment: defaultdict[int, list[Edit]] = defaultdict(list)
-    for edit in edits:
+    for edit in joined(edits):
         by_segment[edit.segment].append(edit)
     return {
         segments[number].path: _replace(segments[number].text, spans, vault) for number, spans in by_segment.items()
@@ -226,7 +226,7 @@ def _replace(text: str, spans: list[Edit], vault: Vault) -> str:
     at = 0
     addresses = Addresses(text)
     address, begun = "", None
-    for start, end, category in _joined(spans):
+    for _, start, end, category in spans:
         begin = addresses.open_at(start)
         address = "" if begin is None else address + text[at:start] if begin == begun else text[begin:start]
         made = vault.stand_in(text[start:end], category, address)
@@ -235,17 +235,6 @@ def _replace(text: str, spans: list[Edit], vault: Vault) -> str:
         at = end
     parts.append(text[at:])
     return "".join(parts)
-
-
-def _joined(spans: list[Edit]) -> list[tuple[int, int, str]]:
-    joined: list[tuple[int, int, str]] = []
-    for edit in sorted(spans, key=lambda edit: (edit.start, -edit.end)):
-        if joined and edit.start < joined[-1][1]:
-            start, end, category = joined[-1]
-            joined[-1] = (start, max(end, edit.end), category)
-        else:
-            joined.append((edit.start, edit.end, edit.category))
-    return joined
 
 
 def restorations(segments: Sequence[Segment], vault: Vault) -> Mapping[Path, str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
-from detectors.lexical import Match
+from detectors.lexical import SCORES, Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import Act, StreamRules
 from detectors.values import INNER, ChannelKind, Path, Skipped
@@ -261,7 +261,8 @@ class Relay:
     def _tell(self, leak: Leak | None) -> None:
         """Cut the stream if a leak calls for it."""
         if leak is not None and self.cut is None and self._gives_away(leak):
-            self.cut = Cut(THREAT, leak.cause, DETECTOR)
+            channel = leak.channel if isinstance(leak.channel, tuple) else ()
+            self.cut = Cut(THREAT, leak.cause, DETECTOR, leak.score, channel)
 
     def _keep(self, event: StreamEvent) -> None:
         called = event.kind not in _PROSE
@@ -294,7 +295,9 @@ class Relay:
         if released.overdue:
             self.overdue += 1
         if released.cut is not None:
-            self.cut = self.cut or Cut(released.cut.pattern.category, released.cut.pattern.id, "lexical")
+            pattern, start, end = released.cut
+            score = SCORES[pattern.severity]
+            self.cut = self.cut or Cut(pattern.category, pattern.id, "lexical", score, channel, start, end)
         last = last or released.cut is not None
         said = released.text
         if text.restorer is not None:

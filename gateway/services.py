@@ -42,6 +42,7 @@ from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
 from gateway.sync import status as sync_status
+from patterns import cache as caching
 from patterns.schema import PatternError
 from patterns.store import Store, StoreError
 
@@ -69,6 +70,9 @@ STORE_SECONDS: Final = 0.5
 
 EXPIRE_SECONDS: Final = 60.0
 """How often old decisions are removed."""
+
+TIDY_SECONDS: Final = 1800.0
+"""How often files that nobody uses leave the cache, and those that serve are told from them."""
 
 SYNC_REPORT_SECONDS: Final = 1.0
 """How often the worker that runs pattern sync leaves its state for the others and for `portcullis sync status`."""
@@ -154,6 +158,7 @@ class Services:
             (LOG_SECONDS, self._flush_log),
             (FILE_SECONDS, self._look_at_file),
             (EXPIRE_SECONDS, self._expire),
+            (TIDY_SECONDS, self._tidy),
             (WITNESS_SECONDS, self._testify),
             (STORE_SECONDS, self._look_at_store),
             (PASS_SECONDS, self._learn),
@@ -351,6 +356,15 @@ class Services:
             await self.state.expire(now, now - retention.decision_seconds, retention.decisions)
         except StateUnavailable as error:
             _log.warning("old decisions were not removed: %s", error)
+
+    async def _tidy(self) -> None:
+        live = self.live
+        done = await asyncio.to_thread(caching.tidy, live.settings.data_dir / "cache", live.cached, time.time())
+        if done.removed:
+            _log.info(
+                "%d files (%.1f MB) that nothing uses any more left the cache; %d (%.1f MB) stay",
+                done.removed, done.removed_bytes / 1e6, done.left, done.left_bytes / 1e6,
+            )  # fmt: skip
 
     async def _report_sync(self) -> None:
         if self.sync is not None and self.sync.runs:

@@ -221,6 +221,11 @@ class Retention(_Model):
         "off", description="Whether the text of flagged, redacted and blocked messages is kept."
     )
     text_seconds: int = Field(7 * 86_400, ge=60, description="How long kept text lives.")
+    label_seconds: int = Field(
+        400 * 86_400, ge=3600,
+        description="How long what was labelled is kept after its latest label, as are proposals that came to nothing."
+        " What an acting pattern was made of stays with it.",
+    )  # fmt: skip
     decisions: int = Field(200_000, ge=100, description="How many decisions are kept.")
     decision_seconds: int = Field(30 * 86_400, ge=60, description="How long a decision is kept.")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, Final
 import orjson
 import yaml
 
+from patterns import cache as caching
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_pattern
 
 SHIPPED: Final = Path(__file__).parent / "packs"
@@ -113,14 +112,10 @@ def _load_cached(file: Path, source: bytes, cache: Path) -> list[Pattern]:
     key = hashlib.sha256(source + _SCHEMA + file.name.encode()).hexdigest()[:32]
     kept = cache / f"pack-{key}.json"
     try:
-        return [_restore(row) for row in orjson.loads(kept.read_bytes())]
-    except (OSError, ValueError, TypeError, KeyError):
+        return [_restore(row) for row in orjson.loads(caching.read(kept) or b"")]
+    except (ValueError, TypeError, KeyError):
         patterns = _parse(file, source)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs the next start some time
-        cache.mkdir(parents=True, exist_ok=True)
-        scratch = kept.with_suffix(f".{os.getpid()}")
-        scratch.write_bytes(orjson.dumps([asdict(pattern) for pattern in patterns], default=sorted))
-        scratch.replace(kept)
+    caching.write(kept, orjson.dumps([asdict(pattern) for pattern in patterns], default=sorted))
     return patterns
 
 

@@ -20,7 +20,7 @@ from gateway.learning.promotion import Effect, Rules, approved, step, suspects
 from gateway.learning.quorum import Record, decide, outcome, weight, words
 from gateway.learning.reflection import Facts, reflect
 from gateway.learning.teacher import Teacher
-from gateway.learning.trial import ALL_LOSS, FALSE_ALARM_BOUND
+from gateway.learning.trial import ALL_LOSS, FALSE_ALARM_BOUND, PARDON_REACH
 from gateway.learning.values import (
     Case,
     Label,
@@ -335,6 +335,34 @@ def test_what_a_family_of_attacks_is_called_by_most_is_not_pardoned_by_one(teach
     exemplars = [one for one in answers(teacher, attacks, [*attacks, *lies]) if one.trial and one.trial.passed]
     assert exemplars, "nor does the lie keep the family from being learnt"
     assert exemplars[0].supporters == ("ada", "bob")
+
+
+def test_who_taught_what_stops_a_text_has_a_word_on_pardoning_it(teacher: Teacher) -> None:
+    """However far from their texts: a pardon of what a learnt exemplar stops needs as much as speaks for the exemplar."""
+    family = draw("attack.crossword_leak", 40)
+    attacks = cases(teacher, family[:8], by=("ada", "bob"))
+    (made, *_) = [one for one in answers(teacher, attacks, attacks) if one.kind is ProposalKind.EXEMPLAR]
+    assert teacher.model is not None
+    standing = tuple(made_ready([replace(made.pattern, state=State.ACTIVE)], teacher.model, NO_PROTOTYPES))
+    labelled = teacher.labelled(attacks)
+
+    def far(case: Case) -> bool:
+        """Whether an exemplar is near a text near which nobody labelled one."""
+        (group,) = teacher.groups([case])
+        return bool(labelled.taught(group.vectors, standing, PARDON_REACH, ())) and not teacher.concerns(group, labelled, ())
+
+    chosen = next(case for case in cases(teacher, family[8:], Outcome.FALSE_POSITIVE, by=("eve",)) if far(case))
+
+    def pardoned(*by: str, but: tuple[Prototype, ...] = standing) -> bool:
+        case = replace(chosen, labels=tuple(label(one, Said.BENIGN) for one in by))
+        (made,) = answers(teacher, [case], [*attacks, case], but)
+        return made.trial is not None and made.trial.passed
+
+    assert pardoned("eve", but=()), "nothing near it was labelled, so nobody else would have a word"
+    assert not pardoned("eve"), "one against the two who taught what stops it"
+    assert not pardoned("eve", "fay", "gus"), "three against two"
+    assert pardoned("eve", "fay", "gus", "hal"), "twice as many as taught it"
+    assert pardoned("ada", "bob"), "they take it back themselves"
 
 
 def test_sybils_speak_with_one_voice_about_a_kind(teacher: Teacher) -> None:

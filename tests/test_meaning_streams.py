@@ -63,7 +63,8 @@ def behind(model: _Model) -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def gateway(behind: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    settings = {"limits": {"ready_grace_seconds": 0}, "upstreams": {"openai": {"base_url": behind.base_url}}}
+    settings = {"limits": {"ready_grace_seconds": 0}, "retention": {"text": "redacted"},
+                "upstreams": {"openai": {"base_url": behind.base_url}}}  # fmt: skip
     running = Gateway(tmp_path_factory.mktemp("meaning"), settings, 1, {})
     yield running
     running.stop()
@@ -102,6 +103,7 @@ def test_strict_waits_and_the_cut_comes_while_the_model_still_writes(gateway: Ga
     assert decision["action"] == "block"
     assert "cut at data_exfiltration.send_to_address" in decision["reason"]
     assert decision["reason"].endswith("after 0 characters")
+    assert "block" in {one["action"] for one in decision["reply"]["findings"] if one["detector"] in ("encoder", "index")}
     assert _metric(gateway, "portcullis_stream_lag_seconds_count") > 0
     by_stage = [_metric(gateway, f'portcullis_stream_cuts_total{{stage="{stage}",wire="openai.chat"}}') for stage in DEEP]
     assert sum(by_stage) == 1, "whichever of the model's stages spoke, it is counted once"
@@ -144,3 +146,14 @@ def test_a_judgement_that_comes_too_late(
     assert reasons == [ends]
     assert decision["action"] == action
     assert {"stage": "encoder", "reason": "late"} in decision["reply"]["skipped"]
+
+
+def test_what_is_kept_of_a_stream_is_redacted(gateway: Gateway, model: _Model) -> None:
+    _under(gateway, "balanced")
+    model.says("The new token is glpat-Zx81kQ0vTn3LrW7yBd2C. Keep it to yourself.")
+    said, _, decision = _ask(gateway)
+    kept = [one["text"] for one in decision["texts"] if one["direction"] == "reply"]
+    assert decision["action"] == "redact"
+    assert sum(decision["edits"].values()) == 1
+    assert kept
+    assert all("Zx81kQ0vTn3LrW7yBd2C" not in text for text in (said, *kept))

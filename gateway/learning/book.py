@@ -64,6 +64,9 @@ class Book:
         async for case in self._all(CASES, decode_case):
             yield case
 
+    async def remove_case(self, id: str) -> bool:
+        return await self._state.remove(CASES, id)
+
     # Labels, for listing: the cases hold what counts
 
     async def add_label(self, label: Listed) -> None:
@@ -72,6 +75,14 @@ class Book:
     async def labels(self, limit: int, before: str | None) -> list[Listed]:
         """Labels, newest first."""
         return [Listed(*orjson.loads(found.value)) for _, found in await self._state.documents(LABELS, limit, before)]
+
+    async def remove_labels(self, before: str) -> int:
+        """Remove the labels whose ids are below ``before``; returns how many they were."""
+        removed = 0
+        while page := await self._state.documents(LABELS, MAX_PAGE, before):
+            for id, _ in page:
+                removed += await self._state.remove(LABELS, id)
+        return removed
 
     # Proposals
 
@@ -82,6 +93,9 @@ class Book:
     async def change_proposal(self, id: str, change: Callable[[Proposal | None], Proposal | None]) -> Proposal | None:
         """As `change_case`."""
         return await self._change(PROPOSALS, id, decode_proposal, encode_proposal, change)
+
+    async def remove_proposal(self, id: str) -> bool:
+        return await self._state.remove(PROPOSALS, id)
 
     async def proposals(self, limit: int = MAX_PAGE, before: str | None = None) -> list[Proposal]:
         """Proposals, newest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -33,6 +34,19 @@ class Labelled(NamedTuple):
         """The cases whose closeness to a prototype is at least ``reach``."""
         near = self.vectors @ ready.weights + ready.offset >= reach
         return [self.cases[at] for at in np.flatnonzero(near).tolist()]
+
+
+    def taught(self, vectors: Floats, standing: Iterable[Prototype], reach: float, but: Collection[str]) -> list[Case]:
+        """What was labelled of the kinds of learnt attacks that come within ``reach`` of ``vectors``, without ``but``'s words.
+
+        To call harmless what lies near a kind that others taught contradicts them, though none of their texts alone lies as
+        near as all of them do. Whoever labelled the text itself said so of it; his words on the rest of the kind say no more.
+        """
+        found: dict[str, Case] = {}
+        for one in standing:
+            if one.attack and (vectors @ one.weights + one.offset >= reach).any():
+                found |= {case.id: case for case in self.within(one, one.pattern.closeness or 1.0)}
+        return [replace(case, labels=tuple(one for one in case.labels if one.by not in but)) for case in found.values()]
 
 
 NOTHING: Final = Labelled((), np.zeros((0, 384), np.float32))

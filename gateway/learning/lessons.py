@@ -76,7 +76,7 @@ class Lessons:
                 if any(before >= ids for before in rejected):
                     continue
                 known = (engine.generation.digest, *(case.labels for case in group.cases))
-                if answered.get(ids) != known or self._teacher().concerns(group, news):
+                if answered.get(ids) != known or self._teacher().concerns(group, news, learnt):
                     await self._answer(group, open_, labelled, learnt, now)
                 self._answered[ids] = known
         await self._narrow(now, {pattern.id: pattern for pattern in engine.generation.patterns}, about, proposals)

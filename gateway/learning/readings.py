@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import time
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from detectors.semantic.judge import NEIGHBOURS, SemanticModel, lean
 from detectors.semantic.windows import spans
 from detectors.values import Origin
 from gateway.learning.trial import Corpus
+from patterns import cache as caching
 from patterns.taxonomy import CATEGORIES
 
 Floats = npt.NDArray[np.float32]
@@ -119,9 +121,10 @@ class Readings:
         return encoded.embedding, encoded.origins, int(encoded.categories.argmax()), lean(near[:NEIGHBOURS])
 
     def _load(self) -> None:
-        if self._file is None:
+        raw = None if self._file is None else caching.read(self._file)
+        if raw is None:
             return
-        with contextlib.suppress(OSError, ValueError, KeyError), np.load(self._file) as kept:
+        with contextlib.suppress(OSError, ValueError, KeyError, BadZipFile), np.load(BytesIO(raw)) as kept:
             names = ("vectors", "origins", "categories", "leaning")
             columns: list[Any] = [kept[name] for name in names]
             if all(len(one) == len(self._texts) for one in columns):
@@ -134,13 +137,11 @@ class Readings:
     def _save(self) -> None:
         if self._file is None:
             return
-        with contextlib.suppress(OSError):  # what cannot be kept is read again by the next process
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            scratch = self._file.with_suffix(f".{os.getpid()}.npz")
-            vectors, origins, categories, leaning = zip(*self._rows, strict=True)
-            np.savez(scratch, vectors=np.array(vectors, np.float16), origins=np.array(origins, np.float32),
-                     categories=np.array(categories, np.int8), leaning=np.array(leaning, np.float32))  # fmt: skip
-            scratch.replace(self._file)
+        vectors, origins, categories, leaning = zip(*self._rows, strict=True)
+        caching.write_with(self._file, lambda out: np.savez(
+            out, vectors=np.array(vectors, np.float16), origins=np.array(origins, np.float32),
+            categories=np.array(categories, np.int8), leaning=np.array(leaning, np.float32),
+        ))  # fmt: skip
 
 
 SELF: Final = 0.9999

@@ -7,6 +7,7 @@ through their stages (`stages`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import orjson
 from gateway.decisions import new_id
 from gateway.inspection import Inspected
 from gateway.learning.book import Book
+from gateway.learning.expiry import EXPIRE_SECONDS, expire
 from gateway.learning.intake import Intake
 from gateway.learning.lessons import Lessons
 from gateway.learning.stages import OUT, Stages
@@ -35,6 +37,8 @@ LEASE_SECONDS: Final = 10.0
 """How long a lease holds; another worker takes over when its holder has not renewed it for so long."""
 
 _LEASE: Final = "learning-lease"
+
+_log = logging.getLogger(__name__)
 
 
 class Learning:
@@ -55,6 +59,7 @@ class Learning:
         self._name = new_id(time.time())
         self._work = asyncio.Lock()
         self._dirty = 0
+        self._expired = 0.0
         self.leads = False
 
     @property
@@ -100,6 +105,8 @@ class Learning:
                 return False
             if not led:
                 self.lessons.forget()
+            if now - self._expired >= EXPIRE_SECONDS:
+                await self._expire(now)
             dirty = await self.book.dirty()
             if dirty != self._dirty:
                 await self.lessons.learn(now)
@@ -109,6 +116,14 @@ class Learning:
                 if proposal.stage in OPEN or proposal.stage is Stage.ACTIVE:
                     await self.stages.advance(proposal, now)
             return True
+
+    async def _expire(self, now: float) -> None:
+        retention = self._live().settings.retention
+        done = await expire(self.book, now, retention.text_seconds, retention.label_seconds)
+        self._expired = now
+        if any(done):
+            self.lessons.forget()
+            _log.info("kept long enough: %s", ", ".join(f"{count} {what}" for what, count in done._asdict().items() if count))
 
     async def _lease(self, now: float) -> bool:
         found = await self._state.get(_LEASE)

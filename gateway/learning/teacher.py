@@ -138,11 +138,14 @@ class Teacher:
             found += [Group(tuple(seen[at] for at in part), vectors[part]) for part in parts]
         return found
 
-    def concerns(self, group: Group, news: Labelled) -> bool:
+    def concerns(self, group: Group, news: Labelled, standing: Sequence[Prototype]) -> bool:
         """Whether who labelled some of ``news`` has a word on what answers a group."""
         if not news.cases:
             return False
-        background = self._background(_kind(group.cases[0]))
+        kind = _kind(group.cases[0])
+        if kind is Kind.BENIGN and news.taught(group.vectors, standing, trial.PARDON_REACH, ()):
+            return True
+        background = self._background(kind)
         return bool((background.closeness(group.vectors[:MOST_EXAMPLES], news.vectors) >= trial.PARDON_REACH).any())
 
     # Proposals
@@ -160,6 +163,9 @@ class Teacher:
         kind = _kind(group.cases[0])
         made, ready = self._prototype(id, group, kind, now, standing)
         near = labelled.within(ready, trial.PARDON_REACH if kind is Kind.BENIGN else made.pattern.closeness or 1.0)
+        if kind is Kind.BENIGN:
+            speakers = {one.by for case in group.cases for one in case.labels}
+            near = [*labelled.taught(group.vectors, standing, trial.PARDON_REACH, speakers), *near]
         proposals = [_spoken(made, near, group)]
         if kind is Kind.SEMANTIC and (mined := self._lexical(id + "-lexical", group, now)) is not None:
             proposals.append(_spoken(mined, near, group))

