@@ -126,7 +126,8 @@ def _pace(policy: Policy, model: bool) -> str:
     """How far a stream may be ahead of the model."""
     if policy.ahead is None:
         return "judged by the model when it is over" if model else ""
-    return f"at most {policy.ahead} characters ahead of the model" if policy.ahead else "waits for the model"
+    pace = f"at most {policy.ahead} characters ahead of the model" if policy.ahead else "waits for the model"
+    return f"{pace}; cut from a score of {policy.alarm} on" if policy.alarm is not None and policy.acts else pace
 
 
 def stages(chosen: Detection) -> tuple[str, ...]:

@@ -91,13 +91,15 @@ class Screened(NamedTuple):
     actions: Sequence[str] = ()
     skipped: Sequence[Skipped] = ()
     timings: Sequence[tuple[str, int]] = ()
+    rises: Sequence[tuple[int, float]] = ()
 
 
 class Screening(NamedTuple):
     """What became of one direction, as it is recorded.
 
     ``skipped`` holds (stage, reason), ``timings`` (stage, µs); ``unlisted`` counts the parts, gaps and
-    findings beyond `MAX_LISTED`.
+    findings beyond `MAX_LISTED`. ``rises`` says of a streamed reply after how many code points its score
+    was how high, while it was written.
     """
 
     action: str
@@ -109,6 +111,7 @@ class Screening(NamedTuple):
     skipped: tuple[tuple[str, str], ...] = ()
     timings: tuple[tuple[str, int], ...] = ()
     unlisted: int = 0
+    rises: tuple[tuple[int, float], ...] = ()
 
 
 class Shadow(NamedTuple):
@@ -247,7 +250,7 @@ def _listed(side: Screened | Screening) -> Sequence[Any]:
     """The fields of `Screening`, as plain tuples: most are encoded at once and never become more."""
     if isinstance(side, Screening):
         return side
-    action, reason, score, segments, stages, opaque, findings, actions, skipped, timings = side
+    action, reason, score, segments, stages, opaque, findings, actions, skipped, timings, rises = side
     if len(segments) != len(stages):
         raise ValueError(f"{len(segments)} segments with stages for {len(stages)}")
     listed = segments if len(segments) <= MAX_LISTED else segments[:MAX_LISTED]
@@ -258,7 +261,7 @@ def _listed(side: Screened | Screening) -> Sequence[Any]:
         for (text, role, origin, turn, path, _), seen in zip(listed, stages)  # noqa: B905 - the argument costs 0.1 µs
     ]
     if listed is segments and not (opaque or findings or skipped):
-        return action, reason, score, parts, (), (), (), timings, 0
+        return action, reason, score, parts, (), (), (), timings, 0, rises
     gaps = [(shown(path), origin, turn, why) for origin, turn, path, why in opaque[:MAX_LISTED]]
     found = [
         Found(finding.detector, finding.pattern, finding.category, finding.score,
@@ -266,7 +269,7 @@ def _listed(side: Screened | Screening) -> Sequence[Any]:
         for finding, asked in zip(findings, actions or [""] * len(findings), strict=True)
     ]  # fmt: skip
     unlisted = sum([max(0, len(every) - MAX_LISTED) for every in (segments, opaque, findings)])
-    return action, reason, score, parts, gaps, _foremost(found), skipped, timings, unlisted
+    return action, reason, score, parts, gaps, _foremost(found), skipped, timings, unlisted, rises
 
 
 def _foremost(findings: list[Found]) -> list[Found]:
@@ -324,7 +327,7 @@ def _record(row: list[Any]) -> Record:
 
 
 def _screening(row: Sequence[Any]) -> Screening:
-    action, reason, score, parts, gaps, findings, skipped, timings, unlisted, *_ = row
+    action, reason, score, parts, gaps, findings, skipped, timings, unlisted, rises, *_ = (*row, ())
     return Screening(
         action,
         reason,
@@ -335,6 +338,7 @@ def _screening(row: Sequence[Any]) -> Screening:
         tuple(map(tuple, skipped)),
         tuple(map(tuple, timings)),
         unlisted,
+        tuple(map(tuple, rises)),
     )
 
 
@@ -398,6 +402,7 @@ def _explained(side: Screening) -> dict[str, Any]:
         doc[name] = [_named(each) for each in doc[name]]
     doc["skipped"] = [{"stage": stage, "reason": reason} for stage, reason in side.skipped]
     doc["timings"] = dict(side.timings)
+    doc["rises"] = [{"at": at, "score": round(score, 6)} for at, score in side.rises]
     return doc
 
 

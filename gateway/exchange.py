@@ -206,7 +206,9 @@ def relay_summary(
     worst = max((*actions, Action.FLAG if late else Action.ALLOW), key=RANK.__getitem__)
     if relay.cut is not None:
         worst = Action.BLOCK
-        reason = f"cut at {relay.cut.threat} ({relay.cut.cause}) after {relay.released} characters"
+        cut = relay.cut
+        told = f"the alarm at {cut.score:.2f}, {cut.threat}" if cut.alarm else cut.threat
+        reason = f"cut at {told} ({cut.cause}) after {relay.released} characters"
     elif relay.seen:
         worst = max(worst, Action.REDACT, key=RANK.__getitem__)
         reason = f"{relay.seen[0].match.pattern.category} in the stream ({relay.seen[0].match.pattern.id})"
@@ -217,7 +219,7 @@ def relay_summary(
     made = (*joined(edits), *links_edits(relay.links_removed))
     parsed = Parsed(None, True, segments, [])
     summary = Ruling(worst, reason, tuple(actions), made, policy.name)
-    return Inspected(parsed, judged._replace(verdict=verdict), summary, None, b"", len(made), relay.nanoseconds)
+    return Inspected(parsed, judged._replace(verdict=verdict), summary, None, b"", len(made), relay.nanoseconds, relay.rises)
 
 
 def _found(cut: Cut, segments: Sequence[Segment]) -> Finding | None:
@@ -282,6 +284,7 @@ def _screened(side: Inspected) -> Screened:
         side.ruling.actions,
         verdict.skipped,
         timings(side),
+        side.rises,
     )
 
 

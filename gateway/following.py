@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from detectors.engine import Judged
 from detectors.parts import Parts
 from detectors.semantic.windows import OVERLAP, WINDOW
-from detectors.values import TOOL_CALL, Origin, Path, Segment, Skipped, Verdict
+from detectors.values import TOOL_CALL, Finding, Origin, Path, Segment, Skipped, Verdict
 from gateway.policy import MODEL_STAGES, Action, Direction, Policy, decide
 
 STEP: Final = 80
@@ -41,6 +41,8 @@ class Cut(NamedTuple):
     channel: Path = ()
     start: int = 0
     end: int = 0
+    alarm: bool = False
+    """Whether the text was cut for its score alone, by `Policy.alarm`."""
 
 
 class Trip(NamedTuple):
@@ -51,6 +53,13 @@ class Trip(NamedTuple):
     starts: tuple[int, ...]
     until: int
     whole: bool
+
+
+class Rise(NamedTuple):
+    """A step of a score that rises while a text is written: ``at`` that many code points it was ``score`` or more."""
+
+    at: int
+    score: float
 
 
 class _Tail:
@@ -72,11 +81,11 @@ class Follower:
     Attributes:
         heard, judged: code points of all channels together.
         step: code points that make a trip worth while.
-        score: the highest probability of an attack so far.
+        score: the highest probability of an attack so far; ``rises`` is how it came about, a step for each tenth.
         skipped: the stages that did not judge in time.
     """
 
-    __slots__ = ("_ahead", "_policy", "_tails", "heard", "judged", "score", "skipped", "step")
+    __slots__ = ("_ahead", "_policy", "_tails", "heard", "judged", "rises", "score", "skipped", "step")
 
     def __init__(self, policy: Policy, ahead: int) -> None:
         """``ahead``: code points that may go out before they are judged."""
@@ -84,8 +93,9 @@ class Follower:
         self._ahead = ahead
         self._tails: dict[Path, _Tail] = {}
         self.heard = self.judged = 0
-        self.step = max(STEP, ahead // TRIPS_AHEAD)
+        self.step = STEP if policy.alarm is not None else max(STEP, ahead // TRIPS_AHEAD)
         self.score = 0.0
+        self.rises: list[Rise] = []
         self.skipped: set[Skipped] = set()
 
     @property
@@ -136,6 +146,8 @@ class Follower:
 
     def settle(self, trip: Trip, verdict: Verdict) -> Cut | None:
         """Take a trip's verdict; gives what the policy cuts the stream for, if it does."""
+        if int(10 * verdict.score) > int(10 * self.score):
+            self.rises.append(Rise(trip.until, verdict.score))
         self.score = max(self.score, verdict.score)
         self.skipped.update(verdict.skipped)
         # At an edge a pattern may match that would not if it saw what stands beyond.
@@ -145,15 +157,23 @@ class Follower:
             or ((trip.whole or finding.end < len(trip.segments[finding.segment].text))
                 and (not trip.starts[finding.segment] or finding.start > 0))
         )  # fmt: skip
+        alarm = self._policy.alarm
+        if alarm is not None and verdict.score >= alarm and self._policy.acts:
+            return self._cut(trip, max(verdict.findings, key=lambda finding: finding.score, default=None), verdict.score)
         ruling = decide(self._policy, verdict._replace(findings=findings), trip.segments, Direction.REPLY)
         if ruling.action is not Action.BLOCK:
             self.judged = trip.until
             return None
         for finding, action in zip(findings, ruling.actions, strict=True):
             if action is Action.BLOCK:
-                start = trip.starts[finding.segment]
-                return Cut(
-                    finding.category, finding.pattern, finding.detector, finding.score,
-                    trip.segments[finding.segment].path, start + finding.start, start + finding.end,
-                )  # fmt: skip
+                return self._cut(trip, finding)
         return Cut("incomplete judgement", ruling.reason, "stream")
+
+    def _cut(self, trip: Trip, finding: Finding | None, alarm: float = 0.0) -> Cut:
+        """The cut for a finding in a trip, or for the ``alarm`` that a score is, which the strongest finding explains."""
+        if finding is None:
+            return Cut("attack", "no finding by itself", "stream", alarm, alarm=True)
+        start = trip.starts[finding.segment]
+        path = trip.segments[finding.segment].path
+        place = (path, start + finding.start, start + finding.end)
+        return Cut(finding.category, finding.pattern, finding.detector, alarm or finding.score, *place, alarm > 0)

@@ -13,6 +13,7 @@ from detectors.engine import Engine, Judged, Screening
 from detectors.leakage import Leakage
 from detectors.values import Opaque, Origin, Path, Segment
 from gateway.faults import CallerFault, UpstreamFault
+from gateway.following import Rise
 from gateway.links import Hosts, Links
 from gateway.live import Bound
 from gateway.policy import Action, Direction, Edit, Ruling, decide, evaluate
@@ -47,7 +48,10 @@ class Waiting(NamedTuple):
 
 
 class Inspected(NamedTuple):
-    """A message that was inspected. ``body`` is what goes on: the very bytes received unless something was edited."""
+    """A message that was inspected. ``body`` is what goes on: the very bytes received unless something was edited.
+
+    ``rises`` is how a streamed reply's score rose while it was written.
+    """
 
     parsed: Parsed
     judged: Judged
@@ -56,6 +60,7 @@ class Inspected(NamedTuple):
     body: bytes
     edits: int
     nanoseconds: int
+    rises: tuple[Rise, ...] = ()
 
 
 def inspect_request(

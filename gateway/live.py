@@ -154,15 +154,17 @@ _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}
 
 
 def check_strict(settings: Settings) -> None:
-    """Refuse a configuration whose ``strict`` policies could not be held.
+    """Refuse a configuration whose policies could not be held: ``strict`` as `unenforced` says, an alarm without the model.
 
     Raises:
-        SettingsError: see `unenforced`.
+        SettingsError: names the policy and what is missing.
     """
     policies = {"policy": settings.policy, **{f"tenants.{name}.policy": one.policy for name, one in settings.tenants.items()}}
     for where, policy in policies.items():
         if why := unenforced(policy.preset, settings.detection):
             raise SettingsError(f"{where}: {policy.preset} cannot be enforced: {why}; turn it on, or take balanced")
+        if policy.alarm is not None and not settings.detection.model:
+            raise SettingsError(f"{where}.alarm: {policy.alarm} is a score of the model, and detection.model is false")
 
 
 def unenforced(preset: str, chosen: Detection) -> str:
@@ -244,6 +246,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         canary=settings.canary,
         links=None if settings.links is None else Hosts(settings.links),
         ahead=base.ahead if settings.ahead is None else settings.ahead,
+        alarm=settings.alarm,
         redaction=settings.redaction,
     )
     if not thresholds or not policy.cuts_by_meaning():

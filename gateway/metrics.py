@@ -100,7 +100,8 @@ class Metrics:
         self.upstream_retries = Counter("portcullis_upstream_retries", "Attempts after the first.", ("upstream",))
         self.stream_bytes = Counter("portcullis_stream_bytes", "Bytes of streamed replies sent on.", ("wire",))
         self.stream_cuts = Counter(
-            "portcullis_stream_cuts", "Streamed replies that were cut, by the stage that saw why.", ("wire", "stage")
+            "portcullis_stream_cuts", "Streamed replies that were cut, by the stage that saw why; alarm: by their score.",
+            ("wire", "stage"),
         )
         self.stream_lag = Histogram(
             "portcullis_stream_lag_seconds", "From a streamed word to its judgement by meaning.", (), UPSTREAM_BUCKETS

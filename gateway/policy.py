@@ -118,6 +118,7 @@ class Policy:
         waits: whether a stream waits for what may still become a finding, however long that takes.
         ahead: code points of a streamed reply that may go out before they are judged by meaning; None where nothing waits for
             that, and it is judged when it is over.
+        alarm: from which score on a streamed reply is cut while it is written, whatever it is; None where the table alone says.
         links: the hosts that addresses in replies may lead to; None for any.
         canary: whether a mark is planted in system prompts, by which a reply that repeats one is known.
         redaction: by category or ``category.subcategory``, what takes a value's place; a placeholder where nothing is said.
@@ -132,6 +133,7 @@ class Policy:
     restore: bool = True
     waits: bool = False
     ahead: int | None = None
+    alarm: float | None = None
     canary: bool = False
     links: Hosts | None = None
     redaction: Mapping[str, Mode] = field(default_factory=dict)
@@ -157,12 +159,12 @@ class Policy:
 
     def cuts_by_meaning(self) -> bool:
         """Whether anything that the model may find in a reply would block it."""
-        return self.acts and any(
+        return self.acts and (self.alarm is not None or any(
             self.action(f"{name}.{sub}", 1.0, Origin.ASSISTANT, Direction.REPLY, True, channel) is Action.BLOCK
             for name, category in taxonomy.CATEGORIES.items() if category.attack
             for sub in category.subcategories
             for channel in ChannelKind
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def failure_mode(self, stage: str) -> FailureMode:
         return self.failure.get(stage) or self.failure.get("*", FailureMode.CLOSED)

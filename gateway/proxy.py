@@ -285,7 +285,8 @@ class Proxy:
             exchange.reply = relay_summary(relay, screening.close(), segments, policy, spent)
             services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
             if relay.cut is not None:
-                services.metrics.stream_cuts.add((exchange.target.wire.name, relay.cut.stage))
+                stage = "alarm" if relay.cut.alarm else relay.cut.stage
+                services.metrics.stream_cuts.add((exchange.target.wire.name, stage))
         await answer.end()
         if screening.asked:
             judged = await services.semantics.close(screening, tenant)

@@ -17,7 +17,7 @@ from detectors.lexical import SCORES, Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import Act, StreamRules
 from detectors.values import INNER, ChannelKind, Path, Skipped
-from gateway.following import Channel, Cut, Follower
+from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
 from gateway.wires.base import EventKind, StreamEvent, Target, sse
@@ -137,6 +137,11 @@ class Relay:
     def held(self) -> bool:
         """Whether anything that came is held back."""
         return any(text.held for text in self._texts.values())
+
+    @property
+    def rises(self) -> tuple[Rise, ...]:
+        """How the score rose while the reply was written."""
+        return tuple(self._follower.rises) if self._follower is not None else ()
 
     @property
     def skipped(self) -> list[Skipped]:

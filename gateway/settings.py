@@ -164,6 +164,11 @@ class PolicySettings(_Model):
         description="Characters of a streamed reply that may go out before the model has judged them; 0: each waits. "
         "Left out: 0 for `strict`, 1000 for `balanced`. Nothing waits where no finding of the model would block a reply.",
     )  # fmt: skip
+    alarm: float | None = Field(
+        None, gt=0, le=1,
+        description="The score (probability of an attack, 0 to 1) at which a streamed reply is cut while it is still being "
+        "written, whatever its category. Left out: the table alone decides.",
+    )  # fmt: skip
     rules: tuple[Override, ...] = Field((), description="Rows that overwrite the preset's table, in order.")
     shadow: Literal["strict", "balanced"] | None = Field(
         None, description="A preset judged beside this policy: reported in records and metrics, never acted on."
