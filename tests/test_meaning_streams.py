@@ -168,11 +168,13 @@ def test_an_attack_is_known_before_it_is_written_out_and_an_alarm_cuts_there(gat
     said, ends, decision = _ask(gateway)
     assert said.partition("Blocked by Portcullis")[0] in PERSONA
     assert (ends, decision["action"]) == (["content_filter"], "block")
-    assert decision["reason"].startswith("cut at the alarm at 0.")
-    (rise,) = decision["reply"]["rises"]
+    assert decision["reason"].startswith("cut at the alarm at ")
+    rise = decision["reply"]["rises"][-1]
     assert rise["score"] >= 0.8
     assert rise["at"] == len(PERSONA)
     assert _metric(gateway, 'portcullis_stream_cuts_total{stage="alarm",wire="openai.chat"}') == 1
+    model.says(PROSE)
+    assert _ask(gateway)[:2] == (PROSE, ["stop"])
     _under(gateway, "balanced")
     model.says(PERSONA)
     said, ends, decision = _ask(gateway)
