@@ -20,7 +20,7 @@ from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, SAME, Readin
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
-from detectors.values import WATCHED, Origin, Skipped
+from detectors.values import WATCHED, WINDOWS, Origin, Skipped
 from patterns.schema import WATCHING, Kind, Pattern, Severity, State, acts_on
 from patterns.taxonomy import is_attack
 
@@ -32,10 +32,6 @@ DEEP: Final = ("encoder", "index")
 
 STAGES: Final = (*CHEAP, *DEEP)
 """All stages in order; as in metrics, records and verdicts."""
-
-WINDOWS: Final = 128
-"""Windows of one text, in all its readings, that the encoder reads: half a second of one core. The most suspicious come
-first, and what is left over makes the verdict incomplete."""
 
 EVIDENCE: Final = {Severity.LOW: 0.3, Severity.MEDIUM: 0.8, Severity.HIGH: 1.0, Severity.CRITICAL: 1.2}
 """What a finding adds to the model's own signs, in units that the calibration weighs. The ratios are those of the

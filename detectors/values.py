@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+WINDOWS: Final = 128
+"""Windows of one text, in all its readings, that the encoder reads: half a second of one core. The most suspicious come
+first, and what is left over makes the verdict incomplete."""
+
 
 class Origin(StrEnum):
     """Who speaks in a segment. An order is normal from a user and an attack inside a document."""

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 
-from detectors.cascade import WINDOWS
-from detectors.values import ChannelKind, Origin
+from detectors.values import WINDOWS, ChannelKind, Origin
 from gateway.audit.keys import private_key
 from gateway.fields import Model as _Model
 from gateway.fields import Seconds, Secret

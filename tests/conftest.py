@@ -24,11 +24,13 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
     """Starts gateways; they are stopped when the test is over."""
     started: list[Gateway] = []
 
-    def start(workers: int = 1, environment: dict[str, str] | None = None, **settings: Any) -> Gateway:
+    def start(
+        workers: int = 1, environment: dict[str, str] | None = None, forked: bool = True, **settings: Any
+    ) -> Gateway:
         folder = tmp_path / f"gateway-{len(started)}"
         folder.mkdir()
         quick = {"ready_grace_seconds": 0, "drain_seconds": 5, **settings.pop("limits", {})}
-        gateway = Gateway(folder, {**settings, "limits": quick}, workers, environment or {})
+        gateway = Gateway(folder, {**settings, "limits": quick}, workers, environment or {}, forked=forked)
         started.append(gateway)
         return gateway
 

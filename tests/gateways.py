@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import yaml
+from forked import Forked
 
 from bench.processes import free_port
 
@@ -27,9 +28,10 @@ class Gateway:
 
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], workers: int, environment: Mapping[str, str], *,
-        host: str = "127.0.0.1", prefix: Sequence[str] = (),
+        host: str = "127.0.0.1", prefix: Sequence[str] = (), forked: bool = True,
     ) -> None:
-        """``prefix``: a command that runs it elsewhere, such as ``ip netns exec NAME``, where it listens on ``host``."""
+        """``prefix``: a command that runs it elsewhere, such as ``ip netns exec NAME``, where it listens on ``host``.
+        ``forked``: see the module of that name."""
         self.folder = folder
         self.port = free_port()
         self.url = f"http://{host}:{self.port}"
@@ -44,11 +46,14 @@ class Gateway:
         self.log: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._ended = False
-        self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "gateway", "serve", "--config", str(self.config), "--workers", str(workers), "--json"],
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environment},
-        )
+        command = ["serve", "--config", str(self.config), "--workers", str(workers), "--json"]
+        whole = {**os.environ, **environment}
+        self.process: Forked | subprocess.Popen[bytes]
+        if forked and not prefix:
+            self.process = Forked(command, whole)
+        else:
+            plain = [*prefix, sys.executable, "-m", "gateway", *command]
+            self.process = subprocess.Popen(plain, stderr=subprocess.PIPE, env=whole)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:

@@ -338,17 +338,15 @@ class TestOperations:
             assert "portcullis_config_broken 1.0" in client.get("/metrics").text
 
     def test_sigterm_lets_requests_finish(self, start_gateway: StartGateway) -> None:
-        gateway = start_gateway(limits={"ready_grace_seconds": 0.3})
         release = asyncio.Event()
 
         async def late(_body: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await release.wait()
             writer.write(reply(orjson.dumps(ANSWER)))
 
-        gateway.stop()
         with upstream(late) as provider:
             gateway = start_gateway(
-                upstreams={"openai": {"base_url": provider.base_url}}, limits={"ready_grace_seconds": 0.3}
+                upstreams={"openai": {"base_url": provider.base_url}}, limits={"ready_grace_seconds": 0.3}, forked=False
             )
 
             async def talk() -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from gateways import CACHE_DIR
 
 from gateway.cli.patterns import faults
 from gateway.live import load_patterns
@@ -15,11 +16,11 @@ from patterns.schema import Pattern, PatternError
 
 @pytest.fixture(scope="module")
 def shipped() -> list[Pattern]:
-    return load_patterns(())
+    return load_patterns((), CACHE_DIR)
 
 
 def test_every_example_does_as_it_should(shipped: list[Pattern]) -> None:
-    assert list(faults(shipped)) == []
+    assert list(faults(shipped, CACHE_DIR)) == []
 
 
 def test_the_whole_taxonomy_is_covered(shipped: list[Pattern]) -> None:

@@ -6,27 +6,32 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
-from gateway.cli import audit, bundle, check, evaluate, feedback, health, keys, patterns, replay, scan, serve, sync
 from gateway.cli.common import Failed, Misused
 
-COMMANDS: Final = (serve, scan, evaluate, patterns, feedback, replay, keys, audit, sync, check, health, bundle)
-"""Each module has NAME, HELP, EXAMPLE, `configure(parser)` and `run(arguments) -> exit code`."""
+COMMANDS: Final = {
+    "serve": "serve", "scan": "scan", "eval": "evaluate", "patterns": "patterns", "feedback": "feedback", "replay": "replay",
+    "keys": "keys", "audit": "audit", "sync": "sync", "check": "check", "health": "health", "bundle": "bundle",
+}  # fmt: skip
+"""The commands, and the module of each: it has HELP, EXAMPLE, `configure(parser)` and `run(arguments) -> exit code`.
+Only the module of the command that is asked for is loaded: a health check every ten seconds must not load a whole gateway."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(names: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The command line, with these commands."""
     top = argparse.ArgumentParser(
         prog="portcullis", description="A security gateway for LLM traffic.",
         epilog="Each command has its own --help with an example.",
     )  # fmt: skip
     top.add_argument("--version", action="version", version=f"portcullis {version('portcullis')}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for name in names:
+        command = import_module(f"gateway.cli.{COMMANDS[name]}")
         one = commands.add_parser(
-            command.NAME, help=command.HELP, description=command.HELP,
+            name, help=command.HELP, description=command.HELP,
             epilog=f"example:\n  {command.EXAMPLE}", formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         command.configure(one)
@@ -36,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    parsed = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = parser(given[:1] if given and given[0] in COMMANDS else tuple(COMMANDS)).parse_args(given)
     try:
         code: int = parsed.run(parsed)
     except Misused as error:

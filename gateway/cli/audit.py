@@ -25,7 +25,6 @@ from gateway.settings import Settings
 from gateway.state.base import StateUnavailable
 from gateway.state.opening import open_state
 
-NAME = "audit"
 HELP = "verify the audit log, report on it, or write it out in another format"
 EXAMPLE = "portcullis audit report --from 2026-11-01 --to 2026-12-01 --output november"
 

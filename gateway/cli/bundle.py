@@ -8,7 +8,6 @@ from pathlib import Path
 from gateway import airgap
 from gateway.cli.common import Failed, add_json, write_json
 
-NAME = "bundle"
 HELP = "make one signed archive of all that an installation needs, or check and unpack one"
 EXAMPLE = "portcullis bundle make --wheels dist/ --key signing.pem portcullis.bundle.tar"
 

@@ -11,7 +11,6 @@ from gateway.cli.common import Failed, add_config, config_path, settings, write_
 from gateway.settings import SettingsError
 from patterns.schema import PatternError
 
-NAME = "check"
 HELP = "validate the configuration and print which stages act on which part of which route"
 EXAMPLE = "portcullis check --config portcullis.yaml"
 

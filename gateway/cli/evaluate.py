@@ -19,7 +19,6 @@ from gateway.cli.scan import BadLine, Scanner, segments_of
 from gateway.cli.streaming import available, stream
 from gateway.evaluation import COLUMNS, Result
 
-NAME = "eval"
 HELP = "measure detection on labelled texts: AUC, recall, accuracy at the shipped threshold, latency"
 EXAMPLE = "portcullis eval labelled.jsonl more.jsonl.gz"
 

@@ -10,7 +10,6 @@ from typing import Any
 from gateway.cli.common import Misused, add_json, write_json, write_table
 from gateway.cli.remote import Remote, add_remote
 
-NAME = "feedback"
 HELP = "say that a decision or a text was an attack or harmless, one or many, and list what was said"
 EXAMPLE = "portcullis feedback add --decision 018f3c... attack --note 'seen on the forum'"
 

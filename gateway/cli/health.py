@@ -9,7 +9,6 @@ import urllib.request
 
 from gateway.cli.common import Failed, add_config, settings, write_json
 
-NAME = "health"
 HELP = "ask the gateway on this machine whether it is ready"
 EXAMPLE = "portcullis health"
 

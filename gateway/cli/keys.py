@@ -18,7 +18,6 @@ from gateway.settings import Settings
 from gateway.state import keystore
 from gateway.state.base import StateUnavailable
 
-NAME = "keys"
 HELP = "make, list and revoke keys"
 EXAMPLE = "portcullis keys create --role app --tenant shop --note 'checkout service'"
 

@@ -15,7 +15,6 @@ from gateway.cli.common import Failed, add_json, write_json, write_table
 from gateway.live import load_patterns
 from patterns.schema import Pattern, PatternError
 
-NAME = "patterns"
 HELP = "list, test and sign patterns; propose, compare, promote, retire and roll back those of a running gateway"
 EXAMPLE = "portcullis patterns test my-pack.yaml"
 
@@ -58,13 +57,13 @@ class Fault(NamedTuple):
     example: str
 
 
-def faults(patterns: Sequence[Pattern]) -> Iterator[Fault]:
-    """Judge every example with all patterns loaded, as the gateway would.
+def faults(patterns: Sequence[Pattern], cache: Path | None = None) -> Iterator[Fault]:
+    """Judge every example with all patterns loaded, as the gateway would; ``cache`` is a folder for what is compiled.
 
     Raises:
         PatternError: the patterns cannot be compiled.
     """
-    engine = Engine.load(patterns, 0, 0.0)
+    engine = Engine.load(patterns, 0, 0.0, cache)
     for pattern in patterns:
         if not pattern.kind.lexical:
             continue

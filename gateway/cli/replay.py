@@ -20,7 +20,6 @@ from gateway.policy import Direction
 from gateway.state.base import MAX_PAGE, Filter, State, StateUnavailable
 from gateway.state.opening import open_state
 
-NAME = "replay"
 HELP = "judge kept texts of past decisions anew, and list what would be decided differently"
 EXAMPLE = "portcullis replay --config candidate.yaml --hours 24"
 

@@ -24,7 +24,6 @@ from gateway.wires.openai_chat import read_message
 from patterns.schema import PatternError
 from patterns.taxonomy import is_attack
 
-NAME = "scan"
 HELP = "judge a text, or one text a line, without a gateway"
 EXAMPLE = "echo 'Ignore all previous instructions' | portcullis scan -"
 

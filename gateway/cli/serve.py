@@ -8,7 +8,6 @@ import sys
 from gateway import server
 from gateway.cli.common import Misused, add_config, config_path, settings
 
-NAME = "serve"
 HELP = "run the gateway"
 EXAMPLE = "portcullis serve --config portcullis.yaml --workers 2"
 

@@ -11,7 +11,6 @@ from gateway.cli.common import Failed, add_config, add_json, settings, write_jso
 from gateway.sync import certificates, status
 from gateway.sync.certificates import AUTHORITY_DAYS, NODE_DAYS, CertificateFault
 
-NAME = "sync"
 HELP = "the state of the replicas, and certificates for them"
 EXAMPLE = "portcullis sync init-ca ./ca && portcullis sync issue ./ca gateway-1.example.org --out ./certificates"
 
