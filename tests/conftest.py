@@ -16,6 +16,16 @@ settings.load_profile("portcullis")
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask a server at import
 
+LONGEST = ("console", "bad_input", "gateway", "sync_gateways", "state", "replicas", "audit_log", "bundle", "dashboards", "alerts",
+           "checks_numbers", "clients", "learning_cores", "chart")  # fmt: skip
+"""Modules that take ten seconds or more begin first, so that no process is left with a long one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
+
+
 StartGateway = Callable[..., Gateway]
 
 

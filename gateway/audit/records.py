@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from detectors.values import Finding
@@ -65,32 +66,61 @@ def body(kind: str, time: float, fields: Mapping[str, Any]) -> bytes:
     return _inside({"time": round(time, 6), "kind": kind, **fields})
 
 
+class _Side(msgspec.Struct, omit_defaults=True, gc=False):
+    """What became of one direction: what says nothing is left out."""
+
+    action: str
+    score: float
+    parts: int
+    found: int = 0
+    findings: list[dict[str, Any]] = []
+    not_run: list[str] = []
+    not_screened: dict[str, int] = {}
+
+
+class _Own(msgspec.Struct, omit_defaults=True, gc=False):
+    """The fields of a decision's record that are its own; others come from `_alike`."""
+
+    time: float
+    kind: str
+    id: str
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    request: _Side
+    reply: _Side | None = None
+    edits: dict[str, int] = {}
+    shadow: dict[str, str] | None = None
+    client_gone: bool = False
+
+
+_encode: Final = msgspec.json.Encoder().encode  # of a struct, in three quarters of the time that orjson takes for dicts
+
+
 def decision_body(decision: AnyDecision) -> bytes:
-    """The record of a decision. Made for every request, so what says nothing is left out."""
+    """The record of a decision. Made for every request."""
     if len(decision.model) > MAX_NAME:
         decision = decision._replace(model=decision.model[:MAX_NAME])
     identity, time, *_, request, reply, edits, shadow, upstream, bytes_in, bytes_out, seconds, client_gone = decision
-    doc: dict[str, Any] = {
-        "time": time, "kind": DECISION, "id": identity, "bytes_in": bytes_in, "bytes_out": bytes_out,
-        "seconds": seconds, "request": _side(request),
-    }  # fmt: skip
-    if reply is not None:
-        doc["reply"] = _side(reply)
-    if edits:
-        doc["edits"] = dict(edits)
-    if shadow is not None:
-        doc["shadow"] = shadow._asdict()
-    if upstream is not None:
-        doc["upstream"] = {"name": upstream.name, "status": upstream.status}
-    if client_gone:
-        doc["client_gone"] = True
-    return _inside(doc) + _alike(decision[_ALIKE])
+    own = _Own(
+        time, DECISION, identity, bytes_in, bytes_out, seconds, _side(request), None if reply is None else _side(reply)
+    )
+    if edits or shadow is not None or client_gone:
+        own.edits, own.shadow, own.client_gone = dict(edits), shadow and shadow._asdict(), client_gone
+    try:
+        inside = _encode(own)[1:-1]
+    except UnicodeEncodeError:  # a lone surrogate, which is no text
+        inside = _inside(msgspec.to_builtins(own))
+    return inside + _alike(decision[_ALIKE], upstream and upstream[:2])
 
 
 @lru_cache(1_024)
-def _alike(values: tuple[Any, ...]) -> bytes:
+def _alike(values: tuple[Any, ...], upstream: tuple[Any, ...] | None) -> bytes:
     """What one request's record has in common with those of many others: encoded once."""
-    return b"," + _inside(dict(zip(Decision._fields[_ALIKE], values, strict=True)))
+    doc = dict(zip(Decision._fields[_ALIKE], values, strict=True))
+    if upstream is not None:
+        doc["upstream"] = dict(zip(("name", "status"), upstream, strict=True))
+    return b"," + _inside(doc)
 
 
 def _inside(doc: dict[str, Any]) -> bytes:
@@ -100,34 +130,33 @@ def _inside(doc: dict[str, Any]) -> bytes:
         return orjson.dumps(_scrubbed(doc))[1:-1]  # a lone surrogate, which is no text
 
 
-def _side(side: Screened | Screening) -> dict[str, Any]:
-    reasons: list[str]
+def _side(side: Screened | Screening) -> _Side:
     if isinstance(side, Screened):
-        doc: dict[str, Any] = {"action": side.action, "score": side.score, "parts": len(side.segments)}
+        made = _Side(side.action, side.score, len(side.segments))
         if not (side.findings or side.skipped or side.opaque):
-            return doc  # nearly always
+            return made  # nearly always
         reasons = [one.reason for one in side.opaque]
-        asked = side.actions or [""] * len(side.findings)
+        asked: Sequence[str] = side.actions or [""] * len(side.findings)
     else:
-        doc = {"action": side.action, "score": side.score, "parts": len(side.parts)}
+        made = _Side(side.action, side.score, len(side.parts))
         reasons = [one.reason for one in side.gaps]
         asked = [one.action for one in side.findings]
     if side.findings:
-        doc["found"] = len(side.findings)
+        made.found = len(side.findings)
         scores: dict[tuple[str, str, str], float] = {}
         findings: Sequence[Finding | Found] = side.findings
         for one, action in zip(findings, asked, strict=False):
             key = (one.pattern, one.category, action)
             scores[key] = max(one.score, scores.get(key, 0.0))
-        doc["findings"] = [
+        made.findings = [
             {"pattern": pattern, "category": category, "action": action, "score": score}
             for (pattern, category, action), score in list(scores.items())[:MAX_FOUND]
         ]
     if side.skipped:
-        doc["not_run"] = [f"{stage} {reason}" for stage, reason in side.skipped]
+        made.not_run = [f"{stage} {reason}" for stage, reason in side.skipped]
     if reasons:
-        doc["not_screened"] = dict(Counter(reasons))
-    return doc
+        made.not_screened = dict(Counter(reasons))
+    return made
 
 
 def _scrubbed(value: Any) -> Any:
