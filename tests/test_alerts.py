@@ -36,7 +36,7 @@ SLOW = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="0.1"}'
 ALL = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="+Inf"}'
 LATE, SOON = {"1.0": 90, "2.5": 100, "+Inf": 100}, {"1.0": 98, "2.5": 100, "+Inf": 100}
 OPENAI = '{job="p",upstream="openai"}'
-ONE = '{job="p",instance="a"}'
+ONE, OTHER = '{job="p",instance="a"}', '{job="p",instance="b"}'
 
 CASES: Final = {
     "PortcullisAbsent": Case({}, {'portcullis_build_info{job="p",version="1",python="3"}': "1x60"}),
@@ -101,9 +101,12 @@ CASES: Final = {
     "PortcullisCertificateExpires": Case(
         {f"portcullis_sync_certificate_expires{ONE}": "518400x60"}, {f"portcullis_sync_certificate_expires{ONE}": "691200x60"}
     ),
+    # One replica alone is at its limit; then both have room.
     "PortcullisSaturated": Case(
-        {f"portcullis_in_flight{ONE}": "3900x60", f"portcullis_in_flight_limit{ONE}": "4096x60"},
-        {f"portcullis_in_flight{ONE}": "2000x60", f"portcullis_in_flight_limit{ONE}": "4096x60"},
+        {f"portcullis_in_flight{ONE}": "3900x60", f"portcullis_in_flight_limit{ONE}": "4096x60",
+         f"portcullis_in_flight{OTHER}": "100x60", f"portcullis_in_flight_limit{OTHER}": "4096x60"},
+        {f"portcullis_in_flight{ONE}": "2000x60", f"portcullis_in_flight_limit{ONE}": "4096x60",
+         f"portcullis_in_flight{OTHER}": "2000x60", f"portcullis_in_flight_limit{OTHER}": "4096x60"},
     ),
     "PortcullisOpenFiles": Case(
         {f"portcullis_open_files{ONE}": "950x60", f"portcullis_open_files_limit{ONE}": "1024x60"},
