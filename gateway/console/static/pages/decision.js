@@ -37,7 +37,7 @@ function side(title, direction, found) {
   for (const finding of one.findings) best[finding.detector] = Math.max(best[finding.detector] ?? 0, finding.score);
   const near = one.findings.filter((finding) => SEMANTIC.has(finding.detector));
   return h("section", { class: "panel" }, h("h2", {}, `${title}: `, badge(one.action), " ", one.reason),
-    h("p", {}, `Score ${number(one.score, 3)}. ${one.parts.length} parts screened in ${number(one.timings.total)} µs.`,
+    h("p", {}, `Score ${number(one.score, 3)}. ${one.parts.length} ${one.parts.length === 1 ? "part" : "parts"} screened in ${number(one.timings.total)} µs.`,
       one.skipped.length ? h("strong", {}, ` Incomplete: ${one.skipped.map((skipped) => `${skipped.stage} ${skipped.reason}`).join(", ")}.`) : ""),
     table("Stages", [["stage", ([name]) => name], ["µs", ([, us]) => number(us), { n: true }],
       ["highest score", ([name]) => name in best ? number(best[name], 2) : "–", { n: true }]],
