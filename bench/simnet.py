@@ -205,7 +205,7 @@ class Cluster:
                     self._at(self.now, lambda link=link: self._close(link))  # type: ignore[misc]
                 case Dial(address):
                     self._dial(replica, node, address)
-                case Apply(link, batch, entries):
+                case Apply(link, batch, entries, _):
                     self._apply(replica, link, batch, entries)
                 case _:
                     pass

@@ -167,17 +167,18 @@ class Store:
         good: list[Entry] = []
         refused: list[str] = []
         entries = list(entries)
-        for entry, refusal in zip(entries, self.trust.refusals(entries), strict=True):
-            if refusal:
-                refused.append(refusal)
-                continue
-            try:
-                self._clock.observe(entry.stamp, now)
-            except FutureStamp as error:
-                refused.append(f"{entry.id}: stamp: {error}")
-            else:
-                good.append(entry)
+        refusals = self.trust.refusals(entries)  # outside of the lock: others read and write meanwhile
         with self._lock, _faults(self.path):
+            for entry, refusal in zip(entries, refusals, strict=True):
+                if refusal:
+                    refused.append(refusal)
+                    continue
+                try:
+                    self._clock.observe(entry.stamp, now)
+                except FutureStamp as error:
+                    refused.append(f"{entry.id}: stamp: {error}")
+                else:
+                    good.append(entry)
             accepted = self._commit(good, now) if good else ()
             return Applied(self.generation, accepted, tuple(refused))
 

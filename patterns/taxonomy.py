@@ -8,6 +8,7 @@ decisions and packs of others hold it. ``portcullis patterns taxonomy`` shows al
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 
@@ -269,6 +270,7 @@ CATEGORIES: dict[str, Category] = {
 }  # fmt: skip
 
 
+@cache  # an unknown one is an error, which is not kept
 def split(threat: str) -> tuple[str, str]:
     """Split ``category.subcategory`` and check both.
 

@@ -41,6 +41,7 @@ class Apply(NamedTuple):
     link: int
     batch: int
     entries: list[Entry]
+    fresh: bool
 
 
 class Warn(NamedTuple):

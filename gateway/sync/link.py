@@ -24,8 +24,8 @@ BATCH_ENTRIES: Final = 128
 FRESH_WINDOW: Final = 32
 """Batches of fresh entries that may be unacknowledged."""
 
-BULK_WINDOW: Final = 16
-"""Batches of bulk that may be unacknowledged: two megabytes on their way are 20 MB/s at 100 ms of round trip."""
+BULK_WINDOW: Final = 32
+"""Batches of bulk that may be unacknowledged: four megabytes, of which the peer's store works on two."""
 
 PING_SECONDS: Final = 2.5
 """How often an idle connection is tried, by either end in turn, and digests are compared."""

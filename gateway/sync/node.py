@@ -313,7 +313,7 @@ class Node:
         arrived = self._intake.arrive(link.key, frame, now)
         self.refused.update(arrived.refused.values())
         if arrived.wanted:
-            return [Apply(link.key, frame.batch, arrived.wanted)]
+            return [Apply(link.key, frame.batch, arrived.wanted, frame.fresh)]
         return self._acknowledge(link, frame.batch, list(arrived.refused), now)
 
     def _acknowledge(self, link: Link, batch: int, refused: list[bytes], now: float) -> list[Command]:

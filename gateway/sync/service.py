@@ -40,7 +40,10 @@ DISCOVER_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
 """How often the store's file is looked at for what other processes wrote: another worker's promotion, the command line's."""
 
-APPLY_BATCHES: Final = BULK_WINDOW // 2
+APPLIERS: Final = 2
+"""Threads that hand entries to the store: one's signatures are verified while another's entries are written."""
+
+APPLY_BATCHES: Final = BULK_WINDOW // (2 * APPLIERS)
 """Batches that become one generation at most: while the store takes these, a peer may send as many again."""
 
 RENEWAL_SECONDS: Final = 5.0
@@ -180,7 +183,8 @@ class SyncService:
             quorum=settings.quorum, allowed=frozenset(settings.allow) or None,
         )  # fmt: skip
         _log.info("pattern sync: %s listens on %s with %d entries", self.name, settings.listen, len(ledger))
-        self._spawn(self._apply_forever())
+        for _ in range(APPLIERS):
+            self._spawn(self._apply_forever())
         self._every(TICK_SECONDS, self._tick)
         self._every(POLL_SECONDS, self._poll)
         self._every(RENEWAL_SECONDS, self._look_at_certificates)
@@ -325,12 +329,13 @@ class SyncService:
 
     async def _apply_forever(self) -> None:
         """Hand entries to the store, on a thread: verifying and writing them takes milliseconds. What came meanwhile goes
-        together, as one generation."""
+        together, as one generation, and what was just made goes first."""
         assert self.node is not None
         while True:
             await self._work.wait()
             self._work.clear()
-            work, self._applies = self._applies[:APPLY_BATCHES], self._applies[APPLY_BATCHES:]
+            waiting = sorted(self._applies, key=lambda one: not one.fresh)
+            work, self._applies = waiting[:APPLY_BATCHES], waiting[APPLY_BATCHES:]
             if not work:
                 continue
             if self._applies:
