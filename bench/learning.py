@@ -31,10 +31,12 @@ from gateway.learning.evidence import ATTACKS, matched, spoken
 from gateway.learning.promotion import Rules, failing, step
 from gateway.learning.quorum import judged
 from gateway.learning.teacher import Teacher
+from gateway.learning.tuner import Tuner
+from gateway.learning.tuning import Tuning
 from gateway.learning.values import Case, Label, Outcome, Proposal, Stage, Trajectory, case_id
 from gateway.policy import Action, Direction, evaluate
 from gateway.settings import Settings
-from patterns.schema import Pattern
+from patterns.schema import Kind, Pattern
 
 NAME: Final = "learning"
 HELP: Final = "held-out families: what five labels teach, ten weeks of it, and hostile labels"
@@ -80,6 +82,22 @@ class Bench:
 
     def share(self, engine: Engine, texts: Sequence[Text]) -> float:
         return sum(self.stopped(engine, text) for text in texts) / len(texts) if texts else float("nan")
+
+    def case(self, text: Text, attack: bool, at: int) -> Case:
+        """A text as the gateway judged it, with one analyst's true word."""
+        segments = [Segment(text.text, "user", text.origin, 0, ())]
+        found = self.base.judge(segments, "")
+        verdict = found.verdict
+        action = evaluate(self.live.default.policy, verdict, segments, Direction.REQUEST).action
+        seen = Trajectory(
+            origin=text.origin, action=action, stopped=action in (Action.BLOCK, Action.REDACT), score=verdict.score,
+            stages=tuple((one.detector, one.pattern, one.category, one.score) for one in verdict.findings),
+            read="encoder" in found.stages[0],
+        )  # fmt: skip
+        said = "attack" if attack else "benign"
+        label = Label(f"{at}", HONEST[at % len(HONEST)], "analyst", said, "", "", 1.0, float(at))
+        return judged(Case(id=case_id(b"bench", text.text), at=float(at), text=text.text, views=self.teacher.views(text.text),
+                           trajectory=seen).with_label(label))  # fmt: skip
 
     def learn(self, labelled: Sequence[tuple[Text, Outcome]], name: str) -> dict[str, Pattern]:
         """The patterns that labels lead to, where their trials pass."""
@@ -189,6 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
     goals += _alarms(bench, alarms, known, figures)
     goals += _weeks(bench, attacks, alarms, ordinary, figures, arguments.plot, arguments.liars)
     goals += _times(bench, attacks, figures)
+    _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
     finish(NAME, machine(), versions(), figures, goals, arguments.json)
     return 0 if all(goal.met for goal in goals) else 1
 
@@ -342,6 +361,49 @@ def _times(bench: Bench, attacks: dict[str, list[Text]], figures: dict[str, floa
                 ("kind", "patterns", "ms"), rows))  # fmt: skip
     figures |= {"proposals_seconds": proposed, "exemplar_acting_ms": float(rows[0][2]), "lexical_acting_ms": float(rows[1][2])}
     return [Goal("exemplar_acting_ms_at_most", float(rows[0][2]), 2000.0)]
+
+
+def _corrections(
+    bench: Bench, attacks: dict[str, list[Text]], alarms: dict[str, list[Text]], ordinary: Sequence[Text],
+    known: Sequence[Text], cache: Path, figures: dict[str, float],
+) -> None:  # fmt: skip
+    """What corrects the model: asked for by labels of all families of users' texts, and what it does to members never shown."""
+    sides = [
+        ({name: texts for name, texts in families.items() if texts[0].origin is Origin.USER}, attack)
+        for families, attack in ((attacks, True), (alarms, False))
+    ]
+    labelled = [bench.case(text, attack, at) for families, attack in sides for texts in families.values()
+                for at, text in enumerate(texts[: MEMBERS // 3])]  # fmt: skip
+    unseen = {attack: [text for texts in families.values() for text in texts[MEMBERS // 3 :]] for families, attack in sides}
+    tuner = Tuner(bench.teacher, cache / "cache")
+    began = time.perf_counter()
+    while not tuner.advance():
+        pass
+    reading = time.perf_counter() - began
+    groups = {"attacks unseen": unseen[True], "false alarms unseen": unseen[False], "ordinary": ordinary,
+              "known attacks": known}  # fmt: skip
+    before = {name: 100 * bench.share(bench.base, texts) for name, texts in groups.items()}
+    rows: list[tuple[object, ...]] = [("none", "", float("nan"), float("nan"), *before.values())]
+    for work in Tuning(labelled, bench.teacher.labelled(labelled), (), frozenset()).work(tuner.bars("balanced")):
+        began = time.perf_counter()
+        made = work(tuner, "0" * 32, 0.0, ())
+        proposed = time.perf_counter() - began
+        assert made.trial is not None
+        began = time.perf_counter()
+        engine = bench.taught({made.pattern.id: made.pattern})
+        acting = time.perf_counter() - began
+        after = {name: 100 * bench.share(engine, texts) for name, texts in groups.items()}
+        name = made.kind.value
+        if made.pattern.kind is Kind.THRESHOLD:
+            name += f" {made.pattern.body} {made.pattern.category}"
+        rows.append((name, "passed" if made.trial.passed else "failed", proposed, 1000 * acting, *after.values()))
+        for what, stopped in after.items():
+            figures[f"{name}: {what} stopped"] = stopped
+        figures |= {f"{name}: proposal_seconds": proposed, f"{name}: acting_ms": 1000 * acting}
+    print(table(f"Corrections of the model asked for by {len(labelled)} labelled texts: stopped with each alone, in percent (the"
+                f" corpora were read in {reading:.0f} s)",
+                ("correction", "trial", "proposal, s", "acting, ms", *groups), rows))  # fmt: skip
+    figures |= {f"without corrections: {name} stopped": stopped for name, stopped in before.items()}
 
 
 def _families(prefix: str) -> dict[str, list[Text]]:
