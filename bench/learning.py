@@ -400,8 +400,8 @@ def _corrections(
         for what, stopped in after.items():
             figures[f"{name}: {what} stopped"] = stopped
         figures |= {f"{name}: proposal_seconds": proposed, f"{name}: acting_ms": 1000 * acting}
-    print(table(f"Corrections of the model asked for by {len(labelled)} labelled texts: stopped with each alone, in percent (the"
-                f" corpora were read in {reading:.0f} s)",
+    print(table(f"Corrections of the model that {len(labelled)} labelled texts ask for: stopped with each alone, in percent;"
+                f" the corpora were read in {reading:.0f} s",
                 ("correction", "trial", "proposal, s", "acting, ms", *groups), rows))  # fmt: skip
     figures |= {f"without corrections: {name} stopped": stopped for name, stopped in before.items()}
 

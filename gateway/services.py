@@ -26,6 +26,7 @@ from gateway.learning.feeds import Feeds
 from gateway.learning.series import register as register_learning
 from gateway.learning.service import PASS_SECONDS, Learning
 from gateway.learning.storage import open_store
+from gateway.learning.wording import Wording
 from gateway.live import Live
 from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
 from gateway.notify.notifier import Notifier
@@ -64,6 +65,9 @@ WITNESS_SECONDS: Final = 10.0
 
 FEEDS_SECONDS: Final = 5.0
 """How often a worker looks whether a feed is due."""
+
+WORDING_SECONDS: Final = 2.0
+"""How often a worker looks whether a reflection waits to be worded."""
 
 STORE_SECONDS: Final = 0.5
 """How often a worker looks whether the pattern store changed."""
@@ -109,6 +113,7 @@ class Services:
         self.learning = Learning(self.state, self.store, lambda: self.live)
         stages = self.learning.stages
         self.feeds = Feeds(lambda: self.live.settings.learning.feeds, stages.propose_from_feed, stages.known)
+        self.wording = Wording(self.learning.book, lambda: self.live, self.provider)
         self.sync = _sync(settings, self.store)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
@@ -125,7 +130,7 @@ class Services:
         self._served = self.store.generation
         self._config_time = self._changed_at()
         self._register_gauges()
-        register_learning(self.metrics, self.learning)
+        register_learning(self.metrics, self.learning, self.wording)
         self.tracing = _tracing(settings, self.metrics)
         self.notifier = (
             Notifier(settings.notify, self.exposition, self.metrics, settings.data_dir) if settings.notify else None
@@ -164,6 +169,7 @@ class Services:
             (PASS_SECONDS, self._learn),
             (SAMPLE_SECONDS, self._sample),
             (FEEDS_SECONDS, self._pull_feeds),
+            (WORDING_SECONDS, self._word),
             (SYNC_REPORT_SECONDS, self._report_sync),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
@@ -340,6 +346,13 @@ class Services:
                 await self.feeds.run()
         except StateUnavailable as error:
             _log.warning("feeds wait: %s", error)
+
+    async def _word(self) -> None:
+        try:
+            if self.learning.leads:
+                await self.wording.run()
+        except StateUnavailable as error:
+            _log.warning("reflections wait: %s", error)
 
     async def _learn(self) -> None:
         now = time.time()

@@ -20,7 +20,7 @@ from detectors.values import WINDOWS, ChannelKind, Origin
 from gateway.audit.keys import private_key
 from gateway.fields import Model as _Model
 from gateway.fields import Seconds, Secret
-from gateway.learning.settings import FeedSettings, LearningSettings
+from gateway.learning.settings import FeedSettings, LearningSettings, WordingSettings
 from gateway.policy import Action, Direction, FailureMode, Mode
 from gateway.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook, Traces
 from gateway.state.redis_url import SCHEMES, read_url
@@ -373,9 +373,25 @@ def check(raw: dict[str, Any], where: str) -> Settings:
             for name, tenant in tenants.items()
         }  # fmt: skip
     try:
-        return Settings.model_validate(raw)
+        found = Settings.model_validate(raw)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{where}: {_fault(fault)}" for fault in error.errors())) from None
+    if why := _unasked(found):
+        raise SettingsError(f"{where}: learning.wording.upstream: {why}")
+    return found
+
+
+def _unasked(settings: Settings) -> str:
+    """Why the model that is to word reflections could not be asked; empty where it can be."""
+    wording = settings.learning.wording
+    if wording is None or not settings.upstreams:
+        return ""
+    upstream = settings.upstreams.get(wording.upstream)
+    if upstream is None:
+        return f"{wording.upstream} is not among upstreams"
+    if upstream.api_key is not None and upstream.api_key.get_secret_value() == "caller":
+        return f"{wording.upstream} is used with the callers' keys, and a reflection has no caller"
+    return ""
 
 
 def _overlay(raw: dict[str, Any], environment: Mapping[str, str]) -> None:
@@ -413,7 +429,7 @@ def _known_keys(steps: list[Any]) -> list[str]:
         "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
         "sync": SyncSettings, "traces": Traces, "detection": Detection, "notify": NotifySettings, "webhook": NotifyWebhook,
         "slack": NotifySlack, "pagerduty": NotifyPagerDuty, "email": NotifyEmail,
-        "learning": LearningSettings, "feeds": FeedSettings,
+        "learning": LearningSettings, "feeds": FeedSettings, "wording": WordingSettings,
         "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
         "audit": AuditSettings, "exports": AuditExport,
     }  # fmt: skip
@@ -446,6 +462,7 @@ def document() -> str:
         ("traces", Traces), ("notify", NotifySettings), ("notify.webhook", NotifyWebhook), ("notify.slack", NotifySlack),
         ("notify.pagerduty", NotifyPagerDuty), ("notify.email", NotifyEmail),
         ("learning", LearningSettings), ("learning.feeds", FeedSettings),
+        ("learning.wording", WordingSettings),
     ):  # fmt: skip
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| key | default | what |", "|---|---|---|"]
         for name, field in model.model_fields.items():

@@ -16,7 +16,9 @@ ORDINARY = draw("benign.printer_admin", 15) + draw("benign.order_change", 15)
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
-    gateway = Gateway(tmp_path_factory.mktemp("loop"), {"limits": {"ready_grace_seconds": 0}}, 1, {})
+    gateway = Gateway(tmp_path_factory.mktemp("loop"), {
+        "limits": {"ready_grace_seconds": 0}, "learning": {"wording": {"upstream": "openai", "model": "echo-1"}},
+    }, 1, {})
     yield People(gateway)
     assert gateway.stop() == 0
 
@@ -52,6 +54,11 @@ def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     assert told["nearest"]
     assert told["trial"]["false_alarms"] <= 0.001 * told["trial"]["harmless"]
     assert {one["outcome"] for one in told["evidence"]} == {"false_negative"}
+    worded = people.wait("the echo model words it", lambda: people.approver.get(path).json()["worded"])
+    assert worded["by"] == "openai echo-1"
+    assert "passed" in worded["text"]
+    assert not any(text in worded["text"] for text in labelled), "no text is kept, so none was sent"
+    assert people.operator.get(path).json()["worded"] is None, "only for those who may read texts"
     shown = people.operator.get(path)
     assert not any(text in shown.text for text in labelled)
     assert all(text not in told["pattern"]["body"] for text in labelled), "retention is off: an embedding is kept, no text"

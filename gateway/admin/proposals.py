@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.admin.access import require
 from gateway.admin.knowledge import shown_pattern
 from gateway.keys import Permission, Principal
+from gateway.learning import wording
 from gateway.learning.promotion import Rules
 from gateway.learning.values import MAX_NOTE, Case, Proposal, Refused, Stage
 from gateway.services import Services
@@ -106,6 +107,7 @@ def explained(proposal: Proposal, cases: list[Case], rules: Rules, texts: bool) 
         **summary(proposal, rules),
         "pattern": pattern,
         "reflection": proposal.reflection,
+        "worded": wording.shown(proposal) if texts else None,
         "nearest": [{"id": id, "category": category, "similarity": near} for id, category, near in proposal.nearest],
         "trial": shown_trial,
         "votes": [vote._asdict() for vote in proposal.votes],

@@ -20,6 +20,7 @@ from gateway.learning.teacher import Group, Teacher
 from gateway.learning.tuner import Tuner
 from gateway.learning.tuning import Tuning
 from gateway.learning.values import REWRITTEN, Case, Outcome, Proposal, Stage
+from gateway.learning.wording import carried
 from gateway.live import Live
 from patterns.schema import Kind, Pattern, Severity
 
@@ -164,7 +165,7 @@ class Lessons:
             if old.stage not in REWRITTEN:
                 return None
             votes = old.votes if (old.pattern, old.stage) == (proposal.pattern, stage) else ()
-            new = replace(proposal, stage=stage, at=old.at, since=old.since, votes=votes)
+            new = carried(old, replace(proposal, stage=stage, at=old.at, since=old.since, votes=votes))
             return None if new == old else new
 
         await self._book.change_proposal(proposal.id, change)

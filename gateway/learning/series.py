@@ -6,19 +6,22 @@ from heapq import nlargest
 from typing import Final
 
 from gateway.learning.service import Learning
+from gateway.learning.wording import Wording
 from gateway.metrics import Metrics
 
 MAX_PATTERNS: Final = 200
 """Patterns whose labelled matches are counted, the most labelled of all: two series each."""
 
 
-def register(metrics: Metrics, learning: Learning) -> None:
+def register(metrics: Metrics, learning: Learning, wording: Wording) -> None:
     """Add the series of the learning loop and of the pattern store."""
     store = learning.store
     metrics.count("portcullis_labels", "Labels taken, by what was said.", ("label",),
                   lambda: {(said,): float(count) for said, count in learning.intake.labels.items()})  # fmt: skip
     metrics.count("portcullis_proposal_moves", "Proposals that entered a stage, by the stage.", ("stage",),
                   lambda: {(str(stage),): float(count) for stage, count in learning.stages.moves.items()})  # fmt: skip
+    metrics.count("portcullis_reflections_worded", "Reflections that a language model was asked to word, by what came of it.",
+                  ("result",), lambda: {(result,): float(count) for result, count in wording.results.items()})  # fmt: skip
     metrics.gauge(
         "portcullis_store_generation", "The pattern store's generation.", (), lambda: {(): float(store.generation)}, "max"
     )

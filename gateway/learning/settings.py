@@ -27,6 +27,18 @@ class FeedSettings(BaseModel):
     every_seconds: float = Field(3600.0, ge=10, description="How often it is pulled.")
 
 
+class WordingSettings(BaseModel):
+    """A language model that words reflections for people, off while left out; see docs/learning.md for what it is shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    upstream: Literal["openai", "anthropic", "gemini"] = Field(
+        description="Which of `upstreams`; one with an `api_key` of its own, not `caller`."
+    )
+    model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,119}$", description="The model's name there.")
+    seconds: float = Field(20.0, gt=0, le=300, description="How long one answer may take.")
+
+
 class LearningSettings(BaseModel):
     """How what people label becomes what the gateway knows; see docs/learning.md."""
 
@@ -52,4 +64,5 @@ class LearningSettings(BaseModel):
     pack_keys: tuple[str, ...] = Field((), description="Public keys (`ed25519:...`) whose signed packs are taken.")
     unsigned_packs: bool = Field(False, description="Whether the packs under `patterns` may be unsigned.")
     feeds: tuple[FeedSettings, ...] = Field((), description="See `learning.feeds` below.")
+    wording: WordingSettings | None = Field(None, description="See `learning.wording` below.")
     labels_per_minute: int = Field(600, ge=1, description="Labels taken from one labeller; an app's key gets a tenth.")

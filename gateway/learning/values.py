@@ -190,6 +190,7 @@ class Proposal:
         pattern: the pattern as it would act. at: when it was made; since: when it entered its stage (UNIX seconds).
         author: who or what made it: ``engine`` or a key's id. A vote of its author does not count.
         cases: the cases that it answers. reflection: why, in words.
+        worded, worded_by: the same as a language model worded it, and which one; see `gateway.learning.wording`.
         nearest: known exemplars or patterns nearest to it: (id, category, similarity).
         expected: what it is expected to change, in words.
         trial, votes: see there. reason: of the last change of stage.
@@ -220,6 +221,8 @@ class Proposal:
     supporters: tuple[str, ...] = ()
     spoken_for: float = 0.0
     spoken_against: float = 0.0
+    worded: str = field(default="", repr=False)
+    worded_by: str = ""
 
     @property
     def open(self) -> bool:

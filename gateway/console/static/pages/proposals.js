@@ -42,12 +42,14 @@ async function one(place, id) {
       await one(place, id);
     } catch (error) { say(error.message); }
   };
-  const { pattern, trial, votes, evidence, nearest, reflection, state, approvals, quorum, reason: why, ...rest } = found;
+  const { pattern, trial, votes, evidence, nearest, reflection, worded, state, approvals, quorum, reason: why, ...rest } = found;
   const told = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null && value !== "" && value.length !== 0 && !(fresh && value === 0)));
   const gone = ["failed", "rejected", "demoted"].includes(found.state);
   fill(place, h("h1", {}, `Proposal: ${found.pattern.id ?? found.pattern}`),
     h("section", { class: "panel" }, h("h2", {}, "What it is"), h("p", {}, badge(state), ` ${approvals} of ${quorum} approvals. ${why ?? ""}`),
-      reflection ? h("p", {}, tree(reflection)) : null, tree(told)),
+      reflection ? h("p", {}, tree(reflection)) : null,
+      worded ? h("div", {}, shownText(worded.text, [], "the reflection as a language model worded it"), h("span", { class: "dim" }, `${worded.note} (${worded.by})`)) : null,
+      tree(told)),
     may("approve") && !gone ? h("form", { class: "panel", onsubmit: (event) => event.preventDefault() }, h("h2", { class: "wide" }, "Your decision"), field("Reason", reason),
       fresh ? h("button", { type: "button", class: "main", onclick: () => vote("approve") }, "Approve") : null,
       ["shadow", "canary"].includes(found.state) ? h("button", { type: "button", class: "main", onclick: () => vote("promote") }, "Move on now") : null,
