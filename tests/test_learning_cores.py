@@ -339,8 +339,8 @@ def test_what_a_family_of_attacks_is_called_by_most_is_not_pardoned_by_one(teach
 
 def test_who_taught_what_stops_a_text_has_a_word_on_pardoning_it(teacher: Teacher) -> None:
     """However far from their texts: a pardon of what a learnt exemplar stops needs as much as speaks for the exemplar."""
-    family = draw("attack.crossword_leak", 40)
-    attacks = cases(teacher, family[:8], by=("ada", "bob"))
+    family = draw("attack.dream_frame", 40)
+    attacks = cases(teacher, family[:4], by=("ada", "bob"))
     (made, *_) = [one for one in answers(teacher, attacks, attacks) if one.kind is ProposalKind.EXEMPLAR]
     assert teacher.model is not None
     standing = tuple(made_ready([replace(made.pattern, state=State.ACTIVE)], teacher.model, NO_PROTOTYPES))
@@ -351,7 +351,7 @@ def test_who_taught_what_stops_a_text_has_a_word_on_pardoning_it(teacher: Teache
         (group,) = teacher.groups([case])
         return bool(labelled.taught(group.vectors, standing, PARDON_REACH, ())) and not teacher.concerns(group, labelled, ())
 
-    chosen = next(case for case in cases(teacher, family[8:], Outcome.FALSE_POSITIVE, by=("eve",)) if far(case))
+    chosen = next(case for case in cases(teacher, family[4:], Outcome.FALSE_POSITIVE, by=("eve",)) if far(case))
 
     def pardoned(*by: str, but: tuple[Prototype, ...] = standing) -> bool:
         case = replace(chosen, labels=tuple(label(one, Said.BENIGN) for one in by))
