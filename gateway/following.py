@@ -65,10 +65,11 @@ class Rise(NamedTuple):
 class _Tail:
     """The end of one channel's text: what is not judged yet, and what stands before it."""
 
-    __slots__ = ("judged", "parts", "role", "start", "text")
+    __slots__ = ("judged", "origin", "parts", "role", "start", "text")
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, origin: Origin) -> None:
         self.role = role
+        self.origin = origin
         self.text = ""
         self.judged = 0  # code points of ``text``
         self.start = 0  # where in the channel it begins
@@ -103,11 +104,11 @@ class Follower:
         """Code points that were heard and not judged."""
         return self.heard - self.judged
 
-    def feed(self, channel: Channel, text: str, called: bool = False) -> None:
-        """Take the next piece of a channel; ``called``: of a tool call."""
+    def feed(self, channel: Channel, text: str, called: bool = False, origin: Origin = Origin.ASSISTANT) -> None:
+        """Take the next piece of a channel; ``called``: of a tool call, ``origin``: who speaks in it."""
         tail = self._tails.get(channel)
         if tail is None:
-            tail = self._tails[channel] = _Tail(TOOL_CALL if called else "assistant")
+            tail = self._tails[channel] = _Tail(TOOL_CALL if called else origin.value, origin)
         tail.text += text
         self.heard += len(text)
 
@@ -129,7 +130,7 @@ class Follower:
                 tail.text, tail.start = tail.text[low:], tail.start + low
             tail.judged = len(tail.text)
         segments = tuple(
-            Segment(tail.text, tail.role, Origin.ASSISTANT, turn, channel) for turn, (channel, tail) in enumerate(taken)
+            Segment(tail.text, tail.role, tail.origin, turn, channel) for turn, (channel, tail) in enumerate(taken)
         )
         return Trip(segments, tuple(tail.start for _, tail in taken), self.heard, whole)
 
@@ -146,9 +147,7 @@ class Follower:
 
     def settle(self, trip: Trip, verdict: Verdict) -> Cut | None:
         """Take a trip's verdict; gives what the policy cuts the stream for, if it does."""
-        if int(10 * verdict.score) > int(10 * self.score):
-            self.rises.append(Rise(trip.until, verdict.score))
-        self.score = max(self.score, verdict.score)
+        alarm = self.rise(trip, verdict)
         self.skipped.update(verdict.skipped)
         # At an edge a pattern may match that would not if it saw what stands beyond.
         findings = tuple(
@@ -157,9 +156,8 @@ class Follower:
             or ((trip.whole or finding.end < len(trip.segments[finding.segment].text))
                 and (not trip.starts[finding.segment] or finding.start > 0))
         )  # fmt: skip
-        alarm = self._policy.alarm
-        if alarm is not None and verdict.score >= alarm and self._policy.acts:
-            return self._cut(trip, max(verdict.findings, key=lambda finding: finding.score, default=None), verdict.score)
+        if alarm is not None:
+            return alarm
         ruling = decide(self._policy, verdict._replace(findings=findings), trip.segments, Direction.REPLY)
         if ruling.action is not Action.BLOCK:
             self.judged = trip.until
@@ -168,6 +166,16 @@ class Follower:
             if action is Action.BLOCK:
                 return self._cut(trip, finding)
         return Cut("incomplete judgement", ruling.reason, "stream")
+
+    def rise(self, trip: Trip, verdict: Verdict) -> Cut | None:
+        """Note a trip's score; gives the cut where it is one that the policy's alarm is for."""
+        if int(10 * verdict.score) > int(10 * self.score):
+            self.rises.append(Rise(trip.until, verdict.score))
+        self.score = max(self.score, verdict.score)
+        bar = self._policy.alarm
+        if bar is None or verdict.score < bar or not self._policy.acts:
+            return None
+        return self._cut(trip, max(verdict.findings, key=lambda finding: finding.score, default=None), verdict.score)
 
     def _cut(self, trip: Trip, finding: Finding | None, alarm: float = 0.0) -> Cut:
         """The cut for a finding in a trip, or for the ``alarm`` that a score is, which the strongest finding explains."""

@@ -13,10 +13,10 @@ from detectors.engine import Engine, Judged, Screening
 from detectors.leakage import Leakage
 from detectors.values import Opaque, Origin, Path, Segment
 from gateway.faults import CallerFault, UpstreamFault
-from gateway.following import Rise
+from gateway.following import Cut, Rise
 from gateway.links import Hosts, Links
 from gateway.live import Bound
-from gateway.policy import Action, Direction, Edit, Ruling, decide, evaluate
+from gateway.policy import Action, Direction, Edit, Policy, Ruling, decide, evaluate
 from gateway.redaction import Vault, marked, redact, restorations
 from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
@@ -200,6 +200,20 @@ def nothing(engine: Engine, bound: Bound, body: bytes) -> Inspected:
     """The inspection of a message that carries no text (a list of models)."""
     judged = engine.judge((), "")
     return Inspected(_NOTHING, judged, decide(bound.policy, judged.verdict, (), Direction.REQUEST), None, body, 0, 0)
+
+
+def stopped(
+    judged: Judged, segments: Sequence[Segment], cut: Cut, policy: Policy, nanoseconds: int, rises: Sequence[Rise]
+) -> Inspected:
+    """The inspection of a request that was refused before all of it had come: of what was read last, and how the score rose."""
+    reason = f"refused while it was sent: the alarm at {cut.score:.2f}, {cut.threat} ({cut.cause})"
+    acted = (cut.threat, cut.cause)
+    actions = tuple(
+        Action.BLOCK if (one.category, one.pattern) == acted else Action.FLAG for one in judged.verdict.findings
+    )
+    ruling = Ruling(Action.BLOCK, reason, actions, (), policy.name)
+    rest = [Opaque(Origin.USER, -1, (), "not sent yet")]
+    return Inspected(Parsed(None, False, list(segments), rest), judged, ruling, None, b"", 0, nanoseconds, tuple(rises))
 
 
 def passed(engine: Engine, bound: Bound, body: bytes) -> Inspected:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
@@ -104,17 +105,35 @@ class Call:
             ClientGone: the caller left before its end.
         """
         while self.more_body and self._size <= limit:
-            if self.gone:
-                raise ClientGone
-            if self._expects:
-                self._expects = False
-                self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._connection.flow.resume_reading()
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
+            await self._more()
         if self._size > limit:
             raise too_large(limit)
         return self._body if self._pieces is None else b"".join(self._pieces)
+
+    async def arriving(self, limit: int) -> AsyncIterator[bytes]:
+        """What comes of the body, until all of it is there or more than ``limit`` bytes are; `body` gives the whole.
+
+        Raises:
+            ClientGone: as `body`.
+        """
+        told = 0
+        while self.more_body and self._size <= limit:
+            pieces = self._pieces or ([self._body] if self._size else [])
+            if len(pieces) > told:
+                new, told = b"".join(pieces[told:]), len(pieces)
+                yield new
+            else:
+                await self._more()
+
+    async def _more(self) -> None:
+        if self.gone:
+            raise ClientGone
+        if self._expects:
+            self._expects = False
+            self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._connection.flow.resume_reading()
+        self._wake = asyncio.get_running_loop().create_future()
+        await self._wake
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer in one piece. Header values must not hold control characters.

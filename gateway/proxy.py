@@ -14,13 +14,14 @@ from detectors.engine import Engine, Screening
 from detectors.leakage import THREAT, Leak, Leakage
 from detectors.parts import Parts
 from detectors.values import Origin, Segment
+from gateway.arriving import Arriving
 from gateway.beside import Beside
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.exchange import Exchange, relay_summary, said_segments
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
-from gateway.following import Cut, Follower
+from gateway.following import STEP, Cut, Follower
 from gateway.inbound import Head, Headers, check_body, reply_headers
-from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply, inspect_request, nothing, passed
+from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply, inspect_request, nothing, passed, stopped
 from gateway.keys import Permission, Principal
 from gateway.listener import BODYLESS, Call
 from gateway.live import Live
@@ -108,7 +109,10 @@ class Proxy:
             return
         if call.method == "POST":
             check_body(head, call.length, live.settings.limits.body_bytes)
-            body = await call.body(live.settings.limits.body_bytes)
+            limit = live.settings.limits.body_bytes
+            if call.more_body and await self._alarmed(call, exchange, answer, limit):
+                return
+            body = await call.body(limit)
             exchange.bytes_in = len(body)
             request = await self._inspect(inspect_request, exchange, body)
         else:
@@ -158,6 +162,29 @@ class Proxy:
                 raise OwnFault(503, "audit_unavailable", "decisions cannot be recorded, and the policy demands it")
             services.metrics.fail_open.add(("audit",))
         return principal
+
+    async def _alarmed(self, call: Call, exchange: Exchange, answer: _Answer, limit: int) -> bool:
+        """Whether a body was refused while it was still being sent, for the score of what came (`Policy.alarm`)."""
+        live, policy, tenant = exchange.live, exchange.bound.policy, exchange.principal.tenant
+        if policy.alarm is None or not policy.acts:
+            return False
+        reader, follower = Arriving(), Follower(policy, 0)
+        began = time.perf_counter_ns()
+        async for data in call.arriving(limit):
+            exchange.bytes_in += len(data)
+            for piece in reader.feed(data):
+                follower.feed((piece.number,), piece.text, origin=piece.origin)
+            if follower.behind < STEP:
+                continue
+            trip = follower.trip(whole=False)
+            judged = await self._services.semantics.judge(live.engine, trip.segments, tenant)
+            follower.judged = trip.until
+            cut = follower.rise(trip, judged.verdict)
+            if cut is not None:
+                exchange.request = stopped(judged, trip.segments, cut, policy, time.perf_counter_ns() - began, follower.rises)
+                await answer.refusal(exchange.request, early=True)
+                return True
+        return False
 
     async def _inspect(self, inspect: Any, exchange: Exchange, body: bytes) -> Inspected:
         live = exchange.live
@@ -393,10 +420,11 @@ class _Answer:
     async def made(self, reply: Reply, headers: Headers) -> None:
         await self.whole(reply.status, [(b"content-type", reply.content_type), *headers], reply.body)
 
-    async def refusal(self, inspected: Inspected) -> None:
+    async def refusal(self, inspected: Inspected, early: bool = False) -> None:
+        """Refuse a message; ``early``: before its end, so that nobody knows what kind of reply it asks for."""
         exchange = self._exchange
         target, request = exchange.target, exchange.request
-        as_reply = exchange.bound.policy.on_block == "refusal"
+        as_reply = exchange.bound.policy.on_block == "refusal" and not early
         message = f"Blocked by Portcullis: {inspected.ruling.reason}. Decision {exchange.id}."
         parsed = request.parsed if request else inspected.parsed
         await self.made(target.wire.refuse(target, parsed, message, as_reply, exchange.id), [])

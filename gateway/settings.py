@@ -166,7 +166,8 @@ class PolicySettings(_Model):
     alarm: float | None = Field(
         None, gt=0, le=1,
         description="The score (probability of an attack, 0 to 1) at which a streamed reply is cut while it is still being "
-        "written, whatever its category. Left out: the table alone decides.",
+        "written, and a long request refused while it is still being sent, whatever its category. Left out: the table "
+        "alone decides.",
     )  # fmt: skip
     rules: tuple[Override, ...] = Field((), description="Rows that overwrite the preset's table, in order.")
     shadow: Literal["strict", "balanced"] | None = Field(
