@@ -1,6 +1,7 @@
 """``python -m bench failover``: three gateways behind haproxy under load; one is killed, one restarted with other settings.
 
-A request that fails is held against the gateways unless it was in flight on the one that was killed, at that moment. haproxy
+A request that fails is held against the gateways unless it was in flight on the one that was killed, between the signal and
+its end: until the kernel has closed a dying process's socket, that still takes connections. haproxy
 repeats what never reached a server (a connection that is refused), and nothing else: a request that may have been answered
 is not sent twice.
 """
@@ -111,6 +112,8 @@ class _Failover:
         await asyncio.sleep(seconds)
         killed_at = time.monotonic()
         gateways[0].signal(signal.SIGKILL)
+        await asyncio.to_thread(gateways[0].wait)
+        dead_at = time.monotonic()
         await asyncio.sleep(seconds)
         restarted_at = time.monotonic()
         gateways[1].signal(signal.SIGTERM)
@@ -122,11 +125,13 @@ class _Failover:
         await asyncio.sleep(seconds)
         self._over.set()
         await asyncio.gather(*callers)
-        return self._figures(began, killed_at, restarted_at, back_at)
+        return self._figures(began, killed_at, dead_at, restarted_at, back_at)
 
-    def _figures(self, began: float, killed_at: float, restarted_at: float, back_at: float) -> dict[str, Any]:
+    def _figures(
+        self, began: float, killed_at: float, dead_at: float, restarted_at: float, back_at: float
+    ) -> dict[str, Any]:
         failed = [one for one in self._asked if one.fault]
-        excused = [one for one in failed if one.began <= killed_at <= one.ended]
+        excused = [one for one in failed if one.began <= dead_at and one.ended >= killed_at]
         before = _p99(self._asked, began, killed_at)
         after = _p99(self._asked, killed_at, back_at)
         for one in failed:
