@@ -47,6 +47,10 @@ _ASCII_TOKEN = re.compile(r"[a-zA-Z0-9]+|[^a-zA-Z0-9\s\x1c-\x1f]", re.ASCII)
 
 _TOKEN = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+|[^\w\s]|_")
 
+_SPACE, _WORD, _MARK = range(3)
+_SORTS: Final = np.array([_WORD if chr(code).isalnum() else _SPACE if chr(code).isspace() else _MARK for code in range(128)], np.uint8)
+"""What `_ASCII_TOKEN` takes each ASCII character for."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -99,6 +103,17 @@ def tokens(text: str) -> list[str]:
     return (_ASCII_TOKEN if text.isascii() else _TOKEN).findall(text)
 
 
+def located(text: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """The tokens of a text and where each begins, int64 (tokens,)."""
+    if text.isascii():
+        sorts = _SORTS[np.frombuffer(text.encode(), np.uint8)]
+        opens = sorts != _SPACE  # a mark is a token by itself, and of a word only the first
+        opens[1:] &= (sorts[1:] == _MARK) | (sorts[1:] != sorts[:-1])
+        return _ASCII_TOKEN.findall(text), np.flatnonzero(opens)
+    matches = list(_TOKEN.finditer(text))
+    return [match[0] for match in matches], np.fromiter((match.start() for match in matches), np.int64, len(matches))
+
+
 class FastModel:
     """The net's weights. ``logits`` are uncalibrated.
 
@@ -115,6 +130,7 @@ class FastModel:
         self._dense, self._dense_bias = self.arrays["dense"], self.arrays["dense_bias"]
         self._last, self._last_bias = self.arrays["last"].T.copy(), self.arrays["last_bias"]
         self._grams = self.arrays["grams"]
+        self._nothing = self._states(np.zeros(0, np.int64))[0]
 
     @classmethod
     def load(cls, path: Path) -> FastModel:
@@ -142,19 +158,27 @@ class FastModel:
         if len(spans) == 1:
             return np.array([self.logit(text, origin)], np.float32)
         output = column(origin)
-        matches = list(_TOKEN.finditer(text))
-        starts = np.fromiter((match.start() for match in matches), np.int64, len(matches))
-        rows = self.rows([match[0] for match in matches])
-        states, phrases = self._states(rows), self._phrases(rows, output)
-        bounds = np.searchsorted(starts, np.array(spans, np.int64)).tolist()
-        found = [self._judged(states[low : max(high, low + 1)], phrases[low:high], output) for low, high in bounds]
-        return np.array(found, np.float32)
+        words, starts = located(text)
+        rows = self.rows(words)
+        lows, highs = np.searchsorted(starts, np.array(spans, np.int64)).T
+        ends = np.maximum(highs, lows + 1)  # a window without words is judged by the word after it, or as an empty text
+        stretches = np.stack((lows, ends), 1).ravel()
+        states = np.zeros((len(rows) + 2, len(self._nothing)), np.float32)
+        states[: len(rows)] = self._states(rows)[: len(rows)]
+        states[len(rows)] = self._nothing
+        phrases = np.zeros(len(rows) + 2, np.float32)
+        phrases[: len(rows)] = self._phrases(rows, output)
+        highest = np.maximum.reduceat(states, stretches, axis=0)[::2]
+        means = np.add.reduceat(states, stretches, axis=0)[::2] / (ends - lows)[:, None].astype(np.float32)
+        said = np.add.reduceat(phrases, stretches)[::2] * (highs > lows) / np.sqrt((ends - lows).astype(np.float32))
+        hidden = np.maximum(np.concatenate((highest, means), 1) @ self._dense + self._dense_bias, 0)
+        found: Floats = hidden @ self._last[output] + self._last_bias[output] + said
+        return found
 
     def means(self, text: str, spans: Sequence[tuple[int, int]]) -> Floats:
         """The mean word vector of each window of a text, float32 (windows, d): what its words are about, in no order."""
-        matches = list(_TOKEN.finditer(text))
-        vectors = self._table[self.rows([match[0] for match in matches])]
-        starts = [match.start() for match in matches]
+        words, at = located(text)
+        vectors, starts = self._table[self.rows(words)], at.tolist()
         bounds = [(bisect_left(starts, low), bisect_left(starts, high)) for low, high in spans]
         return np.array(
             [vectors[low:high].mean(axis=0) if high > low else self._table[PAD] for low, high in bounds], np.float32
@@ -176,8 +200,6 @@ class FastModel:
         return _convolved(inner, self._second, self._second_bias)
 
     def _judged(self, states: Floats, phrases: Floats, output: int) -> np.float32:
-        if not len(states):
-            states = self._states(np.zeros(0, np.int64))
         # The functions beneath `max` and `mean`, which look at their arguments longer than they reckon.
         channels = states.shape[1]
         pooled = np.empty(2 * channels, np.float32)

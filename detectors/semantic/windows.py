@@ -15,8 +15,9 @@ WINDOW: Final = 400
 OVERLAP: Final = 120
 """Characters that consecutive windows share: longer than most single orders, and 30 % of the cost."""
 
-_SENTENCE_END = re.compile(r"[.!?。！？؟।]+[\"'»”)\]]*\s+|\n+|[。！？]")
-_SPACE = re.compile(r"\s+")
+_SENTENCE_END = re.compile(r"(?s:.*)(?:[.!?。！？؟।][\"'»”)\]]*\s+|\n|[。！？])")
+_SPACE = re.compile(r"(?s:.*)\s")
+"""Each ends at the last boundary of a stretch: what may be anything takes all of it first and is given back from the end."""
 
 
 def spans(text: str, window: int = WINDOW, overlap: int = OVERLAP) -> list[tuple[int, int]]:
@@ -42,18 +43,16 @@ def _end(text: str, start: int, latest: int, window: int) -> int:
     if latest == len(text):
         return latest
     earliest = start + window * 2 // 3
-    for boundary in (_SENTENCE_END, _SPACE):
-        ends = [match.end() for match in boundary.finditer(text, earliest, latest)]
-        if ends:
-            return ends[-1]
-    return latest
+    return _last_boundary(text, earliest, latest)
 
 
 def _start(text: str, wanted: int, previous: int, overlap: int) -> int:
     # A third of the overlap may be spent on moving back to a boundary; progress is at least a third of a window.
     earliest = max(wanted - overlap // 3, previous + 1)
-    for boundary in (_SENTENCE_END, _SPACE):
-        ends = [match.end() for match in boundary.finditer(text, earliest, wanted)]
-        if ends:
-            return ends[-1]
-    return wanted
+    return _last_boundary(text, earliest, wanted)
+
+
+def _last_boundary(text: str, start: int, end: int) -> int:
+    """Where the last sentence of a stretch ends, or its last word, or else the stretch."""
+    found = _SENTENCE_END.match(text, start, end) or _SPACE.match(text, start, end)
+    return found.end() if found else end
