@@ -48,7 +48,9 @@ _ASCII_TOKEN = re.compile(r"[a-zA-Z0-9]+|[^a-zA-Z0-9\s\x1c-\x1f]", re.ASCII)
 _TOKEN = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+|[^\w\s]|_")
 
 _SPACE, _WORD, _MARK = range(3)
-_SORTS: Final = np.array([_WORD if chr(code).isalnum() else _SPACE if chr(code).isspace() else _MARK for code in range(128)], np.uint8)
+_SORTS: Final = np.array(
+    [_WORD if chr(code).isalnum() else _SPACE if chr(code).isspace() else _MARK for code in range(128)], np.uint8
+)
 """What `_ASCII_TOKEN` takes each ASCII character for."""
 
 Floats = npt.NDArray[np.float32]
