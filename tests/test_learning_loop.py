@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,14 @@ from families import draw
 from gateways import Gateway
 from test_learning_api import People
 
+from gateway.decisions import new_id
+from gateway.learning.book import Book
+from gateway.learning.values import Proposal, ProposalKind, Trial
+from gateway.state.opening import open_state
+from patterns.schema import read_pattern
+
 FAMILY = draw("attack.game_show", 40, seed=3)
+STOPPED = [text for name in ("expired_rules", "audit_pretext") for text in draw(f"attack.{name}", 40)]
 ORDINARY = draw("benign.printer_admin", 15) + draw("benign.order_change", 15)
 
 
@@ -82,6 +91,55 @@ def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     people.wait("they pass again", lambda: not stopped(people, labelled[:1])[0])
     assert sum(stopped(people, siblings)) < 0.1 * len(siblings)
     assert people.analyst.get(path).json()["state"] == "demoted"
+
+
+def test_a_moved_bar_is_approved_acts_and_is_rolled_back(people: People) -> None:
+    """From its proposal on: making one reads ten thousand texts, which `test_learning_corrections` does with two hundred."""
+    text, category = next(found for one in STOPPED if (found := _stopped_by_the_model(people, one)))
+    before = people.analyst.get("/admin/v1/generations").json()["generations"][0]["number"]
+    pattern = read_pattern({"id": "learnt.threshold.drill", "kind": "threshold", "body": "+3", "category": category,
+                            "severity": "high", "origins": ["user"]}, "test")  # fmt: skip
+    now = time.time()
+    made = Proposal(id=new_id(now), kind=ProposalKind.THRESHOLD, pattern=pattern, at=now, since=now, author="engine",
+                    reflection="eight texts were stopped", trial=Trial(own=8, caught=8), spoken_for=2.0,
+                    supporters=(people.key_ids["analyst"], people.key_ids["second"]))  # fmt: skip
+    asyncio.run(_put(people.gateway.settings["state"], made))
+    path = f"/admin/v1/proposals/{made.id}"
+    assert people.analyst.post(path + "/approve", json={"reason": "mine"}).status_code == 403
+    assert people.approver.post(path + "/approve", json={"reason": "seen"}).json()["state"] == "shadow"
+    people.wait("it is watched", lambda: _finding(people, text, "shadow", pattern.id))
+    assert stopped(people, [text]) == [True], "in the shadow it changes nothing"
+    for state in ("canary", "active"):
+        assert people.approver.post(path + "/promote", json={"reason": "fine"}).json()["state"] == state
+    people.wait("the text passes", lambda: not stopped(people, [text])[0])
+    assert _finding(people, text, "encoder", pattern.id), "the record names what moved the bar"
+    assert people.approver.post("/admin/v1/rollback", json={"generation": before, "reason": "a drill"}).status_code == 200
+    people.wait("it is stopped again", lambda: stopped(people, [text])[0])
+    assert people.analyst.get(path).json()["state"] == "demoted"
+
+
+def _stopped_by_the_model(people: People, text: str) -> tuple[str, str] | None:
+    """A text with the encoder's category, where nothing but the encoder stops it, and not by far."""
+    answer = people.chat(text)
+    if answer.status_code != 400:
+        return None
+    findings = people.analyst.get(f"/admin/v1/decisions/{answer.headers['x-portcullis-id']}").json()["request"]["findings"]
+    sure = [one for one in findings if one["score"] >= 0.5]
+    if {one["detector"] for one in sure} != {"encoder"} or max(one["score"] for one in sure) > 0.98:
+        return None
+    return text, sure[0]["category"].partition(".")[0]
+
+
+def _finding(people: People, text: str, detector: str, pattern: str) -> bool:
+    decision = people.chat(text).headers["x-portcullis-id"]
+    findings = people.analyst.get(f"/admin/v1/decisions/{decision}").json()["request"]["findings"]
+    return any((one["detector"], one["pattern"]) == (detector, pattern) for one in findings)
+
+
+async def _put(url: str, proposal: Proposal) -> None:
+    state = open_state(url)
+    await Book(state).change_proposal(proposal.id, lambda _: proposal)
+    await state.close()
 
 
 def _watched(people: People, text: str) -> bool:
