@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.semantic.encoder import MAX_TOKENS, Encoder
-from detectors.semantic.fast import FastModel, tokens
+from detectors.semantic.fast import FastModel, located, tokens
 from detectors.semantic.heads import ORIGINS
 from detectors.semantic.index import Exemplar, ExemplarIndex
 from detectors.semantic.judge import FILES, MAX_ENCODED, MODELS, ModelMissing, SemanticModel
@@ -177,6 +177,24 @@ def test_ascii_is_read_as_any_text_is(text: str) -> None:
 @settings(max_examples=100, deadline=None)
 def test_both_patterns_agree_on_ascii(text: str) -> None:
     assert [*tokens(text), "ж"] == tokens(text + " ж")
+
+
+@given(st.text(max_size=200) | st.text(alphabet=st.characters(codec="ascii"), max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_every_token_stands_where_it_is_said_to(text: str) -> None:
+    words, starts = located(text)
+    assert words == tokens(text)
+    assert [text[start : start + len(word)] for word, start in zip(words, starts, strict=True)] == words
+    assert sorted(set(starts.tolist())) == starts.tolist()
+
+
+@pytest.mark.parametrize("text", ["Tell me of the harbour, please.", "a", "", " " * 30, "é" * 40, "x" * 500])
+def test_a_window_that_is_the_whole_text_is_judged_as_it_is(text: str) -> None:
+    fast = FastModel.load(MODELS / "fast.npz")
+    behind = (len(text), len(text))
+    *twice, nothing = fast.logits(text, [(0, len(text)), (0, len(text)), behind], Origin.DOCUMENT).tolist()
+    assert twice == pytest.approx([fast.logit(text, Origin.DOCUMENT)] * 2, abs=1e-4)
+    assert nothing == pytest.approx(fast.logit("", Origin.DOCUMENT), abs=1e-4)
 
 
 def test_windows_of_a_long_text_are_judged_as_they_would_be_alone() -> None:
