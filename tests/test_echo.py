@@ -95,12 +95,15 @@ def said(path: str, doc: dict[str, Any]) -> str:
 
 
 def streamed(path: str, doc: dict[str, Any], query: bytes = b"") -> dict[EventKind, str]:
-    """What a stream says, by kind, as the wire's own reader hears it."""
+    """What a stream says, by kind, as the wire's own reader hears it: what was said in pieces may be said once more, whole."""
     where = target(path, query)
     events, _ = follow(where, echo.stream(where, doc))
     heard: dict[EventKind, str] = {}
     for event in events:
-        heard[event.kind] = heard.get(event.kind, "") + event.text
+        if event.kind in (EventKind.TEXT, EventKind.REASONING) and event.channel[0] == "whole":
+            assert event.text in heard.values()
+        else:
+            heard[event.kind] = heard.get(event.kind, "") + event.text
     return heard
 
 
