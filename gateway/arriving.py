@@ -34,14 +34,14 @@ class Piece(NamedTuple):
 
 
 class Arriving:
-    """Follows one body. Bytes that are no JSON give pieces of no sense, and no error."""
+    """Follows one body; ``strings`` began so far. Bytes that are no JSON give pieces of no sense, and no error."""
 
-    __slots__ = ("_inside", "_key", "_left", "_name", "_number", "_origin", "_waits")
+    __slots__ = ("_inside", "_key", "_left", "_name", "_origin", "_waits", "strings")
 
     def __init__(self) -> None:
         self._inside = False
         self._left = b""  # what the last bytes began: an escape, a character
-        self._number = 0
+        self.strings = 0
         self._name = b""  # the beginning of the string at hand, or the last one
         self._waits = False  # whether a string ended of which it is not known yet whether it is a key
         self._key = b""
@@ -68,7 +68,7 @@ class Arriving:
         if quote < 0:
             return len(data)
         self._inside, self._name, self._waits = True, b"", False
-        self._number += 1
+        self.strings += 1
         return quote + 1
 
     def _in_string(self, data: bytes, at: int, found: list[Piece]) -> int:
@@ -87,7 +87,7 @@ class Arriving:
         if len(self._name) <= _MAX_NAME:
             self._name += raw[: _MAX_NAME + 1]
         if raw and (text := _text(raw)):
-            found.append(Piece(self._number, self._origin, text))
+            found.append(Piece(self.strings, self._origin, text))
         if not ended:
             self._left = data[whole:]
             return len(data)

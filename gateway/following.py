@@ -134,6 +134,11 @@ class Follower:
         )
         return Trip(segments, tuple(tail.start for _, tail in taken), self.heard, whole)
 
+    def forget(self, kept: int) -> None:
+        """Forget all channels but the ``kept`` that began last."""
+        for channel in list(self._tails)[: max(0, len(self._tails) - kept)]:
+            del self._tails[channel]
+
     def parts(self, channel: Path) -> Parts | None:
         """What was said of a channel's text, part by part; None where not all of it was judged, and by every stage."""
         tail = self._tails.get(channel)

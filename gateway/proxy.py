@@ -32,7 +32,7 @@ from gateway.services import Services
 from gateway.upstream.connection import Reply as UpstreamReply
 from gateway.upstream.errors import RequestRefused, UpstreamError
 from gateway.wires import routes
-from gateway.wires.base import Malformed, Reply, Target
+from gateway.wires.base import MAX_PARTS, Malformed, Reply, Target
 from gateway.wires.frames import BadFraming, FrameTooLong
 from gateway.wires.passthrough import PassedThrough
 
@@ -174,11 +174,14 @@ class Proxy:
             exchange.bytes_in += len(data)
             for piece in reader.feed(data):
                 follower.feed((piece.number,), piece.text, origin=piece.origin)
+            if reader.strings > MAX_PARTS:
+                return False  # more than a wire takes: the whole body is refused for that, or by what it says
             if follower.behind < STEP:
                 continue
             trip = follower.trip(whole=False)
             judged = await self._services.semantics.judge(live.engine, trip.segments, tenant)
             follower.judged = trip.until
+            follower.forget(1)  # strings before the one at hand have ended
             cut = follower.rise(trip, judged.verdict)
             if cut is not None:
                 exchange.request = stopped(judged, trip.segments, cut, policy, time.perf_counter_ns() - began, follower.rises)

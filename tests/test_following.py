@@ -138,6 +138,19 @@ def test_what_a_pattern_finds_at_an_edge_waits_until_it_is_seen_with_what_follow
     assert (cut.channel, cut.start, cut.end) == (("content",), 5, 13)
 
 
+@given(st.lists(st.text(max_size=5), max_size=60), st.integers(0, 8))
+def test_of_many_channels_only_the_latest_are_kept_where_that_is_asked_for(texts: Sequence[str], kept: int) -> None:
+    follower = Follower(POLICY, 0)
+    for number, text in enumerate(texts):
+        follower.feed((number,), text)
+    follower.forget(kept)
+    trip = follower.trip(whole=False)
+    last = list(enumerate(texts))[max(0, len(texts) - kept):]
+    assert [(part.path, part.text) for part in trip.segments] == [((number,), text) for number, text in last if text]
+    follower.judged = trip.until
+    assert follower.behind == 0
+
+
 def test_a_judgement_that_is_late_means_what_the_policy_says() -> None:
     late = Verdict((), 0.1, (Skipped("encoder", "late"),), 1)
     follower = Follower(POLICY, 0)  # fails closed

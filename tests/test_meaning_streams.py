@@ -230,3 +230,11 @@ def test_a_harmless_upload_is_not_alarmed_at(gateway: Gateway, model: _Model) ->
     model.says("Fine.")
     body = orjson.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": PROSE}] * 100})
     assert _slowly(gateway, body, lambda line: False).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_upload_of_very_many_strings_is_left_to_its_wire(gateway: Gateway) -> None:
+    _under(gateway, {"preset": "balanced", "alarm": 1.0})
+    body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}] * 60_000})
+    answer = _slowly(gateway, body, lambda line: False)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"at most 50000 texts in one body" in answer
