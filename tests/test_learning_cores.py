@@ -20,7 +20,7 @@ from gateway.learning.promotion import Effect, Rules, approved, step, suspects
 from gateway.learning.quorum import Record, decide, outcome, weight, words
 from gateway.learning.reflection import Facts, reflect
 from gateway.learning.teacher import Teacher
-from gateway.learning.trial import ALL_LOSS, FALSE_ALARM_BOUND, PARDON_REACH
+from gateway.learning.trial import ALL_FALSE_ALARMS, ALL_LOSS, FALSE_ALARM_BOUND, PARDON_REACH
 from gateway.learning.values import (
     Case,
     Label,
@@ -401,6 +401,39 @@ def test_slow_drift_spends_a_budget_and_then_ends(teacher: Teacher) -> None:
     assert len(passed) > 3
     assert refused > 0
     assert lost.sum() <= ALL_LOSS * len(lost)
+
+
+def test_whoever_spends_the_budget_keeps_no_family_from_being_learnt(teacher: Teacher) -> None:
+    """Harmless texts called attacks, as many as it takes: what comes later asks for more closeness, and is learnt."""
+    assert teacher.model is not None
+    rng = random.Random(5)
+    vectors, standing, passed = teacher.corpus.harmless_vectors, NO_PROTOTYPES, []
+    for step_, text in enumerate(rng.sample(list(teacher.corpus.harmless), 40)):
+        lie = cases(teacher, [text], by=("eve",))
+        (made, *_) = answers(teacher, lie, lie, tuple(standing))
+        if made.trial is not None and made.trial.passed:
+            passed.append(replace(made.pattern, id=f"learnt.attack.{step_}", state=State.ACTIVE))
+            standing = made_ready(passed, teacher.model, standing)
+    family = cases(teacher, draw("attack.game_show", 6), by=("ada", "bob"))
+    early, late = (answers(teacher, family, family, tuple(some))[0] for some in ((), standing))
+    assert early.trial is not None
+    assert late.trial is not None
+    assert early.trial.false_alarms > 0
+    assert late.trial.passed, late.trial.against
+    assert (late.pattern.closeness or 0) > (early.pattern.closeness or 1)
+    stopped = np.zeros(len(vectors), np.bool_)
+    for one in (*standing, *made_ready([late.pattern], teacher.model, standing)):
+        stopped |= vectors @ one.weights + one.offset >= (one.pattern.closeness or 1)
+    assert stopped.mean() <= ALL_FALSE_ALARMS
+
+
+@pytest.mark.parametrize(("family", "seed"), [("audit_pretext", 16), ("ranking_bias", 15), ("bank_details", 7)])
+def test_what_is_not_of_one_kind_is_taken_apart_until_it_is(teacher: Teacher, family: str, seed: int) -> None:
+    """Sentences of one aim that share too little: each part is learnt, where the whole would fail its trial."""
+    shown = cases(teacher, draw(f"attack.{family}", 4, seed))
+    made = [answers(teacher, list(group.cases), shown)[0] for group in teacher.groups(shown)]
+    assert sorted(id for one in made for id in one.cases) == sorted(case.id for case in shown), "none is left out"
+    assert [one.trial.against for one in made if one.trial] == [()] * len(made)
 
 
 def test_a_flood_leaves_room_for_others() -> None:

@@ -12,7 +12,7 @@ from families import draw
 from detectors.engine import Engine
 from detectors.semantic.judge import LEARNT_ATTACK, SemanticModel
 from detectors.semantic.learnt import backgrounds, views
-from detectors.semantic.prototypes import PrototypeError, build, write
+from detectors.semantic.prototypes import WAKE_SHARE, PrototypeError, Prototypes, bar, build, write
 from detectors.values import WATCHED, Origin, Segment, Verdict
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, acts_on, read_pattern
 
@@ -29,7 +29,7 @@ def model() -> SemanticModel:
 def learnt(model: SemanticModel, texts: list[str], kind: Kind = Kind.SEMANTIC, share: float = 0.0005) -> Pattern:
     known = backgrounds(model)
     background = known.harmless if kind is Kind.SEMANTIC else known.hostile
-    closeness = background.bar(np.array([views(model, text).embedding for text in texts]), share)
+    closeness = bar(background.closeness(np.array([views(model, text).embedding for text in texts]), background.vectors), share)
     return Pattern(
         id="learnt.game-show", kind=kind, body=texts[0], category="prompt_extraction.direct_request",
         severity=Severity.HIGH, reach=None, hits=tuple(texts[1:]), closeness=closeness,
@@ -65,6 +65,18 @@ def test_five_labels_teach_unseen_siblings(model: SemanticModel) -> None:
     background = backgrounds(model).harmless.vectors
     (prototype,) = taught.cascade.prototypes
     assert np.mean(background @ prototype.weights + prototype.offset >= pattern.closeness) <= 0.0005
+
+
+def test_many_wake_the_encoder_for_no_more_than_their_share_and_few_are_forgotten(model: SemanticModel) -> None:
+    known = backgrounds(model)
+    families = ("game_show", "dream_frame", "expired_rules", "crossword_leak", "support_relay", "audit_pretext")
+    patterns = [replace(learnt(model, draw(f"attack.{name}", 3)), id=f"learnt.{name}") for name in families]
+    ready = [build(one, lambda text: views(model, text), known) for one in patterns]
+    share = {count: Prototypes(ready[:count], known).woken(known.harmless_words.vectors).mean() for count in (1, 6)}
+    assert 0.045 < share[1] <= WAKE_SHARE
+    assert 0.045 < share[6] <= WAKE_SHARE
+    same = Prototypes([ready[0]] * 50, known)
+    assert same.woken(known.harmless_words.vectors).mean() == share[1], "what wakes it for the same windows costs nothing"
 
 
 def test_what_is_watched_does_not_act_and_is_told(model: SemanticModel) -> None:

@@ -13,6 +13,7 @@ front stage would have settled as harmless. Were they not, an attack that the fr
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -31,7 +32,9 @@ point more of unseen siblings and lets twice the false positives pass; 0.5 the o
 
 WAKE_SHARE: Final = 0.05
 """The share of harmless windows that all prototypes together may send to the encoder although the front stage had settled
-them. One prototype alone wakes it for nine of ten unseen siblings at this price."""
+them. One prototype alone wakes it for nine of ten unseen siblings at this price. Many mostly wake it for the same windows, so
+the share is that of all windows that any of them wakes it for: divided by their number it would leave each of fifty a tenth
+of a percent, and what was learnt first would be forgotten by and by."""
 
 LEAST_CLOSENESS: Final = 0.4
 """No bar is lower, however far the background keeps away: texts unlike all of it (a family of harmless look-alikes nobody
@@ -76,15 +79,39 @@ class Background:
         weights, offset = self.direction(examples)
         return vectors @ weights + np.float32(offset)
 
-    def bar(self, examples: Floats, share: float) -> float:
-        """The closeness to ask for: that at most ``share`` of the background reaches, and `LEAST_CLOSENESS` at least."""
-        return min(1.0, max(LEAST_CLOSENESS, bar(self.closeness(examples, self.vectors), share)))
+
+def bar(closeness: Floats, share: float, taken: npt.NDArray[np.bool_] | None = None, most: int = 0) -> float:
+    """The closeness to ask for, of four digits, by how close a background's texts come, float32 (n,).
+
+    At most ``share`` of them reach it, and of those that are not ``taken``, bool (n,), at most ``most``; it is
+    `LEAST_CLOSENESS` at least.
+    """
+    asked = max(LEAST_CLOSENESS, _above(closeness, int(share * len(closeness))))
+    if taken is not None and len(others := closeness[~taken]) > most:
+        asked = max(asked, _above(others, most))
+    return min(1.0, math.ceil(asked * 10_000) / 10_000)
 
 
-def bar(closeness: Floats, share: float) -> float:
-    """The least value that at most ``share`` of ``closeness`` lies above."""
-    allowed = int(share * len(closeness))
-    return float(np.partition(closeness, -allowed - 1)[-allowed - 1]) + 1e-6
+def _above(values: Floats, most: int) -> float:
+    """What at most so many of ``values`` lie above."""
+    return float(np.partition(values, -most - 1)[-most - 1]) + 1e-6
+
+
+def _waking(words: Background, examples: Floats) -> Waking:
+    weights, offset = words.direction(examples)
+    closeness = words.vectors @ weights + np.float32(offset)
+    count = int(WAKE_SHARE * len(closeness)) + 1
+    first = np.argpartition(-closeness, count - 1)[:count]
+    first = first[np.argsort(-closeness[first])]
+    return Waking(weights, offset, first, closeness[first])
+
+
+def _shared(wakers: Iterable[Waking], windows: int) -> int:
+    """How many harmless windows each may wake the encoder for, so that together they do for `WAKE_SHARE` of them at most."""
+    place = np.full(windows, windows)  # of each window, its place with the prototype that it comes closest to by place
+    for one in wakers:
+        place[one.first] = np.minimum(place[one.first], np.arange(len(one.first)))
+    return int(np.partition(place, int(WAKE_SHARE * windows))[int(WAKE_SHARE * windows)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +125,26 @@ class Backgrounds:
     """Names the encoder that made the embeddings, `Encoder.digest`."""
 
 
+class Waking(NamedTuple):
+    """When a prototype wakes the encoder for a window, by its mean word vector.
+
+    ``first`` are the harmless windows that come closest, nearest first, as int (m,), and ``closeness`` how close they come: as
+    many as all prototypes together may wake it for, and one more.
+    """
+
+    weights: Floats
+    offset: float
+    first: npt.NDArray[np.int64]
+    closeness: Floats
+
+
 class Prototype(NamedTuple):
     """One learnt exemplar made ready. ``waking`` is None where it wakes nobody (a harmless kind)."""
 
     pattern: Pattern
     weights: Floats
     offset: float
-    waking: tuple[Floats, float] | None
+    waking: Waking | None
 
     @property
     def attack(self) -> bool:
@@ -148,7 +188,7 @@ def build(pattern: Pattern, views: Callable[[str], Views], backgrounds: Backgrou
     weights, offset = background.direction(np.array([one.embedding for one in seen]))
     waking = None
     if pattern.kind is Kind.SEMANTIC:
-        waking = backgrounds.harmless_words.direction(np.array([one.words for one in seen]))
+        waking = _waking(backgrounds.harmless_words, np.array([one.words for one in seen]))
     return Prototype(pattern, weights, offset, waking)
 
 
@@ -166,11 +206,12 @@ class Prototypes:
         self._bars = np.array([one.pattern.closeness for one in self._all], np.float32)
         wakers = [one.waking for one in self._all if one.waking is not None]
         if wakers:
-            weights = np.array([one[0] for one in wakers]).T.copy()
-            offsets = np.array([one[1] for one in wakers], np.float32)
-            harmless = backgrounds.harmless_words.vectors @ weights + offsets
-            bars = [bar(harmless[:, i], WAKE_SHARE / len(wakers)) for i in range(len(wakers))]
-            self._waking = weights, offsets, np.array(bars, np.float32)
+            count = _shared(wakers, len(backgrounds.harmless_words.vectors))
+            self._waking = (
+                np.array([one.weights for one in wakers]).T.copy(),
+                np.array([one.offset for one in wakers], np.float32),
+                np.array([one.closeness[count] + 1e-6 for one in wakers], np.float32),
+            )
 
     def __len__(self) -> int:
         return len(self._all)

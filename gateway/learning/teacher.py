@@ -18,11 +18,13 @@ import orjson
 from detectors.semantic.judge import SemanticModel
 from detectors.semantic.learnt import backgrounds, views
 from detectors.semantic.prototypes import (
+    LEAST_CLOSENESS,
     PREFIX,
     Background,
     Prototype,
     PrototypeError,
     Views,
+    bar,
     build,
     read,
     write,
@@ -245,11 +247,7 @@ class Teacher:
         """An exemplar with the closeness that its background allows, where it has none."""
         if pattern.kind.lexical or pattern.kind.corrects or pattern.closeness is not None or self.model is None:
             return pattern
-        examples = np.array([
-            read(one, self._views, backgrounds(self.model).model, pattern.id).embedding
-            for one in (pattern.body, *pattern.hits)
-        ])  # fmt: skip
-        return replace(pattern, closeness=round(self._background(pattern.kind).bar(examples, trial.CALIBRATED), 4))
+        return replace(pattern, closeness=self._bar(self._ready(replace(pattern, closeness=1.0)), ()))
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -277,10 +275,12 @@ class Teacher:
         pattern = Pattern(
             id=f"learnt.{'attack' if kind is Kind.SEMANTIC else 'benign'}.{id[-12:]}", kind=kind, body=bodies[0],
             category=category, severity=Severity.HIGH, reach=None, origins=_origins(cases, kind),
-            closeness=round(background.bar(examples, trial.CALIBRATED), 4), hits=tuple(bodies[1:]),
+            closeness=1.0, hits=tuple(bodies[1:]),
             provenance=f"learnt from {len(cases)} labelled texts",
         )  # fmt: skip
         ready = self._ready(pattern)
+        pattern = replace(pattern, closeness=self._bar(ready, standing))
+        ready = ready._replace(pattern=pattern)
         nearest = tuple(
             (one.exemplar.id, one.exemplar.category, round(one.similarity, 3))
             for one in self.model.index.nearest(examples.mean(axis=0), 5)
@@ -328,6 +328,11 @@ class Teacher:
     def _ready(self, pattern: Pattern) -> Prototype:
         assert self.model is not None
         return build(pattern, self._views, backgrounds(self.model))
+
+    def _bar(self, ready: Prototype, standing: Sequence[Prototype]) -> float:
+        """The closeness that a prototype asks for, within what is left for it beside those that stand."""
+        vectors = self._background(ready.pattern.kind).vectors
+        return bar(vectors @ ready.weights + ready.offset, trial.CALIBRATED, *trial.left(ready.pattern.kind, standing, vectors))
 
     def _background(self, kind: Kind) -> Background:
         assert self.model is not None
@@ -385,14 +390,17 @@ def _component(linked: npt.NDArray[np.bool_], start: int) -> set[int]:
 
 
 def _coherent(members: list[int], vectors: Floats, background: Background) -> tuple[list[int], list[int]]:
-    """Take out what the others of a group of four or more do not teach."""
+    """Take out what the others do not teach: of a group of four or more whoever does not belong, and of one of three or more
+    that a trial would not take for one kind, the least close until it would."""
     others: list[int] = []
-    while len(members) >= 4:
+    while len(members) >= 3:
         closeness = [
             float(background.closeness(vectors[[m for m in members if m != one]], vectors[one : one + 1])[0]) for one in members
         ]
         worst = int(np.argmin(closeness))
-        if closeness[worst] >= BELONGS:
+        foreign = len(members) >= 4 and closeness[worst] < BELONGS
+        found = sum(one >= LEAST_CLOSENESS for one in closeness)
+        if not foreign and found >= trial.LEAST_CAUGHT * len(members):
             break
         others.append(members.pop(worst))
     return members, others

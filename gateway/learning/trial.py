@@ -37,8 +37,9 @@ LEAST_CAUGHT: Final = 0.5
 
 
 ALL_FALSE_ALARMS: Final = 0.005
-"""The share of harmless texts that all learnt patterns together may stop. When it is used up, a new one must stop none besides,
-so that many small steps come to no more than this, whoever takes them."""
+"""The share of harmless texts that all learnt patterns together may stop, so that many small steps come to no more than this,
+whoever takes them. A new one asks for as much closeness as keeps it within what is left; when nothing is, it must stop none
+besides. Failing it instead would let whoever spends the budget on lies keep everybody else from teaching."""
 
 ALL_LOSS: Final = 0.01
 """The share of known attacks that all learnt harmless exemplars together may come near."""
@@ -89,13 +90,13 @@ def prototype(
     shown: tuple[str, ...] = ()
     if pattern.kind is Kind.SEMANTIC:
         against += _bounded("harmless texts would be stopped", int(hit_harmless.sum()), len(hit_harmless), FALSE_ALARM_BOUND)
-        before = _reached(pattern, standing, corpus.harmless_vectors)
+        before = _reached(pattern.kind, standing, corpus.harmless_vectors, pattern.id)
         against += _together("harmless texts would be stopped", hit_harmless, before, ALL_FALSE_ALARMS)
         shown = _shown(corpus.harmless, hit_harmless)
         return Trial(len(examples), caught, len(hit_harmless), int(hit_harmless.sum()), 0, 0, FALSE_ALARM_BOUND, 0.0, shown,
                      tuple(against))  # fmt: skip
     against += _bounded("known attacks would be let through", int(hit_hostile.sum()), len(hit_hostile), LOSS_BOUND)
-    before = _reached(pattern, standing, corpus.hostile_vectors)
+    before = _reached(pattern.kind, standing, corpus.hostile_vectors, pattern.id)
     against += _together("known attacks would be let through", hit_hostile, before, ALL_LOSS)
     shown = _shown(corpus.hostile, hit_hostile)
     return Trial(len(examples), caught, 0, 0, len(hit_hostile), int(hit_hostile.sum()), 0.0, LOSS_BOUND, shown, tuple(against))
@@ -197,11 +198,18 @@ def _bounded(what: str, count: int, of: int, bound: float) -> list[str]:
     return [f"{count} of {of} {what} ({count / of:.2%}); the bound is {bound:.2%}"]
 
 
-def _reached(pattern: Pattern, standing: Sequence[Prototype], vectors: Floats) -> npt.NDArray[np.bool_]:
-    """Which texts the learnt exemplars of a kind come near, the one itself aside."""
+def left(kind: Kind, standing: Sequence[Prototype], vectors: Floats) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which of the corpus (n, 384) the learnt exemplars of a kind reach already, and how many more they may reach."""
+    reached = _reached(kind, standing, vectors)
+    bound = ALL_FALSE_ALARMS if kind is Kind.SEMANTIC else ALL_LOSS
+    return reached, max(0, int(bound * len(vectors)) - int(reached.sum()))
+
+
+def _reached(kind: Kind, standing: Sequence[Prototype], vectors: Floats, but: str = "") -> npt.NDArray[np.bool_]:
+    """Which texts the learnt exemplars of a kind come near, the one with the id ``but`` aside."""
     found = np.zeros(len(vectors), np.bool_)
     for one in standing:
-        if one.pattern.kind is pattern.kind and one.pattern.id != pattern.id:
+        if one.pattern.kind is kind and one.pattern.id != but:
             found |= vectors @ one.weights + one.offset >= (one.pattern.closeness or 1.0)
     return found
 
