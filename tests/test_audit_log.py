@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+import os
 import re
 import resource
 import signal
@@ -25,13 +27,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateways import Gateway
 from redis_servers import redis_server
 
+from detectors.values import Finding, Opaque, Origin, Segment, Skipped
 from gateway import settings
-from gateway.audit import files, records
+from gateway.audit import files, log, records
 from gateway.audit.export import Exporter
 from gateway.audit.formats import FORMATS
 from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.senders import FileSender, Sender, open_sender
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
+from gateway.decisions import Decision, Screened, Shadow, Upstream, settle
+from gateway.settings import AuditSettings, Settings
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 CALM = Rules(1e9, 2**30, 1e9)
@@ -60,6 +65,91 @@ class TestKilled:
         present = {record["id"] for _, _, record in records_of(tmp_path) if record["kind"] == "decision"}
         missing = {f"{name}:{n}" for name, count in acknowledged.items() for n in range(count)} - present
         assert not missing
+
+
+SAID = Segment("what nobody may read here", "user", Origin.USER, 0, ("messages", 0, "content"))
+
+
+def decided(number: int, **fields: Any) -> Decision[Screened]:
+    asked = Screened("allow", "", 0.25, [SAID], [("lexical",)])
+    return Decision(
+        f"{number:032x}", 1795641514.25 + number, "acme", "k", "openai.chat", "chat", "m", False, "allow", "", 200, "balanced", "1", 1, asked
+    )._replace(**fields)  # fmt: skip
+
+
+class TestRecordOfADecision:
+    def test_it_says_what_became_of_it_and_no_text(self) -> None:
+        found = Finding("lexical", "injection.x", "prompt_injection.x", 0.75, 0, 5, 11)
+        asked = Screened(
+            "redact", "x", 0.75, [SAID], [("lexical",)], [Opaque(Origin.USER, 0, ("messages", 0), "image")],
+            [found, found], ["redact", "redact"], [Skipped("semantic", "timeout")],
+        )  # fmt: skip
+        decision = decided(
+            7, request=asked, reply=Screened("allow", "", 0.0, [SAID], [()]), edits=(("pii.payment", 2),), client_gone=True,
+            shadow=Shadow("strict", "3", "block", "x"), upstream=Upstream("openai", 200, 0.5), bytes_in=5, bytes_out=6, seconds=0.5,
+        )  # fmt: skip
+        side = {
+            "action": "redact", "score": 0.75, "parts": 1, "found": 2,
+            "findings": [{"pattern": "injection.x", "category": "prompt_injection.x", "action": "redact", "score": 0.75}],
+            "not_run": ["semantic timeout"], "not_screened": {"image": 1},
+        }  # fmt: skip
+        wanted = {
+            "time": 1795641521.25, "kind": "decision", "id": f"{7:032x}", "bytes_in": 5, "bytes_out": 6, "seconds": 0.5,
+            "request": side, "reply": {"action": "allow", "score": 0.0, "parts": 1}, "edits": {"pii.payment": 2},
+            "shadow": {"policy": "strict", "version": "3", "action": "block", "reason": "x"}, "client_gone": True,
+            "tenant": "acme", "key": "k", "wire": "openai.chat", "operation": "chat", "model": "m", "streaming": False,
+            "action": "allow", "reason": "", "status": 200, "policy": "balanced", "version": "1", "generation": 1,
+            "upstream": {"name": "openai", "status": 200},
+        }  # fmt: skip
+        assert orjson.loads(b"{" + records.decision_body(decision) + b"}") == wanted
+        assert orjson.loads(b"{" + records.decision_body(settle(decision)) + b"}") == wanted, "stored, it says the same"
+
+    def test_what_is_no_text_is_written_as_text(self) -> None:
+        bad = decided(1, id="\ud800", model="\udfff" + "m" * 10_000)
+        record = orjson.loads(b"{" + records.decision_body(bad) + b"}")
+        assert (record["id"], len(record["model"]), record["model"][:2]) == ("\ufffd", 200, "\ufffdm")
+
+
+def test_a_disk_that_hangs_fills_no_memory_and_what_was_given_up_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MAX_QUEUED", 4)
+    asyncio.run(_hang_and_go_on(tmp_path, monkeypatch))
+    result = verify_folder(tmp_path)
+    assert result.intact, result.problems
+    written = [record for _, _, record in records_of(tmp_path)]
+    assert [int(one["id"], 16) for one in written if one["kind"] == "decision"] == [0, 1, 2, 3, 4]
+    lost = next(one for one in written if one["kind"] == "lost")
+    assert (lost["records"], lost["since"], lost["until"]) == (2, decided(5).time, decided(6).time)
+    assert "lost" in [note.kind for note in result.notes]
+
+
+async def _hang_and_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, hangs, goes_on = asyncio.Event(), threading.Event(), threading.Event()
+    loop, sync = asyncio.get_running_loop(), os.fdatasync
+
+    def hanging(descriptor: int) -> None:
+        if hangs.is_set():
+            loop.call_soon_threadsafe(taken.set)
+            goes_on.wait()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", hanging)
+    audit = log.AuditLog(Settings(audit=AuditSettings(directory=folder)))
+    await audit.start()
+    hangs.set()
+    audit.add(decided(0))
+    await taken.wait()
+    for number in range(1, 5):
+        assert audit.writable
+        audit.add(decided(number))
+    assert not audit.writable, "so that a policy can refuse what cannot be written down"
+    audit.add(decided(5))
+    audit.add(decided(6))
+    assert (audit.stats.waiting, audit.stats.dropped) == (4, 2)
+    hangs.clear()
+    goes_on.set()
+    assert await audit.flush()
+    assert audit.writable
+    await audit.close()
 
 
 @contextmanager

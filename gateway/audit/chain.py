@@ -26,6 +26,9 @@ _CONTEXT: Final = b"portcullis audit v1\n"  # what is signed or hashed here can 
 _MARK: Final = b',"hash":"'
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _END: Final = b'"}\n'
+_LEAF: Final = hashlib.sha256(b"\0")
+_NODE: Final = hashlib.sha256(b"\1")
+_EMPTY: Final = hashlib.sha256()
 _SUFFIX: Final = len(_MARK) + 64 + len(_END)
 
 
@@ -73,12 +76,22 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """
     if not leaves:
         return hashlib.sha256(b"").digest()
-    sha256 = hashlib.sha256
-    level = [sha256(b"\0" + leaf).digest() for leaf in leaves]
+    level = _digests(_LEAF, leaves)
     while len(level) > 1:
-        pairs = [sha256(b"\1" + one + other).digest() for one, other in zip(level[::2], level[1::2], strict=False)]
+        pairs = _digests(_NODE, [one + other for one, other in zip(level[::2], level[1::2], strict=False)])
         level = pairs + level[-1:] if len(level) % 2 else pairs
     return level[0]
+
+
+def _digests(begun: hashlib._Hash, each: Sequence[bytes]) -> list[bytes]:
+    """SHA-256 of what ``begun`` was given and one of ``each`` after it. A copy costs half of what a new one does."""
+    copy = begun.copy
+    digests: list[bytes] = []
+    for one in each:
+        digest = copy()
+        digest.update(one)
+        digests.append(digest.digest())
+    return digests
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -133,12 +146,14 @@ class Chain:
 
     def add(self, bodies: Sequence[bytes]) -> bytes:
         """The lines of the next records; ``bodies`` as `records.body` makes them."""
-        seq, head, leaves, sha256 = self.seq, self.head, self._leaves, hashlib.sha256
+        seq, head, leaf, copy = self.seq, self.head, self._leaves.append, _EMPTY.copy
         lines: list[bytes] = []
         for body in bodies:
             covered = b'{"seq":%d,%b' % (seq, body)
-            head = sha256(head + covered).digest()
-            leaves.append(head)
+            digest = copy()
+            digest.update(head + covered)
+            head = digest.digest()
+            leaf(head)
             lines += (covered, _MARK, hexlify(head), _END)
             seq += 1
         self.seq, self.head = seq, head

@@ -1,7 +1,8 @@
 """The audit log of one worker: takes decisions behind the requests' backs and events before they are answered.
 
-One thread does all that touches the disk. Decisions are written in batches and are on the disk within about `FLUSH_SECONDS`;
-an event is on the disk when `event` returns.
+A decision is encoded as it comes, while what it is made of is at hand and before its texts can linger. One thread does the
+rest: it hashes, signs and writes. Decisions are written in batches and are on the disk within about `FLUSH_SECONDS`; an event
+is on the disk when `event` returns.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -31,11 +32,9 @@ FLUSH_SECONDS: Final = 0.25
 BATCH: Final = 512
 """Decisions that make a batch before its time."""
 
-MAX_FRESH: Final = 4 * BATCH
-"""Decisions that wait as they came, with their texts in memory, for a disk that hangs; later ones wait as records."""
-
-LARGE: Final = 64 * 2**10
-"""Bytes of request or reply from which a decision does not wait with its texts."""
+MAX_QUEUED: Final = 65_536
+"""Decisions that wait while the thread hangs in a write, some 32 MiB. What comes then is given up, counted, and named in the
+log once it goes on."""
 
 TICK_SECONDS: Final = 1.0
 
@@ -70,8 +69,9 @@ class AuditLog:
         self._settings = settings.audit
         self.exporters: list[Exporter] = []
         self._writer: Writer | None = None
-        self._fresh: list[AnyDecision] = []
-        self._bodies: list[bytes] = []
+        self._queued: list[bytes] = []
+        self._given_up: list[float] = []  # [how many, since, until], empty where none
+        self._dropped = 0
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="portcullis-audit")
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,12 +97,14 @@ class AuditLog:
         """Queue a decision."""
         if self._writer is None:
             return
-        fresh = self._fresh
-        fresh.append(decision)
-        if decision.bytes_in >= LARGE or decision.bytes_out >= LARGE or len(fresh) > MAX_FRESH:
-            self._bodies += _bodies(fresh)
-            fresh.clear()
-        elif len(fresh) == BATCH:
+        queued = self._queued
+        if len(queued) >= MAX_QUEUED:
+            self._dropped += 1
+            before = self._given_up or [0, decision.time, 0]
+            self._given_up = [before[0] + 1, before[1], decision.time]
+            return
+        queued.append(_body(decision))
+        if len(queued) == BATCH:
             self._wake.set()
 
     async def event(self, kind: str, fields: dict[str, Any]) -> None:
@@ -119,29 +121,31 @@ class AuditLog:
 
     @property
     def writable(self) -> bool:
-        """False while records cannot be written."""
-        return self._writer is None or self._writer.writable
+        """False while records cannot be written, or the disk takes them so slowly that no more can wait."""
+        return self._writer is None or (self._writer.writable and len(self._queued) < MAX_QUEUED)
 
     @property
     def stats(self) -> AuditStats:
         writer = self._writer
         if writer is None:
             return AuditStats("", 0, 0, 0, 0, 0.0, "", (-1, ""))
-        waiting = writer.waiting + len(self._fresh) + len(self._bodies)
+        waiting, dropped = writer.waiting + len(self._queued), writer.dropped + self._dropped
         seq, head = writer.durable
         return AuditStats(
-            writer.name, writer.written, writer.errors, waiting, writer.dropped, writer.last_root, writer.last_error,
-            (seq, head.hex()),
-        )  # fmt: skip
+            writer.name, writer.written, writer.errors, waiting, dropped, writer.last_root, writer.last_error, (seq, head.hex())
+        )
 
     async def flush(self) -> bool:
         """Write what is queued now. False where it is not all on the disk."""
         writer = self._writer
         if writer is None:
             return True
-        bodies, self._bodies = self._bodies, []
-        fresh, self._fresh = self._fresh, []
-        return await self._call(lambda: writer.append(bodies + _bodies(fresh)))
+        queued, self._queued = self._queued, []
+        if self._given_up:
+            count, since, until = self._given_up
+            self._given_up = []
+            queued.append(records.body(records.LOST, until, {"records": int(count), "since": since, "until": until}))
+        return await self._call(lambda: writer.append(queued))
 
     async def close(self) -> None:
         """Write what is queued, close the chain, end."""
@@ -183,7 +187,7 @@ class AuditLog:
             except TimeoutError:
                 pass
             self._wake.clear()
-            if self._fresh or self._bodies:
+            if self._queued:
                 await self.flush()
             if time.monotonic() - ticked >= TICK_SECONDS and self._writer is not None:
                 ticked = time.monotonic()
@@ -246,14 +250,11 @@ def configuration(live: Live, result: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bodies(decisions: Sequence[AnyDecision]) -> list[bytes]:
-    bodies: list[bytes] = []
-    for decision in decisions:
-        try:
-            bodies.append(records.decision_body(decision))
-        except Exception:
-            # A fault of ours in one record must not take the others with it, and is written down in its place.
-            _log.exception("a decision cannot be written to the audit log")
-            fields = {"id": decision.id, "records": 1, "since": decision.time, "until": decision.time}
-            bodies.append(records.body(records.LOST, decision.time, fields))
-    return bodies
+def _body(decision: AnyDecision) -> bytes:
+    try:
+        return records.decision_body(decision)
+    except Exception:
+        # A fault of ours in a record must not take its request with it, and is written down in its place.
+        _log.exception("a decision cannot be written to the audit log")
+        fields = {"id": decision.id, "records": 1, "since": decision.time, "until": decision.time}
+        return records.body(records.LOST, decision.time, fields)

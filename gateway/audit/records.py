@@ -73,9 +73,9 @@ class _Side(msgspec.Struct, omit_defaults=True, gc=False):
     score: float
     parts: int
     found: int = 0
-    findings: list[dict[str, Any]] = []
-    not_run: list[str] = []
-    not_screened: dict[str, int] = {}
+    findings: Sequence[dict[str, Any]] = ()
+    not_run: Sequence[str] = ()
+    not_screened: dict[str, int] | None = None
 
 
 class _Own(msgspec.Struct, omit_defaults=True, gc=False):
@@ -89,7 +89,7 @@ class _Own(msgspec.Struct, omit_defaults=True, gc=False):
     seconds: float
     request: _Side
     reply: _Side | None = None
-    edits: dict[str, int] = {}
+    edits: dict[str, int] | None = None
     shadow: dict[str, str] | None = None
     client_gone: bool = False
 
@@ -101,12 +101,15 @@ def decision_body(decision: AnyDecision) -> bytes:
     """The record of a decision. Made for every request."""
     if len(decision.model) > MAX_NAME:
         decision = decision._replace(model=decision.model[:MAX_NAME])
-    identity, time, *_, request, reply, edits, shadow, upstream, bytes_in, bytes_out, seconds, client_gone = decision
+    (
+        identity, time, _, _, _, _, _, _, _, _, _, _, _, _, request, reply, edits, shadow, upstream,
+        bytes_in, bytes_out, seconds, client_gone,
+    ) = decision  # fmt: skip
     own = _Own(
         time, DECISION, identity, bytes_in, bytes_out, seconds, _side(request), None if reply is None else _side(reply)
     )
     if edits or shadow is not None or client_gone:
-        own.edits, own.shadow, own.client_gone = dict(edits), shadow and shadow._asdict(), client_gone
+        own.edits, own.shadow, own.client_gone = dict(edits) or None, shadow and shadow._asdict(), client_gone
     try:
         inside = _encode(own)[1:-1]
     except UnicodeEncodeError:  # a lone surrogate, which is no text
@@ -132,8 +135,9 @@ def _inside(doc: dict[str, Any]) -> bytes:
 
 def _side(side: Screened | Screening) -> _Side:
     if isinstance(side, Screened):
-        made = _Side(side.action, side.score, len(side.segments))
-        if not (side.findings or side.skipped or side.opaque):
+        action, _, score, segments, _, opaque, found, _, skipped, _, _ = side
+        made = _Side(action, score, len(segments))
+        if not (found or skipped or opaque):
             return made  # nearly always
         reasons = [one.reason for one in side.opaque]
         asked: Sequence[str] = side.actions or [""] * len(side.findings)
