@@ -103,6 +103,10 @@ class Network:
             (a, b) for a in self._names for b in self._names if group.get(a, 0) != group.get(b, 0)
         }
 
+    def reach(self, one: str, other: str) -> bool:
+        """Whether each of two hears the other."""
+        return not {(one, other), (other, one)} & self._blocked
+
     def heal(self) -> None:
         """Everybody reaches everybody."""
         self._blocked = set()

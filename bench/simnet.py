@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from gateway.sync import frames
-from gateway.sync.commands import Apply, Close, Command, Dial, Send
+from gateway.sync.commands import Apply, Close, Command, Dial, Judge, Send, Told
 from gateway.sync.ledger import Ledger
 from gateway.sync.membership import Directory
 from gateway.sync.node import TICK_SECONDS, Node
@@ -80,7 +80,7 @@ class Cluster:
         self.now = BEGIN
         self.kinds: Counter[str] = Counter()  # frames that were sent, by their name
         self.sizes: Counter[str] = Counter()  # and their bytes
-        self.warnings: list[tuple[str, str, str]] = []
+        self.told: dict[int, Told] = {}  # how questions stand, by key
         self._trust = trust
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -151,6 +151,12 @@ class Cluster:
         self._merge(replica, [made])
         return made
 
+    def ask(self, name: str, key: int, question: frames.Question, count: int) -> None:
+        """A replica asks others; every replica answers that it finds nothing."""
+        replica = self.replicas[name]
+        assert replica.node is not None
+        self._do(replica, replica.node.ask(key, question, count, self.now + replica.skew))
+
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> float:
         """Let time pass, at most ``seconds`` or until something is so; returns the seconds that passed.
 
@@ -207,6 +213,10 @@ class Cluster:
                     self._dial(replica, node, address)
                 case Apply(link, batch, entries, _):
                     self._apply(replica, link, batch, entries)
+                case Judge(link, question):
+                    self._do(replica, node.judged(link, frames.Answer(question.number, "verdict")))
+                case Told(key):
+                    self.told[key] = command
                 case _:
                     pass
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from detectors import leakage
 from detectors.cascade import DEEP, STAGES
 from detectors.values import ChannelKind, Origin
+from gateway import consensus
 from gateway.live import bind, load_model
 from gateway.policy import MODEL_STAGES, RANK, Action, Direction, Policy
 from gateway.settings import Detection, PolicySettings, Settings
@@ -101,8 +102,9 @@ def matrix(settings: Settings, late: Sequence[str] = ()) -> list[Row]:
 def _rows(policy: Policy, whole: tuple[str, ...], late: Sequence[str], model: bool) -> Iterator[Row]:
     streamed = tuple(stage for stage in whole if policy.ahead is not None or stage in STREAMED)
     for route in ROUTES:
+        asked = (*whole, consensus.STAGE) if policy.consensus is not None else whole
         for origin in route.asked:
-            yield _row(policy, whole, route.path, origin, Direction.REQUEST, False)
+            yield _row(policy, asked, route.path, origin, Direction.REQUEST, False)
         if route.unread:
             yield Row(route.path, route.unread, Direction.REQUEST.value, False, (), _NOTHING, _NOTHING, _UNREAD)
         after: tuple[str, ...] = (leakage.DETECTOR,) if Origin.SYSTEM in route.asked else ()

@@ -74,6 +74,16 @@ class Found(NamedTuple):
     action: str = ""
 
 
+class Vote(NamedTuple):
+    """What a replica said of a request, where the policy asks several: ``said`` is ``verdict``, or in a word why it gave none
+    that counts; ``action`` is what its verdict would have the policy do."""
+
+    node: str
+    said: str
+    action: str = ""
+    score: float = 0.0
+
+
 class Screened(NamedTuple):
     """What became of one direction, the request or the reply, as the hot path has it, texts and all.
 
@@ -92,6 +102,7 @@ class Screened(NamedTuple):
     skipped: Sequence[Skipped] = ()
     timings: Sequence[tuple[str, int]] = ()
     rises: Sequence[tuple[int, float]] = ()
+    votes: Sequence[Vote] = ()
 
 
 class Screening(NamedTuple):
@@ -99,7 +110,7 @@ class Screening(NamedTuple):
 
     ``skipped`` holds (stage, reason), ``timings`` (stage, µs); ``unlisted`` counts the parts, gaps and
     findings beyond `MAX_LISTED`. ``rises`` says of a streamed reply after how many code points its score
-    was how high, while it was written.
+    was how high, while it was written; ``votes`` what each replica said, where several were asked.
     """
 
     action: str
@@ -112,6 +123,7 @@ class Screening(NamedTuple):
     timings: tuple[tuple[str, int], ...] = ()
     unlisted: int = 0
     rises: tuple[tuple[int, float], ...] = ()
+    votes: tuple[Vote, ...] = ()
 
 
 class Shadow(NamedTuple):
@@ -250,7 +262,7 @@ def _listed(side: Screened | Screening) -> Sequence[Any]:
     """The fields of `Screening`, as plain tuples: most are encoded at once and never become more."""
     if isinstance(side, Screening):
         return side
-    action, reason, score, segments, stages, opaque, findings, actions, skipped, timings, rises = side
+    action, reason, score, segments, stages, opaque, findings, actions, skipped, timings, rises, votes = side
     if len(segments) != len(stages):
         raise ValueError(f"{len(segments)} segments with stages for {len(stages)}")
     listed = segments if len(segments) <= MAX_LISTED else segments[:MAX_LISTED]
@@ -261,7 +273,7 @@ def _listed(side: Screened | Screening) -> Sequence[Any]:
         for (text, role, origin, turn, path, _), seen in zip(listed, stages)  # noqa: B905 - the argument costs 0.1 µs
     ]
     if listed is segments and not (opaque or findings or skipped):
-        return action, reason, score, parts, (), (), (), timings, 0, rises
+        return action, reason, score, parts, (), (), (), timings, 0, rises, votes
     gaps = [(shown(path), origin, turn, why) for origin, turn, path, why in opaque[:MAX_LISTED]]
     found = [
         Found(finding.detector, finding.pattern, finding.category, finding.score,
@@ -269,7 +281,7 @@ def _listed(side: Screened | Screening) -> Sequence[Any]:
         for finding, asked in zip(findings, actions or [""] * len(findings), strict=True)
     ]  # fmt: skip
     unlisted = sum([max(0, len(every) - MAX_LISTED) for every in (segments, opaque, findings)])
-    return action, reason, score, parts, gaps, _foremost(found), skipped, timings, unlisted, rises
+    return action, reason, score, parts, gaps, _foremost(found), skipped, timings, unlisted, rises, votes
 
 
 def _foremost(findings: list[Found]) -> list[Found]:
@@ -327,7 +339,8 @@ def _record(row: list[Any]) -> Record:
 
 
 def _screening(row: Sequence[Any]) -> Screening:
-    action, reason, score, parts, gaps, findings, skipped, timings, unlisted, rises, *_ = (*row, ())
+    whole = [*row, (), ()]  # an earlier version wrote less
+    action, reason, score, parts, gaps, findings, skipped, timings, unlisted, rises, votes, *_ = whole
     return Screening(
         action,
         reason,
@@ -339,6 +352,7 @@ def _screening(row: Sequence[Any]) -> Screening:
         tuple(map(tuple, timings)),
         unlisted,
         tuple(map(tuple, rises)),
+        tuple([Vote(node, *rest) for node, *rest in votes]),
     )
 
 
@@ -398,7 +412,7 @@ _SUMMARY: Final = (
 
 def _explained(side: Screening) -> dict[str, Any]:
     doc = _named(side)
-    for name in ("parts", "gaps", "findings"):
+    for name in ("parts", "gaps", "findings", "votes"):
         doc[name] = [_named(each) for each in doc[name]]
     doc["skipped"] = [{"stage": stage, "reason": reason} for stage, reason in side.skipped]
     doc["timings"] = dict(side.timings)

@@ -285,6 +285,7 @@ def _screened(side: Inspected) -> Screened:
         verdict.skipped,
         timings(side),
         side.rises,
+        side.votes,
     )
 
 

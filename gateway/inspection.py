@@ -12,6 +12,9 @@ from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged, Screening
 from detectors.leakage import Leakage
 from detectors.values import Opaque, Origin, Path, Segment
+from gateway import consensus
+from gateway.consensus import Outcome
+from gateway.decisions import Vote
 from gateway.faults import CallerFault, UpstreamFault
 from gateway.following import Cut, Rise
 from gateway.links import Hosts, Links
@@ -50,7 +53,8 @@ class Waiting(NamedTuple):
 class Inspected(NamedTuple):
     """A message that was inspected. ``body`` is what goes on: the very bytes received unless something was edited.
 
-    ``rises`` is how a streamed reply's score rose while it was written.
+    ``rises`` is how a streamed reply's score rose while it was written; ``votes`` what other replicas say of a request, where
+    they were asked, and ``asking`` the nanoseconds that this took.
     """
 
     parsed: Parsed
@@ -61,6 +65,8 @@ class Inspected(NamedTuple):
     edits: int
     nanoseconds: int
     rises: tuple[Rise, ...] = ()
+    votes: tuple[Vote, ...] = ()
+    asking: int = 0
 
 
 def inspect_request(
@@ -156,6 +162,14 @@ def _decide(
     return Inspected(parsed, judged, ruling, shadow, body, len(ruling.edits), time.perf_counter_ns() - began)
 
 
+def by_consensus(own: Inspected, found: Outcome, bound: Bound, body: bytes, vault: Vault, nanoseconds: int) -> Inspected:
+    """The inspection of a request when other replicas were asked, which took so long; ``body`` is what came."""
+    if found.judged is not own.judged:
+        began = time.perf_counter_ns() - own.nanoseconds
+        own = _decide(found.judged, own.parsed, bound, body, vault, Direction.REQUEST, None, began)
+    return own._replace(votes=found.votes, asking=nanoseconds)
+
+
 def with_leaks(judged: Judged, leakage: Leakage, segments: Sequence[Segment]) -> Judged:
     """The verdict with what the reply gives away of its system prompt."""
     verdict = judged.verdict
@@ -226,5 +240,7 @@ def passed(engine: Engine, bound: Bound, body: bytes) -> Inspected:
 def timings(inspected: Inspected) -> tuple[tuple[str, int], ...]:
     """Microseconds by stage, the whole of it last."""
     spent = [(stage, ns // 1000) for stage, ns in zip(STAGES, inspected.judged.stage_ns) if ns]  # noqa: B905 - hot
+    if inspected.asking:
+        spent.append((consensus.STAGE, inspected.asking // 1000))
     spent.append(("total", inspected.nanoseconds // 1000))
     return tuple(spent)

@@ -20,7 +20,7 @@ from detectors.values import ChannelKind, Origin, Skipped
 from gateway.faults import OwnFault
 from gateway.learning.storage import check_packs
 from gateway.links import Hosts
-from gateway.policy import MODEL_STAGES, PRESETS, Action, Direction, Policy, Rule, Thresholds, preset
+from gateway.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, Policy, Rule, Thresholds, preset
 from gateway.settings import Detection, PolicySettings, Settings, SettingsError
 from patterns import cache as caching
 from patterns import packs
@@ -93,7 +93,7 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
 
 def _build(settings: Settings, number: int, now: float, store: Mapping[str, Pattern]) -> Live:
     cache = settings.data_dir / "cache"
-    check_strict(settings)
+    check_policies(settings)
     engine = load_engine(settings, number, now)
     patterns = engine.generation.patterns
     thresholds = engine.thresholds
@@ -153,8 +153,9 @@ def stream_rules(
 _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}
 
 
-def check_strict(settings: Settings) -> None:
-    """Refuse a configuration whose policies could not be held: ``strict`` as `unenforced` says, an alarm without the model.
+def check_policies(settings: Settings) -> None:
+    """Refuse a configuration whose policies could not be held: ``strict`` as `unenforced` says, an alarm without the model,
+    a consensus without replicas.
 
     Raises:
         SettingsError: names the policy and what is missing.
@@ -165,6 +166,8 @@ def check_strict(settings: Settings) -> None:
             raise SettingsError(f"{where}: {policy.preset} cannot be enforced: {why}; turn it on, or take balanced")
         if policy.alarm is not None and not settings.detection.model:
             raise SettingsError(f"{where}.alarm: {policy.alarm} is a score of the model, and detection.model is false")
+        if policy.consensus is not None and settings.sync.listen is None:
+            raise SettingsError(f"{where}.consensus: other replicas are asked over pattern sync, and sync.listen is not set")
 
 
 def unenforced(preset: str, chosen: Detection) -> str:
@@ -233,6 +236,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         for row in settings.rules
     )
     changed = settings.model_dump_json(exclude={"shadow"}, exclude_defaults=True)
+    asked = settings.consensus
     version = base.version + "-" + hashlib.sha256(changed.encode()).hexdigest()[:8]
     policy = Policy(
         name=base.name,
@@ -248,6 +252,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         ahead=base.ahead if settings.ahead is None else settings.ahead,
         alarm=settings.alarm,
         redaction=settings.redaction,
+        consensus=None if asked is None else Consensus(asked.replicas, asked.deadline_seconds),
     )
     if not thresholds or not policy.cuts_by_meaning():
         policy = replace(policy, ahead=None)

@@ -28,7 +28,7 @@ UPSTREAM_BUCKETS: Final = (
 MAX_SERIES: Final = 2_000
 """Label sets of one metric. Labels never hold what a caller can choose freely, so this is reached by many tenants only."""
 
-FAIL_OPEN_STAGES: Final = ("lexical", "semantic", "stream", "audit")
+FAIL_OPEN_STAGES: Final = ("lexical", "semantic", "stream", "audit", "consensus")
 """Counted from zero: of a series that begins with its first count, Prometheus sees no increase, and no alert fires."""
 
 FLUSH_SECONDS: Final = 1.0
@@ -111,6 +111,9 @@ class Metrics:
         self.reloads = Counter("portcullis_config_reloads", "Configurations taken or refused.", ("result",))
         self.screening = Histogram(
             "portcullis_screening_seconds", "Time spent screening a message, by stage.", ("stage",), SCREEN_BUCKETS
+        )
+        self.consensus_seconds = Histogram(
+            "portcullis_consensus_seconds", "What it took to ask other replicas about a request.", (), UPSTREAM_BUCKETS
         )
         self.upstream_seconds = Histogram(
             "portcullis_upstream_seconds", "Time to the upstream's first byte.", ("upstream",), UPSTREAM_BUCKETS

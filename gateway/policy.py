@@ -104,6 +104,13 @@ class Rule:
         )
 
 
+class Consensus(NamedTuple):
+    """That other replicas judge a request too: how many are asked, and how many seconds they have."""
+
+    replicas: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What a tenant's traffic is held to.
@@ -121,6 +128,7 @@ class Policy:
         alarm: from which score on a streamed reply is cut while it is written, whatever it is; None where the table alone says.
         links: the hosts that addresses in replies may lead to; None for any.
         canary: whether a mark is planted in system prompts, by which a reply that repeats one is known.
+        consensus: whom else a request is put to; None where this replica judges alone.
         redaction: by category or ``category.subcategory``, what takes a value's place; a placeholder where nothing is said.
     """
 
@@ -136,6 +144,7 @@ class Policy:
     alarm: float | None = None
     canary: bool = False
     links: Hosts | None = None
+    consensus: Consensus | None = None
     redaction: Mapping[str, Mode] = field(default_factory=dict)
     _table: dict[tuple[str, Origin, Direction, bool, ChannelKind], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False

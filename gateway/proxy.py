@@ -115,6 +115,10 @@ class Proxy:
             body = await call.body(limit)
             exchange.bytes_in = len(body)
             request = await self._inspect(inspect_request, exchange, body)
+            if exchange.bound.policy.consensus is not None:
+                request = await self._services.asking.put(
+                    request, live, exchange.bound, body, exchange.principal.tenant, exchange.vault
+                )
         else:
             request = nothing(live.engine, exchange.bound, b"")
         exchange.request = request

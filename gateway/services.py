@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from detectors.engine import Generation
 from gateway import live as live_module
 from gateway import vitals
+from gateway.asking import Asking
 from gateway.audit import records, witness
 from gateway.audit.log import AuditLog, configuration
 from gateway.audit.series import register as register_audit
@@ -114,7 +115,8 @@ class Services:
         stages = self.learning.stages
         self.feeds = Feeds(lambda: self.live.settings.learning.feeds, stages.propose_from_feed, stages.known)
         self.wording = Wording(self.learning.book, lambda: self.live, self.provider)
-        self.sync = _sync(settings, self.store)
+        self.asking = Asking(lambda: self.live, self.semantics, self.metrics)
+        self.sync = self.asking.sync = _sync(settings, self.store, self.asking)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
         self.traffic = Traffic(self.exposition)
@@ -465,12 +467,12 @@ def _state(settings: Settings) -> State:
     return state if settings.state.startswith("sqlite:") else ResilientState(state, settings.data_dir / "spool")
 
 
-def _sync(settings: Settings, store: Store) -> SyncService | None:
+def _sync(settings: Settings, store: Store, asking: Asking) -> SyncService | None:
     if settings.sync.listen is None:
         return None
     from gateway.sync.service import SyncService  # QUIC takes long to load, too
 
-    return SyncService(settings.sync, store, settings.data_dir)
+    return SyncService(settings.sync, store, settings.data_dir, asking.answer)
 
 
 def _tenants(settings: Settings) -> dict[str, Tenant]:

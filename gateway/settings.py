@@ -132,6 +132,18 @@ class Override(_Model):
     score: float = Field(0.0, ge=0, le=1, description="The least score on which the row acts.")
 
 
+class ConsensusSettings(_Model):
+    """That other replicas judge a request too, and the majority decides. See [sync.md](sync.md)."""
+
+    replicas: int = Field(
+        2, ge=1, le=9,
+        description="How many others are asked. More than half of them and this one must agree; best is an even number.",
+    )
+    deadline_seconds: float = Field(
+        0.5, gt=0, le=10, description="How long they are waited for. Then the stage `consensus` did not run; see `failure`."
+    )
+
+
 class PolicySettings(_Model):
     """A policy: a preset and what differs from it."""
 
@@ -169,6 +181,9 @@ class PolicySettings(_Model):
         "written, and a long request refused while it is still being sent, whatever its category. Left out: the table "
         "alone decides.",
     )  # fmt: skip
+    consensus: ConsensusSettings | None = Field(
+        None, description="Whether other replicas judge each request too; see `policy.consensus`. Left out: this one alone."
+    )
     rules: tuple[Override, ...] = Field((), description="Rows that overwrite the preset's table, in order.")
     shadow: Literal["strict", "balanced"] | None = Field(
         None, description="A preset judged beside this policy: reported in records and metrics, never acted on."
@@ -454,7 +469,8 @@ def document() -> str:
         "on SIGHUP or within two seconds; a broken one is refused and the old one serves on. `portcullis check` validates.", "",
     ]  # fmt: skip
     for title, model in (
-        ("Top level", Settings), ("policy, and tenants.NAME.policy", PolicySettings), ("policy.rules", Override),
+        ("Top level", Settings), ("policy, and tenants.NAME.policy", PolicySettings),
+        ("policy.consensus", ConsensusSettings), ("policy.rules", Override),
         ("upstreams.openai | anthropic | gemini", Upstream), ("upstreams.X.fallbacks", Target),
         ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("detection", Detection),
         ("limits", Limits), ("retention", Retention),

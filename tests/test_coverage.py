@@ -117,18 +117,18 @@ def test_strict_is_refused_where_a_stage_could_not_act(detection: dict[str, Any]
     tenants = {"acme": {"policy": "strict"}}
     for where, policies in (("policy", {"policy": "strict"}), ("tenants.acme.policy", {"tenants": tenants})):
         with pytest.raises(SettingsError) as caught:
-            live.check_strict(check({**policies, "detection": detection}, "test"))
+            live.check_policies(check({**policies, "detection": detection}, "test"))
         assert str(caught.value) == f"{where}: strict cannot be enforced: {why}; turn it on, or take balanced"
 
 
 def test_an_alarm_is_refused_where_no_model_gives_a_score() -> None:
     with pytest.raises(SettingsError, match=r"^policy.alarm: 0.8 is a score of the model, and detection.model is false$"):
-        live.check_strict(check({"policy": {"alarm": 0.8}, "detection": {"model": False}}, "test"))
+        live.check_policies(check({"policy": {"alarm": 0.8}, "detection": {"model": False}}, "test"))
 
 
 def test_where_all_stages_act_strict_is_taken_and_the_others_always_are() -> None:
-    live.check_strict(check({"policy": "strict"}, "test"))
-    live.check_strict(check({"policy": "balanced", "detection": {"model": False}}, "test"))
+    live.check_policies(check({"policy": "strict"}, "test"))
+    live.check_policies(check({"policy": "balanced", "detection": {"model": False}}, "test"))
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])

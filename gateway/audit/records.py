@@ -76,6 +76,7 @@ class _Side(msgspec.Struct, omit_defaults=True, gc=False):
     findings: Sequence[dict[str, Any]] = ()
     not_run: Sequence[str] = ()
     not_screened: dict[str, int] | None = None
+    votes: dict[str, str] | None = None
 
 
 class _Own(msgspec.Struct, omit_defaults=True, gc=False):
@@ -135,9 +136,9 @@ def _inside(doc: dict[str, Any]) -> bytes:
 
 def _side(side: Screened | Screening) -> _Side:
     if isinstance(side, Screened):
-        action, _, score, segments, _, opaque, found, _, skipped, _, _ = side
+        action, _, score, segments, _, opaque, found, _, skipped, _, _, votes = side
         made = _Side(action, score, len(segments))
-        if not (found or skipped or opaque):
+        if not (found or skipped or opaque or votes):
             return made  # nearly always
         reasons = [one.reason for one in side.opaque]
         asked: Sequence[str] = side.actions or [""] * len(side.findings)
@@ -158,6 +159,8 @@ def _side(side: Screened | Screening) -> _Side:
         ]
     if side.skipped:
         made.not_run = [f"{stage} {reason}" for stage, reason in side.skipped]
+    if side.votes:
+        made.votes = {vote.node: f"{vote.said} {vote.action}".rstrip() for vote in side.votes}
     if reasons:
         made.not_screened = dict(Counter(reasons))
     return made

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.sync import frames
-from gateway.sync.frames import Frame
+from gateway.sync.frames import Answer, Frame, Question
 from patterns.entries import Entry
+
+LONG_QUESTION: Final = 16 * 2**10
+"""Bytes of text above which a question travels with bulk: fresh revisions do not wait for it."""
 
 
 class Send(NamedTuple):
@@ -18,8 +21,14 @@ class Send(NamedTuple):
     @property
     def bulk(self) -> bool:
         """Whether it takes the second lane, which others overtake."""
-        frame = self.frame
-        return isinstance(frame, frames.Listing) or (isinstance(frame, frames.Entries) and not frame.fresh)
+        match self.frame:
+            case frames.Listing():
+                return True
+            case frames.Entries(fresh=fresh):
+                return not fresh
+            case frames.Question() as question:
+                return question.size > LONG_QUESTION
+        return False
 
 
 class Close(NamedTuple):
@@ -51,4 +60,20 @@ class Warn(NamedTuple):
     text: str
 
 
-Command = Send | Close | Dial | Apply | Warn
+class Judge(NamedTuple):
+    """A peer asks what we say of some texts; answer with `Node.judged`."""
+
+    link: int
+    question: Question
+
+
+class Told(NamedTuple):
+    """How a question of ours (`Node.ask`) stands: by node what it said, or in a word why it did not; ``waiting`` are those that
+    may still answer. With none of them left the question is over."""
+
+    key: int
+    answers: dict[str, Answer | str]
+    waiting: tuple[str, ...]
+
+
+Command = Send | Close | Dial | Apply | Judge | Told | Warn

@@ -8,7 +8,7 @@ decoding, and what does not fit is a `FrameError`.
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -142,6 +142,75 @@ class Members(_Frame, frozen=True, tag="members"):
     members: Annotated[list[Member], Meta(min_length=1, max_length=256)]
 
 
+MAX_QUESTION: Final = 512 * 2**10
+"""Bytes of text in one `Question`. A longer request is not asked about, and its record says so."""
+
+MAX_SEGMENTS: Final = 8_192
+MAX_SEEN: Final = 2_048
+"""Segments of a `Question`, and findings of an `Answer`: with their names these fit a frame."""
+
+Word = Annotated[str, Meta(max_length=200)]
+Text = Annotated[bytes, Meta(max_length=MAX_QUESTION)]
+
+
+class Said(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One text of a request, and whose it is, as `detectors.values.Segment` has it. ``text`` is UTF-8, lone surrogates kept;
+    ``run`` where it stands in a tool call."""
+
+    text: Text
+    run: bool
+    origin: Word
+    turn: Annotated[int, Meta(ge=-(2**31), lt=2**31)]
+    glued: bool
+
+
+class Question(_Frame, frozen=True, tag="question"):
+    """What do you say of these texts? Asked of a peer that has named itself, so never as early data.
+
+    Attributes:
+        knowledge: of what the asker judges by; whoever judges by something else says so instead. scope: whose texts they are,
+            so that nobody learns from how fast it is answered what another one sent. left_ms: how long an answer is of use.
+    """
+
+    number: Count
+    knowledge: Digest
+    scope: Identity
+    left_ms: Annotated[int, Meta(ge=1, le=60_000)]
+    segments: Annotated[list[Said], Meta(min_length=1, max_length=MAX_SEGMENTS)]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its texts."""
+        return sum(len(one.text) for one in self.segments)
+
+
+class Seen(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One finding, as `detectors.values.Finding` has it."""
+
+    detector: Word
+    pattern: Identity
+    category: Word
+    score: Annotated[float, Meta(ge=0, le=1)]
+    segment: Annotated[int, Meta(ge=0, lt=MAX_SEGMENTS)]
+    start: Annotated[int, Meta(ge=0, le=MAX_QUESTION)]
+    end: Annotated[int, Meta(ge=0, le=MAX_QUESTION)]
+
+
+class Answer(_Frame, frozen=True, tag="answer"):
+    """The answer to a `Question`.
+
+    Attributes:
+        said: ``verdict``, or why there is none: ``knowledge`` (it judges by something else), ``busy``, ``failed``.
+        missing: the stages that did not run, each with its reason.
+    """
+
+    number: Count
+    said: Literal["verdict", "knowledge", "busy", "failed"]
+    score: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    seen: Annotated[list[Seen], Meta(max_length=MAX_SEEN)] = msgspec.field(default_factory=list)
+    missing: Annotated[list[tuple[Word, Word]], Meta(max_length=32)] = msgspec.field(default_factory=list)
+
+
 class Bye(_Frame, frozen=True, tag="bye"):
     """The sender ends the connection, and why, in words."""
 
@@ -149,7 +218,7 @@ class Bye(_Frame, frozen=True, tag="bye"):
 
 
 Frame = (
-    Hello | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Bye
+    Hello | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Question | Answer | Bye
 )  # fmt: skip
 
 _decoder: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)

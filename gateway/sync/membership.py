@@ -56,7 +56,7 @@ class Directory:
         """``fixed``: addresses from the configuration, which are never forgotten."""
         self.node = node
         self.address = address
-        self._random = random
+        self.random = random
         self._fixed = dict.fromkeys(fixed)
         self._found: dict[str, None] = {}  # by DNS
         self._members: dict[str, Member] = {}
@@ -133,7 +133,7 @@ class Directory:
         """It could not be reached, or the connection ended."""
         failures = self._trials.get(address, _Trial(0, 0.0)).failures + 1
         pause = min(FIRST_RETRY * 2 ** min(failures - 1, 10), LAST_RETRY)
-        self._trials[address] = _Trial(failures, now + pause * self._random.uniform(0.5, 1.0))
+        self._trials[address] = _Trial(failures, now + pause * self.random.uniform(0.5, 1.0))
 
     def reached(self, address: str) -> None:
         self._trials.pop(address, None)
@@ -192,7 +192,7 @@ class Directory:
             address for address in self._ring()
             if address not in skip and (address not in self._trials or self._trials[address].again_at <= now)
         ]
-        return self._random.sample(lost, min(SOUGHT, len(lost)))
+        return self.random.sample(lost, min(SOUGHT, len(lost)))
 
     def _starts(self, size: int) -> list[int]:
         if size == 0:

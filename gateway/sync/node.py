@@ -20,6 +20,7 @@ from gateway.sync.ledger import Ledger
 from gateway.sync.link import Link, Misbehaved
 from gateway.sync.membership import Directory
 from gateway.sync.neighbours import Neighbours
+from gateway.sync.questions import Questions
 from gateway.sync.receipts import Receipts, Track
 from patterns.entries import Entry
 
@@ -76,6 +77,7 @@ class Node:
         self._early: dict[int, list[Frame]] = {}
         self._hosts: dict[int, str] = {}
         self._intake = Intake(ledger)
+        self._questions = Questions(directory.random)
         self._bulk_at: float | None = None
         self._gossip = Gossip(directory)
         self._neighbours = Neighbours(directory)
@@ -120,7 +122,7 @@ class Node:
         self._hosts.pop(key, None)
         if link is not None and link.dialed is not None:
             self._neighbours.failed(link.dialed, now)
-        return []
+        return list(self._questions.closed(key))
 
     def received(self, key: int, frame: Frame, now: float) -> list[Command]:
         """A frame came."""
@@ -148,9 +150,10 @@ class Node:
         return self._end(link, why, now) if link else []
 
     def _end(self, link: Link, reason: str, now: float) -> list[Command]:
-        self.closed(link.key, now)
+        out = self.closed(link.key, now)
         who = link.node or link.dialed or ", ".join(link.names) or "a peer"
-        return [Send(link.key, frames.Bye(reason[:200])), Close(link.key, reason), Warn(who, f"connection ended: {reason}")]
+        out += [Send(link.key, frames.Bye(reason[:200])), Close(link.key, reason)]
+        return [*out, Warn(who, f"connection ended: {reason}")]
 
     # The store
 
@@ -207,6 +210,7 @@ class Node:
         for link in list(self.links.values()):
             try:
                 out += [Send(link.key, frame) for frame in link.tick(self.ledger, now)]
+                self._questions.check(link, now)
             except Misbehaved as error:
                 out += self._end(link, str(error), now)
         self.receipts.forget(now)
@@ -217,9 +221,22 @@ class Node:
         """Say farewell to everybody."""
         out: list[Command] = [*self._gossip.farewell(self.links.values(), now)]
         for key in list(self.links):
-            out += [Send(key, frames.Bye("leaving")), Close(key, "leaving")]
-            self.closed(key, now)
+            out += [Send(key, frames.Bye("leaving")), Close(key, "leaving"), *self.closed(key, now)]
         return out
+
+    # Questions
+
+    def ask(self, key: int, question: frames.Question, count: int, now: float) -> list[Command]:
+        """Ask so many peers what they say of some texts; `Told` follows, with ``key``."""
+        return list(self._questions.ask(key, question, count, self.links.values(), now))
+
+    def give_up(self, key: int) -> list[Command]:
+        """Wait no longer for the answers to a question."""
+        return list(self._questions.give_up(key))
+
+    def judged(self, link: int, answer: frames.Answer) -> list[Command]:
+        """What we say of a `Judge`."""
+        return list(self._questions.judged(link, answer))
 
     # Frames
 
@@ -248,9 +265,12 @@ class Node:
             case frames.Members():
                 self._gossip.heard(link, frame.members, now)
                 return []
+            case frames.Question():
+                return list(self._questions.asks(link, frame))
+            case frames.Answer():
+                return list(self._questions.answer(link, frame))
             case frames.Bye():
-                self.closed(link.key, now)
-                return [Close(link.key, frame.reason)]
+                return [*self.closed(link.key, now), Close(link.key, frame.reason)]
             case frames.Hello():
                 raise Misbehaved("a second Hello")
 
@@ -273,6 +293,7 @@ class Node:
             if loser.dialed is not None:
                 self._neighbours.answered(loser.dialed, frame.node)
             self.links.pop(loser.key)
+            out += self._questions.closed(loser.key)
             out += [Send(loser.key, frames.Bye("connected twice")), Close(loser.key, "connected twice")]
             if loser is link:
                 return out
@@ -281,7 +302,7 @@ class Node:
         out += self._sends(link, compare)
         out += self._gossip.met(link, now)
         if link.dialed is None and len(self.links) > MAX_LINKS:
-            self.closed(link.key, now)
+            out += self.closed(link.key, now)
             return [*out, Send(link.key, frames.Bye("too many connections")), Close(link.key, "too many connections")]
         for early in self._early.pop(link.key, []):
             out += self.received(link.key, early, now)
@@ -350,7 +371,7 @@ class Node:
         out: list[Command] = []
         for link in unneeded:
             assert link.dialed is not None
-            self.closed(link.key, now)
+            out += self.closed(link.key, now)
             self.directory.reached(link.dialed)
             out += [Send(link.key, frames.Bye("no longer needed")), Close(link.key, "no longer needed")]
         return out + [Dial(address) for address in lost]

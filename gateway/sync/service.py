@@ -12,7 +12,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -20,7 +21,8 @@ from typing import Any, Final
 from gateway.sync import certificates, frames
 from gateway.sync.addresses import bound, joined, split
 from gateway.sync.certificates import CertificateFault, Credentials, Files
-from gateway.sync.commands import Apply, Close, Command, Dial, Send, Warn
+from gateway.sync.commands import Apply, Close, Command, Dial, Judge, Send, Told, Warn
+from gateway.sync.desk import Desk, Hears
 from gateway.sync.dialer import Dialer
 from gateway.sync.frames import FrameError, Reader
 from gateway.sync.ledger import Ledger
@@ -57,13 +59,30 @@ LOCK_SECONDS: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
+Answers = Callable[[frames.Question], Awaitable[frames.Answer]]
+"""What a gateway says of a peer's question."""
+
+
 class Counts:
-    """What the service counts besides the node's own numbers."""
+    """What the service counts besides the node's own numbers. ``answered`` are questions of peers, by what was said."""
 
     def __init__(self) -> None:
+        self.answered: Counter[str] = Counter()
         self.sent = {"quic": 0, "tcp": 0}
         self.received = {"quic": 0, "tcp": 0}
         self.strangers = 0
+
+
+class _Asking:
+    """A question that somebody waits for."""
+
+    def __init__(self, hears: Hears) -> None:
+        self.hears = hears
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def told(self, answers: dict[str, frames.Answer | str], waiting: tuple[str, ...]) -> None:
+        if not self.over.done() and (self.hears(answers, waiting) or not waiting):
+            self.over.set_result(None)
 
 
 class _Peer:
@@ -78,8 +97,11 @@ class _Peer:
 class SyncService:
     """See the module. Make it, `start` it, `close` it."""
 
-    def __init__(self, settings: SyncSettings, store: Store, data_dir: Path) -> None:
+    def __init__(self, settings: SyncSettings, store: Store, data_dir: Path, answers: Answers | None = None) -> None:
         """
+        Args:
+            answers: what this gateway says of a peer's question; None where there is no gateway to judge.
+
         Raises:
             CertificateFault: there are none, or they cannot be used.
         """
@@ -99,6 +121,10 @@ class SyncService:
         self._quic = QuicEndpoint(self, self.credentials)
         self._tcp = TcpEndpoint(self, self.credentials)
         self.dialer = Dialer(settings.transport, self._quic, self._tcp)
+        self._answers = answers
+        self._asking: dict[int, _Asking] = {}
+        self._asked = 0
+        self._desk = Desk(data_dir, self._ask)
         self._peers: dict[int, _Peer] = {}
         self._keys: dict[Wire, int] = {}
         self._next_key = 0
@@ -133,6 +159,7 @@ class SyncService:
     async def close(self) -> None:
         """Say farewell and end."""
         self._closing = True
+        await self._desk.close()
         if self.node is not None:
             self._do(self.node.leave(time.time()))
             await asyncio.sleep(0.1 if self._peers else 0)  # what was said leaves this machine
@@ -146,6 +173,40 @@ class SyncService:
         await asyncio.sleep(0.01)  # sockets are let go by the loop's next turns
         if self._lock is not None:
             os.close(self._lock)
+
+    async def ask(self, question: frames.Question, count: int, hears: Hears) -> None:
+        """Ask so many replicas, over the worker that speaks with them; returns when ``hears`` has enough, all have answered, or
+        the question's time is over. ``hears`` is called at least once, unless that worker is not there.
+
+        Raises:
+            OSError: no worker speaks with other replicas at this moment.
+        """
+        if self.runs:
+            await self._ask(question, count, hears)
+        else:
+            await self._desk.ask(question, count, hears)
+
+    async def _ask(self, question: frames.Question, count: int, hears: Hears) -> None:
+        assert self.node is not None
+        self._asked += 1
+        key = self._asked
+        asking = self._asking[key] = _Asking(hears)
+        try:
+            self._do(self.node.ask(key, question, count, time.time()))
+            await asyncio.wait([asking.over], timeout=question.left_ms / 1000)
+        finally:
+            self._do(self.node.give_up(key))
+            del self._asking[key]
+
+    async def _judge(self, link: int, question: frames.Question) -> None:
+        assert self.node is not None
+        try:
+            answer = frames.Answer(question.number, "failed") if self._answers is None else await self._answers(question)
+        except Exception:  # whatever a peer's words break, it is answered, and other questions are
+            _log.error("pattern sync: a question could not be judged", exc_info=False)
+            answer = frames.Answer(question.number, "failed")
+        self.counts.answered[answer.said] += 1
+        self._do(self.node.judged(link, answer))
 
     # Begin
 
@@ -185,6 +246,7 @@ class SyncService:
         _log.info("pattern sync: %s listens on %s with %d entries", self.name, settings.listen, len(ledger))
         for _ in range(APPLIERS):
             self._spawn(self._apply_forever())
+        await self._desk.open()
         self._every(TICK_SECONDS, self._tick)
         self._every(POLL_SECONDS, self._poll)
         self._every(RENEWAL_SECONDS, self._look_at_certificates)
@@ -303,6 +365,11 @@ class SyncService:
                         peer.wire.close(reason)
                 case Dial(address):
                     self._spawn(self._dial(address))
+                case Judge(link, question):
+                    self._spawn(self._judge(link, question))
+                case Told(key, answers, waiting):
+                    if (asking := self._asking.get(key)) is not None:
+                        asking.told(answers, waiting)
                 case Apply():
                     self._applies.append(command)
                     self._work.set()

@@ -184,6 +184,10 @@ def register(metrics: Metrics, service: SyncService) -> None:
         },
     )  # fmt: skip
     metrics.count(
+        "portcullis_sync_questions", "Questions of replicas about a request, by what was said.", ("said",),
+        lambda: {(said,): float(number) for said, number in counts.answered.items()},
+    )  # fmt: skip
+    metrics.count(
         "portcullis_sync_conflicts", "Revisions that replaced another one.", (), lambda: of_node(lambda n: n.conflicts)
     )
     metrics.count(

@@ -46,6 +46,8 @@ function side(title, direction, found) {
     near.length ? table("Nearest exemplars", [["exemplar", (row) => row.pattern], ["category", (row) => row.category],
       ["score", (row) => number(row.score, 3), { n: true }]], near) : null,
     direction === "reply" && found.streaming ? inTheStream(one) : null,
+    one.votes.length ? table("What replicas said", [["replica", (vote) => vote.node], ["said", (vote) => `${vote.said} ${vote.action}`],
+      ["score", (vote) => vote.action ? number(vote.score, 3) : "–", { n: true }]], one.votes) : null,
     one.gaps.length ? table("Not screened", [["part", (gap) => h("code", {}, gap.path)], ["origin", (gap) => gap.origin], ["why", (gap) => gap.reason]], one.gaps) : null,
     texts(direction, one, found), h("details", {}, h("summary", {}, "Parts that were screened"),
       table("Parts", [["part", (part) => h("code", {}, part.path)], ["origin", (part) => part.origin], ["turn", (part) => part.turn, { n: true }],

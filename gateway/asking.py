@@ -1,0 +1,104 @@
+"""Asking other replicas about a request, and answering them: the shell around `gateway.consensus`."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from detectors.semantic.judge import FILES, MODELS
+from gateway import consensus
+from gateway.consensus import Ballot
+from gateway.inspection import Inspected, by_consensus
+from gateway.live import Bound, Live
+from gateway.metrics import Metrics
+from gateway.redaction import Vault
+from gateway.semantics import Semantics
+from gateway.sync import frames
+
+if TYPE_CHECKING:
+    from gateway.sync.service import SyncService
+
+PEERS_SHARE: Final = 0.8
+"""Of the time that an answer is waited for, what a peer may spend: the rest is for the way."""
+
+
+class Asking:
+    """What replicas ask each other of requests, from one worker's side."""
+
+    def __init__(self, live: Callable[[], Live], semantics: Semantics, metrics: Metrics) -> None:
+        """``live`` gives what serves now."""
+        self.sync: SyncService | None = None
+        self._live = live
+        self._semantics = semantics
+        self._known: tuple[Live, bytes] | None = None
+        self._results: Counter[str] = Counter()
+        self._seconds = metrics.consensus_seconds
+        metrics.count(
+            "portcullis_consensus", "Requests that other replicas were asked about, by what came of it.", ("result",),
+            lambda: {(result,): float(number) for result, number in self._results.items()},
+        )  # fmt: skip
+
+    async def put(self, own: Inspected, live: Live, bound: Bound, body: bytes, tenant: str, vault: Vault) -> Inspected:
+        """Put a request to other replicas, as the policy has it, and take the majority. ``own`` is what this one says of it."""
+        asked = bound.policy.consensus
+        segments = own.parsed.segments
+        if asked is None or not segments:
+            return own
+        began = time.perf_counter_ns()
+        left_ms = max(1, int(asked.seconds * 1000))
+        question = consensus.asked(0, self.knowledge(live), tenant, segments, left_ms)
+        name = self.sync.name if self.sync is not None else ""
+        ballot = Ballot(name, own.judged, segments, bound.policy, asked.replicas)
+        failure = ""
+        if question is None:
+            failure = consensus.OVERSIZED
+        elif self.sync is None:
+            failure = consensus.CUT_OFF
+        else:
+            try:
+                await self.sync.ask(question, asked.replicas, ballot.hear)
+            except OSError:
+                failure = consensus.CUT_OFF
+        outcome = ballot.close(failure)
+        spent = time.perf_counter_ns() - began
+        self._results[outcome.result] += 1
+        self._seconds.observe((), spent / 1e9)
+        return by_consensus(own, outcome, bound, body, vault, spent)
+
+    async def answer(self, question: frames.Question) -> frames.Answer:
+        """What this replica says of a peer's question. It keeps nothing of it but the verdict, under a key that no text can be
+        read from.
+
+        Raises:
+            ValueError: it holds no texts.
+        """
+        live = self._live()
+        if question.knowledge != self.knowledge(live):
+            return frames.Answer(question.number, "knowledge")
+        segments = consensus.segments_of(question)
+        seconds = PEERS_SHARE * question.left_ms / 1000
+        judged = await self._semantics.judge(live.engine, segments, question.scope, seconds)
+        return consensus.answered(question.number, judged.verdict)
+
+    def knowledge(self, live: Live) -> bytes:
+        """Names all that a verdict comes of: patterns, model, the stages that are on, and the version. 16 bytes."""
+        if self._known is None or self._known[0] is not live:
+            chosen = live.settings.detection
+            parts = (
+                version("portcullis"), live.engine.generation.digest, chosen.decode, chosen.model, chosen.encoder,
+                chosen.windows, _model(chosen.models or MODELS) if chosen.model else "",
+            )  # fmt: skip
+            self._known = live, hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+        return self._known[1]
+
+
+@functools.cache
+def _model(folder: Path) -> str:
+    """Names the files that a model is read from: SHA-256 of each. Read once, as the model is."""
+    return " ".join(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES)
