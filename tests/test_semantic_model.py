@@ -11,15 +11,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from detectors.semantic.encoder import MAX_TOKENS, Encoder
-from detectors.semantic.fast import FastModel, located, tokens
-from detectors.semantic.heads import ORIGINS
 from detectors.semantic.index import Exemplar, ExemplarIndex
 from detectors.semantic.judge import FILES, MAX_ENCODED, MODELS, ModelMissing, SemanticModel
-from detectors.semantic.windows import spans
 from detectors.values import Origin
 from patterns.taxonomy import is_attack, split
 
@@ -164,47 +159,6 @@ def test_an_empty_index_has_no_neighbours() -> None:
     assert index.nearest(np.ones(384, np.float32)) == []
     added = index.extended([Exemplar("one", "")], np.eye(1, 384, dtype=np.float32))
     assert added.nearest(np.eye(1, 384, dtype=np.float32)[0])[0].exemplar.id == "one"
-
-
-@given(st.text(max_size=300))
-@settings(max_examples=100, deadline=None)
-def test_ascii_is_read_as_any_text_is(text: str) -> None:
-    mixed = tokens(text + " ж")
-    assert mixed == [*tokens(text), "ж"]
-
-
-@given(st.text(alphabet=st.characters(codec="ascii"), max_size=200))
-@settings(max_examples=100, deadline=None)
-def test_both_patterns_agree_on_ascii(text: str) -> None:
-    assert [*tokens(text), "ж"] == tokens(text + " ж")
-
-
-@given(st.text(max_size=200) | st.text(alphabet=st.characters(codec="ascii"), max_size=200))
-@settings(max_examples=200, deadline=None)
-def test_every_token_stands_where_it_is_said_to(text: str) -> None:
-    words, starts = located(text)
-    assert words == tokens(text)
-    assert [text[start : start + len(word)] for word, start in zip(words, starts, strict=True)] == words
-    assert sorted(set(starts.tolist())) == starts.tolist()
-
-
-@pytest.mark.parametrize("text", ["Tell me of the harbour, please.", "a", "", " " * 30, "é" * 40, "x" * 500])
-def test_a_window_that_is_the_whole_text_is_judged_as_it_is(text: str) -> None:
-    fast = FastModel.load(MODELS / "fast.npz")
-    behind = (len(text), len(text))
-    *twice, nothing = fast.logits(text, [(0, len(text)), (0, len(text)), behind], Origin.DOCUMENT).tolist()
-    assert twice == pytest.approx([fast.logit(text, Origin.DOCUMENT)] * 2, abs=1e-4)
-    assert nothing == pytest.approx(fast.logit("", Origin.DOCUMENT), abs=1e-4)
-
-
-def test_windows_of_a_long_text_are_judged_as_they_would_be_alone() -> None:
-    fast = FastModel.load(MODELS / "fast.npz")
-    text = "One day a fox met a crow, and they spoke of cheese. " * 40
-    found = fast.logits(text, spans(text), Origin.USER)
-    alone = [fast.logit(text[start:end], Origin.USER) for start, end in spans(text)]
-    # Neighbours across a window's edge are seen in the whole text: two tokens of some hundred.
-    assert np.abs(found - np.array(alone)).max() < 1.5
-    assert len(ORIGINS) == len(Origin)
 
 
 def test_the_runtime_writes_no_name_of_the_machine_and_reports_nothing(tmp_path: Path) -> None:

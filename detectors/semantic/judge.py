@@ -177,7 +177,7 @@ class SemanticModel:
     def front(self, text: str, origin: Origin) -> list[tuple[int, int, float]]:
         """The front stage's logit of each window of a text: (start, end, logit). Tens of microseconds for a short text."""
         pieces = spans(text)
-        logits = self._fast.logits(text, pieces, origin).tolist()
+        logits = self._fast.logits(text, pieces, origin)
         return [(start, end, logit) for (start, end), logit in zip(pieces, logits, strict=True)]
 
     def words(self, text: str, windows: Sequence[tuple[int, int]]) -> Floats:

@@ -40,7 +40,7 @@ HARMLESS: Final = Path(packs.__file__).parent / "exemplars" / "benign.jsonl"
 def views(model: SemanticModel, text: str) -> Views:
     """What prototypes are made of and judge by: of a text of several windows, that of the most suspicious one."""
     pieces = spans(text)
-    worst = int(model.fast.logits(text, pieces, Origin.USER).argmax())
+    worst = int(np.argmax(model.fast.logits(text, pieces, Origin.USER)))
     start, end = pieces[worst]
     return Views(model.encoder.encode(text[start:end]).embedding, model.fast.means(text, [pieces[worst]])[0])
 

@@ -91,14 +91,14 @@ def fit(examples: Sequence[Example], seed: int, epochs: int = EPOCHS, said: Tens
     return fit_rows(words, rows, labels, weights, seed, epochs, said)
 
 
-def rows_of(texts: Sequence[str], words: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+def rows_of(texts: Sequence[str], words: Sequence[str]) -> list[fast.Ints]:
     """The rows of the table that each text's words stand in."""
     known = fast.Rows(words)
-    return [np.array([known[token] for token in fast.tokens(text)], np.int64) for text in texts]
+    return [np.frombuffer(known.of(text)[0], np.int32) for text in texts]
 
 
 def fit_rows(
-    words: Sequence[str], rows: Sequence[npt.NDArray[np.int64]], labels: Tensor, weights: Tensor, seed: int,
+    words: Sequence[str], rows: Sequence[fast.Ints], labels: Tensor, weights: Tensor, seed: int,
     epochs: int = EPOCHS, said: Tensor | None = None,
 ) -> fast.FastModel:
     """Fit on windows that are rows of the table already; the rest as in `fit`."""
@@ -131,7 +131,7 @@ def fit_rows(
     return fast.FastModel(words, _arrays(net.cpu()))
 
 
-def _groups(rows: Sequence[npt.NDArray[np.int64]], rng: random.Random) -> list[list[int]]:
+def _groups(rows: Sequence[fast.Ints], rng: random.Random) -> list[list[int]]:
     order = list(range(len(rows)))
     rng.shuffle(order)
     stretch = BATCH * 40  # sorted by length within stretches, so that little is padding
@@ -143,7 +143,7 @@ def _groups(rows: Sequence[npt.NDArray[np.int64]], rng: random.Random) -> list[l
     return groups
 
 
-def _padded(rows: Sequence[npt.NDArray[np.int64]], words: int) -> tuple[Tensor, Tensor, Tensor]:
+def _padded(rows: Sequence[fast.Ints], words: int) -> tuple[Tensor, Tensor, Tensor]:
     longest = max(1, max(map(len, rows)))
     padded = torch.zeros(len(rows), longest + 4, dtype=torch.long)
     mask = torch.zeros(len(rows), longest)

@@ -163,7 +163,7 @@ def score(fast: FastModel, encoder: ServedEncoder, rows: Sequence[Row]) -> Score
     found: list[float] = []
     for index, row in enumerate(rows):
         pieces = spans(row.text)
-        suspicion.append(fast.logits(row.text, pieces, row.origin)[:MAX_WINDOWS])
+        suspicion.append(np.array(fast.logits(row.text, pieces, row.origin)[:MAX_WINDOWS], np.float32))
         pieces = pieces[:MAX_WINDOWS]
         output = column(row.origin)
         found.extend(float(encoder.encode(row.text[start:end]).origins[output]) for start, end in pieces)

@@ -98,7 +98,8 @@ class Readings:
         found = []
         for text in self._texts:
             pieces = spans(text)
-            found.append(pieces[int(self._model.fast.logits(text, pieces, Origin.USER).argmax())] if pieces[1:] else pieces[0])
+            worst = int(np.argmax(self._model.fast.logits(text, pieces, Origin.USER))) if pieces[1:] else 0
+            found.append(pieces[worst])
         return found
 
     @cached_property

@@ -1,0 +1,9 @@
+"""Words to rows of a table of vectors; see ``_words.c``."""
+
+from typing import final
+
+@final
+class Vocabulary:
+    def __new__(cls, words: bytes, buckets: int, /) -> Vocabulary: ...
+    def read(self, text: str, /) -> tuple[bytes, bytes]: ...
+    def row(self, word: bytes, /) -> int: ...
