@@ -184,5 +184,7 @@ def test_what_does_not_belong_to_the_net_is_refused() -> None:
         phrases(one, 30)
     with pytest.raises(ValueError, match="must be ASCII"):
         ROWS.known.read("\u00e9")
-    with pytest.raises(ValueError, match="buckets"):
+    with pytest.raises(ValueError, match="buckets: wanted 1 to"):
         Vocabulary(b"one", 0)
+    with pytest.raises(ValueError, match="words: 2 and 3 are the same"):
+        Vocabulary(b"one\ntwo\ntwo", 8)

@@ -140,16 +140,24 @@ static Py_ssize_t first_from(const int32_t *starts, Py_ssize_t count, int32_t po
 }
 
 static void judge(const Net *self, const int32_t *rows, const int32_t *starts, Py_ssize_t tokens, const int32_t *spans,
-                  Py_ssize_t windows, Py_ssize_t output, float *space, float *logits)
+                  Py_ssize_t windows, Py_ssize_t output, void *space, float *logits)
 {
     const Py_ssize_t channels = self->channels;
-    float *said = space, *states = said + tokens + 1, *moving = states + (tokens + 1) * channels;
+    uint32_t *pairs = space, *triples = pairs + tokens;
+    float *said = (float *)(triples + tokens), *states = said + tokens, *moving = states + (tokens + 1) * channels;
     const uint16_t *grams = (const uint16_t *)self->arrays[GRAMS].buf + (output << self->bits);
+    const uint16_t *shares = self->arrays[SHARES].buf;
+    /* What is looked up lies far apart in tables larger than any near cache: it is fetched for all tokens together. */
     for (Py_ssize_t at = 0; at < tokens; at++) {
-        uint32_t pair, triple;
-        phrases_at(rows, at, self->bits, &pair, &triple);
-        said[at] = widened(grams[pair]) + widened(grams[triple]);
+        const uint16_t *share = shares + rows[at] * 3 * channels;
+        phrases_at(rows, at, self->bits, pairs + at, triples + at);
+        __builtin_prefetch(grams + pairs[at]);
+        __builtin_prefetch(grams + triples[at]);
+        __builtin_prefetch(share);
+        __builtin_prefetch(share + 3 * channels - 1);
     }
+    for (Py_ssize_t at = 0; at < tokens; at++)
+        said[at] = widened(grams[pairs[at]]) + widened(grams[triples[at]]);
     convolved(self, rows, tokens, moving, states);
     for (Py_ssize_t window = 0; window < windows; window++) {
         Py_ssize_t low = first_from(starts, tokens, spans[2 * window]), high = first_from(starts, tokens, spans[2 * window + 1]);
@@ -208,7 +216,7 @@ static PyObject *net_logits(Net *self, PyObject *arguments)
             goto done;
         }
     Py_ssize_t moving = 12 * self->channels, pooled = 2 * self->channels + self->hidden;
-    space = PyMem_Malloc(sizeof(float) * ((tokens + 1) * (1 + self->channels) + (moving > pooled ? moving : pooled) + windows));
+    space = PyMem_Malloc(sizeof(float) * (windows + 3 * tokens + (tokens + 1) * self->channels + (moving > pooled ? moving : pooled)));
     if (!space) {
         PyErr_NoMemory();
         goto done;

@@ -10,25 +10,22 @@
 #define MAX_WORD 24 /* longer runs of letters are all one word; as in fast.py */
 #define STEM 5      /* characters by which an unknown word finds its row */
 
-typedef struct {
-    uint32_t hash;
-    uint32_t row; /* 0 where nothing lies: row 0 is the pad's */
-} Slot;
+#define ROW_BITS 20 /* of a slot; the others are of the word's hash, so that one look into memory tells a word */
+#define ROW ((1u << ROW_BITS) - 1)
 
 typedef struct {
     PyObject_HEAD
-    Py_buffer words; /* one a line; word n is of row n, counted from 1 */
-    uint32_t *ends;  /* where word n ends, at n - 1; it begins one after the end of the word before */
-    Slot *slots;
+    uint64_t *slots; /* 0 where nothing lies: row 0 is the pad's */
     uint32_t mask, known, buckets;
 } Vocabulary;
 
-static uint32_t hashed(const char *word, Py_ssize_t length)
+static uint64_t hashed(const char *word, Py_ssize_t length)
 {
-    uint32_t hash = 2166136261u;
+    uint64_t hash = 14695981039346656037u;
     for (Py_ssize_t at = 0; at < length; at++)
-        hash = (hash ^ (uint8_t)word[at]) * 16777619u;
-    return hash ^ hash >> 15;
+        hash = (hash ^ (uint8_t)word[at]) * 1099511628211u;
+    hash = (hash ^ hash >> 32) * 0x9E3779B97F4A7C15u;
+    return hash ^ hash >> 32;
 }
 
 static uint32_t crc32(const char *data, Py_ssize_t length)
@@ -42,20 +39,29 @@ static uint32_t crc32(const char *data, Py_ssize_t length)
     return ~crc;
 }
 
-static uint32_t found(const Vocabulary *self, const char *word, Py_ssize_t length)
+/* The row of an unknown word, by its first characters. */
+static uint32_t shared(const Vocabulary *self, const char *word, Py_ssize_t length)
 {
-    uint32_t hash = hashed(word, length);
-    const char *all = self->words.buf;
-    for (uint32_t at = hash & self->mask; self->slots[at].row; at = (at + 1) & self->mask) {
-        uint32_t row = self->slots[at].row, start = row > 1 ? self->ends[row - 2] + 1 : 0;
-        if (self->slots[at].hash == hash && self->ends[row - 1] - start == length && !memcmp(all + start, word, length))
-            return row;
-    }
     Py_ssize_t stem = 0;
     for (int characters = 0; stem < length; stem++)
         if ((word[stem] & 0xC0) != 0x80 && characters++ == STEM)
             break;
     return 1 + self->known + crc32(word, stem) % self->buckets;
+}
+
+/* The row of a word, 0 where it is unknown. */
+static uint32_t known(const Vocabulary *self, uint64_t hash)
+{
+    for (uint32_t at = (uint32_t)hash & self->mask; self->slots[at]; at = (at + 1) & self->mask)
+        if (!((self->slots[at] ^ hash) >> ROW_BITS))
+            return self->slots[at] & ROW;
+    return 0;
+}
+
+static uint32_t found(const Vocabulary *self, const char *word, Py_ssize_t length)
+{
+    uint32_t row = known(self, hashed(word, length));
+    return row ? row : shared(self, word, length);
 }
 
 enum { SPACE, LETTER, DIGIT, MARK };
@@ -69,20 +75,22 @@ static int sort(uint8_t code)
     return code == ' ' || (code >= '\t' && code <= '\r') || (code >= 0x1c && code <= 0x1f) ? SPACE : MARK;
 }
 
-static uint32_t row_of(const Vocabulary *self, const char *token, Py_ssize_t length, int digits)
+/* A token as the vocabulary has it: lower case, numbers by their length, blobs all alike. Returns its length. */
+static Py_ssize_t normal(const char *token, Py_ssize_t length, int digits, char *word)
 {
-    char word[MAX_WORD];
-    if (length > MAX_WORD)
-        return found(self, "\0long", 5);
+    if (length > MAX_WORD) {
+        memcpy(word, "\0long", 5);
+        return 5;
+    }
     if (digits) {
         Py_ssize_t nines = length < 5 ? length : 5;
         word[0] = 0;
         memset(word + 1, '9', nines);
-        return found(self, word, nines + 1);
+        return nines + 1;
     }
     for (Py_ssize_t at = 0; at < length && at < MAX_WORD; at++) /* said twice, for the compiler */
         word[at] = token[at] | (token[at] >= 'A' && token[at] <= 'Z' ? 0x20 : 0);
-    return found(self, word, length);
+    return length;
 }
 
 PyDoc_STRVAR(read_doc, "read(text: str) -> tuple[bytes, bytes]\n\n"
@@ -96,9 +104,11 @@ static PyObject *vocabulary_read(Vocabulary *self, PyObject *text)
     }
     const char *data = (const char *)PyUnicode_1BYTE_DATA(text);
     Py_ssize_t length = PyUnicode_GET_LENGTH(text), tokens = 0;
-    int32_t *rows = PyMem_Malloc(2 * sizeof(int32_t) * (length + 1)), *starts = rows + length + 1;
-    if (!rows)
+    uint64_t *hashes = PyMem_Malloc((sizeof(uint64_t) + 3 * sizeof(int32_t)) * (length + 1));
+    if (!hashes)
         return PyErr_NoMemory();
+    int32_t *rows = (int32_t *)(hashes + length + 1), *starts = rows + length + 1, *ends = starts + length + 1;
+    char word[MAX_WORD];
     for (Py_ssize_t at = 0; at < length;) {
         int kind = sort((uint8_t)data[at]);
         Py_ssize_t start = at++;
@@ -108,11 +118,19 @@ static PyObject *vocabulary_read(Vocabulary *self, PyObject *text)
         if (kind != MARK)
             for (int next; at < length && ((next = sort((uint8_t)data[at])) == LETTER || next == DIGIT); at++)
                 digits &= next == DIGIT;
+        hashes[tokens] = hashed(word, normal(data + start, at - start, digits, word));
+        __builtin_prefetch(self->slots + (hashes[tokens] & self->mask)); /* all are waited for together */
         starts[tokens] = (int32_t)start;
-        rows[tokens++] = (int32_t)row_of(self, data + start, at - start, digits);
+        ends[tokens++] = (int32_t)(digits ? -at : at);
     }
+    for (Py_ssize_t token = 0; token < tokens; token++)
+        if (!(rows[token] = (int32_t)known(self, hashes[token]))) {
+            int digits = ends[token] < 0;
+            Py_ssize_t start = starts[token], end = digits ? -ends[token] : ends[token];
+            rows[token] = (int32_t)shared(self, word, normal(data + start, end - start, digits, word));
+        }
     PyObject *made = Py_BuildValue("(y#y#)", rows, tokens * sizeof(int32_t), starts, tokens * sizeof(int32_t));
-    PyMem_Free(rows);
+    PyMem_Free(hashes);
     return made;
 }
 
@@ -127,67 +145,71 @@ static PyObject *vocabulary_row(Vocabulary *self, PyObject *word)
     return PyLong_FromLong(found(self, data, length));
 }
 
-static int learn(Vocabulary *self)
+static int learn(Vocabulary *self, const char *all, Py_ssize_t length)
 {
-    const char *all = self->words.buf;
-    uint32_t count = 1, capacity = 2;
-    for (Py_ssize_t at = 0; at < self->words.len; at++)
+    Py_ssize_t count = 1, capacity = 2;
+    for (Py_ssize_t at = 0; at < length; at++)
         count += all[at] == '\n';
+    if (count > (Py_ssize_t)ROW) {
+        PyErr_Format(PyExc_ValueError, "words: wanted at most %u", ROW);
+        return -1;
+    }
     while (capacity < 2 * count)
         capacity *= 2;
-    self->known = count;
-    self->mask = capacity - 1;
-    self->ends = PyMem_Malloc(sizeof(uint32_t) * count);
-    self->slots = PyMem_Calloc(capacity, sizeof(Slot));
-    if (!self->ends || !self->slots) {
+    self->known = (uint32_t)count;
+    self->mask = (uint32_t)capacity - 1;
+    self->slots = PyMem_Calloc(capacity, sizeof(uint64_t));
+    if (!self->slots) {
         PyErr_NoMemory();
         return -1;
     }
-    uint32_t start = 0;
-    for (uint32_t row = 1; row <= count; row++) {
-        uint32_t end = start;
-        while (end < self->words.len && all[end] != '\n')
-            end++;
-        uint32_t hash = hashed(all + start, end - start), at = hash & self->mask;
-        while (self->slots[at].row)
+    const char *start = all, *end;
+    for (uint32_t row = 1; row <= count; row++, start = end + 1) {
+        end = memchr(start, '\n', all + length - start);
+        end = end ? end : all + length;
+        uint64_t hash = hashed(start, end - start);
+        if (known(self, hash)) {
+            PyErr_Format(PyExc_ValueError, "words: %u and %u are the same", known(self, hash), row);
+            return -1;
+        }
+        uint32_t at = (uint32_t)hash & self->mask;
+        while (self->slots[at])
             at = (at + 1) & self->mask;
-        self->slots[at] = (Slot){hash, row};
-        self->ends[row - 1] = end;
-        start = end + 1;
+        self->slots[at] = (hash >> ROW_BITS << ROW_BITS) | row;
     }
     return 0;
 }
 
 static void vocabulary_dealloc(Vocabulary *self)
 {
-    PyBuffer_Release(&self->words);
-    PyMem_Free(self->ends);
     PyMem_Free(self->slots);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
 PyDoc_STRVAR(vocabulary_doc, "Vocabulary(words: bytes, buckets: int)\n\n"
-    "Words in UTF-8, one a line, of rows 1 and on; behind them are the rows that unknown words share by how they begin.");
+    "Words in UTF-8, one a line, of rows 1 and on; behind them are the rows that unknown words share by how they begin.\n"
+    "Raises ValueError where a word stands there twice, or there are too many.");
 
 static PyObject *vocabulary_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    PyObject *words;
+    const char *words;
+    Py_ssize_t length;
     unsigned buckets;
     if (keywords && PyDict_GET_SIZE(keywords)) {
         PyErr_SetString(PyExc_TypeError, "Vocabulary takes no keywords");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "SI", &words, &buckets))
+    if (!PyArg_ParseTuple(arguments, "y#I", &words, &length, &buckets))
         return NULL;
-    if (!buckets || PyBytes_GET_SIZE(words) > INT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "buckets: wanted at least 1, and words below 2 GB");
+    if (!buckets || buckets > ROW) {
+        PyErr_Format(PyExc_ValueError, "buckets: wanted 1 to %u", ROW);
         return NULL;
     }
     Vocabulary *self = (Vocabulary *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
     self->buckets = buckets;
-    if (PyObject_GetBuffer(words, &self->words, PyBUF_SIMPLE) < 0 || learn(self) < 0) {
+    if (learn(self, words, length) < 0) {
         Py_DECREF(self);
         return NULL;
     }
