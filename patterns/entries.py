@@ -93,6 +93,18 @@ def encode(entry: Entry) -> bytes:
     return entry._encoded
 
 
+TOMBSTONE: Final = b"null"
+"""What `written_pattern` gives for an entry that removes its pattern."""
+
+
+def written_pattern(raw: bytes) -> bytes:
+    """The pattern in what `encode` wrote, as it stands there: two are the same where their bytes are.
+
+    A quote within a text is escaped, so the names of members are found nowhere else, and they are in order.
+    """
+    return raw[raw.index(b'"pattern":') + 10 : raw.rindex(b',"reason":')]
+
+
 def decode(raw: bytes, where: str = "entry") -> Entry:
     """Read an encoded entry from anybody.
 

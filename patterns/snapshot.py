@@ -35,29 +35,25 @@ class Change(NamedTuple):
     after: Any
 
 
+class Counts(NamedTuple):
+    """How many patterns were added, removed and changed."""
+
+    added: int
+    removed: int
+    changed: int
+
+
 class Diff(NamedTuple):
-    """What leads from one snapshot to another, by pattern id."""
+    """What leads from one generation to another, by pattern id; ``counts`` tells of all, where the rest is cut short."""
 
     added: dict[str, Pattern]
     removed: dict[str, Pattern]
     changed: dict[str, tuple[Change, ...]]
-
-    @property
-    def empty(self) -> bool:
-        return not (self.added or self.removed or self.changed)
+    counts: Counts
 
 
-def diff(before: Mapping[str, Pattern], after: Mapping[str, Pattern]) -> Diff:
-    """What leads from one set of patterns to another."""
-    shared = before.keys() & after.keys()
-    return Diff(
-        {id: after[id] for id in sorted(after.keys() - shared)},
-        {id: before[id] for id in sorted(before.keys() - shared)},
-        {id: _changes(before[id], after[id]) for id in sorted(shared) if before[id] != after[id]},
-    )
-
-
-def _changes(before: Pattern, after: Pattern) -> tuple[Change, ...]:
+def changes(before: Pattern, after: Pattern) -> tuple[Change, ...]:
+    """The fields in which two revisions of a pattern differ."""
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in _FIELDS)
     return tuple(Change(name, old, new) for name, old, new in pairs if old != new)
 

@@ -27,12 +27,16 @@ import orjson
 
 from patterns.clock import ZERO, Clock, FutureStamp, Stamp
 from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, encode, merge
+from patterns.history import Generation, History, Revision, content_of
 from patterns.migrations import migrate, transaction
 from patterns.schema import Pattern
-from patterns.snapshot import Diff, Snapshot, diff
+from patterns.snapshot import Diff, Snapshot
 
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another process's transaction; ten thousand entries take about one second."""
+
+MOST_SHOWN: Final = 1000
+"""Patterns of each kind of change that a difference shows, unless asked for another number."""
 
 _SCHEMA: Final = (
     """
@@ -46,6 +50,11 @@ _SCHEMA: Final = (
         changes INTEGER NOT NULL, clock TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE revisions ADD COLUMN content BLOB;
+    UPDATE revisions SET content = content_of(body);
+    CREATE INDEX revisions_content ON revisions (id, generation, content);
+    """,
 )
 """What takes the schema from version n to n + 1. Only ever appended to."""
 
@@ -54,21 +63,6 @@ _log = logging.getLogger(__name__)
 
 class StoreError(Exception):
     """The store could not do what it was asked: its file is gone, full, read-only, damaged or of a newer version."""
-
-
-class UnknownGeneration(LookupError):  # noqa: N818 - reads as the condition that it is
-    """There is no generation of this number."""
-
-
-class Generation(NamedTuple):
-    """One generation as it is listed. ``at`` is in UNIX seconds; ``author`` and ``reason`` are of its latest entry."""
-
-    number: int
-    digest: str
-    at: float
-    author: str
-    reason: str
-    changes: int
 
 
 class Applied(NamedTuple):
@@ -81,13 +75,6 @@ class Applied(NamedTuple):
     generation: int
     accepted: tuple[Entry, ...]
     refused: tuple[str, ...]
-
-
-class Revision(NamedTuple):
-    """An entry, and the generation that brought it here."""
-
-    generation: int
-    entry: Entry
 
 
 Subscriber = Callable[[int, tuple[Entry, ...]], None]
@@ -123,6 +110,7 @@ class Store:
         self.digest = _digest_of({})
         with _faults(path):
             self._db = _open(path)
+            self._history = History(self._db, self._read)
             self._catch_up()
 
     def close(self) -> None:
@@ -230,19 +218,13 @@ class Store:
 
     def history(self, id: str) -> list[Revision]:
         """Every revision of a pattern that this store took, latest first."""
-        query = "SELECT generation, digest, body FROM revisions WHERE id = ? ORDER BY generation DESC"
         with self._lock, _faults(self.path):
-            rows = self._db.execute(query, (id,)).fetchall()
-        return [Revision(number, entry) for number, name, body in rows if (entry := self._read(id, name, body))]
+            return self._history.revisions(id)
 
     def generations(self, limit: int = 100, before: int | None = None) -> list[Generation]:
         """Generations, latest first; ``before`` continues a listing."""
-        query = (
-            "SELECT number, digest, at, author, reason, changes FROM generations WHERE number < ? ORDER BY number DESC LIMIT ?"
-        )
         with self._lock, _faults(self.path):
-            rows = self._db.execute(query, (2**62 if before is None else before, limit)).fetchall()
-        return [Generation(*row) for row in rows]
+            return self._history.generations(limit, before)
 
     def snapshot(self, generation: int) -> Snapshot:
         """All of one generation.
@@ -252,26 +234,17 @@ class Store:
         """
         with self._lock, _faults(self.path):
             self._catch_up()
-            name, clock = self._generation(generation)
-            query = (
-                "SELECT id, digest, body, max(generation) FROM revisions WHERE generation <= ? GROUP BY id"
-            )
-            rows = self._db.execute(query, (generation,)).fetchall()
-        found = {id: entry for id, name_, body, _ in rows if (entry := self._read(id, name_, body))}
-        return Snapshot(generation, name, {id: e.pattern for id, e in found.items() if e.pattern is not None}, clock)
+            return self._history.snapshot(generation)
 
-    def diff(self, a: int, b: int) -> Diff:
-        """What leads from generation ``a`` to generation ``b``; reads only what changed between them.
+    def diff(self, a: int, b: int, most: int = MOST_SHOWN) -> Diff:
+        """What leads from generation ``a`` to generation ``b``, at most ``most`` patterns of each kind of change.
 
         Raises:
             UnknownGeneration: there is none of one of these numbers.
         """
-        low, high = sorted((a, b))
         with self._lock, _faults(self.path):
             self._catch_up()
-            self._generation(low), self._generation(high)
-            before, after = (self._changed(number, low, high) for number in (a, b))
-        return diff(before, after)
+            return self._history.diff(a, b, most)
 
     # Within the lock
 
@@ -287,8 +260,8 @@ class Store:
             latest = max(accepted.values(), key=lambda entry: entry.stamp)
             clock = max(latest.stamp, self._stamp)
             self._db.executemany(
-                "INSERT INTO revisions VALUES (?, ?, ?, ?)",
-                [(id, number, names[id], encode(entry)) for id, entry in sorted(accepted.items())],  # as they lie on disk
+                "INSERT INTO revisions VALUES (?, ?, ?, ?, ?)",
+                [(id, number, names[id], body := encode(entry), content_of(body)) for id, entry in sorted(accepted.items())],
             )
             self._db.execute(
                 "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -320,31 +293,13 @@ class Store:
             if entry := self._read(id, name, body):
                 changed[id] = entry
                 self._observe(entry.stamp)
-        whole, clock = self._generation(number)
+        whole, clock = self._history.generation(number)
         self._take(number, whole, clock, changed, names)
         return True
 
     def _observe(self, stamp: Stamp) -> None:
         # It was taken once, so it was not ahead then; our clock may have been set back since.
         self._clock.observe(stamp, max(time.time(), stamp.wall_ms / 1000))
-
-    def _changed(self, generation: int, low: int, high: int) -> dict[str, Pattern]:
-        """What stood under a generation of the patterns that changed after ``low`` and up to ``high``."""
-        query = (
-            "SELECT id, digest, body, max(generation) FROM revisions WHERE generation <= ?1 AND id IN"
-            " (SELECT id FROM revisions WHERE generation > ?2 AND generation <= ?3) GROUP BY id"
-        )
-        rows = self._db.execute(query, (generation, low, high)).fetchall()
-        found = {id: entry for id, name, body, _ in rows if (entry := self._read(id, name, body))}
-        return {id: entry.pattern for id, entry in found.items() if entry.pattern is not None}
-
-    def _generation(self, number: int) -> tuple[str, Stamp]:
-        if number == 0:
-            return _digest_of({}), ZERO
-        row = self._db.execute("SELECT digest, clock FROM generations WHERE number = ?", (number,)).fetchone()
-        if row is None:
-            raise UnknownGeneration(f"generation {number} is not known; the latest is {self.generation}")
-        return row[0], Stamp(*orjson.loads(row[1]))
 
     def _read(self, id: str, name: str, body: bytes) -> Entry | None:
         """An entry as stored. One that this version cannot read is left out and named in `faults`."""
@@ -380,6 +335,7 @@ def _open(path: Path) -> sqlite3.Connection:
     # SQLite gives its journals the mode of the file, so making it first keeps all of it private.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    db.create_function("content_of", 1, content_of, deterministic=True)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # changes are few and precious

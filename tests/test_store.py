@@ -19,9 +19,10 @@ from store_support import TOGETHER, literal, open_store
 
 from patterns.clock import Stamp
 from patterns.entries import Entry, Signer, Trust, digest, store_digest
+from patterns.history import UnknownGeneration
 from patterns.schema import Pattern, State
 from patterns.snapshot import layered
-from patterns.store import Store, StoreError, UnknownGeneration
+from patterns.store import Store, StoreError
 
 NOW = 1_700_000_000.0
 
@@ -65,6 +66,39 @@ def test_diff_and_rollback(store: Store) -> None:
     assert store.snapshot(2).patterns["three"] == literal("three"), "and what it took back is still there to see"
     with pytest.raises(UnknownGeneration, match="generation 9 is not known; the latest is 3"):
         store.rollback(9, "ada", "?", NOW)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", "open it", "close it"]), min_size=1), min_size=1, max_size=6))
+def test_a_diff_is_what_two_snapshots_differ_by(history: list[dict[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(Path(folder))
+        for bodies in history:
+            store.revise({id: literal(id, body) if body else None for id, body in bodies.items()}, "ada", '"pattern":null', NOW)
+        held = [store.snapshot(number).patterns for number in range(store.generation + 1)]
+        for a, before in enumerate(held):
+            for b, after in enumerate(held):
+                found = store.diff(a, b)
+                assert found.added == {id: after[id] for id in after.keys() - before.keys()}
+                assert found.removed == {id: before[id] for id in before.keys() - after.keys()}
+                assert found.changed.keys() == {id for id in before.keys() & after.keys() if before[id] != after[id]}
+                cut = store.diff(a, b, 1)
+                assert cut.counts == found.counts == tuple(map(len, found[:3]))
+                assert [len(some) for some in cut[:3]] == [min(1, count) for count in found.counts]
+        store.close()
+
+
+def test_a_store_of_the_version_before_is_brought_on(tmp_path: Path) -> None:
+    first = open_store(tmp_path)
+    first.revise({"one": literal("one"), "two": literal("two")}, "ada", "new", NOW)
+    first.revise({"one": literal("one", "raise it"), "two": None}, "bob", "worse", NOW)
+    told = first.diff(1, 2)
+    for statement in ("DROP INDEX revisions_content", "ALTER TABLE revisions DROP COLUMN content", "PRAGMA user_version = 1"):
+        first._db.execute(statement)
+    first.close()
+    again = open_store(tmp_path)
+    assert again.diff(1, 2) == told
+    again.close()
 
 
 def test_all_of_it_is_there_when_opened_again(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Response
@@ -17,9 +16,10 @@ from gateway.admin.proposals import Reason, summary
 from gateway.keys import Permission, Principal
 from gateway.learning.values import MAX_NOTE, Refused
 from gateway.services import Services
+from patterns.history import Revision, UnknownGeneration
 from patterns.schema import Pattern, PatternError, read_pattern
 from patterns.snapshot import Diff
-from patterns.store import Revision, StoreError, UnknownGeneration
+from patterns.store import StoreError
 
 
 class Proposed(BaseModel):
@@ -112,11 +112,11 @@ def routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/admin/v1/generations/{a}/diff/{b}", tags=["knowledge"], dependencies=[reader])
     async def compare(
-        a: int, b: int, limit: Annotated[int, Query(ge=1, le=100_000, description="of each list")] = 1000
+        a: int, b: int, limit: Annotated[int, Query(ge=1, le=100_000, description="of each list")] = 100
     ) -> Response:
         """What leads from generation ``a`` to generation ``b``; ``counts`` says how much, where the lists are cut short."""
-        found: Diff = await _stored(asyncio.to_thread(store.diff, a, b))
-        return as_json({"from": a, "to": b, **shown_diff(found, limit)})
+        found: Diff = await _stored(asyncio.to_thread(store.diff, a, b, limit))
+        return as_json({"from": a, "to": b, **shown_diff(found)})
 
     @app.post("/admin/v1/rollback", tags=["knowledge"])
     async def roll_back(wanted: Rollback, principal: Principal = approver) -> dict[str, Any]:
@@ -137,15 +137,15 @@ async def _stored(work: Any) -> Any:
         raise HTTPException(503, f"the pattern store does not answer: {error}") from None
 
 
-def shown_diff(found: Diff, limit: int) -> dict[str, Any]:
-    """A difference for people and programs, at most ``limit`` patterns of each list."""
+def shown_diff(found: Diff) -> dict[str, Any]:
+    """A difference for people and programs."""
     return {
-        "counts": {name: len(some) for name, some in found._asdict().items()},
-        "added": [shown_pattern(one) for one in islice(found.added.values(), limit)],
-        "removed": [shown_pattern(one) for one in islice(found.removed.values(), limit)],
+        "counts": found.counts._asdict(),
+        "added": [shown_pattern(one) for one in found.added.values()],
+        "removed": [shown_pattern(one) for one in found.removed.values()],
         "changed": {
             id: [{"field": one.field, "before": _plain(one.before), "after": _plain(one.after)} for one in changes]
-            for id, changes in islice(found.changed.items(), limit)
+            for id, changes in found.changed.items()
         },
     }
 

@@ -9,9 +9,9 @@ export default async function generations(place) {
   const compare = async (from, to) => {
     try {
       const one = await get(`generations/${from}/diff/${to}`);
-      const whole = (title, rows) => [h("h3", {}, `${title}: ${rows.length}`), rows.map((row) => h("details", {}, h("summary", {}, row.id), patternParts(row)))];
-      fill(difference, h("section", { class: "panel" }, h("h2", {}, `From ${from} to ${to}`), whole("Added", one.added), whole("Removed", one.removed),
-        h("h3", {}, `Changed: ${Object.keys(one.changed).length}`), Object.entries(one.changed).map(([id, changes]) => [h("h3", {}, h("code", {}, id)),
+      const whole = (title, count, rows) => [h("h3", {}, `${title}: ${count}`), rows.map((row) => h("details", {}, h("summary", {}, row.id), patternParts(row)))];
+      fill(difference, h("section", { class: "panel" }, h("h2", {}, `From ${from} to ${to}`), whole("Added", one.counts.added, one.added), whole("Removed", one.counts.removed, one.removed),
+        h("h3", {}, `Changed: ${one.counts.changed}`), Object.entries(one.changed).map(([id, changes]) => [h("h3", {}, h("code", {}, id)),
           table(`Changes of ${id}`, [["field", (row) => row.field], ["before", (row) => tree(row.before)], ["after", (row) => tree(row.after)]], changes)])));
       difference.scrollIntoView({ block: "nearest" });
     } catch (error) { say(error.message); }
