@@ -7,20 +7,18 @@ many useful expressions too large to compile.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import hashlib
-import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import hyperscan
 
+from detectors.aside import kept
 from patterns import cache as caching
 from patterns.schema import PatternError
 
@@ -170,7 +168,8 @@ def probe(bodies: Sequence[str], utf8: bool, cache: Path | None) -> hyperscan.Da
     flags = hyperscan.HS_FLAG_SINGLEMATCH | (hyperscan.HS_FLAG_UTF8 if utf8 else 0)
     sources = [(body, flags) for body in bodies]
     file = cache / f"probe-{_identity(sources, hyperscan.HS_MODE_BLOCK)}{_SUFFIX}" if cache is not None else None
-    if file is not None and (loaded := _load(file, hyperscan.HS_MODE_BLOCK)) is not None:
+    packed = caching.read(file) if file is not None else None
+    if packed is not None and (loaded := _unpacked(packed, hyperscan.HS_MODE_BLOCK)) is not None:
         return loaded
     database = _compiled(sources, hyperscan.HS_MODE_BLOCK)
     if file is not None:
@@ -192,39 +191,12 @@ def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
 
 
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
-    file = None
     if cache is not None:
         file = cache / f"hyperscan-{_identity(_sources(expressions), mode)}{_SUFFIX}"
-        if (loaded := _load(file, mode)) is not None:
-            return loaded
-        with _alone(cache):  # workers that start together wait for the first one's result
-            if (loaded := _load(file, mode)) is not None:
-                return loaded
-            _compile_aside(expressions, mode, file)
-        if (loaded := _load(file, mode)) is not None:
+        loaded = kept(file, lambda: _packed(_compile(expressions, mode)), functools.partial(_unpacked, mode=mode))
+        if loaded is not None:
             return loaded
     return _compile(expressions, mode)
-
-
-@contextlib.contextmanager
-def _alone(cache: Path) -> Iterator[None]:
-    """Be the only process that compiles into ``cache``; where no lock can be had, work is merely done twice."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            cache.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((cache / "compiling.lock").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _compile_aside(expressions: Sequence[Expression], mode: int, file: Path) -> None:
-    """Compile in a process of its own: compiling takes some hundred megabytes, which this one would never give back."""
-    child = os.fork()
-    if child == 0:
-        with contextlib.suppress(BaseException):
-            caching.write(file, _packed(_compile(expressions, mode)))
-        os._exit(0)
-    os.waitpid(child, 0)
 
 
 @functools.cache
@@ -263,10 +235,7 @@ def _packed(database: hyperscan.Database) -> bytes:
     return zlib.compress(hyperscan.dumpb(database))
 
 
-def _load(file: Path, mode: int) -> hyperscan.Database | None:
-    packed = caching.read(file)
-    if packed is None:
-        return None
+def _unpacked(packed: bytes, mode: int) -> hyperscan.Database | None:
     try:
         database = hyperscan.loadb(zlib.decompress(packed), mode)
         database.scratch = hyperscan.Scratch(database)

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from detectors.automata import Block, Expression
 from detectors.checks import CHECKS, Check
+from detectors.expressions import anchor, anchored, compiled
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
@@ -46,12 +47,11 @@ LARGE_OVERLAY: Final = 200
 """From so many patterns on a part is compiled in a process of its own and kept on disk, for other workers and later starts."""
 
 _CLEAN: Final = Scan([], False)
-_INLINE: Final = re.compile(r"\(\?[a-z]+\)")
 _BY_END: Final = itemgetter(1)
 
 
 class Rule:
-    """A lexical pattern made ready. Its expression is compiled when it first matches: ten thousand would take seconds.
+    """A lexical pattern made ready. What finds the start of a match is compiled when `prepare` says so, or at its first match.
 
     A capturing group in the body marks where the value begins: the words that announce it are no part of what is redacted.
     """
@@ -89,6 +89,10 @@ class Rule:
 
         None where Python's engine sees no match.
         """
+        if self.pattern.kind is Kind.LITERAL:  # as many characters as it has
+            start = end - len(self.pattern.body)
+            same = start >= 0 and text[start:end].casefold() == self.pattern.body.casefold()
+            return (start, start) if same else None
         if self._expression is None:
             self._expression = anchored(self.body, self.pattern.kind)
         found = self._expression.search(text, max(0, end - self.reach), end)
@@ -106,13 +110,6 @@ class Rule:
         return None if span is None else Match(self.pattern, max(span[0], value), span[1])
 
 
-def anchored(body: str, kind: Kind) -> re.Pattern[str]:
-    """``body`` for Python's engine, anchored at the end: a search from the left gives the leftmost start."""
-    inline = _INLINE.match(body)
-    head = inline.group() if inline else ""
-    return re.compile(f"{head}(?:{body[len(head) :]})\\Z", re.ASCII if kind is Kind.PII else re.IGNORECASE)
-
-
 def rules(patterns: Sequence[Pattern]) -> list[Rule]:
     """The lexical ones among ``patterns``.
 
@@ -123,6 +120,14 @@ def rules(patterns: Sequence[Pattern]) -> list[Rule]:
     if not ready:
         raise PatternError("no lexical patterns: a scan with none would call every text clean")
     return ready
+
+
+def prepare(some: Iterable[Rule], cache: Path | None) -> None:
+    """Compile what finds the starts of matches, before anything waits for it. ``cache`` as `expressions.compiled`."""
+    wanted = [rule for rule in some if rule.pattern.kind is not Kind.LITERAL]
+    made = compiled([anchor(rule.pattern.body, rule.pattern.kind) for rule in wanted], cache)
+    for rule, expression in zip(wanted, made, strict=True):
+        rule._expression = expression
 
 
 class _Hidden(Rule):
@@ -162,6 +167,7 @@ class Lexical:
             _Part(members, Block([rule.expression for rule in members], cache))
             for _, members in sorted(by_audience.items(), reverse=True)
         ]
+        prepare([rule for part in parts for rule in part.rules], cache)
         self._cache = cache
         self._overlay: tuple[_Part, ...] = ()
         self._parts = _by_origin(parts)
@@ -192,6 +198,7 @@ class Lexical:
             rules = list(wanted.values())
             cache = self._cache if len(rules) >= LARGE_OVERLAY else None
             overlay.append(_Part(rules, Block([rule.expression for rule in rules], cache)))
+            prepare(rules, cache)
         return self._with([*parts, *overlay], overlay)
 
     def twin(self) -> Lexical:

@@ -23,7 +23,8 @@ import orjson
 
 from detectors import automata, prefix
 from detectors.automata import Block, Expression, FlowAutomata, fits
-from detectors.lexical import Rule, anchored, rules
+from detectors.expressions import anchored
+from detectors.lexical import Rule, rules
 from detectors.prefix import MAX_FINE, MAX_FINE_REACH, SURE_TO_FIT, Part, beginnings, coarse_beginnings, led, parts, unbounded
 from detectors.values import Origin
 from patterns import cache as caching
