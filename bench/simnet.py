@@ -84,6 +84,7 @@ class Cluster:
         self._trust = trust
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self._skipped = 0.0
         self._changes = 0  # of stores, and of who runs
         self._wires: dict[int, _Wire] = {}
         self._keys = 0
@@ -96,8 +97,8 @@ class Cluster:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that have passed."""
-        return self.now - BEGIN
+        """Seconds that have passed, without those of `skip`."""
+        return self.now - BEGIN - self._skipped
 
     # What a test does
 
@@ -114,7 +115,7 @@ class Cluster:
         directory = Directory(name, f"{name}:1", self._seeds, Random(self.random.random()))
         incarnation = self.random.randbytes(16)
         self._changes += 1
-        node = replica.node = Node(name, incarnation, directory, Ledger(replica.store.values()))
+        node = replica.node = Node(name, incarnation, directory, Ledger(replica.store.values(), self.now + replica.skew))
         self._at(self.now + self.random.uniform(0, TICK_SECONDS), lambda: self._tick(replica, node))
 
     def crash(self, name: str) -> None:
@@ -174,6 +175,15 @@ class Cluster:
             act()
         self.now = begin + seconds
         return seconds
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass in which no replica runs at all: a cluster that was switched off."""
+        for name, replica in self.replicas.items():
+            if replica.node is not None:
+                self.crash(name)
+        self._queue.clear()
+        self.now += seconds
+        self._skipped += seconds
 
     def converged(self) -> bool:
         """Whether all that run hold the same."""

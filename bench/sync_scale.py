@@ -17,13 +17,14 @@ from typing import Any, Final
 from bench import report
 from bench.machine import machine, versions
 from bench.report import Goal
-from bench.simnet import Cluster, Weather
+from bench.simnet import Cluster, Replica, Weather
 from bench.sync_replica import KEY, pattern
+from gateway.sync.ledger import HORIZON_DAYS
 from patterns.clock import Clock
 from patterns.entries import Entry, Signer
 
 NAME: Final = "sync-scale"
-HELP: Final = "clusters of a hundred and a thousand replicas with loss, churn and partitions, by simulation"
+HELP: Final = "clusters of a hundred and a thousand replicas with loss, churn, partitions and long absence, by simulation"
 
 WEATHER: Final = Weather(delay=0.02, jitter=0.01, loss=0.02)
 """Replicas in three data centres of one continent, over links that lose two packets of a hundred."""
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def simulate(size: int, seed: int, plots: Path | None = None) -> Figures:
-    """Promotions in peace, a partition with edits on both sides, and churn.
+    """Promotions in peace, a partition with edits on both sides, churn, and a long absence.
 
     Raises:
         RuntimeError: replicas did not agree in time. The message has the seed.
@@ -92,6 +93,7 @@ class _Simulation:
         spread, frames, bytes_ = self._promotions()
         healed = self._partition()
         churned = self._churn()
+        returned = self._away()
         if plots is not None:
             _plot(plots, size, self.curves)
         return {
@@ -99,6 +101,7 @@ class _Simulation:
             "spread_seconds_mean": statistics.mean(spread), "spread_seconds_largest": max(spread),
             "frames_per_revision_and_replica": frames, "bytes_per_revision_and_replica": bytes_,
             "healed_seconds": healed, "after_churn_seconds": churned,
+            "after_absence_seconds": returned,
             "sent_megabytes_per_replica": sum(one.sent_bytes for one in cluster.replicas.values()) / size / 1e6,
             "simulated_seconds": cluster.elapsed, "real_seconds": time.perf_counter() - self.began,
             "fingerprint": self._fingerprint(),
@@ -151,12 +154,31 @@ class _Simulation:
         self._say("churn done")
         return took
 
-    def _make(self, number: int, identity: str) -> Entry:
+    def _away(self) -> float:
+        """Seconds until all agree that a pattern is removed, when a twentieth that holds it comes back after the horizon."""
+        cluster, size = self.cluster, self.size
+        away = set(cluster.random.sample(sorted(cluster.replicas), max(1, size // 20)))
+        for name in away:
+            cluster.crash(name)
+        cluster.run(5.0)
+        there = next(number for number in range(size) if f"n{number}" not in away)
+        self._make(there, "p0", removed=True)
+        cluster.run(10.0)
+        cluster.skip(86_400.0 * (HORIZON_DAYS + 1))
+        for name in cluster.replicas:
+            cluster.start(name)
+        begin = cluster.elapsed
+        cluster.run(60.0, lambda: cluster.converged() and not any(_holds(one, "p0") for one in cluster.replicas.values()))
+        self._agree()
+        if any(_holds(one, "p0") for one in cluster.replicas.values()):
+            raise RuntimeError(f"a removed pattern came back among {size} replicas; seed {self.seed}")
+        self._say("those away are back")
+        return cluster.elapsed - begin
+
+    def _make(self, number: int, identity: str, removed: bool = False) -> Entry:
         def made(clock: Clock, now: float) -> Entry:
-            body = f"{identity} as n{number} has it"
-            return self.signer.sign(
-                Entry(id=identity, pattern=pattern(identity, body), stamp=clock.tick(now), author="ada", reason="seen")
-            )
+            standing = None if removed else pattern(identity, f"{identity} as n{number} has it")
+            return self.signer.sign(Entry(id=identity, pattern=standing, stamp=clock.tick(now), author="ada", reason="seen"))
 
         return self.cluster.make(f"n{number}", made)
 
@@ -190,6 +212,11 @@ class _Simulation:
 
     def _say(self, what: str) -> None:
         print(f"bench: {self.size} replicas, {time.perf_counter() - self.began:.0f} s: {what}", file=sys.stderr, flush=True)
+
+
+def _holds(replica: Replica, identity: str) -> bool:
+    one = replica.store.get(identity)
+    return one is not None and one.pattern is not None
 
 
 def _plot(folder: Path, size: int, curves: dict[str, list[Curve]]) -> None:

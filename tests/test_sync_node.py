@@ -13,7 +13,7 @@ from sync_support import APPROVER, STRANGER, TRUST, entry, promotion
 from bench.simnet import BEGIN, Cluster, Weather
 from gateway.sync import frames
 from gateway.sync.commands import Apply, Close, Command, Send, Warn
-from gateway.sync.ledger import Ledger, fingerprint
+from gateway.sync.ledger import HORIZON_DAYS, Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
 from gateway.sync.membership import FANOUT, LOST_SECONDS, Directory
 from gateway.sync.node import MAX_REFUSALS, Node, covers
@@ -138,6 +138,86 @@ def test_who_reaches_few_is_reached_over_others(reaches: Callable[[int, int], bo
     cluster.heal()
     cluster.run(60.0)
     assert max(len(replica.node.links) for replica in cluster.replicas.values() if replica.node) <= 10
+
+
+ages = st.one_of(
+    st.tuples(st.sampled_from(["make", "remove"]), st.integers(0, 3), st.sampled_from(["x", "y", "z"])),
+    st.tuples(st.just("crash"), st.integers(0, 4), st.just("")),
+    st.tuples(st.just("start"), st.integers(0, 4), st.just("")),
+    st.tuples(st.just("new"), st.just(4), st.just("")),
+    st.tuples(st.just("split"), st.integers(1, 15), st.just("")),
+    st.tuples(st.just("wait"), st.just(100), st.just("")),
+    st.tuples(st.just("days"), st.integers(1, 2 * HORIZON_DAYS), st.just("")),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.lists(ages, max_size=20))
+def test_whoever_was_away_for_longer_than_the_horizon_brings_nothing_back(seed: int, history: list[tuple[str, int, str]]) -> None:
+    cluster = Cluster(5, seed, Weather(0.02, 0.02, 0.02), trust=TRUST, skew=60.0)
+    made: list[Entry] = []
+    for what, number, identity in history:
+        name = f"n{number}"
+        match what:
+            case "make" | "remove":
+                made.append(cluster.make(name, promotion(identity, None if what == "remove" else f"at {len(made)}")))
+            case "crash" if cluster.replicas[name].node is not None:
+                cluster.crash(name)
+            case "start" if cluster.replicas[name].node is None:
+                cluster.start(name)
+            case "new":  # with an empty disk
+                if cluster.replicas[name].node is not None:
+                    cluster.crash(name)
+                cluster.replicas[name].store.clear()
+                cluster.start(name)
+            case "split":
+                cluster.partition([[f"n{n}" for n in range(5) if number >> n & 1]])
+            case "wait":
+                cluster.run(number / 10)
+            case "days":
+                running = [one for one, replica in cluster.replicas.items() if replica.node is not None]
+                cluster.skip(86_400.0 * number)
+                for one in running:
+                    cluster.start(one)
+            case _:
+                pass
+    cluster.heal()
+    for name, replica in cluster.replicas.items():
+        if replica.node is None:
+            cluster.start(name)
+    cluster.run(60.0)
+    standing: dict[str, Entry] = {}
+    for one in made:
+        standing[one.id] = later(standing[one.id], one) if one.id in standing else one
+    acting = {identity: one for identity, one in standing.items() if one.pattern is not None}
+    for replica in cluster.replicas.values():
+        assert {identity: one for identity, one in replica.store.items() if one.pattern is not None} == acting
+    assert cluster.converged()
+
+
+def test_a_removal_beyond_the_horizon_is_not_sent_and_is_told_to_whoever_needs_it() -> None:
+    cluster = Cluster(4, 8, trust=TRUST)
+    for number in range(10):
+        cluster.make("n0", promotion(f"p{number}"))
+    cluster.run(20.0)
+    cluster.crash("n3")  # and stays away, with all ten
+    for number in range(5):
+        cluster.make("n1", promotion(f"p{number}", None))
+    cluster.run(20.0)
+    cluster.skip(86_400.0 * (HORIZON_DAYS + 1))
+    for name in ("n0", "n1", "n2"):
+        cluster.start(name)
+    newcomer = cluster.add("n4")
+    cluster.run(20.0)
+    assert newcomer.store.keys() == {f"p{number}" for number in range(5, 10)}
+    cluster.start("n3")
+    cluster.run(30.0)
+    assert cluster.converged()
+    for name, replica in cluster.replicas.items():
+        assert {identity for identity, one in replica.store.items() if one.pattern is not None} == newcomer.store.keys(), name
+    quiet = cluster.kinds["Entries"]
+    cluster.run(60.0)
+    assert cluster.kinds["Entries"] == quiet
 
 
 def test_a_newcomer_gets_everything_and_a_cut_snapshot_goes_on() -> None:

@@ -12,10 +12,12 @@ from patterns.entries import MAX_ENTRY, Entry, EntryError, decode, encode
 
 
 class Arrived(NamedTuple):
-    """What became of a batch: what the store should verify and merge, and what was refused, with the reason in a word."""
+    """What became of a batch: what the store should verify and merge, what was refused, with the reason in a word, and the ids
+    of patterns that were removed so long ago that the peer cannot know."""
 
     wanted: list[Entry]
     refused: dict[bytes, str]
+    removed: list[str]
 
 
 class Intake:
@@ -35,10 +37,11 @@ class Intake:
         prints: dict[str, bytes] = {}
         wanted: list[Entry] = []
         refused: dict[bytes, str] = {}
+        removed: list[str] = []
         for raw in frame.entries:
             one = fingerprint(raw)
             try:
-                entry = self._read(raw, now)
+                entry = self._read(raw, now, removed)
             except EntryError as error:
                 refused[one] = _reason(raw, error)
                 continue
@@ -48,7 +51,7 @@ class Intake:
                 wanted.append(entry)
         if wanted:
             self._batches[link, frame.batch] = prints, list(refused)
-        return Arrived(wanted, refused)
+        return Arrived(wanted, refused, removed)
 
     def done(self, link: int, batch: int, refused: Iterable[str]) -> list[bytes]:
         """The store is through with a batch and refused the entries with these ids; returns the fingerprints of all refused."""
@@ -57,8 +60,9 @@ class Intake:
             self._origins.pop(one, None)
         return before + [prints[identity] for identity in refused]
 
-    def _read(self, raw: bytes, now: float) -> Entry | None:
-        """The entry, if it is later than what is held; None if not.
+    def _read(self, raw: bytes, now: float, removed: list[str]) -> Entry | None:
+        """The entry, if it is later than what is held; None if not, and where a removal beyond the horizon is held against it,
+        its id joins ``removed``.
 
         Raises:
             EntryError: it cannot be taken.
@@ -68,7 +72,11 @@ class Intake:
         entry = decode(raw)
         held = self._ledger.get(entry.id)
         if held is not None and (held.raw == raw or held.stamp > entry.stamp):
+            if entry.pattern is not None and held.tomb and self._ledger.beyond(held.stamp):
+                removed.append(entry.id)
             return None
+        if held is None and entry.pattern is None and self._ledger.beyond(entry.stamp):
+            return None  # the removal of what is not here
         if entry.stamp.wall_ms > int(now * 1000) + MAX_AHEAD_MS:
             raise EntryError("future")
         if encode(entry) != raw:  # replicas name an entry by its bytes, so there must be one way to write it

@@ -3,11 +3,14 @@
 Ids fall into `BUCKETS` buckets by their hash; a bucket's digest is over the fingerprints in it, and the root's over the
 buckets'. That is a Merkle tree of depth two: equal roots mean equal stores, and where they differ a comparison of buckets
 leads to the few entries that do. It needs no memory of who saw what, so it is right after any loss, relay or restart.
+
+Tombstones count among what is exchanged up to a *horizon* only. Older ones are in no digest and no listing, and no newcomer
+gets them; who holds one keeps it, as the pattern's history, and answers with it whoever brings an older revision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -19,12 +22,20 @@ EMPTY: Final = bytes(BUCKET_DIGEST)
 """The digest of a bucket with nothing in it."""
 
 
+HORIZON_DAYS: Final = 30
+"""Age from which tombstones are no longer exchanged. One number for all, in whole days of UTC, so that replicas whose clocks
+are minutes off agree but for these minutes."""
+
+_DAY_MS: Final = 86_400_000
+
+
 class Held(NamedTuple):
-    """One entry as it travels. ``fingerprint`` is over all of it, the signature included."""
+    """One entry as it travels. ``fingerprint`` is over all of it, the signature included; ``tomb`` where it is a removal."""
 
     raw: bytes
     fingerprint: bytes
     stamp: Stamp
+    tomb: bool
 
 
 def fingerprint(raw: bytes) -> bytes:
@@ -38,10 +49,14 @@ def bucket_of(identity: str) -> int:
 
 
 class Ledger:
-    """All entries that a replica holds."""
+    """All entries that a replica holds. Its length, buckets and digests are without tombstones beyond the horizon."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), now: float = 0.0) -> None:
+        """``now``: UNIX seconds, from which the horizon is reckoned."""
         self._held: dict[str, Held] = {}
+        self._tombs: dict[str, int] = {}  # on this side of the horizon: when each was made, in milliseconds
+        self._retired = 0  # tombstones beyond it
+        self._horizon_ms = _horizon_ms(now)
         self._buckets: list[dict[str, None]] = [{} for _ in range(BUCKETS)]
         self._digests: list[bytes] = [EMPTY] * BUCKETS
         self._stale: set[int] = set()
@@ -50,13 +65,25 @@ class Ledger:
             self.put(entry)
 
     def __len__(self) -> int:
-        return len(self._held)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return len(self._held) - self._retired
 
     def get(self, identity: str) -> Held | None:
+        """What is held of an id, a tombstone beyond the horizon too."""
         return self._held.get(identity)
+
+    def beyond(self, stamp: Stamp) -> bool:
+        """Whether a tombstone of this time is beyond the horizon."""
+        return stamp.wall_ms < self._horizon_ms
+
+    def advance(self, now: float) -> None:
+        """Let the horizon follow the time; call it now and then."""
+        horizon = _horizon_ms(now)
+        if horizon <= self._horizon_ms:
+            return  # a clock that was set back brings nothing back
+        self._horizon_ms = horizon
+        for identity in [identity for identity, wall_ms in self._tombs.items() if wall_ms < horizon]:
+            self._leave(identity)
+            self._retired += 1
 
     def put(self, entry: Entry) -> Held | None:
         """Note an entry as the one that stands; None where this very one was held before."""
@@ -64,10 +91,16 @@ class Ledger:
         known = self._held.get(entry.id)
         if known is not None and known.raw == raw:
             return None
-        held = self._held[entry.id] = Held(raw, fingerprint(raw), entry.stamp)
-        bucket = bucket_of(entry.id)
-        self._buckets[bucket][entry.id] = None
-        self._stale.add(bucket)
+        if known is not None and known.tomb and self.beyond(known.stamp):
+            self._retired -= 1
+        held = self._held[entry.id] = Held(raw, fingerprint(raw), entry.stamp, entry.pattern is None)
+        self._leave(entry.id)
+        if held.tomb and self.beyond(held.stamp):
+            self._retired += 1
+            return held
+        if held.tomb:
+            self._tombs[entry.id] = held.stamp.wall_ms
+        self._buckets[bucket_of(entry.id)][entry.id] = None
         return held
 
     @property
@@ -130,8 +163,20 @@ class Ledger:
         send += [identity for identity in self._buckets[bucket] if identity not in listed]
         return want, send
 
+    def _leave(self, identity: str) -> None:
+        """Take an id out of what is exchanged."""
+        bucket = bucket_of(identity)
+        self._tombs.pop(identity, None)
+        self._buckets[bucket].pop(identity, None)
+        self._stale.add(bucket)
+
     def _refresh(self) -> None:
         for bucket in self._stale:
             members = sorted(self._held[identity].fingerprint for identity in self._buckets[bucket])
-            self._digests[bucket] = blake2b(b"".join(members), digest_size=BUCKET_DIGEST).digest()
+            self._digests[bucket] = blake2b(b"".join(members), digest_size=BUCKET_DIGEST).digest() if members else EMPTY
         self._stale.clear()
+
+
+def _horizon_ms(now: float) -> int:
+    days = int(now * 1000) // _DAY_MS - HORIZON_DAYS
+    return max(days, 0) * _DAY_MS

@@ -202,6 +202,7 @@ class Node:
 
     def tick(self, now: float) -> list[Command]:
         """What is due; call it every `TICK_SECONDS`."""
+        self.ledger.advance(now)
         out: list[Command] = []
         if self._bulk_at is not None and now - self._bulk_at >= SETTLED_SECONDS:
             self._bulk_at = None
@@ -333,9 +334,10 @@ class Node:
         self.entries_received += len(frame.entries)
         arrived = self._intake.arrive(link.key, frame, now)
         self.refused.update(arrived.refused.values())
+        link.owe(arrived.removed)
         if arrived.wanted:
-            return [Apply(link.key, frame.batch, arrived.wanted, frame.fresh)]
-        return self._acknowledge(link, frame.batch, list(arrived.refused), now)
+            return [Apply(link.key, frame.batch, arrived.wanted, frame.fresh), *self._fill(link, now)]
+        return [*self._acknowledge(link, frame.batch, list(arrived.refused), now), *self._fill(link, now)]
 
     def _acknowledge(self, link: Link, batch: int, refused: list[bytes], now: float) -> list[Command]:
         out: list[Command] = [Send(link.key, link.acknowledge(batch, refused))]

@@ -238,7 +238,7 @@ class SyncService:
         address = settings.advertise or (f":{port}" if host in ("0.0.0.0", "::") else settings.listen)
         directory = Directory(self.name, address, settings.peers, self._random)
         self._unsubscribe = self.store.subscribe(self._store_changed)
-        ledger = Ledger(self.store.entries().values())
+        ledger = Ledger(self.store.entries().values(), time.time())
         self.node = Node(
             self.name, self._random.randbytes(16), directory, ledger,
             quorum=settings.quorum, allowed=frozenset(settings.allow) or None,
