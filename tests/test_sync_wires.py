@@ -141,10 +141,11 @@ def test_without_udp_it_falls_back_to_tcp_and_returns_to_quic(tmp_path: Path, mo
     monkeypatch.setattr("gateway.sync.link.SILENT_SECONDS", 1.5)
 
     async def story(cluster: Cluster) -> None:
-        a = await cluster.start("a")
+        cluster.ports["a"] = free_port()
         relay = LossyRelay(cluster.ports["a"])
         await relay.start()
-        # b tells where it is, and a would dial it there, past the relay: so b tells of a place where nobody listens.
+        # Each tells where it is, and the other would dial it there, past the relay: so a tells of the relay, b of nothing.
+        a = await cluster.start("a", advertise=f"127.0.0.1:{relay.port}")
         b = await cluster.start("b", f"127.0.0.1:{relay.port}", advertise=f"127.0.0.1:{free_port()}")
         await until(lambda: connected(b, "quic"))
         relay.udp_blocked = True
