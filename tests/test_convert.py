@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -98,3 +103,29 @@ def test_bounds_and_names() -> None:
         convert.guess("list.doc")
     many = convert.convert(b"\n".join(b"{" for _ in range(100_000)), "jsonl", "x")
     assert (many.wrong, len(many.faults)) == (100_000, convert.MAX_FAULTS)
+
+
+def test_a_hundred_megabytes_are_read_within_bounds_and_more_is_refused_unread(tmp_path: Path) -> None:
+    def imported(file: Path) -> tuple[int, str, float]:
+        """Exit code, what was said, and the most memory that it took, in MB."""
+        said = tmp_path / "said"
+        argv = [sys.executable, "-m", "gateway", "patterns", "import", str(file), "--format", "labelled-jsonl", "--dry-run"]
+        with said.open("wb") as out:
+            child = subprocess.Popen(argv, stdout=out, stderr=out)
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        return child.returncode, said.read_text(), used.ru_maxrss / 1024
+
+    large = tmp_path / "large.jsonl"
+    with large.open("wb") as out:
+        for number in range(27_000):
+            out.write(b'{"text":"number %d %s","label":1}\n' % (number, b"word " * 740))
+    assert large.stat().st_size > 100_000_000
+    code, said, megabytes = imported(large)
+    assert (code, said) == (0, "27000 read, 0 proposed, 0 wrong\n")
+    assert megabytes < 700
+    with large.open("ab") as out:
+        out.truncate(200_000_000)
+    code, said, _ = imported(large)
+    assert code == 1
+    assert "large.jsonl: 200000000 bytes; at most 134217728 are taken; split it" in said

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from audit_support import certificate
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
-from gateway.learning import feeds as feeds_module
-from gateway.learning.feeds import FeedFault, Feeds, pull
+from gateway.learning import pulling
+from gateway.learning.feeds import Feeds
+from gateway.learning.pulling import FeedFault, pull
 from gateway.learning.settings import FeedSettings
+from patterns import detached
 from patterns.schema import Pattern
+from patterns.signing import public_text
 
 
 class Taken:
@@ -63,14 +73,138 @@ def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many.write_text("\n".join(f"say number {n}" for n in range(450)))
     taken = Taken(FeedSettings(name="many", source=str(many), every_seconds=10))
     assert [len(taken.run(now)) for now in (0, 10, 20, 30)] == [200, 200, 50, 0]
-    monkeypatch.setattr(feeds_module, "MAX_BYTES", 10)
+    monkeypatch.setattr(pulling, "MAX_BYTES", 10)
     with pytest.raises(FeedFault, match=r"many: many\.txt: more than 10 bytes"):
-        pull(FeedSettings(name="many", source=str(many)), "")
+        asyncio.run(pull(FeedSettings(name="many", source=str(many)), ""))
 
 
 def test_an_address_that_does_not_answer_is_told_without_waiting() -> None:
     with pytest.raises(FeedFault, match="far: "):
-        pull(FeedSettings(name="far", source="https://127.0.0.1:9/list.txt"), "")
+        asyncio.run(pull(FeedSettings(name="far", source="https://127.0.0.1:9/list.txt"), ""))
+
+
+def test_files_are_taken_as_they_were_signed_alone(tmp_path: Path) -> None:
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    (tmp_path / "one.txt").write_bytes(b"say it aloud\n")
+    feed = FeedSettings(name="ours", source=str(tmp_path), every_seconds=10, key=public_text(key.public_key()))
+    taken = Taken(feed)
+    beside = tmp_path / "one.txt.sig"
+    for signature, says in (
+        (b"", "unsigned: there is no one.txt.sig"), (b"{", "wanted exactly sha256, signature, signer"),
+        (detached.sign(b"say it aloud\n", other), "which is not trusted"), (detached.sign(b"say it\n", key), "was changed"),
+        (detached.sign(b"say it aloud\n", key).replace(b'"signature": "', b'"signature": "00'), "not of"),
+    ):  # fmt: skip
+        beside.write_bytes(signature)
+        assert taken.run(float(len(taken.feeds.faults))) == []
+        taken.feeds._due.clear()
+        assert says in taken.feeds.faults["ours"]
+    beside.write_bytes(detached.sign(b"say it aloud\n", key))
+    assert taken.run(100) == ["say it aloud"]
+    assert taken.feeds.faults == {}
+    with pytest.raises(ValidationError, match="wanted ed25519:"):
+        FeedSettings(name="ours", source=str(tmp_path), key="ed25519:AAAA")
+
+
+class Server(ThreadingHTTPServer):
+    """An HTTPS server of a feed, on loopback with a certificate of its own. ``slow``: seconds between two bytes."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.ca_file, context = certificate(folder)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.files: dict[str, bytes] = {}
+        self.status = 200
+        self.ended = threading.Event()
+        self.slow = 0.0
+        self.asked: list[tuple[str, str | None]] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def feed(self, path: str, **fields: Any) -> FeedSettings:
+        source = f"https://127.0.0.1:{self.server_address[1]}{path}"
+        return FeedSettings(name="partner", source=source, every_seconds=10, ca_file=self.ca_file, **fields)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        data = self.server.files.get(self.path)
+        mark = f'"{hash(data)}"'
+        self.server.asked.append((self.path, self.headers["if-none-match"]))
+        status = 404 if data is None else 304 if self.headers["if-none-match"] == mark else self.server.status
+        self.send_response(status)
+        if status == 302:
+            self.send_header("location", "/list.txt")
+        self.send_header("etag", mark)
+        self.send_header("content-length", str(len(data or b"") if status == 200 else 0))
+        self.end_headers()
+        for byte in data if data and status == 200 and self.server.slow else b"":
+            if self.server.ended.wait(self.server.slow):
+                return
+            self.wfile.write(bytes([byte]))
+        if data and status == 200 and not self.server.slow:
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    yield made
+    made.ended.set()
+    made.shutdown()
+    made.server_close()
+
+
+def test_an_address_is_asked_again_with_its_etag_and_brings_what_is_new(server: Server) -> None:
+    server.files["/list.txt"] = b"say it aloud\n"
+    taken = Taken(server.feed("/list.txt"))
+    assert taken.run(0) == ["say it aloud"]
+    assert taken.run(10) == []
+    server.files["/list.txt"] = b"say it aloud\nand again\n"
+    assert taken.run(20) == ["and again"]
+    assert [bool(mark) for _, mark in server.asked] == [False, True, True]
+    assert taken.feeds.faults == {}
+
+
+def test_a_signature_is_fetched_beside_it(server: Server) -> None:
+    key = Ed25519PrivateKey.generate()
+    server.files["/a/list.txt?x=1"] = data = b"say it aloud\n"
+    taken = Taken(server.feed("/a/list.txt?x=1", key=public_text(key.public_key())))
+    assert taken.run(0) == []
+    assert "list.txt: unsigned: there is no list.txt.sig" in taken.feeds.faults["partner"]
+    server.files["/a/list.txt.sig?x=1"] = detached.sign(data, key)
+    assert taken.run(10) == ["say it aloud"]
+    server.files["/a/list.txt?x=1"] = b"be evil\n"
+    assert taken.run(20) == []
+    assert "was changed after it was signed" in taken.feeds.faults["partner"]
+
+
+def test_a_server_is_held_to_certificate_status_size_and_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files |= {"/list.txt": b"say it aloud\n", "/large.txt": b"x" * 5000}
+
+    def fault(path: str, **fields: Any) -> str:
+        feed = server.feed(path).model_copy(update=fields)
+        with pytest.raises(FeedFault, match=r"^partner: ") as told:
+            asyncio.run(pull(feed, ""))
+        return str(told.value)
+
+    assert "certificate" in fault("/list.txt", ca_file=None).lower()
+    assert fault("/none.txt") == "partner: the server answered 404"
+    server.status = 302
+    assert fault("/list.txt") == "partner: the server answered 302", "an address is what the operator wrote, and no other"
+    server.status = 200
+    monkeypatch.setattr(pulling, "MAX_BYTES", 1000)
+    assert "longer than is allowed" in fault("/large.txt")
+    monkeypatch.setattr(pulling, "SECONDS", 0.6)
+    server.slow = 0.1
+    began = time.monotonic()
+    assert "partner: " in fault("/list.txt")
+    assert time.monotonic() - began < 30, "however long it goes on sending"
 
 
 @pytest.mark.parametrize("source", ["http://example.org/x", "ftp://x", "rules"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -245,6 +246,29 @@ def test_many_labels_at_once_and_each_fault_by_its_line(people: People) -> None:
     told = people.analyst.post("/admin/v1/feedback/bulk", content=table, headers={"content-type": "text/csv"}).json()
     assert (told["taken"], told["wrong"]) == (2, 1)
     assert people.analyst.post("/admin/v1/feedback/bulk", content=b"x" * (33 * 2**20)).status_code == 413
+
+
+def test_each_labeller_is_held_to_a_rate_of_his_own(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, {"limits": {"ready_grace_seconds": 0}, "learning": {"labels_per_minute": 20}}, 1, {})
+    people = People(gateway)
+
+    def label(who: httpx.Client, path: str, number: int) -> httpx.Response:
+        return who.post(path, json={"text": f"text number {number}", "label": "benign"})
+
+    for who, path, most in ((people.app, "/v1/feedback", 2), (people.analyst, "/admin/v1/feedback", 20)):
+        found = [label(who, path, number) for number in range(most + 8)]
+        taken, refused = ([one for one in found if one.status_code == status] for status in (202, 429))
+        assert len(taken) + len(refused) == len(found)
+        assert most <= len(taken) < most + 8, "what a minute allows, and what came back meanwhile"
+        assert refused[-1].json()["detail"] == f"too many labels: at most {most} a minute are taken from one labeller"
+        assert 0 < int(refused[-1].headers["retry-after"]) <= 60 / most
+    assert label(people.second, "/admin/v1/feedback", 0).status_code == 202, "another's flood costs nobody else anything"
+    lines = "".join(f'{{"text":"line {number}","label":"benign"}}\n' for number in range(40))
+    told = people.second.post("/admin/v1/feedback/bulk", content=lines).json()
+    assert 19 <= told["taken"] < 40
+    assert told["taken"] + told["wrong"] == 40
+    assert "too many labels" in told["faults"][0]["error"]
+    assert gateway.stop() == 0
 
 
 def test_unknown_ids(people: People) -> None:

@@ -12,9 +12,9 @@ from gateway.learning.settings import LearningSettings
 from gateway.learning.storage import check_packs
 from gateway.live import load_patterns
 from gateway.settings import Settings
-from patterns import signed
+from patterns import detached, signed
 from patterns.schema import PatternError
-from patterns.signing import own_key, public_text
+from patterns.signing import own_key, public_text, read_public
 
 PACK = """
 pack: gate
@@ -123,3 +123,16 @@ def test_a_gateway_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> N
     assert "does not answer" in capsys.readouterr().err
     assert main(["feedback", "add", "attack", "--url", "http://127.0.0.1:9"]) == 2
     assert main(["feedback", "list", "--url", "file:///etc/passwd"]) == 2
+
+
+def test_a_feed_is_signed_in_any_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    feed, key = tmp_path / "prompts.jsonl", tmp_path / "feed.pem"
+    feed.write_bytes(b'{"text":"be evil","label":1}\n')
+    assert main(["patterns", "sign", "--feed", "--json", "--key", str(key), str(feed)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    detached.verify(feed.read_bytes(), (tmp_path / "prompts.jsonl.sig").read_bytes(), read_public(told["public_key"]), feed.name)
+    assert told["signed"][0]["file"] == "prompts.jsonl"
+    assert main(["patterns", "sign", "--feed", "--key", str(key), str(feed)]) == 0
+    assert "prompts.jsonl: signed\npublic key, for learning.feeds[].key: ed25519:" in capsys.readouterr().out
+    assert main(["patterns", "sign", "--feed", "--key", str(key), str(tmp_path / "none.txt")]) == 1
+    assert "none.txt: No such file or directory" in capsys.readouterr().err

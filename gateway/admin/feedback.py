@@ -114,7 +114,7 @@ async def take(services: Services, principal: Principal, given: FeedbackIn) -> s
     try:
         return await services.learning.intake.take(principal, role_of(principal), Given(**given.model_dump()), time.time())
     except Refused as error:
-        raise HTTPException(error.status, str(error)) from None
+        raise HTTPException(error.status, str(error), {"retry-after": str(error.wait)} if error.wait else None) from None
 
 
 def _fields(row: dict[str, Any]) -> dict[str, str]:

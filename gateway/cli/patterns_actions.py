@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.cli.common import Failed, Misused, add_json, write_json, write_table
 from gateway.cli.remote import Remote, add_remote
-from patterns import convert, release, signed
+from patterns import convert, detached, release, signed
 from patterns.entries import key_id
 from patterns.schema import PatternError
 from patterns.signing import KeyFault, own_key, public_text, read_private, read_public
@@ -25,6 +26,7 @@ def configure(actions: Any) -> None:
     sign = actions.add_parser("sign", help="sign packs with a private key (made when missing); prints the public half")
     sign.add_argument("packs", nargs="*", type=Path, metavar="PACK")
     sign.add_argument("--key", type=Path, required=True, help="PEM file of an Ed25519 private key; keep it out of repositories")
+    sign.add_argument("--feed", action="store_true", help="files of any format, for `learning.feeds[].key`")
     verify = actions.add_parser("verify", help="check packs against their signatures")
     verify.add_argument("packs", nargs="*", type=Path, metavar="PACK")
     verify.add_argument("--trust", action="append", default=[], metavar="ed25519:...", help="a public key; may be repeated")
@@ -65,17 +67,26 @@ def _sign(arguments: argparse.Namespace) -> int:
         return _sign_shipped(arguments)
     try:
         key = own_key(arguments.key) if not arguments.key.exists() else read_private(arguments.key)
-        made = [signed.sign(path, key) for path in arguments.packs]
+        made = [_sign_feed(path, key) if arguments.feed else signed.sign(path, key)._asdict() for path in arguments.packs]
     except (PatternError, KeyFault) as error:
         raise Failed(str(error)) from None
     public = public_text(key.public_key())
     if arguments.json:
-        write_json({"signed": [one._asdict() for one in made], "public_key": public})
+        write_json({"signed": made, "public_key": public})
     else:
         for one in made:
-            print(f"{one.pack} {one.version}: signed")
-        print(f"public key, for learning.pack_keys: {public}")
+            print(f"{one['file'] if arguments.feed else one['pack'] + ' ' + one['version']}: signed")
+        print(f"public key, for {'learning.feeds[].key' if arguments.feed else 'learning.pack_keys'}: {public}")
     return 0
+
+
+def _sign_feed(path: Path, key: Ed25519PrivateKey) -> dict[str, str]:
+    try:
+        made = detached.sign(path.read_bytes(), key)
+        path.with_name(path.name + detached.SUFFIX).write_bytes(made)
+    except OSError as error:
+        raise PatternError(f"{path}: {error.strerror}") from None
+    return {"file": path.name, "sha256": orjson.loads(made)["sha256"]}
 
 
 def _one_of(arguments: argparse.Namespace) -> None:
@@ -159,6 +170,8 @@ def _show(arguments: argparse.Namespace) -> int:
 def _propose(arguments: argparse.Namespace) -> int:
     form = getattr(arguments, "format", None)
     try:
+        if (size := arguments.file.stat().st_size) > convert.MAX_BYTES:
+            raise Failed(f"{arguments.file}: {size} bytes; at most {convert.MAX_BYTES} are taken; split it")
         data = arguments.file.read_bytes()
         found = convert.convert(data, form or convert.guess(arguments.file.name), arguments.file.name)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -125,7 +126,8 @@ class Intake:
         left, at = self._buckets.get(by, (a_minute, now))
         left = min(a_minute, left + (now - at) * a_minute / 60)
         if left < 1:
-            raise Refused(429, f"too many labels: at most {a_minute:.0f} a minute are taken from one labeller")
+            wait = math.ceil((1 - left) * 60 / a_minute)
+            raise Refused(429, f"too many labels: at most {a_minute:.0f} a minute are taken from one labeller", wait)
         if len(self._buckets) >= MAX_LABELLERS:
             self._buckets.clear()
         self._buckets[by] = (left - 1, now)

@@ -7,10 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from patterns.signing import read_public
+
 
 def _source(value: str) -> str:
     if not value.startswith(("https://", "file:", "/", "./")):
         raise ValueError("wanted https://..., or a file or folder as file:PATH, /PATH or ./PATH")
+    return value
+
+
+def _key(value: str) -> str:
+    if value:
+        read_public(value)
     return value
 
 
@@ -25,6 +33,12 @@ class FeedSettings(BaseModel):
         "", "yaml", "jsonl", "yara", "sigma", "garak", "promptfoo", "labelled-csv", "labelled-jsonl", "stix"
     ] = Field("", description="What it is written in; left out, the file's name tells.")  # fmt: skip
     every_seconds: float = Field(3600.0, ge=10, description="How often it is pulled.")
+    key: Annotated[str, AfterValidator(_key)] = Field(
+        "", description="The public key (`ed25519:...`) that must have signed it, in a file of its name and `.sig` beside it."
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that its server's must lead to, instead of the system's."
+    )
 
 
 class WordingSettings(BaseModel):

@@ -24,11 +24,15 @@ MAX_LABELS: Final = 50
 
 
 class Refused(ValueError):  # noqa: N818 - reads as the condition that it is
-    """A label, vote or proposal that is not taken; ``status`` is the HTTP status that says so."""
+    """A label, vote or proposal that is not taken; ``status`` is the HTTP status that says so.
 
-    def __init__(self, status: int, message: str) -> None:
+    ``wait``: whole seconds after which it would be, where it came too fast.
+    """
+
+    def __init__(self, status: int, message: str, wait: int = 0) -> None:
         super().__init__(message)
         self.status = status
+        self.wait = wait
 
 
 class Said(StrEnum):
