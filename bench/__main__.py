@@ -16,6 +16,7 @@ from bench import (
     failover,
     gateway,
     learning,
+    memory,
     patterns,
     profile,
     quality,
@@ -26,7 +27,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, stream, learning, patterns, capacity, sync, sync_scale, agreement, failover
+    gateway, profile, audit, console, quality, stream, learning, patterns, capacity, memory, sync, sync_scale, agreement,
+    failover,
 )  # fmt: skip
 
 

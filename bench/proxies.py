@@ -104,7 +104,7 @@ def share_compiled(data_dir: Path) -> None:
         (data_dir / "cache").symlink_to(CACHE.resolve(), target_is_directory=True)
 
 
-def _portcullis(lab: Lab, upstream: int, connections: int = 256) -> Child:
+def portcullis(lab: Lab, upstream: int, connections: int = 256, workers: int = 1) -> Child:
     """As shipped: all packs, the balanced policy, decisions recorded in SQLite, metrics and timeouts at their defaults."""
     port = free_port()
     var = lab.folder / "portcullis"
@@ -118,7 +118,8 @@ def _portcullis(lab: Lab, upstream: int, connections: int = 256) -> Child:
     }
     file = lab.folder / "portcullis.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-    return lab.start("portcullis", [sys.executable, "-m", "gateway", "serve", "--config", file], lab.proxy_core, port)
+    argv: list[str | Path] = [sys.executable, "-m", "gateway", "serve", "--config", file, "--workers", str(workers)]
+    return lab.start("portcullis", argv, lab.proxy_core, port)
 
 
 def _litellm(lab: Lab, upstream: int) -> Child:
@@ -158,7 +159,7 @@ def _portkey_headers(upstream: int) -> Mapping[str, str]:
 PROXIES: Final = (
     Proxy("nginx", _nginx),
     Proxy("aiohttp", _aiohttp),
-    Proxy("portcullis", _portcullis, metrics="/metrics"),
+    Proxy("portcullis", portcullis, metrics="/metrics"),
     Proxy("litellm", _litellm),
     Proxy("portkey", _portkey, headers=_portkey_headers),
 )
@@ -166,6 +167,6 @@ PROXIES: Final = (
 STREAMERS: Final = (
     Proxy("nginx", _nginx),
     Proxy("bare", _bare),
-    Proxy("portcullis", partial(_portcullis, connections=2048), metrics="/metrics"),
+    Proxy("portcullis", partial(portcullis, connections=2048), metrics="/metrics"),
 )
 """Those that are compared with many streams at once; ``bare`` is a relay on our own stack that looks at nothing."""

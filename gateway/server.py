@@ -24,7 +24,7 @@ from gateway.app import App
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
 from gateway.listener import Listener, close_idle
-from gateway.live import load_model
+from gateway.live import Live, build
 from gateway.services import Services
 from gateway.settings import Settings, SettingsError
 from gateway.state.base import StateUnavailable
@@ -45,6 +45,8 @@ GC_THRESHOLD: Final = 10_000
 
 RESTART_SECONDS: Final = 1.0
 """The least time between two starts of one worker, so that one that cannot start does not keep a core busy."""
+
+_CANNOT_START: Final = (PatternError, StateUnavailable, AuditUnavailable, BadKey, SettingsError, CertificateFault)
 
 _log = logging.getLogger(__name__)
 
@@ -109,8 +111,14 @@ def serve(settings: Settings, config: Path | None, workers: int) -> int:
         folder.mkdir(parents=True)
     if workers == 1:
         return _work(settings, config, listener, None)
-    load_model(settings.detection)  # before there are workers, so that its weights are in memory once for all
-    return _supervise(settings, config, listener, folder, workers)
+    try:
+        packs = build(settings, 1, time.time())  # before there are workers, so that it is in memory once for all of them
+    except _CANNOT_START as error:
+        _log.error("cannot start: %s", error)
+        return 1
+    gc.collect()
+    gc.freeze()
+    return _supervise(settings, config, listener, folder, workers, packs)
 
 
 def address(listener: socket.socket) -> str:
@@ -131,19 +139,27 @@ def _listen(settings: Settings) -> socket.socket:
         raise SystemExit(f"portcullis: listen: {settings.listen}: {error.strerror}") from None
 
 
-def _work(settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None) -> int:
-    """Be one worker."""
+def _work(
+    settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None,
+    packs: Live | None = None, again: bool = False,
+) -> int:  # fmt: skip
+    """Be one worker.
+
+    Args:
+        packs: what the supervisor built of the settings for all workers. again: whether this one stands in for another.
+    """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run_worker(settings, config, listener, folder))
-    except (PatternError, StateUnavailable, AuditUnavailable, BadKey, SettingsError, CertificateFault) as error:
+            return runner.run(_run_worker(Services(settings, config, folder, packs), listener, again))
+    except _CANNOT_START as error:
         _log.error("cannot start: %s", error)
         return 1
 
 
-async def _run_worker(settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None) -> int:
-    services = Services(settings, config, folder)
+async def _run_worker(services: Services, listener: socket.socket, again: bool) -> int:
     await services.start()
+    if again:
+        await services.reload()  # the others may have taken a new configuration since this process knew it
     app = App(services)
     loop = asyncio.get_running_loop()
     server = _Server(
@@ -157,7 +173,7 @@ async def _run_worker(settings: Settings, config: Path | None, listener: socket.
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            timeout_graceful_shutdown=int(settings.limits.drain_seconds),
+            timeout_graceful_shutdown=int(services.live.settings.limits.drain_seconds),
             h11_max_incomplete_event_size=None,
         ),
         services,
@@ -193,18 +209,18 @@ def _announce(services: Services, listener: socket.socket) -> None:
 
 
 def _supervise(
-    settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None, workers: int
+    settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None, workers: int, packs: Live
 ) -> int:
     """Keep ``workers`` processes alive; pass signals on; end when they have ended."""
     alive: dict[int, float] = {}
     ending = False
 
-    def start() -> None:
+    def start(again: bool = False) -> None:
         pid = os.fork()
         if pid == 0:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            os._exit(_work(settings, config, listener, folder))
+            os._exit(_work(settings, config, listener, folder, packs, again))
         alive[pid] = time.monotonic()
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -229,5 +245,5 @@ def _supervise(
             code = os.waitstatus_to_exitcode(status)
             _log.error("a worker ended with %d and is started again", code)
             time.sleep(max(0.0, RESTART_SECONDS - (time.monotonic() - began)))
-            start()
+            start(again=True)
     return 0 if ending else code

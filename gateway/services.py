@@ -93,8 +93,13 @@ _log = logging.getLogger(__name__)
 class Services:
     """Everything long-lived in a worker. Make it, `start` it, serve, `close` it."""
 
-    def __init__(self, settings: Settings, config: Path | None, metrics_folder: Path | None) -> None:
+    def __init__(
+        self, settings: Settings, config: Path | None, metrics_folder: Path | None, packs: Live | None = None
+    ) -> None:
         """
+        Args:
+            packs: what was built of the settings before, without the pattern store; None to build it here.
+
         Raises:
             PatternError: the patterns cannot be compiled.
             CertificateFault: pattern sync has none that it could use.
@@ -102,7 +107,11 @@ class Services:
         self.config = config
         self.metrics = Metrics()
         self.store = open_store(settings)
-        self.live: Live = live_module.build(settings, 1, time.time(), self.store.patterns())
+        learnt, now = self.store.patterns(), time.time()
+        self.live: Live = (
+            live_module.build(settings, 1, now, learnt) if packs is None
+            else live_module.renew(packs, 1, now, learnt) if learnt else packs
+        )  # fmt: skip
         self.exposition = Exposition(self.metrics, metrics_folder)
         self.state: State = _state(settings)
         self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+import yaml
 from conftest import StartGateway
 from gateways import Gateway
 from upstreams import reply, says, upstream
+
+from bench.processes import free_port
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -320,6 +327,29 @@ class TestOperations:
                 return sum(float(line.rsplit(" ", 1)[1]) for line in rows) == 10
 
             _eventually(counted)
+
+    def test_a_worker_that_takes_anothers_place_has_the_newest_configuration(self, start_gateway: StartGateway) -> None:
+        gateway = start_gateway(workers=2)
+        first = gateway.wait_for(lambda line: line["message"] == "serving", count=2)[0]
+        gateway.write({**gateway.settings, "policy": "monitor"})
+        gateway.signal(signal.SIGHUP)
+        gateway.wait_for(lambda line: line["message"].startswith("configuration taken"), count=2)
+        os.kill(first["pid"], signal.SIGKILL)
+        gateway.wait_for(lambda line: line["message"] == "serving", count=3)
+        for _ in range(20):  # each on a connection of its own, so that both workers are asked
+            with gateway.client() as client:
+                assert client.post(CHAT, json=ATTACK).status_code == 200
+
+    def test_workers_that_cannot_start_are_not_started_again_and_again(self, tmp_path: Path) -> None:
+        pack = tmp_path / "pack.yaml"
+        pack.write_text("pack: own\nversion: 1\npatterns:\n  - {id: own.x, kind: sound, body: x}\n")
+        config = tmp_path / "portcullis.yaml"
+        settings = {"listen": f"127.0.0.1:{free_port()}", "data_dir": str(tmp_path), "patterns": [str(pack)]}
+        config.write_text(yaml.safe_dump({**settings, "learning": {"unsigned_packs": True}}))
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--workers", "2", "--json"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1
+        assert "cannot start: pack.yaml: own.x: kind: got 'sound'" in ended.stderr
 
     def test_a_changed_file_is_taken_and_a_broken_one_refused(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway()
