@@ -54,7 +54,7 @@ def _stand_in(match: Match, value: str) -> str:
 
 
 def _rules(patterns: Sequence[Pattern], policy: str) -> StreamRules:
-    found = live.stream_rules(patterns, preset(policy), CACHE)
+    found = live.stream_rules(patterns, preset(policy), CACHE, channels=(ChannelKind.PROSE,))
     if not found:
         raise BenchError(f"{policy}: no pattern acts on a stream")
     return found[ChannelKind.PROSE]

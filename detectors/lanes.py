@@ -14,13 +14,16 @@ from detectors.fold import Token, half_escape, json_tokens, tokens
 from detectors.lexical import Match, code_points, widest
 from detectors.streamrules import Act, StreamRules
 
-SLACK: Final = 2_048
+SLACK: Final = 1_024
 """Code points beyond what is needed before text is forgotten: each time costs a copy."""
 
 
 def reach_back(stream_rules: StreamRules) -> int:
-    """Code points that a match and what its check looks at may reach back."""
-    return stream_rules.reach + CONTEXT
+    """Code points before what is not released yet that a match, and what its check looks at, may reach back.
+
+    What may become a match is held from the place where its value begins, so only the words that announce it are out.
+    """
+    return stream_rules.lead + CONTEXT
 
 
 class _Pending(NamedTuple):
@@ -37,14 +40,16 @@ class _Pending(NamedTuple):
 class Lane:
     """One reading of a text, in that reading's own positions."""
 
-    __slots__ = ("_announced", "_begun", "_bytes", "_flow", "_most", "_rules", "base", "pending", "text")
+    __slots__ = ("_announced", "_begun", "_bytes", "_floor", "_flow", "_most", "_rules", "base", "pending", "text")
 
-    def __init__(self, stream_rules: StreamRules) -> None:
+    def __init__(self, stream_rules: StreamRules, base: int = 0) -> None:
+        """``base``: where in the whole text the first piece begins."""
         self._rules = stream_rules
         self._flow = stream_rules.flow.open()
         self._most = reach_back(stream_rules) + SLACK
         self.text = ""  # its end, as far as a match can reach back
-        self.base = 0  # where in the whole text that begins
+        self.base = base  # where in the whole text that begins
+        self._floor = base  # no match is looked for that is held from before that
         self._bytes = 0
         self._announced: list[tuple[int, int]] = []  # where a value may begin, and which
         self.pending: list[_Pending] = []
@@ -76,6 +81,22 @@ class Lane:
 
     def close(self) -> None:
         self._flow.close()
+
+    def forget(self) -> None:
+        """All that came has gone out: what began in it is no longer looked for."""
+        self._floor = self.total
+        self.pending.clear()
+        self._announced = [one for one in self._announced if one[0] == self._floor]
+
+    def free(self, out: int) -> int:
+        """As `limit`, before the end and where nothing is pending."""
+        text = self.text
+        if len(text) > self._most:
+            self._trim(out)
+            text = self.text
+        base = self.base
+        limit = base + self._rules.beginning(text, out - base)
+        return min(limit, self._first_announced()) if self._announced else limit
 
     def begun(self, out: int, known: int | None = None) -> int:
         """Where the beginning of a match starts that reaches to the end of what came; ``known`` where another reading told."""
@@ -163,8 +184,9 @@ class Lane:
         for number, end in found:
             if number < count and (place := self._rules.rules[number].place(self.text, end - self.base)) is not None:
                 start, value = (self.base + at for at in place)
-                wanted = ahead(self._rules.rules[number].pattern.check)
-                self._pend(_Pending(number, start, end, value, self._held(number, value, end), wanted))
+                held = self._held(number, value, end)
+                if held >= self._floor:
+                    self._pend(_Pending(number, start, end, value, held, ahead(self._rules.rules[number].pattern.check)))
 
     def _held(self, rule: int, value: int, end: int) -> int:
         """From where on a match was held: the earliest place at which its value can begin."""
@@ -214,21 +236,22 @@ class Lane:
     def _trim(self, out: int) -> None:
         """Forget text that no match can reach any more."""
         keep = min((one.start for one in self.pending), default=out)
-        keep = min(keep, out, self.total - self._rules.reach) - CONTEXT
+        keep = min(keep, out - self._rules.lead) - CONTEXT
         if keep > self.base:
             self.text = self.text[keep - self.base :]
             self.base = keep
+        self._most = len(self.text) + SLACK
 
 
 class FoldedLane:
     """The folded reading of a text, in positions of the original. It reports only what the plain reading cannot see."""
 
-    __slots__ = ("_changed", "_escaped", "_first", "_half", "_lane", "_last", "_most", "_raw", "_starts")
+    __slots__ = ("_back", "_changed", "_escaped", "_first", "_half", "_lane", "_last", "_raw", "_starts")
 
     def __init__(self, stream_rules: StreamRules, base: int, escaped: bool) -> None:
         """``base`` is where in the original the first piece begins; ``escaped`` as for `TextStream`."""
         self._lane = Lane(stream_rules)
-        self._most = reach_back(stream_rules)
+        self._back = reach_back(stream_rules)
         self._escaped = escaped
         self._half = ""  # an escape that the last piece began
         self._raw = base  # how much of the original was read
@@ -237,10 +260,9 @@ class FoldedLane:
         self._changed = bytearray()  # and whether it stands for another
         self._last = 0  # the folded position behind the last one that does
 
-    @property
-    def over(self) -> bool:
-        """Whether this reading has nothing left to see that the plain one does not."""
-        return self._lane.total - self._last > self._most and not self._half and not self._lane.pending
+    def over(self, out: int) -> bool:
+        """Whether this reading has nothing left to see that the plain one does not, where the text is released up to ``out``."""
+        return self._to(out) - self._last > self._back and not self._half and not self._lane.pending
 
     @property
     def pending(self) -> bool:
@@ -267,6 +289,10 @@ class FoldedLane:
 
     def close(self) -> None:
         self._lane.close()
+
+    def forget(self) -> None:
+        """As `Lane.forget`."""
+        self._lane.forget()
 
     def limit(self, out: int, final: bool, at_most: int, begun: int) -> int:
         """As `Lane.limit`, in positions of the original. ``begun`` is what the plain reading says: it holds for this one too

@@ -124,6 +124,11 @@ def _lead(head: list[Node], rest: Sequence[Node], lead: int) -> list[tuple[list[
     return [(head, rest)]
 
 
+def widest(body: str) -> int:
+    """Characters of the longest text that ``body`` matches."""
+    return int(_parser.parse(body).getwidth()[1])
+
+
 def _least_width(nodes: Sequence[Node]) -> int:
     return int(_parser.SubPattern(_parser.State(), list(nodes)).getwidth()[0])
 
@@ -160,6 +165,40 @@ def beginnings(body: str, where: str) -> str:
         return f"{head}(?:{_some(list(tree))})"
     except KeyError as error:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
+
+
+def backwards(body: str) -> str:
+    """The expression of what ``body`` matches, read from its end to its beginning, at the front of a text.
+
+    Over a text written backwards it tells where a match that reaches the text's end may begin, and lets go as soon as nothing
+    can: in ordinary text after a few characters, whatever stands before.
+    """
+    tree = _parser.parse(body)
+    flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
+    return rf"{flag}\A(?:{_write_all(_turned(list(tree)))})"
+
+
+def _turned(nodes: Sequence[Node]) -> list[Node]:
+    return [_turned_one(node) for node in reversed(nodes)]
+
+
+def _turned_one(node: Node) -> Node:
+    kind, value = node
+    if kind is _constants.SUBPATTERN:
+        return kind, (*value[:3], _turned(list(value[3])))
+    if kind is _constants.BRANCH:
+        return kind, (value[0], [_turned(list(branch)) for branch in value[1]])
+    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+        return kind, (value[0], value[1], _turned(list(value[2])))
+    return kind, _OTHER_END.get(value, value) if kind is _constants.AT else value
+
+
+_OTHER_END: Final = {
+    _constants.AT_BEGINNING: _constants.AT_END_STRING,
+    _constants.AT_BEGINNING_STRING: _constants.AT_END_STRING,
+    _constants.AT_END: _constants.AT_BEGINNING_STRING,
+    _constants.AT_END_STRING: _constants.AT_BEGINNING_STRING,
+}
 
 
 def coarse_beginnings(body: str, reach: int, where: str, most: int = 64) -> str:
@@ -360,7 +399,7 @@ def _write(node: Node) -> str:
         return f"(?:{_write_all(list(value[3]))})"
     if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
         low, high, inner = value
-        bound = f"{{{low}}}" if low == high else f"{{{low},{high}}}"
+        bound = f"{{{low}}}" if low == high else f"{{{low},{'' if high is _constants.MAXREPEAT else high}}}"
         return f"(?:{_write_all(list(inner))}){bound}"
     raise KeyError(str(kind).lower())
 

@@ -38,7 +38,7 @@ class TextStream:
     `detectors.fold`). What either reading finds is replaced; what either may still find is held.
     """
 
-    __slots__ = ("_escaped", "_folded", "_out", "_over", "_plain", "_rules", "_stand_in")
+    __slots__ = ("_ended", "_escaped", "_folded", "_out", "_plain", "_rules", "_stand_in")
 
     def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str], escaped: bool = False) -> None:
         """
@@ -51,8 +51,8 @@ class TextStream:
         self._escaped = escaped
         self._plain = Lane(stream_rules)
         self._folded: FoldedLane | None = None
-        self._over = 0  # up to where the text was read folded, and all that was found there is told
         self._out = 0  # up to where the whole text was released
+        self._ended = 0  # up to where that was done although it was held
 
     @property
     def held(self) -> int:
@@ -65,26 +65,17 @@ class TextStream:
         plain.feed(piece)
         if self._folded is not None:
             self._folded.feed(piece)
-            if self._folded.over:
+            if self._folded.over(self._out):
                 self._folded.close()
                 self._folded = None
-                self._over = plain.total
-        elif (not piece.isascii() and folds(piece)) or (self._escaped and "\\" in piece):
-            # Of what was read folded before, as much as a match may reach back: nothing in that stands for anything else.
-            base = max(plain.base, self._over - reach_back(self._rules))
-            self._folded = FoldedLane(self._rules, base, self._escaped)
-            self._folded.feed(plain.text[base - plain.base :])
-        folded = self._folded
-        if plain.pending or (folded is not None and folded.pending):
-            return self._advance(final=False)
-        limit = plain.limit(self._out, final=False)
-        if folded is not None:  # neither reading found anything, so neither moves the other one's limit
-            limit = folded.limit(self._out, False, limit, plain.begun(self._out))
+        elif self._stands_for_another(piece):
+            self._folded = self._fold()
+        if plain.pending or self._folded is not None:
+            return self._within_bounds(self._advance(final=False))
+        limit = plain.free(self._out)
         text = plain.text[self._out - plain.base : limit - plain.base]
         self._out = limit
-        if plain.total - limit > MAX_HOLD:
-            return self.release_overdue()
-        return Released(text)
+        return self._within_bounds(Released(text)) if plain.total - limit > MAX_HOLD else Released(text)
 
     def finish(self) -> Released:
         """The text is over: release or replace all that was held. Nothing may be fed afterwards."""
@@ -100,14 +91,43 @@ class TextStream:
             self._folded.close()
 
     def release_overdue(self) -> Released:
-        """Release all that is held, although it may become part of a match (a hold's time is up)."""
-        text = self._plain.text[self._out - self._plain.base :]
-        self._out = self._plain.total
-        return Released(text, overdue=True)
+        """A hold's time is up: what is a match as it stands is acted on, as at the text's end, and the rest is released."""
+        released = self.finish()
+        if released.cut is not None:
+            return released
+        # From here on the text is followed anew, with what announces a value still in sight.
+        seed = self._plain.text[-reach_back(self._rules) :]
+        self._plain = Lane(self._rules, self._plain.total - len(seed))
+        self._plain.feed(seed)
+        self._plain.forget()
+        self._ended = self._out
+        self._folded = self._fold() if self._stands_for_another(seed) else None
+        return released._replace(overdue=True)
+
+    def _stands_for_another(self, piece: str) -> bool:
+        """Whether a character in it stands for another one."""
+        return (not piece.isascii() and folds(piece)) or (self._escaped and "\\" in piece)
+
+    def _fold(self) -> FoldedLane:
+        """Begin to read folded, with as much of what came before as a match may reach back: nothing in that is folded."""
+        plain = self._plain
+        base = max(plain.base, self._out - reach_back(self._rules))
+        folded = FoldedLane(self._rules, base, self._escaped)
+        ended = max(self._ended, base) - plain.base
+        folded.feed(plain.text[base - plain.base : ended])
+        folded.forget()
+        folded.feed(plain.text[ended:])
+        return folded
+
+    def _within_bounds(self, released: Released) -> Released:
+        """Also release what is held where that has become too long."""
+        if self.held <= MAX_HOLD or released.cut is not None:
+            return released
+        more = self.release_overdue()
+        return Released(released.text + more.text, released.found + more.found, more.cut, more.overdue)
 
     def _advance(self, final: bool) -> Released:
         plain, folded = self._plain, self._folded
-        total = plain.total
         limit = plain.limit(self._out, final)
         if folded is None:
             found = plain.take(limit, final)
@@ -115,17 +135,13 @@ class TextStream:
             limit = self._common_limit(limit, folded, final)
             found = plain.take(limit, final)
             found += folded.take(limit, final)
-        overdue = False
         cut = min(
             (match for act, match in found if act is Act.CUT), key=lambda match: match.start, default=None
         )
         if cut is not None:
             limit = min(limit, cut.start)
-        elif total - limit > MAX_HOLD:
-            limit, overdue = total, True
         spans = _joined([match for act, match in found if act is Act.REPLACE])
-        released = self._release(limit, spans, cut)
-        return released._replace(found=tuple(found), overdue=overdue)
+        return self._release(limit, spans, cut)._replace(found=tuple(found))
 
     def _common_limit(self, limit: int, folded: FoldedLane, final: bool) -> int:
         """Up to where both readings allow a release: neither may end inside what the other one replaces."""

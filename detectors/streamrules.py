@@ -25,7 +25,18 @@ from detectors import automata, prefix
 from detectors.automata import Block, Expression, FlowAutomata, fits
 from detectors.expressions import anchored
 from detectors.lexical import Rule, rules
-from detectors.prefix import MAX_FINE, MAX_FINE_REACH, SURE_TO_FIT, Part, beginnings, coarse_beginnings, led, parts, unbounded
+from detectors.prefix import (
+    MAX_FINE,
+    MAX_FINE_REACH,
+    SURE_TO_FIT,
+    Part,
+    backwards,
+    beginnings,
+    coarse_beginnings,
+    led,
+    parts,
+    unbounded,
+)
 from detectors.values import Origin
 from patterns import cache as caching
 from patterns.schema import Kind, Pattern
@@ -59,6 +70,7 @@ class Value:
     def __init__(self, rule: int, head: Expression, rest: str, reach: int, kind: Kind) -> None:
         self.rule = rule
         self.head = head
+        self.lead = min(prefix.widest(head.body), reach)
         self._rest = rest
         self._reach = reach
         self._kind = kind
@@ -78,7 +90,12 @@ class Value:
 
 
 class StreamRules:
-    """The patterns that act on a stream under one policy, compiled; shared by all streams of a worker."""
+    """The patterns that act on a stream under one policy, compiled; shared by all streams of a worker.
+
+    Attributes:
+        values: what is held behind words that announce it; ``lead`` is how long the longest of those words are.
+        late: the patterns that a stream is not held for.
+    """
 
     def __init__(
         self,
@@ -106,8 +123,8 @@ class StreamRules:
         self.late = [rule.pattern.id for rule, one in zip(ready, derived, strict=True) if one.wide]
         self.rules = [rule for rule, _ in kept]
         self.acts = [acting[rule.pattern.id] for rule in self.rules]
-        self.reach = max(rule.reach for rule in self.rules)
         self.values, begun = _held(kept)
+        self.lead = max((value.lead for value in self.values), default=0)
         heads = list(dict.fromkeys(value.head._replace(owner="") for value in self.values))
         place = {head: len(self.rules) + at for at, head in enumerate(heads)}
         self._announced: dict[int, list[int]] = {}
@@ -115,7 +132,6 @@ class StreamRules:
             self._announced.setdefault(place[value.head._replace(owner="")], []).append(at)
         self.flow = FlowAutomata([*(rule.expression for rule in self.rules), *heads], cache)
         self._begun = begun
-        self._searches: dict[int, re.Pattern[str]] = {}
         self._block = Block([one.expression for one in begun], cache) if begun else None
 
     def announced(self, expression: int) -> Sequence[int]:
@@ -124,26 +140,35 @@ class StreamRules:
 
     def beginning(self, text: str, at: int) -> int:
         """Where, from ``at`` on, the beginning of a match starts that reaches to the end of ``text``; its length if nowhere."""
-        first = len(text)
-        if at >= first or self._block is None:
-            return first
+        length = len(text)
+        if at >= length or self._block is None:
+            return length
         # One character before ``at`` goes along: whether a word begins at ``at`` depends on it.
-        before = max(0, at - 1)
-        for number, _ in self._block.scan(text[before:].encode("utf-8", "surrogatepass")).found:
-            search = self._searches.get(number)
-            if search is None:
-                search = self._searches[number] = anchored(self._begun[number].search, self._begun[number].kind)
-            if (found := search.search(text, at)) is not None:
-                first = min(first, found.start())
-        return first
+        turned = text[: at - 2 if at > 1 else None : -1]
+        data = turned.encode("utf-8", "surrogatepass")
+        found = self._block.scan(data).found
+        if not found:
+            return length
+        longest = 0
+        if len(data) != len(turned):
+            found = _whole_characters(data, found)
+        for number, size in found:
+            # The character before ``at`` is out already. What is longer than any match is beyond a coarse expression's bound.
+            if longest < size <= length - at and size <= self._begun[number].reach:
+                longest = size
+        return length - longest
 
 
 class _Beginnings(NamedTuple):
-    """Beginnings of a rule's matches, for Hyperscan and for Python's engine."""
+    """Beginnings of a rule's matches, for a text written backwards, and how long the longest match is."""
 
     expression: Expression
-    search: str
-    kind: Kind
+    reach: int
+
+
+def _whole_characters(data: bytes, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ends in bytes as ends in code points; one inside a character takes all of it."""
+    return [(number, sum(byte & 0xC0 != 0x80 for byte in data[:end])) for number, end in found]
 
 
 def _parts(rule: Rule, act: Act) -> list[Part]:
@@ -155,11 +180,11 @@ def _parts(rule: Rule, act: Act) -> list[Part]:
 
 
 class _Derived(NamedTuple):
-    """What is derived from one rule: its parts, the beginnings of those without a head as (automaton, search), and whether
-    many an ordinary word is one. Beginnings of what is too wide are not derived."""
+    """What is derived from one rule: its parts, the beginnings of those without a head, and whether many an ordinary word is
+    one. Beginnings of what is too wide are not derived."""
 
     parts: list[Part]
-    begun: list[tuple[str, str]]
+    begun: list[str]
     wide: bool
 
 
@@ -173,10 +198,7 @@ def _known(ready: Sequence[Rule], acts: Sequence[Act], waits: bool, cache: Path 
         with contextlib.suppress(ValueError, TypeError):  # absent or damaged: deriving them again mends both
             rows = orjson.loads(caching.read(file) or b"")
             if len(rows) == len(ready):
-                return [
-                    _Derived([Part(*part) for part in parts], [(automaton, search) for automaton, search in begun], wide)
-                    for parts, begun, wide in rows
-                ]
+                return [_Derived([Part(*part) for part in parts], begun, wide) for parts, begun, wide in rows]
     derived = [_derived(rule, act, waits, cache) for rule, act in zip(ready, acts, strict=True)]
     if file is not None:
         caching.write(file, orjson.dumps(derived, default=list))
@@ -187,7 +209,7 @@ def _derived(rule: Rule, act: Act, waits: bool, cache: Path | None) -> _Derived:
     taken = _parts(rule, act)
     wide = not waits and _is_wide(rule, taken)
     begun = [] if wide else [_beginnings(rule, rest, cache) for head, rest in taken if not head]
-    return _Derived(taken, [(one.expression.body, one.search) for one in begun], wide)
+    return _Derived(taken, begun, wide)
 
 
 def _held(kept: Sequence[tuple[Rule, _Derived]]) -> tuple[list[Value], list[_Beginnings]]:
@@ -198,27 +220,20 @@ def _held(kept: Sequence[tuple[Rule, _Derived]]) -> tuple[list[Value], list[_Beg
         for head, rest in derived.parts:
             if head:
                 values.append(Value(number, rule.expression._replace(body=head), rest, rule.reach, rule.pattern.kind))
-        for automaton, search in derived.begun:
-            begun.append(_Beginnings(rule.expression._replace(body=automaton), search, rule.pattern.kind))
+        begun += [_Beginnings(rule.expression._replace(body=body), rule.reach) for body in derived.begun]
     return values, begun
 
 
-def _beginnings(rule: Rule, body: str, cache: Path | None) -> _Beginnings:
-    """The finest expression of the beginnings of ``body``, a part of the rule, that Hyperscan takes."""
+def _beginnings(rule: Rule, body: str, cache: Path | None) -> str:
+    """The finest expression of the beginnings of ``body``, a part of the rule, that Hyperscan takes; of text written backwards."""
     where = rule.pattern.id
     fine = beginnings(body, where)
     small = rule.reach <= MAX_FINE_REACH
-
-    def made(automaton: str, search: str) -> _Beginnings:
-        return _Beginnings(rule.expression._replace(body=automaton + r"\z"), search, rule.pattern.kind)
-
     if small and len(fine) <= SURE_TO_FIT:
-        return made(fine, fine)
-    choices = [made(fine, fine)] if small and len(fine) <= MAX_FINE else []
-    for most in (64, 3, 1):
-        coarse = coarse_beginnings(body, rule.reach, where, most)
-        choices.append(made(unbounded(coarse), coarse))
-    return next((one for one in choices[:-1] if fits(one.expression, cache)), choices[-1])
+        return backwards(fine)
+    choices = [backwards(fine)] if small and len(fine) <= MAX_FINE else []
+    choices += [backwards(unbounded(coarse_beginnings(body, rule.reach, where, most))) for most in (64, 3, 1)]
+    return next((one for one in choices[:-1] if fits(rule.expression._replace(body=one), cache)), choices[-1])
 
 
 _CODE: Final = Path(__file__).read_bytes() + Path(prefix.__file__).read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -123,7 +123,11 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
 
 
 def stream_rules(
-    patterns: Sequence[Pattern], policy: Policy, cache: Path, made: dict[object, StreamRules] | None = None
+    patterns: Sequence[Pattern],
+    policy: Policy,
+    cache: Path,
+    made: dict[object, StreamRules] | None = None,
+    channels: Iterable[ChannelKind] = ChannelKind,
 ) -> dict[ChannelKind, StreamRules]:
     """What a policy does to a model's own words as they stream, by channel; one in which it acts on none of them is left out.
 
@@ -139,7 +143,7 @@ def stream_rules(
 
     made = {} if made is None else made
     found = {}
-    for channel in ChannelKind if policy.acts else ():
+    for channel in channels if policy.acts else ():
         chosen = functools.partial(act, channel=channel)
         acts = tuple(map(chosen, patterns))
         if any(acts):

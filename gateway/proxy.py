@@ -362,8 +362,10 @@ class Proxy:
                 ready = silence is FOREVER or await reply.ready(silence)
             if relay.cut is not None:
                 return
-            if not ready and (out := relay.release_overdue()):
+            if not ready and (out := relay.release_overdue(refusal)):
                 await answer.piece(out)
+            if relay.cut is not None:
+                return
             if not ready and beside is not None:
                 continue
             chunk = await anext(reply, None)

@@ -194,12 +194,13 @@ class Relay:
         self.close()
         return self._taken()
 
-    def release_overdue(self) -> bytes:
-        """A hold's time is up: release what is held although it may become part of a match."""
+    def release_overdue(self, refusal: Refusal) -> bytes:
+        """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
         for channel, text in list(self._texts.items()):
             if text.stream.held:
-                self.overdue += text.stream.held
                 self._send_made(text, self._restored(text, text.stream.release_overdue(), channel, False))
+                if self.cut is not None:
+                    return self.stop(self.cut, refusal)
         return self._taken()
 
     def fail(self, message: str) -> bytes:

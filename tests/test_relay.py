@@ -246,10 +246,19 @@ def test_a_late_hold_can_be_let_go() -> None:
     relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
     first = relay.feed(_chunk({"content": "it is AKIAAB"}), _refusal)
     assert relay.held
-    late = relay.release_overdue()
+    late = relay.release_overdue(_refusal)
     assert _said("chat", first + late) == {(0, "content"): "it is AKIAAB"}
     assert relay.overdue
     relay.close()
+
+
+def test_a_hold_that_ends_on_a_command_cuts_the_stream() -> None:
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    first = relay.feed(_chunk({"content": "do it: rm -rf /"}), _refusal)
+    late = relay.release_overdue(_refusal) if relay.cut is None else b""
+    assert relay.cut is not None
+    assert b"rm -rf /" not in first + late
+    assert (first + late).count(b"[DONE]") == 1
 
 
 def test_nothing_acts_where_the_policy_does_not() -> None:

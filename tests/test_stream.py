@@ -162,6 +162,40 @@ def test_a_text_that_begins_matches_for_ever_is_let_go_and_says_so() -> None:
     stream.close()
 
 
+@settings(max_examples=300, deadline=None)
+@given(disguised, st.lists(st.tuples(st.integers(0, 200), st.booleans()), max_size=10))
+@example("code: a1b2 and 4111 1111 1111 1111 tangerine", [(7, True), (12, True), (30, True), (36, True)])
+def test_ended_holds_neither_repeat_nor_lose_text(text: str, where: list[tuple[int, bool]]) -> None:
+    """What comes out, with stand-ins taken away, is the text without the marked spans, wherever holds were ended."""
+    ended = {min(cut, len(text)) for cut, end in where if end}
+    stream = TextStream(RULES, lambda match, value: "\0")
+    out, at, spans = "", 0, []
+    for piece in (*_cut(text, [cut for cut, _ in where]), None):
+        at += len(piece or "")
+        steps = [stream.finish() if piece is None else stream.feed(piece)]
+        if piece is not None and at in ended and steps[0].cut is None and stream.held:
+            steps.append(stream.release_overdue())
+            assert not stream.held
+        out += "".join(released.text for released in steps)
+        spans += [(match.start, match.end) for released in steps for act, match in released.found if act is Act.REPLACE]
+        if steps[-1].cut is not None:
+            text = text[: steps[-1].cut.start]
+            break
+    stream.close()
+    kept = "".join(char for place, char in enumerate(text) if not any(start <= place < end for start, end in spans))
+    assert out.replace("\0", "") == kept
+
+
+def test_a_value_that_is_complete_does_not_go_out_where_its_hold_ends() -> None:
+    for value in ("AKIAABCDEFGH12345678", "4111 1111 1111 1111", "４111 1111 1111 1111", "tangerine"):
+        stream = TextStream(RULES, lambda match, value: "[gone]")
+        first = stream.feed("it is " + value).text
+        released = stream.release_overdue()
+        assert first + released.text == "it is [gone]"
+        assert released.overdue
+        assert stream.feed(" and that").text + stream.finish().text == " and that"
+
+
 def test_a_hold_can_be_ended() -> None:
     stream = TextStream(BALANCED, lambda match, value: "[gone]")
     assert stream.feed("call AKIAAB").text == "call "
