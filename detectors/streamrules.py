@@ -37,6 +37,18 @@ from detectors.prefix import (
     parts,
     unbounded,
 )
+from detectors.prefix import (
+    MAX_FINE,
+    MAX_FINE_REACH,
+    SURE_TO_FIT,
+    Part,
+    backwards,
+    beginnings,
+    coarse_beginnings,
+    led,
+    parts,
+    unbounded,
+)
 from detectors.values import Origin
 from patterns import cache as caching
 from patterns.schema import Kind, Pattern
@@ -225,7 +237,7 @@ def _held(kept: Sequence[tuple[Rule, _Derived]]) -> tuple[list[Value], list[_Beg
 
 
 def _beginnings(rule: Rule, body: str, cache: Path | None) -> str:
-    """The finest expression of the beginnings of ``body``, a part of the rule, that Hyperscan takes; of text written backwards."""
+    """The finest expression of the beginnings of ``body``, a part of the rule, that Hyperscan takes, for text turned round."""
     where = rule.pattern.id
     fine = beginnings(body, where)
     small = rule.reach <= MAX_FINE_REACH
