@@ -261,7 +261,7 @@ class FoldedLane:
         self._last = 0  # the folded position behind the last one that does
 
     def over(self, out: int) -> bool:
-        """Whether this reading has nothing left to see that the plain one does not, where the text is released up to ``out``."""
+        """Whether this reading has nothing left to see that the plain one does not; the text is released up to ``out``."""
         return self._to(out) - self._last > self._back and not self._half and not self._lane.pending
 
     @property
