@@ -104,10 +104,13 @@ def share_compiled(data_dir: Path) -> None:
         (data_dir / "cache").symlink_to(CACHE.resolve(), target_is_directory=True)
 
 
-def portcullis(lab: Lab, upstream: int, connections: int = 256, workers: int = 1) -> Child:
-    """As shipped: all packs, the balanced policy, decisions recorded in SQLite, metrics and timeouts at their defaults."""
+def portcullis(
+    lab: Lab, upstream: int, connections: int = 256, workers: int = 1, name: str = "portcullis",
+    changes: Mapping[str, object] | None = None,
+) -> Child:  # fmt: skip
+    """As shipped, but for ``changes``: all packs, the balanced policy, decisions recorded in SQLite, metrics and timeouts."""
     port = free_port()
-    var = lab.folder / "portcullis"
+    var = lab.folder / name
     var.mkdir()
     share_compiled(var)
     config = {
@@ -115,11 +118,12 @@ def portcullis(lab: Lab, upstream: int, connections: int = 256, workers: int = 1
         "state": f"sqlite:{var / 'state.db'}",
         "data_dir": str(var),
         "upstreams": {"openai": {"base_url": f"http://127.0.0.1:{upstream}/v1", "connections": connections}},
+        **(changes or {}),
     }
-    file = lab.folder / "portcullis.yaml"
+    file = lab.folder / f"{name}.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     argv: list[str | Path] = [sys.executable, "-m", "gateway", "serve", "--config", file, "--workers", str(workers)]
-    return lab.start("portcullis", argv, lab.proxy_core, port)
+    return lab.start(name, argv, lab.proxy_core, port)
 
 
 def _litellm(lab: Lab, upstream: int) -> Child:
@@ -164,9 +168,15 @@ PROXIES: Final = (
     Proxy("portkey", _portkey, headers=_portkey_headers),
 )
 
-STREAMERS: Final = (
-    Proxy("nginx", _nginx),
-    Proxy("bare", _bare),
-    Proxy("portcullis", partial(portcullis, connections=2048), metrics="/metrics"),
-)
-"""Those that are compared with many streams at once; ``bare`` is a relay on our own stack that looks at nothing."""
+def _streamer(name: str, **changes: object) -> Proxy:
+    return Proxy(name, partial(portcullis, connections=2_048, name=name, changes=changes), metrics="/metrics")
+
+
+STREAMERS: Final = (Proxy("nginx", _nginx), Proxy("bare", _bare), _streamer("portcullis"))
+"""Those that are compared with streams; ``bare`` is a relay on our own stack that looks at nothing."""
+
+PATTERNS_ALONE: Final = _streamer("patterns_alone", detection={"model": False})
+"""The gateway without its model: no judgement by meaning."""
+
+POLICIES: Final = (STREAMERS[-1], _streamer("strict", policy="strict"), _streamer("monitor", policy="monitor"))
+"""The gateway under each preset; as shipped it is ``balanced``."""
