@@ -60,13 +60,9 @@ class Beside:
         """
         until = self._loop.time() + seconds
         while True:
-            if self._back():
-                await progress()
-                if self.cut is not None:
-                    return False
-            if self._trip is not None and self._follower.behind > MAX_BEHIND:
-                await asyncio.wait([self._trip[2]])
-                continue
+            await self.catch_up(progress)
+            if self.cut is not None:
+                return False
             pausing = self._trip is None and self._follower.behind > 0
             left = until - self._loop.time()
             if await reply.ready(min(PAUSE, left) if pausing else left, self._has_news):
@@ -77,6 +73,15 @@ class Beside:
                 self._send()
             elif self._loop.time() >= until:
                 return False
+
+    async def catch_up(self, progress: Callable[[], Awaitable[None]]) -> None:
+        """Take what was judged, and wait for more of it while too much was not, or until `cut` is set; ``progress`` as in `next`."""
+        while True:
+            if self._back():
+                await progress()
+            if self.cut is not None or self._trip is None or self._follower.behind <= MAX_BEHIND:
+                return
+            await asyncio.wait([self._trip[2]])
 
     async def finish(self) -> None:
         """The upstream's stream is over: have the rest judged, unless `cut` is set."""

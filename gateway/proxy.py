@@ -42,6 +42,10 @@ HOLD_SECONDS: Final = 2.0
 FOREVER: Final = 86_400.0
 """Seconds: longer than any timeout of an upstream."""
 
+AT_ONCE: Final = 16_384
+"""Bytes of a stream that are screened in one turn of the event loop: some milliseconds' worth of an upstream that sends faster
+than any model writes."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -306,6 +310,7 @@ class Proxy:
             exchange.reason = f"the upstream's stream broke off: {error}"
             await answer.piece(relay.fail("the upstream's stream broke off"))
         finally:
+            reply.close()  # of a stream that was cut, or whose caller has gone, no more is wanted: not even while we look at it
             relay.close()
             if beside is not None:
                 beside.close()
@@ -371,15 +376,22 @@ class Proxy:
             chunk = await anext(reply, None)
             if chunk is None:
                 break
-            began = time.perf_counter_ns()
-            out = relay.feed(chunk, refusal)
-            relay.nanoseconds += time.perf_counter_ns() - began
-            if out:
-                await answer.piece(out)
-            if relay.cut is not None:
-                return
-            if beside is not None:
-                beside.heard()
+            for at in range(0, len(chunk), AT_ONCE):
+                if at:
+                    await asyncio.sleep(0)  # others have their turn
+                    if beside is not None:
+                        await beside.catch_up(progress)
+                    if relay.cut is not None:
+                        return
+                began = time.perf_counter_ns()
+                out = relay.feed(chunk[at : at + AT_ONCE], refusal)
+                relay.nanoseconds += time.perf_counter_ns() - began
+                if out:
+                    await answer.piece(out)
+                if relay.cut is not None:
+                    return
+                if beside is not None:
+                    beside.heard()
         if beside is not None:
             await beside.finish()
             await progress()

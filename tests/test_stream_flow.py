@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
@@ -27,6 +29,14 @@ def _frame(text: str) -> bytes:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     doc = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
     return _chunk(b"data: " + orjson.dumps(doc) + b"\n\n")
+
+
+GROWTH = 40 * 2**20
+"""Bytes by which the gateway may grow meanwhile: what it read ahead, what it judges at a time, and what it keeps for the record."""
+
+
+def _resident(gateway: Gateway) -> int:
+    return int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 MESSAGE = {**ASKED, "max_tokens": 9}
@@ -107,7 +117,13 @@ def gateway(provider: Upstream, says: _Says, tmp_path_factory: pytest.TempPathFa
         running.stop()
 
 
-def test_who_stops_reading_pauses_the_upstream_and_who_leaves_ends_it(gateway: Gateway, endless: _Endless) -> None:
+def test_who_stops_reading_pauses_the_upstream_and_who_leaves_ends_it(
+    gateway: Gateway, endless: _Endless, says: _Says
+) -> None:
+    says.answer = _head(b"text/event-stream") + BEGUN
+    with gateway.client() as client:
+        client.post("/v1/messages", json=MESSAGE)  # what is loaded for the first stream is not counted
+    before = _resident(gateway)
     body = orjson.dumps(ASKED)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as caller:
         caller.sendall(
@@ -118,6 +134,7 @@ def test_who_stops_reading_pauses_the_upstream_and_who_leaves_ends_it(gateway: G
         assert endless.paused.wait(120)
         assert endless.sent < MOST
         assert not endless.closed.is_set()
+        assert _resident(gateway) - before < GROWTH
     assert endless.closed.wait(10)
     with gateway.client() as client:
         decision = client.get("/admin/v1/decisions").json()["decisions"][0]
