@@ -75,7 +75,7 @@ class Beside:
                 return False
 
     async def catch_up(self, progress: Callable[[], Awaitable[None]]) -> None:
-        """Take what was judged, and wait for more of it while too much was not, or until `cut` is set; ``progress`` as in `next`."""
+        """Take what was judged, and wait for more while too much was not; until `cut` is set. ``progress`` as in `next`."""
         while True:
             if self._back():
                 await progress()
