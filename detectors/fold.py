@@ -34,6 +34,8 @@ def fold(char: str) -> str:
         return char
     if char in _HYPHENS:
         return "-"
+    if "\U000e0020" <= char <= "\U000e007e":  # a tag, the invisible double of an ASCII character
+        return chr(ord(char) - 0xE0000)
     kind = unicodedata.category(char)
     if kind in ("Cf", "Cs", "Co", "Cn") or "\ufe00" <= char <= "\ufe0f":
         return ""

@@ -42,7 +42,8 @@ ATOMS = (
     "previous", " rm -", "rf /", " abc def0123456789ab ", "é", "漢字", "😀", "the quick brown fox ", "12345678901234567890",
     "\n", "x" * 70, ".", "@", "tanger", "ine", "TANGERINE", "code", ": ", "code: a1b2", "pin 12", "34", "pin", "-x-x", "no.", "code code ",
 )  # fmt: skip
-DISGUISED = ("\u200b", "４１１１ ", "\u2011", "1111\u20111111", "A\u200bKIA", "\u00a0", "tan\u200dgerine", "\ufeff")
+TAGGED = "".join(chr(0xE0000 + ord(char)) for char in "AKIAABCDEFGH12345678")
+DISGUISED = (TAGGED[:6], TAGGED[6:], "\u200b", "４１１１ ", "\u2011", "1111\u20111111", "A\u200bKIA", "\u00a0", "tan\u200dgerine", "\ufeff")
 
 Outcome = tuple[str, tuple[tuple[str, int, int], ...], tuple[str, int] | None]
 
@@ -123,6 +124,11 @@ def test_nothing_of_a_replaced_value_is_ever_released(text: str, where: list[int
                 max_size=12).map("".join), cuts)  # fmt: skip
 def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> None:
     assert _run(_cut(text, where), escaped=True) == _run([text], escaped=True)
+
+
+def test_a_value_that_nobody_sees_is_replaced() -> None:
+    """In tag characters, which a screen does not show and a program reads."""
+    assert _run(list(f"Fine. {TAGGED} Bye."))[0] == "Fine. <key:20> Bye."
 
 
 def test_an_escaped_value_in_a_tool_call_is_replaced() -> None:

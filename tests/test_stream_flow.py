@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from gateways import Gateway
+from gateways import Gateway, until
 from upstreams import Upstream, upstream
 from wires_support import CHAT
 
@@ -136,7 +136,8 @@ def test_who_stops_reading_pauses_the_upstream_and_who_leaves_ends_it(
         assert not endless.closed.is_set()
         assert _resident(gateway) - before < GROWTH
     assert endless.closed.wait(10)
-    with gateway.client() as client:
+    with gateway.client() as client:  # the record follows
+        until(lambda: client.get("/admin/v1/decisions").json()["decisions"][0]["wire"] != "anthropic")
         decision = client.get("/admin/v1/decisions").json()["decisions"][0]
         assert client.get(f"/admin/v1/decisions/{decision['id']}").json()["client_gone"] is True
 

@@ -416,8 +416,8 @@ def json_type(value: object) -> str:
 
 
 def sse(data: bytes, event: bytes = b"") -> bytes:
-    """One server-sent event."""
-    return (b"event: " + event + b"\n" if event else b"") + b"data: " + data + b"\n\n"
+    """One server-sent event; of data with line ends, each line becomes a line of its own."""
+    return (b"event: " + event + b"\n" if event else b"") + b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 SSE: Final = b"text/event-stream; charset=utf-8"
