@@ -37,18 +37,6 @@ from detectors.prefix import (
     parts,
     unbounded,
 )
-from detectors.prefix import (
-    MAX_FINE,
-    MAX_FINE_REACH,
-    SURE_TO_FIT,
-    Part,
-    backwards,
-    beginnings,
-    coarse_beginnings,
-    led,
-    parts,
-    unbounded,
-)
 from detectors.values import Origin
 from patterns import cache as caching
 from patterns.schema import Kind, Pattern
