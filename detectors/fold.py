@@ -48,7 +48,19 @@ def fold(char: str) -> str:
 
 def folds(text: str) -> bool:
     """Whether folding changes anything."""
-    return not text.isascii() and any(fold(char) != char for char in text)
+    if text.isascii() or _same.issuperset(text):
+        return False
+    changes = False
+    for char in set(text):
+        if fold(char) != char:
+            changes = True
+        elif len(_same) < 4096:
+            _same.add(char)
+    return changes
+
+
+_same: Final[set[str]] = set(map(chr, range(128)))
+"""Characters that are known to stand for themselves: asking each of a text anew would take longer than scanning it."""
 
 
 def tokens(text: str) -> list[Token]:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged, Screening
 from detectors.leakage import Leakage
@@ -101,14 +99,14 @@ def inspect_reply(
     ``leakage`` knows the request's system prompt, where it had one that is a secret.
 
     Raises:
-        UpstreamFault: the body is not JSON, so it cannot be screened and must not pass.
+        UpstreamFault: the body is not JSON, or says two things at once, so it cannot be screened and must not pass.
     """
     began = time.perf_counter_ns()
     try:
-        doc: Any = orjson.loads(body)
+        doc: Any = strict.loads(body)
         parsed = target.wire.read_reply(doc, target)
-    except (orjson.JSONDecodeError, Malformed) as error:
-        fault = "not valid JSON" if isinstance(error, orjson.JSONDecodeError) else str(error)
+    except (strict.BadJson, Malformed) as error:
+        fault = "not valid JSON" if isinstance(error, strict.BadJson) and error.code == "invalid_json" else str(error)
         raise UpstreamFault(502, "upstream_bad_reply", f"the upstream's reply cannot be screened: {fault}") from None
     return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, leakage, began)
 

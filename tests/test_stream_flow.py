@@ -161,6 +161,31 @@ def test_an_answer_of_another_kind_is_no_stream_and_does_not_pass(gateway: Gatew
     assert "open" not in got.text
 
 
+def test_a_frame_that_says_two_things_does_not_pass(gateway: Gateway, says: _Says) -> None:
+    """One client reads the first of two equal keys, another the last."""
+    says.answer = _head(b"text/event-stream") + BEGUN + BEGUN[BEGUN.index(b"event: content_block_delta"):].replace(
+        b'"text":"It is open. "', b'"text":"It is shut. ", "text":"It is open. "'
+    )  # fmt: skip
+    with gateway.client() as client:
+        got = client.post("/v1/messages", json=MESSAGE)
+    assert got.text.count("It is open.") == 1
+    assert "shut" not in got.text
+    assert "event: error" in got.text
+
+
+def test_a_reply_that_says_two_things_does_not_pass(gateway: Gateway, says: _Says) -> None:
+    doc = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "open"}],
+           "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+    with gateway.client() as client:
+        says.answer = _head(b"application/json") + orjson.dumps(doc)
+        assert client.post("/v1/messages", json={**MESSAGE, "stream": False}).status_code == 200
+        says.answer = says.answer.replace(b'"text":"open"', b'"text":"shut","text":"open"')
+        got = client.post("/v1/messages", json={**MESSAGE, "stream": False})
+    assert got.status_code == 502
+    assert "repeats a key" in got.text
+    assert "shut" not in got.text
+
+
 def test_a_stream_that_ends_inside_a_character_says_so(gateway: Gateway, says: _Says) -> None:
     says.answer = _head(b"text/event-stream") + BEGUN + BEGUN[BEGUN.index(b"event: content_block_delta"):].replace(
         b'It is open. "}}\n\n', "Caf\u00e9".encode()[:-1]

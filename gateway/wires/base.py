@@ -14,8 +14,6 @@ from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self
 
-import orjson
-
 from detectors.values import INNER, TOOL_CALL, ChannelKind, Key, Opaque, Origin, Path, Segment, show_path
 from gateway.wires import strict
 from gateway.wires.frames import BadFraming, Frame, Splitter, SseSplitter
@@ -359,14 +357,17 @@ def load_frame(frame: Frame) -> dict[str, Any] | None:
     """The object that a frame's data is; None for one without data, and for the end mark that some send on any wire.
 
     Raises:
-        BadFraming: the data is anything else: nobody can tell what it says, so it cannot be screened and must not pass.
+        BadFraming: the data is anything else, or says two things at once: nobody can tell what it says, so it cannot be
+            screened and must not pass.
     """
     data = frame.data.strip()
     if data in (b"", b"[DONE]"):
         return None
     try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        chunk = strict.loads(data)
+    except strict.BadJson as error:
+        if error.code == "duplicate_key":
+            raise BadFraming("an object in a frame's data repeats a key") from None
         chunk = None
     if not isinstance(chunk, dict):
         raise BadFraming("a frame's data is not a JSON object")
