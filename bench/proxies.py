@@ -107,7 +107,7 @@ def share_compiled(data_dir: Path) -> None:
 def portcullis(
     lab: Lab, upstream: int, connections: int = 256, workers: int = 1, name: str = "portcullis",
     changes: Mapping[str, object] | None = None,
-) -> Child:  # fmt: skip
+) -> Child:
     """As shipped, but for ``changes``: all packs, the balanced policy, decisions recorded in SQLite, metrics and timeouts."""
     port = free_port()
     var = lab.folder / name
