@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: fuzz simulate sign-packs image-check install install-dev run test compiled system-packages test-train test-sync-lab lint fmt bench lock clean
+.PHONY: fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -88,6 +88,10 @@ lock:
 ## image-check: build and start what the Dockerfile builds, without a container engine (root, debootstrap, ten minutes)
 image-check:
 	./image/check
+
+## pictures: take the console's pictures for docs anew, from real gateways under traffic (three minutes)
+pictures: install-dev
+	$(BIN)/python tests/pictures.py docs/console
 
 clean:
 	rm -rf .venv .venv-train .venv-fuzz build dist *.egg-info var

@@ -1,17 +1,20 @@
 """``python -m bench console``: how soon the console is seen, and how fast a list of very many decisions is turned.
 
-A gateway with the echo model gets the wanted number of decisions straight into its SQLite file. Pages are asked for over one
-connection as the console asks for them: the first, each filter's first, one deep inside, and then all of them in turn. Chromium
-opens the console with an empty cache, and the list of decisions after that; times are the browser's own.
+A gateway with the echo model gets the wanted number of decisions straight into its state, a SQLite file or a Redis of its own.
+Pages are asked for over one connection as the console asks for them: the first, each filter's first, one deep inside, and then
+all of them in turn. Chromium opens the console with an empty cache, and the list of decisions after that; times are the
+browser's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
+import socket
 import statistics
 import sys
 import time
@@ -47,18 +50,19 @@ ACTIONS: Final = (("allow", 90), ("flag", 4), ("redact", 4), ("block", 2))
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decisions", type=int, default=100_000)
+    parser.add_argument("--state", choices=("sqlite", "redis"), default="sqlite")
     parser.add_argument("--visits", type=int, default=5, help="of Chromium, each with an empty cache")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the last line to FILE too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     with Lab() as lab:
-        database = lab.folder / "state.db"
-        asyncio.run(_fill(database, arguments.decisions))
+        state = f"sqlite:{lab.folder / 'state.db'}" if arguments.state == "sqlite" else _redis(lab)
+        asyncio.run(_fill(state, arguments.decisions))
         port = free_port()
         config = lab.folder / "portcullis.yaml"
         config.write_text(yaml.safe_dump({
-            "listen": f"127.0.0.1:{port}", "state": f"sqlite:{database}", "audit": {"directory": str(lab.folder / "audit")},
+            "listen": f"127.0.0.1:{port}", "state": state, "audit": {"directory": str(lab.folder / "audit")},
             "retention": {"decisions": arguments.decisions + 1_000},
         }))  # fmt: skip
         child = lab.start("portcullis", [sys.executable, "-m", "gateway", "serve", "--config", config], lab.proxy_core, port)
@@ -68,9 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         if listed < arguments.decisions:
             raise BenchError(f"{listed} decisions were listed, of {arguments.decisions} stored")
         seen = _visit(port, arguments.visits)
-    print(report.table(f"Pages of {PAGE} of {arguments.decisions:,} decisions, milliseconds", ("page", "ms"), pages.items()))
+    title = f"Pages of {PAGE} of {arguments.decisions:,} decisions in {arguments.state}, milliseconds"
+    print(report.table(title, ("page", "ms"), pages.items()))
     print(report.table("Chromium, median of its visits, milliseconds", ("what", "ms"), seen.items()))
-    figures = {"page_ms": {name: round(ms, 2) for name, ms in pages.items()},
+    figures = {"state": arguments.state, "page_ms": {name: round(ms, 2) for name, ms in pages.items()},
                "browser_ms": {name: round(ms) for name, ms in seen.items()}}  # fmt: skip
     goals = [Goal("first_paint_ms_at_most", seen["first contentful paint"], 1_000),
              Goal("slowest_page_ms_at_most", max(pages.values()), 100)]  # fmt: skip
@@ -78,8 +83,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(goal.met for goal in goals) else 1
 
 
-async def _fill(database: Path, count: int) -> None:
-    state = open_state(f"sqlite:{database}")
+def _redis(lab: Lab) -> str:
+    """A Redis on its own core that keeps nothing on the disk."""
+    port = free_port()
+    lab.start("redis", ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], lab.load_core, port)
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+    return f"redis://127.0.0.1:{port}/0"
+
+
+async def _fill(url: str, count: int) -> None:
+    state = open_state(url)
     chance = random.Random(1)
     began = time.time() - SPAN_SECONDS
     for first in range(0, count, BATCH):

@@ -17,6 +17,9 @@ from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_p
 SHIPPED: Final = Path(__file__).parent / "packs"
 """The packs that come with Portcullis."""
 
+EXEMPLARS: Final = Path(__file__).parent / "exemplars"
+"""The texts that come with Portcullis as examples: ``attacks`` and ``benign``."""
+
 _FIELDS: Final = {"pack", "version", "description", "provenance", "patterns"}
 
 
@@ -32,6 +35,12 @@ def digest(file: Path) -> str:
         PatternError: it cannot be read.
     """
     return hashlib.sha256(_bytes(file)).hexdigest()
+
+
+def exemplars(name: str) -> dict[str, str]:
+    """The texts of the shipped exemplars called ``name``, by their ids."""
+    with (EXEMPLARS / f"{name}.jsonl").open("rb") as lines:
+        return {str(row["id"]): str(row["text"]) for row in map(orjson.loads, lines)}
 
 
 def load(path: Path) -> list[Pattern]:

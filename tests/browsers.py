@@ -48,7 +48,7 @@ class Seat:
         return self.page
 
     def shot(self, name: str) -> None:
-        """Keep a picture for docs/console.md, where one is wanted: ``SCREENSHOTS=docs/console pytest tests/test_console.py``."""
+        """Keep a picture to be looked at: ``SCREENSHOTS=/tmp/pictures pytest tests/test_console.py``. Those in docs are `pictures`'."""
         if SCREENSHOTS:
             self.page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
 

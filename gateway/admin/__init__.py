@@ -17,6 +17,7 @@ from gateway.admin import (
     health,
     keys,
     knowledge,
+    nearest,
     patterns,
     playground,
     proposals,
@@ -28,7 +29,7 @@ from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
 
-SUBJECTS: Final = (health, decisions, keys, knowledge, audit, feedback, proposals, patterns, playground, console, sync)
+SUBJECTS: Final = (health, decisions, keys, knowledge, audit, feedback, proposals, patterns, playground, nearest, console, sync)
 """Each module adds its own routes to the application: ``routes(app, services)``."""
 
 

@@ -19,7 +19,9 @@ MAX_PATH: Final = 200
 """Code points of a path in a record: routes are shorter, and a path is the caller's text."""
 
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_CHANGE_NOTHING: Final = frozenset({"/admin/v1/playground", "/admin/v1/patterns/test", "/admin/v1/session"})
+_CHANGE_NOTHING: Final = frozenset({
+    "/admin/v1/playground", "/admin/v1/exemplars/nearest", "/admin/v1/patterns/test", "/admin/v1/session",
+})  # fmt: skip
 
 
 def routes(app: FastAPI, services: Services) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import orjson
 
 from detectors.semantic.clusters import clusters
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
@@ -17,8 +16,6 @@ from gateway.live import load_patterns
 from patterns import packs
 from patterns.schema import PatternError
 from patterns.similar import ALIKE, Similar
-
-EXEMPLARS: Final = Path(packs.__file__).parent / "exemplars"
 
 
 def configure(actions: Any) -> None:
@@ -36,7 +33,7 @@ def configure(actions: Any) -> None:
 
 def _duplicates(arguments: argparse.Namespace) -> int:
     if arguments.exemplars:
-        texts = {id: text for pack in ("attacks", "benign") for id, text in _texts(pack).items()}
+        texts = packs.exemplars("attacks") | packs.exemplars("benign")
     else:
         try:
             texts = {one.id: one.body for one in load_patterns(tuple(arguments.packs))}
@@ -53,7 +50,7 @@ def _duplicates(arguments: argparse.Namespace) -> int:
 
 
 def _clusters(arguments: argparse.Namespace) -> int:
-    texts = _texts("benign" if arguments.harmless else "attacks")
+    texts = packs.exemplars("benign" if arguments.harmless else "attacks")
     try:
         index = SemanticModel.load(MODELS).index
     except ModelMissing as error:
@@ -71,12 +68,6 @@ def _clusters(arguments: argparse.Namespace) -> int:
         rows = [(one.name, len(one.members), f"{one.closeness:.2f}", ids[one.members[0]]) for one in found]
         write_table(("about", "exemplars", "closeness", "most central"), rows)
     return 0
-
-
-def _texts(pack: str) -> dict[str, str]:
-    with (EXEMPLARS / f"{pack}.jsonl").open("rb") as lines:
-        rows = map(orjson.loads, lines)
-        return {str(row["id"]): str(row["text"]) for row in rows}
 
 
 ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {"duplicates": _duplicates, "clusters": _clusters}

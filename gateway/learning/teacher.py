@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -39,8 +38,6 @@ from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Trial
 from patterns import packs
 from patterns.schema import MAX_BODY, Kind, Pattern, PatternError, Severity, State, read_pattern
 from patterns.similar import Similar
-
-EXEMPLARS: Final = Path(packs.__file__).parent / "exemplars"
 
 MOST_EXAMPLES: Final = 16
 """Texts that one prototype is made of. More of one kind change its direction by less than the last one did."""
@@ -252,7 +249,7 @@ class Teacher:
     @cached_property
     def corpus(self) -> Corpus:
         """Our own exemplar packs: ten thousand texts, half of them harmless."""
-        harmless, hostile = (_texts(name) for name in ("benign", "attacks"))
+        harmless, hostile = (tuple(packs.exemplars(name).values()) for name in ("benign", "attacks"))
         if self.model is None:
             empty = np.zeros((0, 384), np.float32)
             return Corpus(harmless, hostile, empty, empty)
@@ -404,10 +401,3 @@ def _coherent(members: list[int], vectors: Floats, background: Background) -> tu
             break
         others.append(members.pop(worst))
     return members, others
-
-
-def _texts(name: str) -> tuple[str, ...]:
-    with (EXEMPLARS / f"{name}.jsonl").open("rb") as lines:
-        return tuple(str(orjson.loads(line)["text"]) for line in lines)
-
-

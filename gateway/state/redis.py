@@ -165,6 +165,7 @@ class RedisState(State):
         low, high = only.bounds(cursor)
         index, exact = _best_index(only)
         step = limit + 1 if exact else SCAN_STEP
+        says = (only.wire or "").encode(errors="replace")  # a record that does not say it need not be decoded
         found: list[Record] = []
         for _ in range(0, MAX_SCANNED, step):
             ids = await self._ask("ZREVRANGEBYLEX", index, "(" + high, "[" + low, "LIMIT", 0, step)
@@ -172,7 +173,7 @@ class RedisState(State):
             for decision_id, body in zip(ids, bodies, strict=True):
                 if len(found) == limit:
                     return Page(tuple(found), cursor_at(high))
-                if body is not None and only.matches(decision := decode(body)):
+                if body is not None and says in body and only.matches(decision := decode(body)):
                     found.append(decision)
                 high = decision_id.decode()
             if len(ids) < step:

@@ -30,7 +30,10 @@ async function show() {
   const page = PAGES[name] ?? PAGES.live;
   const shownName = page.under ?? (PAGES[name] ? name : "live");
   for (const link of document.querySelectorAll("#nav a")) {
-    if (link.dataset.page === shownName) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (link.dataset.page === shownName) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone the pages are a row that scrolls
+    } else link.removeAttribute("aria-current");
   }
   const place = h("div");
   try {

@@ -28,8 +28,18 @@ export function fill(element, ...children) {
 
 export const badge = (action) => h("span", { class: `badge ${["block", "redact", "flag", "allow"].includes(action) ? action : ""}` }, action);
 
+/** A name such as prompt_injection.task_hijack: its lines end after a dot, dash or underscore. */
+export const name = (value) => h("span", { class: "name" }, String(value).split(/(?<=[._-])/).map((part, index) => [index ? h("wbr") : null, part]));
+
+/** Names of categories with a subcategory, which say more than those without. */
+export const categories = (values) => {
+  const precise = values.filter((one) => one.includes("."));
+  return precise.length ? precise.map((one, index) => [index ? ", " : "", name(one)]) : "–";
+};
+
+/** Day and time of day; a line ends between the two and nowhere else. */
 export const time = (seconds) => seconds ? h("time", { datetime: new Date(seconds * 1000).toISOString() },
-  new Date(seconds * 1000).toLocaleString("sv-SE")) : "–";
+  new Date(seconds * 1000).toLocaleString("sv-SE").split(" ").map((part, index) => [index ? " " : null, h("span", { class: "unbroken" }, part)])) : "–";
 
 export const number = (value, digits = 0) => value === null || value === undefined ? "–"
   : Number(value).toLocaleString("en", { maximumFractionDigits: digits });

@@ -1,13 +1,12 @@
 import { get } from "../api.js";
-import { badge, fill, h, number, table, time } from "../dom.js";
+import { badge, fill, h, name, number, table, time } from "../dom.js";
 import { label } from "../labels.js";
+import { nearestExemplars } from "../nearest.js";
 import { shownText } from "../text.js";
-
-const SEMANTIC = new Set(["semantic", "index", "neighbour", "neighbours", "encoder", "prototype"]);
 
 export default async function decision(place, [id]) {
   const found = await get(`decisions/${encodeURIComponent(id)}`);
-  const pair = (name, value) => value === null || value === undefined || value === "" ? [] : [h("dt", {}, name), h("dd", {}, value)];
+  const pair = (what, value) => value === null || value === undefined || value === "" ? [] : [h("dt", {}, what), h("dd", {}, value)];
   fill(place, h("h1", {}, "Decision ", badge(found.action)),
     h("section", { class: "panel" }, h("h2", {}, "What happened"), h("dl", {},
       pair("reason", found.reason), pair("id", h("code", {}, found.id)), pair("time", time(found.time)),
@@ -16,7 +15,7 @@ export default async function decision(place, [id]) {
       pair("policy", `${found.policy} (version ${found.version}), generation ${found.generation}`),
       found.shadow ? pair("shadow policy, of the request", [found.shadow.policy, " would have: ", badge(found.shadow.action), " ", found.shadow.reason]) : [],
       found.upstream ? pair("upstream", `${found.upstream.name}: ${found.upstream.status}, ${number(found.upstream.seconds * 1000, 1)} ms, ${found.upstream.retries} retries`) : [],
-      pair("replaced values", Object.entries(found.edits).map(([name, count]) => `${name} ×${count}`).join(", ")),
+      pair("replaced values", Object.entries(found.edits).map(([what, count]) => `${what} ×${count}`).join(", ")),
       pair("took", `${number(found.seconds * 1000, 1)} ms, ${number(found.bytes_in)} bytes in, ${number(found.bytes_out)} out`),
       found.client_gone ? pair("caller", "left before the end") : [])),
     h("section", { class: "panel" }, h("h2", {}, "Was this right?"), h("div", { class: "row" },
@@ -32,19 +31,16 @@ export default async function decision(place, [id]) {
 
 function side(title, direction, found) {
   const one = found[direction];
-  const stages = Object.entries(one.timings).filter(([name]) => name !== "total");
+  const stages = Object.entries(one.timings).filter(([stage]) => stage !== "total");
   const best = {};
   for (const finding of one.findings) best[finding.detector] = Math.max(best[finding.detector] ?? 0, finding.score);
-  const near = one.findings.filter((finding) => SEMANTIC.has(finding.detector));
   return h("section", { class: "panel" }, h("h2", {}, `${title}: `, badge(one.action), " ", one.reason),
     h("p", {}, `Score ${number(one.score, 3)}. ${one.parts.length} ${one.parts.length === 1 ? "part" : "parts"} screened in ${number(one.timings.total)} µs.`,
       one.skipped.length ? h("strong", {}, ` Incomplete: ${one.skipped.map((skipped) => `${skipped.stage} ${skipped.reason}`).join(", ")}.`) : ""),
-    table("Stages", [["stage", ([name]) => name], ["µs", ([, us]) => number(us), { n: true }],
-      ["highest score", ([name]) => name in best ? number(best[name], 2) : "–", { n: true }]],
-    [...stages, ...Object.keys(best).filter((name) => !(name in one.timings)).map((name) => [name, null])]),
+    table("Stages", [["stage", ([stage]) => stage], ["µs", ([, us]) => number(us), { n: true }],
+      ["highest score", ([stage]) => stage in best ? number(best[stage], 2) : "–", { n: true }]],
+    [...stages, ...Object.keys(best).filter((stage) => !(stage in one.timings)).map((stage) => [stage, null])]),
     findings(one.findings),
-    near.length ? table("Nearest exemplars", [["exemplar", (row) => row.pattern], ["category", (row) => row.category],
-      ["score", (row) => number(row.score, 3), { n: true }]], near) : null,
     direction === "reply" && found.streaming ? inTheStream(one) : null,
     one.votes.length ? table("What replicas said", [["replica", (vote) => vote.node], ["said", (vote) => `${vote.said} ${vote.action}`],
       ["score", (vote) => vote.action ? number(vote.score, 3) : "–", { n: true }]], one.votes) : null,
@@ -58,10 +54,10 @@ const BECAME = { block: "held back, and the stream cut", redact: "held back, and
 
 /** What screening did to a reply on its way. What was only reported had gone out, or the stream was cut for something else. */
 const inTheStream = (one) => [h("h3", {}, "In the stream"), h("p", {}, `${one.reason}.`),
-  one.findings.length ? table("What became of it", [["what", (row) => row.category], ["characters", (row) => `${number(row.start)}–${number(row.end)}`],
+  one.findings.length ? table("What became of it", [["what", (row) => name(row.category)], ["characters", (row) => `${number(row.start)}–${number(row.end)}`],
     ["was", (row) => BECAME[row.action] ?? row.action]], one.findings) : null];
 
-export const findings = (rows, actions) => table("Findings", [["category", (row) => row.category], ["pattern", (row) => h("a", { href: `#/patterns/${encodeURIComponent(row.pattern)}` }, row.pattern)],
+export const findings = (rows, actions) => table("Findings", [["category", (row) => name(row.category)], ["pattern", (row) => h("a", { href: `#/patterns/${encodeURIComponent(row.pattern)}` }, name(row.pattern))],
   ["stage", (row) => row.detector, { optional: true }], ["score", (row) => number(row.score, 2), { n: true }],
   ["asked for", (row, index) => badge(actions ? actions[index] : row.action)],
   ["where", (row) => h("code", {}, `${row.path} ${row.start}–${row.end}`)]], rows);
@@ -72,5 +68,6 @@ function texts(direction, one, found) {
     h("h3", {}, h("code", {}, text.path), text.redacted ? " (values redacted)" : ""),
     shownText(text.text, text.redacted ? [] : one.findings.filter((finding) => finding.path === text.path), `text of ${text.path}`),
     text.canonical ? [h("h3", {}, "In canonical form: ", text.canonical.evidence.join(", ") || "characters folded"),
-      shownText(text.canonical.text, text.canonical.spans, `canonical text of ${text.path}`)] : null));
+      shownText(text.canonical.text, text.canonical.spans, `canonical text of ${text.path}`)] : null,
+    nearestExemplars(text.text, one.parts.find((part) => part.path === text.path)?.origin)));
 }

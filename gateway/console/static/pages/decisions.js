@@ -1,5 +1,5 @@
 import { get, getIfThere } from "../api.js";
-import { badge, field, fill, h, number, say, select, table, time } from "../dom.js";
+import { badge, categories, field, fill, h, number, say, select, table, time } from "../dom.js";
 import { label } from "../labels.js";
 
 const SIZE = 100;
@@ -9,14 +9,14 @@ let remembered = {};
 export default async function decisions(place, [what, value]) {
   const wanted = what === "category" ? { category: value } : remembered;
   const names = await getIfThere("taxonomy") ?? {};
-  const categories = Object.entries(names).flatMap(([name, one]) => [[name, name], ...subcategories(one).map((sub) => [`${name}.${sub}`, `  ${name}.${sub}`])]);
-  if (wanted.category && !categories.some(([name]) => name === wanted.category)) categories.push([wanted.category, wanted.category]);
+  const known = Object.entries(names).flatMap(([name, one]) => [[name, name], ...subcategories(one).map((sub) => [`${name}.${sub}`, `  ${name}.${sub}`])]);
+  if (wanted.category && !known.some(([name]) => name === wanted.category)) known.push([wanted.category, wanted.category]);
   const list = h("div"), chosen = new Set();
   let cursors = [null], rows = [], next = null;
 
   const form = h("form", { class: "panel", "aria-label": "Filters", onsubmit: (event) => { event.preventDefault(); load([null]); }, onchange: () => load([null]) },
     select("Action", "action", [["", "any"], ["block", "block"], ["redact", "redact"], ["flag", "flag"], ["allow", "allow"]], wanted.action ?? ""),
-    select("Category", "category", [["", "any"], ...categories], wanted.category ?? ""),
+    select("Category", "category", [["", "any"], ...known], wanted.category ?? ""),
     field("Wire", h("input", { name: "wire", size: 14, placeholder: "openai.chat", value: wanted.wire ?? "" })),
     field("Tenant", h("input", { name: "tenant", size: 12, value: wanted.tenant ?? "" })),
     select("When", "span", SPANS, wanted.span ?? ""), h("button", {}, "Show"));
@@ -46,7 +46,7 @@ export default async function decisions(place, [what, value]) {
       ["chosen", (row) => h("input", { type: "checkbox", "aria-label": `choose ${row.id}`, tabindex: "-1", checked: chosen.has(row.id), onchange: () => choose(row) }), { brief: true }],
       ["time", (row) => h("a", { href: `#/decision/${row.id}`, tabindex: "-1" }, time(row.time)), { unbroken: true }],
       ["action", (row) => [badge(row.action), row.complete ? "" : " incomplete"]],
-      ["categories", (row) => row.categories.filter((name) => name.includes(".")).join(", ") || "–"],
+      ["categories", (row) => categories(row.categories)],
       ["score", (row) => number(row.score, 2), { n: true }],
       ["model", (row) => row.model, { optional: true }], ["wire", (row) => row.wire, { unbroken: true, optional: true }],
       ["tenant", (row) => row.tenant, { optional: true }], ["status", (row) => row.status, { n: true, optional: true }],

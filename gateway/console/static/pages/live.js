@@ -1,5 +1,5 @@
 import { get, getIfThere } from "../api.js";
-import { badge, fill, h, number, table, time } from "../dom.js";
+import { badge, categories as named, fill, h, name as shown, number, table, time } from "../dom.js";
 import { lines } from "../plot.js";
 
 const EVERY = 5000;
@@ -37,7 +37,7 @@ export default async function live(place) {
     fill(tiles, tile("requests / s", number(total, 1)), ...ACTIONS.slice(1).map(([name]) => tile(`${name} / s`, number(now?.rates[name] ?? 0, 2))),
       tile("screening p95", p95 ? `≤ ${number(p95 * 1000, 2)} ms` : "–"), tile("generation", state?.generation ?? "–"));
     const most = Math.max(1, ...Object.values(categories));
-    fill(top, table("Categories", [["category", ([name]) => h("a", { href: `#/decisions/category/${encodeURIComponent(name)}` }, name)],
+    fill(top, table("Categories", [["category", ([name]) => h("a", { href: `#/decisions/category/${encodeURIComponent(name)}` }, shown(name))],
       ["findings", ([, count]) => number(count), { n: true }],
       ["share of the most", ([, count]) => { const bar = h("div", { class: "bar" }); bar.style.width = `${count / most * 100}%`; return bar; }, { optional: true }],
     ], Object.entries(categories)));
@@ -51,5 +51,5 @@ async function latest() {
   const pages = await Promise.all(["block", "redact", "flag"].map((action) => get("decisions", { action, limit: 8 })));
   const found = pages.flatMap((page) => page.decisions).sort((a, b) => b.time - a.time).slice(0, 8);
   return table("Decisions", [["time", (one) => h("a", { href: `#/decision/${one.id}` }, time(one.time)), { unbroken: true }],
-    ["action", (one) => badge(one.action)], ["categories", (one) => one.categories.filter((name) => name.includes(".")).join(", ")]], found);
+    ["action", (one) => badge(one.action)], ["categories", (one) => named(one.categories)]], found);
 }

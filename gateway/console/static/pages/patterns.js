@@ -1,19 +1,19 @@
 import { get, getIfThere, may, post } from "../api.js";
-import { field, fill, h, number, say, select, table, tree } from "../dom.js";
-import { columns, patternParts } from "./proposals.js";
+import { field, fill, h, name, number, say, select, table, tree } from "../dom.js";
+import { columns, patternParts, trialParts } from "./proposals.js";
 
 const SIZE = 100;
 
 export default async function patterns(place, [id]) {
   if (id) return one(place, id);
   const [names, list] = [await get("taxonomy"), h("div")];
-  const options = Object.entries(names).flatMap(([name, one]) => [[name, `${name}: ${one.title}`],
-    ...(Array.isArray(one.subcategories) ? one.subcategories : Object.keys(one.subcategories ?? {})).map((sub) => [`${name}.${sub}`, `  ${name}.${sub}`])]);
+  const options = Object.entries(names).flatMap(([category, one]) => [[category, `${category}: ${one.title}`],
+    ...(Array.isArray(one.subcategories) ? one.subcategories : Object.keys(one.subcategories ?? {})).map((sub) => [`${category}.${sub}`, `  ${category}.${sub}`])]);
   const choice = select("Category", "category", [["", "all"], ...options]);
   const load = async (offset) => {
     const page = await get("patterns", { category: choice.querySelector("select").value, limit: SIZE, offset });
     fill(list, table(`${number(page.total)} patterns`, [
-      ["id", (row) => h("a", { href: `#/patterns/${encodeURIComponent(row.id)}` }, row.id)], ["category", (row) => row.category],
+      ["id", (row) => h("a", { href: `#/patterns/${encodeURIComponent(row.id)}` }, name(row.id))], ["category", (row) => name(row.category)],
       ["kind", (row) => row.kind, { optional: true }], ["severity", (row) => row.severity], ["state", (row) => row.state, { optional: true }],
       ["from", (row) => row.provenance, { optional: true }]], page.patterns),
     h("div", { class: "row" }, h("button", { type: "button", disabled: offset === 0, onclick: () => load(Math.max(0, offset - SIZE)) }, "Previous"),
@@ -49,7 +49,7 @@ const WRITTEN = ["id", "kind", "body", "category", "severity", "check", "origins
 
 function editor(pattern) {
   if (!may("propose")) return null;
-  const plain = Object.fromEntries(WRITTEN.filter((name) => { const value = pattern[name]; return value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length); }).map((name) => [name, pattern[name]]));
+  const plain = Object.fromEntries(WRITTEN.map((key) => [key, pattern[key]]).filter(([, value]) => value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length)));
   const input = h("textarea", { rows: 16, spellcheck: "false", name: "pattern" });
   input.value = JSON.stringify(plain, null, 2);
   const reason = h("input", { name: "reason", class: "wide", maxlength: 500 }), out = h("div", { "aria-live": "polite" });
@@ -63,7 +63,7 @@ function editor(pattern) {
       const found = await post("patterns/test", wanted);
       if (mine !== turn) return;
       const { pattern: _, ...rest } = found;
-      fill(out, h("p", {}, h("strong", {}, found.passed ? "Passed." : "Failed.")), tree(rest, "trial"));
+      fill(out, trialParts(rest));
     } catch (error) { if (mine === turn) fill(out, h("p", { class: "error" }, error.status === 404 || error.status === 405 ? "This gateway offers no test of patterns." : error.message)); }
   };
   input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(test, 600); });

@@ -1,5 +1,6 @@
 import { post } from "../api.js";
 import { badge, field, fill, h, number, select } from "../dom.js";
+import { nearestExemplars } from "../nearest.js";
 import { shownText } from "../text.js";
 import { findings } from "./decision.js";
 
@@ -56,5 +57,6 @@ function result(found, policies) {
   h("section", { class: "panel" }, h("h2", {}, "Where"), found.texts.map((text) => [h("h3", {}, h("code", {}, text.path), ` (${text.origin})`),
     shownText(text.text, found.findings.filter((one) => one.path === text.path), `text of ${text.path}`),
     text.canonical ? [h("h3", {}, "In canonical form: ", text.canonical.evidence.join(", ") || "characters folded"),
-      shownText(text.canonical.text, text.canonical.spans, `canonical text of ${text.path}`)] : null]))];
+      shownText(text.canonical.text, text.canonical.spans, `canonical text of ${text.path}`)] : null,
+    nearestExemplars(text.text, text.origin)]))];
 }

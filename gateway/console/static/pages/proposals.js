@@ -1,5 +1,5 @@
 import { get, getIfThere, may, post } from "../api.js";
-import { badge, field, fill, h, number, say, select, table, time, tree } from "../dom.js";
+import { badge, field, fill, h, name, number, say, select, table, time, tree } from "../dom.js";
 import { shownText } from "../text.js";
 
 const STATES = ["proposed", "shadow", "canary", "active", "failed", "rejected", "demoted"];
@@ -17,8 +17,8 @@ async function list(place) {
     if (page === null) { fill(shown, h("p", { class: "empty" }, "This gateway makes no proposals.")); return; }
     cursor = page.next;
     fill(shown, table("Proposals, newest first", [
-      ["pattern", (row) => h("a", { href: `#/proposals/${encodeURIComponent(row.id)}` }, row.pattern)],
-      ["kind", (row) => row.kind, { optional: true }], ["state", (row) => row.state], ["category", (row) => row.category],
+      ["pattern", (row) => h("a", { href: `#/proposals/${encodeURIComponent(row.id)}` }, name(row.pattern))],
+      ["kind", (row) => row.kind, { optional: true }], ["state", (row) => row.state], ["category", (row) => name(row.category), { optional: true }],
       ["approvals", (row) => `${row.approvals} of ${row.quorum}`, { n: true }],
       ["trial", (row) => row.trial === null ? "not run" : row.trial.passed ? "passed" : "failed"],
       ["cases", (row) => number(row.cases), { n: true, optional: true }],
@@ -26,7 +26,7 @@ async function list(place) {
     ], page.proposals), cursor ? h("button", { type: "button", onclick: () => load(cursor) }, "Older") : null);
   };
   choice.addEventListener("change", () => load(null));
-  fill(place, h("h1", {}, "Proposals"), h("div", { class: "panel" }, choice), shown);
+  fill(place, h("h1", {}, "Proposals"), h("div", { class: "panel row" }, choice), shown);
   await load(null);
 }
 
@@ -54,7 +54,7 @@ async function one(place, id) {
       fresh ? h("button", { type: "button", class: "main", onclick: () => vote("approve") }, "Approve") : null,
       ["shadow", "canary"].includes(found.state) ? h("button", { type: "button", class: "main", onclick: () => vote("promote") }, "Move on now") : null,
       h("button", { type: "button", onclick: () => vote("reject") }, fresh ? "Reject" : "Take back")) : null,
-    h("section", { class: "panel" }, h("h2", {}, "Trial"), trial ? tree(trial, "trial") : h("p", { class: "empty" }, "Not run yet.")),
+    h("section", { class: "panel" }, h("h2", {}, "Trial"), trial ? trialParts(trial) : h("p", { class: "empty" }, "Not run yet.")),
     h("section", { class: "panel" }, h("h2", {}, "Pattern"), patternParts(pattern)),
     h("section", { class: "panel" }, h("h2", {}, "Votes"), table("Votes", columns(votes), votes)),
     h("section", { class: "panel" }, h("h2", {}, "Evidence"), evidence.length ? evidence.map((one) => h("div", {},
@@ -63,6 +63,16 @@ async function one(place, id) {
       one.lesson ? h("p", {}, one.lesson) : null,
       table("Labels", columns(one.labels), one.labels))) : h("p", { class: "empty" }, "None.")),
     nearest?.length ? h("section", { class: "panel" }, table("Nearest known examples", columns(nearest), nearest)) : null);
+}
+
+/** What a trial found, in words, and then what speaks against the change. */
+export function trialParts({ passed, own, caught, harmless, false_alarms, hostile, lost, false_alarm_bound, loss_bound, ...rest }) {
+  const told = (part, all, what, bound) => all ? h("li", {}, `${number(part)} of ${number(all)} ${what}`,
+    bound ? h("span", { class: "dim" }, ` (at most ${number(bound * 100, 2)} % would pass)`) : null) : null;
+  return [h("p", {}, h("strong", {}, passed ? "Passed." : "Failed.")),
+    h("ul", {}, told(caught, own, "of its own examples caught"), told(false_alarms, harmless, "harmless texts stopped", false_alarm_bound),
+      told(lost, hostile, "known attacks let through", loss_bound)),
+    tree(rest, "trial")];
 }
 
 export const columns = (rows) => [...new Set((rows ?? []).flatMap(Object.keys))].map((name) =>

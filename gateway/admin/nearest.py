@@ -1,0 +1,67 @@
+"""The shipped exemplars nearest to a text in meaning: what somebody who looks at a verdict compares it with."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import Any, Final
+
+from fastapi import Depends, FastAPI, HTTPException
+from pydantic import BaseModel, ConfigDict, Field
+
+from detectors.canonical import canonicalise
+from detectors.semantic.judge import SemanticModel
+from detectors.values import Origin
+from gateway.admin.access import require
+from gateway.admin.playground import MAX_TEXT
+from gateway.keys import Permission
+from gateway.services import Services
+from patterns import packs
+
+WINDOWS: Final = 4
+"""Windows of a text that are looked up, those the front stage suspects most: each takes the encoder some milliseconds."""
+
+COUNT: Final = 5
+"""Exemplars that are shown."""
+
+
+class Asked(BaseModel):
+    """A text, and who says it: suspicion differs by that."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    text: str = Field(min_length=1, max_length=MAX_TEXT)
+    origin: Origin = Origin.USER
+
+
+def routes(app: FastAPI, services: Services) -> None:
+    reader = Depends(require(services, Permission.READ_DECISIONS))
+
+    @app.post("/admin/v1/exemplars/nearest", tags=["playground"], dependencies=[reader])
+    async def nearest_exemplars(asked: Asked) -> dict[str, Any]:
+        """The exemplars nearest in meaning to a text, nearest first. ``category`` is null for a harmless one."""
+        model = services.live.engine.cascade.model
+        if model is None:
+            raise HTTPException(404, "no model is loaded, so nothing is known by its meaning (detection.model)")
+        return {"nearest": await asyncio.to_thread(_nearest, model, asked.text, asked.origin)}
+
+
+def _nearest(model: SemanticModel, text: str, origin: Origin) -> list[dict[str, Any]]:
+    text = canonicalise(text).text
+    windows = sorted(model.front(text, origin), key=lambda window: -window[2])[:WINDOWS]
+    found: dict[str, tuple[float, str]] = {}
+    for start, end, _ in windows:
+        for one in model.index.nearest(model.encoder.encode(text[start:end]).embedding, COUNT):
+            known = (one.similarity, one.exemplar.category)
+            found[one.exemplar.id] = max(known, found.get(one.exemplar.id, known))
+    nearest = sorted(found.items(), key=lambda item: -item[1][0])[:COUNT]
+    return [
+        {"id": id, "category": category or None, "similarity": round(similarity, 3), "text": _texts().get(id)}
+        for id, (similarity, category) in nearest
+    ]
+
+
+@lru_cache(1)
+def _texts() -> dict[str, str]:
+    """The shipped exemplars' texts by id: some megabytes, in workers that were asked for them only."""
+    return packs.exemplars("attacks") | packs.exemplars("benign")
