@@ -435,7 +435,10 @@ def _fault(fault: Any) -> str:
         near = difflib.get_close_matches(str(steps[-1]), known, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
-    return f"{key}: {re.sub('^Value error, ', '', fault['msg'])}"
+    known = re.findall("'([^']+)'", fault["msg"]) if fault["type"] in ("literal_error", "enum") else []
+    near = difflib.get_close_matches(str(fault["input"]), known, 1, 0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{key}: {re.sub('^Value error, ', '', fault['msg'])}{hint}"
 
 
 def _known_keys(steps: list[Any]) -> list[str]:

@@ -14,8 +14,9 @@ from gateway.settings import SettingsError
     ("text", "message"),
     [
         ("upstream: {}", "upstream: unknown key; did you mean 'upstreams'?"),
+        ("policy: stirct", "policy.preset: Input should be 'strict', 'balanced' or 'monitor'; did you mean 'strict'?"),
+        ("upstreams: {openia: {}}", "upstreams.openia.[key]: Input should be 'openai', 'anthropic' or 'gemini'; did you mean 'openai'?"),
         ("limits: {body_byte: 3}", "limits.body_byte: unknown key; did you mean 'body_bytes'?"),
-        ("policy: stirct", "policy.preset"),
         ("listen: 8080", "listen"),
         ("state: mysql://x", "state: wanted sqlite:PATH"),
         ("upstreams: {openai: {base_url: 'ftp://x'}}", "upstreams.openai.base_url: wanted http(s)://"),
