@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -94,9 +95,19 @@ class Child:
         """Wait until it has ended by itself; returns its exit code."""
         return self._process.wait(60)
 
+    def yield_to_others(self, yields: bool) -> None:
+        """Let it have what others leave, or again what `before_exec` asked for, where the scheduler takes such wishes."""
+        wish = 19 if yields else AUTOGROUP_NICE
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self._process.pid}/autogroup").write_text(str(wish), encoding="ascii")
+
+    def said(self) -> str:
+        """All that it printed."""
+        return self._log.read_text(errors="replace")
+
     def last_words(self) -> str:
         """The end of what it printed."""
-        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in self.said().splitlines() if line.strip()]
         return " / ".join(lines[-3:])[-400:]
 
     def end(self) -> None:

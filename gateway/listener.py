@@ -239,7 +239,8 @@ class Call:
             raise ValueError("a header's name is not a token, or its value holds a control character")
         if (b"connection", b"close") in headers:
             self.keep_alive = False
-        elif not self.keep_alive:
+        elif self._connection.draining or not self.keep_alive:
+            self.keep_alive = False
             lines += b"connection: close\r\n"
         return [_STATUS_LINES[status], self._connection.date_line, lines]
 
@@ -281,6 +282,12 @@ class Listener(HttpToolsProtocol):
             self._dated = headers
             self._date_line = b"".join([b"%b: %b\r\n" % pair for pair in headers])
         return self._date_line
+
+    @property
+    def draining(self) -> bool:
+        """Whether this worker is about to end: each answer is then the last of its connection, so that whoever holds it open, a
+        load balancer above all, sends nothing more on it and loses nothing when it is closed."""
+        return self._app.services.draining
 
     def data_received(self, data: bytes) -> None:
         self.idle_since = _NEVER
@@ -388,6 +395,8 @@ class Listener(HttpToolsProtocol):
             "headers": self.headers, "state": self.app_state.copy(),
         }  # fmt: skip
         super().on_headers_complete()
+        if self.draining:
+            self.cycle.keep_alive = False
 
     def _url(self) -> tuple[str, bytes, bytes]:
         """The path, decoded and raw, and the query."""

@@ -379,18 +379,20 @@ class TestOperations:
                 upstreams={"openai": {"base_url": provider.base_url}}, limits={"ready_grace_seconds": 0.3}, forked=False
             )
 
-            async def talk() -> tuple[int, int]:
+            async def talk() -> list[tuple[int, str | None]]:
                 async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=20) as client:
                     pending = asyncio.ensure_future(client.post(CHAT, json=HELLO))
                     while not provider.bodies:
                         await asyncio.sleep(0.01)
                     gateway.signal(signal.SIGTERM)
-                    while (ready := (await client.get("/readyz")).status_code) == 200:
+                    while (ready := await client.get("/readyz")).status_code == 200:
                         await asyncio.sleep(0.01)
+                    refused = await client.post(CHAT, json=ATTACK)
                     provider._loop.call_soon_threadsafe(release.set)
-                    return ready, (await pending).status_code
+                    return [(one.status_code, one.headers.get("connection")) for one in (ready, await pending, refused)]
 
-            assert asyncio.run(talk()) == (503, 200)
+            # Whoever comes is still served, and told that nothing more is to be sent on its connection.
+            assert asyncio.run(talk()) == [(503, "close"), (200, "close"), (400, "close")]
         assert gateway.process.wait(20) == 0
 
     def test_readiness_and_documentation(self, echo_gateway: Gateway) -> None:
