@@ -12,10 +12,12 @@ import contextlib
 import fcntl
 import ipaddress
 import os
+import shutil
 import struct
 import subprocess
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Final, Self
@@ -23,6 +25,7 @@ from typing import Final, Self
 from bench.processes import BenchError
 
 _SUBNET: Final = ipaddress.IPv4Network("10.213.77.0/24")
+_ETC: Final = Path("/etc/netns")
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN: Final = 0x0001
 _IFF_NO_PI: Final = 0x1000
@@ -84,6 +87,13 @@ class Network:
     def prefix(self, name: str) -> list[str]:
         """What a command begins with to run there. This process itself is reached by all, and reaches all."""
         return ["ip", "netns", "exec", _namespace(name)]
+
+    def nameserver(self, address: str) -> None:
+        """Let commands that are started from now on ask this address for names."""
+        for name in self._names:
+            folder = _ETC / _namespace(name)  # `ip netns exec` lays what is in there over /etc
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "resolv.conf").write_text(f"nameserver {address}\noptions timeout:1 attempts:2\n", encoding="ascii")
 
     # The weather
 
@@ -160,6 +170,7 @@ class Network:
         for name in self._names:
             with contextlib.suppress(BenchError, FileNotFoundError):
                 _ip("netns", "delete", _namespace(name))
+            shutil.rmtree(_ETC / _namespace(name), ignore_errors=True)
 
 
 def _namespace(name: str) -> str:

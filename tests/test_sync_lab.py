@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from dns_server import DnsServer
 from gateways import Gateway, until
 from sync_support import pattern
 
@@ -48,7 +49,7 @@ class Replicas:
         addresses = [f"{self.network.address(one)}:{PORT}" for one in self.names]
         mine = addresses[self.names.index(name)]
         peers = [one for one in addresses if one != mine]
-        return self.lab.start(name, mine, peers, self.network.prefix(name), shift, **settings)
+        return self.lab.start(name, mine, settings.pop("peers", peers), self.network.prefix(name), shift, **settings)
 
     def all(self, **settings: Any) -> list[ReplicaProcess]:
         """All of them, connected to each other and agreeing."""
@@ -195,6 +196,27 @@ def test_without_udp_midway_it_falls_back_and_comes_back(replicas: Replicas) -> 
     ones[2].order("promote", "over-quic-again")
     for one in ones:
         one.held("over-quic-again")
+
+
+@pytest.mark.parametrize("replicas", [3], indirect=True)
+def test_a_name_whose_addresses_change_is_followed(replicas: Replicas) -> None:
+    network = replicas.network
+    address = {name: network.address(name) for name in replicas.names}
+    network.nameserver(network.address(""))
+    with DnsServer(network.address(""), "replicas.test") as server:
+        found = {"discover": f"replicas.test:{PORT}", "peers": []}
+        r0, r1 = replicas.start("r0", **found), replicas.start("r1", **found)
+        until(lambda: server.asked >= 2)
+        assert [one.status()["status"]["summary"] for one in (r0, r1)] == [f"r{n} knows of no other replica" for n in range(2)]
+        server.addresses = (address["r0"], address["r1"])
+        for one in (r0, r1):
+            one.connected(1)
+        r1.kill()
+        r2 = replicas.start("r2", peers=[])  # which asks nobody: that it is there only the name tells
+        server.addresses = (address["r0"], address["r2"])
+        r0.order("promote", "for-whoever-is-there")
+        r2.held("for-whoever-is-there")
+        assert {peer["node"] for peer in r2.status()["status"]["peers"]} == {"r0"}
 
 
 @pytest.mark.parametrize("replicas", [3], indirect=True)
