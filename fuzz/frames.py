@@ -14,7 +14,7 @@ import atheris
 
 with atheris.instrument_imports(include=["gateway"]):
     from gateway.sync import frames
-    from gateway.sync.commands import Apply
+    from gateway.sync.commands import Apply, Judge
     from gateway.sync.ledger import Ledger
     from gateway.sync.membership import MAX_MEMBERS, Directory
     from gateway.sync.node import Node
@@ -27,9 +27,13 @@ SEEDS: tuple[frames.Frame, ...] = (
     HELLO, frames.Ping(1, DIGEST, 0, 0, 0), frames.Pong(1, DIGEST, 0, 0), frames.Tree(bytes(2_048)),
     frames.Listing(1, [frames.Listed("p", DIGEST, 1, 0, "peer")], 0), frames.Want(["p"]), frames.Entries(1, True, [b"{}"]),
     frames.Ack(1, [DIGEST]), frames.Holds(DIGEST, ["peer"]), frames.Members([frames.Member("m", "h:1", 1, False)]),
+    frames.Question(1, DIGEST, "tenant", 500, [frames.Said(b"hello", False, "user", 0, False)]),
+    frames.Answer(1, "verdict", 0.5, [frames.Seen("lexical", "p", "pii.payment", 0.5, 0, 0, 1)], [("encoder", "late")]),
     frames.Bye("leaving"),
 )  # fmt: skip
 """One frame of each kind, to begin with."""
+
+ASKED = frames.Question(0, DIGEST, "tenant", 500, [frames.Said(b"hello", False, "user", 0, False)])
 
 
 def one(raw: bytes) -> None:
@@ -37,6 +41,7 @@ def one(raw: bytes) -> None:
     node = Node("here", b"i" * 16, Directory("here", "here:1", (), Random(1)), Ledger())
     node.opened(1, ("peer",), None, "quic", "10.0.0.9", NOW)
     node.received(1, HELLO, NOW)
+    node.ask(1, ASKED, 1, NOW)
     reader, step = frames.Reader(), 1 + 16 * raw[0] if raw else 1
     for start in range(1, len(raw), step):
         try:
@@ -48,6 +53,8 @@ def one(raw: bytes) -> None:
             for command in node.received(1, frame, NOW):
                 if isinstance(command, Apply):
                     node.applied(command.link, command.batch, {}, NOW)
+                elif isinstance(command, Judge):
+                    node.judged(command.link, frames.Answer(command.question.number, "failed"))
     assert len(node.directory) <= MAX_MEMBERS
     assert len(node.ledger) == 0  # nobody's store took anything
 

@@ -17,6 +17,10 @@ names = st.text(min_size=1, max_size=20)
 digests = st.binary(min_size=16, max_size=16)
 counts = st.integers(0, 2**53)
 members = st.builds(frames.Member, names, names, counts, st.booleans())
+said = st.builds(frames.Said, st.binary(max_size=3_000), st.booleans(), names, st.integers(-9, 9), st.booleans())
+scores = st.floats(0, 1)
+places = st.integers(0, 8_191)
+seen = st.builds(frames.Seen, names, names, names, scores, places, places, places)
 listed = st.builds(frames.Listed, names, digests, counts, counts, names)
 
 any_frame: st.SearchStrategy[Frame] = st.one_of(
@@ -30,6 +34,13 @@ any_frame: st.SearchStrategy[Frame] = st.one_of(
     st.builds(frames.Ack, counts, st.lists(digests, max_size=4)),
     st.builds(frames.Holds, digests, st.lists(names, min_size=1, max_size=4)),
     st.builds(frames.Members, st.lists(members, min_size=1, max_size=4)),
+    st.builds(
+        frames.Question, counts, digests, names, st.integers(1, 60_000), st.lists(said, min_size=1, max_size=3)
+    ),
+    st.builds(
+        frames.Answer, counts, st.sampled_from(["verdict", "knowledge", "busy", "failed"]), scores,
+        st.lists(seen, max_size=3), st.lists(st.tuples(names, names), max_size=3),
+    ),
     st.builds(frames.Bye, st.text(max_size=50)),
 )
 
