@@ -1,9 +1,9 @@
 """``python -m bench failover``: three gateways behind haproxy under load; one is killed, one restarted with other settings.
 
 A request that fails is held against the gateways unless it was under way between the signal and the end of the killed one, and
-haproxy had given it to no other: until the kernel has closed a dying process's socket, that still takes connections. haproxy repeats what never reached a server
-(a connection that is refused), and nothing else: a request that may have been answered is not sent twice. Its log says which
-server each request was given to.
+haproxy had given it to no other: until the kernel has closed a dying process's socket, that still takes connections. haproxy
+repeats what never reached a server (a connection that is refused), and nothing else: a request that may have been answered is
+not sent twice. Its log says which server each request was given to.
 
 The load is a small part of what the gateways could take, and the one that starts anew does so at the lowest priority: where
 each has a machine of its own, its start takes nothing from the others.
