@@ -5,8 +5,8 @@ haproxy had given it to no other: until the kernel has closed a dying process's 
 repeats what never reached a server (a connection that is refused), and nothing else: a request that may have been answered is
 not sent twice. Its log says which server each request was given to.
 
-The load is a small part of what the gateways could take, and the one that starts anew does so at the lowest priority: where
-each has a machine of its own, its start takes nothing from the others.
+The load is a small part of what the gateways could take, and the one that starts anew does so at a lower priority: where each
+has a machine of its own, its start takes nothing from the others.
 """
 
 from __future__ import annotations

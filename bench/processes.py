@@ -96,8 +96,8 @@ class Child:
         return self._process.wait(60)
 
     def yield_to_others(self, yields: bool) -> None:
-        """Let it have what others leave, or again what `before_exec` asked for, where the scheduler takes such wishes."""
-        wish = 19 if yields else AUTOGROUP_NICE
+        """Let it take its turn as any process does, or again as `before_exec` asked, where the scheduler takes such wishes."""
+        wish = 0 if yields else AUTOGROUP_NICE
         with contextlib.suppress(OSError):
             Path(f"/proc/{self._process.pid}/autogroup").write_text(str(wish), encoding="ascii")
 

@@ -25,7 +25,7 @@ from bench.machine import machine, versions
 from bench.processes import BenchError, free_port
 from bench.report import Goal
 from bench.sync_lab import SETTLED_SECONDS, ReplicaProcess, SyncLab
-from bench.sync_map import compare
+from bench.sync_map import compare, reconnect, vector
 from bench.sync_replica import KEY
 from gateway.sync import certificates
 from gateway.sync.addresses import bound
@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("idle", lambda: idle(IDLE_REPLICAS, 5.0 if arguments.quick else IDLE_SECONDS)),
         ("handshake", lambda: asyncio.run(handshakes(5 if arguments.quick else 20))),
         ("map", lambda: dict(compare(snapshot))),
+        ("found", lambda: found(snapshot)),
     ):
         figures[name] = _measured(name, measure)
     _tables(figures, snapshot)
@@ -185,6 +186,13 @@ def idle(size: int, seconds: float) -> Figures:
     }  # fmt: skip
 
 
+def found(size: int) -> Figures:
+    """Bytes that it takes to find what differs, by how many entries were missed, and bytes of a version vector by its nodes."""
+    return {f"{missed:,} of {size:,} missed": reconnect(size, missed) for missed in (0, 1, 10, 100, 1_000)} | {
+        f"a vector of {nodes:,} nodes": vector(nodes) for nodes in (3, 10, 100, 1_000)
+    }
+
+
 def _sent(status: Figures) -> int:
     return sum(status["counts"]["sent"].values())
 
@@ -266,6 +274,7 @@ def _tables(figures: Figures, snapshot: int) -> None:
     print(report.table(f"An idle cluster of {IDLE_REPLICAS}", ("figure", "value"), list(figures["idle"].items())))
     print(report.table("Until the peer's Hello, at 50 ms of round trip", ("figure", "value"),
                        list(figures["handshake"].items())))  # fmt: skip
+    print(report.table("Finding what differs", ("bytes for", "bytes"), list(figures["found"].items())))
     ways = list(figures["map"].items())
     if ways:
         print(report.table(f"{snapshot:,} entries, each changed three times", ("", *ways[0][1]),
