@@ -219,6 +219,42 @@ def test_a_client_without_a_certificate_is_nobody(tmp_path: Path) -> None:
     in_cluster(story, tmp_path)
 
 
+@pytest.mark.parametrize("offers", [["portcullis-sync/9", PROTOCOL], ["portcullis-sync/9"]])
+def test_a_later_version_is_met_in_the_one_that_both_speak(tmp_path: Path, offers: list[str]) -> None:
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        files = certificates.issue(tmp_path / "ca", "later", tmp_path)
+        context = ssl.create_default_context(cafile=files.authority)
+        context.check_hostname = False
+        context.load_cert_chain(files.certificate, files.key)
+        context.set_alpn_protocols(offers)
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.ports["a"], ssl=context)
+        spoken = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        said = b""
+        with contextlib.suppress(OSError):
+            said = await reader.read(64)
+        writer.transport.abort()
+
+        from aioquic.asyncio.client import connect
+        from aioquic.quic.configuration import QuicConfiguration
+
+        configuration = QuicConfiguration(alpn_protocols=offers, cadata=a.credentials.authority, server_name="a")
+        configuration.load_cert_chain(files.certificate, files.key)
+        if PROTOCOL in offers:
+            assert spoken == PROTOCOL
+            assert b"hello" in said
+            async with connect("127.0.0.1", cluster.ports["a"], configuration=configuration) as client:
+                assert client._quic.tls.alpn_negotiated == PROTOCOL
+        else:
+            assert (spoken, said) == (None, b"")
+            with pytest.raises(ConnectionError):
+                async with connect("127.0.0.1", cluster.ports["a"], configuration=configuration):
+                    pass
+            await until(lambda: a.counts.strangers == 2)
+
+    in_cluster(story, tmp_path)
+
+
 def test_garbage_and_floods_cost_little_and_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quic, "MAX_CONNECTIONS", 40)
 
