@@ -166,8 +166,8 @@ class _Failover:
         }  # fmt: skip
 
     async def _call(self, port: int) -> None:
-        # On a caller's second request and later ones haproxy says nothing of a server that ends without an answer: it closes the
-        # caller's connection, and its log is silent. So each request has one of its own.
+        # On a caller's second request and later ones haproxy says nothing of a server that ends without an answer: it closes
+        # the caller's connection, and its log is silent. So each request has one of its own.
         once = httpx.Limits(max_keepalive_connections=0)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, limits=once) as client:
             while not self._over.is_set():
