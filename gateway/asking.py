@@ -28,6 +28,10 @@ PEERS_SHARE: Final = 0.8
 """Of the time that an answer is waited for, what a peer may spend: the rest is for the way."""
 
 
+QUEUE_SHARE: Final = 0.25
+"""How far peers may fill the encoder's queue: whatever they ask, most of it is left to this replica's own traffic."""
+
+
 class Asking:
     """What replicas ask each other of requests, from one worker's side."""
 
@@ -83,7 +87,7 @@ class Asking:
             return frames.Answer(question.number, "knowledge")
         segments = consensus.segments_of(question)
         seconds = PEERS_SHARE * question.left_ms / 1000
-        judged = await self._semantics.judge(live.engine, segments, question.scope, seconds)
+        judged = await self._semantics.judge(live.engine, segments, question.scope, seconds, QUEUE_SHARE)
         return consensus.answered(question.number, judged.verdict)
 
     def knowledge(self, live: Live) -> bytes:

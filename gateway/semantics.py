@@ -86,24 +86,29 @@ class Semantics:
         self.queued = 0
         self.read = self.shared = self.refused = self.late = self.failed = 0
 
-    async def judge(self, engine: Engine, segments: Sequence[Segment], scope: str, seconds: float | None = None) -> Judged:
-        """Judge segments by all stages; ``scope`` as `Engine.judge`, ``seconds`` bounds the wait for the encoder.
+    async def judge(
+        self, engine: Engine, segments: Sequence[Segment], scope: str, seconds: float | None = None, share: float = 1.0
+    ) -> Judged:
+        """Judge segments by all stages; ``scope`` as `Engine.judge`, ``seconds`` bounds the wait for the encoder, ``share`` how
+        far its queue may be filled by this: the rest is left to others.
 
         The cheap stages run in a thread of their own, one text after the other, so that a caller who has other things to
         do meanwhile can do them.
         """
         screening = await asyncio.get_running_loop().run_in_executor(self._screener, self._screen, engine, segments, scope)
-        return await self.close(screening, scope, seconds)
+        return await self.close(screening, scope, seconds, share)
 
-    async def close(self, screening: Screening, scope: str, seconds: float | None = None) -> Judged:
+    async def close(self, screening: Screening, scope: str, seconds: float | None = None, share: float = 1.0) -> Judged:
         """Have what a screening left open read, and close it."""
         model = screening.model
         if model is None or not screening.asked:
             return screening.close()
-        answer = await self.ask(model, screening.asked, scope, seconds)
+        answer = await self.ask(model, screening.asked, scope, seconds, share)
         return screening.close(answer.readings, answer.reason, answer.spent)
 
-    async def ask(self, model: SemanticModel, asked: Sequence[Asked], scope: str, seconds: float | None = None) -> Answer:
+    async def ask(
+        self, model: SemanticModel, asked: Sequence[Asked], scope: str, seconds: float | None = None, share: float = 1.0
+    ) -> Answer:
         """Have windows read."""
         settings = self._settings()
         jobs: list[_Job | Read] = []
@@ -117,7 +122,7 @@ class Semantics:
             else:
                 self.shared += 1
             jobs.append(found)
-        if fresh and self.queued + len(fresh) > settings.queue:
+        if fresh and self.queued + len(fresh) > settings.queue * share:
             for job in fresh:
                 del self._jobs[job.key]
                 job.done.cancel()

@@ -125,6 +125,24 @@ def test_a_full_queue_refuses_a_message_whole(model: Watched) -> None:
     running(work, queue=5)
 
 
+def test_what_asks_for_a_share_leaves_the_rest_of_the_queue_to_others(model: Watched) -> None:
+    async def work(semantics: Semantics) -> None:
+        model.gate.clear()
+        first = asyncio.ensure_future(semantics.ask(model, asked(TEXTS[:1]), "t"))
+        assert await asyncio.to_thread(model.began.wait, 30)
+        peer = asyncio.ensure_future(semantics.ask(model, asked(TEXTS[1:3]), "t", share=0.25))
+        await asyncio.sleep(0)
+        refused = await semantics.ask(model, asked(TEXTS[3:4]), "t", share=0.25)
+        assert (refused.readings, refused.reason) == ([None], "overload")
+        own = asyncio.ensure_future(semantics.ask(model, asked(TEXTS[4:10]), "t"))
+        await asyncio.sleep(0)
+        model.gate.set()
+        for answer in await asyncio.gather(first, peer, own):
+            assert None not in answer.readings
+
+    running(work, queue=8)
+
+
 def test_a_window_that_breaks_the_encoder_breaks_nothing_else(model: Watched) -> None:
     async def work(semantics: Semantics) -> None:
         answer = await semantics.ask(model, asked([TEXTS[0], "broken", TEXTS[1]]), "t")
