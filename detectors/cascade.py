@@ -55,6 +55,9 @@ DISGUISES: Final = {
 _ORDINARY: Final = ("escape_payload", Severity.LOW)
 _CIPHER: Final = ("cipher_payload", Severity.MEDIUM)
 
+_UNTOLD: Final = "literals"
+"""What is no sign by itself: nearly all JSON within JSON has it, and so have programs."""
+
 LAYERS: Final = {
     "percent": _ORDINARY, "entities": _ORDINARY, "escapes": _ORDINARY, "quoted_printable": _ORDINARY,
     "code_points": ("escape_payload", Severity.MEDIUM), "pieces": ("split_payload", Severity.LOW),
@@ -319,9 +322,10 @@ class Cascade:
                 findings.append(TextFinding("canonical", f"disguise.{kind}", f"obfuscation.{threat}", SCORES[severity],
                                             first, first + count))  # fmt: skip
         for layer, span in layers:
-            threat, severity = LAYERS.get(layer.scheme.partition(">")[0], _CIPHER)
-            findings.append(TextFinding("decode", f"layer.{layer.scheme}", f"obfuscation.{threat}", SCORES[severity],
-                                        *span(0, len(layer.text))))  # fmt: skip
+            if telling := [scheme for scheme in layer.scheme.split(">") if scheme != _UNTOLD]:
+                threat, severity = LAYERS.get(telling[0], _CIPHER)
+                findings.append(TextFinding("decode", f"layer.{layer.scheme}", f"obfuscation.{threat}", SCORES[severity],
+                                            *span(0, len(layer.text))))  # fmt: skip
             add("decode", layer.text, span)
             plain = canonicalise(layer.text)
             if not plain.identical:

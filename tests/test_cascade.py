@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import json
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_an_order_is_found_however_it_is_written(engine: Engine, scheme: str) ->
     for one in overrides:
         assert len(BETWEEN) - 2 <= one.start < one.end <= len(text)
     assert any(one.category.startswith("obfuscation.") for one in verdict.findings)
+
+
+def test_a_line_break_written_as_json_hides_no_word_and_is_no_sign(engine: Engine) -> None:
+    hidden = json.dumps({"page": f"Opening hours\n{ORDER}\nThank you"})
+    assert f"n{ORDER[:3]}" in hidden
+    found = engine.judge(said(hidden, Origin.DOCUMENT), "t").verdict
+    (one,) = [one for one in found.findings if one.pattern == "injection.override.prior-instructions"]
+    assert ORDER[:6] in hidden[one.start : one.end]
+    plain = json.dumps({"page": f"Opening hours\n{ORDINARY}\nThank you"})
+    assert engine.judge(said(plain, Origin.DOCUMENT), "t").verdict.findings == ()
 
 
 def test_ordinary_text_is_settled_by_the_front_stage(engine: Engine) -> None:

@@ -37,6 +37,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "percent": escapes.percent,
     "entities": escapes.entities,
     "backslashes": escapes.backslashes,
+    "literals": escapes.literals,
     "code_points": escapes.code_points,
     "quoted_printable": escapes.quoted_printable,
     "leet": letters.leet,

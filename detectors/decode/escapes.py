@@ -60,6 +60,16 @@ def backslashes(text: str, allowance: Allowance) -> Iterator[Piece]:
         yield from _stretches(text, _STYLE)
 
 
+def literals(text: str, allowance: Allowance) -> Iterator[Piece]:
+    r"""Strings as JSON and programs write them: line breaks, tabs and quotes behind backslashes, escaped any number of times.
+
+    That they are there says nothing. But a word behind ``\n`` is not seen as the word that it is.
+    """
+    decoded, edits = rewrite(text, [(*match.span(), _LITERALS[match[1]]) for match in _LITERAL.finditer(text)])
+    if edits is not None and printable(decoded):
+        yield Piece("literals", decoded, 0, len(text), (edits,))
+
+
 def code_points(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Characters as Unicode names their code points: ``U+0069 U+0067``."""
     return _stretches(text, _CODE_POINT)
@@ -132,6 +142,8 @@ _BACKSLASH = _Grammar(
     ),
     _backslash,
 )
+_LITERALS: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/"}
+_LITERAL = re.compile(r"\\+([nrt\"'/])")
 _STYLE = _Grammar("css", re.compile(r"\\([0-9A-Fa-f]{2,6}) ?"), _code_point)
 _CODE_POINT = _Grammar("code_points", re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?:(?:[,;] ?| )(?=[Uu]\+| [Uu]\+))?"), _code_point)
 _QUOTED = _Grammar("quoted_printable", re.compile(r"(?:=[0-9A-F]{2}|=\r?\n)+"), _quoted)

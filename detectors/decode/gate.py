@@ -85,6 +85,7 @@ _ESCAPES: Final = {
     "percent": r"%[0-9A-Fa-f]{2}",
     "entities": r"&(?:amp;)*(?:#[0-9xX]|[A-Za-z]{2,31};)",
     "backslashes": r"\\(?:[uUx][0-9A-Fa-f{]|[0-9A-Fa-f]{2})",
+    "literals": r'"[^"\n]*\\+[nrt][^\s\\"]|\\+"\w[^"\n]*\\+"',
     "code_points": r"[Uu]\+[0-9A-Fa-f]{4}.{1,3}[Uu]\+[0-9A-Fa-f]{4}",
     "quoted_printable": r"=[0-9A-F]{2}=[0-9A-F]{2}",
     "pieces": r"[A-Za-z][\"']\s{0,4}(?:\+|\.|&|\|\||\.\.)\s{0,4}[\"'][A-Za-z]",
