@@ -20,6 +20,7 @@ from bench import (
     patterns,
     profile,
     quality,
+    scan,
     stream,
     sync,
     sync_scale,
@@ -27,7 +28,7 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, stream, learning, patterns, capacity, memory, sync, sync_scale, agreement,
+    gateway, profile, audit, console, quality, stream, learning, patterns, capacity, memory, scan, sync, sync_scale, agreement,
     failover,
 )  # fmt: skip
 
