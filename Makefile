@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab lint fmt bench lock clean
+.PHONY: fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab test-corrections lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -47,6 +47,10 @@ test-train:
 ## test-sync-lab: replicas in network namespaces that part, lose, delay and block (root, /dev/net/tun; some ten minutes)
 test-sync-lab: install-dev
 	$(BIN)/python -m pytest -m lab tests/test_sync_lab.py
+
+## test-corrections: the model corrected over HTTP by what labels say (some ten minutes at first, two from the cache)
+test-corrections: install-dev
+	$(BIN)/python -m pytest -m corrections tests/test_corrections_loop.py
 
 ## lint: ruff, mypy and hadolint
 lint: install-dev

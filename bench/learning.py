@@ -11,16 +11,18 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import numpy as np
 
 from bench.machine import machine, versions
 from bench.report import Goal, finish, table
 from detectors.engine import Engine
 from detectors.semantic.judge import Reading
-from detectors.semantic.learnt import made_ready
+from detectors.semantic.learnt import made_ready, views
 from detectors.semantic.prototypes import Prototypes
 from detectors.train.exemplars import own_pools
 from detectors.train.generate import Example, Generator
@@ -164,7 +166,8 @@ class School:
         labelled = teacher.labelled(list(self._cases.values()))
         for number, group in enumerate(teacher.groups(cases) if cases else []):
             standing = tuple(self._prototypes())
-            for proposal in teacher.propose(f"{name}-{outcome}-{number:02}", group, 0.0, labelled, standing):
+            made = teacher.propose(case_id(b"bench", f"{name}-{outcome}-{number}"), group, 0.0, labelled, standing)
+            for proposal in made:
                 if proposal.trial is None or not proposal.trial.passed:
                     continue
                 if self._rules is None or step(proposal, self._rules, 0.0) is not None:
@@ -206,7 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
     goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
     goals += _alarms(bench, alarms, known, figures)
     goals += _weeks(bench, attacks, alarms, ordinary, figures, arguments.plot, arguments.liars)
-    goals += _times(bench, attacks, figures)
+    goals += _times(bench, attacks, alarms, figures)
     _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
     finish(NAME, machine(), versions(), figures, goals, arguments.json)
     return 0 if all(goal.met for goal in goals) else 1
@@ -342,25 +345,48 @@ def _hostile(count: int, harmless: Sequence[Text], attacks: Sequence[Text], rng:
     return lies + [Said(rng.choice(attacks), Outcome.FALSE_POSITIVE, HOSTILE) for _ in range(count // 2)]
 
 
-def _times(bench: Bench, attacks: dict[str, list[Text]], figures: dict[str, float]) -> list[Goal]:
-    """How long from labels to a generation that acts, people's time aside, by kind of proposal."""
-    texts = attacks["game_show"][:LABELS]
-    began = time.perf_counter()
-    learnt = bench.learn([(text, Outcome.FALSE_NEGATIVE) for text in texts], "timed")
-    proposed = time.perf_counter() - began
-    rows = []
-    for kind, chosen in (
-        ("exemplar", {id: one for id, one in learnt.items() if not one.kind.lexical}),
-        ("lexical pattern", {id: one for id, one in learnt.items() if one.kind.lexical}),
-        ("retired pattern", {one.id: one for one in bench.base.generation.patterns[:1]}),
-    ):
+def _times(
+    bench: Bench, attacks: dict[str, list[Text]], alarms: dict[str, list[Text]], figures: dict[str, float]
+) -> list[Goal]:  # fmt: skip
+    """How long from labels to a generation that acts, people's time aside, by kind of proposal; `_corrections` has two more."""
+    stopped = [text for text in alarms["awareness_quiz"] if bench.stopped(bench.base, text)][:LABELS]
+    standing = next(one for one in bench.base.generation.patterns if one.kind is Kind.REGEX)
+    written = replace(standing, id="own.written", body=standing.body + " ?")
+    ways: dict[str, Callable[[], dict[str, Pattern]]] = {
+        "exemplar": lambda: bench.learn([(text, Outcome.FALSE_NEGATIVE) for text in attacks["game_show"][:LABELS]], "timed"),
+        "benign exemplar": lambda: bench.learn([(text, Outcome.FALSE_POSITIVE) for text in stopped], "timed"),
+        "exemplar and lexical pattern": lambda: bench.learn(_sharing(bench, attacks), "timed"),
+        "narrowed pattern": lambda: _one(bench.teacher.narrow("1", standing, 0.1, 0.0)),
+        "retired pattern": lambda: _one(bench.teacher.retire("1", standing, "ada", "", 0.0)),
+        "written by hand": lambda: _one(bench.teacher.by_hand("1", written, "ada", "", 0.0, bench.base.generation.patterns)),
+    }
+    rows: list[tuple[object, ...]] = []
+    for kind, make in ways.items():
         began = time.perf_counter()
-        bench.taught(chosen)
-        rows.append((kind, len(chosen), 1000 * (time.perf_counter() - began)))
-    print(table(f"From labels to acting: groups, proposals and trials together took {proposed:.1f} s; then a generation, in ms",
-                ("kind", "patterns", "ms"), rows))  # fmt: skip
-    figures |= {"proposals_seconds": proposed, "exemplar_acting_ms": float(rows[0][2]), "lexical_acting_ms": float(rows[1][2])}
-    return [Goal("exemplar_acting_ms_at_most", float(rows[0][2]), 2000.0)]
+        made = make()
+        proposed = time.perf_counter() - began
+        began = time.perf_counter()
+        bench.taught(made)
+        rows.append((kind, len(made), proposed, 1000 * (time.perf_counter() - began)))
+        figures |= {f"{kind}: proposal_seconds": proposed, f"{kind}: acting_ms": float(str(rows[-1][3]))}
+    print(table("From labels to acting: groups, proposals and trials, in s; then a generation, in ms",
+                ("kind", "patterns", "proposal, s", "acting, ms"), rows))  # fmt: skip
+    return [Goal("exemplar_acting_ms_at_most", figures["exemplar: acting_ms"], 2000.0)]
+
+
+def _one(proposal: Proposal) -> dict[str, Pattern]:
+    return {proposal.pattern.id: proposal.pattern}
+
+
+def _sharing(bench: Bench, attacks: dict[str, list[Text]]) -> list[tuple[Text, Outcome]]:
+    """Labelled texts of one family with words that a lexical pattern can be mined from: those most like its first."""
+    for texts in attacks.values():
+        vectors = np.array([views(bench.model, text.text).embedding for text in texts])
+        nearest = np.argsort(-(vectors @ vectors[0]))[:LABELS]
+        chosen = [(texts[at], Outcome.FALSE_NEGATIVE) for at in nearest.tolist()]
+        if any(one.kind.lexical for one in bench.learn(chosen, "sought").values()):
+            return chosen
+    raise AssertionError("no family shares words")
 
 
 def _corrections(
