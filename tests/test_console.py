@@ -159,6 +159,17 @@ def test_without_pattern_sync_the_replicas_page_says_so(analyst: Seat) -> None:
     expect(page.get_by_text("This gateway shares patterns with no other: pattern sync is off: sync.listen is not set.")).to_be_visible()
 
 
+def test_what_happens_is_seen_live(analyst: Seat, deployment: Deployment) -> None:
+    page = analyst.go("live", "Live")
+    expect(page.locator(".plot-box canvas")).to_have_count(2)
+    expect(page.locator(".tile").filter(has_text="requests / s")).to_be_visible()
+    with deployment.gateway.client(headers={"authorization": f"Bearer {deployment.tokens['app']}"}) as client:
+        id = ask(client, ATTACK)
+    latest = page.locator("section").filter(has_text="Latest that were not just allowed")
+    expect(latest.locator(f"a[href='#/decision/{id}']")).to_be_visible()  # within a few seconds, by itself
+    expect(page.get_by_role("group", name="Categories")).to_contain_text("prompt_injection.instruction_override")
+
+
 class TestDecisions:
     def test_they_are_filtered_and_one_is_explained(self, analyst: Seat, deployment: Deployment) -> None:
         page = analyst.go("decisions", "Decisions")
@@ -370,7 +381,19 @@ class TestPlayground:
 
 
 class TestSignIn:
-    def test_wrong_keys_are_refused_counted_and_slowed(self, deployment: Deployment) -> None:
+    def test_a_session_that_ended_asks_for_the_key_again(self, deployment: Deployment, browser: Browser) -> None:
+        seat = Seat(browser, deployment.gateway.url)
+        page = seat.page
+        seat.sign_in(deployment.tokens["analyst"])
+        seat.context.clear_cookies()
+        expect(page.get_by_text("The session has ended: sign in again.")).to_be_visible()
+        expect(page.get_by_label("Gateway key")).to_be_visible()
+        expect(page.get_by_role("link", name="Decisions")).to_have_count(0)
+        seat.check_accessibility()
+        assert {re.sub(r".*status of (\d+).*", r"\1", error) for error in seat.errors} == {"401"}, "what the browser itself says of refusals"
+        seat.context.close()
+
+    def test_wrong_keys_are_refused_counted_and_slowed(self, deployment: Deployment, browser: Browser) -> None:
         with deployment.gateway.client() as client:
             answers = [client.post("/admin/v1/session", json={"key": f"pc_wrong{n}"}) for n in range(6)]
             assert [got.status_code for got in answers] == [401] * 5 + [429]
@@ -378,6 +401,13 @@ class TestSignIn:
             metrics = client.get("/metrics").text
         assert 'portcullis_console_sign_ins_total{result="limited"} 1.0' in metrics
         assert re.search(r'portcullis_console_sign_ins_total\{result="refused"\} [5-9]', metrics)
+        seat = Seat(browser, deployment.gateway.url)
+        seat.page.goto(f"{seat.url}/console")
+        seat.page.get_by_label("Gateway key").fill("pc_wrong")
+        seat.page.get_by_role("button", name="Sign in").click()
+        expect(seat.page.get_by_role("alert")).to_contain_text(re.compile("wait|again|many"))
+        seat.check_accessibility()
+        seat.context.close()
 
     def test_the_page_itself_lets_nothing_else_in(self, deployment: Deployment) -> None:
         with deployment.gateway.client() as client:
