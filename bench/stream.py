@@ -49,6 +49,7 @@ LIBRARY: Final = (
 
 STREAMS_WEIGHED: Final = 400
 ROUNDS_OF_LEAKS: Final = 3
+WALKS: Final = 20
 
 
 def _stand_in(match: Match, value: str) -> str:
@@ -93,10 +94,10 @@ def held(rules: StreamRules, text: str) -> dict[str, float]:
 
 
 def cpu_us(rules: StreamRules, text: str) -> float:
-    """CPU of screening one delta, the least of five walks through the text: what else the machine does adds to the others."""
+    """CPU of screening one delta, the least of some walks through the text: what else the machine does adds to the others."""
     pieces = [text[at : at + DELTA] for at in range(0, len(text), DELTA)]
     best = float("inf")
-    for _ in range(5):
+    for _ in range(WALKS):
         stream = TextStream(rules, _stand_in)
         began = time.thread_time_ns()
         for piece in pieces:
@@ -288,10 +289,10 @@ def tables(figures: dict[str, Any], network: Network | None) -> str:
     if network is None:
         return "\n".join(parts)
     times = ("first_p50", "first_p99", "delay_p50", "delay_p99")
-    columns = ("streams/s", "CPU us each", "first p50", "first p99", "event p50", "event p99", "bad")
+    columns = ("streams/s", "CPU us each", "first p50", "first p99", "event p50", "event p99", "bad", "others' share")
 
     def row(run: Run) -> tuple[float, ...]:
-        return run.rate, run.cpu_us, *(getattr(run, each) for each in times), run.bad
+        return run.rate, run.cpu_us, *(getattr(run, each) for each in times), run.bad, run.neighbours
 
     parts.append(report.table(FIRST.title, ("proxy", *columns), [(name, *row(run)) for name, run in network.first.items()]))
     for name, steps in network.steps.items():
