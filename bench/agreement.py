@@ -3,6 +3,9 @@
 Three gateways on loopback, each with patterns that were promoted there. When they hold the same, each is asked for its verdict
 on every text (`/admin/v1/playground`); two verdicts are equal where score, findings with their places, completeness and what
 the policy would do are. The texts are of the training grammar, attacks and harmless ones, in many languages.
+
+Then some of them are asked as requests, in turn of a gateway that puts each to the two others (`policy.consensus`) and of one
+that judges alone: what the votes say, and what asking costs.
 """
 
 from __future__ import annotations
@@ -40,6 +43,9 @@ REPLICAS: Final = 3
 TEXTS: Final = 10_000
 SEED: Final = 6
 SHARES: Final = {"attack": 0.3, "twin": 0.3, "framed": 0.2, "foreign_twin": 0.1, "document": 0.1}
+ASKED: Final = 400
+"""Texts that are asked as requests, every second one by consensus."""
+
 PROMOTED: Final = 8
 """Patterns that are promoted at each replica."""
 
@@ -54,6 +60,7 @@ _BODY: Final = json.dumps({"model": "echo", "messages": [{"role": "user", "conte
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=int, default=TEXTS, help=f"how many (default: {TEXTS:,}, some minutes)")
+    parser.add_argument("--asked", type=int, default=ASKED, help=f"how many as requests, too (default: {ASKED})")
     parser.add_argument("--out", type=Path, help="write the result as JSON too")
 
 
@@ -66,17 +73,59 @@ def run(arguments: argparse.Namespace) -> int:
         with ThreadPoolExecutor(REPLICAS) as pool:
             said = list(pool.map(lambda gateway: _verdicts(gateway, texts), gateways))
         seconds = time.monotonic() - begin
+        voted = _by_consensus(gateways, [text for text, origin in texts if origin == "user"][: arguments.asked])
     differing = [number for number, verdicts in enumerate(zip(*said, strict=True)) if len(set(verdicts)) > 1]
     for number in differing[:10]:
         print(f"bench: text {number} of seed {SEED} is judged in {len({one[number] for one in said})} ways", file=sys.stderr)
     figures = {
         "replicas": REPLICAS, "texts": len(texts), "promoted_patterns": 2 * REPLICAS * PROMOTED,
-        "different_verdicts": len(set(said[0])), "texts_judged_differently": float(len(differing)), "seconds": seconds,
+        "different_verdicts": len(set(said[0])), "texts_judged_differently": float(len(differing)), "seconds": seconds, **voted,
     }  # fmt: skip
     print(report.table("Verdicts of replicas that hold the same", ("figure", "value"), list(figures.items())))
-    goals = [Goal("texts_judged_differently_at_most", float(len(differing)), 0.0)]
+    goals = [Goal("texts_judged_differently_at_most", float(len(differing)), 0.0),
+             Goal("requests_without_consensus_at_most", voted["without_consensus"], 0.0)]  # fmt: skip
     report.finish(NAME, machine(), versions(), figures, goals, arguments.out)
     return 0 if all(goal.met for goal in goals) else 1
+
+
+def _by_consensus(gateways: Sequence[Child], texts: Sequence[str]) -> dict[str, float]:
+    """The first gateway asks the others, the second does not; milliseconds, as a caller has them."""
+    took: tuple[list[float], list[float]] = [], []
+    without = dissenting = 0
+    callers = [http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60) for gateway in gateways[:2]]
+    for number, text in enumerate(texts):
+        caller = callers[number % 2]
+        body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": text}]})
+        begin = time.perf_counter()
+        caller.request("POST", _PATH, body, {"content-type": "application/json"})
+        reply = caller.getresponse()
+        reply.read()
+        took[number % 2].append((time.perf_counter() - begin) * 1000)
+        if number % 2 == 0:
+            request = _record(gateways[0], str(reply.headers["x-portcullis-id"]))["request"]
+            without += any(skipped["stage"] == "consensus" for skipped in request["skipped"])
+            said = {vote["action"] for vote in request["votes"] if vote["said"] == "verdict"}
+            dissenting += len(said) > 1
+    for caller in callers:
+        caller.close()
+    found = {"asked": float(len(took[0])), "without_consensus": float(without), "dissenting": float(dissenting)}
+    for name, ones in zip(("consensus", "alone"), took, strict=True):
+        ones.sort()
+        found |= {f"{name}_p50_ms": ones[len(ones) // 2], f"{name}_p99_ms": ones[int(0.99 * len(ones))]}
+    return found
+
+
+def _record(gateway: Child, identity: str) -> dict[str, Any]:
+    """A decision, as soon as it is stored."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            found: dict[str, Any] = json.loads(get(gateway.port, f"/admin/v1/decisions/{identity}"))
+            return found
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _texts(count: int) -> list[tuple[str, str]]:
@@ -123,6 +172,8 @@ def _gateway(lab: Lab, number: int, port: int, sync: Sequence[str]) -> Child:
             "development": str(lab.folder / "certificates"),
         },
     }  # fmt: skip
+    if number == 0:
+        config["policy"] = {"preset": "balanced", "consensus": {"replicas": REPLICAS - 1, "deadline_seconds": 10.0}}
     file = folder / "portcullis.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     argv: list[str | Path] = [sys.executable, "-m", "gateway", "serve", "--config", file]
@@ -161,6 +212,8 @@ def _verdicts(gateway: Child, texts: Sequence[tuple[str, str]]) -> list[bytes]:
     found = []
     for text, origin in texts:
         said = _asked(connection, text, origin)
+        for policy in said["policies"].values():
+            del policy["version"]  # the first one's says that it asks others
         told = [said[name] for name in ("score", "complete", "findings", "policies", "not_run")]
         found.append(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest())
     connection.close()
