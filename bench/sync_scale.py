@@ -157,7 +157,7 @@ class _Simulation:
     def _away(self) -> float:
         """Seconds until all agree that a pattern is removed, when a twentieth that holds it comes back after the horizon."""
         cluster, size = self.cluster, self.size
-        away = set(cluster.random.sample(sorted(cluster.replicas), max(1, size // 20)))
+        away = cluster.random.sample(sorted(cluster.replicas), max(1, size // 20))
         for name in away:
             cluster.crash(name)
         cluster.run(5.0)
