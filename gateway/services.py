@@ -8,28 +8,26 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from detectors.engine import Generation
+from gateway import gauges, vitals
 from gateway import live as live_module
-from gateway import vitals
 from gateway.asking import Asking
 from gateway.audit import records, witness
 from gateway.audit.log import AuditLog, configuration
-from gateway.audit.series import register as register_audit
 from gateway.audit.writer import AuditUnavailable
+from gateway.chores import Chores
 from gateway.console.sessions import Sessions
-from gateway.console.traffic import SAMPLE_SECONDS, Traffic
+from gateway.console.traffic import Traffic
 from gateway.keys import ANYONE, Principal, Tenant
 from gateway.learning.feeds import Feeds
 from gateway.learning.series import register as register_learning
-from gateway.learning.service import PASS_SECONDS, Learning
+from gateway.learning.service import Learning
 from gateway.learning.storage import open_store
 from gateway.learning.wording import Wording
 from gateway.live import Live
-from gateway.metrics import FLUSH_SECONDS, Exposition, Metrics
+from gateway.metrics import Exposition, Metrics
 from gateway.notify.notifier import Notifier
 from gateway.policy import Policy
 from gateway.providers import Provider, Providers
@@ -43,44 +41,12 @@ from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
-from gateway.sync import status as sync_status
-from patterns import cache as caching
 from patterns.schema import PatternError
-from patterns.store import Store, StoreError
+from patterns.store import Store
 
 if TYPE_CHECKING:
     from gateway.sync.service import SyncService
     from gateway.traces import Tracing
-
-KEYS_SECONDS: Final = 1.0
-"""How often a worker looks whether keys changed: a revoked key stops working within about this time."""
-
-FILE_SECONDS: Final = 2.0
-"""How often a worker looks whether its configuration file changed."""
-
-LOG_SECONDS: Final = 0.25
-"""How late a request's log line is at most."""
-
-WITNESS_SECONDS: Final = 10.0
-"""How often the state is told how far the audit log has come: what can be cut off its end without the state knowing."""
-
-FEEDS_SECONDS: Final = 5.0
-"""How often a worker looks whether a feed is due."""
-
-WORDING_SECONDS: Final = 2.0
-"""How often a worker looks whether a reflection waits to be worded."""
-
-STORE_SECONDS: Final = 0.5
-"""How often a worker looks whether the pattern store changed."""
-
-EXPIRE_SECONDS: Final = 60.0
-"""How often old decisions are removed."""
-
-TIDY_SECONDS: Final = 1800.0
-"""How often files that nobody uses leave the cache, and those that serve are told from them."""
-
-SYNC_REPORT_SECONDS: Final = 1.0
-"""How often the worker that runs pattern sync leaves its state for the others and for `portcullis sync status`."""
 
 MAX_HOSTS: Final = 64
 """Host headers remembered as ours; a caller could otherwise fill memory with ports and addresses of loopback."""
@@ -136,17 +102,18 @@ class Services:
         self._secret = b""
         self._vault_keys: dict[str, bytes] = {}
         self._hosts_seen: set[bytes] = set()
-        self._tasks: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
-        self._served = self.store.generation
+        self.served = self.store.generation
+        """The pattern store's generation that serves, or that cannot."""
         self._config_time = self._changed_at()
-        self._register_gauges()
+        gauges.register(self)
         register_learning(self.metrics, self.learning, self.wording)
         self.tracing = _tracing(settings, self.metrics)
         self.notifier = (
             Notifier(settings.notify, self.exposition, self.metrics, settings.data_dir) if settings.notify else None
         )
         vitals.register(self.metrics, lambda: self.live.settings.limits.in_flight)
+        self._chores = Chores(self)
 
     async def start(self) -> None:
         """Open the state and begin the periodic work.
@@ -168,34 +135,17 @@ class Services:
         self.exposition.flush()
         if self.notifier is not None:
             self.notifier.start()
-        for seconds, work in (
-            (KEYS_SECONDS, self._refresh_keys),
-            (FLUSH_SECONDS, self._flush_metrics),
-            (LOG_SECONDS, self._flush_log),
-            (FILE_SECONDS, self._look_at_file),
-            (EXPIRE_SECONDS, self._expire),
-            (TIDY_SECONDS, self._tidy),
-            (WITNESS_SECONDS, self._testify),
-            (STORE_SECONDS, self._look_at_store),
-            (PASS_SECONDS, self._learn),
-            (SAMPLE_SECONDS, self._sample),
-            (FEEDS_SECONDS, self._pull_feeds),
-            (WORDING_SECONDS, self._word),
-            (SYNC_REPORT_SECONDS, self._report_sync),
-        ):
-            self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
+        self._chores.start()
 
     async def close(self) -> None:
         """Stop the periodic work, write what is queued, close all connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._chores.stop()
         await self.semantics.stop()
         if self.sync is not None:
             await self.sync.close()
         await self.recorder.close(5.0)
         await self.audit.close()
-        await self._testify()
+        await self.testify()
         await self.providers.close()
         if self.notifier is not None:
             await self.notifier.close()
@@ -249,7 +199,7 @@ class Services:
                 _log.error("the new configuration is refused and the old one serves on: %s", error)
                 await self._note({"result": "refused", "error": str(error)})
                 return False
-            self.live, self._served = fresh, served
+            self.live, self.served = fresh, served
             self._hosts_seen.clear()
             self.reload_error = ""
             self.metrics.reloads.add(("taken",))
@@ -263,7 +213,7 @@ class Services:
         except AuditUnavailable as error:
             _log.error("a change of configuration is not in the audit log yet: %s", error)
 
-    async def _testify(self) -> None:
+    async def testify(self) -> None:
         """Tell the state how far this worker's part of the audit log has come, so that its end cannot be cut off unseen."""
         try:
             await witness.testify(self.state, self.audit)
@@ -278,11 +228,11 @@ class Services:
             try:
                 fresh = await asyncio.to_thread(live_module.renew, self.live, number, time.time(), learnt)
             except PatternError as error:
-                self._served = served  # trying again would fail again, until the store changes
+                self.served = served  # trying again would fail again, until the store changes
                 self.store_error = str(error)
                 _log.error("generation %d of the pattern store cannot serve and the old one serves on: %s", served, error)
                 return False
-            self.live, self._served, self.store_error = fresh, served, ""
+            self.live, self.served, self.store_error = fresh, served, ""
             _log.info("pattern store generation %d serves as generation %d", served, number)
             return True
 
@@ -303,6 +253,11 @@ class Services:
             raise StateUnavailable("secret", "it was written and is not there")
         return kept.value
 
+    @property
+    def file_changed(self) -> bool:
+        """Whether the configuration file is another than the one that was read last."""
+        return self._changed_at() not in (0.0, self._config_time)
+
     def _changed_at(self) -> float:
         try:
             return self.config.stat().st_mtime if self.config else 0.0
@@ -315,153 +270,6 @@ class Services:
         if isinstance(self.state, ResilientState):
             return True, self.state.health
         return not self.state_error, self.state_error or "answers"
-
-    async def _refresh_keys(self) -> None:
-        try:
-            await self.keys.refresh()
-            await self.state.ping()
-        except StateUnavailable as error:
-            if not self.state_error:
-                _log.error("the state does not answer: %s", error)
-            self.state_error = str(error)
-        else:
-            self.state_error = ""
-
-    async def _flush_metrics(self) -> None:
-        try:
-            self.exposition.flush()
-        except OSError as error:
-            _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
-
-    async def _sample(self) -> None:
-        self.traffic.sample(time.time())
-
-    async def _flush_log(self) -> None:
-        self.request_log.flush()
-
-    async def _look_at_file(self) -> None:
-        if self._changed_at() not in (0.0, self._config_time):
-            await self.reload()
-
-    async def _look_at_store(self) -> None:
-        try:
-            await asyncio.to_thread(self.store.poll)
-        except StoreError as error:
-            _log.error("the pattern store cannot be read: %s", error)
-        if self.store.generation != self._served:
-            await self.renew()
-
-    async def _pull_feeds(self) -> None:
-        try:
-            if self.learning.leads:
-                await self.feeds.run()
-        except StateUnavailable as error:
-            _log.warning("feeds wait: %s", error)
-
-    async def _word(self) -> None:
-        try:
-            if self.learning.leads:
-                await self.wording.run()
-        except StateUnavailable as error:
-            _log.warning("reflections wait: %s", error)
-
-    async def _learn(self) -> None:
-        now = time.time()
-        try:
-            await self.learning.flush(now)
-            await self.learning.run(now)
-        except StateUnavailable as error:
-            _log.warning("the learning loop waits: %s", error)
-
-    async def _expire(self) -> None:
-        retention = self.live.settings.retention
-        now = time.time()
-        try:
-            await self.state.expire(now, now - retention.decision_seconds, retention.decisions)
-        except StateUnavailable as error:
-            _log.warning("old decisions were not removed: %s", error)
-
-    async def _tidy(self) -> None:
-        live = self.live
-        done = await asyncio.to_thread(caching.tidy, live.settings.data_dir / "cache", live.cached, time.time())
-        if done.removed:
-            _log.info(
-                "%d files (%.1f MB) that nothing uses any more left the cache; %d (%.1f MB) stay",
-                done.removed, done.removed_bytes / 1e6, done.left, done.left_bytes / 1e6,
-            )  # fmt: skip
-
-    async def _report_sync(self) -> None:
-        if self.sync is not None and self.sync.runs:
-            try:
-                sync_status.write(self.sync, time.time())
-            except OSError as error:
-                _log.error("the state of pattern sync cannot be written: %s", error.strerror)
-
-    def _register_gauges(self) -> None:
-        metrics, recorder = self.metrics, self.recorder
-        if self.sync is not None:
-            sync_status.register(metrics, self.sync)
-        if isinstance(state := self.state, ResilientState):
-            state.register(metrics)
-
-        def generation() -> Generation:
-            return self.live.engine.generation
-
-        metrics.gauge("portcullis_generation", "The generation that serves.", (), lambda: {(): generation().number}, "max")
-        metrics.gauge(
-            "portcullis_generation_age_seconds", "Seconds since the generation was loaded.", (),
-            lambda: {(): time.time() - generation().loaded_at}, "max",
-        )  # fmt: skip
-        metrics.gauge(
-            "portcullis_generation_digest", "1 for the digest of the patterns that serve.", ("digest",),
-            lambda: {(generation().digest[:16],): 1.0}, "max",
-        )  # fmt: skip
-        metrics.gauge(
-            "portcullis_patterns", "Patterns that act.", (), lambda: {(): len(generation().patterns)}, "max"
-        )
-        metrics.gauge("portcullis_state_up", "Whether the state answers.", (), lambda: {(): float(not self.state_error)}, "min")
-        metrics.gauge("portcullis_draining", "Whether a worker is about to end.", (), lambda: {(): float(self.draining)}, "max")
-        metrics.gauge(
-            "portcullis_config_broken", "Whether the newest configuration was refused.", (),
-            lambda: {(): float(bool(self.reload_error))}, "max",
-        )  # fmt: skip
-        metrics.gauge("portcullis_decisions_queued", "Decisions not yet stored.", (), lambda: {(): recorder.stats.queued})
-        metrics.count("portcullis_decisions_stored", "Decisions stored.", (), lambda: {(): recorder.stats.written})
-        metrics.count("portcullis_decisions_dropped", "Decisions lost.", (), lambda: {(): recorder.stats.dropped})
-        metrics.count(
-            "portcullis_log_lines_dropped", "Log lines lost.", (), lambda: {(): self.request_log.dropped}
-        )
-        metrics.count(
-            "portcullis_decision_write_errors", "Failed writes of decisions.", (),
-            lambda: {(): recorder.stats.write_errors},
-        )  # fmt: skip
-        metrics.count(
-            "portcullis_cache", "Texts looked up in the verdict cache.", ("result",),
-            lambda: {("hit",): self.live.engine.cache.hits, ("miss",): self.live.engine.cache.misses},
-        )  # fmt: skip
-        register_audit(metrics, self.audit)
-        semantics = self.semantics
-        metrics.gauge("portcullis_encoder_queued", "Windows that wait for the encoder.", (), lambda: {(): semantics.queued})
-        metrics.count(
-            "portcullis_encoder_windows", "Windows asked of the encoder, by what became of them.", ("result",),
-            lambda: {
-                ("read",): semantics.read, ("shared",): semantics.shared, ("late",): semantics.late,
-                ("refused",): semantics.refused, ("failed",): semantics.failed,
-            },
-        )  # fmt: skip
-        metrics.gauge(
-            "portcullis_breaker_open", "Circuit breakers that are open.", ("upstream",), self.providers.breakers, "max"
-        )
-        metrics.gauge(
-            "portcullis_upstream_connections", "Connections to upstreams.", ("upstream",), self.providers.connections
-        )
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        await work()
-
 
 def _tracing(settings: Settings, metrics: Metrics) -> Tracing | None:
     if settings.traces is None:

@@ -12,8 +12,8 @@ from gateways import Gateway
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.chores import KEYS_SECONDS
 from gateway.console.sessions import ALL_FAILURES, FAILURES, MAX_ADDRESSES, SESSION_SECONDS, Attempts, Sessions, right_token
-from gateway.services import KEYS_SECONDS
 
 
 class TestCookies:

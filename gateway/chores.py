@@ -1,0 +1,171 @@
+"""What a worker does over and over beside serving: look for what changed, write what is queued, remove what is old, learn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from gateway.console.traffic import SAMPLE_SECONDS
+from gateway.learning.service import PASS_SECONDS
+from gateway.metrics import FLUSH_SECONDS
+from gateway.state.base import StateUnavailable
+from gateway.sync import status as sync_status
+from patterns import cache as caching
+from patterns.store import StoreError
+
+if TYPE_CHECKING:
+    from gateway.services import Services
+
+KEYS_SECONDS: Final = 1.0
+"""How often a worker looks whether keys changed: a revoked key stops working within about this time."""
+
+FILE_SECONDS: Final = 2.0
+"""How often a worker looks whether its configuration file changed."""
+
+LOG_SECONDS: Final = 0.25
+"""How late a request's log line is at most."""
+
+WITNESS_SECONDS: Final = 10.0
+"""How often the state is told how far the audit log has come: what can be cut off its end without the state knowing."""
+
+FEEDS_SECONDS: Final = 5.0
+"""How often a worker looks whether a feed is due."""
+
+WORDING_SECONDS: Final = 2.0
+"""How often a worker looks whether a reflection waits to be worded."""
+
+STORE_SECONDS: Final = 0.5
+"""How often a worker looks whether the pattern store changed."""
+
+EXPIRE_SECONDS: Final = 60.0
+"""How often old decisions are removed."""
+
+TIDY_SECONDS: Final = 1800.0
+"""How often files that nobody uses leave the cache, and those that serve are told from them."""
+
+SYNC_REPORT_SECONDS: Final = 1.0
+"""How often the worker that runs pattern sync leaves its state for the others and for `portcullis sync status`."""
+
+_log = logging.getLogger(__name__)
+
+
+class Chores:
+    """The periodic work of one worker."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin; each kind of work is done for the first time when its interval has passed."""
+        for seconds, work in (
+            (KEYS_SECONDS, self._refresh_keys),
+            (FLUSH_SECONDS, self._flush_metrics),
+            (LOG_SECONDS, self._flush_log),
+            (FILE_SECONDS, self._look_at_file),
+            (EXPIRE_SECONDS, self._expire),
+            (TIDY_SECONDS, self._tidy),
+            (WITNESS_SECONDS, self._services.testify),
+            (STORE_SECONDS, self._look_at_store),
+            (PASS_SECONDS, self._learn),
+            (SAMPLE_SECONDS, self._sample),
+            (FEEDS_SECONDS, self._pull_feeds),
+            (WORDING_SECONDS, self._word),
+            (SYNC_REPORT_SECONDS, self._report_sync),
+        ):
+            self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _refresh_keys(self) -> None:
+        try:
+            await self._services.keys.refresh()
+            await self._services.state.ping()
+        except StateUnavailable as error:
+            if not self._services.state_error:
+                _log.error("the state does not answer: %s", error)
+            self._services.state_error = str(error)
+        else:
+            self._services.state_error = ""
+
+    async def _flush_metrics(self) -> None:
+        try:
+            self._services.exposition.flush()
+        except OSError as error:
+            _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
+
+    async def _sample(self) -> None:
+        self._services.traffic.sample(time.time())
+
+    async def _flush_log(self) -> None:
+        self._services.request_log.flush()
+
+    async def _look_at_file(self) -> None:
+        if self._services.file_changed:
+            await self._services.reload()
+
+    async def _look_at_store(self) -> None:
+        try:
+            await asyncio.to_thread(self._services.store.poll)
+        except StoreError as error:
+            _log.error("the pattern store cannot be read: %s", error)
+        if self._services.store.generation != self._services.served:
+            await self._services.renew()
+
+    async def _pull_feeds(self) -> None:
+        try:
+            if self._services.learning.leads:
+                await self._services.feeds.run()
+        except StateUnavailable as error:
+            _log.warning("feeds wait: %s", error)
+
+    async def _word(self) -> None:
+        try:
+            if self._services.learning.leads:
+                await self._services.wording.run()
+        except StateUnavailable as error:
+            _log.warning("reflections wait: %s", error)
+
+    async def _learn(self) -> None:
+        now = time.time()
+        try:
+            await self._services.learning.flush(now)
+            await self._services.learning.run(now)
+        except StateUnavailable as error:
+            _log.warning("the learning loop waits: %s", error)
+
+    async def _expire(self) -> None:
+        retention = self._services.live.settings.retention
+        now = time.time()
+        try:
+            await self._services.state.expire(now, now - retention.decision_seconds, retention.decisions)
+        except StateUnavailable as error:
+            _log.warning("old decisions were not removed: %s", error)
+
+    async def _tidy(self) -> None:
+        live = self._services.live
+        done = await asyncio.to_thread(caching.tidy, live.settings.data_dir / "cache", live.cached, time.time())
+        if done.removed:
+            _log.info(
+                "%d files (%.1f MB) that nothing uses any more left the cache; %d (%.1f MB) stay",
+                done.removed, done.removed_bytes / 1e6, done.left, done.left_bytes / 1e6,
+            )  # fmt: skip
+
+    async def _report_sync(self) -> None:
+        if self._services.sync is not None and self._services.sync.runs:
+            try:
+                sync_status.write(self._services.sync, time.time())
+            except OSError as error:
+                _log.error("the state of pattern sync cannot be written: %s", error.strerror)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await work()
