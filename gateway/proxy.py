@@ -43,8 +43,8 @@ FOREVER: Final = 86_400.0
 """Seconds: longer than any timeout of an upstream."""
 
 AT_ONCE: Final = 16_384
-"""Bytes of a stream that are screened in one turn of the event loop: some milliseconds' worth of an upstream that sends faster
-than any model writes."""
+"""Bytes of a stream, or of an upload under an alarm, that are screened in one turn of the event loop: some milliseconds' worth of
+an upstream that sends faster than any model writes."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,21 +180,24 @@ class Proxy:
         began = time.perf_counter_ns()
         async for data in call.arriving(limit):
             exchange.bytes_in += len(data)
-            for piece in reader.feed(data):
-                follower.feed((piece.number,), piece.text, origin=piece.origin)
-            if reader.strings > MAX_PARTS:
-                return False  # more than a wire takes: the whole body is refused for that, or by what it says
-            if follower.behind < STEP:
-                continue
-            trip = follower.trip(whole=False)
-            judged = await self._services.semantics.judge(live.engine, trip.segments, tenant)
-            follower.judged = trip.until
-            follower.forget(1)  # strings before the one at hand have ended
-            cut = follower.rise(trip, judged.verdict)
-            if cut is not None:
-                exchange.request = stopped(judged, trip.segments, cut, policy, time.perf_counter_ns() - began, follower.rises)
-                await answer.refusal(exchange.request, early=True)
-                return True
+            for at in range(0, len(data), AT_ONCE):
+                for piece in reader.feed(data[at : at + AT_ONCE]):
+                    follower.feed((piece.number,), piece.text, origin=piece.origin)
+                if reader.strings > MAX_PARTS:
+                    return False  # more than a wire takes: the whole body is refused for that, or by what it says
+                if follower.behind < STEP:
+                    continue
+                trip = follower.trip(whole=False)
+                judged = await self._services.semantics.judge(live.engine, trip.segments, tenant)
+                await asyncio.sleep(0)  # others have their turn
+                follower.judged = trip.until
+                follower.forget(1)  # strings before the one at hand have ended
+                cut = follower.rise(trip, judged.verdict)
+                if cut is not None:
+                    spent = time.perf_counter_ns() - began
+                    exchange.request = stopped(judged, trip.segments, cut, policy, spent, follower.rises)
+                    await answer.refusal(exchange.request, early=True)
+                    return True
         return False
 
     async def _inspect(self, inspect: Any, exchange: Exchange, body: bytes) -> Inspected:
