@@ -43,8 +43,8 @@ FOREVER: Final = 86_400.0
 """Seconds: longer than any timeout of an upstream."""
 
 AT_ONCE: Final = 16_384
-"""Bytes of a stream, or of an upload under an alarm, that are screened in one turn of the event loop: some milliseconds' worth of
-an upstream that sends faster than any model writes."""
+"""Bytes of a stream, or of an upload under an alarm, that are screened in one turn of the event loop: some milliseconds' worth
+of a sender that is faster than any model writes."""
 
 _log = logging.getLogger(__name__)
 
