@@ -18,6 +18,7 @@ from gateway.audit import records, witness
 from gateway.audit.log import AuditLog, configuration
 from gateway.audit.writer import AuditUnavailable
 from gateway.chores import Chores
+from gateway.configuration import load as load_settings
 from gateway.console.sessions import Sessions
 from gateway.console.traffic import Traffic
 from gateway.keys import ANYONE, Principal, Tenant
@@ -36,7 +37,6 @@ from gateway.redaction import Vault
 from gateway.requestlog import RequestLog
 from gateway.semantics import Semantics
 from gateway.settings import Settings, SettingsError
-from gateway.settings import load as load_settings
 from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state

@@ -28,7 +28,7 @@ from gateways import Gateway
 from redis_servers import redis_server
 
 from detectors.values import Finding, Opaque, Origin, Segment, Skipped
-from gateway import settings
+from gateway import configuration, settings
 from gateway.audit import files, log, records
 from gateway.audit.export import Exporter
 from gateway.audit.formats import FORMATS
@@ -344,7 +344,7 @@ class TestFormats:
 )
 def test_wrong_settings_name_the_key(audit: dict[str, Any], message: str) -> None:
     with pytest.raises(settings.SettingsError) as caught:
-        settings.check({"audit": audit}, "test")
+        configuration.check({"audit": audit}, "test")
     assert message in str(caught.value)
     assert "very-secret" not in str(caught.value)
 

@@ -15,8 +15,8 @@ from detectors.engine import Engine
 from detectors.semantic.judge import Reading, SemanticModel
 from detectors.values import Origin, Segment, Skipped
 from gateway import live
+from gateway.configuration import check
 from gateway.policy import Action, Direction, decide
-from gateway.settings import check
 from patterns import packs
 from patterns.schema import Pattern
 

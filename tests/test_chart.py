@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from gateway import cli, settings
+from gateway import cli, configuration, settings
 from helm.generate.__main__ import ROOT
 from helm.generate.chart_values import ABOUT, defaults, leaves
 
@@ -99,7 +99,7 @@ def test_the_gateway_takes_the_configuration(render: Render, file: Path | None, 
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     objects = render(*([file] if file else []))
     [config] = [one for (kind, _), one in objects.items() if kind == "ConfigMap" and "portcullis.yaml" in one["data"]]
-    chosen = settings.check(yaml.safe_load(config["data"]["portcullis.yaml"]), "chart")
+    chosen = configuration.check(yaml.safe_load(config["data"]["portcullis.yaml"]), "chart")
     [pod] = [one["spec"]["template"]["spec"] for (kind, _), one in objects.items() if kind == "Deployment"]
     [container] = pod["containers"]
     parsed = cli.parser().parse_args(container["args"])

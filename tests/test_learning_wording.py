@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from test_learning_corrections import case, move
 from upstreams import Upstream, upstream
 
+from gateway import configuration
 from gateway import live as live_module
-from gateway import settings
 from gateway.learning import wording
 from gateway.learning.book import Book
 from gateway.learning.values import Outcome, Proposal, ProposalKind, decode_proposal, encode_proposal
@@ -37,11 +37,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Live:
     data = tmp_path_factory.mktemp("wording")
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
     (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
-    return live_module.build(settings.check({"data_dir": str(data), "detection": {"model": False}}, "test"), 1, 0.0)
+    return live_module.build(configuration.check({"data_dir": str(data), "detection": {"model": False}}, "test"), 1, 0.0)
 
 
 async def _worded(live: Live, raw: dict[str, object], proposal: Proposal, times: int) -> tuple[Proposal, dict[str, int]]:
-    now = replace(live, settings=settings.check(raw, "test"))
+    now = replace(live, settings=configuration.check(raw, "test"))
     book = Book(open_state("sqlite::memory:"))
     await book.change_case(CASE.id, lambda _: CASE)
     await book.change_proposal(proposal.id, lambda _: proposal)
@@ -178,4 +178,4 @@ def test_what_is_shown_is_printable_and_short(text: str) -> None:
 )  # fmt: skip
 def test_a_wrong_setting_is_refused_by_name(raw: dict[str, object], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        settings.check(raw, str(Path("portcullis.yaml")))
+        configuration.check(raw, str(Path("portcullis.yaml")))

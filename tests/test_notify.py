@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from receivers import http_receiver, mail_server
 
-from gateway import settings
+from gateway import configuration, settings
 from gateway.notify import messages
 from gateway.notify.conditions import Condition, History, Reading, conditions
 from gateway.notify.ledger import CALM_SECONDS, Ledger, Notice
@@ -211,5 +211,5 @@ def test_wrong_settings(tmp_path: Path, notify: str, message: str) -> None:
     file = tmp_path / "portcullis.yaml"
     file.write_text("notify:\n  " + notify + "\n")
     with pytest.raises(SettingsError) as caught:
-        settings.load(file, {})
+        configuration.load(file, {})
     assert message in str(caught.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import settings
+from gateway import configuration
 from gateway.settings import SettingsError
 
 
@@ -30,7 +30,7 @@ def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, message: str) -> 
     file = tmp_path / "portcullis.yaml"
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
-        settings.load(file, {})
+        configuration.load(file, {})
     assert message in str(caught.value)
 
 
@@ -43,7 +43,7 @@ def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
         "PORTCULLIS_UPSTREAMS__OPENAI__BASE_URL": "http://127.0.0.1:1/v1",
         "OTHER": "x",
     }
-    chosen = settings.load(file, environment)
+    chosen = configuration.load(file, environment)
     assert chosen.limits.body_bytes == 2048
     assert chosen.policy.preset == "strict"
     assert chosen.upstreams["openai"].base_url == "http://127.0.0.1:1/v1"
@@ -53,7 +53,7 @@ def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("very-secret-key\n")
     raw = {"upstreams": {"openai": {"base_url": "http://x/v1", "api_key": f"file:{key}"}}}
-    chosen = settings.check(raw, "test")
+    chosen = configuration.check(raw, "test")
     api_key = chosen.upstreams["openai"].api_key
     assert api_key is not None
     assert api_key.get_secret_value() == "very-secret-key"
@@ -62,4 +62,4 @@ def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
 
 def test_every_key_is_documented() -> None:
     documented = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
-    assert documented == settings.document()
+    assert documented == configuration.document()

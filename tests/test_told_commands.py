@@ -16,13 +16,14 @@ from wires_support import CHAT, GENERATE, MESSAGES, RESPONSES, target
 from detectors.engine import Engine
 from detectors.values import TOOL_CALL, ChannelKind, Finding, Origin, Segment, Verdict
 from gateway import live
+from gateway.configuration import check
 from gateway.decisions import Screened, decode, encode
 from gateway.exchange import said_segments
 from gateway.inspection import Inspected, inspect_reply, inspect_request
 from gateway.live import Bound
 from gateway.policy import Action, Direction, Policy, decide, preset
 from gateway.redaction import Vault
-from gateway.settings import PolicySettings, SettingsError, check
+from gateway.settings import PolicySettings, SettingsError
 
 __all__ = ["engine"]  # the fixture
 KEY = b"k" * 32

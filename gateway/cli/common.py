@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.settings import PREFIX, Settings, SettingsError, load
+from gateway.configuration import PREFIX, load
+from gateway.settings import Settings, SettingsError
 
 DEFAULT_CONFIG: Final = Path("portcullis.yaml")
 
