@@ -246,7 +246,10 @@ class SyncService:
         _log.info("pattern sync: %s listens on %s with %d entries", self.name, settings.listen, len(ledger))
         for _ in range(APPLIERS):
             self._spawn(self._apply_forever())
-        await self._desk.open()
+        try:
+            await self._desk.open()
+        except OSError as error:
+            _log.error("pattern sync: other workers of this machine cannot ask replicas: %s", error.strerror or error)
         self._every(TICK_SECONDS, self._tick)
         self._every(POLL_SECONDS, self._poll)
         self._every(RENEWAL_SECONDS, self._look_at_certificates)
