@@ -321,6 +321,19 @@ def test_certificates_are_renewed_without_a_restart(tmp_path: Path, monkeypatch:
     in_cluster(story, tmp_path)
 
 
+def test_where_no_socket_can_be_made_replicas_still_agree(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(cluster: Cluster) -> None:
+        (tmp_path / "a" / "sync.sock").mkdir(parents=True)
+        a = await cluster.start("a")
+        b = await cluster.start("b", "a")
+        await until(lambda: connected(b))
+        promote(b, "p")
+        await until(lambda: "p" in a.store.entries())
+
+    in_cluster(story, tmp_path)
+    assert "other workers of this machine cannot ask replicas" in caplog.text
+
+
 def test_one_of_several_workers_runs_it_and_another_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "LOCK_SECONDS", 0.05)
 
@@ -349,19 +362,6 @@ def test_one_of_several_workers_runs_it_and_another_takes_over(tmp_path: Path, m
         (lambda folder: certificates.issue(folder / "ca", "a", folder, days=0), "expired on"),
     ],
 )
-def test_where_no_socket_can_be_made_replicas_still_agree(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def story(cluster: Cluster) -> None:
-        (tmp_path / "a" / "sync.sock").mkdir(parents=True)
-        a = await cluster.start("a")
-        b = await cluster.start("b", "a")
-        await until(lambda: connected(b))
-        promote(b, "p")
-        await until(lambda: "p" in a.store.entries())
-
-    in_cluster(story, tmp_path)
-    assert "other workers of this machine cannot ask replicas" in caplog.text
-
-
 def test_files_that_cannot_be_used_are_named(tmp_path: Path, break_it: Callable[[Path], object], says: str) -> None:
     certificates.init_authority(tmp_path / "ca")
     files = certificates.issue(tmp_path / "ca", "a", tmp_path)
