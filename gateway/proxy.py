@@ -8,43 +8,40 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from detectors.engine import Engine, Screening
-from detectors.leakage import THREAT, Leak, Leakage
-from detectors.parts import Parts
-from detectors.values import Origin, Segment
+from detectors.leakage import Leakage
+from detectors.values import Origin
+from gateway.answer import Answer
 from gateway.arriving import Arriving
-from gateway.beside import Beside
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
-from gateway.exchange import Exchange, relay_summary, said_segments
+from gateway.exchange import Exchange
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
-from gateway.following import STEP, Cut, Follower
-from gateway.inbound import Head, Headers, check_body, reply_headers
-from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_reply, inspect_request, nothing, passed, stopped
+from gateway.following import STEP, Follower
+from gateway.inbound import Head, check_body, reply_headers
+from gateway.inspection import (
+    AT_ONCE,
+    OFFLOAD_BYTES,
+    Inspected,
+    Waiting,
+    inspect_reply,
+    inspect_request,
+    nothing,
+    passed,
+    stopped,
+)
 from gateway.keys import Permission, Principal
 from gateway.listener import BODYLESS, Call
 from gateway.live import Live
-from gateway.policy import Action, Direction, FailureMode, Policy
+from gateway.policy import Action, FailureMode
 from gateway.providers import Provider, Sent
-from gateway.relay import Relay
 from gateway.services import Services
+from gateway.streaming import Streaming
 from gateway.upstream.connection import Reply as UpstreamReply
 from gateway.upstream.errors import RequestRefused, UpstreamError
 from gateway.wires import routes
-from gateway.wires.base import MAX_PARTS, Malformed, Reply, Target
-from gateway.wires.frames import BadFraming, FrameTooLong
+from gateway.wires.base import MAX_PARTS, Target
 from gateway.wires.passthrough import PassedThrough
-
-HOLD_SECONDS: Final = 2.0
-"""How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
-
-FOREVER: Final = 86_400.0
-"""Seconds: longer than any timeout of an upstream."""
-
-AT_ONCE: Final = 16_384
-"""Bytes of a stream, or of an upload under an alarm, that are screened in one turn of the event loop: some milliseconds' worth
-of a sender that is faster than any model writes."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +52,7 @@ class Proxy:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._scanner = ThreadPoolExecutor(1, "scanner")
+        self._streaming = Streaming(services, self._scanner)
         self.in_flight = 0
 
     async def __call__(self, call: Call) -> None:
@@ -79,7 +77,7 @@ class Proxy:
         tracing = self._services.tracing
         if tracing is not None:
             exchange.trace = tracing.begin(exchange, call.headers, call.method)
-        answer = _Answer(call, exchange)
+        answer = Answer(call, exchange)
         try:
             try:
                 await self._exchange(call, exchange, answer)
@@ -101,7 +99,7 @@ class Proxy:
             if exchange.trace is not None:
                 exchange.trace.finish(call.method, call.path)
 
-    async def _exchange(self, call: Call, exchange: Exchange, answer: _Answer) -> None:
+    async def _exchange(self, call: Call, exchange: Exchange, answer: Answer) -> None:
         live, target = exchange.live, exchange.target
         head = call.head()
         provider = self._services.provider(target.wire.provider)
@@ -135,7 +133,7 @@ class Proxy:
         sent = await self._forward(call, exchange, head, provider, request)
         try:
             if _is_stream(sent.reply, target, request.parsed.streaming):
-                await self._relay(exchange, answer, sent)
+                await self._streaming.relay(exchange, answer, sent)
             else:
                 await self._answer_whole(exchange, answer, sent)
         finally:
@@ -171,7 +169,7 @@ class Proxy:
             services.metrics.fail_open.add(("audit",))
         return principal
 
-    async def _alarmed(self, call: Call, exchange: Exchange, answer: _Answer, limit: int) -> bool:
+    async def _alarmed(self, call: Call, exchange: Exchange, answer: Answer, limit: int) -> bool:
         """Whether a body was refused while it was still being sent, for the score of what came (`Policy.alarm`)."""
         live, policy, tenant = exchange.live, exchange.bound.policy, exchange.principal.tenant
         if policy.alarm is None or not policy.acts:
@@ -238,7 +236,7 @@ class Proxy:
         return sent
 
     async def _pass(
-        self, call: Call, exchange: Exchange, answer: _Answer, head: Head, provider: Provider | None
+        self, call: Call, exchange: Exchange, answer: Answer, head: Head, provider: Provider | None
     ) -> None:
         """Move a request that the configuration passes through, and its reply, as they are."""
         if provider is None:
@@ -265,7 +263,7 @@ class Proxy:
         finally:
             reply.close()
 
-    async def _answer_whole(self, exchange: Exchange, answer: _Answer, sent: Sent) -> None:
+    async def _answer_whole(self, exchange: Exchange, answer: Answer, sent: Sent) -> None:
         reply = sent.reply
         try:
             body = await reply.read(exchange.live.settings.limits.reply_bytes)
@@ -288,118 +286,6 @@ class Proxy:
             await answer.refusal(screened)
             return
         await answer.whole(reply.status, reply_headers(reply.headers, screened.body is not body), screened.body)
-
-    async def _relay(self, exchange: Exchange, answer: _Answer, sent: Sent) -> None:
-        reply = sent.reply
-        parsed = exchange.request.parsed if exchange.request else None
-        model = parsed.model if parsed else None
-        policy, tenant = exchange.bound.policy, exchange.principal.tenant
-        services = self._services
-        follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
-        relay = Relay(
-            exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,
-            lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
-        )  # fmt: skip
-        beside = None
-        if follower is not None:
-            lag = services.metrics.stream_lag
-            beside = Beside(follower, services.semantics, exchange.live.engine, tenant, reply.wake, lag)
-        await answer.start(reply.status, reply_headers(reply.headers, True))
-        try:
-            await self._move(exchange, answer, reply, relay, beside)
-        except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
-            kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
-            self._services.metrics.upstream_errors.add((sent.upstream, kind))
-            exchange.reason = f"the upstream's stream broke off: {error}"
-            await answer.piece(relay.fail("the upstream's stream broke off"))
-        finally:
-            reply.close()  # of a stream that was cut, or whose caller has gone, no more is wanted: not even while we look at it
-            relay.close()
-            if beside is not None:
-                beside.close()
-            # Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised.
-            # Of what was judged beside the stream the model's word is known. The caller does not wait for the encoder; a
-            # caller who has gone leaves its part out.
-            segments = said_segments(relay)
-            parts = [follower.parts(one.path) if follower and not relay.unread else None for one in segments]
-            screening = await self._look(exchange.live.engine, segments, parts, tenant)
-            spent = beside.stage_ns if beside is not None else ()
-            exchange.reply = relay_summary(relay, screening.close(), segments, policy, spent)
-            services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
-            if relay.cut is not None:
-                stage = "alarm" if relay.cut.alarm else relay.cut.stage
-                services.metrics.stream_cuts.add((exchange.target.wire.name, stage))
-        await answer.end()
-        if screening.asked:
-            judged = await services.semantics.close(screening, tenant)
-            exchange.reply = relay_summary(relay, judged, segments, policy, spent)
-
-    async def _look(
-        self, engine: Engine, segments: list[Segment], parts: list[Parts | None], tenant: str
-    ) -> Screening:
-        def look(engine: Engine) -> Screening:
-            for segment, known in zip(segments, parts, strict=True):
-                if known is not None:
-                    engine.know(segment.text, segment.origin, tenant, known)
-            return engine.screen(segments, tenant)
-
-        if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
-            return look(engine)
-        return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
-
-    async def _move(
-        self, exchange: Exchange, answer: _Answer, reply: UpstreamReply, relay: Relay, beside: Beside | None
-    ) -> None:
-        """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""
-        waits = exchange.bound.policy.waits
-
-        def refusal(cut: Cut) -> str:
-            return f"Blocked by Portcullis: {cut.threat} in the reply. Decision {exchange.id}."
-
-        async def progress() -> None:
-            cut = beside.cut if beside is not None else None
-            if out := relay.allowed() if cut is None else relay.stop(cut, refusal):
-                await answer.piece(out)
-
-        while True:
-            # What is held too long while the upstream says nothing goes out, unless policy waits.
-            silence = HOLD_SECONDS if relay.held and not waits else FOREVER
-            if beside is not None:
-                ready = await beside.next(reply, silence, progress)
-            else:
-                ready = silence is FOREVER or await reply.ready(silence)
-            if relay.cut is not None:
-                return
-            if not ready and (out := relay.release_overdue(refusal)):
-                await answer.piece(out)
-            if relay.cut is not None:
-                return
-            if not ready and beside is not None:
-                continue
-            chunk = await anext(reply, None)
-            if chunk is None:
-                break
-            for at in range(0, len(chunk), AT_ONCE):
-                if at:
-                    await asyncio.sleep(0)  # others have their turn
-                    if beside is not None:
-                        await beside.catch_up(progress)
-                    if relay.cut is not None:
-                        return
-                began = time.perf_counter_ns()
-                out = relay.feed(chunk[at : at + AT_ONCE], refusal)
-                relay.nanoseconds += time.perf_counter_ns() - began
-                if out:
-                    await answer.piece(out)
-                if relay.cut is not None:
-                    return
-                if beside is not None:
-                    beside.heard()
-        if beside is not None:
-            await beside.finish()
-            await progress()
-        if relay.cut is None and (out := relay.end(refusal)):
-            await answer.piece(out)
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
@@ -425,55 +311,6 @@ class Proxy:
             await call.whole(reply.status, headers, reply.body)
 
 
-class _Answer:
-    """The reply to the caller; it knows whether it has begun, after which no error can be sent any more."""
-
-    __slots__ = ("_call", "_exchange", "begun")
-
-    def __init__(self, call: Call, exchange: Exchange) -> None:
-        self._call = call
-        self._exchange = exchange
-        self.begun = False
-
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        self.begun = True
-        self._exchange.status = status
-        self._exchange.bytes_out = len(body)
-        await self._call.whole(status, headers + self._exchange.headers(), body)
-
-    async def made(self, reply: Reply, headers: Headers) -> None:
-        await self.whole(reply.status, [(b"content-type", reply.content_type), *headers], reply.body)
-
-    async def refusal(self, inspected: Inspected, early: bool = False) -> None:
-        """Refuse a message; ``early``: before its end, so that nobody knows what kind of reply it asks for."""
-        exchange = self._exchange
-        target, request = exchange.target, exchange.request
-        as_reply = exchange.bound.policy.on_block == "refusal" and not early
-        message = f"Blocked by Portcullis: {inspected.ruling.reason}. Decision {exchange.id}."
-        parsed = request.parsed if request else inspected.parsed
-        await self.made(target.wire.refuse(target, parsed, message, as_reply, exchange.id), [])
-
-    async def fault(self, fault: Fault) -> None:
-        if self.begun:
-            return  # the status is out; a relay that breaks off says so in the stream
-        exchange = self._exchange
-        exchange.reason = exchange.reason or fault.message
-        wire = exchange.target.wire
-        await self.made(wire.error(fault.status, fault.code, fault.message, exchange.id), list(fault.headers))
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self.begun = True
-        self._exchange.status = status
-        await self._call.start(status, headers + self._exchange.headers())
-
-    async def piece(self, data: bytes) -> None:
-        self._exchange.bytes_out += len(data)
-        await self._call.piece(data)
-
-    async def end(self) -> None:
-        await self._call.end()
-
-
 def _leakage(exchange: Exchange, request: Inspected) -> Leakage | None:
     """What would give away the request's system prompt; None where it has none that is a secret."""
     segments = request.parsed.segments
@@ -481,10 +318,6 @@ def _leakage(exchange: Exchange, request: Inspected) -> Leakage | None:
         return None
     leakage = Leakage(segments, exchange.vault.canary if exchange.bound.policy.canary else "")
     return None if leakage.idle else leakage
-
-
-def _blocks(policy: Policy, leak: Leak) -> bool:
-    return policy.action(THREAT, leak.score, Origin.ASSISTANT, Direction.REPLY) is Action.BLOCK
 
 
 def _is_stream(reply: UpstreamReply, target: Target, asked: bool) -> bool:

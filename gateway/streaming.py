@@ -1,0 +1,158 @@
+"""The story of a streamed reply: moved to the caller while it is screened, and looked at once more when it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Executor
+from typing import Final
+
+from detectors.engine import Engine, Screening
+from detectors.leakage import THREAT, Leak
+from detectors.parts import Parts
+from detectors.values import Origin, Segment
+from gateway.answer import Answer
+from gateway.beside import Beside
+from gateway.exchange import Exchange, relay_summary, said_segments
+from gateway.following import Cut, Follower
+from gateway.inbound import reply_headers
+from gateway.inspection import AT_ONCE, OFFLOAD_BYTES
+from gateway.policy import Action, Direction, Policy
+from gateway.providers import Sent
+from gateway.relay import Relay
+from gateway.services import Services
+from gateway.upstream.connection import Reply as UpstreamReply
+from gateway.upstream.errors import UpstreamError
+from gateway.wires.base import Malformed
+from gateway.wires.frames import BadFraming, FrameTooLong
+
+HOLD_SECONDS: Final = 2.0
+"""How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
+
+FOREVER: Final = 86_400.0
+"""Seconds: longer than any timeout of an upstream."""
+
+
+class Streaming:
+    """Relays streamed replies. What is long is looked at in ``scanner``."""
+
+    def __init__(self, services: Services, scanner: Executor) -> None:
+        self._services = services
+        self._scanner = scanner
+
+    async def relay(self, exchange: Exchange, answer: Answer, sent: Sent) -> None:
+        """Relay a reply to its end, or to where it is cut, and say in ``exchange.reply`` what was seen of it."""
+        reply = sent.reply
+        parsed = exchange.request.parsed if exchange.request else None
+        model = parsed.model if parsed else None
+        policy, tenant = exchange.bound.policy, exchange.principal.tenant
+        services = self._services
+        follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
+        relay = Relay(
+            exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,
+            lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
+        )  # fmt: skip
+        beside = None
+        if follower is not None:
+            lag = services.metrics.stream_lag
+            beside = Beside(follower, services.semantics, exchange.live.engine, tenant, reply.wake, lag)
+        await answer.start(reply.status, reply_headers(reply.headers, True))
+        try:
+            await self._move(exchange, answer, reply, relay, beside)
+        except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
+            kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
+            self._services.metrics.upstream_errors.add((sent.upstream, kind))
+            exchange.reason = f"the upstream's stream broke off: {error}"
+            await answer.piece(relay.fail("the upstream's stream broke off"))
+        finally:
+            reply.close()  # of a stream that was cut, or whose caller has gone, no more is wanted: not even while we look at it
+            relay.close()
+            if beside is not None:
+                beside.close()
+            # Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised.
+            # Of what was judged beside the stream the model's word is known. The caller does not wait for the encoder; a
+            # caller who has gone leaves its part out.
+            segments = said_segments(relay)
+            parts = [follower.parts(one.path) if follower and not relay.unread else None for one in segments]
+            screening = await self._look(exchange.live.engine, segments, parts, tenant)
+            spent = beside.stage_ns if beside is not None else ()
+            exchange.reply = relay_summary(relay, screening.close(), segments, policy, spent)
+            services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
+            if relay.cut is not None:
+                stage = "alarm" if relay.cut.alarm else relay.cut.stage
+                services.metrics.stream_cuts.add((exchange.target.wire.name, stage))
+        await answer.end()
+        if screening.asked:
+            judged = await services.semantics.close(screening, tenant)
+            exchange.reply = relay_summary(relay, judged, segments, policy, spent)
+
+    async def _look(
+        self, engine: Engine, segments: list[Segment], parts: list[Parts | None], tenant: str
+    ) -> Screening:
+        def look(engine: Engine) -> Screening:
+            for segment, known in zip(segments, parts, strict=True):
+                if known is not None:
+                    engine.know(segment.text, segment.origin, tenant, known)
+            return engine.screen(segments, tenant)
+
+        if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
+            return look(engine)
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
+
+    async def _move(
+        self, exchange: Exchange, answer: Answer, reply: UpstreamReply, relay: Relay, beside: Beside | None
+    ) -> None:
+        """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""
+        waits = exchange.bound.policy.waits
+
+        def refusal(cut: Cut) -> str:
+            return f"Blocked by Portcullis: {cut.threat} in the reply. Decision {exchange.id}."
+
+        async def progress() -> None:
+            cut = beside.cut if beside is not None else None
+            if out := relay.allowed() if cut is None else relay.stop(cut, refusal):
+                await answer.piece(out)
+
+        while True:
+            # What is held too long while the upstream says nothing goes out, unless policy waits.
+            silence = HOLD_SECONDS if relay.held and not waits else FOREVER
+            if beside is not None:
+                ready = await beside.next(reply, silence, progress)
+            else:
+                ready = silence is FOREVER or await reply.ready(silence)
+            if relay.cut is not None:
+                return
+            if not ready and (out := relay.release_overdue(refusal)):
+                await answer.piece(out)
+            if relay.cut is not None:
+                return
+            if not ready and beside is not None:
+                continue
+            chunk = await anext(reply, None)
+            if chunk is None:
+                break
+            for at in range(0, len(chunk), AT_ONCE):
+                if at:
+                    await asyncio.sleep(0)  # others have their turn
+                    if beside is not None:
+                        await beside.catch_up(progress)
+                    if relay.cut is not None:
+                        return
+                began = time.perf_counter_ns()
+                out = relay.feed(chunk[at : at + AT_ONCE], refusal)
+                relay.nanoseconds += time.perf_counter_ns() - began
+                if out:
+                    await answer.piece(out)
+                if relay.cut is not None:
+                    return
+                if beside is not None:
+                    beside.heard()
+        if beside is not None:
+            await beside.finish()
+            await progress()
+        if relay.cut is None and (out := relay.end(refusal)):
+            await answer.piece(out)
+
+
+def _blocks(policy: Policy, leak: Leak) -> bool:
+    return policy.action(THREAT, leak.score, Origin.ASSISTANT, Direction.REPLY) is Action.BLOCK
