@@ -25,8 +25,8 @@ from gateway.wires.jsonedit import apply_edits
 from gateway.wires.probabilities import without_probabilities
 
 OFFLOAD_BYTES: Final = 8 * 1024
-"""Bodies and replies larger than this are inspected in a thread: matching takes milliseconds, and other requests should not wait
-for them."""
+"""Bodies and replies larger than this are inspected in a thread: matching takes milliseconds, and others should not wait for
+them."""
 
 AT_ONCE: Final = 16_384
 """Bytes of a stream, or of an upload under an alarm, that are screened in one turn of the event loop: some milliseconds' worth
