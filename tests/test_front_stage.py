@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from detectors.semantic import fast
 from detectors.semantic._net import Net, phrases
 from detectors.semantic._words import Vocabulary
 from detectors.semantic.fast import BUCKETS, GRAM_BITS, FastModel, Floats, Rows, grams, normal, tokens
@@ -125,6 +126,17 @@ def test_windows_are_judged_within_their_text(text: str, data: st.DataObject) ->
     windows = data.draw(st.lists(st.tuples(edges, edges).map(lambda pair: (min(pair), max(pair))), min_size=1, max_size=5))
     found = FAST.logits(text, windows, Origin.TOOL_RESULT)
     assert found == pytest.approx([logit(text, start, end, Origin.TOOL_RESULT) for start, end in windows], abs=ROUNDING)
+
+
+@given(st.lists(any_text | prose, min_size=3, max_size=6).map("\n".join), st.integers(1, 4), st.data())
+@settings(max_examples=60, deadline=None)
+def test_windows_are_judged_alike_in_groups(text: str, size: int, data: st.DataObject) -> None:
+    edges = st.integers(0, len(text))
+    windows = data.draw(st.lists(st.tuples(edges, edges).map(lambda pair: (min(pair), max(pair))), min_size=2, max_size=9))
+    together = FAST.logits(text, windows, Origin.USER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "AT_ONCE", size)
+        assert FAST.logits(text, windows, Origin.USER) == pytest.approx(together, abs=1e-5)
 
 
 def test_windows_of_a_long_text_are_judged_as_they_would_be_alone() -> None:

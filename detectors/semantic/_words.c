@@ -103,11 +103,16 @@ static PyObject *vocabulary_read(Vocabulary *self, PyObject *text)
         return NULL;
     }
     const char *data = (const char *)PyUnicode_1BYTE_DATA(text);
-    Py_ssize_t length = PyUnicode_GET_LENGTH(text), tokens = 0;
-    uint64_t *hashes = PyMem_Malloc((sizeof(uint64_t) + 3 * sizeof(int32_t)) * (length + 1));
+    Py_ssize_t length = PyUnicode_GET_LENGTH(text), room = 1, tokens = 0;
+    for (Py_ssize_t at = 0, last = SPACE; at < length; at++) {
+        int kind = sort((uint8_t)data[at]);
+        room += kind == MARK || (kind != SPACE && last != LETTER && last != DIGIT);
+        last = kind;
+    }
+    uint64_t *hashes = PyMem_Malloc((sizeof(uint64_t) + 3 * sizeof(int32_t)) * room);
     if (!hashes)
         return PyErr_NoMemory();
-    int32_t *rows = (int32_t *)(hashes + length + 1), *starts = rows + length + 1, *ends = starts + length + 1;
+    int32_t *rows = (int32_t *)(hashes + room), *starts = rows + room, *ends = starts + room;
     char word[MAX_WORD];
     for (Py_ssize_t at = 0; at < length;) {
         int kind = sort((uint8_t)data[at]);

@@ -36,6 +36,12 @@ MAX_WORD: Final = 24
 GRAM_BITS: Final = 17
 """Rows of the table of phrases, as a power of two: pairs and triples of words share them by their hash."""
 
+AT_ONCE: Final = 128
+"""Windows that are judged together: some 36,000 characters, for which the net takes a megabyte or so."""
+
+AROUND: Final = 3
+"""Words beside windows that bear on them: two in the convolutions and the phrases, and the word after a window without any."""
+
 LONG: Final = "\x00long"
 PAD: Final = 0
 """Row of the mark that stands around every text, so that what opens or closes it is told apart."""
@@ -127,7 +133,17 @@ class FastModel:
     def logits(self, text: str, spans: Sequence[tuple[int, int]], origin: Origin) -> list[float]:
         """The logit of each window of a text. One without words is judged by the word after it, or as an empty text."""
         rows, starts = self._rows.of(text)
-        return self._net.logits(rows, starts, np.array(spans, np.int32), column(origin))
+        windows, output = np.array(spans, np.int32), column(origin)
+        if len(windows) <= AT_ONCE:
+            return self._net.logits(rows, starts, windows, output)
+        found: list[float] = []
+        words, places = np.frombuffer(rows, np.int32), np.frombuffer(starts, np.int32)
+        for first in range(0, len(windows), AT_ONCE):
+            group = windows[first : first + AT_ONCE]
+            low, high = np.searchsorted(places, (group.min(), group.max())).tolist()
+            near = slice(max(0, low - AROUND), high + AROUND)
+            found += self._net.logits(words[near], places[near], group, output)
+        return found
 
     def means(self, text: str, spans: Sequence[tuple[int, int]]) -> Floats:
         """The mean word vector of each window of a text, float32 (windows, d): what its words are about, in no order."""
