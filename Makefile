@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab test-corrections lint fmt bench lock clean
+.PHONY: fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab test-corrections sanitize lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -47,6 +47,10 @@ test-train:
 ## test-sync-lab: replicas in network namespaces that part, lose, delay and block (root, /dev/net/tun; some ten minutes)
 test-sync-lab: install-dev
 	$(BIN)/python -m pytest -m lab tests/test_sync_lab.py
+
+## sanitize: the tests of the C extensions under AddressSanitizer and UndefinedBehaviorSanitizer
+sanitize: install-dev
+	./tests/sanitized
 
 ## test-corrections: the model corrected over HTTP by what labels say (some ten minutes at first, two from the cache)
 test-corrections: install-dev
