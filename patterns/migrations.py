@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+
+def write_ahead(db: sqlite3.Connection, seconds: float) -> None:
+    """Let a database keep a write-ahead log, which it does from then on.
+
+    SQLite does not wait for the lock that this takes of a new file, whatever the connection's timeout: another process that
+    opens the file too may hold it for a moment.
+
+    Raises:
+        sqlite3.OperationalError: it is held for longer than ``seconds``, or as SQLite has it.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def migrate(db: sqlite3.Connection, steps: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ import orjson
 from patterns.clock import ZERO, Clock, FutureStamp, Stamp
 from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, encode, merge
 from patterns.history import Generation, History, Revision, content_of
-from patterns.migrations import migrate, transaction
+from patterns.migrations import migrate, transaction, write_ahead
 from patterns.schema import Pattern
 from patterns.snapshot import Diff, Snapshot
 
@@ -337,7 +337,7 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     db.create_function("content_of", 1, content_of, deterministic=True)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        write_ahead(db, BUSY_SECONDS)
         db.execute("PRAGMA synchronous = FULL")  # changes are few and precious
         migrate(db, _SCHEMA)
     except BaseException:

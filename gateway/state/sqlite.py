@@ -41,7 +41,7 @@ from gateway.state.base import (
     checked_limit,
     cursor_at,
 )
-from patterns.migrations import migrate, transaction
+from patterns.migrations import migrate, transaction, write_ahead
 
 MEMORY: Final = ":memory:"
 
@@ -266,7 +266,7 @@ def _open(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file; another keeps what it has
-        db.execute("PRAGMA journal_mode = WAL")
+        write_ahead(db, BUSY_SECONDS)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA secure_delete = ON")  # texts that expired are overwritten, not merely unlinked
         migrate(db, _MIGRATIONS)
