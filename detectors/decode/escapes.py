@@ -126,6 +126,7 @@ def _character(code: int, otherwise: str) -> str:
     return chr(code) if code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else otherwise
 
 
+# A row of backslashes is read once, from its first one: from each of them it would take time that grows with its square.
 _OCTAL = re.compile(r"[0-7]{3}")
 _NOT_HEX = re.compile(r"[^0-9A-Fa-f]+")
 _PERCENTS = re.compile(r"%(?:25)*(?=[0-9A-Fa-f]{2})")
@@ -137,13 +138,14 @@ _ENTITY = _Grammar(
 _BACKSLASH = _Grammar(
     "escapes",
     re.compile(
-        r"((?:\\+x[0-9A-Fa-f]{2})+)|((?:\\+[0-3][0-7]{2})+)|\\+(u[Dd][89ABab][0-9A-Fa-f]{2}\\+u[Dd][C-Fc-f][0-9A-Fa-f]{2})"
-        r"|\\+(?:u([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8}))"
+        r"(?<!\\)(?:((?:\\++x[0-9A-Fa-f]{2})+)|((?:\\++[0-3][0-7]{2})+)"
+        r"|\\++(u[Dd][89ABab][0-9A-Fa-f]{2}\\++u[Dd][C-Fc-f][0-9A-Fa-f]{2})"
+        r"|\\++(?:u([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})))"
     ),
     _backslash,
 )
 _LITERALS: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/"}
-_LITERAL = re.compile(r"\\+([nrt\"'/])")
+_LITERAL = re.compile(r"(?<!\\)\\++([nrt\"'/])")
 _STYLE = _Grammar("css", re.compile(r"\\([0-9A-Fa-f]{2,6}) ?"), _code_point)
 _CODE_POINT = _Grammar("code_points", re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?:(?:[,;] ?| )(?=[Uu]\+| [Uu]\+))?"), _code_point)
 _QUOTED = _Grammar("quoted_printable", re.compile(r"(?:=[0-9A-F]{2}|=\r?\n)+"), _quoted)
