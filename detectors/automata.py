@@ -177,6 +177,7 @@ def probe(bodies: Sequence[str], utf8: bool, cache: Path | None) -> hyperscan.Da
     return database
 
 
+@functools.cache
 def platform() -> str:
     """Names the library and the instruction set that it compiles for: an image moved to an older CPU compiles anew."""
     return f"{version('hyperscan')} {_info()}"

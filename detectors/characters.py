@@ -11,6 +11,7 @@ _STORED: Final[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "c
 
 _LAST_OF_BMP: Final = 0xFFFF
 _SHORT: Final = 256
+_BEYOND_ASCII: Final = 128
 _SURROGATES: Final = range(0xD800, 0xE000)
 
 
@@ -68,12 +69,12 @@ class Ranges:
         That engine looks up a character of the Basic Multilingual Plane in a table, and compares any other with one
         range after the other: a class of many ranges beyond that plane is slow. See `roughly` and `plane`.
         """
-        return "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in self._merged())
+        return "".join(_written(first, last) for first, last in self._merged())
 
     def plane(self) -> str:
         """As `exactly`, with the characters of the Basic Multilingual Plane alone."""
         inside = [(first, min(last, _LAST_OF_BMP)) for first, last in self._merged() if first <= _LAST_OF_BMP]
-        return "".join(rf"\u{first:04x}-\u{last:04x}" for first, last in inside)
+        return "".join(_written(first, last) for first, last in inside)
 
     def roughly(self) -> str:
         """As `plane`, with all characters beyond that plane."""
@@ -96,6 +97,13 @@ class Ranges:
             else:
                 merged.append((first, last))
         return merged
+
+
+def _written(first: int, last: int) -> str:
+    """A range in a class of Python's engine, which reads characters in a third of the time that their escapes take."""
+    if first < _BEYOND_ASCII:
+        return rf"\x{first:02x}-\U{last:08x}"
+    return f"{chr(first)}-{chr(last)}" if first < last else chr(first)
 
 
 HIDDEN: Final = Ranges.stored("hidden")

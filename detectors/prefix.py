@@ -7,6 +7,7 @@ of ``x``, and ``x`` followed by the beginnings of ``y``; for ``x{m,n}`` they are
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -124,6 +125,7 @@ def _lead(head: list[Node], rest: Sequence[Node], lead: int) -> list[tuple[list[
     return [(head, rest)]
 
 
+@functools.lru_cache(4_096)  # the same bodies are asked for by the rules of each policy
 def widest(body: str) -> int:
     """Characters of the longest text that ``body`` matches."""
     return int(_parser.parse(body).getwidth()[1])

@@ -1,13 +1,22 @@
-"""What a worker serves: the proxy, whose requests the listener hands over, and the control plane behind ASGI."""
+"""What a worker serves: the proxy, whose requests the listener hands over, and behind ASGI probes and the control plane.
+
+The control plane takes half a second to load and build. It comes when the socket answers already, or with the first call of it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import logging
+from importlib import import_module
 from typing import Any
 
-from gateway.admin import control_plane
+from gateway import health
 from gateway.inbound import Receive, Scope, Send
 from gateway.proxy import Proxy
 from gateway.services import Services
+
+_log = logging.getLogger(__name__)
 
 
 class App:
@@ -16,11 +25,34 @@ class App:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.proxy = Proxy(services)
-        self._control = control_plane(services)
+        self._control: asyncio.Future[Any] | None = None
         services.metrics.gauge(
             "portcullis_in_flight", "Requests in flight.", (), lambda: {(): float(self.proxy.in_flight)}
         )
 
+    def load(self) -> asyncio.Future[Any]:
+        """The control plane, which is loaded in a thread, once."""
+        if self._control is None:
+            self._control = asyncio.ensure_future(asyncio.to_thread(_control_plane, self.services))
+            self._control.add_done_callback(_loaded)
+        return self._control
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        control: Any = self._control
+        answer = health.PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if answer is not None:
+            await health.send(answer(self.services), send)
+            return
+        control = await asyncio.shield(self.load())
         await control(scope, receive, send)
+
+
+def _control_plane(services: Services) -> Any:
+    return import_module("gateway.admin").control_plane(services)
+
+
+def _loaded(control: asyncio.Future[Any]) -> None:
+    if control.cancelled():
+        return
+    if (error := control.exception()) is not None:
+        _log.error("the control plane cannot be loaded", exc_info=error)
+    gc.freeze()  # it stays, as all that was loaded before

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 class Model(BaseModel):
     """A section: immutable, without unknown keys, and without values in its errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+    """Built when it is first used: within the whole, and not once more for each section by itself."""
 
 
 def _secret(value: SecretStr) -> SecretStr:

@@ -24,7 +24,7 @@ from gateway.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, 
 from gateway.settings import Detection, PolicySettings, Settings, SettingsError
 from patterns import cache as caching
 from patterns import packs
-from patterns.schema import Pattern, State
+from patterns.schema import Pattern, Severity, State
 
 _log = logging.getLogger(__name__)
 
@@ -134,12 +134,13 @@ def stream_rules(
     ``made`` holds those of other policies, and gets this one's: what acts alike is shared, for it is large.
     """
 
+    @functools.cache  # of ten thousand patterns, few differ in what a policy asks
+    def asked(category: str, severity: Severity, channel: ChannelKind) -> Act | None:
+        action = policy.action(category, SCORES[severity], Origin.ASSISTANT, Direction.REPLY, channel=channel)
+        return _STREAM_ACTS.get(action)
+
     def act(pattern: Pattern, channel: ChannelKind) -> Act | None:
-        if pattern.state is not State.ACTIVE:
-            return None
-        score = SCORES[pattern.severity]
-        asked = policy.action(pattern.category, score, Origin.ASSISTANT, Direction.REPLY, channel=channel)
-        return _STREAM_ACTS.get(asked)
+        return asked(pattern.category, pattern.severity, channel) if pattern.state is State.ACTIVE else None
 
     made = {} if made is None else made
     found = {}

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -54,12 +55,15 @@ _log = logging.getLogger(__name__)
 class _Server(uvicorn.Server):
     """A uvicorn server that tells readiness first and stops accepting afterwards."""
 
-    def __init__(self, config: uvicorn.Config, services: Services, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(config)
-        self._services = services
+        self._app = app
+        self._services = app.services
         self._loop = loop
 
     async def on_tick(self, counter: int) -> bool:
+        if counter == 0:  # the socket answers
+            self._app.load()
         if counter % IDLE_TICKS == 0:
             close_idle(self.server_state.connections, self._loop.time() - KEEP_ALIVE_SECONDS)
         return await super().on_tick(counter)
@@ -113,6 +117,7 @@ def serve(settings: Settings, config: Path | None, workers: int) -> int:
         return _work(settings, config, listener, None)
     try:
         packs = build(settings, 1, time.time())  # before there are workers, so that it is in memory once for all of them
+        import_module("gateway.admin")
     except _CANNOT_START as error:
         _log.error("cannot start: %s", error)
         return 1
@@ -176,7 +181,7 @@ async def _run_worker(services: Services, listener: socket.socket, again: bool) 
             timeout_graceful_shutdown=int(services.live.settings.limits.drain_seconds),
             h11_max_incomplete_event_size=None,
         ),
-        services,
+        app,
         loop,
     )
     reloads: set[asyncio.Task[bool]] = set()
@@ -191,6 +196,7 @@ async def _run_worker(services: Services, listener: socket.socket, again: bool) 
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
+    gc.enable()
     _announce(services, listener)
     try:
         await server.serve(sockets=[listener])

@@ -129,13 +129,15 @@ def _load_cached(file: Path, source: bytes, cache: Path) -> list[Pattern]:
 
 
 def _restore(row: dict[str, Any]) -> Pattern:
-    for name, kind in (("kind", Kind), ("severity", Severity), ("state", State)):
-        row[name] = kind(row[name])
+    row["kind"], row["severity"], row["state"] = _KINDS[row["kind"]], _SEVERITIES[row["severity"]], _STATES[row["state"]]
     for name in ("hits", "misses"):
         row[name] = tuple(row[name])
     row["origins"] = frozenset(row["origins"])
     return Pattern(**row)
 
 
+_KINDS: Final = {kind.value: kind for kind in Kind}
+_SEVERITIES: Final = {severity.value: severity for severity in Severity}
+_STATES: Final = {state.value: state for state in State}
 _SCHEMA: Final = (Path(__file__).parent / "schema.py").read_bytes() + (Path(__file__).parent / "taxonomy.py").read_bytes()
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

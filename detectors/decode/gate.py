@@ -111,13 +111,14 @@ BACKWARDS: Final = len(CIPHERS)
 """Stands for text written backwards, where ciphers are counted."""
 
 _ENGLISH: Final = f" {' '.join(COMMON)} "
+_BEGUN: Final = frozenset(_ENGLISH[at : at + 4] for at in range(len(_ENGLISH)))  # what begins otherwise needs no search
 _CIPHERED: Final = tuple(
     (number, written)
     for number, written in (
         *((number, word.translate(cipher.making)) for number, cipher in enumerate(CIPHERS) for word in TELLING),
         *((BACKWARDS, word[::-1]) for word in TELLING),
     )
-    if written not in _ENGLISH  # "now" backwards is "won"
+    if written[:4] not in _BEGUN or written not in _ENGLISH  # "now" backwards is "won"
 )
 
 

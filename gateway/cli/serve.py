@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 
-from gateway import server
 from gateway.cli.common import Misused, add_config, config_path, settings
 
 HELP = "run the gateway"
@@ -23,6 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = settings(arguments)
     if not arguments.json:
         print(greeting(chosen.listen, not chosen.upstreams), file=sys.stderr, flush=True)
+    gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
+    from gateway import server
+
     return server.serve(chosen, config_path(arguments), arguments.workers)
 
 
