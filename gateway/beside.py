@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged
@@ -12,13 +12,19 @@ from detectors.values import Skipped, Verdict
 from gateway.following import MAX_BEHIND, Cut, Follower, Trip
 from gateway.metrics import Histogram
 from gateway.semantics import Semantics
-from gateway.upstream.connection import Reply
 
 PAUSE: Final = 0.05
 """Seconds of an upstream's silence after which what it said is judged although it is less than a step."""
 
 
 _BROKEN: Final = Verdict((), 0.0, (Skipped("fast", "error"),), 0)
+
+
+class Awaited(Protocol):
+    """What a stream's pieces come from."""
+
+    async def ready(self, seconds: float, unless: Callable[[], bool] = ...) -> bool:
+        """As `gateway.upstream.connection.Reply.ready`."""
 
 
 class Beside:
@@ -53,7 +59,7 @@ class Beside:
         if self._trip is None and self._follower.behind >= self._follower.step:
             self._send()
 
-    async def next(self, reply: Reply, seconds: float, progress: Callable[[], Awaitable[None]]) -> bool:
+    async def next(self, reply: Awaited, seconds: float, progress: Callable[[], Awaitable[None]]) -> bool:
         """Wait for the upstream's next piece, its end or an error; false after so many seconds, or once `cut` is set.
 
         ``progress`` is awaited whenever more was judged.

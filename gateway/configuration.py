@@ -22,6 +22,7 @@ from gateway.settings import (
     Limits,
     Override,
     PolicySettings,
+    RealtimeSettings,
     Retention,
     Settings,
     SettingsError,
@@ -133,7 +134,7 @@ def _known_keys(steps: list[Any]) -> list[str]:
     """The keys that are known at a place, found by walking the models along the steps."""
     model: type[BaseModel] = Settings
     models: dict[str, type[BaseModel]] = {
-        "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "retention": Retention,
+        "timeouts": Timeouts, "policy": PolicySettings, "limits": Limits, "realtime": RealtimeSettings, "retention": Retention,
         "sync": SyncSettings, "traces": Traces, "detection": Detection, "notify": NotifySettings, "webhook": NotifyWebhook,
         "slack": NotifySlack, "pagerduty": NotifyPagerDuty, "email": NotifyEmail,
         "learning": LearningSettings, "feeds": FeedSettings, "wording": WordingSettings,
@@ -164,7 +165,7 @@ def document() -> str:
         ("policy.consensus", ConsensusSettings), ("policy.rules", Override),
         ("upstreams.openai | anthropic | gemini", Upstream), ("upstreams.X.fallbacks", Target),
         ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("detection", Detection),
-        ("limits", Limits), ("retention", Retention),
+        ("limits", Limits), ("realtime", RealtimeSettings), ("retention", Retention),
         ("sync", SyncSettings),
         ("audit", AuditSettings), ("audit.exports", AuditExport),
         ("traces", Traces), ("notify", NotifySettings), ("notify.webhook", NotifyWebhook), ("notify.slack", NotifySlack),

@@ -48,6 +48,7 @@ class _Route(NamedTuple):
     streams: bool
     unread: str
     unread_reply: str
+    sound: bool = False
 
 
 _ALL: Final = tuple(Origin)
@@ -60,6 +61,8 @@ ROUTES: Final = (
     _Route("/v1/completions", (Origin.USER,), (Origin.ASSISTANT,), True, "token numbers", "token probabilities"),
     _Route("/v1/responses", _ALL, _ALL, True, f"{_MEDIA}, what the provider keeps, encrypted reasoning",
            "images, encrypted reasoning, token probabilities"),
+    _Route("/v1/realtime", _ALL, (Origin.ASSISTANT,), True, "audio, images, what the provider keeps", "audio",
+           sound=True),
     _Route("/v1/embeddings", (Origin.USER,), (), False, "token numbers", "vectors"),
     _Route("/v1/messages", _ALL, _REPLY, True, f"{_MEDIA}, encrypted results", "encrypted results"),
     _Route("/v1/messages/count_tokens", _ALL, (), False, f"{_MEDIA}, encrypted results", ""),
@@ -113,8 +116,9 @@ def _rows(policy: Policy, whole: tuple[str, ...], late: Sequence[str], model: bo
             yield _row(policy, (*whole, *after), route.path, origin, Direction.REPLY, False)
         if route.streams:
             row = _row(policy, (*streamed, *after), route.path, Origin.ASSISTANT, Direction.REPLY, True)
+            sound = _sound(policy) if route.sound else ""
             told = f"told only when the stream is over: {', '.join(late)}" if late else ""
-            yield row._replace(note="; ".join(filter(None, (row.note, _pace(policy, model), told))))
+            yield row._replace(note="; ".join(filter(None, (row.note, _pace(policy, model), sound, told))))
         if route.unread_reply:
             yield Row(route.path, route.unread_reply, Direction.REPLY.value, False, (), _NOTHING, _NOTHING, _UNREAD)
 
@@ -122,6 +126,11 @@ def _rows(policy: Policy, whole: tuple[str, ...], late: Sequence[str], model: bo
 STREAMED: Final = ("canonical", "lexical")
 """Stages that act on any stream as it flows. The others do so where the policy lets it wait for them (``ahead``), and judge it
 when it is over, for the record, where not."""
+
+
+def _sound(policy: Policy) -> str:
+    """What audio, which nobody reads, has to do with its transcript, which is read."""
+    return "audio waits for its transcript" if policy.waits else "audio does not wait for its transcript"
 
 
 def _pace(policy: Policy, model: bool) -> str:

@@ -37,7 +37,7 @@ async def start() -> EchoServer:
     """Serve the echo model on this event loop."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        app, http="httptools", ws="wsproto", lifespan="off", log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = _Server(config)

@@ -11,7 +11,7 @@ from detectors.cascade import STAGES
 from detectors.engine import Judged
 from detectors.leakage import Leakage
 from detectors.streamrules import Act
-from detectors.values import INNER, TOOL_CALL, Finding, Origin, Path, Segment, Skipped
+from detectors.values import INNER, TOOL_CALL, Finding, Opaque, Origin, Path, Segment, Skipped
 from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
 from gateway.following import Cut
 from gateway.inspection import LINKS, Inspected, links_edits, timings, with_leaks
@@ -217,7 +217,8 @@ def relay_summary(
     else:
         reason = ruling.reason
     made = (*joined(edits), *links_edits(relay.links_removed))
-    parsed = Parsed(None, True, segments, [])
+    heard = [Opaque(Origin.ASSISTANT, turn, path, why) for turn, (path, why) in enumerate(relay.unheard.items())]
+    parsed = Parsed(None, True, segments, heard)
     summary = Ruling(worst, reason, tuple(actions), made, policy.name)
     return Inspected(parsed, judged._replace(verdict=verdict), summary, None, b"", len(made), relay.nanoseconds, relay.rises)
 

@@ -47,6 +47,10 @@ class Head(NamedTuple):
         """The same with other headers to go on."""
         return self._replace(forward=forward, every=(*forward, *self.credentials))
 
+    def knowing(self, credentials: tuple[tuple[bytes, bytes], ...]) -> Head:
+        """The same with other credentials."""
+        return self._replace(credentials=credentials, every=(*self.forward, *credentials))
+
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     """Sort a request's headers (names in lower case).

@@ -46,9 +46,12 @@ class Waiting(NamedTuple):
     direction: Direction
     leakage: Leakage | None
     began: int
+    before: int = 0
+    """Segments that were judged with the message's own and do not belong to it: the first ones."""
 
     def close(self, judged: Judged) -> Inspected:
         """Decide and edit."""
+        judged = _without(judged, self.before)
         return _decide(judged, self.parsed, self.bound, self.body, self.vault, self.direction, self.leakage, self.began)
 
 
@@ -93,6 +96,29 @@ def inspect_request(
     except Malformed as error:
         raise CallerFault(400, "invalid_field", str(error)) from None
     return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REQUEST, None, began)
+
+
+def inspect_event(
+    engine: Engine, bound: Bound, parsed: Parsed, before: Sequence[Segment], body: bytes, tenant: str, vault: Vault
+) -> Inspected | Waiting:
+    """As `inspect_request`, of one event of a session that was read already. ``before`` was said earlier and went on: it is
+    judged with the event's texts, and what is found in it alone is not told again."""
+    began = time.perf_counter_ns()
+    screening = engine.screen([*before, *parsed.segments], tenant)
+    waiting = Waiting(screening, parsed, bound, body, vault, Direction.REQUEST, None, began, len(before))
+    return waiting if screening.asked else waiting.close(screening.close())
+
+
+def _without(judged: Judged, count: int) -> Judged:
+    """What is said of all segments but the first ``count``."""
+    if not count:
+        return judged
+    scores = judged.scores[count:]
+    found = tuple(
+        finding._replace(segment=finding.segment - count) for finding in judged.verdict.findings if finding.segment >= count
+    )
+    verdict = judged.verdict._replace(findings=found, score=max(scores, default=0.0))
+    return judged._replace(verdict=verdict, stages=judged.stages[count:], scores=scores)
 
 
 def inspect_reply(

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.faults import ClientGone
 from gateway.inbound import Head, Headers, read_head, too_large
+from gateway.websocket.socket import WebSocket
 
 if TYPE_CHECKING:
     from gateway.app import App
@@ -49,7 +50,7 @@ def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
 
 
-_STATUS_LINES: Final = {status: _status_line(status) for status in range(200, 600)}
+_STATUS_LINES: Final = {status: _status_line(status) for status in (101, *range(200, 600))}
 
 
 class Call:
@@ -61,10 +62,11 @@ class Call:
         length: the declared length of the body in bytes; None where it comes in chunks.
         keep_alive: whether the connection serves on after the answer.
         response_complete: the answer is out.
+        early: bytes came behind a request for another protocol before it was agreed to.
     """
 
     __slots__ = (
-        "_body", "_chunked", "_connection", "_expects", "_pieces", "_size", "_wake", "gone", "headers", "keep_alive",
+        "_body", "_chunked", "_connection", "_expects", "_pieces", "_size", "_wake", "early", "gone", "headers", "keep_alive",
         "length", "method", "more_body", "path", "query", "queued", "raw_path", "response_complete", "task",
     )  # fmt: skip
 
@@ -78,6 +80,7 @@ class Call:
         self.keep_alive: bool = connection.parser.should_keep_alive()
         self.response_complete = False
         self.gone = False  # the caller has left
+        self.early = False
         self.queued = False  # an earlier call of the connection is still being answered
         self.more_body = True
         self.task: asyncio.Task[None] | None = None  # who works on it
@@ -182,6 +185,27 @@ class Call:
             self._connection.transport.write(b"0\r\n\r\n")
         self._finish()
 
+    @property
+    def upgradable(self) -> bool:
+        """Whether the connection can become another protocol's: asked for in HTTP/1.1, with no body and nothing behind it."""
+        parser = self._connection.parser
+        bodyless = not self.length and not self._size and not any(name == b"transfer-encoding" for name, _ in self.headers)
+        return bodyless and parser.get_http_version() == "1.1" and bool(parser.should_upgrade()) and not self.early
+
+    def switch(self, headers: Headers, socket: WebSocket) -> None:
+        """Answer with the agreement to a WebSocket, and hand the connection over to it.
+
+        Raises:
+            ClientGone: there is nobody to answer.
+        """
+        if self.gone or self.early:
+            raise ClientGone
+        connection = self._connection
+        head = b"".join(self._head(101, headers))
+        self.response_complete = True
+        connection.transport.write(head + b"\r\n")
+        connection.hand_over(socket)
+
     def abort(self) -> None:
         """Give the answer up where it is, unless it is out: the caller must not take a part for the whole."""
         if not self.response_complete and not self.gone:
@@ -239,7 +263,7 @@ class Call:
             raise ValueError("a header's name is not a token, or its value holds a control character")
         if (b"connection", b"close") in headers:
             self.keep_alive = False
-        elif self._connection.draining or not self.keep_alive:
+        elif status != 101 and (self._connection.draining or not self.keep_alive):
             self.keep_alive = False
             lines += b"connection: close\r\n"
         return [_STATUS_LINES[status], self._connection.date_line, lines]
@@ -293,9 +317,14 @@ class Listener(HttpToolsProtocol):
         self.idle_since = _NEVER
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no upgrade is offered: the request is answered as any other
+        except httptools.HttpParserUpgrade as asked:
+            # Only a session can be upgraded to; any other request is answered as if it had not asked. What follows before
+            # there is an agreement could be meant as a request, or as a frame: it is neither.
+            if self._call is not None:
+                self._call.early = self._call.early or asked.args[0] < len(data)
         except httptools.HttpParserError as error:
+            if self._call is not None:
+                self._call.early = True
             if isinstance(error, httptools.HttpParserCallbackError):
                 _log.error("a request could not be taken", exc_info=error.__context__)
             if self._running is not None:  # what is wrong follows a request that is being answered: there is no place for it
@@ -372,6 +401,16 @@ class Listener(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         else:
             self.idle_since = self.loop.time()
+
+    def hand_over(self, socket: WebSocket) -> None:
+        """From now on the connection is ``socket``'s."""
+        server = self.server_state
+        server.total_requests += 1
+        server.connections.discard(self)
+        server.connections.add(socket)  # type: ignore[arg-type]  # it asks no more of it than `shutdown`
+        socket.on_lost = lambda: server.connections.discard(socket)
+        self._running = None
+        socket.attach(self.transport)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if isinstance(cycle, Call):

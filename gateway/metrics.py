@@ -106,6 +106,12 @@ class Metrics:
         self.stream_lag = Histogram(
             "portcullis_stream_lag_seconds", "From a streamed word to its judgement by meaning.", (), UPSTREAM_BUCKETS
         )
+        self.realtime_events = Counter(
+            "portcullis_realtime_events",
+            "Events of realtime sessions, by who sent them (client, server) and what was done: pass, unscreened, flag, redact, "
+            "block, invalid, drop, cut, or the policy's allow.",
+            ("sender", "action"),
+        )
         self.clients_gone = Counter("portcullis_clients_gone", "Clients that left before their reply ended.", ("wire",))
         self.sign_ins = Counter("portcullis_console_sign_ins", "Attempts to sign in to the console.", ("result",))
         self.reloads = Counter("portcullis_config_reloads", "Configurations taken or refused.", ("result",))

@@ -19,6 +19,7 @@ from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BreakerOpen, RequestRefused, TimedOut, TooBusy, UpstreamError
 from gateway.upstream.pool import PoolLimits
 from gateway.upstream.retry import RetryPolicy
+from gateway.websocket.asking import Opened, Refused
 from gateway.wires.passthrough import Table
 
 NAMES: Final = ("openai", "anthropic", "gemini")
@@ -58,11 +59,7 @@ class Provider:
         Raises:
             UpstreamError: of the last address.
         """
-        # OpenAI's base URLs contain the /v1 that the others' leave to the path.
-        target = path.removeprefix(_OPENAI_PREFIX) if self.name == "openai" else path
-        if query:
-            target += b"?" + query
-        headers = head.every if self.callers_key else head.forward
+        target, headers = self._asked(path, query, head)
         attempts = 0
         for number, upstream in enumerate(self.targets, 1):
             last = number == len(self.targets)
@@ -80,6 +77,33 @@ class Provider:
                 continue
             return Sent(reply, upstream.name, attempts)
         raise AssertionError("a provider has at least one address")
+
+    async def connect(
+        self, path: bytes, query: bytes, head: Head, protocols: list[str], message_bytes: int
+    ) -> tuple[Opened, str]:
+        """Open a WebSocket at the first address that takes it; gives that address's name, too.
+
+        Raises:
+            Refused: an address answered with something else. RequestRefused: as `send`.
+            UpstreamError: of the last address.
+        """
+        target, headers = self._asked(path, query, head)
+        for number, upstream in enumerate(self.targets, 1):
+            try:
+                return await upstream.connect(target, headers, protocols, message_bytes), upstream.name
+            except (UpstreamError, RequestRefused) as error:
+                unavailable = isinstance(error, Refused) and error.status in FAILING
+                if number == len(self.targets) or not (unavailable or _may_move_on(error)):
+                    raise
+        raise AssertionError("a provider has at least one address")
+
+    def _asked(self, path: bytes, query: bytes, head: Head) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+        """The target below an address's path, and the caller's headers that go on."""
+        # OpenAI's base URLs contain the /v1 that the others' leave to the path.
+        target = path.removeprefix(_OPENAI_PREFIX) if self.name == "openai" else path
+        if query:
+            target += b"?" + query
+        return target, head.every if self.callers_key else head.forward
 
     def fault(self, error: UpstreamError) -> Fault:
         """What a caller is told of a failed exchange."""

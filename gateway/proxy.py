@@ -12,6 +12,7 @@ from typing import Any
 
 from detectors.leakage import Leakage
 from detectors.values import Origin
+from gateway.admission import check_records
 from gateway.answer import Answer
 from gateway.arriving import Arriving
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
@@ -33,12 +34,15 @@ from gateway.inspection import (
 from gateway.keys import Permission, Principal
 from gateway.listener import BODYLESS, Call
 from gateway.live import Live
-from gateway.policy import Action, FailureMode
+from gateway.policy import Action
 from gateway.providers import Provider, Sent
+from gateway.realtime.opening import Realtime, with_key
 from gateway.services import Services
 from gateway.streaming import Streaming
 from gateway.upstream.connection import Reply as UpstreamReply
 from gateway.upstream.errors import RequestRefused, UpstreamError
+from gateway.websocket.answering import REALTIME, Offer, read_offer
+from gateway.websocket.asking import Refused
 from gateway.wires import routes
 from gateway.wires.base import MAX_PARTS, Target
 from gateway.wires.passthrough import PassedThrough
@@ -53,6 +57,7 @@ class Proxy:
         self._services = services
         self._scanner = ThreadPoolExecutor(1, "scanner")
         self._streaming = Streaming(services, self._scanner)
+        self._realtime = Realtime(services, self._scanner, self._streaming, self._finish)
         self.in_flight = 0
 
     async def __call__(self, call: Call) -> None:
@@ -102,10 +107,17 @@ class Proxy:
     async def _exchange(self, call: Call, exchange: Exchange, answer: Answer) -> None:
         live, target = exchange.live, exchange.target
         head = call.head()
+        offer = None
+        if target.operation == REALTIME:
+            offer = read_offer(call.headers)
+            head = with_key(head, offer)
         provider = self._services.provider(target.wire.provider)
         exchange.principal = self._admit(head, call.query, provider, live)
         exchange.bound = live.bound(exchange.principal.tenant, exchange.principal.policy)
         exchange.vault = self._services.vault(exchange.principal.tenant, exchange.bound.policy)
+        if offer is not None:
+            await self._session(call, exchange, answer, offer, head, provider)
+            return
         if isinstance(target.wire, PassedThrough):
             await self._pass(call, exchange, answer, head, provider)
             return
@@ -128,14 +140,12 @@ class Proxy:
         if request.ruling.action is Action.BLOCK:
             await answer.refusal(request)
             return
-        if provider is None:
-            raise CallerFault(404, "no_upstream", f"no upstream is configured for {target.wire.provider}")
-        sent = await self._forward(call, exchange, head, provider, request)
+        sent = await self._forward(call, exchange, head, _configured(provider, exchange), request)
         try:
             if _is_stream(sent.reply, target, request.parsed.streaming):
                 await self._streaming.relay(exchange, answer, sent)
             else:
-                await self._answer_whole(exchange, answer, sent)
+                await self._answer_whole(exchange, answer, sent.reply, sent.upstream)
         finally:
             sent.reply.close()
 
@@ -147,10 +157,7 @@ class Proxy:
             OwnFault: overloaded, or the policy demands a record that cannot be kept.
         """
         services = self._services
-        try:
-            token = gateway_key(head.credentials, query, explicit=provider is not None and provider.callers_key)
-        except AmbiguousCredential as error:
-            raise CallerFault(400, "ambiguous_key", str(error)) from None
+        token = _token(head, query, provider)
         principal = services.keys.ring.find(token, time.time())
         if principal is None:
             problem = "the key is not known, was revoked or has expired" if token else "send a Portcullis key"
@@ -161,12 +168,7 @@ class Proxy:
             raise CallerFault(421, "unknown_host", "this gateway answers only to its own address while it has no keys")
         if self.in_flight > live.settings.limits.in_flight:
             raise OwnFault(503, "overloaded", "too many requests in flight; try again", ((b"retry-after", b"1"),))
-        if not (services.recorder.healthy and services.audit.writable):
-            policy = live.bound(principal.tenant, principal.policy).policy
-            services.metrics.incomplete.add(("audit", "unavailable"))
-            if policy.failure_mode("audit") is FailureMode.CLOSED:
-                raise OwnFault(503, "audit_unavailable", "decisions cannot be recorded, and the policy demands it")
-            services.metrics.fail_open.add(("audit",))
+        check_records(services, live.bound(principal.tenant, principal.policy).policy)
         return principal
 
     async def _alarmed(self, call: Call, exchange: Exchange, answer: Answer, limit: int) -> bool:
@@ -235,17 +237,37 @@ class Proxy:
         exchange.retries = sent.attempts - 1
         return sent
 
+    async def _session(
+        self, call: Call, exchange: Exchange, answer: Answer, offer: Offer, head: Head, provider: Provider | None
+    ) -> None:
+        """Hold a realtime session."""
+        self._realtime.admit(call, offer, exchange.principal)
+        provider = _configured(provider, exchange)
+        query = without_key(call.query) if call.query and not provider.callers_key else call.query
+        exchange.upstream, exchange.upstream_began = provider.name, time.perf_counter()
+        try:
+            token = _token(head, call.query, provider)
+            await self._realtime.hold(call, exchange, offer, token, head, query, provider)
+        except RequestRefused as error:
+            raise CallerFault(400, "invalid_header", str(error)) from None
+        except Refused as error:
+            exchange.request = nothing(exchange.live.engine, exchange.bound, b"")
+            exchange.upstream_status = error.status
+            await self._answer_whole(exchange, answer, error, provider.name)
+        except UpstreamError as error:
+            self._services.metrics.upstream_errors.add((provider.name, error.kind))
+            exchange.reason = str(error)
+            raise provider.fault(error) from None
+
     async def _pass(
         self, call: Call, exchange: Exchange, answer: Answer, head: Head, provider: Provider | None
     ) -> None:
         """Move a request that the configuration passes through, and its reply, as they are."""
-        if provider is None:
-            raise CallerFault(404, "no_upstream", f"no upstream is configured for {exchange.target.wire.provider}")
         engine, bound = exchange.live.engine, exchange.bound
         body = await call.body(exchange.live.settings.limits.body_bytes)
         exchange.bytes_in = len(body)
         request = exchange.request = passed(engine, bound, body)
-        sent = await self._forward(call, exchange, head, provider, request)
+        sent = await self._forward(call, exchange, head, _configured(provider, exchange), request)
         reply = sent.reply
         try:
             exchange.reply = passed(engine, bound, b"")
@@ -263,12 +285,13 @@ class Proxy:
         finally:
             reply.close()
 
-    async def _answer_whole(self, exchange: Exchange, answer: Answer, sent: Sent) -> None:
-        reply = sent.reply
+    async def _answer_whole(
+        self, exchange: Exchange, answer: Answer, reply: UpstreamReply | Refused, upstream: str
+    ) -> None:
         try:
             body = await reply.read(exchange.live.settings.limits.reply_bytes)
         except UpstreamError as error:
-            self._services.metrics.upstream_errors.add((sent.upstream, error.kind))
+            self._services.metrics.upstream_errors.add((upstream, error.kind))
             raise UpstreamFault(502, "upstream_error", f"the upstream's reply broke off: {error}") from None
         exchange.upstream_seconds = time.perf_counter() - exchange.upstream_began
         if not body:
@@ -309,6 +332,29 @@ class Proxy:
         self._services.metrics.requests.add(("unknown", self._services.nobody.tenant, "none", str(fault.status)))
         with contextlib.suppress(ClientGone):
             await call.whole(reply.status, headers, reply.body)
+
+
+def _configured(provider: Provider | None, exchange: Exchange) -> Provider:
+    """The provider of a request.
+
+    Raises:
+        CallerFault: there is none.
+    """
+    if provider is None:
+        raise CallerFault(404, "no_upstream", f"no upstream is configured for {exchange.target.wire.provider}")
+    return provider
+
+
+def _token(head: Head, query: bytes, provider: Provider | None) -> bytes | None:
+    """The gateway key that a request presents.
+
+    Raises:
+        CallerFault: it presents two.
+    """
+    try:
+        return gateway_key(head.credentials, query, explicit=provider is not None and provider.callers_key)
+    except AmbiguousCredential as error:
+        raise CallerFault(400, "ambiguous_key", str(error)) from None
 
 
 def _leakage(exchange: Exchange, request: Inspected) -> Leakage | None:

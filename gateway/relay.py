@@ -20,10 +20,14 @@ from detectors.values import INNER, ChannelKind, Path, Skipped
 from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
+from gateway.sound import Sound
 from gateway.wires.base import EventKind, StreamEvent, Target, sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
 from gateway.wires.probabilities import without_probabilities
+
+WITHHELD: Final = "audio, withheld"
+"""What became of audio that did not go out."""
 
 IN_STEP: Final = 64
 """Frames that went out before the reader that ends the stream learns of them: reading each twice costs a quarter of a relay."""
@@ -97,6 +101,7 @@ class Relay:
         leakage: Leakage | None = None,
         gives_away: Callable[[Leak], bool] = lambda leak: False,
         hosts: Hosts | None = None,
+        sound: Sound | None = None,
     ) -> None:
         """
         Args:
@@ -106,6 +111,7 @@ class Relay:
             follower: knows what was judged, and how far ahead of that text may go out; None lets all go.
             leakage: knows the request's system prompt. gives_away: whether the stream is cut for what it tells.
             hosts: those that addresses may lead to; None for any.
+            sound: keeps audio until its transcript was judged; None lets it pass, whatever it says.
         """
         self._reader = target.wire.stream(target, model)
         self._sent = target.wire.stream(target, model)  # follows what goes out: it knows how to end that
@@ -119,6 +125,7 @@ class Relay:
         self.leakage = leakage
         self._gives_away = gives_away
         self._hosts = hosts
+        self._sound = sound
         self.links_removed = 0
         self._waiting: deque[tuple[int, Frame, int]] = deque()  # how much must be judged first, and what was said by then
         self._passed = 0  # code points in frames that may have to wait still
@@ -132,6 +139,7 @@ class Relay:
         self.calls: set[Channel] = set()  # those of tool calls
         self._kept: dict[Channel, int] = {}
         self.unread = 0  # code points beyond MAX_SAID, which nobody will look at once more
+        self.unheard: dict[Channel, str] = {}  # audio, which nobody listens to: by its transcript's channel, what became of it
 
     @property
     def held(self) -> bool:
@@ -239,15 +247,47 @@ class Relay:
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
-        self._send(_edited(frame, changed) if changed else frame, bool(ends))
+        frame = _edited(frame, changed) if changed else frame
+        if not self._hold_sound(frame, events):
+            self._send(frame, bool(ends))
+        for prefix in ends:
+            self._free_sound(prefix)
+
+    def _hold_sound(self, frame: Frame, events: list[StreamEvent]) -> bool:
+        """Whether a frame is audio that has to wait."""
+        channel = next((event.channel for event in events if event.kind is EventKind.AUDIO), None)
+        if channel is None:
+            return False
+        self.unheard.setdefault(channel, "audio")
+        if self._sound is None:
+            return False
+        if not self._sound.hold(channel, frame):
+            self.cut = self.cut or Cut("incomplete judgement", "more audio than may wait for its transcript", "stream")
+        return True
+
+    def _free_sound(self, prefix: Channel) -> None:
+        """Texts are over: audio follows its transcript, unless there is none, or something was taken out of it."""
+        if self._sound is None:
+            return
+        changed = {seen.channel for seen in self.seen}
+        for channel, frames in self._sound.ended(prefix):
+            if not self.said.get(channel) or channel in changed or self.links_removed:
+                self.unheard[channel] = WITHHELD
+                continue
+            for frame in frames:
+                self._send(frame)
 
     def _text(self, event: StreamEvent, frame: Frame, paths: list[Path]) -> str:
         """Take an event's text; return what takes its place in the frame."""
         if self.cut is not None:
             return ""
-        self._keep(event)
+        if event.kind is EventKind.ECHO:
+            return self._vault.restore(event.text, event.text.startswith(("{", "[")))
+        repeated = event.repeats is not None and "".join(self.said.get(event.repeats, ())) == event.text
+        if not repeated:
+            self._keep(event)
         whole = event.channel[0] == "whole"
-        if self.leakage is not None:
+        if self.leakage is not None and not repeated:
             self._tell(self.leakage.feed(event.channel, event.text))
             if whole:
                 self._tell(self.leakage.finish(event.channel))

@@ -204,6 +204,17 @@ class Limits(_Model):
     )
 
 
+class RealtimeSettings(_Model):
+    """Bounds on realtime sessions. See docs/realtime.md."""
+
+    sessions: int = Field(256, ge=1, description="Sessions at once in one worker; above it 503 with Retry-After.")
+    message_bytes: int = Field(
+        16 * 2**20, ge=1024, le=16 * 2**20, description="The largest message, of either side; above it the session ends (1009)."
+    )
+    idle_seconds: Seconds = Field(900.0, description="How long a session lasts in which nobody says anything.")
+    total_seconds: Seconds = Field(3600.0, description="How long a session lasts.")
+
+
 class Detection(_Model):
     """Which stages judge a text beside the patterns, and what they may cost. See docs/architecture.md."""
 
@@ -321,6 +332,7 @@ class Settings(_Model):
     )
     detection: Detection = Field(Detection(), description="See `detection` below.")
     limits: Limits = Field(Limits(), description="See `limits` below.")
+    realtime: RealtimeSettings = Field(RealtimeSettings(), description="See `realtime` below.")
     retention: Retention = Field(Retention(), description="See `retention` below.")
     sync: SyncSettings = Field(SyncSettings(), description="See `sync` below.")
     traces: Traces | None = Field(None, description="See `traces` below.")

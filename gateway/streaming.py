@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from detectors.engine import Engine, Screening
 from detectors.leakage import THREAT, Leak
 from detectors.parts import Parts
 from detectors.values import Origin, Segment
 from gateway.answer import Answer
-from gateway.beside import Beside
+from gateway.beside import Awaited, Beside
 from gateway.exchange import Exchange, relay_summary, said_segments
 from gateway.following import Cut, Follower
 from gateway.inbound import reply_headers
@@ -21,7 +22,7 @@ from gateway.policy import Action, Direction, Policy
 from gateway.providers import Sent
 from gateway.relay import Relay
 from gateway.services import Services
-from gateway.upstream.connection import Reply as UpstreamReply
+from gateway.sound import Sound
 from gateway.upstream.errors import UpstreamError
 from gateway.wires.base import Malformed
 from gateway.wires.frames import BadFraming, FrameTooLong
@@ -31,6 +32,59 @@ HOLD_SECONDS: Final = 2.0
 
 FOREVER: Final = 86_400.0
 """Seconds: longer than any timeout of an upstream."""
+
+
+class Sink(Protocol):
+    """Where a stream's bytes go."""
+
+    async def piece(self, data: bytes) -> None:
+        """Send; waits while the reader is slow.
+
+        Raises:
+            ClientGone: there is nobody to send to.
+        """
+
+
+class Source(Awaited, Protocol):
+    """What a stream's bytes come from."""
+
+    def wake(self) -> None:
+        """Make whoever waits in `ready` look up."""
+
+    async def __anext__(self) -> bytes:
+        """The next piece.
+
+        Raises:
+            StopAsyncIteration: the stream is over.
+            Interrupted: it is to be cut for what did not stand in it.
+            UpstreamError: it broke off.
+        """
+
+    def close(self) -> None:
+        """No more is wanted of it."""
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Something beside the stream calls for a ``cut``; ``message`` is what the caller is told."""
+
+    def __init__(self, cut: Cut, message: str) -> None:
+        super().__init__(message)
+        self.cut = cut
+        self._message = message
+
+    def refusal(self, cut: Cut) -> str:
+        return self._message
+
+
+class Moved(NamedTuple):
+    """A stream that is over: its relay, what it said, and what the cheap stages say of that as a whole; ``broken``: its
+    upstream failed."""
+
+    relay: Relay
+    broken: bool
+    segments: list[Segment]
+    screening: Screening
+    spent: Sequence[int]
 
 
 class Streaming:
@@ -43,6 +97,13 @@ class Streaming:
     async def relay(self, exchange: Exchange, answer: Answer, sent: Sent) -> None:
         """Relay a reply to its end, or to where it is cut, and say in ``exchange.reply`` what was seen of it."""
         reply = sent.reply
+        await answer.start(reply.status, reply_headers(reply.headers, True))
+        moved = await self.move(exchange, answer, reply, sent.upstream)
+        await answer.end()
+        await self.settle(exchange, moved)
+
+    async def move(self, exchange: Exchange, sink: Sink, source: Source, upstream: str) -> Moved:
+        """Move a stream of ``upstream``'s to its end; what was seen of it stands in ``exchange.reply``, whatever happens."""
         parsed = exchange.request.parsed if exchange.request else None
         model = parsed.model if parsed else None
         policy, tenant = exchange.bound.policy, exchange.principal.tenant
@@ -51,21 +112,23 @@ class Streaming:
         relay = Relay(
             exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,
             lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
+            Sound() if policy.waits else None,
         )  # fmt: skip
         beside = None
         if follower is not None:
             lag = services.metrics.stream_lag
-            beside = Beside(follower, services.semantics, exchange.live.engine, tenant, reply.wake, lag)
-        await answer.start(reply.status, reply_headers(reply.headers, True))
+            beside = Beside(follower, services.semantics, exchange.live.engine, tenant, source.wake, lag)
+        broken = False
         try:
-            await self._move(exchange, answer, reply, relay, beside)
+            await self._move(exchange, sink, source, relay, beside)
         except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
+            broken = True
             kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
-            self._services.metrics.upstream_errors.add((sent.upstream, kind))
+            self._services.metrics.upstream_errors.add((upstream, kind))
             exchange.reason = f"the upstream's stream broke off: {error}"
-            await answer.piece(relay.fail("the upstream's stream broke off"))
+            await sink.piece(relay.fail("the upstream's stream broke off"))
         finally:
-            reply.close()  # of a stream that was cut, or whose caller has gone, no more is wanted: not even while we look at it
+            source.close()  # of a stream that was cut, or whose caller is gone, no more is wanted: not even while we look at it
             relay.close()
             if beside is not None:
                 beside.close()
@@ -81,10 +144,13 @@ class Streaming:
             if relay.cut is not None:
                 stage = "alarm" if relay.cut.alarm else relay.cut.stage
                 services.metrics.stream_cuts.add((exchange.target.wire.name, stage))
-        await answer.end()
-        if screening.asked:
-            judged = await services.semantics.close(screening, tenant)
-            exchange.reply = relay_summary(relay, judged, segments, policy, spent)
+        return Moved(relay, broken, segments, screening, spent)
+
+    async def settle(self, exchange: Exchange, moved: Moved) -> None:
+        """Have the encoder read what is left to it of a stream that is over, for its record."""
+        if moved.screening.asked:
+            judged = await self._services.semantics.close(moved.screening, exchange.principal.tenant)
+            exchange.reply = relay_summary(moved.relay, judged, moved.segments, exchange.bound.policy, moved.spent)
 
     async def _look(
         self, engine: Engine, segments: list[Segment], parts: list[Parts | None], tenant: str
@@ -100,7 +166,7 @@ class Streaming:
         return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
 
     async def _move(
-        self, exchange: Exchange, answer: Answer, reply: UpstreamReply, relay: Relay, beside: Beside | None
+        self, exchange: Exchange, answer: Sink, reply: Source, relay: Relay, beside: Beside | None
     ) -> None:
         """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""
         waits = exchange.bound.policy.waits
@@ -128,9 +194,13 @@ class Streaming:
                 return
             if not ready and beside is not None:
                 continue
-            chunk = await anext(reply, None)
-            if chunk is None:
+            try:
+                chunk = await reply.__anext__()
+            except StopAsyncIteration:
                 break
+            except Interrupted as stop:
+                await answer.piece(relay.stop(stop.cut, stop.refusal))
+                return
             for at in range(0, len(chunk), AT_ONCE):
                 if at:
                     await asyncio.sleep(0)  # others have their turn

@@ -413,7 +413,7 @@ def test_an_image_by_address_is_listed_and_forwarded() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/realtime", "/v1/realtime/sessions", "/v1/audio/speech", "/v1beta/models/g:bidiGenerateContent"]
+    "path", ["/v1/realtime/calls", "/v1/realtime/client_secrets", "/v1/audio/speech", "/v1beta/models/g:bidiGenerateContent"]
 )
 def test_a_wire_that_is_not_read_is_not_served(path: str) -> None:
     """Items 73 to 75: realtime was a dumb pipe."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.echo import anthropic, gemini, model, openai, responses
+from gateway.echo import anthropic, gemini, model, openai, realtime, responses
 from gateway.wires import routes, strict
 from gateway.wires.base import JSON, SSE, Malformed, Reply, Target
 
@@ -87,8 +87,11 @@ def stream(target: Target, doc: dict[str, Any]) -> Iterator[bytes]:
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """The echo model as an ASGI application. The header ``x-echo-delay-ms`` is the pause before each frame of
     a stream."""
-    if scope["type"] != "http":
+    if scope["type"] == "lifespan":
         await _lifespan(receive, send)
+        return
+    if scope["type"] == "websocket":
+        await _session(scope, receive, send)
         return
     method, path, headers = scope["method"], scope["path"], scope["headers"]
     provider = routes.dialect(headers)
@@ -116,6 +119,14 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await _send(send, respond(target, doc))
     except (strict.BadJson, Malformed) as error:
         await _send(send, target.wire.error(400, "invalid_request", str(error)))
+
+
+async def _session(scope: Scope, receive: Receive, send: Send) -> None:
+    target = routes.find("GET", scope["path"], scope["query_string"])
+    if target is None or scope["path"] != routes.REALTIME:
+        await send({"type": "websocket.close"})
+        return
+    await realtime.serve(target, scope["headers"], scope["subprotocols"], receive, send, _delay(scope["headers"]))
 
 
 async def _stream(send: Send, receive: Receive, target: Target, frames: Iterator[bytes], delay: float) -> None:

@@ -24,6 +24,7 @@ from gateway.upstream.errors import BreakerOpen, TooBusy, UpstreamError
 from gateway.upstream.http1 import OURS, Headers, check_method, check_target, header_lines
 from gateway.upstream.pool import Pool, PoolLimits
 from gateway.upstream.retry import RetryPolicy
+from gateway.websocket.asking import Opened, Refused, connect
 
 FAILING: Final = frozenset({502, 503, 504})
 """Statuses that count against the upstream's health. Not 500, which one odd request can provoke (and could so shut the
@@ -73,6 +74,7 @@ class Upstream:
             RequestRefused: a header cannot be written.
         """
         origin, prefix, host = _parse(base_url, tls)
+        self._origin, self._host, self._own = origin, host, headers
         self.name = name
         self.requests = 0
         self.retries = 0
@@ -148,6 +150,43 @@ class Upstream:
             attempt += 1
             await asyncio.sleep(pause)
             now = loop.time()
+
+    async def connect(
+        self, target: bytes, headers: Sequence[tuple[bytes, bytes]], protocols: list[str], message_bytes: int
+    ) -> Opened:
+        """Open a WebSocket, beside the pool. Not tried again: whoever asks for one has a session to begin, and will.
+
+        Args:
+            target, headers: as `send`. protocols: subprotocols to offer. message_bytes: the largest message that is taken.
+
+        Raises:
+            Refused: the upstream answered with something else.
+            RequestRefused, UpstreamError: as `send`.
+        """
+        check_target(target)
+        loop = asyncio.get_running_loop()
+        self.requests += 1
+        if rest := self.breaker.admit(loop.time()):
+            self.errors[BreakerOpen.kind] += 1
+            raise BreakerOpen(rest)
+        lines = [pair for pair in headers if pair[0] not in self._drop] + self._own
+        where = (self._prefix[1:] + target).decode("ascii")
+        try:
+            opened = await connect(
+                self._origin, self._host.decode(), where, lines, protocols, self._timeouts, message_bytes
+            )
+        except Refused as error:
+            self.errors[error.kind] += 1
+            if error.status in FAILING:
+                self.breaker.failed(loop.time())
+            else:
+                self.breaker.succeeded()
+            raise
+        except UpstreamError as error:
+            self._failed(error)
+            raise
+        self.breaker.succeeded()
+        return opened
 
     def close(self) -> None:
         """Give up the idle connections; replies under way go on to their end. For when the configuration changed."""

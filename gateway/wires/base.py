@@ -85,13 +85,16 @@ class Target(NamedTuple):
 
 
 class EventKind(StrEnum):
-    """What a stream event carries. ``tool`` is argument text in pieces; ``other`` is nothing, or text that is no prose: of a
+    """What a stream event carries. ``tool`` is argument text in pieces; ``echo`` is what the caller said himself and hears
+    again; ``audio`` is sound, whose channel is that of its transcript; ``other`` is nothing, or text that is no prose: of a
     call that comes whole, of a document, of what the wire does not know."""
 
     TEXT = "text"
     REASONING = "reasoning"
     TOOL = "tool"
     REFUSAL = "refusal"
+    ECHO = "echo"
+    AUDIO = "audio"
     STOP = "stop"
     ERROR = "error"
     OTHER = "other"
@@ -102,12 +105,14 @@ class StreamEvent(NamedTuple):
 
     ``channel`` names the text it continues (choice, block or item, and field), ``text`` is the new piece of
     it, and ``path`` where the piece stands in the frame's JSON. Only events that carry text have a path.
+    ``repeats`` names the channel whose text, which came in pieces before, should be this once more.
     """
 
     kind: EventKind
     channel: tuple[str | int, ...]
     text: str = ""
     path: Path = ()
+    repeats: tuple[str | int, ...] | None = None
 
 
 class StreamReader(ABC):
@@ -330,7 +335,7 @@ def loose(value: Any, path: Path, kind: EventKind = EventKind.OTHER) -> list[Str
     are not told: in a frame they are the provider's.
     """
     return [
-        StreamEvent(kind, _own_channel(place), text, place)
+        StreamEvent(kind, own_channel(place), text, place)
         for text, place in strings(value, path, numbers=False)
         if text and text not in SCHEMA_WORDS and not (place and isinstance(place[-1], Key))
     ]
@@ -345,11 +350,11 @@ def events_of(parsed: Parsed, path: Path = ()) -> list[StreamEvent]:
     for part in parsed.segments:
         place = (*path, *part.path)
         prose = part.origin in _SPEAKERS and part.channel is ChannelKind.PROSE
-        events.append(StreamEvent(EventKind.TEXT if prose else EventKind.OTHER, _own_channel(place), part.text, place))
+        events.append(StreamEvent(EventKind.TEXT if prose else EventKind.OTHER, own_channel(place), part.text, place))
     return events
 
 
-def _own_channel(path: Path) -> tuple[str | int, ...]:
+def own_channel(path: Path) -> tuple[str | int, ...]:
     return ("whole", *(f"#{step.name}" if isinstance(step, Key) else str(step) for step in path))
 
 

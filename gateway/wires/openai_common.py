@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from detectors.values import Origin
+from detectors.values import Origin, Path
 from gateway.wires.base import JSON, SSE, Collector, Malformed, Reply, sse
 from gateway.wires.blocks import Table, hidden, read_parts, shape
 
@@ -57,21 +57,21 @@ def filtered(chunks: list[dict[str, Any]], streaming: bool, whole: dict[str, Any
     return Reply(200, JSON, orjson.dumps(whole))
 
 
-def read_tools(out: Collector, tools: Any, key: str) -> None:
-    """List tool definitions, each a turn of its own.
+def read_tools(out: Collector, tools: Any, key: str, path: Path = ()) -> None:
+    """List tool definitions, each a turn of its own. ``key`` holds them, in the object at ``path``.
 
     Raises:
         Malformed: they are no list of objects and ``out`` is strict.
     """
     if not isinstance(tools, list):
         if tools is not None:
-            out.wrong(tools, "a list", "tool", Origin.TOOL_DEFINITION, -1, (key,))
+            out.wrong(tools, "a list", "tool", Origin.TOOL_DEFINITION, -1, (*path, key))
         return
     for index, tool in enumerate(tools):
         if isinstance(tool, dict):
-            read_parts(out, tool, TOOLS, "tool", Origin.TOOL_DEFINITION, index, (key, index))
+            read_parts(out, tool, TOOLS, "tool", Origin.TOOL_DEFINITION, index, (*path, key, index))
         else:
-            out.wrong(tool, "an object", "tool", Origin.TOOL_DEFINITION, index, (key, index))
+            out.wrong(tool, "an object", "tool", Origin.TOOL_DEFINITION, index, (*path, key, index))
 
 
 def read_prompts(out: Collector, value: Any, key: str) -> None:

@@ -33,7 +33,7 @@ _ORIGINS: Final = {
     "tool": Origin.TOOL_RESULT,
 }
 _CACHE: Final = "prompt_cache_breakpoint"
-_IDS: Final = "id call_id status caller async"
+_IDS: Final = "id call_id status caller async object"
 
 PARTS: Final[Table] = {
     "input_text": shape(_CACHE, text=TEXT),
@@ -112,7 +112,7 @@ ITEMS: Final[Table] = {
 }
 
 
-_MESSAGE: Final = frozenset({"type", "role", "content", "id", "status", "phase"})
+_MESSAGE: Final = frozenset({"type", "role", "content", "id", "status", "phase", "object"})
 
 
 def read_items(out: Collector, items: list[Any], origin: Origin, path: Path) -> None:
@@ -125,8 +125,10 @@ def read_items(out: Collector, items: list[Any], origin: Origin, path: Path) -> 
         read_item(out, item, origin, turn, (*path, turn))
 
 
-def read_item(out: Collector, item: Any, origin: Origin, turn: int, path: Path) -> None:
-    """List one item.
+def read_item(
+    out: Collector, item: Any, origin: Origin, turn: int, path: Path, parts: Table = PARTS, items: Table = ITEMS
+) -> None:
+    """List one item. ``parts`` and ``items`` are the tables of its dialect.
 
     Raises:
         Malformed: a field has a type that is not documented and ``out`` is strict.
@@ -136,14 +138,14 @@ def read_item(out: Collector, item: Any, origin: Origin, turn: int, path: Path) 
         return
     kind = item.get("type")
     if kind == "message" or (kind is None and "role" in item):
-        _read_message(out, item, turn, path)
+        _read_message(out, item, turn, path, parts)
     elif kind is None and item.keys() <= {"type", "id"}:
         out.hidden(origin, turn, path, "upstream state")
     else:
-        read_block(out, item, ITEMS, origin.value, origin, turn, path)
+        read_block(out, item, items, origin.value, origin, turn, path)
 
 
-def _read_message(out: Collector, item: dict[str, Any], turn: int, path: Path) -> None:
+def _read_message(out: Collector, item: dict[str, Any], turn: int, path: Path, parts: Table) -> None:
     role = item.get("role")
     origin = _ORIGINS.get(role) if isinstance(role, str) else None
     if origin is None or not isinstance(role, str):
@@ -153,5 +155,5 @@ def _read_message(out: Collector, item: dict[str, Any], turn: int, path: Path) -
     if isinstance(content, dict):
         out.wrong(content, "a string or a list of parts", role, origin, turn, (*path, "content"))
     else:
-        read_parts(out, content, PARTS, role, origin, turn, (*path, "content"))
+        read_parts(out, content, parts, role, origin, turn, (*path, "content"))
     out.unknown(item, _MESSAGE, origin, turn, path)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from detectors.values import Origin
+from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
 from gateway.wires.base import (
     JSON,
@@ -120,24 +120,24 @@ def _read_context(out: Collector, doc: dict[str, Any]) -> None:
     for key in ("text", "tool_choice"):
         out.walk(doc.get(key), "schema", Origin.TOOL_DEFINITION, -1, (key,))
     if (prompt := doc.get("prompt")) is not None:
-        _read_prompt(out, prompt)
+        read_prompt(out, prompt)
     for key in ("previous_response_id", "conversation"):
         if doc.get(key) is not None:
             out.hidden(Origin.USER, -1, (key,), "upstream state")
 
 
-def _read_prompt(out: Collector, prompt: Any) -> None:
+def read_prompt(out: Collector, prompt: Any, path: Path = ("prompt",)) -> None:
     """List a stored prompt's variables; its text stays with the provider."""
     if not isinstance(prompt, dict):
-        out.wrong(prompt, "an object with an id", "prompt", Origin.USER, -1, ("prompt",))
+        out.wrong(prompt, "an object with an id", "prompt", Origin.USER, -1, path)
         return
-    out.hidden(Origin.SYSTEM, -1, ("prompt",), "upstream state")
+    out.hidden(Origin.SYSTEM, -1, path, "upstream state")
     for key, value in prompt.items():
         if key == "variables" and isinstance(value, dict):
             for name, variable in value.items():
-                read_parts(out, variable, PARTS, "prompt", Origin.USER, -1, ("prompt", key, name))
+                read_parts(out, variable, PARTS, "prompt", Origin.USER, -1, (*path, key, name))
         elif key not in ("id", "version"):
-            out.walk({key: value}, "prompt", Origin.USER, -1, ("prompt",))
+            out.walk({key: value}, "prompt", Origin.USER, -1, path)
 
 
 # Pieces of text, by the event that brings them. What ends in ``.done`` repeats the whole of it.

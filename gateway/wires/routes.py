@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import parse_qsl
 
 from gateway.wires.anthropic import AnthropicMessages, AnthropicModels
 from gateway.wires.base import Target, Wire
@@ -13,6 +14,7 @@ from gateway.wires.openai_chat import OpenAIChat
 from gateway.wires.openai_completions import OpenAICompletions
 from gateway.wires.openai_embeddings import OpenAIEmbeddings
 from gateway.wires.openai_models import OpenAIModels
+from gateway.wires.openai_realtime import OpenAIRealtime
 from gateway.wires.openai_responses import OpenAIResponses
 
 _CHAT: Final = OpenAIChat()
@@ -32,6 +34,10 @@ _STATIC: Final = {
     "POST /v1/messages/count_tokens": Target(_MESSAGES, "count_tokens"),
     "GET /v1beta/models": Target(_GEMINI_MODELS, "models.list"),
 }
+REALTIME: Final = "/v1/realtime"
+"""Where a session begins, as a WebSocket."""
+
+_SESSION: Final = Target(OpenAIRealtime(), "realtime")
 _LISTS: Final = {
     "openai": Target(_OPENAI_MODELS, "models.list"),
     "anthropic": Target(_ANTHROPIC_MODELS, "models.list"),
@@ -49,6 +55,7 @@ _ERRORS: Final[dict[str, Wire]] = {"openai": _CHAT, "anthropic": _MESSAGES, "gem
 
 SCREENED: Final = (
     *(key.removeprefix("POST ") for key in _STATIC if key.startswith("POST ")),
+    REALTIME,
     *(f"/{version}/models/MODEL:{call}" for version in ("v1", "v1beta", "v1alpha") for call in _GEMINI),
 )
 """The paths that carry text to a model: none of them can be passed through."""
@@ -73,6 +80,8 @@ def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -
         if (call := _GEMINI_CALL.fullmatch(path)) and (wire := _GEMINI.get(call[2])):
             return Target(wire, call[2], call[1], call[2] == "streamGenerateContent" and bool(_SSE.search(query)))
     elif method == "GET":
+        if path == REALTIME:
+            return _SESSION._replace(model=_asked_model(query))
         if path == "/v1/models":
             return _LISTS[provider]
         if model := _GEMINI_MODEL.fullmatch(path):
@@ -80,6 +89,11 @@ def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -
         if model := _MODEL.fullmatch(path):
             return _LISTS[provider]._replace(operation="models.get", model=model[1])
     return None
+
+
+def _asked_model(query: bytes) -> str | None:
+    """The model that a session's query names; the upstream reads it itself."""
+    return next((value for name, value in parse_qsl(query.decode("latin-1")) if name == "model"), None)
 
 
 def allowed(path: str) -> tuple[str, ...]:

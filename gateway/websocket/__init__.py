@@ -1,0 +1,1 @@
+"""WebSockets (RFC 6455) of callers and to upstreams: the one door to wsproto."""

@@ -1,0 +1,301 @@
+"""A WebSocket once its handshake is over: messages come, messages go.
+
+Either side's: of a caller (`Role.SERVER`) and of an upstream (`Role.CLIENT`). No extension is ever agreed on, so no frame is
+compressed. Frames are wsproto's to judge (masks, reserved bits, control frames, lengths, UTF-8); bounds and time are ours: a
+message has a greatest length, and who says nothing for long is asked with a ping whether he is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+PROTOCOL_ERROR: Final = 1002
+UNSUPPORTED: Final = 1003
+NO_STATUS: Final = 1005
+ABNORMAL: Final = 1006
+POLICY: Final = 1008
+TOO_BIG: Final = 1009
+FAILED: Final = 1011
+_LOCAL: Final = frozenset({NO_STATUS, ABNORMAL, 1015})
+"""Codes that no frame may carry: what they tell was not said."""
+
+HIGH_WATER: Final = 256 * 1024
+"""Bytes of messages that wait for whoever reads them; above it no more is taken from the socket. One read of uvloop's."""
+
+FRAGMENT_COST: Final = 16
+"""What a fragment counts beside its bytes, so that one made of nothing is not free."""
+
+PING_SECONDS: Final = 20.0
+"""After how long a silence a ping is sent; below the 60 s after which common load balancers give up a connection."""
+
+PONG_SECONDS: Final = 20.0
+"""How long it may take until anything comes back."""
+
+CLOSE_SECONDS: Final = 1.0
+"""How long the other side may take to close after us."""
+
+
+class Role(Enum):
+    """Which side is ours."""
+
+    SERVER = ConnectionType.SERVER
+    CLIENT = ConnectionType.CLIENT
+
+
+class Closed(Exception):  # noqa: N818 - it says what happened
+    """The other side is gone: the ``code`` that it closed with (`ABNORMAL`: without a word), and its ``reason``."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(f"closed with {code}")
+        self.code = code
+        self.reason = reason
+
+
+class WebSocket(asyncio.Protocol):
+    """One connection.
+
+    Attributes:
+        on_shutdown: called when the server that holds the connection begins to end.
+        on_lost: called once when the transport is gone.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, role: Role, message_bytes: int, opened: Connection | None = None
+    ) -> None:
+        """``opened``: wsproto's, of a handshake that it made, with what came behind that."""
+        self._loop = loop
+        self._role = role
+        self._limit = message_bytes
+        self._ws = Connection(role.value) if opened is None else opened
+        self._transport: asyncio.Transport | None = None
+        self._come: deque[str] = deque()
+        self._waiting = 0  # code points in it
+        self._parts: list[str] = []
+        self._size = 0
+        self._closed: Closed | None = None
+        self._ended = False  # we have sent our close, or can send nothing any more
+        self._paused = False  # we read no more
+        self._full = False  # the transport takes no more
+        self._ping: bytes | None = None  # one that is to be answered when there is room again
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
+        self._heard = loop.time()
+        self._asked = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.on_shutdown: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Take over a transport whose handshake is over."""
+        self._transport = transport
+        transport.set_protocol(self)
+        transport.resume_reading()
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(PING_SECONDS, self._tick)
+        self.data_received(b"")
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether `receive` would not wait."""
+        return bool(self._come) or self._closed is not None
+
+    async def receive(self) -> str:
+        """The next message.
+
+        Raises:
+            Closed: there will be none.
+        """
+        while not self._come:
+            if self._closed is not None:
+                raise self._closed
+            await self.wait()
+        message = self._come.popleft()
+        self._waiting -= len(message)
+        if self._paused and self._waiting <= HIGH_WATER and self._transport is not None:
+            self._paused = False
+            self._heard = self._loop.time()
+            self._transport.resume_reading()
+        return message
+
+    async def ready(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Whether a message, or the end, is at hand; waits for it, but no longer than this, nor once ``unless`` is true after
+        a `wake`."""
+        until = self._loop.time() + seconds
+        while not self.at_hand and not unless() and (left := until - self._loop.time()) > 0:
+            timer = self._loop.call_later(left, self.wake)
+            try:
+                await self.wait()
+            finally:
+                timer.cancel()
+        return self.at_hand
+
+    async def wait(self) -> None:
+        """Until something came, or `wake`."""
+        self._reader = self._loop.create_future()
+        await self._reader
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def send(self, message: str) -> None:
+        """Send a message; waits while the other side reads slowly.
+
+        Raises:
+            Closed: nobody will read it.
+        """
+        while self._full and not self._ended:
+            writer = self._loop.create_future()
+            self._writers.append(writer)
+            await writer
+        if self._ended or self._closed is not None or self._transport is None:
+            raise self._closed or Closed(ABNORMAL)
+        self._transport.write(self._ws.send(TextMessage(message)))
+
+    def send_last(self, message: str) -> None:
+        """Send a message before `close`, whether or not the other side reads: it is the last."""
+        if not self._ended and self._closed is None and self._transport is not None:
+            self._transport.write(self._ws.send(TextMessage(message)))
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
+        """Close, and give the other side a moment to do so too. Does nothing the second time."""
+        if self._ended:
+            return
+        self._ended = True
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        said = None if code in _LOCAL else code
+        transport.write(self._ws.send(CloseConnection(said or NORMAL, reason or None)))
+        self._release()
+        if self._ws.state is ConnectionState.CLOSED and self._role is Role.SERVER:
+            transport.close()  # both have closed, and the server goes first (RFC 6455 §7.1.1)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(CLOSE_SECONDS, self.abort)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._ended = True
+        self._release()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def shutdown(self) -> None:
+        """The server begins to end."""
+        self.on_shutdown()
+
+    # What follows is called by the event loop.
+
+    def data_received(self, data: bytes) -> None:
+        if self._closed is not None:
+            return
+        self._heard = self._loop.time()
+        self._asked = False
+        self._ws.receive_data(data)
+        for event in self._ws.events():
+            match event:
+                case TextMessage():
+                    self._take(event)
+                case BytesMessage():
+                    self._refuse(UNSUPPORTED, "messages are text here")
+                case Ping():
+                    self._answer(bytes(event.payload))
+                case CloseConnection() if self._ws.state is ConnectionState.OPEN:
+                    self._refuse(event.code, "")  # it is wsproto that speaks: what came is no frame
+                case CloseConnection():
+                    self._over(Closed(event.code, event.reason or ""))
+                    if self._ended and self._transport is not None:
+                        self._transport.close()  # it answers our close
+                case _:
+                    pass
+            if self._closed is not None:
+                return
+        if self._waiting > HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        self._over(Closed(ABNORMAL))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._over(Closed(ABNORMAL))
+        self._release()
+        self.on_lost()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._release()
+        if self._ping is not None and not self._ended:
+            ping, self._ping = self._ping, None
+            self._answer(ping)
+
+    def _take(self, event: TextMessage) -> None:
+        text = event.data
+        self._size += (len(text) if text.isascii() else len(text.encode())) + FRAGMENT_COST
+        if self._size > self._limit + FRAGMENT_COST:
+            self._refuse(TOO_BIG, f"a message may have {self._limit} bytes")
+            return
+        self._parts.append(text)
+        if event.message_finished:
+            message = self._parts[0] if len(self._parts) == 1 else "".join(self._parts)
+            self._parts.clear()
+            self._size = 0
+            self._come.append(message)
+            self._waiting += len(message)
+            self.wake()
+
+    def _answer(self, ping: bytes) -> None:
+        """Send a pong; where there is no room, only the last ping is answered (RFC 6455 §5.5.3)."""
+        if self._full:
+            self._ping = ping
+        elif not self._ended and self._transport is not None:
+            self._transport.write(self._ws.send(Pong(ping)))
+
+    def _refuse(self, code: int, reason: str) -> None:
+        """What came cannot be: close."""
+        self._over(Closed(code, reason))
+        self.close(code, reason)
+
+    def _over(self, closed: Closed) -> None:
+        if self._closed is None:
+            self._closed = closed
+            self._parts.clear()
+            self.wake()
+            self._release()
+
+    def _release(self) -> None:
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            if not writer.done():
+                writer.set_result(None)
+
+    def _tick(self) -> None:
+        """Ask who has been silent whether he is there; give up who does not answer."""
+        silent = self._loop.time() - self._heard
+        if self._paused:
+            silent = 0.0  # it is we who do not listen
+        if self._asked and silent >= PING_SECONDS + PONG_SECONDS:
+            self.abort()
+            return
+        if silent >= PING_SECONDS and not self._asked and not self._full and not self._ended and self._transport is not None:
+            self._asked = True
+            self._transport.write(self._ws.send(Ping(b"")))
+        wait = PONG_SECONDS if self._asked else PING_SECONDS - silent
+        self._timer = self._loop.call_later(max(wait, 1.0), self._tick)

@@ -1,0 +1,433 @@
+"""OpenAI realtime sessions: ``GET /v1/realtime``, a WebSocket whose messages are JSON events.
+
+What the client sends is read as a request is, event by event. What the server sends is a stream of frames like any other, in
+which one frame is one event; the names of the beta interface are known beside those of the current one. Between the frames
+stands `SEPARATOR`, which no JSON text can contain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import orjson
+
+from detectors.values import Key, Origin, Path
+from gateway.wires import openai_common as common
+from gateway.wires import openai_items
+from gateway.wires.base import (
+    SCHEMA_WORDS,
+    UNKNOWN,
+    Collector,
+    EventKind,
+    Malformed,
+    Parsed,
+    Reply,
+    StreamEvent,
+    StreamReader,
+    Target,
+    Wire,
+    load_frame,
+    own_channel,
+    strings,
+    words,
+)
+from gateway.wires.blocks import SETTING, TEXT, WALK, Table, hidden, inside, read_block, shape
+from gateway.wires.frames import MAX_FRAME, BadFraming, Frame, FrameTooLong, Splitter
+from gateway.wires.openai_items import read_item
+from gateway.wires.openai_responses import read_prompt
+
+SEPARATOR: Final = b"\x1e"
+"""Ends a message of the server in a relay's bytes: a control character, which JSON does not allow anywhere."""
+
+MAX_ITEMS: Final = 1_024
+"""Items of responses that are under way at once. A response has a few; a server that begins them for ever is stopped."""
+
+UNKNOWN_EVENT: Final = "unknown event"
+"""Why a client's event counts as not screened although its strings are: nobody here knows what it does."""
+
+PARTS: Final[Table] = {
+    **openai_items.PARTS,
+    "input_audio": shape("detail", unread="audio", audio=SETTING, transcript=TEXT),
+    "output_audio": shape("", unread="audio", audio=SETTING, transcript=TEXT),
+    "audio": shape("", unread="audio", audio=SETTING, transcript=TEXT),
+    "item_reference": shape("id", unread="upstream state"),
+}
+ITEMS: Final[Table] = {**openai_items.ITEMS, "item_reference": shape("id object", unread="upstream state")}
+
+_TRANSCRIPTION: Final[Table] = {"": shape("model language languages delay", prompt=WALK, keywords=WALK)}
+_INPUT: Final[Table] = {"": shape("format noise_reduction turn_detection", transcription=inside(_TRANSCRIPTION))}
+_OUTPUT: Final[Table] = {"": shape("format voice speed")}
+_AUDIO: Final[Table] = {"": shape("", input=inside(_INPUT), output=inside(_OUTPUT))}
+_SETTINGS: Final[Table] = {
+    "": shape(
+        # The last four are read by hand. What is not named here is walked and listed.
+        "type id object model expires_at output_modalities modalities max_output_tokens max_response_output_tokens include "
+        "parallel_tool_calls voice speed temperature turn_detection input_audio_format output_audio_format truncation "
+        "input_audio_noise_reduction reasoning conversation instructions tools prompt input",
+        audio=inside(_AUDIO),
+        input_audio_transcription=inside(_TRANSCRIPTION),
+        tool_choice=WALK,
+        tracing=WALK,
+        metadata=WALK,
+        client_secret=hidden("credential"),
+    )
+}
+"""The fields of a session and of a response. The developer sets them, so what they say is said by the system."""
+
+_EVENT: Final = frozenset({"type", "event_id"})
+
+
+class OpenAIRealtime(Wire):
+    """The wire of realtime sessions. `read_request` reads one event of the client."""
+
+    name = "openai.realtime"
+    provider = "openai"
+
+    def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
+        out = Collector()
+        kind = doc.get("type")
+        if not isinstance(kind, str) or not kind:
+            raise Malformed(("type",), kind, "the name of an event")
+        known = _CLIENT.get(kind)
+        if known is None:
+            out.hidden(Origin.USER, 0, ("type",), UNKNOWN_EVENT)
+            out.walk({key: value for key, value in doc.items() if key != "event_id"}, "user", Origin.USER, 0, ())
+        else:
+            fields, read = known
+            read(out, doc)
+            out.unknown(doc, fields, Origin.USER, 0)
+        return out.parsed(streaming=True)
+
+    def read_reply(self, doc: Any, target: Target) -> Parsed:
+        """List what answers in place of a session: an error."""
+        out = Collector(strict=False)
+        out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
+        return out.parsed()
+
+    def stream(self, target: Target, model: str | None) -> StreamReader:
+        return RealtimeStream()
+
+    def splitter(self, target: Target) -> Splitter:
+        return MessageSplitter()
+
+    def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
+        return common.refusal_error(message)
+
+    def error(self, status: int, code: str, message: str, request_id: str = "") -> Reply:
+        return common.error(status, code, message)
+
+
+def error_event(
+    number: str, code: str, message: str, *, param: str | None = None, event_id: Any = None, server: bool = False
+) -> dict[str, Any]:
+    """The server's event that something is wrong; the session goes on.
+
+    Args:
+        number: tells the gateway's own events of a session apart.
+        param: the field concerned. event_id: of the client's event that is answered, if it had one.
+        server: the fault is not the client's.
+    """
+    kind = "server_error" if server else "invalid_request_error"
+    answered = event_id if isinstance(event_id, str) else None
+    error = {"type": kind, "code": code, "message": message, "param": param, "event_id": answered}
+    return {"type": "error", "event_id": f"event_portcullis_{number}", "error": error}
+
+
+def _session(out: Collector, doc: dict[str, Any]) -> None:
+    _read_settings(out, doc.get("session"), "session")
+
+
+def _response(out: Collector, doc: dict[str, Any]) -> None:
+    if doc.get("response") is not None:
+        _read_settings(out, doc["response"], "response")
+
+
+def _item(out: Collector, doc: dict[str, Any]) -> None:
+    read_item(out, doc.get("item"), Origin.USER, 0, ("item",), PARTS, ITEMS)
+
+
+def _append(out: Collector, doc: dict[str, Any]) -> None:
+    if not isinstance(doc.get("audio"), str):
+        raise Malformed(("audio",), doc.get("audio"), "audio in base64")
+    out.hidden(Origin.USER, 0, ("audio",), "audio")
+
+
+def _nothing(out: Collector, doc: dict[str, Any]) -> None:
+    """The event has no text."""
+
+
+_Reader = Callable[[Collector, dict[str, Any]], None]
+_CLIENT: Final[dict[str, tuple[frozenset[str], _Reader]]] = {
+    "session.update": (_EVENT | {"session"}, _session),
+    "transcription_session.update": (_EVENT | {"session"}, _session),
+    "conversation.item.create": (_EVENT | {"item", "previous_item_id"}, _item),
+    "response.create": (_EVENT | {"response"}, _response),
+    "input_audio_buffer.append": (_EVENT | {"audio"}, _append),
+    "input_audio_buffer.commit": (_EVENT, _nothing),
+    "input_audio_buffer.clear": (_EVENT, _nothing),
+    "output_audio_buffer.clear": (_EVENT, _nothing),
+    "conversation.item.retrieve": (_EVENT | {"item_id"}, _nothing),
+    "conversation.item.delete": (_EVENT | {"item_id"}, _nothing),
+    "conversation.item.truncate": (_EVENT | {"item_id", "content_index", "audio_end_ms"}, _nothing),
+    "response.cancel": (_EVENT | {"response_id"}, _nothing),
+}
+
+
+def _read_settings(out: Collector, value: Any, key: str) -> None:
+    """List what a session or a response is set to."""
+    if not isinstance(value, dict):
+        raise Malformed((key,), value, "an object")
+    instructions = value.get("instructions")
+    if isinstance(instructions, str):
+        out.text(instructions, "system", Origin.SYSTEM, -1, (key, "instructions"))
+    elif instructions is not None:
+        raise Malformed((key, "instructions"), instructions, "a string")
+    common.read_tools(out, value.get("tools"), "tools", (key,))
+    if value.get("prompt") is not None:
+        read_prompt(out, value["prompt"], (key, "prompt"))
+    items = value.get("input")
+    if isinstance(items, list):
+        for turn, item in enumerate(items):
+            read_item(out, item, Origin.USER, turn, (key, "input", turn), PARTS, ITEMS)
+    elif items is not None:
+        raise Malformed((key, "input"), items, "a list of items")
+    read_block(out, value, _SETTINGS, "system", Origin.SYSTEM, -1, (key,))
+
+
+# What follows reads the server's events.
+
+_DELTAS: Final = {
+    "response.output_text.delta": (EventKind.TEXT, "text"),
+    "response.text.delta": (EventKind.TEXT, "text"),
+    "response.output_audio_transcript.delta": (EventKind.TEXT, "transcript"),
+    "response.audio_transcript.delta": (EventKind.TEXT, "transcript"),
+    "response.function_call_arguments.delta": (EventKind.TOOL, "arguments"),
+    "response.mcp_call_arguments.delta": (EventKind.TOOL, "arguments"),
+}
+"""Pieces of text, by the event that brings them, and the field that repeats them."""
+
+_DONE: Final = {kind.removesuffix("delta") + "done": found for kind, found in _DELTAS.items()}
+_AUDIO_EVENTS: Final = frozenset(
+    f"response.{name}.{end}" for name in ("output_audio", "audio") for end in ("delta", "done")
+)
+HEARD: Final = "conversation.item.input_audio_transcription."
+"""How the names of events begin that tell what was understood of the user's audio."""
+
+_ECHOED: Final = frozenset(
+    {"session.created", "session.updated", "transcription_session.created", "transcription_session.updated"}
+)
+_QUIET: Final = words(
+    "type event_id response_id item_id previous_item_id call_id conversation_id id object role status audio image_url",
+    "obfuscation logprobs client_secret approval_request_id format voice model usage status_details",
+)
+"""Fields that carry no text, wherever they stand in an event: names, ids, sound, images, counts."""
+
+_OURS: Final = frozenset({"user", "system"})
+_FIELDS: Final = {"text": EventKind.TEXT, "transcript": EventKind.TEXT, "arguments": EventKind.TOOL}
+
+
+class RealtimeStream(StreamReader):
+    """Follows the events of a session. `responses` are those that are under way: id to the ids of their items."""
+
+    def __init__(self) -> None:
+        self.responses: dict[str, list[str]] = {}
+        self._number = 0
+
+    def read(self, frame: Frame) -> list[StreamEvent]:
+        event = load_frame(frame)
+        if event is None:
+            raise BadFraming("a message is not a JSON object")
+        kind = event.get("type")
+        kind = kind if isinstance(kind, str) else ""
+        if kind in _ECHOED:
+            return _echo(event, ()) or _NOTHING
+        if kind.startswith(HEARD):
+            return _echo(event, ()) or _NOTHING
+        item = _name(event.get("item_id"))
+        place = event.get("content_index")
+        part: tuple[str | int, ...] = (item, place) if isinstance(place, int) else (item,)
+        events: list[StreamEvent] = []
+        read = frozenset[str]()
+        if kind in _AUDIO_EVENTS:
+            events.append(StreamEvent(EventKind.AUDIO, (*part, "transcript")))
+            read = frozenset({"delta"})
+        elif kind in _DELTAS and isinstance(delta := event.get("delta"), str):
+            what, field = _DELTAS[kind]
+            if delta:
+                events.append(StreamEvent(what, (*part, field), delta, ("delta",)))
+            read = frozenset({"delta"})
+        events += _texts(event, kind, part, read)
+        return events + self._follow(event, kind, item, part) or _NOTHING
+
+    def stop(self, message: str) -> bytes:
+        if not self.responses:
+            return self._write(error_event(self._next(), "content_filter", message))
+        error = {"type": "content_filter", "code": "content_filter", "message": message}
+        details = {"type": "incomplete", "reason": "content_filter", "error": error}
+        return self._end("incomplete", details)
+
+    def fail(self, message: str) -> bytes:
+        error = {"type": "server_error", "code": "upstream_error"}
+        told = self._write(error_event(self._next(), "upstream_error", message, server=True))
+        return told + self._end("failed", {"type": "failed", "error": error})
+
+    def _follow(self, event: dict[str, Any], kind: str, item: str, part: tuple[str | int, ...]) -> list[StreamEvent]:
+        """Note what begins and tell what ends."""
+        if not kind.startswith("response."):
+            return []
+        response = event.get("response")
+        whole = response if isinstance(response, dict) else {}
+        id = _name(event.get("response_id", whole.get("id")))
+        if kind == "response.done":
+            items = self.responses.pop(id, [])
+            return [StreamEvent(EventKind.STOP, ("response", id)), *(StreamEvent(EventKind.STOP, (name,)) for name in items)]
+        items = self.responses.setdefault(id, [])
+        made = event.get("item")
+        item = item or (_name(made.get("id")) if isinstance(made, dict) else "")
+        if item and item not in items:
+            items.append(item)
+        if len(self.responses) + sum(map(len, self.responses.values())) > MAX_ITEMS:
+            raise Malformed(("type",), "", f"at most {MAX_ITEMS} items under way")
+        if kind in _DONE:
+            return [StreamEvent(EventKind.STOP, (*part, _DONE[kind][1]))]
+        if kind == "response.content_part.done":
+            return [StreamEvent(EventKind.STOP, part)]
+        if kind == "response.output_item.done":
+            return [StreamEvent(EventKind.STOP, (item,))]
+        return []
+
+    def _end(self, status: str, details: dict[str, Any]) -> bytes:
+        out = b""
+        for id in list(self.responses):
+            response: dict[str, Any] = {
+                "object": "realtime.response", "id": id, "status": status, "status_details": details, "output": [],
+                "conversation_id": None, "output_modalities": [], "max_output_tokens": "inf", "metadata": None, "usage": None,
+            }  # fmt: skip
+            made = {"type": "response.done", "event_id": f"event_portcullis_{self._next()}", "response": response}
+            out += self._write(made)
+        self.responses.clear()
+        return out
+
+    def _next(self) -> str:
+        self._number += 1
+        return f"s{self._number}"
+
+    def _write(self, event: dict[str, Any]) -> bytes:
+        return orjson.dumps(event) + SEPARATOR
+
+
+_NOTHING: Final = [StreamEvent(EventKind.OTHER, ())]
+
+
+def _name(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(event: dict[str, Any], kind: str, part: tuple[str | int, ...], read: frozenset[str]) -> list[StreamEvent]:
+    """Events for the texts that an event brings whole: new ones, and those that came in pieces before."""
+    found: list[StreamEvent] = []
+    for key, value in event.items():
+        if key in read or key in _QUIET:
+            continue
+        if key in _FIELDS and isinstance(value, str):
+            found += _whole(value, kind, (key,), (*part, key))
+        elif key == "part" and isinstance(value, dict):
+            found += _part(value, kind, (key,), part)
+        elif key == "item" and isinstance(value, dict):
+            found += _item_texts(value, kind, (key,))
+        elif key == "response" and isinstance(value, dict):
+            for name, inner in value.items():
+                if name == "output" and isinstance(inner, list):
+                    for number, item in enumerate(inner):
+                        here = (key, name, number)
+                        found += _item_texts(item, kind, here) if isinstance(item, dict) else _loose(item, kind, here)
+                elif name not in _QUIET:
+                    found += _echo(inner, (key, name))
+        else:
+            found += _loose(value, kind, (key,))
+    return found
+
+
+def _item_texts(item: dict[str, Any], kind: str, path: Path) -> list[StreamEvent]:
+    """The texts of an item: what the caller said comes back as an echo, what the model said is looked at."""
+    id = _name(item.get("id"))
+    if item.get("role") in _OURS or item.get("type") == "function_call_output":
+        return _echo(item, path)
+    found: list[StreamEvent] = []
+    for key, value in item.items():
+        here = (*path, key)
+        if key in _QUIET:
+            continue
+        if key == "content" and isinstance(value, list):
+            for number, part in enumerate(value):
+                inside = (*here, number)
+                found += _part(part, kind, inside, (id, number)) if isinstance(part, dict) else _loose(part, kind, inside)
+        elif key == "arguments" and isinstance(value, str):
+            found += _whole(value, kind, here, (id, key))
+        else:
+            found += _loose(value, kind, here)
+    return found
+
+
+def _part(part: dict[str, Any], kind: str, path: Path, channel: tuple[str | int, ...]) -> list[StreamEvent]:
+    found: list[StreamEvent] = []
+    for key, value in part.items():
+        here = (*path, key)
+        if key in _FIELDS and isinstance(value, str):
+            found += _whole(value, kind, here, (*channel, key))
+        elif key not in _QUIET:
+            found += _loose(value, kind, here)
+    return found
+
+
+def _whole(text: str, kind: str, path: Path, repeats: tuple[str | int, ...]) -> list[StreamEvent]:
+    """A text that comes whole: as its pieces were read, if it is theirs."""
+    if not text:
+        return []
+    return [StreamEvent(_FIELDS[str(path[-1])], ("whole", kind, *repeats), text, path, repeats)]
+
+
+def _loose(value: Any, kind: str, path: Path) -> list[StreamEvent]:
+    """Events for what is not known, string by string."""
+    return [
+        StreamEvent(EventKind.OTHER, (*own_channel(place), kind), text, place) for text, place in _strings(value, path)
+    ]
+
+
+def _echo(value: Any, path: Path) -> list[StreamEvent]:
+    """Events for what the caller said himself."""
+    return [StreamEvent(EventKind.ECHO, own_channel(place), text, place) for text, place in _strings(value, path)]
+
+
+def _strings(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
+    for text, place in strings(value, path, numbers=False):
+        if not text or text in SCHEMA_WORDS or (place and isinstance(place[-1], Key)):
+            continue
+        named = next((step for step in reversed(place) if isinstance(step, str)), "")
+        if named not in _QUIET and "logprobs" not in place:
+            yield text, place
+
+
+class MessageSplitter(Splitter):
+    """Cuts bytes in which `SEPARATOR` ends each message."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        self._buffer += chunk
+        whole: list[bytes] = []
+        if SEPARATOR in chunk:
+            *whole, rest = bytes(self._buffer).split(SEPARATOR)
+            self._buffer = bytearray(rest)
+        if len(self._buffer) > MAX_FRAME:
+            raise FrameTooLong
+        return [Frame(data + SEPARATOR, b"", data) for data in whole]
+
+    def end(self) -> list[Frame]:
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return [Frame(rest, b"", rest)] if rest else []
