@@ -66,7 +66,7 @@ class Screening:
     """What the cheap stages say of some segments, and what they leave to the encoder.
 
     ``asked`` lists the windows that are to be read, empty where all is settled; `close` takes the readings of them, in
-    order, and gives the verdict.
+    order, and gives the verdict. What they are part of is `open`, for whoever may know more of it (`know`).
     """
 
     __slots__ = ("_cached", "_clock", "_engine", "_open", "_passages", "_segments", "_verdicts", "asked")
@@ -102,6 +102,34 @@ class Screening:
     def model(self) -> SemanticModel | None:
         """What is to read the windows of ``asked``."""
         return self._engine.cascade.model
+
+    @property
+    def generation(self) -> Generation:
+        """What it is judged by."""
+        return self._engine.generation
+
+    @property
+    def open(self) -> list[Passage]:
+        """The passages whose windows are asked for; once closed, those that were."""
+        return [self._passages[waiting.number] for waiting in self._open]
+
+    @property
+    def verdicts(self) -> list[TextVerdict]:
+        """Once closed, what was said of `open`, in order."""
+        return [self._verdicts[waiting.number] for waiting in self._open]
+
+    def know(self, verdicts: Sequence[TextVerdict | None]) -> None:
+        """Take verdicts of `open`, in order, that were made elsewhere by the same knowledge; None where there is none."""
+        left: list[_Open] = []
+        for waiting, verdict in zip(self._open, verdicts, strict=True):
+            if verdict is None:
+                left.append(waiting)
+                continue
+            self._verdicts[waiting.number] = verdict
+            self._engine.cache.put(waiting.key, verdict)
+            self._cached += 1
+        self._open = left
+        self.asked = tuple(asked for waiting in left for asked in waiting.screened.asked)
 
     def close(self, readings: Sequence[Reading | None] = (), reason: str = "late", spent: tuple[int, int] = (0, 0)) -> Judged:
         """The verdict.

@@ -209,7 +209,7 @@ class Proxy:
         else:
             found = await asyncio.get_running_loop().run_in_executor(self._scanner, inspect, live.engine.twin(), *common)
         if isinstance(found, Waiting):
-            found = found.close(await self._services.semantics.close(found.screening, exchange.principal.tenant))
+            found = found.close(await self._services.verdicts.close(found.screening, exchange.principal.tenant))
         return found
 
     async def _forward(

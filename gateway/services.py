@@ -41,6 +41,7 @@ from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
+from gateway.verdicts import SharedVerdicts
 from patterns.schema import PatternError
 from patterns.store import Store
 
@@ -92,6 +93,7 @@ class Services:
         self.wording = Wording(self.learning.book, lambda: self.live, self.provider)
         self.asking = Asking(lambda: self.live, self.semantics, self.metrics)
         self.sync = self.asking.sync = _sync(settings, self.store, self.asking)
+        self.verdicts = SharedVerdicts(self.state, self.semantics, lambda: self.live, self.asking.knowledge)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
         self.traffic = Traffic(self.exposition)
@@ -125,6 +127,8 @@ class Services:
         self._secret = await self._load_secret()
         self.learning.intake.begin(self._secret)
         self.sessions = Sessions(hmac.digest(self._secret, b"\nconsole", "sha256"))  # no tenant's name begins so
+        if self.live.settings.secret is not None and isinstance(self.state, ResilientState):
+            self.verdicts.begin(self._secret)  # a secret that the state holds itself seals nothing
         await self.keys.refresh()
         await self.audit.start()
         await self.audit.event(records.CONFIGURATION, configuration(self.live, "start"))
@@ -141,6 +145,7 @@ class Services:
         """Stop the periodic work, write what is queued, close all connections."""
         await self._chores.stop()
         await self.semantics.stop()
+        await self.verdicts.stop()
         if self.sync is not None:
             await self.sync.close()
         await self.recorder.close(5.0)

@@ -233,6 +233,11 @@ class Detection(_Model):
     deadline_seconds: Seconds = Field(
         1.0, description="How long a message waits for the encoder; after it the verdict is incomplete."
     )
+    share_seconds: int = Field(
+        1800, ge=0, le=7 * 86_400,
+        description="How long what the encoder said of a text is kept in Redis for other workers and replicas, where `secret` is set; "
+        "0: not at all. See [state.md](state.md).",
+    )  # fmt: skip
 
 
 class Retention(_Model):

@@ -149,7 +149,7 @@ class Streaming:
     async def settle(self, exchange: Exchange, moved: Moved) -> None:
         """Have the encoder read what is left to it of a stream that is over, for its record."""
         if moved.screening.asked:
-            judged = await self._services.semantics.close(moved.screening, exchange.principal.tenant)
+            judged = await self._services.verdicts.close(moved.screening, exchange.principal.tenant)
             exchange.reply = relay_summary(moved.relay, judged, moved.segments, exchange.bound.policy, moved.spent)
 
     async def _look(

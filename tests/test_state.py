@@ -348,6 +348,49 @@ def test_of_many_writers_of_a_document_one_wins(fresh: Fresh) -> None:
     use(fresh(), story)
 
 
+# Fleeting values and tallies
+
+
+def test_fleeting_values_are_there_until_they_expire(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        now = time.time()
+        assert await state.fleeting([], now) == []
+        assert await state.fleeting(["a", "b"], now) == [None, None]
+        await state.put_fleeting({"a": b"1", "b": b"\0\xff"}, now + 60)
+        await state.put_fleeting({"c": b"3"}, now - 60)
+        assert await state.fleeting(["b", "c", "a", "b"], now) == [b"\0\xff", None, b"1", b"\0\xff"]
+        await state.put_fleeting({"a": b"2"}, now + 60)
+        assert await state.fleeting(["a"], now) == [b"2"]
+        await state.expire(now, 0, 100)
+        assert await state.fleeting(["a", "c"], now) == [b"2", None]
+
+    use(fresh(), story)
+
+
+def test_tallies_add_up_whoever_adds(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        later = time.time() + 60
+        assert await state.tally({"a": 2, "b": 0}, later) == [2, 0]
+        totals = await asyncio.gather(*(state.tally({"a": 1, "b": 10}, later) for _ in range(20)))
+        assert sorted(totals) == [[3 + n, 10 + 10 * n] for n in range(20)]
+        assert await state.tally({"b": -5}, later) == [195]
+
+    use(fresh(), story)
+
+
+def test_what_expired_leaves_no_room_taken(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        now = time.time()
+        await state.put_fleeting({"a": b"1"}, now + 0.05)
+        await state.tally({"n": 7}, now + 0.05)
+        while await state.fleeting(["a"], time.time()) != [None]:
+            await asyncio.sleep(0.01)
+        await state.expire(time.time(), 0, 100)
+        assert await state.tally({"n": 1}, now + 60) == [1]
+
+    use(fresh(), story)
+
+
 # The store itself
 
 

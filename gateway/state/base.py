@@ -7,7 +7,7 @@ to use from many tasks of one event loop, and several processes may share one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -230,3 +230,17 @@ class State(ABC):
     @abstractmethod
     async def remove(self, kind: str, id: str) -> bool:
         """Remove a document; False where there is none."""
+
+    # Fleeting values: worth having for a while, and no loss. Whoever writes one seals it (`gateway.sealing`).
+
+    @abstractmethod
+    async def put_fleeting(self, values: Mapping[str, bytes], expires_at: float) -> None:
+        """Keep values by name until ``expires_at`` (UNIX seconds), over what was there."""
+
+    @abstractmethod
+    async def fleeting(self, names: Sequence[str], now: float) -> list[bytes | None]:
+        """The values by these names, in order; None for one that is not there or expired by ``now``."""
+
+    @abstractmethod
+    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
+        """Add to numbers, which begin at 0 and are gone at ``expires_at``; what each came to, in order."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -81,6 +81,8 @@ return 1
 """
 
 _DOCUMENTS: Final = _PREFIX + "documents:"
+_FLEETING: Final = _PREFIX + "fleeting:"
+_TALLY: Final = _PREFIX + "tally:"
 
 _PUT: Final = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
@@ -237,6 +239,23 @@ class RedisState(State):
     async def remove(self, kind: str, id: str) -> bool:
         removed, _ = await self._together([("HDEL", _DOCUMENTS + kind, id), ("ZREM", _DOCUMENTS + kind + ":ids", id)])
         return bool(removed)
+
+    # Fleeting values and tallies: Redis forgets them by itself
+
+    async def put_fleeting(self, values: Mapping[str, bytes], expires_at: float) -> None:
+        at = int(expires_at * 1000)
+        await self._together([("SET", _FLEETING + name, value, "PXAT", at) for name, value in values.items()])
+
+    async def fleeting(self, names: Sequence[str], now: float) -> list[bytes | None]:
+        found: list[bytes | None] = await self._ask("MGET", *[_FLEETING + name for name in names]) if names else []
+        return found
+
+    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
+        at = int(expires_at * 1000)
+        commands: list[Command] = []
+        for name, amount in amounts.items():
+            commands += (("INCRBY", _TALLY + name, amount), ("PEXPIREAT", _TALLY + name, at))
+        return [int(total) for total in (await self._together(commands))[::2]]
 
     # The door
 

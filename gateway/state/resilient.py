@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -153,6 +153,15 @@ class ResilientState(State):
 
     async def remove(self, kind: str, id: str) -> bool:
         return await self._call(self.inner.remove(kind, id))
+
+    async def put_fleeting(self, values: Mapping[str, bytes], expires_at: float) -> None:
+        await self._call(self.inner.put_fleeting(values, expires_at))
+
+    async def fleeting(self, names: Sequence[str], now: float) -> list[bytes | None]:
+        return await self._call(self.inner.fleeting(names, now))
+
+    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
+        return await self._call(self.inner.tally(amounts, expires_at))
 
     async def reconcile(self) -> None:
         """Store what waited on disk, processes' that have ended included.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -81,6 +81,12 @@ _MIGRATIONS: Final = (
     CREATE TABLE documents (
         kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, id)
     ) STRICT;
+    """,
+    """
+    CREATE TABLE fleeting (name TEXT PRIMARY KEY, expires_at REAL NOT NULL, value BLOB NOT NULL) STRICT;
+    CREATE INDEX fleeting_expires ON fleeting (expires_at);
+    CREATE TABLE tallies (name TEXT PRIMARY KEY, expires_at REAL NOT NULL, value INTEGER NOT NULL) STRICT;
+    CREATE INDEX tallies_expires ON tallies (expires_at);
     """,
 )
 """What takes the schema from version n to n + 1. Only ever appended to.
@@ -180,7 +186,7 @@ class SqliteState(State):
         return None if row is None else decode_texts(row[0])
 
     async def expire(self, now: float, before: float, keep: int) -> int:
-        await self._call(lambda db: db.execute("DELETE FROM texts WHERE expires_at <= ?", (now,)))
+        await self._call(lambda db: _forget_expired(db, now))
         least = await self._call(lambda db: _least_kept(db, before, keep))
         removed = 0
         while step := await self._call(lambda db: _remove_step(db, least)):
@@ -227,6 +233,34 @@ class SqliteState(State):
     async def remove(self, kind: str, id: str) -> bool:
         change = "DELETE FROM documents WHERE kind = ? AND id = ?"
         return await self._call(lambda db: db.execute(change, (kind, id)).rowcount == 1)
+
+    # Fleeting values and tallies
+
+    async def put_fleeting(self, values: Mapping[str, bytes], expires_at: float) -> None:
+        rows = [(name, expires_at, value) for name, value in values.items()]
+
+        def put(db: sqlite3.Connection) -> None:
+            with transaction(db):
+                db.executemany("INSERT OR REPLACE INTO fleeting VALUES (?, ?, ?)", rows)
+
+        await self._call(put)
+
+    async def fleeting(self, names: Sequence[str], now: float) -> list[bytes | None]:
+        query = f"SELECT name, value FROM fleeting WHERE expires_at > ? AND name IN ({', '.join('?' * len(names))})"
+        found = dict(await self._call(lambda db: db.execute(query, (now, *names)).fetchall()))
+        return [found.get(name) for name in names]
+
+    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
+        change = (
+            "INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value, "
+            "expires_at = excluded.expires_at RETURNING value"
+        )
+
+        def add(db: sqlite3.Connection) -> list[int]:
+            with transaction(db):
+                return [db.execute(change, (name, expires_at, amount)).fetchone()[0] for name, amount in amounts.items()]
+
+        return await self._call(add)
 
     # The thread and its connection
 
@@ -327,6 +361,11 @@ def _page_query(only: Filter, limit: int, cursor: str | None) -> tuple[str, list
     given = {term: value for term, value in asked.items() if value is not None}
     query = f"SELECT body FROM {source} WHERE {' AND '.join(given)} ORDER BY id DESC LIMIT ?"
     return query, [*given.values(), limit + 1]
+
+
+def _forget_expired(db: sqlite3.Connection, now: float) -> None:
+    for table in ("texts", "fleeting", "tallies"):
+        db.execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now,))
 
 
 def _least_kept(db: sqlite3.Connection, before: float, keep: int) -> bytes:
