@@ -11,7 +11,7 @@ install: .venv/.installed
 ## install-dev: and with what tests, checks and benchmarks need
 install-dev: .venv/.installed-dev
 
-.venv/.installed: pyproject.toml requirements.lock $(wildcard detectors/semantic/*.c)
+.venv/.installed: pyproject.toml requirements.lock $(wildcard detectors/*.c detectors/semantic/*.c)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from detectors import lookalikes, spacing
+from detectors._signs import CONTROLS, GAPS, signs
 from detectors.characters import ACCENTS, COMPOSING, FOLD, HIDDEN, Ranges
 from detectors.disguise import MAX_MARKS, TELLING, TERMINAL_SEQUENCE, Evidence, evidence
 from detectors.offsets import Change, Map, rewrite
@@ -71,11 +72,14 @@ class _Work(NamedTuple):
     space: bool
 
 
+_WORK: Final = CONTROLS | GAPS
 _INVALID: Final = _Work(explain=True, swap=True, resize=True, compose=False, space=False)
 
 
 def canonicalise(text: str) -> Canonical:
     """Take disguise off ``text``."""
+    if not signs(text) & _WORK:
+        return Canonical(text, True, (), ())
     if text.isascii():
         data = text.encode()
         if not _has_controls(data) and not _has_gaps(data):

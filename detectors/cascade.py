@@ -146,6 +146,7 @@ class Cascade:
         self.decodes, self.deep, self.windows = decodes, deep, windows
         ran = [stage for stage in CHEAP if (stage != "decode" or decodes) and (stage != "fast" or model is not None)]
         self._cheap = tuple(ran)
+        self._reported = {} if model is None else {origin: model.calibration.reported(origin) for origin in Origin}
 
     def twin(self) -> Cascade:
         """The same stages for another thread."""
@@ -187,7 +188,8 @@ class Cascade:
         if len(asked) > self.windows:
             asked = sorted(asked, key=lambda one: -one.suspicion)[: self.windows]
             skipped.append(Skipped("encoder", "budget"))
-        return Screened(origin, tuple(dict.fromkeys(findings)), evidence, settled, tuple(asked), tuple(skipped))
+        told = tuple(dict.fromkeys(findings)) if findings else ()
+        return Screened(origin, told, evidence, settled, tuple(asked), tuple(skipped))
 
     def _unmodelled(
         self, text: str, origin: Origin, clock: list[int]
@@ -219,6 +221,8 @@ class Cascade:
         if self.model is None:
             score = max((finding.score for finding in findings if _speaks(finding)), default=0.0)
             return TextVerdict(findings, score, screened.skipped, self._cheap)
+        if screened.settled is not None and not screened.asked:
+            return self._settled(self.model, screened, screened.settled)
         best: TextFinding | None = None
         told: dict[TextFinding, None] = {}
         harmless: list[tuple[Asked, bool]] = []
@@ -241,7 +245,7 @@ class Cascade:
             if best is None or judged.score > best.score:
                 best = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
         assert best is not None  # a text has at least one window
-        if best.score >= self.model.calibration.reported(screened.origin):
+        if best.score >= self._reported[screened.origin]:
             told.pop(best, None)
             findings += (best,)
         if any(is_so for _, is_so in harmless):
@@ -250,6 +254,16 @@ class Cascade:
         missed = sum(reading is None for reading in readings)
         skipped = (*screened.skipped, Skipped("encoder", reason)) if missed else screened.skipped
         return TextVerdict(findings, best.score, skipped, (*self._cheap, *DEEP) if missed < len(readings) else self._cheap)
+
+    def _settled(self, model: SemanticModel, screened: Screened, window: Asked) -> TextVerdict:
+        """The verdict of a text that the front stage settled: nearly all of them, and nothing was read."""
+        origin = screened.origin
+        judged = model.weigh(None, window.suspicion, screened.evidence, origin)
+        findings = screened.findings
+        if judged.score >= self._reported[origin]:
+            pattern = f"model.{origin}"
+            findings += (TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end),)
+        return TextVerdict(findings, judged.score, screened.skipped, self._cheap)
 
     @staticmethod
     def _weigh(

@@ -60,6 +60,9 @@ def passages(segments: Sequence[Segment]) -> list[Passage]:
     with a line break at the cut and with none. A word or a key that was cut in two is whole in the second. The last passage
     is what the user said over his last turns, where he spoke more than once; see `THREAD`.
     """
+    if len(segments) == 1:  # nearly every reply, and many a request
+        (one,) = segments
+        return [Passage(one.text, one.origin, (0,), (0,), (len(one.text),))]
     result: list[Passage] = []
     at, count = 0, len(segments)
     while at < count:

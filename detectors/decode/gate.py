@@ -1,8 +1,9 @@
 """What may be encoded in a text: a few automata that read it in microseconds and mostly find nothing.
 
-The first looks for anything odd (long runs, rows of numbers, digits inside of words); only then others tell what. One
-knows common words in all ciphers and backwards, one what escapes look like. What the gate lets through, a decoder still has
-to find and to believe.
+One pass in C (``_signs.c``) tells of most texts that they hold nothing of the kind, and most automata are not even asked. The
+first looks for anything odd (long runs, rows of numbers, digits inside of words); only then others tell what. One knows common
+words in all ciphers and backwards, one what escapes look like. What the gate lets through, a decoder still has to find and to
+believe.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from detectors._signs import ESCAPES, ODD, signs
 from detectors.decode.ciphers import CIPHERS
 from detectors.decode.codes import RADIO_WORDS
 from detectors.decode.english import COMMON
@@ -147,14 +149,16 @@ def suspects(text: str) -> Suspects:
     if len(text) < MIN_DECODED:
         return NOTHING
     data = text.encode("utf-8", "surrogatepass")
-    families = _odd_families(data) if _odd(data) else []
-    families += [_ESCAPE_NAMES[number] for number in _escapes(data)]
+    seen = signs(text)
+    families = _odd_families(data) if seen & ODD and _odd(data) else []
+    if seen & ESCAPES:
+        families += [_ESCAPE_NAMES[number] for number in _escapes(data)]
     if len(data) != len(text):
         families += [_FOREIGN_NAMES[number] for number in _foreign(data)]
-    seen = _ciphered(data)
-    if not families and not seen:
+    ciphered = _ciphered(data)
+    if not families and not ciphered:
         return NOTHING
-    return Suspects(tuple(families), _ciphers(seen))
+    return Suspects(tuple(families), _ciphers(ciphered))
 
 
 def _odd_families(data: bytes) -> list[str]:
