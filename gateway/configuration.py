@@ -22,6 +22,7 @@ from gateway.settings import (
     Limits,
     Override,
     PolicySettings,
+    RateLimits,
     RealtimeSettings,
     Retention,
     Settings,
@@ -138,7 +139,8 @@ def _known_keys(steps: list[Any]) -> list[str]:
         "sync": SyncSettings, "traces": Traces, "detection": Detection, "notify": NotifySettings, "webhook": NotifyWebhook,
         "slack": NotifySlack, "pagerduty": NotifyPagerDuty, "email": NotifyEmail,
         "learning": LearningSettings, "feeds": FeedSettings, "wording": WordingSettings,
-        "upstreams": Upstream, "tenants": TenantSettings, "rules": Override, "fallbacks": Target,
+        "upstreams": Upstream, "tenants": TenantSettings, "rate_limits": RateLimits, "key_rate_limits": RateLimits,
+         "rules": Override, "fallbacks": Target,
         "audit": AuditSettings, "exports": AuditExport,
     }  # fmt: skip
     for step in steps:
@@ -164,7 +166,8 @@ def document() -> str:
         ("Top level", Settings), ("policy, and tenants.NAME.policy", PolicySettings),
         ("policy.consensus", ConsensusSettings), ("policy.rules", Override),
         ("upstreams.openai | anthropic | gemini", Upstream), ("upstreams.X.fallbacks", Target),
-        ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings), ("detection", Detection),
+        ("upstreams.X.timeouts", Timeouts), ("tenants.NAME", TenantSettings),
+        ("tenants.NAME.rate_limits and key_rate_limits", RateLimits), ("detection", Detection),
         ("limits", Limits), ("realtime", RealtimeSettings), ("retention", Retention),
         ("sync", SyncSettings),
         ("audit", AuditSettings), ("audit.exports", AuditExport),

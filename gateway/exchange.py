@@ -35,8 +35,8 @@ class Exchange:
     """What is known of a request so far. Everything in its record comes from here."""
 
     __slots__ = (
-        "bound", "bytes_in", "bytes_out", "client_gone", "id", "leakage", "live", "principal", "reason", "received", "reply",
-        "request", "retries", "started", "status", "target", "trace", "upstream", "upstream_began",
+        "bound", "bytes_in", "bytes_out", "client_gone", "id", "leakage", "live", "metered", "principal", "reason", "received",
+        "reply", "request", "retries", "started", "status", "target", "trace", "upstream", "upstream_began",
         "upstream_seconds", "upstream_status", "vault",
     )  # fmt: skip
 
@@ -57,6 +57,8 @@ class Exchange:
         self.reason = ""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.metered: tuple[str, ...] = ()
+        """Whose limits its bytes are counted for."""
         self.client_gone = False
         self.upstream = ""
         self.upstream_status = 0

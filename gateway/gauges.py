@@ -58,6 +58,7 @@ def register(services: Services) -> None:
         lambda: {("hit",): services.live.engine.cache.hits, ("miss",): services.live.engine.cache.misses},
     )  # fmt: skip
     services.verdicts.register(metrics)
+    services.limiter.register(metrics)
     register_audit(metrics, services.audit)
     semantics = services.semantics
     metrics.gauge("portcullis_encoder_queued", "Windows that wait for the encoder.", (), lambda: {(): semantics.queued})

@@ -36,6 +36,8 @@ def ready(services: Services) -> Answer:
         "decisions": "recorded" if services.recorder.healthy else services.recorder.stats.last_error or "late",
         "audit": services.audit.stats.last_error or "written" if services.live.settings.audit.enabled else "off",
     }
+    if services.limiter.enforces:
+        checks["limits"] = services.limiter.health
     is_ready = not services.draining and served
     return _json(200 if is_ready else 503, {"status": "ready" if is_ready else "not ready", **checks})
 

@@ -113,6 +113,7 @@ class Proxy:
             head = with_key(head, offer)
         provider = self._services.provider(target.wire.provider)
         exchange.principal = self._admit(head, call.query, provider, live)
+        exchange.metered = self._services.limiter.admit(exchange.principal)
         exchange.bound = live.bound(exchange.principal.tenant, exchange.principal.policy)
         exchange.vault = self._services.vault(exchange.principal.tenant, exchange.bound.policy)
         if offer is not None:
@@ -312,6 +313,8 @@ class Proxy:
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
+        if exchange.metered:
+            self._services.limiter.spend(exchange.metered, exchange.bytes_in + exchange.bytes_out)
         record = exchange.record()
         self._services.audit.add(record)
         self._services.recorder.add(record, exchange.kept(time.time()))

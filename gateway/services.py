@@ -27,6 +27,7 @@ from gateway.learning.series import register as register_learning
 from gateway.learning.service import Learning
 from gateway.learning.storage import open_store
 from gateway.learning.wording import Wording
+from gateway.limiter import Limiter
 from gateway.live import Live
 from gateway.metrics import Exposition, Metrics
 from gateway.notify.notifier import Notifier
@@ -94,6 +95,7 @@ class Services:
         self.asking = Asking(lambda: self.live, self.semantics, self.metrics)
         self.sync = self.asking.sync = _sync(settings, self.store, self.asking)
         self.verdicts = SharedVerdicts(self.state, self.semantics, lambda: self.live, self.asking.knowledge)
+        self.limiter = Limiter(self.state, lambda: self.live.settings)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
         self.traffic = Traffic(self.exposition)
@@ -146,6 +148,7 @@ class Services:
         await self._chores.stop()
         await self.semantics.stop()
         await self.verdicts.stop()
+        await self.limiter.stop()
         if self.sync is not None:
             await self.sync.close()
         await self.recorder.close(5.0)

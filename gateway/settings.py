@@ -184,10 +184,21 @@ class PolicySettings(_Model):
     )
 
 
+class RateLimits(_Model):
+    """How much may be done in a minute, counted over all workers and replicas; above it 429 with Retry-After."""
+
+    requests_per_minute: int | None = Field(None, ge=1, le=10**9, description="Requests; left out: any number.")
+    bytes_per_minute: int | None = Field(
+        None, ge=1, le=10**15, description="Bytes of bodies, requests' and replies'; a request goes while there is any room."
+    )
+
+
 class TenantSettings(_Model):
     """A tenant that differs from the rest."""
 
     policy: PolicySettings = Field(PolicySettings(), description="As the top-level `policy`.")
+    rate_limits: RateLimits | None = Field(None, description="What all keys of the tenant may do together; see below.")
+    key_rate_limits: RateLimits | None = Field(None, description="What each key of the tenant may do by itself; see below.")
 
 
 class Limits(_Model):

@@ -1,0 +1,119 @@
+"""Limits of tenants and keys, enforced: the shell around `gateway.limits`.
+
+No request waits for the store. Each worker decides by what it knows, and while there are requests of a limited tenant it tells
+the store what was spent, and is told what all spent, every `ASK_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from gateway.faults import CallerFault
+from gateway.keys import Principal
+from gateway.limits import BYTES, KEPT_SECONDS, REQUESTS, Ledger, subjects
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from gateway.state.base import State, StateUnavailable
+
+ASK_SECONDS: Final = 0.05
+"""How often a worker asks, at most: what all workers together may let through beyond a limit is what comes in this time."""
+
+_SAID: Final = {REQUESTS: "requests", BYTES: "bytes of requests and replies"}
+
+
+class Limiter:
+    """The limits of one worker."""
+
+    def __init__(self, state: State, settings: Callable[[], Settings]) -> None:
+        self._state, self._settings = state, settings
+        self._ledger = Ledger()
+        self._asking: asyncio.Task[None] | None = None
+        self._asked = 0.0  # when the last answer came (monotonic)
+        self.refused: Counter[tuple[str, str]] = Counter()
+        self.decided: Counter[str] = Counter()
+
+    @property
+    def enforces(self) -> bool:
+        """Whether any tenant has a limit."""
+        return any(one.rate_limits or one.key_rate_limits for one in self._settings().tenants.values())
+
+    @property
+    def health(self) -> str:
+        """In words, for /readyz."""
+        if not self._ledger.alone:
+            return "counted together"
+        return f"the state is gone: each worker keeps to its share, down to 1/{self._ledger.share} of a limit"
+
+    def register(self, metrics: Metrics) -> None:
+        """Count refusals, and by what was decided."""
+        metrics.count(
+            "portcullis_limited", "Requests refused by a limit of their tenant or key.", ("tenant", "limit"),
+            lambda: {labels: float(number) for labels, number in self.refused.items()},
+        )  # fmt: skip
+        metrics.count(
+            "portcullis_limits_decided", "Requests held against a limit, by what all spent or by this worker's share.", ("by",),
+            lambda: {(by,): float(self.decided[by]) for by in ("all", "share")},
+        )  # fmt: skip
+
+    def admit(self, principal: Principal) -> tuple[str, ...]:
+        """Count a request, if there is room for it. Returns the names that its bytes are to be counted for (`spend`).
+
+        Raises:
+            CallerFault: there is none.
+        """
+        own = self._settings().tenants.get(principal.tenant)
+        if own is None or (own.rate_limits is None and own.key_rate_limits is None):
+            return ()
+        names = subjects(principal.tenant, principal.key, own.rate_limits, own.key_rate_limits)
+        now = time.time()
+        self.decided["share" if self._ledger.alone else "all"] += 1
+        self._ask()
+        for name, allowed in names.items():
+            refused = self._ledger.refused(name, allowed, now)
+            if refused is not None:
+                whose = "tenant" if name.startswith("limit:tenant:") else "key"
+                self.refused[principal.tenant, f"{whose}_{refused.what}"] += 1
+                allowance = f"{refused.limit} {_SAID[refused.what]} a minute"
+                problem = f"this {whose} may use {allowance}; try again in {refused.seconds} s"
+                raise CallerFault(429, "rate_limit_exceeded", problem, ((b"retry-after", b"%d" % refused.seconds),))
+        for name, allowed in names.items():
+            if allowed.requests_per_minute is not None:
+                self._ledger.spend(name, REQUESTS, 1, now)
+        return tuple(name for name, allowed in names.items() if allowed.bytes_per_minute is not None)
+
+    def spend(self, names: tuple[str, ...], size: int) -> None:
+        """Count bytes of a request that was admitted, or of its reply."""
+        for name in names:
+            self._ledger.spend(name, BYTES, size, time.time())
+            self._ask()
+
+    async def stop(self) -> None:
+        """Tell the store what it was not told yet."""
+        if self._asking is not None:
+            await asyncio.wait([self._asking])
+        if len(self._ledger):
+            await self._tell()
+
+    def _ask(self) -> None:
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().create_task(self._tell_soon())
+
+    async def _tell_soon(self) -> None:
+        await asyncio.sleep(self._asked + ASK_SECONDS - time.monotonic())  # at once, where the last time is long past
+        try:
+            await self._tell()
+        finally:
+            self._asking = None
+
+    async def _tell(self) -> None:
+        now = time.time()
+        amounts = self._ledger.due(now)
+        try:
+            self._ledger.told(await self._state.tally(amounts, now + KEPT_SECONDS) if amounts else [])
+        except StateUnavailable:
+            self._ledger.told(None)
+        self._asked = time.monotonic()

@@ -1,0 +1,165 @@
+"""Limits over many workers, without a store: what is let through, what is refused, and until when."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.limits import BYTES, MINUTE, REQUESTS, Ledger
+
+START = 1_000_000 * MINUTE
+NAME = "limit:tenant:acme"
+
+
+class Allowed(NamedTuple):
+    requests_per_minute: int | None = None
+    bytes_per_minute: int | None = None
+
+
+class Store:
+    """The tallies, as `State.tally` keeps them."""
+
+    def __init__(self) -> None:
+        self.totals: defaultdict[str, int] = defaultdict(int)
+
+    def answer(self, ledger: Ledger, now: float) -> None:
+        amounts = ledger.due(now)
+        for name, amount in amounts.items():
+            self.totals[name] += amount
+        ledger.told([self.totals[name] for name in amounts])
+
+
+def ask(ledger: Ledger, allowed: Allowed, now: float) -> bool:
+    if ledger.refused(NAME, allowed, now) is not None:
+        return False
+    ledger.spend(NAME, REQUESTS, 1, now)
+    return True
+
+
+steps = st.lists(st.tuples(st.integers(0, 3), st.floats(0, 20)), max_size=120)
+
+
+@given(st.integers(1, 20), steps)
+def test_workers_that_ask_after_each_request_keep_to_the_limit(limit: int, steps: list[tuple[int, float]]) -> None:
+    store, workers, now = Store(), [Ledger() for _ in range(4)], START
+    went: list[float] = []
+    for worker, pause in steps:
+        now += pause
+        workers[worker].refused(NAME, Allowed(limit), now)  # from then on it asks about them
+        store.answer(workers[worker], now)
+        if ask(workers[worker], Allowed(limit), now):
+            went.append(now)
+        store.answer(workers[worker], now)
+    by_minute: defaultdict[int, int] = defaultdict(int)
+    for when in went:
+        by_minute[int(when // MINUTE)] += 1
+    assert all(count <= limit for count in by_minute.values())
+    # Of the minute before, what is still covered is taken as if it had come evenly.
+    for minute in by_minute:
+        share = 1 - max(when for when in went if when // MINUTE == minute) % MINUTE / MINUTE
+        assert by_minute[minute] + by_minute.get(minute - 1, 0) * share <= limit + 1e-6
+
+
+@given(st.integers(1, 20), steps)
+def test_what_goes_beyond_is_what_came_since_workers_asked(limit: int, steps: list[tuple[int, float]]) -> None:
+    store, workers, now, unsent, beyond = Store(), [Ledger() for _ in range(4)], START, 0, 0
+    by_minute: defaultdict[int, int] = defaultdict(int)
+    for number, (worker, pause) in enumerate(steps):
+        now += pause
+        if number % 7 == 0:
+            for one in workers:
+                store.answer(one, now)
+            for one in workers:  # who asked first did not hear of the others yet
+                store.answer(one, now)
+            unsent = 0
+        if ask(workers[worker], Allowed(limit), now):
+            by_minute[int(now // MINUTE)] += 1
+            unsent += 1
+        beyond = max(beyond, unsent)
+    assert all(count <= limit + beyond for count in by_minute.values())
+
+
+@given(st.integers(1, 30), st.lists(st.floats(0, 5), min_size=1, max_size=150))
+def test_who_waits_as_told_is_let_in(limit: int, pauses: list[float]) -> None:
+    ledger, now = Ledger(), START
+    for pause in pauses:
+        now += pause
+        refused = ledger.refused(NAME, Allowed(limit), now)
+        if refused is None:
+            ledger.spend(NAME, REQUESTS, 1, now)
+            continue
+        assert (refused.what, refused.limit) == (REQUESTS, limit)
+        assert 1 <= refused.seconds <= 2 * MINUTE
+        assert ledger.refused(NAME, Allowed(limit), now + refused.seconds) is None
+        assert refused.seconds == 1 or ledger.refused(NAME, Allowed(limit), now + refused.seconds - 1.001) is not None
+
+
+@given(st.integers(1, 10_000), st.lists(st.integers(0, 5_000), max_size=40))
+def test_bytes_are_let_in_while_there_is_any_room(limit: int, sizes: list[int]) -> None:
+    ledger, spent = Ledger(), 0
+    for size in sizes:
+        refused = ledger.refused(NAME, Allowed(bytes_per_minute=limit), START)
+        assert (refused is None) == (spent < limit)
+        if refused is None:
+            ledger.spend(NAME, BYTES, size, START)
+            spent += size
+        else:
+            assert ledger.refused(NAME, Allowed(bytes_per_minute=limit), START + refused.seconds) is None
+
+
+def test_while_the_store_is_gone_each_keeps_to_its_share_and_tells_all_of_it_afterwards() -> None:
+    store, workers, limit = Store(), [Ledger() for _ in range(3)], Allowed(30)
+    for worker in workers:
+        assert ask(worker, limit, START)
+        store.answer(worker, START)
+    for worker in workers:
+        store.answer(worker, START)
+        assert worker.share == 3
+        worker.due(START)
+        worker.told(None)
+        assert worker.alone
+    went = [sum(ask(worker, limit, START + 1) for _ in range(40)) for worker in workers]
+    assert went == [9, 9, 9]  # ten each, of which one went before
+    for worker in workers:
+        store.answer(worker, START + 2)
+        assert not worker.alone
+    assert store.totals[f"{NAME}:{REQUESTS}:{int(START // MINUTE)}"] == 30
+    for worker in workers:
+        store.answer(worker, START + 2)
+    assert not any(ask(worker, limit, START + 3) for worker in workers)
+
+
+def test_a_limit_smaller_than_the_number_of_workers_leaves_each_one_request() -> None:
+    store, workers = Store(), [Ledger() for _ in range(4)]
+    for worker in workers:
+        ask(worker, Allowed(100), START)
+        store.answer(worker, START)
+    for worker in workers:
+        store.answer(worker, START)
+        worker.told(None)
+        worker.due(START)
+        worker.told(None)
+        assert ask(worker, Allowed(2), START + MINUTE * 2)
+        assert not ask(worker, Allowed(2), START + MINUTE * 2)
+
+
+def test_what_nobody_uses_is_forgotten() -> None:
+    ledger = Ledger()
+    for number in range(100):
+        ledger.spend(f"limit:key:acme:{number}", REQUESTS, 1, START)
+    ledger.due(START)
+    assert len(ledger) == 100
+    assert ledger.due(START + 4 * MINUTE) == {}
+    assert len(ledger) == 0
+
+
+def test_a_worker_counts_itself_once_a_minute() -> None:
+    store, ledger = Store(), Ledger()
+    for second in range(0, 180, 5):
+        ask(ledger, Allowed(1_000), START + second)
+        store.answer(ledger, START + second)
+    counts = [store.totals[f"{NAME}:workers:{int(START // MINUTE) + minute}"] for minute in range(-1, 3)]
+    assert counts == [0, 1, 1, 1]
