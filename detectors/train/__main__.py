@@ -9,7 +9,7 @@
 
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
-`--start FILE.pt` from a training in stages.
+`--start FILE.pt` from a training in stages; with `--front` that encoder stays, and the front stage alone is fitted anew.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ def fit_command(options: argparse.Namespace) -> None:
     """Train what is shipped."""
     shared = dataset.load_shared(options.data)
     start = _start(options.start, options.models)
+    if options.front:
+        assert start is not None  # `main` has seen to it
+        _, examples = folds.drawn(shared, options.scale, options.seed, None)
+        folds.front(start, examples, options.seed).save(options.models / "fast.npz")
+        return
     fast, encoder = folds.train(
         shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
         options.members,
@@ -116,11 +121,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=0.7, help="size of the training set; folds get half")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of all draws; another one for each stage of a training")
     parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
+    parser.add_argument("--front", action="store_true", help="`fit` leaves the encoder of --start as it is")
     parser.add_argument("--members", type=int, default=1,
                         help="encoders to train and learn from; 4 on a GPU, 1 on a processor")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)
+    if options.front and options.start == "base":
+        parser.error("--front fits the front stage before a trained encoder: name one with --start")
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     try:

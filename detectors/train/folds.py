@@ -47,6 +47,9 @@ EASY: Final = 3.0
 EASY_SHARE: Final = 0.3
 """A window is easy where the front stage's logit is right by `EASY` for each origin; that share of them is kept."""
 
+ASKED: Final = 30_000
+"""Windows of which the front stage learns what the encoder says of them, where a processor asks it: ten minutes of one core."""
+
 OWN_EACH: Final = 250
 """Own texts of each sort, from templates kept out of training."""
 
@@ -103,20 +106,37 @@ def train(
     """Both models on one training set.
 
     A first front stage, fitted on other draws, picks the windows of long attacks that show the attack and, where one
-    encoder is trained alone, what is worth its time. With several ``members`` the encoder sees all windows, and the
-    front stage learns from what it says of them.
+    encoder is trained alone, what is worth its time. With several ``members`` the encoder sees all windows.
     """
+    picker, examples = drawn(shared, scale, seed, held_out)
+    if members == 1:
+        worth = worthwhile(picker, examples, seed)
+        print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
+        encoder = fit.fit(fit.Corpus.of(worth), seed, minutes, checkpoint, start)
+    else:
+        encoder = ensemble.train(fit.Corpus.of(examples), seed, minutes, checkpoint, start, members)
+    return front(encoder, examples, seed), encoder
+
+
+def drawn(
+    shared: dataset.Shared, scale: float, seed: int, held_out: bool | None
+) -> tuple[FastModel, list[Example]]:
+    """A first front stage, and the windows that are trained on, picked with its help."""
     first = dataset.build(shared, seed, held_out, scale)
     picker = fast_fit.fit(first, seed, epochs=1)
     examples = dataset.build(shared, seed + 1, held_out, scale, lambda text: picker.logit(text, Origin.USER))
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
-    if members == 1:
-        worth = worthwhile(picker, examples, seed)
-        print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
-        return fast_fit.fit(examples, seed), fit.fit(fit.Corpus.of(worth), seed, minutes, checkpoint, start)
-    corpus = fit.Corpus.of(examples)
-    encoder = ensemble.train(corpus, seed, minutes, checkpoint, start, members)
-    return fast_fit.fit(examples, seed, said=ensemble.judged(encoder, corpus).sigmoid()), encoder
+    return picker, examples
+
+
+def front(encoder: Encoder, examples: Sequence[Example], seed: int) -> FastModel:
+    """The front stage before an encoder: begins with its vectors of words, and learns from what it says of windows."""
+    asked = examples if torch.cuda.is_available() else random.Random(seed).sample(examples, min(ASKED, len(examples)))
+    heard = {id(example): row for row, example in enumerate(asked)}
+    judged = ensemble.judged(encoder, fit.Corpus.of(asked)).sigmoid()
+    silent = torch.full((len(ORIGINS),), float("nan"))
+    said = torch.stack([judged[heard[id(one)]] if id(one) in heard else silent for one in examples])
+    return fast_fit.fit(examples, seed, said=said, encoder=encoder)
 
 
 def worthwhile(fast: FastModel, examples: Sequence[Example], seed: int) -> list[Example]:
