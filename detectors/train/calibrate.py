@@ -27,10 +27,10 @@ LOST: Final = 0.03
 SHARE: Final = 0.85
 CAREFUL_SHARE: Final = 0.30
 """Share of ordinary harmless texts under an origin that the front stage settles at most. What it settles it orders worse than
-the encoder would, which costs AUC, and hardly anything that a threshold acts on. On the shared sources of both folds these values
-settle 85 % of users' ordinary texts, at an AUC of 0.900 and 49.3 % found at `balanced`; a `LOST` of 0.02 settles 79 % (0.904,
-49.3 %), and 0.002 with a share of 0.65 settles 68 % (0.909, 49.4 %). In documents and tool results only the encoder tells a
-planted order from the text around it, so that little is settled there."""
+the encoder would, which costs AUC, and hardly anything that a threshold acts on. On the shared sources of both folds these
+values settle 85 % of users' ordinary texts, at an AUC of 0.900 and 49.3 % found at `balanced`; a `LOST` of 0.02 settles
+79 % (0.904, 49.3 %), and 0.002 with a share of 0.65 settles 68 % (0.909, 49.4 %). In documents and tool results only the
+encoder tells a planted order from the text around it, so that little is settled there."""
 
 CAUGHT: Final = 0.01
 """False-positive rate that says which attacks the whole cascade would catch."""
