@@ -88,10 +88,10 @@ def test_a_session_is_the_developers_and_its_tools_are_definitions() -> None:
     parsed = read(EVENTS["session"])
     said = {(origin, text) for origin, _, _, text in listed(parsed)}
     assert {("system", "be kind"), ("system", "names"), ("system", "k"), ("tool_definition", "does"),
-            ("tool_definition", "where"), ("user", "w"), ("system", "flow")} <= said  # fmt: skip
+            ("tool_definition", "where"), ("user", "w"), ("user", "flow")} <= said  # fmt: skip
     assert ("session.client_secret", "credential") in unread(parsed)
     response = {(origin, text) for origin, _, _, text in listed(read(EVENTS["response"]))}
-    assert {("system", "short"), ("user", "x"), ("tool_definition", "does"), ("system", "note")} <= response
+    assert {("system", "short"), ("user", "x"), ("tool_definition", "does"), ("user", "note")} <= response
 
 
 def test_what_nobody_reads_is_listed() -> None:

@@ -194,9 +194,9 @@ class Session:
             except ClientGone:
                 await asyncio.Event().wait()  # as above
             self._active = self._loop.time()
-            if broken:
-                return Ending("gateway", ws.FAILED)
             if (closed := source.closed) is None:
+                if broken:
+                    return Ending("gateway", ws.FAILED)
                 continue
             if closed.code != ws.ABNORMAL:
                 return Ending("upstream", closed.code)

@@ -32,7 +32,7 @@ from gateway.wires.base import (
     strings,
     words,
 )
-from gateway.wires.blocks import SETTING, TEXT, WALK, Table, hidden, inside, read_block, shape
+from gateway.wires.blocks import SCHEMA, SETTING, TEXT, WALK, Table, hidden, inside, read_block, shape
 from gateway.wires.frames import MAX_FRAME, BadFraming, Frame, FrameTooLong, Splitter
 from gateway.wires.openai_items import read_item
 from gateway.wires.openai_responses import read_prompt
@@ -55,7 +55,9 @@ PARTS: Final[Table] = {
 }
 ITEMS: Final[Table] = {**openai_items.ITEMS, "item_reference": shape("id object", unread="upstream state")}
 
-_TRANSCRIPTION: Final[Table] = {"": shape("model language languages delay", prompt=WALK, keywords=WALK)}
+_TRANSCRIPTION: Final[Table] = {
+    "": shape("model language languages delay", Origin.SYSTEM, "system", prompt=WALK, keywords=WALK)
+}
 _INPUT: Final[Table] = {"": shape("format noise_reduction turn_detection", transcription=inside(_TRANSCRIPTION))}
 _OUTPUT: Final[Table] = {"": shape("format voice speed")}
 _AUDIO: Final[Table] = {"": shape("", input=inside(_INPUT), output=inside(_OUTPUT))}
@@ -67,13 +69,13 @@ _SETTINGS: Final[Table] = {
         "input_audio_noise_reduction reasoning conversation instructions tools prompt input",
         audio=inside(_AUDIO),
         input_audio_transcription=inside(_TRANSCRIPTION),
-        tool_choice=WALK,
+        tool_choice=SCHEMA,
         tracing=WALK,
         metadata=WALK,
         client_secret=hidden("credential"),
     )
 }
-"""The fields of a session and of a response. The developer sets them, so what they say is said by the system."""
+"""The fields of a session and of a response."""
 
 _EVENT: Final = frozenset({"type", "event_id"})
 
@@ -192,7 +194,7 @@ def _read_settings(out: Collector, value: Any, key: str) -> None:
             read_item(out, item, Origin.USER, turn, (key, "input", turn), PARTS, ITEMS)
     elif items is not None:
         raise Malformed((key, "input"), items, "a list of items")
-    read_block(out, value, _SETTINGS, "system", Origin.SYSTEM, -1, (key,))
+    read_block(out, value, _SETTINGS, "user", Origin.USER, -1, (key,))
 
 
 # What follows reads the server's events.
