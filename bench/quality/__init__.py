@@ -122,7 +122,7 @@ def _disguise(found: Found, judge: Judge, cases: Sequence[Case], count: int, rng
     rows = rng.sample(plain, min(count, len(plain)))
     for name, write in DISGUISES.items() if rows else ():
         again = list(judged(rows, judge, _progress(f"in {name}", len(rows)), write))
-        found.disguises[name] = sum(case.result.right for case in again) / len(again)
+        found.disguised.setdefault(name, []).extend(case.result.right for case in again)
 
 
 def _leaks(found: Found, rows: Sequence[Row], held: set[str] | None) -> int:

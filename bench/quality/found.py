@@ -21,15 +21,20 @@ class Found:
     Attributes:
         seen: whether the sources were seen in training.
         cases: texts judged by all stages. variants: results of the same texts with parts left out.
-        disguises: share still found. gateway: figures by name. leaks: near-duplicates by model.
+        disguised: by disguise, which of the attacks of all models were still found. gateway: figures by name. leaks: near-duplicates by model.
     """
 
     seen: bool
     cases: list[Case] = field(default_factory=list)
     variants: dict[str, list[Result]] = field(default_factory=dict)
-    disguises: dict[str, float] = field(default_factory=dict)
+    disguised: dict[str, list[bool]] = field(default_factory=dict)
     gateway: dict[str, float] = field(default_factory=dict)
     leaks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def disguises(self) -> dict[str, float]:
+        """The share still found, by disguise."""
+        return {name: sum(found) / len(found) for name, found in self.disguised.items()}
 
 
 def by(found: Found) -> dict[str, dict[str, Merit]]:

@@ -63,11 +63,24 @@ def backslashes(text: str, allowance: Allowance) -> Iterator[Piece]:
 def literals(text: str, allowance: Allowance) -> Iterator[Piece]:
     r"""Strings as JSON and programs write them: line breaks, tabs and quotes behind backslashes, escaped any number of times.
 
-    That they are there says nothing. But a word behind ``\n`` is not seen as the word that it is.
+    That they are there says nothing. But a word behind ``\n`` is not seen as the word that it is, and the quotes around a text
+    that is one string go, since what is quoted is read as if somebody told of it.
     """
-    decoded, edits = rewrite(text, [(*match.span(), _LITERALS[match[1]]) for match in _LITERAL.finditer(text)])
+    start, end = _within_quotes(text)
+    changes: list[Change] = [(*match.span(), _LITERALS[match[1]]) for match in _LITERAL.finditer(text, start, end)]
+    if start:
+        changes = [(0, start, ""), *changes, (end, len(text), "")]
+    decoded, edits = rewrite(text, changes)
     if edits is not None and printable(decoded):
         yield Piece("literals", decoded, 0, len(text), (edits,))
+
+
+def _within_quotes(text: str) -> tuple[int, int]:
+    """What stands between the quotes that a text begins and ends with, however often they are escaped; else all of it."""
+    start = text.rfind('"', 0, len(text) - len(text.lstrip(_AROUND))) + 1
+    end = text.find('"', len(text.rstrip(_AROUND)))
+    end = len(text[:end].rstrip("\\")) if end >= 0 else 0
+    return (start, end) if 0 < start < end else (0, len(text))
 
 
 def code_points(text: str, allowance: Allowance) -> Iterator[Piece]:
@@ -144,6 +157,7 @@ _BACKSLASH = _Grammar(
     ),
     _backslash,
 )
+_AROUND: Final = '"\\ \t\r\n'
 _LITERALS: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/"}
 _LITERAL = re.compile(r"(?<!\\)\\++([nrt\"'/])")
 _STYLE = _Grammar("css", re.compile(r"\\([0-9A-Fa-f]{2,6}) ?"), _code_point)
