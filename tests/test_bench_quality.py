@@ -47,7 +47,7 @@ def test_a_copy_is_a_near_duplicate_and_a_like_sentence_is_not() -> None:
 
 def test_figures_are_those_of_the_cases() -> None:
     cases = [_case(1, 0.9, "block"), _case(1, 0.4, "allow"), _case(0, 0.1, "allow"), _case(0, 0.95, "block")] * 3
-    found = Found(False, cases, {"all stages": [case.result for case in cases]}, {"rot13": 0.9}, {}, {"a": 0})
+    found = Found(False, cases, {"all stages": [case.result for case in cases]}, {"rot13": [True] * 9 + [False]}, {}, {"a": 0})
     merit = evaluation.merit([case.result for case in cases])
     assert (merit.attacks, merit.benign, merit.right, merit.found, merit.passed) == (6, 6, 0.5, 0.5, 0.5)
     assert merit.auc is not None
@@ -63,7 +63,7 @@ def test_figures_are_those_of_the_cases() -> None:
 
 def test_the_report_quotes_texts_as_text_and_needs_nothing_from_elsewhere() -> None:
     cases = [_case(1, 0.2, "allow", "<script>alert(1)</script>"), _case(0, 0.95, "block")] * 3
-    found = Found(True, cases, {"all stages": [case.result for case in cases]}, {"rot13": 0.9}, {"texts": 3.0}, {"a": 1})
+    found = Found(True, cases, {"all stages": [case.result for case in cases]}, {"rot13": [True] * 9 + [False]}, {"texts": 3.0}, {"a": 1})
     document = page.page(found, _goals(found), {"cpu": "one"}, {"python": "3"})
     assert "<script" not in document
     assert "&lt;script&gt;" in document

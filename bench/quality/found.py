@@ -21,7 +21,7 @@ class Found:
     Attributes:
         seen: whether the sources were seen in training.
         cases: texts judged by all stages. variants: results of the same texts with parts left out.
-        disguised: by disguise, which of the attacks of all models were still found. gateway: figures by name. leaks: near-duplicates by model.
+        disguised: by disguise, which attacks were still found. gateway: figures by name. leaks: near-duplicates by model.
     """
 
     seen: bool
