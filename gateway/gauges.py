@@ -59,6 +59,7 @@ def register(services: Services) -> None:
     )  # fmt: skip
     services.verdicts.register(metrics)
     services.limiter.register(metrics)
+    services.threads.register(metrics)
     register_audit(metrics, services.audit)
     semantics = services.semantics
     metrics.gauge("portcullis_encoder_queued", "Windows that wait for the encoder.", (), lambda: {(): semantics.queued})

@@ -141,8 +141,11 @@ class Proxy:
         if request.ruling.action is Action.BLOCK:
             await answer.refusal(request)
             return
+        fetching = self._services.threads.fetch(request.parsed.thread, exchange.principal)
         sent = await self._forward(call, exchange, head, _configured(provider, exchange), request)
         try:
+            if fetching is not None:
+                await self._services.threads.take(fetching, exchange.vault)
             if _is_stream(sent.reply, target, request.parsed.streaming):
                 await self._streaming.relay(exchange, answer, sent)
             else:
@@ -309,6 +312,8 @@ class Proxy:
         if screened.ruling.action is Action.BLOCK:
             await answer.refusal(screened)
             return
+        if self._services.threads.keeps(exchange):
+            await self._services.threads.keep(exchange, screened.parsed.thread)
         await answer.whole(reply.status, reply_headers(reply.headers, screened.body is not body), screened.body)
 
     def _finish(self, exchange: Exchange) -> None:

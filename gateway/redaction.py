@@ -69,6 +69,18 @@ class Vault:
         return len(self._values)
 
     @property
+    def values(self) -> Mapping[str, str]:
+        """The values that can come back, by their stand-ins."""
+        return self._values if self._restores else MappingProxyType({})
+
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Take values that earlier requests of the same caller had taken out; none of them comes back inside an address."""
+        for name, value in values.items():
+            placeholder = STAND_IN.fullmatch(name) is not None
+            if (placeholder or len(self._values) < MAX_SHAPED) and self._remember(name, value) and not placeholder:
+                self._begin(name)
+
+    @property
     def canary(self) -> str:
         """A mark for the system prompts of this vault's tenant, the same in every request: 16 hex digits."""
         return hmac.digest(self._key, b"canary", "sha256").hex()[:16]
@@ -148,10 +160,14 @@ class Vault:
         made = Formats(key).encrypt(value, category.encode())
         if made is None or len(self._values) >= MAX_SHAPED or not self._remember(made, value):
             return None
-        if self._restores:
-            self._begun.update(dict.fromkeys(made[:size] for size in range(1, len(made))))
-            self._shapes = None
+        self._begin(made)
         return made
+
+    def _begin(self, shaped: str) -> None:
+        """A reply may hold this, which cannot be told from other text by its looks."""
+        if self._restores:
+            self._begun.update(dict.fromkeys(shaped[:size] for size in range(1, len(shaped))))
+            self._shapes = None
 
     def _remember(self, name: str, value: str) -> bool:
         """Keep a value for the way back; False where the name already stands for another one."""

@@ -21,7 +21,7 @@ from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
 from gateway.sound import Sound
-from gateway.wires.base import EventKind, StreamEvent, Target, sse
+from gateway.wires.base import EventKind, StreamEvent, Target, Thread, sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
 from gateway.wires.probabilities import without_probabilities
@@ -140,6 +140,11 @@ class Relay:
         self._kept: dict[Channel, int] = {}
         self.unread = 0  # code points beyond MAX_SAID, which nobody will look at once more
         self.unheard: dict[Channel, str] = {}  # audio, which nobody listens to: by its transcript's channel, what became of it
+
+    @property
+    def thread(self) -> Thread | None:
+        """By what a later request can go on from this reply, once the upstream has told."""
+        return self._reader.thread
 
     @property
     def held(self) -> bool:

@@ -42,6 +42,7 @@ from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
+from gateway.threads import Threads
 from gateway.verdicts import SharedVerdicts
 from patterns.schema import PatternError
 from patterns.store import Store
@@ -96,6 +97,7 @@ class Services:
         self.sync = self.asking.sync = _sync(settings, self.store, self.asking)
         self.verdicts = SharedVerdicts(self.state, self.semantics, lambda: self.live, self.asking.knowledge)
         self.limiter = Limiter(self.state, lambda: self.live.settings)
+        self.threads = Threads(self.state)
         self.nobody: Principal = ANYONE
         self.sessions = Sessions(secrets.token_bytes(32))
         self.traffic = Traffic(self.exposition)
@@ -129,8 +131,10 @@ class Services:
         self._secret = await self._load_secret()
         self.learning.intake.begin(self._secret)
         self.sessions = Sessions(hmac.digest(self._secret, b"\nconsole", "sha256"))  # no tenant's name begins so
-        if self.live.settings.secret is not None and isinstance(self.state, ResilientState):
-            self.verdicts.begin(self._secret)  # a secret that the state holds itself seals nothing
+        if self.live.settings.secret is not None:  # one that the state holds itself seals nothing
+            self.threads.begin(self._secret)
+            if isinstance(self.state, ResilientState):
+                self.verdicts.begin(self._secret)
         await self.keys.refresh()
         await self.audit.start()
         await self.audit.event(records.CONFIGURATION, configuration(self.live, "start"))
@@ -149,6 +153,7 @@ class Services:
         await self.semantics.stop()
         await self.verdicts.stop()
         await self.limiter.stop()
+        await self.threads.stop()
         if self.sync is not None:
             await self.sync.close()
         await self.recorder.close(5.0)

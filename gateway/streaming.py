@@ -170,6 +170,8 @@ class Streaming:
     ) -> None:
         """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""
         waits = exchange.bound.policy.waits
+        threads = self._services.threads
+        keeps = threads.keeps(exchange)
 
         def refusal(cut: Cut) -> str:
             return f"Blocked by Portcullis: {cut.threat} in the reply. Decision {exchange.id}."
@@ -211,6 +213,9 @@ class Streaming:
                 began = time.perf_counter_ns()
                 out = relay.feed(chunk[at : at + AT_ONCE], refusal)
                 relay.nanoseconds += time.perf_counter_ns() - began
+                if keeps and relay.thread is not None:  # before the caller knows by what to go on
+                    keeps = False
+                    await threads.keep(exchange, relay.thread)
                 if out:
                     await answer.piece(out)
                 if relay.cut is not None:

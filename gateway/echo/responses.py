@@ -137,6 +137,7 @@ def _items(answer: Answer) -> list[dict[str, Any]]:
 
 
 def _head(answer: Answer, doc: dict[str, Any]) -> dict[str, Any]:
+    named = doc.get("conversation")
     return {
         "id": f"resp_{answer.ask.id}",
         "object": "response",
@@ -151,6 +152,7 @@ def _head(answer: Answer, doc: dict[str, Any]) -> dict[str, Any]:
         "output": [],
         "parallel_tool_calls": True,
         "previous_response_id": doc.get("previous_response_id"),
+        "conversation": {"id": named.get("id") if isinstance(named, dict) else named} if named else None,
         "temperature": 1.0,
         "text": doc.get("text") or {"format": {"type": "text"}},
         "tool_choice": doc.get("tool_choice") or "auto",

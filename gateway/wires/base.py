@@ -58,13 +58,23 @@ class Malformed(ValueError):  # noqa: N818 - it is the caller's mistake, named a
         super().__init__(f"{show_path(path)}: got {json_type(got)}; wanted {wanted}")
 
 
+class Thread(NamedTuple):
+    """A conversation that the provider keeps: the ids by which a request goes on from it, or a later one from this reply.
+    ``kept``: whether the reply to this request will be kept."""
+
+    ids: tuple[str, ...]
+    kept: bool = True
+
+
 class Parsed(NamedTuple):
-    """A request or reply as the detectors see it. Replies have no ``model`` and are not ``streaming``."""
+    """A request or reply as the detectors see it. Replies have no ``model`` and are not ``streaming``; ``thread`` is None where
+    the provider keeps nothing."""
 
     model: str | None
     streaming: bool
     segments: list[Segment]
     opaque: list[Opaque]
+    thread: Thread | None = None
 
 
 class Reply(NamedTuple):
@@ -121,6 +131,9 @@ class StreamReader(ABC):
     What it ends is the stream of the frames that it read. A relay that withholds or rewrites frames keeps a
     second reader, of the frames that it sent, and asks that one to stop.
     """
+
+    thread: Thread | None = None
+    """By what a later request can go on from this reply, once the stream has told."""
 
     textless = True
     """Whether nothing of a frame's texts is kept: then two readers of frames that differ in their texts alone are alike."""

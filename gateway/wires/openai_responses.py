@@ -20,6 +20,7 @@ from gateway.wires.base import (
     StreamEvent,
     StreamReader,
     Target,
+    Thread,
     Wire,
     events_of,
     load_frame,
@@ -65,7 +66,10 @@ class OpenAIResponses(Wire):
         out.unknown(doc, _SETTINGS, Origin.USER)
         # A stored prompt names its own model.
         model = None if "model" not in doc and "prompt" in doc else want_model(doc)
-        return out.parsed(model, want_flag(doc, "stream"))
+        before = (doc.get("previous_response_id"), _conversation(doc))
+        ids = tuple(each for each in before if isinstance(each, str))
+        thread = Thread(ids, doc.get("store") is not False or before[1] is not None)
+        return out.parsed(model, want_flag(doc, "stream"))._replace(thread=thread)
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
         out = Collector(strict=False)
@@ -76,7 +80,7 @@ class OpenAIResponses(Wire):
             out.unknown(doc, _REPLY, Origin.ASSISTANT)
         else:
             out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
-        return out.parsed()
+        return out.parsed()._replace(thread=_thread(doc))
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
         return ResponseStream(model)
@@ -105,6 +109,19 @@ class OpenAIResponses(Wire):
 
     def error(self, status: int, code: str, message: str, request_id: str = "") -> Reply:
         return common.error(status, code, message)
+
+
+def _conversation(doc: dict[str, Any]) -> Any:
+    """A conversation's id, which is named by itself or in an object."""
+    named = doc.get("conversation")
+    return named.get("id") if isinstance(named, dict) else named
+
+
+def _thread(response: Any) -> Thread | None:
+    """By what a later request can go on from a response."""
+    if not isinstance(response, dict):
+        return None
+    return Thread(tuple(each for each in (response.get("id"), _conversation(response)) if isinstance(each, str)))
 
 
 def _read_context(out: Collector, doc: dict[str, Any]) -> None:
@@ -204,6 +221,7 @@ class ResponseStream(StreamReader):
             events.append(StreamEvent(EventKind.ERROR, ()))
         if isinstance(response := event.get("response"), dict):
             self._response = response
+            self.thread = _thread(response)
             events += events_of(OpenAIResponses().read_reply(response, _NO_TARGET), ("response",))
         else:
             events += loose(response, ("response",))
