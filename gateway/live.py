@@ -134,25 +134,26 @@ def stream_rules(
     ``made`` holds those of other policies, and gets this one's: what acts alike is shared, for it is large.
     """
 
-    @functools.cache  # of ten thousand patterns, few differ in what a policy asks
-    def asked(category: str, severity: Severity, channel: ChannelKind) -> Act | None:
-        action = policy.action(category, SCORES[severity], Origin.ASSISTANT, Direction.REPLY, channel=channel)
-        return _STREAM_ACTS.get(action)
-
-    def act(pattern: Pattern, channel: ChannelKind) -> Act | None:
-        return asked(pattern.category, pattern.severity, channel) if pattern.state is State.ACTIVE else None
-
     made = {} if made is None else made
     found = {}
+    # Of ten thousand patterns, few differ in what a policy asks.
+    kinds = dict.fromkeys((one.category, one.severity) for one in patterns if one.state is State.ACTIVE)
     for channel in channels if policy.acts else ():
-        chosen = functools.partial(act, channel=channel)
-        acts = tuple(map(chosen, patterns))
-        if any(acts):
-            key = (acts, policy.waits)
+        asked = {
+            (category, severity): policy.action(category, SCORES[severity], Origin.ASSISTANT, Direction.REPLY, channel=channel)
+            for category, severity in kinds
+        }
+        acts = {kind: _STREAM_ACTS[action] for kind, action in asked.items() if action in _STREAM_ACTS}
+        if acts:
+            key = (tuple(acts.items()), policy.waits)
             if key not in made:
-                made[key] = StreamRules(patterns, chosen, cache, policy.waits)
+                made[key] = StreamRules(patterns, functools.partial(_act, acts), cache, policy.waits)
             found[channel] = made[key]
     return found
+
+
+def _act(acts: Mapping[tuple[str, Severity], Act], pattern: Pattern) -> Act | None:
+    return acts.get((pattern.category, pattern.severity)) if pattern.state is State.ACTIVE else None
 
 
 _STREAM_ACTS: Final = {Action.BLOCK: Act.CUT, Action.REDACT: Act.REPLACE}
