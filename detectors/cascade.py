@@ -20,18 +20,10 @@ from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, SAME, Readin
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
+from detectors.stages import CHEAP, DEEP, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WATCHED, WINDOWS, Origin, Skipped
 from patterns.schema import WATCHING, Kind, Pattern, Severity, State, acts_on
 from patterns.taxonomy import is_attack
-
-CHEAP: Final = ("canonical", "decode", "lexical", "fast")
-"""Stages that every text passes, in order. ``fast`` is the front stage of the model."""
-
-DEEP: Final = ("encoder", "index")
-"""Stages for what the front stage does not settle. The index is asked with what the encoder made, so they go together."""
-
-STAGES: Final = (*CHEAP, *DEEP)
-"""All stages in order; as in metrics, records and verdicts."""
 
 EVIDENCE: Final = {Severity.LOW: 0.3, Severity.MEDIUM: 0.8, Severity.HIGH: 1.0, Severity.CRITICAL: 1.2}
 """What a finding adds to the model's own signs, in units that the calibration weighs. The ratios are those of the
@@ -71,51 +63,6 @@ LAYERS: Final = {
 }  # fmt: skip
 """What it says that a text holds readable text in an encoding, by the outermost one. Those not named are ciphers and
 codes (ROT-n, Morse, Braille...), which ordinary texts hold no sentences in."""
-
-
-class TextFinding(NamedTuple):
-    """A finding in one text, before it is mapped to the segments of a request."""
-
-    detector: str
-    pattern: str
-    category: str
-    score: float
-    start: int
-    end: int
-
-
-class TextVerdict(NamedTuple):
-    """What the cascade says of one text. ``score`` is the calibrated probability of attack; ``stages`` are those that ran."""
-
-    findings: tuple[TextFinding, ...]
-    score: float
-    skipped: tuple[Skipped, ...]
-    stages: tuple[str, ...]
-
-
-class Asked(NamedTuple):
-    """A window for the encoder: its text, what the front stage said of it, and where it stands in the original.
-
-    ``woken`` is one that the front stage had settled as harmless, and that resembles something learnt.
-    """
-
-    text: str
-    suspicion: float
-    start: int
-    end: int
-    woken: bool = False
-
-
-class Screened(NamedTuple):
-    """What the cheap stages say: what they found, how much that weighs (see `EVIDENCE`), the most suspicious window that
-    the front stage settled, and the windows that it did not settle, for the encoder."""
-
-    origin: Origin
-    findings: tuple[TextFinding, ...]
-    evidence: float
-    settled: Asked | None
-    asked: tuple[Asked, ...]
-    skipped: tuple[Skipped, ...]
 
 
 class _View(NamedTuple):

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from detectors.cache import VerdictCache
-from detectors.cascade import STAGES, Asked, Cascade, Screened, TextFinding, TextVerdict
+from detectors.cascade import Cascade
 from detectors.lexical import Lexical
 from detectors.parts import Parts
 from detectors.passages import Passage, passages
 from detectors.semantic.judge import Reading, SemanticModel
+from detectors.stages import STAGES, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WINDOWS, Finding, Origin, Segment, Skipped, Verdict
 from patterns.schema import WATCHING, Pattern
 from patterns.snapshot import layered

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from detectors.cascade import TextFinding, TextVerdict
+from detectors.stages import TextFinding, TextVerdict
 from detectors.values import WATCHED, Finding
 from patterns.taxonomy import is_attack
 

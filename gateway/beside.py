@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged
+from detectors.stages import STAGES
 from detectors.values import Skipped, Verdict
 from gateway.following import MAX_BEHIND, Cut, Follower, Trip
 from gateway.metrics import Histogram

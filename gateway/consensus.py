@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from detectors.cascade import STAGES
 from detectors.engine import PASSING, Judged
+from detectors.stages import STAGES
 from detectors.values import TOOL_CALL, WATCHED, Finding, Origin, Segment, Skipped, Verdict
 from gateway.decisions import Vote
 from gateway.policy import Direction, Policy, Ruling, evaluate

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from detectors import leakage
-from detectors.cascade import DEEP, STAGES
+from detectors.stages import DEEP, STAGES
 from detectors.values import ChannelKind, Origin
 from gateway import consensus
 from gateway.live import bind, load_model

@@ -7,12 +7,13 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from detectors.cascade import STAGES
 from detectors.engine import Judged
 from detectors.leakage import Leakage
+from detectors.stages import STAGES
 from detectors.streamrules import Act
 from detectors.values import INNER, TOOL_CALL, Finding, Opaque, Origin, Path, Segment, Skipped
-from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id, shown
+from gateway.decision_records import shown
+from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id
 from gateway.following import Cut
 from gateway.inspection import LINKS, Inspected, links_edits, timings, with_leaks
 from gateway.keys import Principal

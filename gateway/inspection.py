@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from detectors.cascade import STAGES
 from detectors.engine import Engine, Judged, Screening
 from detectors.leakage import Leakage
+from detectors.stages import STAGES
 from detectors.values import Opaque, Origin, Path, Segment
 from gateway import consensus
 from gateway.consensus import Outcome

@@ -13,7 +13,8 @@ import logging
 from collections import deque
 from typing import Final, NamedTuple
 
-from gateway.decisions import AnyDecision, KeptTexts, Record, settle
+from gateway.decision_records import settle
+from gateway.decisions import AnyDecision, KeptTexts, Record
 from gateway.state.base import State, StateUnavailable
 
 FLUSH_SECONDS: Final = 0.25

@@ -27,9 +27,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from detectors.cache import VerdictCache
-from detectors.cascade import Asked
 from detectors.engine import Engine, Judged, Screening
 from detectors.semantic.judge import Reading, SemanticModel
+from detectors.stages import Asked
 from detectors.values import Segment
 from gateway.settings import Detection
 

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from detectors.cascade import STAGES
+from detectors.stages import STAGES
 from gateway.exchange import Exchange
 from gateway.inbound import Head, Headers
 from gateway.inspection import Inspected

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import orjson
 
-from detectors.cascade import TextFinding, TextVerdict
 from detectors.engine import Judged, Screening
+from detectors.stages import TextFinding, TextVerdict
 from gateway.live import Live
 from gateway.metrics import Metrics
 from gateway.sealing import Sealer

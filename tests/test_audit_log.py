@@ -35,7 +35,8 @@ from gateway.audit.formats import FORMATS
 from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.senders import FileSender, Sender, open_sender
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
-from gateway.decisions import Decision, Screened, Shadow, Upstream, settle
+from gateway.decision_records import settle
+from gateway.decisions import Decision, Screened, Shadow, Upstream
 from gateway.settings import AuditSettings, Settings
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

@@ -12,8 +12,8 @@ from bench.quality.disguises import DISGUISES
 from bench.quality.found import Found, by
 from bench.quality.runs import Case
 from detectors.canonical import canonicalise
-from detectors.cascade import TextFinding
 from detectors.decode import decode
+from detectors.stages import TextFinding
 from detectors.train.sources import Row
 from detectors.values import Origin
 from gateway import evaluation

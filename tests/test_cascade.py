@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from gateways import CACHE_DIR
 
-from detectors.cascade import DEEP, STAGES
 from detectors.engine import Engine
 from detectors.semantic.judge import Reading, SemanticModel
+from detectors.stages import DEEP, STAGES
 from detectors.values import Origin, Segment, Skipped
 from gateway import live
 from gateway.configuration import check

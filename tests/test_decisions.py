@@ -17,8 +17,8 @@ from state_support import NOW, THREATS, decision, decisions, texts
 
 from detectors.values import Finding, Key, Opaque, Origin, Segment, Skipped
 from gateway import recorder as recording
+from gateway.decision_records import MAX_LISTED, decode, encode, explain, labels, settle, summarise
 from gateway.decisions import (
-    MAX_LISTED,
     MAX_NAME,
     AnyDecision,
     Decision,
@@ -30,15 +30,9 @@ from gateway.decisions import (
     Shadow,
     Text,
     Upstream,
-    decode,
-    encode,
-    explain,
     first_id,
     is_id,
-    labels,
     new_id,
-    settle,
-    summarise,
 )
 from gateway.recorder import LARGE, Recorder
 from gateway.state.base import State

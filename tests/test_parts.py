@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_meaning_streams import ATTACK
 
-from detectors.cascade import STAGES
 from detectors.engine import Engine, Screening
 from detectors.parts import Parts
+from detectors.stages import STAGES
 from detectors.values import Finding, Origin, Segment, Verdict
 from gateway import live
 from gateway.following import Follower

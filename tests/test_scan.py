@@ -17,7 +17,7 @@ from gateways import CACHE_DIR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.cascade import STAGES
+from detectors.stages import STAGES
 from gateway.cli import main
 from gateway.cli.streaming import CHUNK, stream
 

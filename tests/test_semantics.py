@@ -8,8 +8,8 @@ from threading import Event
 
 import pytest
 
-from detectors.cascade import Asked
 from detectors.semantic.judge import Reading, SemanticModel
+from detectors.stages import Asked
 from gateway.semantics import TRIP, Semantics
 from gateway.settings import Detection
 

@@ -13,7 +13,7 @@ import pytest
 from gateways import Gateway, until
 from redis_servers import RedisServer, redis_server
 
-from detectors.cascade import TextFinding, TextVerdict
+from detectors.stages import TextFinding, TextVerdict
 from gateway import configuration
 from gateway.keys import Role
 from gateway.state import keystore

@@ -17,7 +17,8 @@ from detectors.engine import Engine
 from detectors.values import TOOL_CALL, ChannelKind, Finding, Origin, Segment, Verdict
 from gateway import live
 from gateway.configuration import check
-from gateway.decisions import Screened, decode, encode
+from gateway.decision_records import decode, encode
+from gateway.decisions import Screened
 from gateway.exchange import said_segments
 from gateway.inspection import Inspected, inspect_reply, inspect_request
 from gateway.live import Bound

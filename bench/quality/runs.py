@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from detectors.cascade import STAGES, Cascade, TextFinding
+from detectors.cascade import Cascade
 from detectors.engine import Engine
 from detectors.semantic.encoder import Encoder
 from detectors.semantic.fast import FastModel
 from detectors.semantic.index import ExemplarIndex
 from detectors.semantic.judge import MODELS, Calibration, Reading, SemanticModel
+from detectors.stages import STAGES, TextFinding
 from detectors.train.sources import Row
 from detectors.values import Origin, Segment
 from gateway.evaluation import Result

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import orjson
 import torch
 
-from detectors.cascade import STAGES, Cascade
+from detectors.cascade import Cascade
 from detectors.lexical import Lexical
 from detectors.semantic.heads import ORIGINS
+from detectors.stages import STAGES
 from detectors.train.folds import Scored
 from detectors.train.sources import Row
 from detectors.values import Origin

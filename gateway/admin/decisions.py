@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query
 
-from gateway import decisions
 from gateway.admin.access import require
 from gateway.admin.playground import canonical_of
 from gateway.audit import records
-from gateway.decisions import KeptTexts
+from gateway.decision_records import explain, summarise
+from gateway.decisions import KeptTexts, Record, is_id
 from gateway.keys import Permission, Principal
 from gateway.services import Services
 from gateway.state.base import Filter
@@ -45,16 +45,16 @@ def routes(app: FastAPI, services: Services) -> None:
             page = await services.state.decisions(only, limit, cursor)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        return {"decisions": [decisions.summarise(one) for one in page.decisions], "next": page.cursor}
+        return {"decisions": [summarise(one) for one in page.decisions], "next": page.cursor}
 
     @app.get("/admin/v1/decisions/{decision_id}", tags=["decisions"])
     async def explain_decision(decision_id: str, principal: Principal = reader) -> dict[str, Any]:
         """One decision explained: what was screened and what not, what was found, what was done and why."""
         await services.recorder.flush()
-        found = await services.state.decision(decision_id) if decisions.is_id(decision_id) else None
+        found = await services.state.decision(decision_id) if is_id(decision_id) else None
         if found is None or not principal.sees(found.tenant):
             raise HTTPException(404, "there is no decision with this id, or it has expired")
-        explained = decisions.explain(found)
+        explained = explain(found)
         kept = None
         if principal.may(Permission.READ_TEXT):
             kept = await services.state.kept_texts(decision_id, time.time())
@@ -65,7 +65,7 @@ def routes(app: FastAPI, services: Services) -> None:
         return explained
 
 
-def _texts(kept: KeptTexts, found: decisions.Record) -> list[dict[str, Any]]:
+def _texts(kept: KeptTexts, found: Record) -> list[dict[str, Any]]:
     """Kept texts, each with its canonical form where that is another. Offsets of findings hold in texts kept in full only."""
     sides = {"request": found.request, "reply": found.reply}
     shown = []

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gateway.decisions import AnyDecision, KeptTexts, Record, first_id, is_id, labels
+from gateway.decision_records import labels
+from gateway.decisions import AnyDecision, KeptTexts, Record, first_id, is_id
 from gateway.keys import StoredKey
 
 MAX_PAGE: Final = 1_000

@@ -22,17 +22,8 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import DataError, RedisError
 
-from gateway.decisions import (
-    AnyDecision,
-    KeptTexts,
-    Record,
-    decode,
-    decode_texts,
-    encode,
-    encode_texts,
-    first_id,
-    labels,
-)
+from gateway.decision_records import decode, decode_texts, encode, encode_texts, labels
+from gateway.decisions import AnyDecision, KeptTexts, Record, first_id
 from gateway.keys import DEFAULT_TENANT, StoredKey, decode_key, encode_key
 from gateway.state.base import (
     ANY,

@@ -16,18 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gateway.decisions import (
-    AnyDecision,
-    KeptTexts,
-    Record,
-    decode,
-    decode_texts,
-    encode,
-    encode_texts,
-    first_id,
-    is_id,
-    labels,
-)
+from gateway.decision_records import decode, decode_texts, encode, encode_texts, labels
+from gateway.decisions import AnyDecision, KeptTexts, Record, first_id, is_id
 from gateway.keys import StoredKey, decode_key, encode_key
 from gateway.state.base import (
     ANY,
