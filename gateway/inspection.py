@@ -51,7 +51,7 @@ class Waiting(NamedTuple):
 
     def close(self, judged: Judged) -> Inspected:
         """Decide and edit."""
-        judged = _without(judged, self.before)
+        judged = _own(judged, self.before, len(self.parsed.segments))
         return _decide(judged, self.parsed, self.bound, self.body, self.vault, self.direction, self.leakage, self.began)
 
 
@@ -99,26 +99,29 @@ def inspect_request(
 
 
 def inspect_event(
-    engine: Engine, bound: Bound, parsed: Parsed, before: Sequence[Segment], body: bytes, tenant: str, vault: Vault
-) -> Inspected | Waiting:
-    """As `inspect_request`, of one event of a session that was read already. ``before`` was said earlier and went on: it is
-    judged with the event's texts, and what is found in it alone is not told again."""
+    engine: Engine, bound: Bound, parsed: Parsed, before: Sequence[Segment], body: bytes, tenant: str, vault: Vault,
+    after: Sequence[Segment] = (),
+) -> Inspected | Waiting:  # fmt: skip
+    """As `inspect_request`, of one event of a session that was read already. ``before`` and ``after`` are what the model reads
+    around it: they went on earlier, are judged with the event's texts, and what is found in them alone is not told again."""
     began = time.perf_counter_ns()
-    screening = engine.screen([*before, *parsed.segments], tenant)
+    screening = engine.screen([*before, *parsed.segments, *after], tenant)
     waiting = Waiting(screening, parsed, bound, body, vault, Direction.REQUEST, None, began, len(before))
     return waiting if screening.asked else waiting.close(screening.close())
 
 
-def _without(judged: Judged, count: int) -> Judged:
-    """What is said of all segments but the first ``count``."""
-    if not count:
+def _own(judged: Judged, first: int, count: int) -> Judged:
+    """What is said of ``count`` segments from ``first`` on."""
+    until = first + count
+    if len(judged.scores) == count:
         return judged
-    scores = judged.scores[count:]
+    scores = judged.scores[first:until]
     found = tuple(
-        finding._replace(segment=finding.segment - count) for finding in judged.verdict.findings if finding.segment >= count
-    )
+        finding._replace(segment=finding.segment - first)
+        for finding in judged.verdict.findings if first <= finding.segment < until
+    )  # fmt: skip
     verdict = judged.verdict._replace(findings=found, score=max(scores, default=0.0))
-    return judged._replace(verdict=verdict, stages=judged.stages[count:], scores=scores)
+    return judged._replace(verdict=verdict, stages=judged.stages[first:until], scores=scores)
 
 
 def inspect_reply(

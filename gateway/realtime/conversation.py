@@ -16,9 +16,6 @@ from gateway.wires.base import Parsed
 from gateway.wires.jsonedit import clear_members
 from gateway.wires.openai_realtime import HEARD
 
-OURS: Final = "portcullis_"
-"""How the ids of events begin that the gateway itself sends to the upstream. What answers them is not for the caller."""
-
 MAX_SYSTEM: Final = 32
 """System messages of a session that replies are compared with, beside its instructions: the last ones."""
 
@@ -55,7 +52,10 @@ class Told(NamedTuple):
 class Conversation:
     """One session's memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: str) -> None:
+        """``mark``: how the ids of events begin that the gateway itself sends to the server; nobody else can know it. What
+        answers them is not for the caller."""
+        self._mark = mark
         self._instructions: tuple[Segment, ...] = ()
         self._for_response: tuple[Segment, ...] = ()
         self._system: deque[Segment] = deque(maxlen=MAX_SYSTEM)
@@ -104,8 +104,8 @@ class Conversation:
         if not isinstance(event, dict):
             return Told(message, True)  # the relay says what is wrong
         kind, item = _name(event.get("type")), _item(event)
-        if kind == "error" and (answered := _answered(event)).startswith(OURS):
-            self._taken_back.discard(answered.removeprefix(OURS + "delete_"))
+        if kind == "error" and (answered := _answered(event)).startswith(self._mark):
+            self._taken_back.discard(answered.removeprefix(f"{self._mark}delete_"))
             return Told(None, not self.responding)
         if kind.startswith("response."):
             return self._response(event, kind, item, message)
@@ -138,7 +138,7 @@ class Conversation:
         """
         if item:
             self._taken_back.add(item)
-        asked = {"type": "conversation.item.delete", "event_id": f"{OURS}delete_{item}", "item_id": item}
+        asked = {"type": "conversation.item.delete", "event_id": f"{self._mark}delete_{item}", "item_id": item}
         return [asked, *(self.cut() or [self._ask("response.cancel")])]
 
     @property
@@ -169,7 +169,7 @@ class Conversation:
 
     def _ask(self, kind: str, **fields: str) -> Event:
         self._number += 1
-        return {"type": kind, "event_id": f"{OURS}{self._number}", **fields}
+        return {"type": kind, "event_id": f"{self._mark}{self._number}", **fields}
 
 
 def _name(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 import orjson
 
+from detectors.passages import THREAD
 from detectors.values import Origin, Segment
 from gateway.exchange import Exchange
 from gateway.following import STEP, Cut, Follower
@@ -28,9 +29,18 @@ class Judge:
         self._services = services
         self._scanner = scanner
 
-    async def event(self, exchange: Exchange, parsed: Parsed, before: Sequence[Segment], body: bytes) -> Inspected:
-        """An event of the client, as a request is judged; ``before`` as `inspect_event` takes it."""
-        found = await self._inspect(exchange, parsed, before, body, exchange.vault)
+    async def event(
+        self, exchange: Exchange, parsed: Parsed, thread: Sequence[Segment], moved: bool, body: bytes
+    ) -> Inspected:
+        """An event of the client, as a request is judged.
+
+        ``thread`` is what the user said before it. The model may read it after the event, where that was ``moved`` to another
+        place of the conversation: both are judged.
+        """
+        found = await self._inspect(exchange, parsed, thread, body, exchange.vault)
+        if moved and thread and found.ruling.action is not Action.BLOCK:
+            turned = await self._inspect(exchange, parsed, (), body, exchange.vault, _fitting(thread, parsed.segments))
+            found = turned if turned.ruling.action is Action.BLOCK else found
         if exchange.bound.policy.consensus is not None:
             asking, tenant = self._services.asking, exchange.principal.tenant
             found = await asking.put(found, exchange.live, exchange.bound, body, tenant, exchange.vault)
@@ -58,10 +68,11 @@ class Judge:
         return follower.rise(trip, judged.verdict)
 
     async def _inspect(
-        self, exchange: Exchange, parsed: Parsed, before: Sequence[Segment], body: bytes, vault: Vault
-    ) -> Inspected:
+        self, exchange: Exchange, parsed: Parsed, before: Sequence[Segment], body: bytes, vault: Vault,
+        after: Sequence[Segment] = (),
+    ) -> Inspected:  # fmt: skip
         live, tenant = exchange.live, exchange.principal.tenant
-        what = (exchange.bound, parsed, before, body, tenant, vault)
+        what = (exchange.bound, parsed, before, body, tenant, vault, after)
         found: Inspected | Waiting
         if len(body) <= OFFLOAD_BYTES:
             found = inspect_event(live.engine, *what)
@@ -72,3 +83,16 @@ class Judge:
         if isinstance(found, Waiting):
             found = found.close(await self._services.semantics.close(found.screening, tenant))
         return found
+
+
+def _fitting(thread: Sequence[Segment], said: Sequence[Segment]) -> list[Segment]:
+    """As much of the thread as is judged together with what comes before it, as turns that follow it."""
+    left = THREAD - sum(len(part.text) for part in said if part.origin is Origin.USER)
+    last = max((part.turn for part in said), default=0)
+    fitting: list[Segment] = []
+    for part in thread:
+        left -= len(part.text)
+        if left < 0:
+            break
+        fitting.append(part._replace(turn=last + 1 + len(fitting)))
+    return fitting

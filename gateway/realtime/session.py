@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
@@ -37,6 +38,9 @@ MAX_VALUES: Final = 10_000
 
 MAX_PENDING: Final = 256
 """Events of the client that wait to be recorded with the next turn; more of them make a record of their own."""
+
+MAX_PENDING_BYTES: Final = 2**20
+"""Bytes of those events: their texts stay in memory until they are recorded."""
 
 CLOCK_SECONDS: Final = 0.5
 """How often a session looks at its bounds of time and at its key."""
@@ -75,9 +79,10 @@ class Session:
         self._token = token
         self._client = client
         self._upstream = upstream
-        self._conversation = Conversation()
+        self._conversation = Conversation(secrets.token_hex(8))
         self._events = services.metrics.realtime_events
         self._pending: list[Inspected] = []
+        self._pending_bytes = 0
         self._unread: dict[tuple[Origin, str], Opaque] = {}
         self._follower: Follower | None = None
         self._settling: set[asyncio.Task[None]] = set()
@@ -157,14 +162,15 @@ class Session:
             self._events.add(("client", "pass" if not parsed.opaque else "unscreened"))
             self._conversation.said(str(event["type"]), parsed)
             return message
-        judged = await self._judge.event(exchange, parsed, self._conversation.thread, body)
+        moved = event.get("previous_item_id") is not None
+        judged = await self._judge.event(exchange, parsed, self._conversation.thread, moved, body)
         exchange.bytes_in = len(body)
         if judged.ruling.action is Action.BLOCK:
             await self._refuse(exchange, judged, event)
             return None
         self._events.add(("client", judged.ruling.action.value))
         self._conversation.said(str(event["type"]), parsed)
-        self._keep(judged)
+        self._keep(judged, len(body))
         return message if judged.body is body else judged.body.decode()
 
     async def _refuse(self, exchange: Exchange, judged: Inspected, event: Event) -> None:
@@ -254,7 +260,7 @@ class Session:
             self._follower = None
             self._conversation.said("", judged.parsed)
             if judged.ruling.action is not Action.BLOCK:
-                self._keep(judged)
+                self._keep(judged, len(heard.text))
                 return None
             exchange.request, exchange.status = judged, 400
             self._record(exchange)
@@ -308,9 +314,11 @@ class Session:
         exchange.vault = opening.vault
         return exchange
 
-    def _keep(self, judged: Inspected) -> None:
-        self._pending.append(judged)
-        if len(self._pending) > MAX_PENDING:
+    def _keep(self, judged: Inspected, size: int) -> None:
+        """Keep an event of so many bytes that went on, for the record of its turn."""
+        self._pending.append(judged._replace(body=b""))
+        self._pending_bytes += size
+        if len(self._pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
             self._record(self._gathered(self._exchange("turn")))
 
     def _gathered(self, exchange: Exchange) -> Exchange:
@@ -318,8 +326,8 @@ class Session:
         exchange.request = gathered(
             nothing(exchange.live.engine, exchange.bound, b""), self._pending, self._unread.values()
         )
-        exchange.bytes_in = sum(len(one.body) for one in self._pending)
-        self._pending, self._unread = [], {}
+        exchange.bytes_in = self._pending_bytes
+        self._pending, self._pending_bytes, self._unread = [], 0, {}
         return exchange
 
     def _record(self, exchange: Exchange) -> None:
