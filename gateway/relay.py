@@ -300,9 +300,11 @@ class Relay:
                 return ""
         if whole:
             # It is not cut into pieces, and nothing can follow it.
-            text = self._open(event)
+            text, passed = self._open(event), self._passed
             first = self._restored(text, text.stream.feed(event.text), event.channel, False)
-            return first + self._restored(text, text.stream.finish(), event.channel, True)
+            last = self._restored(text, text.stream.finish(), event.channel, True)
+            self._passed = passed if repeated else self._passed
+            return first + last
         known = self._texts.get(event.channel)
         if known is None:
             known = self._texts[event.channel] = self._open(event)
