@@ -24,12 +24,13 @@ from bench import (
     stream,
     sync,
     sync_scale,
+    verdicts,
 )
 from bench.processes import BenchError
 
 BENCHES: Final = (
     gateway, profile, audit, console, quality, stream, learning, patterns, capacity, memory, scan, sync, sync_scale, agreement,
-    failover,
+    failover, verdicts,
 )  # fmt: skip
 
 

@@ -83,6 +83,8 @@ class Services:
         )  # fmt: skip
         self.exposition = Exposition(self.metrics, metrics_folder)
         self.state: State = _state(settings)
+        self._shared = metrics_folder is not None or isinstance(self.state, ResilientState)
+        """Whether there may be other workers over this state."""
         self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
         self.recorder = Recorder(self.state)
         self.audit = AuditLog(settings)
@@ -133,7 +135,7 @@ class Services:
         self.sessions = Sessions(hmac.digest(self._secret, b"\nconsole", "sha256"))  # no tenant's name begins so
         if self.live.settings.secret is not None:  # one that the state holds itself seals nothing
             self.threads.begin(self._secret)
-            if isinstance(self.state, ResilientState):
+            if self._shared:
                 self.verdicts.begin(self._secret)
         await self.keys.refresh()
         await self.audit.start()

@@ -246,7 +246,7 @@ class Detection(_Model):
     )
     share_seconds: int = Field(
         1800, ge=0, le=7 * 86_400,
-        description="How long what the encoder said of a text is kept in Redis for other workers and replicas; 0: not at all. "
+        description="How long what the encoder said of a text is kept in the state for other workers; 0: not at all. "
         "`secret` must be set. See [state.md](state.md).",
     )  # fmt: skip
 

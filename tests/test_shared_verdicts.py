@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from conftest import StartGateway
 from gateways import Gateway, until
 from redis_servers import RedisServer, redis_server
 
@@ -149,6 +150,20 @@ def test_a_redis_that_hangs_holds_nobody_up(two: Two) -> None:
         assert shared(two.b, "late") == late + 1 or shared(two.b, "skipped")
     finally:
         os.kill(two.redis.process.pid, signal.SIGCONT)
+
+
+def test_workers_of_one_machine_share_over_sqlite(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(workers=2, secret="0123456789abcdef0123456789abcdef")
+    numbers = iter(range(2_000, 4_000))
+
+    def asked() -> float:
+        number = next(numbers)
+        for _ in range(8):  # each time on a connection of its own, which either worker may take
+            with gateway.client() as client:
+                client.post(EMBEDDINGS, json={"model": "m", "input": text(number)})
+        return shared(gateway, "hit")
+
+    until(asked)
 
 
 def test_a_verdict_comes_back_as_it_was() -> None:
