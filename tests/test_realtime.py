@@ -676,6 +676,9 @@ def test_more_sessions_than_may_be_are_refused_and_silent_ones_end(start_gateway
 def test_strict_takes_no_event_that_it_does_not_know_and_plays_no_audio_before_its_transcript(start_gateway: StartGateway) -> None:
     gateway = start_gateway(policy="strict")
     with gateway.client() as client:
+        operator = client.post("/admin/v1/keys", json={"tenant": "*", "role": "operator"}).json()["token"]
+    managing = {"authorization": f"Bearer {operator}"}
+    with gateway.client(headers=managing) as client:
         made = client.post("/admin/v1/keys", json={"tenant": "default", "role": "app"}).json()
     token = made["token"]
     with pytest.raises(InvalidStatus) as caught:
@@ -701,3 +704,7 @@ def test_strict_takes_no_event_that_it_does_not_know_and_plays_no_audio_before_i
         assert not any("output_audio." in kind for kind in kinds), "what was redacted in writing is not heard"
         with gateway.client(headers={"authorization": f"Bearer {token}"}) as client:
             assert client.get("/v1/realtime").status_code == 426
+        with gateway.client(headers=managing) as client:
+            assert client.delete(f"/admin/v1/keys/{made['id']}").is_success
+        assert hear(session, "error")["error"]["code"] == "invalid_api_key"
+        assert closing(session) == 1008
