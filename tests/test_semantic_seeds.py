@@ -20,6 +20,23 @@ def grammar() -> Grammar:
     return Grammar()
 
 
+def test_seeds_of_exemplars_alone_are_threats_with_their_twins(grammar: Grammar) -> None:
+    from detectors.train.exemplars import THREATS, of_threats
+
+    found = of_threats(Grammar(THREATS))
+    assert found == of_threats(Grammar(THREATS))
+    told = {example.category for example in found if example.category}
+    for threat in told:
+        assert split(threat)[0] in {name for name, category in CATEGORIES.items() if category.attack}
+    assert not told & set(grammar.sections), "the training draws them already"
+    sections = set(Grammar(THREATS).sections)
+    assert {f"{threat}_twin" for threat in told} <= sections
+    assert len({example.lang for example in found}) >= 12
+    attacks, harmless = ({one.text for one in found if bool(one.category) == attack} for attack in (True, False))
+    assert not attacks & harmless
+    assert max(len(text) for text in attacks | harmless) <= WINDOW
+
+
 def test_every_section_gives_texts_without_leftovers(grammar: Grammar) -> None:
     rng = random.Random(1)
     for section in grammar.sections:

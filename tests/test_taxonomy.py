@@ -59,3 +59,4 @@ def test_the_document_is_what_the_command_writes(capsys: pytest.CaptureFixture[s
     told = json.loads(capsys.readouterr().out)["threats"]
     assert len(told) == 200
     assert told[0]["patterns"] > 10
+    assert [one["threat"] for one in told if not one["patterns"] + one["exemplars"]] == []

@@ -21,6 +21,7 @@ from detectors.checks import (
     national_asia,
     national_europe,
     network,
+    persons,
     tokens,
 )
 from detectors.checks.base import CONTEXT, Check, Span
@@ -37,6 +38,7 @@ _MODULES: Final = (
     national_asia,
     national_europe,
     network,
+    persons,
     tokens,
 )
 

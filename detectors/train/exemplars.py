@@ -1,9 +1,15 @@
-"""The exemplars that the index ships with: all our own text, attacks and harmless, no two of them near-duplicates."""
+"""The exemplars that the index ships with: all our own text, attacks and harmless, no two of them near-duplicates.
+
+Most are drawn as training texts are. Threats that the training's seeds have nothing of have seeds in ``threats/``, from which
+exemplars alone are drawn: no model was trained on those. A section there is named after its threat, with ``_twin`` where it
+holds harmless texts with the threat's words, and with a language where that is not English: ``jailbreak.persona_twin.de``.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +19,16 @@ import orjson
 
 from detectors.semantic.encoder import Encoder
 from detectors.semantic.index import Exemplar, ExemplarIndex
-from detectors.train.generate import Example, Generator, Pools, carrier_sections, twin_sections
+from detectors.train.generate import HARMLESS, HOSTILE, Example, Generator, Pools, carrier_sections, twin_sections
 from detectors.train.grammar import Grammar
 from patterns.taxonomy import CATEGORIES
 
 PACKS: Final = Path(__file__).parents[2] / "patterns" / "exemplars"
+THREATS: Final = Path(__file__).parent / "threats"
 SEED: Final = 2026
+
+DRAWS: Final = 4
+"""Texts drawn for each template of `THREATS`; what comes out twice, or nearly so, counts once."""
 
 PLAN: Final = {
     "attacks": {"attack": 3000, "framed": 1000, "foreign_attack": 1300, "planted": 1300, "foreign_planted": 200},
@@ -28,8 +38,12 @@ PLAN: Final = {
 """Texts drawn per pack; near-duplicates are then dropped until `WANTED` are left of each."""
 
 WANTED: Final = 5000
+"""Exemplars of a pack, those of `THREATS` among them."""
+
 SAME: Final = 0.985
 """Cosine from which one of two exemplars of a pack is dropped."""
+
+_SECTION: Final = re.compile(r"(?P<threat>[a-z_]+\.[a-z_]+?)(?P<twin>_twin)?(?:\.(?P<lang>[a-z]{2}))?")
 
 
 def own_pools(grammar: Grammar, seed: int) -> Pools:
@@ -45,32 +59,62 @@ def own_pools(grammar: Grammar, seed: int) -> Pools:
     )
 
 
+def of_threats(grammar: Grammar) -> list[Example]:
+    """The texts of `THREATS`, attacks and their twins."""
+    rng, found = random.Random(SEED), list[Example]()
+    for section, templates in grammar.sections.items():
+        if (named := _SECTION.fullmatch(section)) is None:
+            continue  # words for the slots of others
+        labels = HARMLESS if named["twin"] else HOSTILE
+        lang, category = named["lang"] or "en", "" if named["twin"] else named["threat"]
+        texts = [grammar.text(section, rng) for _ in range(DRAWS * len(templates))]
+        found += [Example(text, labels, "own:threat", lang, category) for text in texts]
+    return list(_distinct(found))
+
+
 def write_packs(encoder: Encoder, folder: Path = PACKS) -> ExemplarIndex:
     """Draw, embed, thin out and write the packs; return the index over them."""
     grammar = Grammar()
     generator = Generator(grammar, own_pools(grammar, SEED), SEED, held_out=None)
+    threats = _of_both(encoder, of_threats(Grammar(THREATS)))
     exemplars: list[Exemplar] = []
     vectors: list[npt.NDArray[np.float32]] = []
     folder.mkdir(parents=True, exist_ok=True)
     for pack, plan in PLAN.items():
         drawn = [e for e in _distinct(generator.draw(plan)) if (max(e.labels) == 1.0) == (pack == "attacks")]
         random.Random(SEED).shuffle(drawn)
+        examples, added = threats[pack]
         found = encoder.embed([example.text for example in drawn])
-        kept = _thinned(found)[:WANTED]
+        kept = _thinned(found)[: WANTED - len(examples)]
         lines = []
-        for number, at in enumerate(kept, 1):
-            example = drawn[at]
+        for number, example in enumerate([*(drawn[at] for at in kept), *examples], 1):
             exemplar = Exemplar(f"exemplar.{pack}.{number:04d}", _threat(example) if pack == "attacks" else "")
             exemplars.append(exemplar)
             lines.append(orjson.dumps({"id": exemplar.id, "category": exemplar.category, "lang": example.lang,
                                        "text": example.text}))
         (folder / f"{pack}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-        vectors.append(found[kept])
-        print(f"{pack}: {len(drawn)} drawn, {len(kept)} kept", flush=True)
+        vectors += [found[kept], added]
+        print(f"{pack}: {len(drawn)} drawn, {len(kept)} kept, {len(examples)} of {THREATS.name}", flush=True)
     return ExemplarIndex(exemplars, np.concatenate(vectors))
 
 
-def _distinct(examples: Iterator[Example]) -> Iterator[Example]:
+def _of_both(encoder: Encoder, examples: Sequence[Example]) -> dict[str, tuple[list[Example], npt.NDArray[np.float32]]]:
+    """Examples and their vectors by pack, thinned out; of an attack and a twin that the encoder takes for the same, neither."""
+    found = {}
+    for pack in PLAN:
+        some = [example for example in examples if (max(example.labels) == 1.0) == (pack == "attacks")]
+        vectors = encoder.embed([example.text for example in some])
+        kept = _thinned(vectors)
+        found[pack] = [some[at] for at in kept], vectors[kept]
+    alike = found["attacks"][1] @ found["benign"][1].T >= SAME
+    for pack, axis in (("attacks", 1), ("benign", 0)):
+        some, vectors = found[pack]
+        kept = np.flatnonzero(~alike.any(axis=axis)).tolist()
+        found[pack] = [some[at] for at in kept], vectors[kept]
+    return found
+
+
+def _distinct(examples: Iterable[Example]) -> Iterator[Example]:
     seen: set[str] = set()
     for example in examples:
         if example.text.lower() not in seen and len(example.text) >= 12:

@@ -15,8 +15,8 @@ from patterns import packs, taxonomy
 _ABOUT: Final = """# Threats
 
 Ten categories, twenty subcategories each. A threat is written `category.subcategory`; packs, findings, policies, metrics and
-the console use these names. Severity is how bad it is where it is real; a pattern has its own, for how sure it is. Where no
-pattern ships, the name is there for labels, feeds and packs of your own, and the encoder tells such texts by their category.
+the console use these names. Severity is how bad it is where it is real; a pattern has its own, for how sure it is. Of each
+ship patterns, exemplars or both, and harmless texts with an attack's words; the encoder tells texts by their category alone.
 `portcullis patterns taxonomy` shows how many patterns and exemplars there are of each, and writes this page with `--markdown`.
 """
 
@@ -50,11 +50,15 @@ def markdown() -> str:
         catalogues = f"OWASP {', '.join(category.owasp)}; ATLAS {', '.join(category.atlas)}"
         kind = "" if category.attack else " Values to protect, no attacks."
         lines.append(f"## {category.title} (`{name}`)\n\n{catalogues}.{kind}\n")
-        lines.append("| subcategory | severity | what it is | patterns ship |\n|---|---|---|---|")
-        lines += [f"| `{threat.partition('.')[2]}` | {severity} | {meaning} | {'yes' if patterns else 'no'} |"
-                  for threat, severity, meaning, patterns, _ in rows if threat.startswith(name + ".")]  # fmt: skip
+        lines.append("| subcategory | severity | what it is | what ships |\n|---|---|---|---|")
+        lines += [f"| `{threat.partition('.')[2]}` | {severity} | {meaning} | {_ships(patterns, exemplars)} |"
+                  for threat, severity, meaning, patterns, exemplars in rows if threat.startswith(name + ".")]  # fmt: skip
         lines.append("")
     return "\n".join(lines)
+
+
+def _ships(patterns: int, exemplars: int) -> str:
+    return ", ".join(what for what, count in (("patterns", patterns), ("exemplars", exemplars)) if count) or "nothing"
 
 
 def _rows() -> Iterator[tuple[str, str, str, int, int]]:
