@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from gateways import CACHE_DIR
 
+from detectors.lexical import Lexical, Rule
+from detectors.values import Origin
 from gateway.cli.patterns import faults
 from gateway.live import load_patterns
 from patterns import packs, taxonomy
-from patterns.schema import Pattern, PatternError
+from patterns.schema import Pattern, PatternError, State
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,25 @@ def test_the_whole_taxonomy_is_covered(shipped: list[Pattern]) -> None:
     assert set(by_category) == set(taxonomy.CATEGORIES)
     assert len(shipped) >= 300
     assert by_category["secret"] >= 60
+
+
+FLOODS = ("\n", "%", "+", "\N{GRINNING FACE}", "\N{CYCLONE}", "\N{REPLACEMENT CHARACTER}", "]", "];")
+
+
+@pytest.mark.parametrize("unit", FLOODS)
+def test_a_flood_is_looked_back_from_once_and_not_at_each_of_its_characters(
+    unit: str, shipped: list[Pattern], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    place = Rule.place
+
+    def counted(rule: Rule, text: str, end: int) -> tuple[int, int] | None:
+        looks.append(end)
+        return place(rule, text, end)
+
+    monkeypatch.setattr(Rule, "place", counted)
+    Lexical([one for one in shipped if one.state is State.ACTIVE], CACHE_DIR).scan("x" + unit * 3_000, Origin.DOCUMENT)
+    assert len(looks) < 100
 
 
 def _pack(folder: Path, text: str) -> Path:
