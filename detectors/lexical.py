@@ -8,8 +8,9 @@ a match is then found by Python's own engine on the few characters that the patt
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -45,6 +46,13 @@ smallest are compiled together."""
 
 LARGE_OVERLAY: Final = 200
 """From so many patterns on a part is compiled in a process of its own and kept on disk, for other workers and later starts."""
+
+LOOKING_SECONDS: Final = 0.25
+"""CPU that one pattern may take to find where its matches in a text start. Nearly all take microseconds for each match; on a text
+that was written to be dear one can take a tenth of a millisecond, twenty thousand times. The other patterns go on."""
+
+LOOKS: Final = 64
+"""Matches of one pattern between two looks at the clock."""
 
 _CLEAN: Final = Scan([], False)
 _BY_END: Final = itemgetter(1)
@@ -219,8 +227,9 @@ class Lexical:
         for part in self._parts[origin]:
             ends, too_many = part.block.scan(data)
             if ends:
-                exhausted |= too_many
-                matches += _confirmed(part.rules, text, data, ends, origin)
+                found, given_up = _confirmed(part.rules, text, data, ends, origin)
+                matches += found
+                exhausted |= too_many or given_up
         if not matches and not exhausted:
             return _CLEAN
         return Scan(widest(matches), exhausted)
@@ -254,21 +263,38 @@ def _by_origin(parts: Sequence[_Part]) -> dict[Origin, tuple[_Part, ...]]:
 
 def _confirmed(
     rules: Sequence[Rule], text: str, data: bytes, ends: list[tuple[int, int]], origin: Origin
-) -> Iterator[Match]:
-    """The matches behind the ends that the automata reported."""
+) -> tuple[list[Match], bool]:
+    """The matches behind the ends that the automata reported, and whether a pattern was given up: see `LOOKING_SECONDS`."""
     ends.sort(key=_BY_END)
     if len(data) != len(text):
         ends = code_points(data, ends)
+    matches: list[Match] = []
+    spent: dict[int, float] = {}
     for number, run in runs(ends):
         rule = rules[number]
-        if not rule.concerns(origin):
+        left = LOOKING_SECONDS - spent.get(number, 0.0)
+        if left <= 0 or not rule.concerns(origin):
             continue
-        places = [(*place, end) for end in run if (place := rule.place(text, end)) is not None]
+        began = time.thread_time()
+        places = _places(rule, text, run, began + left)
+        spent[number] = LOOKING_SECONDS - left + time.thread_time() - began
         if not places:
             continue
         starts, values, seen = zip(*places, strict=True)
         if (match := rule.confirm(text, min(starts), seen[-1], min(values))) is not None:
-            yield match
+            matches.append(match)
+    return matches, any(seconds >= LOOKING_SECONDS for seconds in spent.values())
+
+
+def _places(rule: Rule, text: str, run: Sequence[int], until: float) -> list[tuple[int, int, int]]:
+    """Where the matches start that end at ``run``, and their values, and where they end; no more of them after ``until``."""
+    found: list[tuple[int, int, int]] = []
+    for at, end in enumerate(run, 1):
+        if at % LOOKS == 0 and time.thread_time() > until:
+            break
+        if (place := rule.place(text, end)) is not None:
+            found.append((*place, end))
+    return found
 
 
 def code_points(data: bytes, ends: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors import lexical as module
 from detectors.automata import MAX_MATCHES, Block, Expression
-from detectors.lexical import MOST_OVERLAYS, Lexical
+from detectors.lexical import LOOKS, MOST_OVERLAYS, Lexical
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
@@ -62,6 +63,15 @@ def _found(lexical: Lexical, text: str) -> list[str]:
 
 
 WORDS = ("alpha", "beta", "gamma", "delta", "omega")
+
+
+def test_a_pattern_that_takes_too_long_is_given_up_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOKING_SECONDS", 1e-9)
+    flood, needle = _pattern("flood", "(?:[a-z] ){2}"), _pattern("needle", "alpha")
+    scan = Lexical([flood, needle]).scan("a " * 2 * LOOKS + "x" * 30 + " alpha", Origin.USER)
+    assert scan.exhausted
+    assert {match.pattern.id for match in scan.matches} >= {"needle"}
+    assert not Lexical([needle]).scan("nothing of it", Origin.USER).exhausted
 
 
 @settings(deadline=None, max_examples=30)
