@@ -48,8 +48,8 @@ LARGE_OVERLAY: Final = 200
 """From so many patterns on a part is compiled in a process of its own and kept on disk, for other workers and later starts."""
 
 LOOKING_SECONDS: Final = 0.25
-"""CPU that one pattern may take to find where its matches in a text start. Nearly all take microseconds for each match; on a text
-that was written to be dear one can take a tenth of a millisecond, twenty thousand times. The other patterns go on."""
+"""CPU that one pattern may take to find where its matches in a text start. Nearly all take microseconds for each match; on a
+text that was written to be dear one can take a tenth of a millisecond, twenty thousand times. The other patterns go on."""
 
 LOOKS: Final = 64
 """Matches of one pattern between two looks at the clock."""
