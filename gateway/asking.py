@@ -6,12 +6,13 @@ import functools
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from detectors.semantic.judge import FILES, MODELS
+from detectors.values import Segment
 from gateway import consensus
 from gateway.consensus import Ballot
 from gateway.inspection import Inspected, by_consensus
@@ -48,17 +49,23 @@ class Asking:
             lambda: {(result,): float(number) for result, number in self._results.items()},
         )  # fmt: skip
 
-    async def put(self, own: Inspected, live: Live, bound: Bound, body: bytes, tenant: str, vault: Vault) -> Inspected:
-        """Put a request to other replicas, as the policy has it, and take the majority. ``own`` is what this one says of it."""
+    async def put(
+        self, own: Inspected, live: Live, bound: Bound, body: bytes, tenant: str, vault: Vault,
+        before: Sequence[Segment] = (), after: Sequence[Segment] = (),
+    ) -> Inspected:  # fmt: skip
+        """Put a request to other replicas, as the policy has it, and take the majority.
+
+        ``own`` is what this one says of it, judged with what stands ``before`` and ``after``: so the others judge it, too.
+        """
         asked = bound.policy.consensus
         segments = own.parsed.segments
         if asked is None or not segments:
             return own
         began = time.perf_counter_ns()
         left_ms = max(1, int(asked.seconds * 1000))
-        question = consensus.asked(0, self.knowledge(live), tenant, segments, left_ms)
         name = self.sync.name if self.sync is not None else ""
-        ballot = Ballot(name, own.judged, segments, bound.policy, asked.replicas)
+        ballot = Ballot(name, own.judged, segments, bound.policy, asked.replicas, before, after)
+        question = consensus.asked(0, self.knowledge(live), tenant, ballot.asked, left_ms)
         failure = ""
         if question is None:
             failure = consensus.OVERSIZED

@@ -69,9 +69,15 @@ class Ballot:
 
     Args:
         node: this replica's name. own: its verdict. wanted: how many others are asked.
+        before, after: what was judged with the segments, and is put to the others with them; it is not voted on.
     """
 
-    def __init__(self, node: str, own: Judged, segments: Sequence[Segment], policy: Policy, wanted: int) -> None:
+    def __init__(
+        self, node: str, own: Judged, segments: Sequence[Segment], policy: Policy, wanted: int,
+        before: Sequence[Segment] = (), after: Sequence[Segment] = (),
+    ) -> None:  # fmt: skip
+        self.asked = [*before, *segments, *after]
+        self._first = len(before)
         self._own = own
         self._segments = segments
         self._policy = policy
@@ -105,10 +111,12 @@ class Ballot:
             if isinstance(answer, str):
                 votes.append(Vote(node, answer))
                 continue
-            verdict = read(answer, self._segments, self._own.verdict.generation)
+            verdict = read(answer, self.asked, self._own.verdict.generation)
             if verdict is None:
                 votes.append(Vote(node, MALFORMED))
                 continue
+            if len(self.asked) != len(self._segments):
+                verdict = within(verdict, self._first, len(self._segments))
             cast = self._cast(verdict)
             if cast is not None:
                 casts.append(cast)
@@ -192,6 +200,15 @@ def read(answer: frames.Answer, segments: Sequence[Segment], generation: int) ->
     if len(skipped) != len(answer.missing):
         return None
     return Verdict(tuple(findings), answer.score, skipped, generation)
+
+
+def within(verdict: Verdict, first: int, count: int) -> Verdict:
+    """What a verdict says of ``count`` segments from ``first`` on; its score is that of the worst finding in them."""
+    found = tuple(
+        finding._replace(segment=finding.segment - first)
+        for finding in verdict.findings if first <= finding.segment < first + count
+    )  # fmt: skip
+    return verdict._replace(findings=found, score=max((finding.score for finding in found), default=0.0))
 
 
 def _is_threat(name: str) -> bool:

@@ -116,11 +116,7 @@ def _own(judged: Judged, first: int, count: int) -> Judged:
     if len(judged.scores) == count:
         return judged
     scores = judged.scores[first:until]
-    found = tuple(
-        finding._replace(segment=finding.segment - first)
-        for finding in judged.verdict.findings if first <= finding.segment < until
-    )  # fmt: skip
-    verdict = judged.verdict._replace(findings=found, score=max(scores, default=0.0))
+    verdict = consensus.within(judged.verdict, first, count)._replace(score=max(scores, default=0.0))
     return judged._replace(verdict=verdict, stages=judged.stages[first:until], scores=scores)
 
 

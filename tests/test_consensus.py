@@ -109,6 +109,22 @@ def test_two_replicas_that_redact_different_places_do_not_agree() -> None:
     assert close(judged(CARD), {"a": answer(elsewhere), "b": answer()}).result == SPLIT
 
 
+def test_what_was_judged_beside_the_segments_is_asked_with_them_and_not_voted_on() -> None:
+    before = [Segment("set aside", "user", Origin.USER, -1, ())] * 2
+    after = [Segment("and that", "user", Origin.USER, 1, ())]
+    one = Ballot("here", judged(ATTACK), SEGMENTS, POLICY, 2, before, after)
+    assert one.asked == [*before, *SEGMENTS, *after]
+    around = [ATTACK._replace(segment=0, end=5), ATTACK._replace(segment=3, end=5)]
+    one.hear({"a": answer(*around, ATTACK._replace(segment=2)), "b": answer(*around)}, ())
+    outcome = one.close()
+    assert outcome.result == "agreed"
+    assert said(outcome) == ["here verdict block", "a verdict block", "b verdict allow"]
+    one.hear({"a": answer(CARD._replace(segment=2)), "b": answer(CARD._replace(segment=2), *around)}, ())
+    assert one.close().judged.verdict.findings == (CARD,)
+    one.hear(dict.fromkeys("ab", answer(ATTACK._replace(segment=4))), ())
+    assert one.close().result == MALFORMED
+
+
 def test_a_majority_is_not_waited_beyond() -> None:
     one = ballot(judged(), wanted=4)
     assert not one.hear({"a": answer()}, ("b", "c", "d"))

@@ -506,6 +506,8 @@ def test_what_is_said_aloud_and_is_an_attack_ends_the_response_to_it(scripted: G
             rest.append(json.loads(session.recv(timeout=20)))
         assert {event.get("response_id") or event.get("response", {}).get("id") for event in rest} == {None, "r3"}
         assert not any(event["type"] == "error" for event in rest)
+        say(session, create("What is the weather like today?"))
+        until(lambda: provider.seen[-1]["type"] == "conversation.item.create")
     assert [event["item_id"] for event in provider.seen if event["type"] == "conversation.item.delete"] == ["u"]
     assert {event.get("response_id") for event in provider.seen if event["type"] == "response.cancel"} == {"r", "r2"}
 

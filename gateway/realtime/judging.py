@@ -37,13 +37,16 @@ class Judge:
         ``thread`` is what the user said before it. The model may read it after the event, where that was ``moved`` to another
         place of the conversation: both are judged.
         """
-        found = await self._inspect(exchange, parsed, thread, body, exchange.vault)
+        before, after = thread, list[Segment]()
+        found = await self._inspect(exchange, parsed, before, body, exchange.vault)
         if moved and thread and found.ruling.action is not Action.BLOCK:
-            turned = await self._inspect(exchange, parsed, (), body, exchange.vault, _fitting(thread, parsed.segments))
-            found = turned if turned.ruling.action is Action.BLOCK else found
+            behind = _fitting(thread, parsed.segments)
+            turned = await self._inspect(exchange, parsed, (), body, exchange.vault, behind)
+            if turned.ruling.action is Action.BLOCK:
+                found, before, after = turned, (), behind
         if exchange.bound.policy.consensus is not None:
             asking, tenant = self._services.asking, exchange.principal.tenant
-            found = await asking.put(found, exchange.live, exchange.bound, body, tenant, exchange.vault)
+            found = await asking.put(found, exchange.live, exchange.bound, body, tenant, exchange.vault, before, after)
         return found
 
     async def speech(self, exchange: Exchange, text: str, before: Sequence[Segment]) -> Inspected:

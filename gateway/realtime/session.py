@@ -258,8 +258,8 @@ class Session:
         if heard.whole:
             judged = await self._judge.speech(exchange, heard.text, self._conversation.thread)
             self._follower = None
-            self._conversation.said("", judged.parsed)
-            if judged.ruling.action is not Action.BLOCK:
+            if judged.ruling.action is not Action.BLOCK:  # what is taken back is not said: later words are judged without it
+                self._conversation.said("", judged.parsed)
                 self._keep(judged, len(heard.text))
                 return None
             exchange.request, exchange.status = judged, 400
