@@ -11,10 +11,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from io import StringIO
 from typing import Final
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
@@ -29,10 +30,18 @@ _LOCAL: Final = frozenset({NO_STATUS, ABNORMAL, 1015})
 """Codes that no frame may carry: what they tell was not said."""
 
 HIGH_WATER: Final = 256 * 1024
-"""Bytes of messages that wait for whoever reads them; above it no more is taken from the socket. One read of uvloop's."""
+"""Code points of messages that wait for whoever reads them, with what each message costs; above it nothing more is parsed or
+taken from the socket. One read of uvloop's."""
 
-FRAGMENT_COST: Final = 16
-"""What a fragment counts beside its bytes, so that one made of nothing is not free."""
+FRAGMENT_COST: Final = 96
+"""What a message, and each fragment of one, counts beside its text, so that none made of nothing is free: some more than what
+an object of it takes."""
+
+FRAMES_AT_ONCE: Final = 256
+"""Frames that are parsed in one turn of the event loop: some milliseconds, where one read may hold 130,000 of them."""
+
+CONTROL_FRAMES: Final = 100
+"""Pings and pongs that may come in a second. Clients ping every few seconds; more only come where we read nothing."""
 
 PING_SECONDS: Final = 20.0
 """After how long a silence a ping is sent; below the 60 s after which common load balancers give up a connection."""
@@ -78,13 +87,17 @@ class WebSocket(asyncio.Protocol):
         self._ws = Connection(role.value) if opened is None else opened
         self._transport: asyncio.Transport | None = None
         self._come: deque[str] = deque()
-        self._waiting = 0  # code points in it
-        self._parts: list[str] = []
+        self._waiting = 0  # what it counts
+        self._begun = StringIO()  # what came of a message that is not whole
         self._size = 0
+        self._turn: asyncio.Handle | None = None  # the next one in which frames are parsed
+        self._controls = (0, 0)  # a second, and how many control frames came in it
         self._closed: Closed | None = None
+        self._left: Closed | None = None  # how it ends when what came before is parsed
         self._ended = False  # we have sent our close, or can send nothing any more
-        self._paused = False  # we read no more
+        self._paused = False  # we read no more; only then anything is not parsed yet
         self._full = False  # the transport takes no more
+        self._unsent, self._moved = 0, 0.0  # bytes that it still held then, and when they became fewer
         self._ping: bytes | None = None  # one that is to be answered when there is room again
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
@@ -114,16 +127,16 @@ class WebSocket(asyncio.Protocol):
         Raises:
             Closed: there will be none.
         """
+        if self._come:
+            await asyncio.sleep(0)  # much that is at hand does not keep others waiting
         while not self._come:
             if self._closed is not None:
                 raise self._closed
             await self.wait()
         message = self._come.popleft()
-        self._waiting -= len(message)
-        if self._paused and self._waiting <= HIGH_WATER and self._transport is not None:
-            self._paused = False
-            self._heard = self._loop.time()
-            self._transport.resume_reading()
+        self._waiting -= len(message) + FRAGMENT_COST
+        if self._paused and self._waiting <= HIGH_WATER:
+            self._go_on()
         return message
 
     async def ready(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
@@ -203,41 +216,23 @@ class WebSocket(asyncio.Protocol):
         self._heard = self._loop.time()
         self._asked = False
         self._ws.receive_data(data)
-        for event in self._ws.events():
-            match event:
-                case TextMessage():
-                    self._take(event)
-                case BytesMessage():
-                    self._refuse(UNSUPPORTED, "messages are text here")
-                case Ping():
-                    self._answer(bytes(event.payload))
-                case CloseConnection() if self._ws.state is ConnectionState.OPEN:
-                    self._refuse(event.code, "")  # it is wsproto that speaks: what came is no frame
-                case CloseConnection():
-                    self._over(Closed(event.code, event.reason or ""))
-                    if self._ended and self._transport is not None:
-                        self._transport.close()  # it answers our close
-                case _:
-                    pass
-            if self._closed is not None:
-                return
-        if self._waiting > HIGH_WATER and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        self._parse()
 
     def eof_received(self) -> None:
-        self._over(Closed(ABNORMAL))
+        self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        self._over(Closed(ABNORMAL))
+        self._leave()
         self._release()
         self.on_lost()
 
     def pause_writing(self) -> None:
+        assert self._transport is not None
         self._full = True
+        self._unsent, self._moved = self._transport.get_write_buffer_size(), self._loop.time()
 
     def resume_writing(self) -> None:
         self._full = False
@@ -246,20 +241,77 @@ class WebSocket(asyncio.Protocol):
             ping, self._ping = self._ping, None
             self._answer(ping)
 
+    def _parse(self) -> None:
+        """Take what came, a turn's worth of it and no more than there is room for."""
+        self._turn = None
+        if self._closed is not None:
+            return
+        for number, event in enumerate(self._ws.events(), 1):
+            self._happened(event)
+            if self._closed is not None:
+                return
+            if number == FRAMES_AT_ONCE or self._waiting > HIGH_WATER:
+                break
+        else:
+            if self._left is not None:
+                self._over(self._left)
+            elif self._paused and self._transport is not None and not self._transport.is_closing():
+                self._paused = False
+                self._heard = self._loop.time()
+                self._transport.resume_reading()
+            return
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        if self._waiting <= HIGH_WATER:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self._parse)
+
+    def _happened(self, event: Event) -> None:
+        match event:
+            case TextMessage():
+                self._take(event)
+            case BytesMessage():
+                self._refuse(UNSUPPORTED, "messages are text here")
+            case Ping() | Pong() if self._flooded():
+                self._refuse(POLICY, f"at most {CONTROL_FRAMES} pings and pongs a second")
+            case Ping():
+                self._answer(bytes(event.payload))
+            case CloseConnection() if self._ws.state is ConnectionState.OPEN:
+                self._refuse(event.code, "")  # it is wsproto that speaks: what came is no frame
+            case CloseConnection():
+                self._over(Closed(event.code, event.reason or ""))
+                if self._ended and self._transport is not None:
+                    self._transport.close()  # it answers our close
+            case _:
+                pass
+
     def _take(self, event: TextMessage) -> None:
         text = event.data
-        self._size += (len(text) if text.isascii() else len(text.encode())) + FRAGMENT_COST
-        if self._size > self._limit + FRAGMENT_COST:
+        self._size += len(text) if text.isascii() else len(text.encode())
+        if self._size > self._limit:
             self._refuse(TOO_BIG, f"a message may have {self._limit} bytes")
             return
-        self._parts.append(text)
-        if event.message_finished:
-            message = self._parts[0] if len(self._parts) == 1 else "".join(self._parts)
-            self._parts.clear()
-            self._size = 0
-            self._come.append(message)
-            self._waiting += len(message)
-            self.wake()
+        if not event.message_finished:
+            self._begun.write(text)
+            self._size += FRAGMENT_COST if event.frame_finished else 0
+            return
+        message = text
+        if self._begun.tell():
+            message, self._begun = self._begun.getvalue() + text, StringIO()
+        self._size = 0
+        self._come.append(message)
+        self._waiting += len(message) + FRAGMENT_COST
+        self.wake()
+
+    def _flooded(self) -> bool:
+        """Count a control frame; whether there are too many."""
+        second = int(self._loop.time())
+        self._controls = (second, self._controls[1] + 1 if self._controls[0] == second else 1)
+        return self._controls[1] > CONTROL_FRAMES
 
     def _answer(self, ping: bytes) -> None:
         """Send a pong; where there is no room, only the last ping is answered (RFC 6455 §5.5.3)."""
@@ -273,10 +325,17 @@ class WebSocket(asyncio.Protocol):
         self._over(Closed(code, reason))
         self.close(code, reason)
 
+    def _leave(self) -> None:
+        """Nothing more comes; what did is still to be had."""
+        if self._paused:
+            self._left = Closed(ABNORMAL)
+        else:
+            self._over(Closed(ABNORMAL))
+
     def _over(self, closed: Closed) -> None:
         if self._closed is None:
             self._closed = closed
-            self._parts.clear()
+            self._begun = StringIO()
             self.wake()
             self._release()
 
@@ -287,11 +346,12 @@ class WebSocket(asyncio.Protocol):
                 writer.set_result(None)
 
     def _tick(self) -> None:
-        """Ask who has been silent whether he is there; give up who does not answer."""
-        silent = self._loop.time() - self._heard
+        """Ask who has been silent whether he is there; give up who does not answer, or reads nothing of what he is sent."""
+        now = self._loop.time()
+        silent = now - self._heard
         if self._paused:
             silent = 0.0  # it is we who do not listen
-        if self._asked and silent >= PING_SECONDS + PONG_SECONDS:
+        if (self._asked and silent >= PING_SECONDS + PONG_SECONDS) or self._stuck(now):
             self.abort()
             return
         if silent >= PING_SECONDS and not self._asked and not self._full and not self._ended and self._transport is not None:
@@ -299,3 +359,12 @@ class WebSocket(asyncio.Protocol):
             self._transport.write(self._ws.send(Ping(b"")))
         wait = PONG_SECONDS if self._asked else PING_SECONDS - silent
         self._timer = self._loop.call_later(max(wait, 1.0), self._tick)
+
+    def _stuck(self, now: float) -> bool:
+        """Whether nothing of what fills the transport has gone out for as long as a silent side is waited for."""
+        if not self._full or self._transport is None:
+            return False
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent, self._moved = unsent, now
+        return now - self._moved >= PING_SECONDS + PONG_SECONDS
