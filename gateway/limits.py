@@ -3,21 +3,32 @@
 The minute slides: what was spent in the last calendar minute counts for the part of it that the last sixty seconds still cover,
 as if it had come evenly. That needs two numbers a limit, where an exact log would need one a request.
 
-A worker decides by what it knows: what all had spent when it last asked, and what it spent itself since. `Ledger.due` and
-`Ledger.told` are the asking; while nobody answers, a worker keeps to its share: the limit, divided by how many workers had
-requests of this tenant or key when they were last heard of.
+A worker decides by what it knows: what the others had spent when it last asked, and what it spent itself. `Ledger.due` and
+`Ledger.told` are the asking. A worker says what it spent in the minute so far, not what came on top, so it may say so again
+when an answer got lost. While nobody answers, a worker keeps to its share: the limit, divided by how many workers had requests
+of this tenant or key when they were last heard of.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 MINUTE: Final = 60.0
 
 KEPT_SECONDS: Final = 3 * MINUTE
 """How long a count is of use: the minute at hand and the one before, with one to spare for clocks that differ."""
+
+SETTLED_SECONDS: Final = 5.0
+"""How long after a minute's end all workers have told what they spent in it. Its tally is read when it is first needed, and
+once more after this time."""
+
+MAX_SUBJECTS: Final = 100
+"""Tenants and keys asked about at a time, with four tallies each at most: they hold up the event loop and the store for some
+milliseconds. The others come the next time."""
 
 REQUESTS, BYTES = "requests", "bytes"
 
@@ -41,18 +52,19 @@ class Refused(NamedTuple):
 
 
 class _Count:
-    """What was spent in one minute: by all as the store last said, and by this worker."""
+    """What was spent in one minute, by this worker and by all others as the store last said."""
 
-    __slots__ = ("known", "mine", "sending", "unsent")
+    __slots__ = ("mine", "others", "read", "told", "workers")
 
     def __init__(self) -> None:
-        self.known = 0  # by all, this worker's part that was sent included
-        self.sending = self.unsent = 0  # by this worker, on the way and not yet
-        self.mine = 0  # by this worker in all
+        self.mine = self.others = 0
+        self.told = 0  # of mine, what the store is known to have
+        self.workers = 0  # how many spend, as the store last said
+        self.read = 0.0  # when that was
 
-    def add(self, amount: int) -> None:
-        self.unsent += amount
-        self.mine += amount
+    @property
+    def spent(self) -> int:
+        return self.mine + self.others
 
 
 class _Subject:
@@ -72,19 +84,32 @@ class _Subject:
         return found
 
 
-_SHARERS: Final = "workers"
+class _Said(NamedTuple):
+    """One tally of a round, and what this worker said of it."""
+
+    name: str
+    subject: _Subject
+    spent: _Count
+    mine: int
 
 
 class Ledger:
     """What one worker knows of all that is limited. ``alone``: the store did not answer the last time."""
 
     def __init__(self) -> None:
-        self._subjects: dict[str, _Subject] = {}
-        self._asked: list[tuple[_Subject, str, int]] = []
+        self._subjects: OrderedDict[str, _Subject] = OrderedDict()  # the one used last comes last
+        self._used: dict[str, None] = {}  # since they were last asked about
+        self._round: list[_Said] = []
+        self._round_at = 0.0
         self.alone = False
 
     def __len__(self) -> int:
         return len(self._subjects)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to ask about."""
+        return bool(self._used)
 
     @property
     def share(self) -> int:
@@ -104,61 +129,60 @@ class Ledger:
                 limit = max(1, limit // subject.sharers)
                 spent, earlier = here.mine, before.mine if before else 0
             else:
-                spent = here.known + here.sending + here.unsent
-                earlier = before.known + before.sending + before.unsent if before else 0
+                spent, earlier = here.spent, before.spent if before else 0
             if spent + earlier * (1 - passed) > limit - 1:
                 return Refused(what, limit, _until(spent, earlier, limit - 1, passed))
         return None
 
     def spend(self, name: str, what: str, amount: int, now: float) -> None:
         """Count something that ``name`` did."""
-        self._subject(name, now).count(what, int(now // MINUTE)).add(amount)
+        self._subject(name, now).count(what, int(now // MINUTE)).mine += amount
 
     def due(self, now: float) -> dict[str, int]:
-        """What is to be added to the store's tallies, by name; 0 where it is only asked for. `told` takes the answer."""
+        """What this worker spent, by the names of the store's tallies, of what was used since it was last asked about: no more
+        than `MAX_SUBJECTS`, first those that wait longest. `told` takes the answer."""
+        while self._subjects and now - next(iter(self._subjects.values())).touched > KEPT_SECONDS:
+            self._subjects.popitem(last=False)
         minute = int(now // MINUTE)
-        amounts: dict[str, int] = {}
-        self._asked = []
-        for name, subject in list(self._subjects.items()):
-            if now - subject.touched > KEPT_SECONDS:
-                del self._subjects[name]
+        over, settled = minute * MINUTE, minute * MINUTE + SETTLED_SECONDS  # the minute before
+        mine: dict[str, int] = {}
+        self._round, self._round_at = [], now
+        for name in list(islice(self._used, MAX_SUBJECTS)):
+            del self._used[name]
+            subject = self._subjects.get(name)
+            if subject is None:
                 continue
             for key in [key for key in subject.counts if key[1] < minute - 1]:
                 del subject.counts[key]
-            whats = {what for what, _ in subject.counts if what != _SHARERS}
-            here = subject.counts.get((_SHARERS, minute))
-            if here is None:
-                subject.count(_SHARERS, minute).add(1)  # once a minute: this worker is one of them
-            for what in (*sorted(whats), _SHARERS):
+            for what in sorted({what for what, _ in subject.counts}):
                 for when in (minute - 1, minute):
                     count = subject.count(what, when)
-                    count.sending, count.unsent = count.unsent, 0
-                    amounts[f"{name}:{what}:{when}"] = count.sending
-                    self._asked.append((subject, what, when))
-        return amounts
+                    final = count.read >= (settled if now >= settled else over)
+                    if when == minute or count.told < count.mine or not final:
+                        mine[f"{name}:{what}:{when}"] = count.mine
+                        self._round.append(_Said(name, subject, count, count.mine))
+        return mine
 
-    def told(self, totals: Sequence[int] | None) -> None:
-        """What the tallies of `due` came to, in order; None: the store did not answer, and nothing was added."""
+    def told(self, totals: Sequence[tuple[int, int]] | None) -> None:
+        """What the tallies of `due` came to and how many workers they are of, in order; None: the store did not answer. Whether
+        it heard is not known then, and need not be: the same is said again."""
         self.alone = totals is None
-        for number, (subject, what, when) in enumerate(self._asked):
-            count = subject.counts.get((what, when))
-            if count is None:
-                continue
-            if totals is None:
-                count.unsent += count.sending
-            else:
-                count.known = totals[number]
-            count.sending = 0
-        if totals is not None:
-            for subject in {id(one[0]): one[0] for one in self._asked}.values():
-                subject.sharers = max(1, *(count.known for (what, _), count in subject.counts.items() if what == _SHARERS))
-        self._asked = []
+        if totals is None:
+            self._used |= dict.fromkeys(said.name for said in self._round)
+        else:
+            for (_, subject, count, mine), (total, workers) in zip(self._round, totals, strict=True):
+                count.others, count.told = max(0, total - mine), mine
+                count.workers, count.read = workers, self._round_at
+                subject.sharers = max(1, *(each.workers for each in subject.counts.values()))
+        self._round = []
 
     def _subject(self, name: str, now: float) -> _Subject:
         found = self._subjects.get(name)
         if found is None:
             found = self._subjects[name] = _Subject()
         found.touched = now
+        self._subjects.move_to_end(name)
+        self._used[name] = None
         return found
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import BYTES, MINUTE, REQUESTS, Ledger
+from gateway.limits import BYTES, MAX_SUBJECTS, MINUTE, REQUESTS, Ledger
 
 START = 1_000_000 * MINUTE
 NAME = "limit:tenant:acme"
@@ -23,13 +23,19 @@ class Store:
     """The tallies, as `State.tally` keeps them."""
 
     def __init__(self) -> None:
-        self.totals: defaultdict[str, int] = defaultdict(int)
+        self.said: defaultdict[str, dict[Ledger, int]] = defaultdict(dict)
+
+    def total(self, what: str, minute: int) -> int:
+        return sum(self.said[f"{NAME}:{what}:{minute}"].values())
+
+    def hear(self, ledger: Ledger, now: float) -> list[tuple[int, int]]:
+        values = ledger.due(now)
+        for name, value in values.items():
+            self.said[name][ledger] = max(value, self.said[name].get(ledger, 0))
+        return [(sum(self.said[name].values()), len(self.said[name])) for name in values]
 
     def answer(self, ledger: Ledger, now: float) -> None:
-        amounts = ledger.due(now)
-        for name, amount in amounts.items():
-            self.totals[name] += amount
-        ledger.told([self.totals[name] for name in amounts])
+        ledger.told(self.hear(ledger, now))
 
 
 def ask(ledger: Ledger, allowed: Allowed, now: float) -> bool:
@@ -116,6 +122,7 @@ def test_while_the_store_is_gone_each_keeps_to_its_share_and_tells_all_of_it_aft
         assert ask(worker, limit, START)
         store.answer(worker, START)
     for worker in workers:
+        worker.refused(NAME, limit, START)
         store.answer(worker, START)
         assert worker.share == 3
         worker.due(START)
@@ -126,8 +133,9 @@ def test_while_the_store_is_gone_each_keeps_to_its_share_and_tells_all_of_it_aft
     for worker in workers:
         store.answer(worker, START + 2)
         assert not worker.alone
-    assert store.totals[f"{NAME}:{REQUESTS}:{int(START // MINUTE)}"] == 30
+    assert store.total(REQUESTS, int(START // MINUTE)) == 30
     for worker in workers:
+        worker.refused(NAME, limit, START + 2)
         store.answer(worker, START + 2)
     assert not any(ask(worker, limit, START + 3) for worker in workers)
 
@@ -138,8 +146,8 @@ def test_a_limit_smaller_than_the_number_of_workers_leaves_each_one_request() ->
         ask(worker, Allowed(100), START)
         store.answer(worker, START)
     for worker in workers:
+        worker.refused(NAME, Allowed(100), START)
         store.answer(worker, START)
-        worker.told(None)
         worker.due(START)
         worker.told(None)
         assert ask(worker, Allowed(2), START + MINUTE * 2)
@@ -156,10 +164,56 @@ def test_what_nobody_uses_is_forgotten() -> None:
     assert len(ledger) == 0
 
 
-def test_a_worker_counts_itself_once_a_minute() -> None:
+def test_only_what_was_used_is_asked_about_and_the_minute_before_only_until_it_is_known() -> None:
     store, ledger = Store(), Ledger()
-    for second in range(0, 180, 5):
+    asked = []
+    for second in (50.0, 50.1, 61.0, 61.1, 64.9, 65.1, 65.2):
         ask(ledger, Allowed(1_000), START + second)
+        asked.append([int(name.rsplit(":", 1)[1]) - int(START // MINUTE) for name in ledger.due(START + second)])
+        ask(ledger, Allowed(1_000), START + second)
+        ledger.told(None)
         store.answer(ledger, START + second)
-    counts = [store.totals[f"{NAME}:workers:{int(START // MINUTE) + minute}"] for minute in range(-1, 3)]
-    assert counts == [0, 1, 1, 1]
+        assert not ledger.waiting
+        assert ledger.due(START + second) == {}
+    assert asked == [[-1, 0], [0], [0, 1], [1], [1], [0, 1], [1]]
+    assert [store.total(REQUESTS, int(START // MINUTE) + minute) for minute in (-1, 0, 1)] == [0, 4, 10]
+
+
+def test_many_are_asked_about_in_turn() -> None:
+    ledger, names = Ledger(), [f"limit:key:acme:{number}" for number in range(10 * MAX_SUBJECTS)]
+    for name in names:
+        ledger.spend(name, REQUESTS, 1, START)
+    asked: list[str] = []
+    while ledger.waiting:
+        due = ledger.due(START)
+        ledger.told([(1, 1)] * len(due))
+        assert len(due) == 2 * MAX_SUBJECTS  # the minute before, once
+        asked += [name.rsplit(":", 2)[0] for name in due]
+        ledger.spend("limit:key:acme:often", REQUESTS, 1, START)
+        if len(asked) == 2 * len(names):
+            break
+    assert asked == [name for name in names for _ in range(2)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans(), st.booleans()), max_size=60))
+def test_an_answer_that_got_lost_counts_nothing_twice(steps: list[tuple[int, int, bool, bool]]) -> None:
+    store, workers, spent = Store(), [Ledger() for _ in range(3)], 0
+    for number, amount, heard, answered in steps:
+        workers[number].spend(NAME, REQUESTS, amount, START)
+        spent += amount
+        if not heard:
+            workers[number].due(START)
+            workers[number].told(None)
+            continue
+        answer = store.hear(workers[number], START)
+        workers[number].told(answer if answered else None)
+    for _ in range(2):  # who asked first did not hear of the others yet
+        for worker in workers:
+            worker.refused(NAME, Allowed(), START)
+            worker.spend(NAME, REQUESTS, 0, START)
+            store.answer(worker, START)
+    assert store.total(REQUESTS, int(START // MINUTE)) == spent
+    for worker in workers:
+        assert worker.refused(NAME, Allowed(spent + 1), START) is None
+        assert worker.refused(NAME, Allowed(max(1, spent)), START) is not None or not spent
+        assert worker.share == 3

@@ -95,7 +95,7 @@ def test_bytes_of_requests_and_replies_are_counted(pair: Pair) -> None:
     long = {"model": "m", "messages": [{"role": "user", "content": "Hello! " * 200}]}
     assert pair.post(pair.a, "small", body=long).status_code == 200  # there was room when it began
     until(lambda: pair.post(pair.b, "small").status_code == 429)
-    assert "2000 bytes" in pair.post(pair.a, "small").json()["error"]["message"] or pair.redis is None
+    until(lambda: "2000 bytes" in pair.post(pair.a, "small").text)  # the other worker may be told only with this one
 
 
 def test_each_key_has_a_limit_of_its_own(pair: Pair) -> None:
@@ -112,6 +112,8 @@ def test_while_redis_is_gone_each_keeps_to_its_share_and_says_so(pair: Pair) -> 
     with pair.a.client() as client:
         assert client.get("/readyz").json()["limits"] == "counted together"
         time_of_day = time.time() % 60
+        with pair.redis.client() as redis:
+            redis.save()  # it comes back with its keys
         pair.redis.stop()
         until(lambda: pair.post(pair.a, "gone") and "share" in client.get("/readyz").json()["limits"])
         until(lambda: pair.post(pair.b, "gone") and shared(pair.b))

@@ -368,13 +368,24 @@ def test_fleeting_values_are_there_until_they_expire(fresh: Fresh) -> None:
     use(fresh(), story)
 
 
-def test_tallies_add_up_whoever_adds(fresh: Fresh) -> None:
+def test_tallies_add_up_whoever_counts(fresh: Fresh) -> None:
     async def story(state: State) -> None:
         later = time.time() + 60
-        assert await state.tally({"a": 2, "b": 0}, later) == [2, 0]
-        totals = await asyncio.gather(*(state.tally({"a": 1, "b": 10}, later) for _ in range(20)))
-        assert sorted(totals) == [[3 + n, 10 + 10 * n] for n in range(20)]
-        assert await state.tally({"b": -5}, later) == [195]
+        assert await state.tally("x", {"a": 2, "b": 0}, later) == [(2, 1), (0, 1)]
+        totals = await asyncio.gather(*(state.tally(f"y{number}", {"a": 1, "b": 10}, later) for number in range(20)))
+        assert sorted(totals) == [[(3 + n, 2 + n), (10 + 10 * n, 2 + n)] for n in range(20)]
+        assert await state.tally("x", {"b": 5}, later) == [(205, 21)]
+
+    use(fresh(), story)
+
+
+def test_what_is_said_twice_counts_once(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        later = time.time() + 60
+        for value, total in ((3, 10), (3, 10), (12, 19), (9, 19), (0, 19)):
+            await state.tally("y", {"a": 7}, later)
+            assert await state.tally("x", {"a": value}, later) == [(total, 2)]
+        assert await state.tally("z", {}, later) == []
 
     use(fresh(), story)
 
@@ -383,11 +394,12 @@ def test_what_expired_leaves_no_room_taken(fresh: Fresh) -> None:
     async def story(state: State) -> None:
         now = time.time()
         await state.put_fleeting({"a": b"1"}, now + 0.05)
-        await state.tally({"n": 7}, now + 0.05)
+        await state.tally("x", {"n": 7}, now + 0.05)
+        await state.tally("x", {"n": 8}, now + 60)  # it is gone when it was first to be
         while await state.fleeting(["a"], time.time()) != [None]:
             await asyncio.sleep(0.01)
         await state.expire(time.time(), 0, 100)
-        assert await state.tally({"n": 1}, now + 60) == [1]
+        assert await state.tally("x", {"n": 1}, now + 60) == [(1, 1)]
 
     use(fresh(), story)
 

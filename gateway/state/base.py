@@ -243,5 +243,8 @@ class State(ABC):
         """The values by these names, in order; None for one that is not there or expired by ``now``."""
 
     @abstractmethod
-    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
-        """Add to numbers, which begin at 0 and are gone at ``expires_at``; what each came to, in order."""
+    async def tally(self, who: str, values: Mapping[str, int], expires_at: float) -> list[tuple[int, int]]:
+        """Say what ``who`` has counted so far, by name; what all came to and how many they are, in order.
+
+        Saying the same again, or less, changes nothing. What was said is gone at the ``expires_at`` it was first said with.
+        """

@@ -73,7 +73,7 @@ return 1
 
 _DOCUMENTS: Final = _PREFIX + "documents:"
 _FLEETING: Final = _PREFIX + "fleeting:"
-_TALLY: Final = _PREFIX + "tally:"
+_TALLY: Final = _PREFIX + "said:"  # a hash: what each has counted
 
 _PUT: Final = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
@@ -83,7 +83,18 @@ redis.call('ZADD', KEYS[2], 0, ARGV[1])
 return 1
 """
 
-
+_SAY: Final = """
+local found = {}
+for at, name in ipairs(KEYS) do
+    local said = redis.call('HGET', name, ARGV[1])
+    if not said or tonumber(said) < tonumber(ARGV[at + 2]) then redis.call('HSET', name, ARGV[1], ARGV[at + 2]) end
+    local all, total = redis.call('HVALS', name), 0
+    if not said and #all == 1 then redis.call('PEXPIREAT', name, ARGV[2]) end
+    for _, each in ipairs(all) do total = total + tonumber(each) end
+    found[2 * at - 1], found[2 * at] = total, #all
+end
+return found
+"""
 
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
@@ -241,12 +252,12 @@ class RedisState(State):
         found: list[bytes | None] = await self._ask("MGET", *[_FLEETING + name for name in names]) if names else []
         return found
 
-    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
-        at = int(expires_at * 1000)
-        commands: list[Command] = []
-        for name, amount in amounts.items():
-            commands += (("INCRBY", _TALLY + name, amount), ("PEXPIREAT", _TALLY + name, at))
-        return [int(total) for total in (await self._together(commands))[::2]]
+    async def tally(self, who: str, values: Mapping[str, int], expires_at: float) -> list[tuple[int, int]]:
+        names = [_TALLY + name for name in values]
+        found = await self._ask("EVAL", _SAY, len(names), *names, who, int(expires_at * 1000), *values.values())
+        if not isinstance(found, list) or len(found) != 2 * len(names) or not all(type(each) is int for each in found):
+            raise StateUnavailable(self.what, "it answered something else than was asked")
+        return list(zip(found[::2], found[1::2], strict=True))
 
     # The door
 

@@ -160,8 +160,8 @@ class ResilientState(State):
     async def fleeting(self, names: Sequence[str], now: float) -> list[bytes | None]:
         return await self._call(self.inner.fleeting(names, now))
 
-    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
-        return await self._call(self.inner.tally(amounts, expires_at))
+    async def tally(self, who: str, values: Mapping[str, int], expires_at: float) -> list[tuple[int, int]]:
+        return await self._call(self.inner.tally(who, values, expires_at))
 
     async def reconcile(self) -> None:
         """Store what waited on disk, processes' that have ended included.

@@ -78,6 +78,13 @@ _MIGRATIONS: Final = (
     CREATE TABLE tallies (name TEXT PRIMARY KEY, expires_at REAL NOT NULL, value INTEGER NOT NULL) STRICT;
     CREATE INDEX tallies_expires ON tallies (expires_at);
     """,
+    """
+    DROP TABLE tallies;
+    CREATE TABLE tallies (
+        name TEXT NOT NULL, who TEXT NOT NULL, expires_at REAL NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, who)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX tallies_expires ON tallies (expires_at);
+    """,
 )
 """What takes the schema from version n to n + 1. Only ever appended to.
 
@@ -240,17 +247,20 @@ class SqliteState(State):
         found = dict(await self._call(lambda db: db.execute(query, (now, *names)).fetchall()))
         return [found.get(name) for name in names]
 
-    async def tally(self, amounts: Mapping[str, int], expires_at: float) -> list[int]:
+    async def tally(self, who: str, values: Mapping[str, int], expires_at: float) -> list[tuple[int, int]]:
         change = (
-            "INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value, "
-            "expires_at = excluded.expires_at RETURNING value"
+            "INSERT INTO tallies VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET value = excluded.value WHERE excluded.value > value"
         )
+        query = "SELECT sum(value), count(*) FROM tallies WHERE name = ?"
+        rows = [(name, who, expires_at, value) for name, value in values.items()]
 
-        def add(db: sqlite3.Connection) -> list[int]:
+        def say(db: sqlite3.Connection) -> list[tuple[int, int]]:
             with transaction(db):
-                return [db.execute(change, (name, expires_at, amount)).fetchone()[0] for name, amount in amounts.items()]
+                db.executemany(change, rows)
+                return [db.execute(query, (name,)).fetchone() for name in values]
 
-        return await self._call(add)
+        return await self._call(say)
 
     # The thread and its connection
 
