@@ -7,6 +7,7 @@ out over turns as well, so what a user said last is also judged as one text.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -18,6 +19,11 @@ SEPARATOR: Final = "\n"
 THREAD: Final = 1200
 """Characters of a user's last turns that are judged together: some four windows, which the front stage judges in half a
 millisecond. Turns further back were judged together when they were the last ones."""
+
+LONG_WORD: Final = 40
+"""Characters within which a word ends, where a text is cut: longer ones are cut, too."""
+
+_GAP: Final = re.compile(r"\s")
 
 
 class Span(NamedTuple):
@@ -31,7 +37,8 @@ class Span(NamedTuple):
 class Passage(NamedTuple):
     """Segments of one origin as one text.
 
-    ``numbers`` holds the segments' indexes in the request, ``starts`` where each begins in ``text``.
+    ``numbers`` holds the segments' indexes in the request, ``starts`` where each begins in ``text``; the first
+    ``left_out`` code points of the first one are not in it.
     """
 
     text: str
@@ -39,6 +46,7 @@ class Passage(NamedTuple):
     numbers: tuple[int, ...]
     starts: tuple[int, ...]
     lengths: tuple[int, ...]
+    left_out: int = 0
 
     def locate(self, start: int, end: int) -> list[Span]:
         """Map a span of the text to spans of its segments (more than one where it crosses a boundary)."""
@@ -48,7 +56,8 @@ class Passage(NamedTuple):
             offset = self.starts[place]
             low, high = max(start - offset, 0), min(end - offset, self.lengths[place])
             if low < high or (start == end and low == high):
-                spans.append(Span(self.numbers[place], low, high))
+                before = 0 if place else self.left_out
+                spans.append(Span(self.numbers[place], before + low, before + high))
             place += 1
         return spans
 
@@ -78,26 +87,39 @@ def passages(segments: Sequence[Segment]) -> list[Passage]:
             if any(segment.glued for segment in segments[at:stop]):
                 result.append(_join(segments, numbers, glue=True))
         at = stop
-    if thread := _thread(segments):
-        result.append(_join(segments, thread))
+    thread, left_out = _thread(segments)
+    if thread:
+        result.append(_join(segments, thread, left_out=left_out))
     return result
 
 
-def _thread(segments: Sequence[Segment]) -> list[int]:
-    """The segments of the user's last turns, at most `THREAD` characters; none where that is a single turn."""
+def _thread(segments: Sequence[Segment]) -> tuple[list[int], int]:
+    """The segments of the user's last turns, at most `THREAD` characters; none where that is a single turn.
+
+    And how many characters are left out of the first one, which counts with its last words: filler before them hides nothing.
+    """
     taken: list[int] = []
-    left = THREAD
+    left, left_out = THREAD, 0
     for number in range(len(segments) - 1, -1, -1):
         if segments[number].origin is Origin.USER:
-            left -= len(segments[number].text)
-            if left < 0:
-                break
             taken.append(number)
-    return taken[::-1] if taken and segments[taken[0]].turn != segments[taken[-1]].turn else []
+            left -= len(segments[number].text)
+            if left <= 0:
+                left_out = _word(segments[number].text, -left)
+                break
+    return (taken[::-1], left_out) if taken and segments[taken[0]].turn != segments[taken[-1]].turn else ([], 0)
 
 
-def _join(segments: Sequence[Segment], numbers: Sequence[int], glue: bool = False) -> Passage:
+def _word(text: str, at: int) -> int:
+    """Where the next word begins, if that is near: half a number is another number."""
+    gap = _GAP.search(text, at, at + LONG_WORD) if at else None
+    return gap.end() if gap is not None and gap.end() < len(text) else at
+
+
+def _join(segments: Sequence[Segment], numbers: Sequence[int], glue: bool = False, left_out: int = 0) -> Passage:
     run = [segments[number] for number in numbers]
+    if left_out:
+        run[0] = run[0]._replace(text=run[0].text[left_out:])
     pieces: list[str] = []
     starts: list[int] = []
     at = 0
@@ -106,4 +128,4 @@ def _join(segments: Sequence[Segment], numbers: Sequence[int], glue: bool = Fals
         pieces += (gap, segment.text)
         starts.append(at + len(gap))
         at += len(gap) + len(segment.text)
-    return Passage("".join(pieces), run[0].origin, tuple(numbers), tuple(starts), tuple(len(s.text) for s in run))
+    return Passage("".join(pieces), run[0].origin, tuple(numbers), tuple(starts), tuple(len(s.text) for s in run), left_out)

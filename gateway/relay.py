@@ -21,7 +21,7 @@ from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
 from gateway.sound import Sound
-from gateway.wires.base import EventKind, StreamEvent, Target, Thread, sse
+from gateway.wires.base import MAX_PARTS, EventKind, Malformed, StreamEvent, Target, Thread, sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
 from gateway.wires.probabilities import without_probabilities
@@ -34,6 +34,10 @@ IN_STEP: Final = 64
 
 MAX_SAID: Final = 2**20
 """Code points of one channel that are kept until the stream's end, when what only needs a report is looked for."""
+
+
+MAX_OPEN: Final = 1_024
+"""Texts that are under way at once, and parts with audio: each holds its place in the patterns. A reply has a few."""
 
 
 class Seen(NamedTuple):
@@ -171,6 +175,7 @@ class Relay:
 
         Raises:
             FrameTooLong, BadFraming: the upstream's stream is none.
+            Malformed: it passes a bound.
         """
         for frame in self._splitter.feed(chunk):
             self._frame(frame)
@@ -260,15 +265,20 @@ class Relay:
 
     def _hold_sound(self, frame: Frame, events: list[StreamEvent]) -> bool:
         """Whether a frame is audio that has to wait."""
-        channel = next((event.channel for event in events if event.kind is EventKind.AUDIO), None)
+        channel = next((event.channel for event in events if event.kind is EventKind.AUDIO and not event.path), None)
         if channel is None:
             return False
-        self.unheard.setdefault(channel, "audio")
+        self._unheard(channel, "audio")
         if self._sound is None:
             return False
         if not self._sound.hold(channel, frame):
             self.cut = self.cut or Cut("incomplete judgement", "more audio than may wait for its transcript", "stream")
         return True
+
+    def _unheard(self, channel: Channel, what: str) -> None:
+        if channel not in self.unheard and len(self.unheard) >= MAX_OPEN:
+            raise Malformed((), "", f"audio of at most {MAX_OPEN} parts in one stream")
+        self.unheard.setdefault(channel, what)
 
     def _free_sound(self, prefix: Channel) -> None:
         """Texts are over: audio follows its transcript, unless there is none, or something was taken out of it."""
@@ -286,6 +296,9 @@ class Relay:
         """Take an event's text; return what takes its place in the frame."""
         if self.cut is not None:
             return ""
+        if event.kind is EventKind.AUDIO:  # it stands whole in a frame, and nothing says that its transcript was judged
+            self._unheard(event.channel, "audio" if self._sound is None else WITHHELD)
+            return event.text if self._sound is None else ""
         if event.kind is EventKind.ECHO:
             return self._vault.restore(event.text, event.text.startswith(("{", "[")))
         repeated = event.repeats is not None and "".join(self.said.get(event.repeats, ())) == event.text
@@ -307,6 +320,8 @@ class Relay:
             return first + last
         known = self._texts.get(event.channel)
         if known is None:
+            if len(self._texts) >= MAX_OPEN:
+                raise Malformed(event.path, event.text, f"at most {MAX_OPEN} texts under way at once")
             known = self._texts[event.channel] = self._open(event)
         known.template, known.path, known.others = frame, event.path, paths
         return self._restored(known, known.stream.feed(event.text), event.channel, False)
@@ -323,6 +338,8 @@ class Relay:
             self.calls.add(event.channel)
         if self._follower is not None:
             self._follower.feed(event.channel, event.text, called)
+        if event.channel not in self._kept and len(self._kept) >= MAX_PARTS:
+            raise Malformed(event.path, event.text, f"at most {MAX_PARTS} texts in one stream")
         kept = self._kept.get(event.channel, 0) + len(event.text)
         if kept > MAX_SAID:
             self.unread += len(event.text)

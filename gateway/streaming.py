@@ -112,7 +112,7 @@ class Streaming:
         relay = Relay(
             exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,
             lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
-            Sound() if policy.waits else None,
+            Sound() if policy.acts and policy.waits else None,
         )  # fmt: skip
         beside = None
         if follower is not None:

@@ -19,7 +19,7 @@ from wires_support import bracketed, listed, unread
 from detectors.values import Path
 from gateway.following import Cut
 from gateway.redaction import Vault
-from gateway.relay import WITHHELD, Relay
+from gateway.relay import MAX_OPEN, WITHHELD, Relay
 from gateway.sound import Sound
 from gateway.wires import routes
 from gateway.wires.base import EventKind, Malformed, Parsed, StreamReader
@@ -253,7 +253,7 @@ def test_a_clean_response_is_the_very_bytes_received(spoken: bool, beta: bool) -
     events, relay = _relayed([data])
     assert _bytes(events) == data
     assert ["".join(said) for said in relay.said.values()] == ["All was well today."], "what is repeated is not said twice"
-    assert relay.unheard == ({("i", 0, "transcript"): "audio"} if spoken else {})
+    assert relay.unheard == ({("item", "i", 0, "transcript"): "audio"} if spoken else {})
 
 
 @settings(max_examples=80)
@@ -333,6 +333,52 @@ def test_no_field_of_an_event_passes_unread(kind: str) -> None:
     assert SECRET not in orjson.dumps(events).decode()
 
 
+@pytest.mark.parametrize("event", [
+    {"type": "response.done", "response": {"id": "r", "status_details": {"error": {"message": f"x {SECRET}"}}}},
+    {"type": "response.done", "response": {"id": "r", "usage": {"note": SECRET}, "brand_new": SECRET}},
+    {"type": "response.created", "response": {"id": "r", "output": f"x {SECRET}", "output_modalities": [SECRET]}},
+    {"type": "brand.new", "model": f"it is {SECRET}", "format": {"type": "x", "note": SECRET}, "logprobs": [{"token": SECRET}]},
+    {"type": "brand.new", "audio": f"it is {SECRET}", "image_url": f"https://host.example/?{SECRET}"},
+    {"type": "brand.new", "image_url": f"data:text/plain,{SECRET}", "client_secret": {"value": SECRET}},
+    {"type": "response.output_audio.delta", "item_id": "i", "delta": {"deep": SECRET}},
+    {"type": "response.output_audio.delta", "item_id": "i", "delta": f"it is {SECRET}"},
+    {"type": "session.updated", "session": {"brand_new": SECRET}, "note": SECRET},
+    {"type": "conversation.item.input_audio_transcription.failed", "error": {"message": f"x {SECRET}"}},
+    {"type": "conversation.item.added", "item": {"id": "i", "role": "user", "content": [], "note": SECRET}},
+    {"type": "conversation.item.added", "item": {"id": "i", "role": [SECRET]}},
+])  # fmt: skip
+def test_only_names_and_sound_pass_unread_in_what_the_caller_did_not_say(event: dict[str, Any]) -> None:
+    events, _ = _relayed([_bytes([event])])
+    assert SECRET not in orjson.dumps(events).decode()
+    assert events[0]["type"] == event["type"]
+
+
+def test_names_and_settings_are_no_text() -> None:
+    response = {
+        "object": "realtime.response", "id": "resp_1", "status": "incomplete", "output_modalities": ["audio", "text"],
+        "status_details": {"type": "incomplete", "reason": "content_filter"}, "max_output_tokens": "inf", "voice": "marin",
+        "audio": {"output": {"format": {"type": "audio/pcm", "rate": 24000}, "voice": "marin"}}, "conversation_id": "conv_1",
+        "usage": {"total_tokens": 7, "input_token_details": {"text_tokens": 3}}, "metadata": None, "output": [],
+    }  # fmt: skip
+    data = _bytes([_event("response.done", response=response)])
+    events, relay = _relayed([data])
+    assert _bytes(events) == data
+    assert relay.said == {}
+
+
+@pytest.mark.parametrize("item", ["item", "whole", "response", ""])
+@pytest.mark.parametrize("place", [0, "x", None, True])
+def test_no_name_of_an_item_ends_its_screening(item: str, place: Any) -> None:
+    where = {"response_id": "r", "item_id": item, "content_index": place}
+    pieces = [SECRET[at : at + 4] for at in range(0, len(SECRET), 4)]
+    told = [_event("response.created", response={"id": "r"})]
+    told += [_event("response.output_text.delta", **where, delta=piece) for piece in pieces]
+    events, _ = _relayed([_bytes([*told, _event("response.done", response={"id": "r", "output": []})])])
+    deltas, _ = _said(events)
+    assert SECRET not in deltas
+    assert deltas.startswith("[SECRET_CLOUD_KEY_")
+
+
 @pytest.mark.parametrize("message", [b"{", b"[]", b"7", b'"x"', b'{"type":"a","type":"b"}', b"", b'{"a":"\x1e"}'])
 def test_what_is_no_event_breaks_the_stream_off(message: bytes) -> None:
     relay = Relay(TARGET, None, ACTING, Vault(KEY))
@@ -361,6 +407,20 @@ def test_a_server_that_begins_items_for_ever_is_stopped() -> None:
         begin(MAX_ITEMS)
 
 
+@pytest.mark.parametrize("kind", ["response.output_text.delta", "response.output_audio.delta"])
+def test_a_server_that_begins_parts_of_an_item_for_ever_is_stopped(kind: str) -> None:
+    relay = Relay(TARGET, None, ACTING, Vault(KEY))
+
+    def begin(number: int) -> None:
+        relay.feed(_bytes([_event(kind, response_id="r", item_id="i", content_index=number, delta="AKIA")]), _refusal)
+
+    for number in range(MAX_OPEN):
+        begin(number)
+    with pytest.raises(Malformed, match="at most"):
+        begin(MAX_OPEN)
+    relay.close()
+
+
 # Audio that waits.
 
 
@@ -379,6 +439,20 @@ def test_audio_of_what_was_taken_out_or_has_no_transcript_is_not_played(text: st
     events, relay = _relayed([_bytes(told)], sound=Sound())
     assert not any("output_audio." in event["type"] for event in events)
     assert events[-1]["type"] == "response.done"
+    assert set(relay.unheard.values()) == {WITHHELD}
+
+
+@pytest.mark.parametrize("kind", ["conversation.item.retrieved", "conversation.item.added", "response.output_item.done",
+                                  "response.done", "brand.new"])  # fmt: skip
+@pytest.mark.parametrize("role", ["assistant", "user"])
+def test_audio_that_stands_whole_in_an_event_is_recorded_and_does_not_pass_where_audio_waits(kind: str, role: str) -> None:
+    item = {"id": "i", "type": "message", "role": role, "content": [{"type": "output_audio", "audio": "UklGRg==", "transcript": "t"}]}
+    fields: dict[str, Any] = {"response": {"id": "r", "output": [item]}} if kind == "response.done" else {"item": item}
+    data = _bytes([_event(kind, response_id="r", **fields)])
+    events, relay = _relayed([data])
+    assert (_bytes(events), set(relay.unheard.values())) == (data, {"audio"})
+    events, relay = _relayed([data], sound=Sound())
+    assert _bytes(events) == data.replace(b"UklGRg==", b"")
     assert set(relay.unheard.values()) == {WITHHELD}
 
 

@@ -13,7 +13,6 @@ from detectors.passages import THREAD
 from detectors.values import Origin, Segment
 from gateway.wires import strict
 from gateway.wires.base import Parsed
-from gateway.wires.jsonedit import clear_members
 from gateway.wires.openai_realtime import HEARD
 
 MAX_SYSTEM: Final = 32
@@ -92,11 +91,15 @@ class Conversation:
 
     def _remember(self, part: Segment) -> None:
         self._thread.append(part)
-        while sum(len(one.text) for one in self._thread) > THREAD:
-            self._thread.popleft()
+        over = sum(len(one.text) for one in self._thread) - THREAD
+        while over > 0:
+            first = self._thread.popleft()
+            if len(first.text) > over:
+                self._thread.appendleft(first._replace(text=first.text[over:]))
+            over -= len(first.text)
 
-    def told(self, message: bytes, mute: bool) -> Told:
-        """Take an event of the server; ``mute`` where no audio may pass that does not wait for its transcript."""
+    def told(self, message: bytes) -> Told:
+        """Take an event of the server."""
         try:
             event = strict.loads(message)
         except strict.BadJson:
@@ -117,8 +120,6 @@ class Conversation:
             text, whole = event.get("transcript"), kind == HEARD + "completed"
             said = _name(text if whole else event.get("delta"))
             return Told(message, not self.responding, Heard(item, said, whole) if said else None)
-        if mute and kind == "conversation.item.retrieved":
-            message = clear_members(message, {"audio"})
         return Told(message, not self.responding)
 
     def cut(self) -> list[Event]:

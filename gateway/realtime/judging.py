@@ -94,8 +94,8 @@ def _fitting(thread: Sequence[Segment], said: Sequence[Segment]) -> list[Segment
     last = max((part.turn for part in said), default=0)
     fitting: list[Segment] = []
     for part in thread:
-        left -= len(part.text)
-        if left < 0:
+        if left <= 0:
             break
-        fitting.append(part._replace(turn=last + 1 + len(fitting)))
+        fitting.append(part._replace(text=part.text[:left], turn=last + 1 + len(fitting)))
+        left -= len(part.text)
     return fitting

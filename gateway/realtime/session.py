@@ -220,12 +220,14 @@ class Session:
         if any(part.origin is Origin.SYSTEM for part in prompt):
             leakage = Leakage(prompt, exchange.vault.canary if policy.canary else "")
             exchange.leakage = None if leakage.idle else leakage
-        source.begin(policy.acts and policy.waits)
+        source.begin()
         sink = TurnSink(self._client, exchange, self._events)
         try:
             moved = await self._streaming.move(exchange, sink, source, self._opening.upstream)
-        except (ClientGone, asyncio.CancelledError):
-            exchange.client_gone = True
+        except BaseException as error:
+            exchange.client_gone = isinstance(error, ClientGone | asyncio.CancelledError)
+            if not exchange.client_gone:
+                exchange.reason = "the gateway failed"
             if exchange.reply is not None and (exchange.reply.parsed.segments or exchange.reply.parsed.opaque):
                 self._record(self._gathered(exchange))
             raise

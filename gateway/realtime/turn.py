@@ -35,13 +35,13 @@ class TurnSource:
         self._events = events
         self._ask = ask
         self._hear = hear
-        self._mute = self._over = self.broke = False
+        self._over = self.broke = False
         self._received = 0
         self.closed: Closed | None = None
 
-    def begin(self, mute: bool) -> None:
-        """A turn begins; ``mute`` as `Conversation.told` takes it."""
-        self._over, self._received, self._mute = False, 0, mute
+    def begin(self) -> None:
+        """A turn begins."""
+        self._over, self._received = False, 0
 
     async def ready(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
         return self._over or await self._socket.ready(seconds, unless)
@@ -61,7 +61,7 @@ class TurnSource:
                 raise Truncated(self._received) from None
             raise StopAsyncIteration from None
         self._received += len(message)
-        told = self._conversation.told(message, self._mute)
+        told = self._conversation.told(message)
         self._over = told.over
         await self._ask(told.asks)
         if told.heard is not None and (stop := await self._hear(told.heard)) is not None:

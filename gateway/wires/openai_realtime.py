@@ -7,7 +7,9 @@ stands `SEPARATOR`, which no JSON text can contain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import orjson
@@ -220,12 +222,23 @@ _ECHOED: Final = frozenset(
     {"session.created", "session.updated", "transcription_session.created", "transcription_session.updated"}
 )
 _QUIET: Final = words(
-    "type event_id response_id item_id previous_item_id call_id conversation_id id object role status audio image_url",
-    "obfuscation logprobs client_secret approval_request_id format voice model usage status_details",
+    "type event_id response_id item_id previous_item_id call_id conversation_id id object role status obfuscation",
+    "approval_request_id format voice model reason effort eagerness truncation",
 )
-"""Fields that carry no text, wherever they stand in an event: names, ids, sound, images, counts."""
+"""Fields that carry no text where a `_NAME` stands in them, wherever they stand in an event: names, ids, kinds."""
+
+_NAME: Final = re.compile(r"[\w.:/+=-]{1,128}")
+_SOUND: Final = re.compile(r"[A-Za-z0-9+/_-]+=*")
+_IMAGE: Final = re.compile(r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/_-]*=*")
+_WORDS: Final = SCHEMA_WORDS | {"audio", "inf", "auto"}
 
 _OURS: Final = frozenset({"user", "system"})
+_SET: Final = words("instructions metadata tools tool_choice prompt input tracing audio input_audio_transcription")
+"""Fields of a session or a response that the caller set, and hears again."""
+
+_UNDERSTOOD: Final = words("transcript delta text logprobs")
+"""Fields of an event that tells what was understood of his audio."""
+
 _FIELDS: Final = {"text": EventKind.TEXT, "transcript": EventKind.TEXT, "arguments": EventKind.TOOL}
 
 
@@ -243,17 +256,20 @@ class RealtimeStream(StreamReader):
         kind = event.get("type")
         kind = kind if isinstance(kind, str) else ""
         if kind in _ECHOED:
-            return _echo(event, ()) or _NOTHING
+            session = event.pop("session", None)
+            told = _set(session, kind, ("session",)) if isinstance(session, dict) else _loose(session, kind, ("session",))
+            return told + _loose(event, kind, ()) or _NOTHING
         if kind.startswith(HEARD):
-            return _echo(event, ()) or _NOTHING
+            return _some_echo(event, _UNDERSTOOD, kind, ()) or _NOTHING
         item = _name(event.get("item_id"))
         place = event.get("content_index")
-        part: tuple[str | int, ...] = (item, place) if isinstance(place, int) else (item,)
+        part: tuple[str | int, ...] = ("item", item, place) if isinstance(place, int) else ("item", item)
         events: list[StreamEvent] = []
         read = frozenset[str]()
         if kind in _AUDIO_EVENTS:
             events.append(StreamEvent(EventKind.AUDIO, (*part, "transcript")))
-            read = frozenset({"delta"})
+            if isinstance(sound := event.get("delta"), str) and _SOUND.fullmatch(sound):
+                read = frozenset({"delta"})
         elif kind in _DELTAS and isinstance(delta := event.get("delta"), str):
             what, field = _DELTAS[kind]
             if delta:
@@ -283,7 +299,8 @@ class RealtimeStream(StreamReader):
         id = _name(event.get("response_id", whole.get("id")))
         if kind == "response.done":
             items = self.responses.pop(id, [])
-            return [StreamEvent(EventKind.STOP, ("response", id)), *(StreamEvent(EventKind.STOP, (name,)) for name in items)]
+            over = [("response", id), *(("item", name) for name in items)]
+            return [StreamEvent(EventKind.STOP, one) for one in over]
         items = self.responses.setdefault(id, [])
         made = event.get("item")
         item = item or (_name(made.get("id")) if isinstance(made, dict) else "")
@@ -296,7 +313,7 @@ class RealtimeStream(StreamReader):
         if kind == "response.content_part.done":
             return [StreamEvent(EventKind.STOP, part)]
         if kind == "response.output_item.done":
-            return [StreamEvent(EventKind.STOP, (item,))]
+            return [StreamEvent(EventKind.STOP, ("item", item))]
         return []
 
     def _end(self, status: str, details: dict[str, Any]) -> bytes:
@@ -330,7 +347,7 @@ def _texts(event: dict[str, Any], kind: str, part: tuple[str | int, ...], read: 
     """Events for the texts that an event brings whole: new ones, and those that came in pieces before."""
     found: list[StreamEvent] = []
     for key, value in event.items():
-        if key in read or key in _QUIET:
+        if key in read:
             continue
         if key in _FIELDS and isinstance(value, str):
             found += _whole(value, kind, (key,), (*part, key))
@@ -339,13 +356,12 @@ def _texts(event: dict[str, Any], kind: str, part: tuple[str | int, ...], read: 
         elif key == "item" and isinstance(value, dict):
             found += _item_texts(value, kind, (key,))
         elif key == "response" and isinstance(value, dict):
-            for name, inner in value.items():
-                if name == "output" and isinstance(inner, list):
-                    for number, item in enumerate(inner):
-                        here = (key, name, number)
-                        found += _item_texts(item, kind, here) if isinstance(item, dict) else _loose(item, kind, here)
-                elif name not in _QUIET:
-                    found += _echo(inner, (key, name))
+            output = value.get("output")
+            items = output if isinstance(output, list) else []
+            for number, item in enumerate(items):
+                here = (key, "output", number)
+                found += _item_texts(item, kind, here) if isinstance(item, dict) else _loose(item, kind, here)
+            found += _set({name: inner for name, inner in value.items() if inner is not items}, kind, (key,))
         else:
             found += _loose(value, kind, (key,))
     return found
@@ -354,19 +370,17 @@ def _texts(event: dict[str, Any], kind: str, part: tuple[str | int, ...], read: 
 def _item_texts(item: dict[str, Any], kind: str, path: Path) -> list[StreamEvent]:
     """The texts of an item: what the caller said comes back as an echo, what the model said is looked at."""
     id = _name(item.get("id"))
-    if item.get("role") in _OURS or item.get("type") == "function_call_output":
-        return _echo(item, path)
+    if _name(item.get("role")) in _OURS or item.get("type") == "function_call_output":
+        return _some_echo(item, {"content", "output"}, kind, path)
     found: list[StreamEvent] = []
     for key, value in item.items():
         here = (*path, key)
-        if key in _QUIET:
-            continue
         if key == "content" and isinstance(value, list):
             for number, part in enumerate(value):
-                inside = (*here, number)
-                found += _part(part, kind, inside, (id, number)) if isinstance(part, dict) else _loose(part, kind, inside)
+                inside, channel = (*here, number), ("item", id, number)
+                found += _part(part, kind, inside, channel) if isinstance(part, dict) else _loose(part, kind, inside)
         elif key == "arguments" and isinstance(value, str):
-            found += _whole(value, kind, here, (id, key))
+            found += _whole(value, kind, here, ("item", id, key))
         else:
             found += _loose(value, kind, here)
     return found
@@ -378,7 +392,7 @@ def _part(part: dict[str, Any], kind: str, path: Path, channel: tuple[str | int,
         here = (*path, key)
         if key in _FIELDS and isinstance(value, str):
             found += _whole(value, kind, here, (*channel, key))
-        elif key not in _QUIET:
+        else:
             found += _loose(value, kind, here)
     return found
 
@@ -392,23 +406,37 @@ def _whole(text: str, kind: str, path: Path, repeats: tuple[str | int, ...]) -> 
 
 def _loose(value: Any, kind: str, path: Path) -> list[StreamEvent]:
     """Events for what is not known, string by string."""
-    return [
-        StreamEvent(EventKind.OTHER, (*own_channel(place), kind), text, place) for text, place in _strings(value, path)
-    ]
+    return _strings(value, EventKind.OTHER, path, kind)
 
 
 def _echo(value: Any, path: Path) -> list[StreamEvent]:
     """Events for what the caller said himself."""
-    return [StreamEvent(EventKind.ECHO, own_channel(place), text, place) for text, place in _strings(value, path)]
+    return _strings(value, EventKind.ECHO, path)
 
 
-def _strings(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
+def _some_echo(value: dict[str, Any], said: AbstractSet[str], kind: str, path: Path) -> list[StreamEvent]:
+    """Events for an object of whose fields the caller ``said`` some."""
+    found: list[StreamEvent] = []
+    for key, inner in value.items():
+        found += _echo(inner, (*path, key)) if key in said else _loose(inner, kind, (*path, key))
+    return found
+
+
+def _set(settings: dict[str, Any], kind: str, path: Path) -> list[StreamEvent]:
+    return _some_echo(settings, _SET, kind, path)
+
+
+def _strings(value: Any, what: EventKind, path: Path, *kind: str) -> list[StreamEvent]:
+    found: list[StreamEvent] = []
     for text, place in strings(value, path, numbers=False):
-        if not text or text in SCHEMA_WORDS or (place and isinstance(place[-1], Key)):
+        name = place[-1]
+        if not text or text in _WORDS or isinstance(name, Key) or (name in _QUIET and _NAME.fullmatch(text)):
             continue
-        named = next((step for step in reversed(place) if isinstance(step, str)), "")
-        if named not in _QUIET and "logprobs" not in place:
-            yield text, place
+        if name == "audio" and _SOUND.fullmatch(text):
+            found.append(StreamEvent(EventKind.AUDIO, own_channel(place), text, place))
+        elif name != "image_url" or not _IMAGE.fullmatch(text):
+            found.append(StreamEvent(what, (*own_channel(place), *kind), text, place))
+    return found
 
 
 class MessageSplitter(Splitter):
