@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final
@@ -32,10 +33,12 @@ class Realtime:
         self, services: Services, scanner: Executor, streaming: Streaming, finish: Callable[[Exchange], None]
     ) -> None:
         self._services = services
+        self._scanner = scanner
         self._judge = Judge(services, scanner)
         self._streaming = streaming
         self._finish = finish
         self._sessions = 0
+        self._by_tenant: Counter[str] = Counter()
         services.metrics.gauge(
             "portcullis_realtime_sessions", "Realtime sessions that are open.", (), lambda: {(): float(self._sessions)}
         )
@@ -57,6 +60,10 @@ class Realtime:
                 raise CallerFault(403, "origin_refused", "origin: pages of this one may open sessions only with a key")
         if self._services.draining or self._sessions >= self._services.live.settings.realtime.sessions:
             raise OwnFault(503, "overloaded", "no more realtime sessions here; try again", ((b"retry-after", b"1"),))
+        share = -(-self._services.live.settings.realtime.sessions // 2)
+        if principal.key and self._by_tenant[principal.tenant] >= share:
+            problem = f"this tenant has {share} realtime sessions here, half of all that may be; try again"
+            raise CallerFault(429, "rate_limit_exceeded", problem, ((b"retry-after", b"1"),))
 
     async def hold(
         self, call: Call, exchange: Exchange, offer: Offer, token: bytes | None, head: Head, query: bytes, provider: Provider
@@ -67,7 +74,9 @@ class Realtime:
             Refused, UpstreamError, RequestRefused: the provider did not agree; nothing was said to the caller.
             ClientGone: the caller left first.
         """
+        tenant = exchange.principal.tenant
         self._sessions += 1
+        self._by_tenant[tenant] += 1
         try:
             limits = self._services.live.settings.realtime
             opened, name = await provider.connect(
@@ -80,13 +89,16 @@ class Realtime:
                 exchange.status = 101
                 call.switch(_agreed(offer, opened.headers, exchange), client)
                 session = Session(
-                    self._services, self._streaming, self._judge, self._finish, exchange, token, client, opened.socket
-                )
+                    self._services, self._streaming, self._judge, self._scanner, self._finish, exchange, token, client,
+                    opened.socket,
+                )  # fmt: skip
                 exchange.reason = await session.run()
             finally:
                 opened.socket.close()
         finally:
             self._sessions -= 1
+            self._by_tenant[tenant] -= 1
+            self._by_tenant += Counter()  # tenants that have none are forgotten
 
 
 def with_key(head: Head, offer: Offer) -> Head:

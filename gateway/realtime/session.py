@@ -8,7 +8,8 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from concurrent.futures import Executor
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -16,7 +17,7 @@ from detectors.leakage import Leakage
 from detectors.values import Opaque, Origin, show_path
 from gateway.admission import check_records
 from gateway.exchange import Exchange
-from gateway.faults import ClientGone, Fault, OwnFault
+from gateway.faults import CallerFault, ClientGone, Fault, OwnFault
 from gateway.following import Cut, Follower
 from gateway.inspection import Inspected, nothing
 from gateway.keys import Permission
@@ -24,6 +25,7 @@ from gateway.policy import Action
 from gateway.realtime.conversation import Conversation, Event, Heard
 from gateway.realtime.gathering import gathered
 from gateway.realtime.judging import Judge
+from gateway.realtime.reading import read_event
 from gateway.realtime.turn import TurnSink, TurnSource
 from gateway.services import Services
 from gateway.streaming import Interrupted, Moved, Streaming
@@ -31,6 +33,7 @@ from gateway.websocket import socket as ws
 from gateway.websocket.socket import Closed, WebSocket
 from gateway.wires import strict
 from gateway.wires.base import Malformed
+from gateway.wires.openai_common import RATE_LIMITED
 from gateway.wires.openai_realtime import UNKNOWN_EVENT, error_event
 
 MAX_VALUES: Final = 10_000
@@ -44,6 +47,9 @@ MAX_PENDING_BYTES: Final = 2**20
 
 CLOCK_SECONDS: Final = 0.5
 """How often a session looks at its bounds of time and at its key."""
+
+LEAVE_SECONDS: Final = 0.5
+"""How long what a client said before it was lost may take to be judged and sent; its session ends then at the latest."""
 
 DRAIN_MARGIN: Final = 0.5
 """Seconds before the end of a drain at which a session is closed, so that the close is still sent."""
@@ -63,23 +69,25 @@ class Session:
     """One session. `run` holds it."""
 
     def __init__(
-        self, services: Services, streaming: Streaming, judge: Judge, finish: Callable[[Exchange], None],
+        self, services: Services, streaming: Streaming, judge: Judge, scanner: Executor, finish: Callable[[Exchange], None],
         opening: Exchange, token: bytes | None, client: WebSocket, upstream: WebSocket,
     ) -> None:  # fmt: skip
         """
         Args:
-            finish: counts and records an exchange.
+            scanner: reads what is long. finish: counts and records an exchange.
             opening: the handshake's exchange. token: the key that the caller presented.
         """
         self._services = services
         self._streaming = streaming
         self._judge = judge
+        self._scanner = scanner
         self._finish = finish
         self._opening = opening
         self._token = token
         self._client = client
         self._upstream = upstream
-        self._conversation = Conversation(secrets.token_hex(8))
+        self._mark = secrets.token_hex(8)
+        self._conversation = Conversation(self._mark)
         self._events = services.metrics.realtime_events
         self._pending: list[Inspected] = []
         self._pending_bytes = 0
@@ -90,11 +98,17 @@ class Session:
         self._began = self._active = self._loop.time()
         self._drain_at: float | None = None
         self._number = 0
+        self._lost = asyncio.Event()
+        # Limits: whose bytes are counted, how many were, and how many responses the client asked for that did not begin.
+        self._metered, opening.metered = opening.metered, ()
+        self._spent = self._owed = 0
+        self._moving: Exchange | None = None
+        self._responding = False
 
     async def run(self) -> str:
         """Hold the session to its end, with all that was said in it recorded; says how it ended."""
-        self._client.on_shutdown = self._drain
-        pumps = [asyncio.ensure_future(pump) for pump in (self._up(), self._down(), self._clock())]
+        self._client.on_shutdown, self._client.on_lost = self._drain, self._lost.set
+        pumps = [asyncio.ensure_future(pump) for pump in (self._up(), self._down(), self._gone(), self._clock())]
         ending = Ending("gateway", ws.GOING_AWAY)
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -112,6 +126,7 @@ class Session:
             await asyncio.gather(*pumps, *self._settling, return_exceptions=True)
             if self._pending or self._unread:
                 self._record(self._gathered(self._exchange("turn")))
+            self._spend()
         return f"closed with {ending.code} by the {ending.by}"
 
     # The client's side.
@@ -121,7 +136,7 @@ class Session:
             try:
                 message = await self._client.receive()
             except Closed as closed:
-                return Ending("client", ws.GOING_AWAY if closed.code == ws.ABNORMAL else closed.code)
+                return _left(closed)
             self._active = self._loop.time()
             try:
                 forwarded = await self._said(message)
@@ -133,47 +148,58 @@ class Session:
                 told = f"a session may have {MAX_VALUES} values redacted"
                 return Ending("gateway", ws.POLICY, self._error("session_expired", told))
 
+    async def _gone(self) -> Ending:
+        """A client that is lost ends the session, whatever either side is still waiting for."""
+        await self._lost.wait()
+        await asyncio.sleep(LEAVE_SECONDS)
+        return _left(self._client.closed)
+
     async def _said(self, message: str) -> str | None:
         """What goes on of an event of the client; None where it is refused, and he was told."""
         body = message.encode()
         self._opening.bytes_in += len(body)
         exchange = self._exchange("event")
-        event: Any = None
+        read = await read_event(body, exchange.target, self._scanner)
+        event, parsed = read.event, read.parsed
         try:
-            event = strict.loads(body)
-            if not isinstance(event, dict):
-                raise Malformed((), event, "an event: a JSON object")
-            parsed = exchange.target.wire.read_request(event, exchange.target)
+            if read.wrong is not None:
+                raise read.wrong
             check_records(self._services, exchange.bound.policy)
+            if event["type"] == "response.create":
+                self._admit()
         except (strict.BadJson, Malformed, Fault) as error:
-            self._events.add(("client", "invalid"))
+            limited = isinstance(error, CallerFault)
+            self._events.add(("client", "limit" if limited else "invalid"))
             code = error.code if isinstance(error, strict.BadJson | Fault) else "invalid_field"
             param = show_path(error.path) if isinstance(error, Malformed) and error.path else None
-            await self._tell(self._error(code, str(error), event, param, server=isinstance(error, OwnFault)))
+            kind = RATE_LIMITED if limited else None
+            await self._tell(self._error(code, str(error), read.id, param, isinstance(error, OwnFault), kind))
             return None
         policy = exchange.bound.policy
         if policy.acts and policy.waits and any(part.reason == UNKNOWN_EVENT for part in parsed.opaque):
             self._events.add(("client", "invalid"))
-            await self._tell(self._error("unknown_event", "the policy takes no event that it does not know", event, "type"))
+            await self._tell(self._error("unknown_event", "the policy takes no event that it does not know", read.id, "type"))
             return None
         for part in parsed.opaque:
             self._unread.setdefault((part.origin, part.reason), part)
         if not parsed.segments:
             self._events.add(("client", "pass" if not parsed.opaque else "unscreened"))
+            self._owe(event)
             self._conversation.said(str(event["type"]), parsed)
             return message
         moved = event.get("previous_item_id") is not None
         judged = await self._judge.event(exchange, parsed, self._conversation.thread, moved, body)
         exchange.bytes_in = len(body)
         if judged.ruling.action is Action.BLOCK:
-            await self._refuse(exchange, judged, event)
+            await self._refuse(exchange, judged, read.id)
             return None
         self._events.add(("client", judged.ruling.action.value))
+        self._owe(event)
         self._conversation.said(str(event["type"]), parsed)
         self._keep(judged, len(body))
         return message if judged.body is body else judged.body.decode()
 
-    async def _refuse(self, exchange: Exchange, judged: Inspected, event: Event) -> None:
+    async def _refuse(self, exchange: Exchange, judged: Inspected, id: str | None) -> None:
         self._events.add(("client", "block"))
         exchange.request, exchange.status = judged, 400
         actions = judged.ruling.actions
@@ -181,7 +207,7 @@ class Session:
         path = judged.parsed.segments[judged.judged.verdict.findings[cause].segment].path if cause is not None else ()
         told = f"Blocked by Portcullis: {judged.ruling.reason}. Decision {exchange.id}."
         self._record(exchange)
-        await self._tell(self._error("content_filter", told, event, show_path(path) if path else None))
+        await self._tell(self._error("content_filter", told, id, show_path(path) if path else None))
 
     async def _tell(self, event: Event) -> None:
         """Say something of the gateway's own to the caller; one who is gone needs nothing."""
@@ -191,7 +217,7 @@ class Session:
     # The server's side.
 
     async def _down(self) -> Ending:
-        source = TurnSource(self._upstream, self._conversation, self._events, self._ask, self._heard)
+        source = TurnSource(self._upstream, self._conversation, self._events, self._told, self._heard)
         while True:
             while not self._upstream.at_hand:
                 await self._upstream.wait()
@@ -222,6 +248,7 @@ class Session:
             exchange.leakage = None if leakage.idle else leakage
         source.begin()
         sink = TurnSink(self._client, exchange, self._events)
+        self._moving, self._responding = exchange, self._conversation.responding
         try:
             moved = await self._streaming.move(exchange, sink, source, self._opening.upstream)
         except BaseException as error:
@@ -232,6 +259,7 @@ class Session:
                 self._record(self._gathered(exchange))
             raise
         finally:
+            self._moving = None
             self._opening.bytes_out += exchange.bytes_out
         if moved.relay.cut is not None:
             self._events.add(("server", "cut"))
@@ -278,6 +306,23 @@ class Session:
         await self._ask(self._conversation.take_back(heard.item))
         return Interrupted(cut, f"Blocked by Portcullis: {cut.threat}, said aloud. Decision {exchange.id}.")
 
+    async def _told(self, asks: Iterable[Event]) -> None:
+        """The server has said something that calls for these events. A response that nobody asked for counts as a request."""
+        await self._ask(asks)
+        began = self._conversation.responding and not self._responding
+        self._responding = self._conversation.responding
+        if not began:
+            return
+        if self._owed:
+            self._owed -= 1
+            return
+        try:
+            self._admit()
+        except CallerFault as fault:
+            self._events.add(("server", "limit"))
+            await self._ask([{"type": "response.cancel", "event_id": f"{self._mark}limit"}])
+            await self._tell(self._error(fault.code, str(fault), kind=RATE_LIMITED))
+
     async def _ask(self, events: Iterable[Event]) -> None:
         """Send the server events of the gateway's own; one that is gone needs none."""
         with contextlib.suppress(Closed):
@@ -290,6 +335,7 @@ class Session:
         """End the session when its time is up, or its key is not valid any more."""
         while True:
             await asyncio.sleep(CLOCK_SECONDS)
+            self._spend()
             now, limits = self._loop.time(), self._services.live.settings.realtime
             if self._drain_at is not None and now >= self._drain_at:
                 return Ending("gateway", ws.GOING_AWAY)
@@ -307,6 +353,26 @@ class Session:
     def _drain(self) -> None:
         drain = self._services.live.settings.limits.drain_seconds
         self._drain_at = self._loop.time() + max(0.0, drain - DRAIN_MARGIN - CLOCK_SECONDS)
+
+    def _admit(self) -> None:
+        """Count a response as a request.
+
+        Raises:
+            CallerFault: there is no room for it.
+        """
+        self._spend()
+        self._metered = self._services.limiter.admit(self._opening.principal)
+
+    def _owe(self, event: Event) -> None:
+        """An event goes on: the response that it asks for was counted."""
+        self._owed += event["type"] == "response.create"
+
+    def _spend(self) -> None:
+        """Count what was said since the last time."""
+        total = self._opening.bytes_in + self._opening.bytes_out + (self._moving.bytes_out if self._moving else 0)
+        if total > self._spent:
+            self._services.limiter.spend(self._metered, total - self._spent)
+            self._spent = total
 
     def _exchange(self, what: str) -> Exchange:
         """What is begun in this session: under the policy and the patterns that act now."""
@@ -337,8 +403,17 @@ class Session:
         self._finish(exchange)
 
     def _error(
-        self, code: str, message: str, event: Any = None, param: str | None = None, server: bool = False
-    ) -> Event:
+        self, code: str, message: str, answered: str | None = None, param: str | None = None, server: bool = False,
+        kind: str | None = None,
+    ) -> Event:  # fmt: skip
+        """An event that something is wrong, with the event whose id is ``answered``."""
         self._number += 1
-        answered = event.get("event_id") if isinstance(event, dict) else None
-        return error_event(f"c{self._number}", code, message, param=param, event_id=answered, server=server)
+        told = error_event(f"c{self._number}", code, message, param=param, event_id=answered, server=server)
+        if kind is not None:
+            told["error"]["type"] = kind
+        return told
+
+
+def _left(closed: Closed | None) -> Ending:
+    """How a session ends whose client closed it, or is lost."""
+    return Ending("client", ws.GOING_AWAY if closed is None or closed.code == ws.ABNORMAL else closed.code)

@@ -121,6 +121,11 @@ class WebSocket(asyncio.Protocol):
         """Whether `receive` would not wait."""
         return bool(self._come) or self._closed is not None
 
+    @property
+    def closed(self) -> Closed | None:
+        """How it ended, if it did."""
+        return self._closed or self._left
+
     async def receive(self) -> str:
         """The next message.
 

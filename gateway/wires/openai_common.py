@@ -15,7 +15,8 @@ DONE: Final = b"data: [DONE]\n\n"
 
 NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
-_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+RATE_LIMITED: Final = "rate_limit_error"
+_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: RATE_LIMITED}
 
 # The keys by which a provider calls a tool's server are the caller's to send; no model sees them.
 TOOLS: Final[Table] = {
