@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -21,6 +22,13 @@ STEP: Final = 256
 """Bytes to whose next multiple a value is filled up: nearly all verdicts fit into one."""
 
 _NONCE: Final = 12
+
+
+def answered(names: Sequence[str], answers: object) -> list[tuple[str, bytes | None]]:
+    """What a store gave for ``names``, each with its name; None where it has nothing. What is no answer (another type, or
+    another number of them) is empty, which does not open."""
+    given = answers if isinstance(answers, list) and len(answers) == len(names) else [b""] * len(names)
+    return [(name, each if each is None or isinstance(each, bytes) else b"") for name, each in zip(names, given, strict=True)]
 
 
 class Sealer:

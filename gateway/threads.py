@@ -22,7 +22,7 @@ from gateway.exchange import Exchange
 from gateway.keys import Principal
 from gateway.metrics import Metrics
 from gateway.redaction import Vault
-from gateway.sealing import Sealer
+from gateway.sealing import Sealer, answered
 from gateway.state.base import State, StateUnavailable
 from gateway.wires.base import Thread
 
@@ -102,7 +102,7 @@ class Threads:
         except StateUnavailable:
             self.results["unavailable"] += 1
             return found
-        for name, sealed in zip(names, answers, strict=True):
+        for name, sealed in answered(names, answers):
             value = None if sealed is None else sealer.open(name, sealed)
             if value is not None:
                 doc = json.loads(value)

@@ -22,7 +22,7 @@ from detectors.engine import Judged, Screening
 from detectors.stages import TextFinding, TextVerdict
 from gateway.live import Live
 from gateway.metrics import Metrics
-from gateway.sealing import Sealer
+from gateway.sealing import Sealer, answered
 from gateway.semantics import Semantics
 from gateway.settings import Settings
 from gateway.state.base import State, StateUnavailable
@@ -127,7 +127,7 @@ class SharedVerdicts:
         except StateUnavailable:
             self.results["unavailable"] += len(names)
             return nothing
-        return [self._opened(sealer, name, sealed) for name, sealed in zip(names, answers, strict=True)]
+        return [self._opened(sealer, name, sealed) for name, sealed in answered(names, answers)]
 
     def _answered(self, task: asyncio.Task[list[bytes | None]]) -> None:
         self._asking.discard(task)
