@@ -364,6 +364,7 @@ def test_fragments_with_pings_between_are_one_message(scripted: Gateway, provide
     with provider.plays(closing):
         got = _raw(scripted, *frames, _frame(0, pieces[-1]), _frame(9, b"last"), _frame(8, b"\x03\xe8"))
     assert b"\x8a\x04last" in got
+    assert provider.over.wait(10)
     assert provider.raw == [message.decode()]
 
 
