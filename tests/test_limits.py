@@ -204,6 +204,7 @@ def test_an_answer_that_got_lost_counts_nothing_twice(steps: list[tuple[int, int
         if not heard:
             workers[number].due(START)
             workers[number].told(None)
+            assert workers[number].waiting  # it says so again, used or not
             continue
         answer = store.hear(workers[number], START)
         workers[number].told(answer if answered else None)
