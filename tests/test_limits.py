@@ -76,9 +76,8 @@ def test_what_goes_beyond_is_what_came_since_workers_asked(limit: int, steps: li
     for number, (worker, pause) in enumerate(steps):
         now += pause
         if number % 7 == 0:
-            for one in workers:
-                store.answer(one, now)
-            for one in workers:  # who asked first did not hear of the others yet
+            for one in (*workers, *workers):  # who asked first did not hear of the others yet
+                one.refused(NAME, Allowed(limit), now)  # all are in use: who is not does not ask
                 store.answer(one, now)
             unsent = 0
         if ask(workers[worker], Allowed(limit), now):
