@@ -414,7 +414,7 @@ def test_whoever_spends_the_budget_keeps_no_family_from_being_learnt(teacher: Te
         if made.trial is not None and made.trial.passed:
             passed.append(replace(made.pattern, id=f"learnt.attack.{step_}", state=State.ACTIVE))
             standing = made_ready(passed, teacher.model, standing)
-    family = cases(teacher, draw("attack.game_show", 6), by=("ada", "bob"))
+    family = cases(teacher, draw("attack.audit_pretext", 6), by=("ada", "bob"))
     early, late = (answers(teacher, family, family, tuple(some))[0] for some in ((), standing))
     assert early.trial is not None
     assert late.trial is not None
