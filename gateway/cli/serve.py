@@ -23,6 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = settings(arguments)
     if not arguments.json:
         print(greeting(chosen.listen, not chosen.upstreams), file=sys.stderr, flush=True)
+        if not (chosen.data_dir / "cache").exists():
+            waiting = "The first start compiles the patterns, a minute or two; what is sent meanwhile waits."
+            print(waiting, file=sys.stderr, flush=True)
     gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
     from gateway import server
 
