@@ -70,6 +70,7 @@ class Chores:
             (TIDY_SECONDS, self._tidy),
             (WITNESS_SECONDS, self._services.testify),
             (STORE_SECONDS, self._look_at_store),
+            (PASS_SECONDS, self._report),
             (PASS_SECONDS, self._learn),
             (SAMPLE_SECONDS, self._sample),
             (FEEDS_SECONDS, self._pull_feeds),
@@ -132,11 +133,15 @@ class Chores:
         except StateUnavailable as error:
             _log.warning("reflections wait: %s", error)
 
-    async def _learn(self) -> None:
-        now = time.time()
+    async def _report(self) -> None:
         try:
-            await self._services.learning.flush(now)
-            await self._services.learning.run(now)
+            await self._services.learning.report(time.time())
+        except StateUnavailable as error:
+            _log.warning("what was counted for the learning loop waits: %s", error)
+
+    async def _learn(self) -> None:
+        try:
+            await self._services.learning.run(time.time())
         except StateUnavailable as error:
             _log.warning("the learning loop waits: %s", error)
 

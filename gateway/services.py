@@ -131,7 +131,7 @@ class Services:
         """
         await self.state.ping()
         self._secret = await self._load_secret()
-        self.learning.intake.begin(self._secret)
+        self.learning.begin(self._secret, seals=self.live.settings.secret is not None)
         self.sessions = Sessions(hmac.digest(self._secret, b"\nconsole", "sha256"))  # no tenant's name begins so
         if self.live.settings.secret is not None:  # one that the state holds itself seals nothing
             self.threads.begin(self._secret)
@@ -152,6 +152,7 @@ class Services:
     async def close(self) -> None:
         """Stop the periodic work, write what is queued, close all connections."""
         await self._chores.stop()
+        await self.learning.stop()
         await self.semantics.stop()
         await self.verdicts.stop()
         await self.limiter.stop()

@@ -19,7 +19,7 @@ from gateway.decisions import AnyDecision, Record
 from gateway.keys import Role, make_key
 from gateway.state import base
 from gateway.state import redis as redis_state
-from gateway.state.base import ANY, Filter, KeyExists, Page, State, StateUnavailable
+from gateway.state.base import ANY, Change, Filter, KeyExists, Page, Settled, State, StateUnavailable
 from gateway.state.opening import open_state
 
 T = TypeVar("T")
@@ -390,11 +390,114 @@ def test_what_is_said_twice_counts_once(fresh: Fresh) -> None:
     use(fresh(), story)
 
 
+# Streams
+
+
+async def drained(state: State, who: str, count: int = 100) -> list[bytes]:
+    """Claim and settle until there is no more; bodies in the order of their claims."""
+    found: list[bytes] = []
+    while events := await state.claim("work", who, count, 60, time.time()):
+        assert len(events) <= count
+        found += [event.body for event in events]
+        assert await state.settle("work", who, [event.id for event in events]) is Settled.DONE
+    return found
+
+
+def test_an_event_is_given_to_one_and_gone_when_it_is_settled(fresh: Fresh) -> None:
+    made = [b"\x00%d" % i for i in range(7)]
+
+    async def story(state: State) -> None:
+        now = time.time()
+        assert await state.claim("work", "a", 9, 60, now) == []
+        assert await state.backlog("work", now) == (0, 0, 0.0, 0)
+        assert await state.emit("work", made[:5], now, 10, make_room=True) == 0
+        assert await state.emit("work", made[5:], now, 10, make_room=False) == 0
+        mine, others = await state.claim("work", "a", 3, 60, now), await state.claim("work", "b", 9, 60, now)
+        assert [event.body for event in (*mine, *others)] == made
+        assert {event.deliveries for event in (*mine, *others)} == {1}
+        assert await state.claim("other", "a", 9, 60, now) == []
+        told = await state.backlog("work", now + 5)
+        assert (told.waiting, told.pending, told.dropped) == (0, 7, 0)
+        assert 4 < told.oldest < 7
+        assert await state.settle("work", "b", [mine[0].id]) is Settled.GONE, "another holds it"
+        assert await state.settle("work", "a", [event.id for event in mine]) is Settled.DONE
+        assert await state.settle("work", "a", [mine[0].id]) is Settled.GONE, "it is settled"
+        assert (await state.backlog("work", now))[:2] == (0, 4)
+
+    use(fresh(), story)
+
+
+def test_what_a_dead_one_held_is_given_to_the_next_who_asks(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        await state.emit("work", [b"0", b"1", b"2"], time.time(), 10, make_room=True)
+        held = await state.claim("work", "dead", 2, 60, time.time())
+        assert await drained(state, "b") == [b"2"], "what it holds is its own for a while"
+        again = await state.claim("work", "b", 9, 0, time.time())
+        assert [(event.id, event.body, event.deliveries) for event in again] == [(e.id, e.body, 2) for e in held]
+        assert await state.settle("work", "dead", [held[0].id]) is Settled.GONE, "it was only slow"
+        assert await state.settle("work", "b", [event.id for event in again]) is Settled.DONE
+        assert (await state.backlog("work", time.time()))[:2] == (0, 0)
+
+    use(fresh(), story)
+
+
+def test_what_came_of_events_is_written_with_them_once_or_not_at_all(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        await state.emit("work", [b"x"], time.time(), 10, make_room=True)
+        (event,) = await state.claim("work", "a", 9, 60, time.time())
+        await state.put("sum", "known", b"1", 0)
+        both = [Change("sum", "known", b"2", 0), Change("sum", "new", b"\x00", 0)]
+        assert await state.settle("work", "a", [event.id], both) is Settled.CONFLICT
+        assert await state.document("sum", "new") is None
+        assert await state.document("sum", "known") == (b"1", 1)
+        both[0] = both[0]._replace(version=1)
+        assert await state.settle("work", "a", [event.id], both) is Settled.DONE
+        assert await state.settle("work", "a", [event.id], [Change("sum", "known", b"3", 2)]) is Settled.GONE
+        found = await state.documents("sum")
+        assert found == [("new", (b"\x00", 1)), ("known", (b"2", 2))]
+        assert await state.put("sum", "known", b"4", 2) == 3
+
+    use(fresh(), story)
+
+
+def test_a_stream_is_bounded_and_says_what_had_to_go(fresh: Fresh) -> None:
+    async def story(state: State) -> None:
+        made = [b"%d" % i for i in range(8)]
+        assert await state.emit("work", made[:4], time.time(), 5, make_room=False) == 0
+        assert await state.emit("work", made[4:6], time.time(), 5, make_room=False) is None
+        assert await state.emit("work", made[4:6], time.time(), 5, make_room=True) == 1
+        held = await state.claim("work", "a", 2, 60, time.time())
+        assert [event.body for event in held] == made[1:3]
+        assert await state.emit("work", made[6:], time.time(), 5, make_room=True) == 2
+        assert await state.settle("work", "a", [held[0].id]) is Settled.GONE, "it had to go, too"
+        assert await drained(state, "b") == made[3:]
+        assert await state.claim("work", "b", 9, 0, time.time()) == []
+        assert await state.backlog("work", time.time()) == (0, 0, 0.0, 3)
+
+    use(fresh(), story)
+
+
+def test_many_share_the_work_and_each_event_is_done_once(fresh: Fresh) -> None:
+    made = [b"%d" % i for i in range(300)]
+
+    async def story(state: State) -> None:
+        async def produce() -> None:
+            for start in range(0, len(made), 25):
+                await state.emit("work", made[start : start + 25], time.time(), 1000, make_room=False)
+
+        await produce()
+        shares = await asyncio.gather(*(drained(state, f"worker {i}", 7) for i in range(4)))
+        assert sorted(body for share in shares for body in share) == sorted(made)
+        assert all(shares), "everybody had some"
+
+    use(fresh(), story)
+
+
 def test_what_expired_leaves_no_room_taken(fresh: Fresh) -> None:
     async def story(state: State) -> None:
         now = time.time()
-        await state.put_fleeting({"a": b"1"}, now + 0.05)
-        await state.tally("x", {"n": 7}, now + 0.05)
+        await state.put_fleeting({"a": b"1"}, now + 0.5)
+        await state.tally("x", {"n": 7}, now + 0.5)
         await state.tally("x", {"n": 8}, now + 60)  # it is gone when it was first to be
         while await state.fleeting(["a"], time.time()) != [None]:
             await asyncio.sleep(0.01)

@@ -29,6 +29,8 @@ def test_every_name_has_the_prefix(tmp_path: Path) -> None:
             state = open_state(server.url)
             await state.append([decision(threats=["pii.payment"], action="block")])
             await state.swap("generation", b"", 0)
+            await state.emit("work", [b"", b""], NOW, 1, make_room=True)
+            await state.claim("work", "a", 1, 60, NOW)
             await state.close()
 
         asyncio.run(story())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import time
@@ -16,6 +17,9 @@ from gateway.keys import Permission, Principal, role_of
 from gateway.learning.intake import Given
 from gateway.learning.values import MAX_NOTE, MAX_TEXT, Refused
 from gateway.services import Services
+
+HEARD_SECONDS: Final = 1.0
+"""How long the answer to one label waits until it is part of its case, so that who asks next sees it."""
 
 MAX_BULK_BYTES: Final = 32 * 2**20
 """Bytes of one bulk upload; a larger file is sent in parts."""
@@ -112,9 +116,11 @@ async def take(services: Services, principal: Principal, given: FeedbackIn) -> s
     """
     await services.recorder.flush()
     try:
-        return await services.learning.intake.take(principal, role_of(principal), Given(**given.model_dump()), time.time())
+        id = await services.learning.intake.take(principal, role_of(principal), Given(**given.model_dump()), time.time())
     except Refused as error:
         raise HTTPException(error.status, str(error), {"retry-after": str(error.wait)} if error.wait else None) from None
+    await asyncio.wait([services.learning.inbox.nudge()], timeout=HEARD_SECONDS)
+    return id
 
 
 def _fields(row: dict[str, Any]) -> dict[str, str]:

@@ -5,15 +5,16 @@ Every change reads, changes and writes if nobody else wrote meanwhile, and start
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
 from gateway.learning.promotion import Effect
 from gateway.learning.quorum import Record
-from gateway.learning.values import Case, Proposal, decode_case, decode_proposal, encode_case, encode_proposal
-from gateway.state.base import MAX_PAGE, State, StateUnavailable
+from gateway.learning.values import Case, Proposal, Stage, decode_case, decode_proposal, encode_case, encode_proposal
+from gateway.state.base import MAX_PAGE, Change, State, StateUnavailable
 
 CASES: Final = "case"
 LABELS: Final = "label"
@@ -132,12 +133,24 @@ class Book:
             before = page[-1][0]
         return found
 
-    async def add_hits(self, pattern: str, hits: int, last_seen: float) -> None:
-        def change(old: Effect | None) -> Effect:
-            old = old or Effect()
-            return old._replace(hits=old.hits + hits, last_seen=max(old.last_seen, last_seen))
-
-        await self._change(EFFECTS, pattern, _read(Effect), _write, change)
+    async def counted(self, seen: int, matches: Mapping[str, int], at: float, watched: Collection[Stage]) -> list[Change]:
+        """What is to be written because patterns matched in so many of ``seen`` requests up to ``at``: their effects, and of
+        proposals in the stages that are ``watched`` how they do."""
+        changes: list[Change] = []
+        for pattern, hits in matches.items():
+            found = await self._state.document(EFFECTS, pattern)
+            old = Effect(*orjson.loads(found.value)) if found else Effect()
+            new = old._replace(hits=old.hits + hits, last_seen=max(old.last_seen, at))
+            changes.append(Change(EFFECTS, pattern, _write(new), found.version if found else 0))
+        before: str | None = None
+        while seen and (page := await self._state.documents(PROPOSALS, MAX_PAGE, before)):
+            for id, one in page:
+                if (proposal := decode_proposal(one.value)).stage in watched:
+                    alarms = proposal.alarms + matches.get(proposal.pattern.id, 0)
+                    told = replace(proposal, watched=proposal.watched + seen, alarms=alarms)
+                    changes.append(Change(PROPOSALS, id, encode_proposal(told), one.version))
+            before = page[-1][0]
+        return changes
 
     async def set_spoken(self, pattern: str, confirmed: int, refuted: int, spoken_for: float, spoken_against: float) -> None:
         """What all labels together say of a pattern."""

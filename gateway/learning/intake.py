@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -12,10 +12,12 @@ from detectors.values import Origin, Segment
 from gateway.decisions import is_id, new_id
 from gateway.keys import Principal
 from gateway.learning import quorum
-from gateway.learning.book import Book, Listed
+from gateway.learning.book import Book
+from gateway.learning.events import Spoken, repeats, when
+from gateway.learning.inbox import Full, Inbox
 from gateway.learning.teacher import Teacher
 from gateway.learning.trajectory import of_decision
-from gateway.learning.values import MAX_NOTE, MAX_TEXT, Case, Label, Refused, Said, Trajectory, case_id
+from gateway.learning.values import MAX_NOTE, MAX_TEXT, Label, Refused, Said, Trajectory, case_id
 from gateway.live import Live
 from gateway.policy import Action, Direction, evaluate
 from gateway.state.base import State
@@ -23,6 +25,15 @@ from patterns import taxonomy
 
 MAX_LABELLERS: Final = 10_000
 """Labellers whose rate is remembered by a worker."""
+
+MAX_RECENT: Final = 4_096
+"""Labels remembered by the worker that took them, for those that are not part of their cases yet."""
+
+RECENT_SECONDS: Final = 60.0
+"""How long they are."""
+
+FULL_SECONDS: Final = 5
+"""When whoever was refused a label because too many wait may give it again: hundreds were read by then."""
 
 APP_SHARE: Final = 10
 """An application's key gets this fraction of a person's labels a minute."""
@@ -42,13 +53,17 @@ class Given(NamedTuple):
 class Intake:
     """Takes labels. ``live`` gives what serves now, ``teacher`` what reads texts."""
 
-    def __init__(self, state: State, book: Book, live: Callable[[], Live], teacher: Callable[[], Teacher]) -> None:
+    def __init__(
+        self, state: State, book: Book, inbox: Inbox, live: Callable[[], Live], teacher: Callable[[], Teacher]
+    ) -> None:
         self._state = state
         self._book = book
+        self._inbox = inbox
         self._live = live
         self._teacher = teacher
         self._key = b""
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._recent: OrderedDict[tuple[str, str], Label] = OrderedDict()  # by labeller and case
         self.labels = Counter[str]()
 
     def begin(self, key: bytes) -> None:
@@ -56,10 +71,11 @@ class Intake:
         self._key = key
 
     async def take(self, principal: Principal, role: str, given: Given, now: float) -> str:
-        """Take a label; returns its id, the same for the same word of the same labeller on the same text.
+        """Take a label: it is durable when this returns, and soon part of its case. Returns its id, the same for the same word
+        of the same labeller on the same text.
 
         Raises:
-            Refused: it is wrong, names nothing that is known, or comes too fast.
+            Refused: it is wrong, names nothing that is known, comes too fast, or too many wait.
         """
         _check(given)
         self._slow_down(principal, role, now)
@@ -69,27 +85,30 @@ class Intake:
         by = principal.key or "local"
         standing = await self._book.standing(by)
         label = Label(new_id(now), by, role, given.label, given.category, given.note, quorum.weight(role, standing), now)
-        views = await asyncio.to_thread(self._teacher().views, text) if text else ""
+        if (known := await self._said(label, id)) is not None:
+            return known.id
         keeps = bool(text) and await asyncio.to_thread(self._may_keep, text)
-        kept = text if keeps else ""
-        taken = label.id
+        # What may not be kept is read here: nothing of it goes further than its embedding.
+        views = await asyncio.to_thread(self._teacher().views, text) if text and not keeps else ""
+        spoken = Spoken(label=label, case=id, text=text if keeps else "", views=views, trajectory=trajectory)
+        try:
+            await self._inbox.say(spoken, now)
+        except Full:
+            raise Refused(503, "too many labels wait to be read: give it again later", FULL_SECONDS) from None
+        self._recent[by, id] = label
+        while len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        self.labels[given.label] += 1
+        return label.id
 
-        def change(case: Case | None) -> Case | None:
-            nonlocal taken
-            if case is None:
-                case = Case(id=id, at=now, text=kept, views=views, trajectory=trajectory)
-            known = next((one for one in case.labels if one.by == by), None)
-            if known and (known.said, known.category, known.note) == (label.said, label.category, label.note):
-                taken = known.id
-                return None
-            return quorum.judged(case.with_label(label))
-
-        case = await self._book.change_case(id, change)
-        if case is not None:
-            await self._book.add_label(Listed(label.id, id, by, role, given.label, given.category, given.note, now))
-            self.labels[given.label] += 1
-            await self._book.mark_dirty()
-        return taken
+    async def _said(self, label: Label, case: str) -> Label | None:
+        """The same word of the same labeller on the same text, if it is the last that he said of it."""
+        found = await self._book.case(case)
+        words = [one for one in found.labels if one.by == label.by] if found else []
+        if (recent := self._recent.get((label.by, case))) is not None and label.at - recent.at < RECENT_SECONDS:
+            words.append(recent)
+        last = max(words, key=when, default=None)
+        return last if last is not None and repeats(last, label) else None
 
     async def _trajectory(self, principal: Principal, given: Given, now: float) -> tuple[Trajectory, str]:
         if given.decision_id:

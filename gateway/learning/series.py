@@ -16,6 +16,7 @@ MAX_PATTERNS: Final = 200
 def register(metrics: Metrics, learning: Learning, wording: Wording) -> None:
     """Add the series of the learning loop and of the pattern store."""
     store = learning.store
+    learning.inbox.register(metrics)
     metrics.count("portcullis_labels", "Labels taken, by what was said.", ("label",),
                   lambda: {(said,): float(count) for said, count in learning.intake.labels.items()})  # fmt: skip
     metrics.count("portcullis_proposal_moves", "Proposals that entered a stage, by the stage.", ("stage",),

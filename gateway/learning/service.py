@@ -1,7 +1,7 @@
 """The learning loop of a worker: what is counted of every request, and one pass after another by whoever holds the lease.
 
-Labels are answered at once (`intake`); what follows from them is worked out behind, on a thread (`lessons`), and patterns move
-through their stages (`stages`).
+Labels are answered at once (`intake`), and they and what was counted are streams that all workers share the work on (`inbox`);
+what follows from them is worked out behind, on a thread (`lessons`), and patterns move through their stages (`stages`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -20,14 +19,15 @@ from gateway.decisions import new_id
 from gateway.inspection import Inspected
 from gateway.learning.book import Book
 from gateway.learning.expiry import EXPIRE_SECONDS, expire
+from gateway.learning.inbox import Inbox
 from gateway.learning.intake import Intake
 from gateway.learning.lessons import Lessons
-from gateway.learning.stages import OUT, Stages
+from gateway.learning.stages import Stages
 from gateway.learning.teacher import Teacher
 from gateway.learning.tuner import Tuner
-from gateway.learning.values import OPEN, Proposal, Stage
+from gateway.learning.values import OPEN, Stage
 from gateway.live import Live
-from gateway.state.base import State
+from gateway.state.base import State, StateUnavailable
 from patterns.store import Store
 
 PASS_SECONDS: Final = 0.5
@@ -51,16 +51,23 @@ class Learning:
         self._live = live
         self._teacher: Teacher | None = None
         self._tuner: Tuner | None = None
-        self.intake = Intake(state, self.book, live, lambda: self.teacher)
+        self._name = new_id(time.time())
+        kept = lambda: live().settings.retention.text_seconds  # noqa: E731
+        self.inbox = Inbox(state, self.book, lambda: self.teacher, kept, self._name)
+        self.intake = Intake(state, self.book, self.inbox, live, lambda: self.teacher)
         self.stages = Stages(self.book, store, live, lambda: self.teacher)
         self.lessons = Lessons(self.book, live, lambda: self.teacher, lambda: self.stages.rules)
         self._matches: Counter[str] = Counter()
         self._seen = 0
-        self._name = new_id(time.time())
         self._work = asyncio.Lock()
         self._dirty = 0
         self._expired = 0.0
         self.leads = False
+
+    def begin(self, secret: bytes, *, seals: bool) -> None:
+        """Take the secret that keys texts' hashes; ``seals``: it is one that the state does not hold."""
+        self.intake.begin(secret)
+        self.inbox.begin(secret if seals else None)
 
     @property
     def teacher(self) -> Teacher:
@@ -82,18 +89,29 @@ class Learning:
             if side is not None and side.judged.verdict.findings:
                 self._matches.update({finding.pattern for finding in side.judged.verdict.findings})
 
-    async def flush(self, now: float) -> None:
-        """Write what was counted since the last time."""
+    async def report(self, now: float) -> None:
+        """Tell the loop what was counted since the last time, and do what work waits in it, whoever told of it.
+
+        Raises:
+            StateUnavailable: the state does not answer; what was counted is told the next time.
+        """
         seen, self._seen = self._seen, 0
         matches, self._matches = self._matches, Counter()
-        for pattern, count in matches.items():
-            await self.book.add_hits(pattern, count, now)
-        if not seen:
-            return
-        async for proposal in self.book.all_proposals():
-            if proposal.stage in OUT:
-                alarms = matches.get(proposal.pattern.id, 0)
-                await self.book.change_proposal(proposal.id, _counted(seen, alarms))
+        try:
+            await self.inbox.report(seen, matches, now)
+        except StateUnavailable:
+            self._seen += seen
+            self._matches += matches
+            raise
+        await self.inbox.nudge()
+
+    async def stop(self) -> None:
+        """Tell what was not told yet."""
+        try:
+            await self.inbox.report(self._seen, self._matches, time.time())
+        except StateUnavailable as error:
+            _log.warning("what was counted of the last requests is lost: %s", error)
+        await self.inbox.stop()
 
     async def run(self, now: float) -> bool:
         """One pass: lessons and proposals from new labels, and the moves that are due. False without the lease."""
@@ -102,9 +120,11 @@ class Learning:
         async with self._work:
             led, self.leads = self.leads, await self._lease(now)
             if not self.leads:
+                self.inbox.backlog = {}
                 return False
             if not led:
                 self.lessons.forget()
+            await self.inbox.look(now)
             if now - self._expired >= EXPIRE_SECONDS:
                 await self._expire(now)
             dirty = await self.book.dirty()
@@ -135,7 +155,3 @@ class Learning:
                 return True
         mine = orjson.dumps([self._name, now + LEASE_SECONDS])
         return await self._state.swap(_LEASE, mine, found.version if found else 0) is not None
-
-
-def _counted(seen: int, alarms: int) -> Callable[[Proposal | None], Proposal | None]:
-    return lambda old: old and replace(old, watched=old.watched + seen, alarms=old.alarms + alarms)

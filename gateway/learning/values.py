@@ -250,7 +250,7 @@ def encode_case(case: Case) -> bytes:
 
 def decode_case(body: bytes) -> Case:
     raw: dict[str, Any] = orjson.loads(body)
-    raw["trajectory"] = _trajectory(raw["trajectory"])
+    raw["trajectory"] = read_trajectory(raw["trajectory"])
     raw["labels"] = tuple(Label(*one) for one in raw["labels"])
     raw["outcome"] = Outcome(raw["outcome"])
     return Case(**raw)
@@ -278,7 +278,8 @@ def _dumps(raw: dict[str, Any]) -> bytes:
     return orjson.dumps(raw, default=lambda value: sorted(value) if isinstance(value, frozenset) else list(value))
 
 
-def _trajectory(raw: list[Any]) -> Trajectory:
+def read_trajectory(raw: list[Any]) -> Trajectory:
+    """A trajectory from its fields as JSON has them."""
     *fields, stages, read = raw if len(raw) == len(Trajectory._fields) else (*raw, False)  # older cases do not say
     found = tuple((stage, pattern, category, score) for stage, pattern, category, score in stages)
     return Trajectory._make([*fields, found, read])

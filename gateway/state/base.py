@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from gateway.decision_records import labels
@@ -43,6 +44,41 @@ class Versioned(NamedTuple):
 
     value: bytes
     version: int
+
+
+class Change(NamedTuple):
+    """A document to be written over the version that was read (0: there was none)."""
+
+    kind: str
+    id: str
+    body: bytes
+    version: int
+
+
+class Event(NamedTuple):
+    """What a stream gave somebody to work on. ``deliveries`` counts how often it was given, this time included."""
+
+    id: str
+    body: bytes
+    deliveries: int
+
+
+class Settled(StrEnum):
+    """What came of settling events."""
+
+    DONE = "done"
+    CONFLICT = "conflict"  # somebody else wrote one of the documents meanwhile: nothing was written
+    GONE = "gone"  # one of the events is another's by now, or nobody's: nothing was written
+
+
+class Backlog(NamedTuple):
+    """What waits in a stream: events nobody has taken, events taken and not settled, the age in seconds of the oldest of
+    both, and how many ever had to go to make room."""
+
+    waiting: int
+    pending: int
+    oldest: float
+    dropped: int
 
 
 class Page(NamedTuple):
@@ -248,3 +284,27 @@ class State(ABC):
 
         Saying the same again, or less, changes nothing. What was said is gone at the ``expires_at`` it was first said with.
         """
+
+    # Streams: work that is dealt out among all workers of all replicas. An event is given to one of them, and again, to whoever
+    # asks, when it was not settled for a while: so its work may be done twice, and what `settle` writes is written once.
+
+    @abstractmethod
+    async def emit(self, stream: str, bodies: Sequence[bytes], now: float, most: int, *, make_room: bool) -> int | None:
+        """Put events at the end of a stream that holds ``most`` of them.
+
+        Where that would be more, the oldest go (``make_room``; returns how many, which `backlog` adds up), or none is taken
+        (returns None).
+        """
+
+    @abstractmethod
+    async def claim(self, stream: str, who: str, count: int, idle_seconds: float, now: float) -> list[Event]:
+        """Take up to so many events to work on: first those that somebody took and has not settled for ``idle_seconds``, then
+        those that nobody has taken, oldest first."""
+
+    @abstractmethod
+    async def settle(self, stream: str, who: str, ids: Sequence[str], changes: Sequence[Change] = ()) -> Settled:
+        """End the work on events that ``who`` holds, which leave the stream, and write what came of it: all or nothing."""
+
+    @abstractmethod
+    async def backlog(self, stream: str, now: float) -> Backlog:
+        """What waits in a stream."""

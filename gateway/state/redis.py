@@ -25,18 +25,24 @@ from redis.exceptions import DataError, RedisError
 from gateway.decision_records import decode, decode_texts, encode, encode_texts, labels
 from gateway.decisions import AnyDecision, KeptTexts, Record, first_id
 from gateway.keys import DEFAULT_TENANT, StoredKey, decode_key, encode_key
+from gateway.state import redis_streams
 from gateway.state.base import (
     ANY,
     EXPIRE_STEP,
+    Backlog,
+    Change,
+    Event,
     Filter,
     KeyExists,
     Page,
+    Settled,
     State,
     StateUnavailable,
     Versioned,
     checked_limit,
     cursor_at,
 )
+from gateway.state.redis_streams import Argument
 from gateway.state.redis_url import Place, read_url
 
 ANSWER_SECONDS: Final = 2.0
@@ -72,6 +78,7 @@ return 1
 """
 
 _DOCUMENTS: Final = _PREFIX + "documents:"
+_STREAM: Final = _PREFIX + "stream:"
 _FLEETING: Final = _PREFIX + "fleeting:"
 _TALLY: Final = _PREFIX + "said:"  # a hash: what each has counted
 
@@ -96,7 +103,6 @@ end
 return found
 """
 
-Argument = str | bytes | int
 Command = tuple[Argument, ...]
 
 
@@ -258,6 +264,25 @@ class RedisState(State):
         if not isinstance(found, list) or len(found) != 2 * len(names) or not all(type(each) is int for each in found):
             raise StateUnavailable(self.what, "it answered something else than was asked")
         return list(zip(found[::2], found[1::2], strict=True))
+
+    # Streams
+
+    async def emit(self, stream: str, bodies: Sequence[bytes], now: float, most: int, *, make_room: bool) -> int | None:
+        gone = await self._ask("EVAL", *redis_streams.emit(_STREAM + stream, bodies, most, make_room))
+        return None if gone is None else int(gone)
+
+    async def claim(self, stream: str, who: str, count: int, idle_seconds: float, now: float) -> list[Event]:
+        found = await self._ask("EVAL", *redis_streams.claim(_STREAM + stream, who, count, idle_seconds))
+        return [Event(id.decode(), body, int(deliveries)) for id, body, deliveries in found]
+
+    async def settle(self, stream: str, who: str, ids: Sequence[str], changes: Sequence[Change] = ()) -> Settled:
+        said: bytes = await self._ask("EVAL", *redis_streams.settle(_STREAM + stream, who, ids, changes, _DOCUMENTS))
+        return Settled(said.decode())
+
+    async def backlog(self, stream: str, now: float) -> Backlog:
+        length, pending, first, dropped = await self._ask("EVAL", *redis_streams.backlog(_STREAM + stream))
+        oldest = max(0.0, now - int(first.partition(b"-")[0]) / 1000) if first else 0.0
+        return Backlog(max(0, length - pending), pending, oldest, int(dropped))
 
     # The door
 

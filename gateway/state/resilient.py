@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from gateway.decisions import AnyDecision, KeptTexts, Record
 from gateway.keys import StoredKey
 from gateway.metrics import Metrics
-from gateway.state.base import ANY, Filter, Page, State, StateUnavailable, Versioned
+from gateway.state.base import ANY, Backlog, Change, Event, Filter, Page, Settled, State, StateUnavailable, Versioned
 from gateway.state.spool import Spool, SpoolFull
 from gateway.upstream.breaker import Breaker, BreakerPolicy
 
@@ -162,6 +162,18 @@ class ResilientState(State):
 
     async def tally(self, who: str, values: Mapping[str, int], expires_at: float) -> list[tuple[int, int]]:
         return await self._call(self.inner.tally(who, values, expires_at))
+
+    async def emit(self, stream: str, bodies: Sequence[bytes], now: float, most: int, *, make_room: bool) -> int | None:
+        return await self._call(self.inner.emit(stream, bodies, now, most, make_room=make_room))
+
+    async def claim(self, stream: str, who: str, count: int, idle_seconds: float, now: float) -> list[Event]:
+        return await self._call(self.inner.claim(stream, who, count, idle_seconds, now))
+
+    async def settle(self, stream: str, who: str, ids: Sequence[str], changes: Sequence[Change] = ()) -> Settled:
+        return await self._call(self.inner.settle(stream, who, ids, changes))
+
+    async def backlog(self, stream: str, now: float) -> Backlog:
+        return await self._call(self.inner.backlog(stream, now))
 
     async def reconcile(self) -> None:
         """Store what waited on disk, processes' that have ended included.

@@ -19,12 +19,17 @@ from typing import Any, Final, TypeVar
 from gateway.decision_records import decode, decode_texts, encode, encode_texts, labels
 from gateway.decisions import AnyDecision, KeptTexts, Record, first_id, is_id
 from gateway.keys import StoredKey, decode_key, encode_key
+from gateway.state import sqlite_streams
 from gateway.state.base import (
     ANY,
     EXPIRE_STEP,
+    Backlog,
+    Change,
+    Event,
     Filter,
     KeyExists,
     Page,
+    Settled,
     State,
     StateUnavailable,
     Versioned,
@@ -84,6 +89,13 @@ _MIGRATIONS: Final = (
         name TEXT NOT NULL, who TEXT NOT NULL, expires_at REAL NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, who)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX tallies_expires ON tallies (expires_at);
+    """,
+    """
+    CREATE TABLE events (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        stream TEXT NOT NULL, at REAL NOT NULL, body BLOB NOT NULL, who TEXT, taken_at REAL, deliveries INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX events_stream ON events (stream, number);
     """,
 )
 """What takes the schema from version n to n + 1. Only ever appended to.
@@ -261,6 +273,20 @@ class SqliteState(State):
                 return [db.execute(query, (name,)).fetchone() for name in values]
 
         return await self._call(say)
+
+    # Streams
+
+    async def emit(self, stream: str, bodies: Sequence[bytes], now: float, most: int, *, make_room: bool) -> int | None:
+        return await self._call(lambda db: sqlite_streams.emit(db, stream, bodies, now, most, make_room))
+
+    async def claim(self, stream: str, who: str, count: int, idle_seconds: float, now: float) -> list[Event]:
+        return await self._call(lambda db: sqlite_streams.claim(db, stream, who, count, idle_seconds, now))
+
+    async def settle(self, stream: str, who: str, ids: Sequence[str], changes: Sequence[Change] = ()) -> Settled:
+        return await self._call(lambda db: sqlite_streams.settle(db, stream, who, ids, changes))
+
+    async def backlog(self, stream: str, now: float) -> Backlog:
+        return await self._call(lambda db: sqlite_streams.backlog(db, stream, now))
 
     # The thread and its connection
 
