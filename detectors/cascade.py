@@ -205,7 +205,7 @@ class Cascade:
     def _settled(self, model: SemanticModel, screened: Screened, window: Asked) -> TextVerdict:
         """The verdict of a text that the front stage settled: nearly all of them, and nothing was read."""
         origin = screened.origin
-        judged = model.weigh(None, window.suspicion, screened.evidence, origin)
+        judged = model.weigh(None, window.suspicion, screened.evidence, origin, window.setting)
         findings = screened.findings
         if judged.score >= self._reported[origin]:
             pattern = f"model.{origin}"
@@ -223,7 +223,7 @@ class Cascade:
                 return Weighed(LEARNT_ATTACK, "index", learnt.category, learnt.id)
             return Weighed(KNOWN_HARMLESS, "index", learnt.category, learnt.id)
         known = None if window.woken else reading  # the front stage had settled it, and nothing learnt says otherwise
-        return model.weigh(known, window.suspicion, screened.evidence, screened.origin)
+        return model.weigh(known, window.suspicion, screened.evidence, screened.origin, window.setting)
 
     def _correct(
         self, model: SemanticModel, judged: Weighed, reading: Reading, window: Asked, origin: Origin
@@ -305,9 +305,12 @@ class Cascade:
             woken = self._woken(model, view.text, front, sure)
             for at, (start, end, suspicion) in enumerate(front):
                 if suspicion >= sure or at in woken:
-                    asked.append(Asked(view.text[start:end], suspicion, *view.span(start, end), suspicion < sure))
+                    window = view.text[start:end]
+                    setting = model.setting(window, len(front), origin)
+                    asked.append(Asked(window, suspicion, *view.span(start, end), suspicion < sure, setting))
                 elif settled is None or suspicion > settled.suspicion:
-                    settled = Asked("", suspicion, *view.span(start, end))
+                    setting = model.setting(view.text[start:end], len(front), origin)
+                    settled = Asked("", suspicion, *view.span(start, end), setting=setting)
         return settled, asked
 
     def _woken(self, model: SemanticModel, text: str, front: list[tuple[int, int, float]], sure: float) -> frozenset[int]:

@@ -39,7 +39,8 @@ class TextVerdict(NamedTuple):
 class Asked(NamedTuple):
     """A window for the encoder: its text, what the front stage said of it, and where it stands in the original.
 
-    ``woken`` is one that the front stage had settled as harmless, and that resembles something learnt.
+    ``woken`` is one that the front stage had settled as harmless, and that resembles something learnt. ``setting`` is what
+    its company adds to its log-odds (`detectors.semantic.judge.SemanticModel.setting`).
     """
 
     text: str
@@ -47,6 +48,7 @@ class Asked(NamedTuple):
     start: int
     end: int
     woken: bool = False
+    setting: float = 0.0
 
 
 class Screened(NamedTuple):

@@ -14,7 +14,8 @@ import pytest
 
 from detectors.semantic.encoder import MAX_TOKENS, Encoder
 from detectors.semantic.index import Exemplar, ExemplarIndex
-from detectors.semantic.judge import FILES, MAX_ENCODED, MODELS, ModelMissing, SemanticModel
+from detectors.semantic.judge import FILES, MAX_ENCODED, MODELS, MOST_WINDOWS, ModelMissing, SemanticModel
+from detectors.semantic.scripts import unread
 from detectors.values import Origin
 from patterns.taxonomy import is_attack, split
 
@@ -51,6 +52,29 @@ def test_a_broken_file_is_a_missing_model(tmp_path: Path) -> None:
     (tmp_path / "encoder.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelMissing):
         SemanticModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("", 0.0), ("plain words, 12", 0.0), ("naïve Grüße", 0.0), ("привет", 0.0), ("Việt Nam", 0.0), ("ｆｕｌｌ ｗｉｄｔｈ", 0.0),
+     ("你好", 1.0), ("প্রশ্ন"[0], 1.0), ("สวัสดี"[0], 1.0), ("שלום abcd", 0.5), ("12345 !?", 0.0)],
+)  # fmt: skip
+def test_letters_that_the_encoder_reads_one_by_one(text: str, share: float) -> None:
+    assert unread(text) == share
+
+
+def test_a_window_of_many_in_a_document_must_say_more(model: SemanticModel) -> None:
+    document = [model.setting(ORDINARY, windows, Origin.DOCUMENT) for windows in (1, 2, MOST_WINDOWS, 10 * MOST_WINDOWS)]
+    assert document[0] == 0.0
+    assert document[0] > document[1] > document[2]
+    assert document[3] == document[2]  # nobody hides an order by what is put around it
+    assert model.setting(ORDINARY, 10, Origin.USER) == 0.0
+    assert model.setting("これは質問です", 1, Origin.USER) < 0.0
+
+
+def test_origins_share_one_scale(model: SemanticModel) -> None:
+    bars = model.calibration.thresholds["balanced"]
+    assert max(bars.values()) - min(bars.values()) < 0.05
 
 
 def test_answers_do_not_depend_on_company(model: SemanticModel) -> None:

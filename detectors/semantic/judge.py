@@ -16,6 +16,7 @@ from detectors.semantic.encoder import Encoded, Encoder, Floats
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import column
 from detectors.semantic.index import ExemplarIndex, Neighbour
+from detectors.semantic.scripts import unread
 from detectors.semantic.windows import spans
 from detectors.values import Origin
 from patterns.taxonomy import CATEGORIES
@@ -92,6 +93,30 @@ class Judgement(NamedTuple):
     complete: bool
 
 
+class Weights(NamedTuple):
+    """What makes log-odds of attack of what is known of a window, under one origin.
+
+    Attributes:
+        offset: added to all. encoder, front: of the logits.
+        lean: of the similarity to attacks less that to harmless text.
+        evidence: of what other stages found, see `detectors.cascade.EVIDENCE`.
+        windows: of the logarithm of a text's windows, at most `MOST_WINDOWS` of them: the highest of many is high by chance.
+        unread: of the share of letters that the encoder reads one by one (see `detectors.semantic.scripts`).
+    """
+
+    offset: float
+    encoder: float
+    front: float
+    lean: float
+    evidence: float
+    windows: float
+    unread: float
+
+
+MOST_WINDOWS: Final = 8
+"""Windows from which on a text's length counts for nothing more: nobody is to hide an order by what is put around it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """From logits to probabilities, per origin.
@@ -99,14 +124,13 @@ class Calibration:
     Attributes:
         fast: slope and offset of the front stage's logit.
         sure: front-stage logits below which a window is settled as harmless.
-        encoder: weights of (1, encoder logit, front-stage logit, similarity to attacks less that to harmless text, and
-            what other stages found: see `detectors.cascade.EVIDENCE`).
+        weights: what makes log-odds of what is known of a window.
         thresholds: the score from which a preset acts, by preset and origin.
     """
 
     fast: dict[Origin, tuple[float, float]]
     sure: dict[Origin, float]
-    encoder: dict[Origin, tuple[float, float, float, float, float]]
+    weights: dict[Origin, Weights]
     thresholds: dict[str, dict[Origin, float]]
 
     @classmethod
@@ -115,7 +139,7 @@ class Calibration:
         return cls(
             {Origin(k): (v[0], v[1]) for k, v in raw["fast"].items()},
             {Origin(k): float(v) for k, v in raw["sure"].items()},
-            {Origin(k): (v[0], v[1], v[2], v[3], v[4]) for k, v in raw["encoder"].items()},
+            {Origin(k): Weights(**v) for k, v in raw["weights"].items()},
             {k: {Origin(o): float(t) for o, t in v.items()} for k, v in raw["thresholds"].items()},
         )
 
@@ -184,10 +208,15 @@ class SemanticModel:
         """The mean word vector of each window of a text, float32 (windows, d)."""
         return self._fast.means(text, windows)
 
-    def front_score(self, suspicion: float, evidence: float, origin: Origin) -> float:
-        """The probability that the front stage's logit gives, with what other stages found."""
+    def setting(self, window: str, windows: int, origin: Origin) -> float:
+        """What a window's company, ``windows`` in its text, and its script add to its log-odds."""
+        weights = self.calibration.weights[origin]
+        return weights.windows * math.log(min(windows, MOST_WINDOWS)) + weights.unread * unread(window)
+
+    def front_score(self, suspicion: float, evidence: float, origin: Origin, setting: float = 0.0) -> float:
+        """The probability that the front stage's logit gives, with what other stages found and the window's `setting`."""
         slope, offset = self.calibration.fast[origin]
-        return _sigmoid(slope * suspicion + offset + self.calibration.encoder[origin][4] * evidence)
+        return _sigmoid(slope * suspicion + offset + self.calibration.weights[origin].evidence * evidence + setting)
 
     def read(self, window: str) -> Reading:
         """Encode one window and look for its neighbours: milliseconds. May be called by several threads at once."""
@@ -198,19 +227,21 @@ class SemanticModel:
         category = threat(self._categories[int(encoded.categories.argmax())], near)
         return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched, encoded.embedding)
 
-    def weigh(self, reading: Reading | None, suspicion: float, evidence: float, origin: Origin) -> Weighed:
+    def weigh(
+        self, reading: Reading | None, suspicion: float, evidence: float, origin: Origin, setting: float = 0.0
+    ) -> Weighed:
         """The probability that a window attacks; where there is no reading, by the front stage alone."""
         if reading is None:
-            return Weighed(self.front_score(suspicion, evidence, origin), "fast", UNSPECIFIED, None)
+            return Weighed(self.front_score(suspicion, evidence, origin, setting), "fast", UNSPECIFIED, None)
         near = reading.near
         if near and near.similarity >= SAME:
             if near.exemplar.attack:
                 return Weighed(KNOWN_ATTACK, "index", near.exemplar.category, near.exemplar.id)
             return Weighed(KNOWN_HARMLESS, "index", reading.category, near.exemplar.id)
-        weights = self.calibration.encoder[origin]
+        weights = self.calibration.weights[origin]
         logit = float(reading.origins[column(origin)])
-        total = (weights[0] + weights[1] * logit + weights[2] * suspicion + weights[3] * reading.lean
-                 + weights[4] * evidence)  # fmt: skip
+        total = (weights.offset + weights.encoder * logit + weights.front * suspicion + weights.lean * reading.lean
+                 + weights.evidence * evidence + setting)  # fmt: skip
         return Weighed(_sigmoid(total), "encoder", reading.category, near.exemplar.id if near else None)
 
     def judge(self, texts: Sequence[tuple[str, Origin]], thorough: bool = False) -> list[Judgement]:
@@ -227,14 +258,18 @@ class SemanticModel:
         unsettled = [window for window in windows if window[2] >= sure]
         if not unsettled:
             start, end, worst = windows[0]
-            return Judgement(self.front_score(worst, 0.0, origin), "fast", len(windows), 0, "", None, start, end, True)
+            score = self.front_score(worst, 0.0, origin, self.setting(text[start:end], len(windows), origin))
+            return Judgement(score, "fast", len(windows), 0, "", None, start, end, True)
         read = unsettled[:MAX_ENCODED]
         best, at = max(
-            ((self.weigh(self.read(text[start:end]), logit, 0.0, origin), (start, end)) for start, end, logit in read),
+            ((self._weighed(text[start:end], len(windows), logit, origin), (start, end)) for start, end, logit in read),
             key=lambda found: found[0].score,
         )
         return Judgement(best.score, best.stage, len(windows), len(read), best.category, best.exemplar, *at,
                          len(read) == len(unsettled))  # fmt: skip
+
+    def _weighed(self, window: str, windows: int, suspicion: float, origin: Origin) -> Weighed:
+        return self.weigh(self.read(window), suspicion, 0.0, origin, self.setting(window, windows, origin))
 
 
 NEIGHBOURS: Final = 8

@@ -14,6 +14,8 @@ import torch
 from detectors.cascade import Cascade
 from detectors.lexical import Lexical
 from detectors.semantic.heads import ORIGINS
+from detectors.semantic.judge import MOST_WINDOWS, Weights
+from detectors.semantic.scripts import unread
 from detectors.stages import STAGES
 from detectors.train.folds import Scored
 from detectors.train.sources import Row
@@ -36,11 +38,25 @@ encoder tells a planted order from the text around it, so that little is settled
 CAUGHT: Final = 0.01
 """False-positive rate that says which attacks the whole cascade would catch."""
 
-RATES: Final = {"balanced": 0.005, "strict": 0.02}
+RATES: Final = {"balanced": 0.01, "strict": 0.03}
 """False-positive rate on ordinary benign texts for which a preset's threshold is chosen."""
+
+SAMPLED: Final = 4000
+"""Characters of a text by which its script is told."""
 
 FEWEST: Final = 400
 """Ordinary texts below which an origin has no threshold of its own: the rate would rest on one or two of them."""
+
+UNREAD: Final = -0.5
+"""What a text in letters that the encoder reads one by one adds to its log-odds. Fitted, it would be -2: half of the attacks
+in such letters were lost for the sake of questions in them; with this value none was, and more of the others were found."""
+
+OPERATOR: Final = -2.0
+"""What a system prompt adds to its log-odds: it comes from whom the application belongs to. The folds hold no attack under that
+origin. What speaks of overriding there is what defends against it, so that evidence weighs nothing."""
+
+ALIKE: Final = 0.02
+"""False-positive rate at which all origins are to have the same score: it is one scale, whoever speaks."""
 
 PULL: Final = 2.0
 """Ridge weight of the fits, in texts: it matters only where the front stage settles no attack at all."""
@@ -62,26 +78,38 @@ def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
     texts = merged(folds)
     fast: dict[str, list[float]] = {}
     sure: dict[str, float] = {}
-    encoder: dict[str, list[float]] = {}
-    for origin in ORIGINS:
+    fitted: dict[str, dict[str, float]] = {}
+    bar = float("nan")
+    for origin in sorted(ORIGINS, key=lambda one: one is not Origin.USER):  # users' scale is the one that the others join
         chosen = np.isin(texts.origins, POOLED.get(origin, (origin.value,)))
         if not 0 < texts.labels[chosen].sum() < chosen.sum():
             chosen = np.isin(texts.origins, POOLED[Origin.USER])
         labels = texts.labels[chosen]
         weights = balanced(labels, texts.weights[chosen])
-        evidence = texts.evidence[chosen]
-        fitted = logistic(np.stack([texts.encoder[chosen], texts.fast[chosen], evidence], 1), labels, weights)
-        judged = fitted[1] * texts.encoder[chosen] + fitted[2] * texts.fast[chosen]
-        plain = evidence == 0  # the front stage settles no others, so it cannot lose them
+        spoken = texts.evidence[chosen] * (texts.origins[chosen] != Origin.SYSTEM.value)
+        planted = origin in (Origin.DOCUMENT, Origin.TOOL_RESULT)
+        features = [texts.encoder[chosen], texts.fast[chosen], spoken] + [-texts.windows[chosen]] * planted
+        offset, by_encoder, by_front, by_evidence, *rest = logistic(np.stack(features, 1), labels, weights)
+        by_windows = -rest[0] if planted else 0.0
+        judged = by_encoder * texts.encoder[chosen] + by_front * texts.fast[chosen] + by_windows * texts.windows[chosen]
+        plain = texts.evidence[chosen] == 0  # the front stage settles no others, so it cannot lose them
         sure[origin.value] = sure_below(
             texts.fast[chosen][plain], judged[plain], labels[plain], np.isin(texts.kinds[chosen][plain], list(ORDINARY)),
-            CAREFUL_SHARE if origin in (Origin.DOCUMENT, Origin.TOOL_RESULT) else SHARE,
+            CAREFUL_SHARE if planted else SHARE,
         )
-        encoder[origin.value] = [*fitted[:3], 0.0, fitted[3]]
         below = (texts.fast[chosen] < sure[origin.value]) & plain
-        offset, slope = logistic(texts.fast[chosen][below, None], labels[below], weights[below])
-        fast[origin.value] = [slope, offset]
-    made: dict[str, Any] = {"fast": fast, "sure": sure, "encoder": encoder}
+        base, slope = logistic(texts.fast[chosen][below, None], labels[below], weights[below])
+        base -= by_windows * float(texts.windows[chosen][below].mean())  # serving adds it for each text
+        scored = (offset + judged + by_evidence * spoken)[(labels == 0) & (texts.origins[chosen] != Origin.SYSTEM.value)]
+        at = float(np.quantile(scored, 1 - ALIKE))
+        bar = at if origin is Origin.USER else bar
+        shift = OPERATOR if origin is Origin.SYSTEM else bar - at
+        fast[origin.value] = [slope, base + shift]
+        fitted[origin.value] = {
+            "offset": offset + shift, "encoder": by_encoder, "front": by_front, "lean": 0.0,
+            "evidence": by_evidence * (origin is not Origin.SYSTEM), "windows": by_windows, "unread": UNREAD,
+        }
+    made: dict[str, Any] = {"fast": fast, "sure": sure, "weights": fitted}
     scores = probabilities(texts, made)
     ordinary = (texts.labels == 0) & np.isin(texts.kinds, list(ORDINARY))
     made["thresholds"] = {preset: _thresholds(texts, scores, ordinary, rate) for preset, rate in RATES.items()}
@@ -116,6 +144,9 @@ class Texts:
         self.origins = np.array([row.origin.value for row in rows])
         self.weights = np.array([0.5 if row.doubtful else 1.0 for row in rows])
         self.evidence = np.array(evidence_of(rows))
+        counts = np.concatenate([np.bincount(fold.text_of, minlength=len(fold.rows)) for fold in folds])
+        self.windows = np.log(np.minimum(counts, MOST_WINDOWS))
+        self.unread = np.array([unread(row.text[:SAMPLED]) for row in rows])
         self.fast = np.concatenate([_highest(fold.fast, fold) for fold in folds]).astype(np.float64)
         self.encoder = np.concatenate([_highest(fold.encoder, fold) for fold in folds]).astype(np.float64)
 
@@ -137,12 +168,13 @@ def probabilities(texts: Texts, calibration: dict[str, Any]) -> Floats:
     scores = np.zeros(len(texts.rows))
     for origin in ORIGINS:
         chosen = texts.origins == origin.value
-        offset, by_encoder, by_fast, _, by_evidence = calibration["encoder"][origin.value]
+        by = Weights(**calibration["weights"][origin.value])
         slope, base = calibration["fast"][origin.value]
-        judged = offset + by_encoder * texts.encoder[chosen] + by_fast * texts.fast[chosen]
-        judged += by_evidence * texts.evidence[chosen]
+        judged = by.offset + by.encoder * texts.encoder[chosen] + by.front * texts.fast[chosen]
+        judged += by.evidence * texts.evidence[chosen]
         alone = settled(texts, calibration)[chosen]
-        scores[chosen] = 1 / (1 + np.exp(-np.where(alone, slope * texts.fast[chosen] + base, judged)))
+        setting = by.windows * texts.windows[chosen] + by.unread * texts.unread[chosen]
+        scores[chosen] = 1 / (1 + np.exp(-np.where(alone, slope * texts.fast[chosen] + base, judged) - setting))
     return scores
 
 

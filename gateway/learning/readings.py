@@ -82,11 +82,14 @@ class Readings:
             front = np.array([
                 self._model.fast.logits(text, [span], origin)[0] for text, span in zip(self._texts, self._windows, strict=True)
             ])  # fmt: skip
-            weights = self._model.calibration.encoder[origin]
+            weights = self._model.calibration.weights[origin]
+            windows = zip(self._texts, self._windows, strict=True)
+            setting = np.array([self._model.setting(text[start:end], 1, origin) for text, (start, end) in windows])
             encoder = np.array([row[1][column(origin)] for row in self._rows])
             leaning = np.array([row[3] for row in self._rows])
             self._known[origin] = Judged(
-                (weights[0] + weights[1] * encoder + weights[2] * front + weights[3] * leaning).astype(np.float32),
+                (weights.offset + weights.encoder * encoder + weights.front * front + weights.lean * leaning
+                 + setting).astype(np.float32),
                 front >= self._model.calibration.sure[origin], self._attack,
                 np.array([row[2] for row in self._rows], np.int8), self._vectors,
             )  # fmt: skip
