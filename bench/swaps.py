@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ from typing import Final, NamedTuple
 
 import httpx
 
+from bench.processes import ROOT
 from patterns.entries import Signer, Trust
 from patterns.schema import Kind, Pattern, Severity
 from patterns.signing import own_key
@@ -39,30 +43,44 @@ class Answered(NamedTuple):
 
 
 class Traffic:
-    """Harmless texts and attacks in turn, one after another on one connection, until `stop`."""
+    """Harmless texts and attacks in turn, one after another on one connection, until `stop`.
+
+    They come from a process of their own: in this one they would wait for what replaces the patterns.
+    """
 
     def __init__(self, url: str) -> None:
         self.answers: list[Answered] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(url,), daemon=True)
-        self._thread.start()
+        argv = [sys.executable, "-m", "bench.swaps", url]
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it has asked once
 
     def stop(self) -> None:
-        self._ended.set()
-        self._thread.join(60)
-
-    def _run(self, url: str) -> None:
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-            for number in itertools.count():
-                if self._ended.is_set():
-                    return
-                attack = number % 2 == 1
-                text = f"{ATTACK} ({number})" if attack else f"What time does train {number} leave for Lima?"
-                self.answers.append(_ask(client, text, attack))
+        """End it; ``answers`` are told then."""
+        said, _ = self._process.communicate(timeout=60)
+        self.answers = [Answered(*json.loads(line)) for line in said.splitlines()]
 
     def wrong(self, known: set[int]) -> list[Answered]:
         """Answers that nobody should get: none at all, an attack that passed, or a generation that never served."""
         return [one for one in self.answers if one.status != (400 if one.attack else 200) or one.generation not in known]
+
+
+def _run(url: str) -> None:
+    """Ask until the input ends, then tell all answers."""
+    waits = threading.Thread(target=sys.stdin.read, daemon=True)
+    waits.start()
+    answers: list[Answered] = []
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        for number in itertools.count():
+            attack = number % 2 == 1
+            text = f"{ATTACK} ({number})" if attack else f"What time does train {number} leave for Lima?"
+            answers.append(_ask(client, text, attack))
+            if not number:
+                print(flush=True)
+            if not waits.is_alive():
+                break
+    for one in answers:
+        print(json.dumps(one))
 
 
 def _ask(client: httpx.Client, text: str, attack: bool) -> Answered:
@@ -105,3 +123,7 @@ def swaps(store: Store, count: int, times: int, serves: Callable[[int], None]) -
         generation = store.revise(made(count, salt), "bench", f"round {salt}", time.time()).generation
         serves(generation)
         yield time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1])

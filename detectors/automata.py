@@ -188,13 +188,17 @@ def _sources(expressions: Sequence[Expression]) -> list[tuple[str, int]]:
 
 
 def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
-    return hashlib.sha256(repr((platform(), mode, sources)).encode()).hexdigest()[:32]
+    state = hashlib.sha256(f"({platform()!r}, {mode!r}, [".encode())
+    for number, source in enumerate(sources):  # one by one: ten thousand at once keep all threads waiting
+        state.update(f"{', ' if number else ''}{source!r}".encode())
+    state.update(b"])")
+    return state.hexdigest()[:32]
 
 
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
     if cache is not None:
         file = cache / f"hyperscan-{_identity(_sources(expressions), mode)}{_SUFFIX}"
-        loaded = kept(file, lambda: _packed(_compile(expressions, mode)), functools.partial(_unpacked, mode=mode))
+        loaded = kept(file, written, [mode, *_sources(expressions)], functools.partial(_unpacked, mode=mode))
         if loaded is not None:
             return loaded
     return _compile(expressions, mode)
@@ -230,6 +234,16 @@ def _compiled(sources: Sequence[tuple[str, int]], mode: int) -> hyperscan.Databa
         flags=[flags for _, flags in sources],
     )
     return database
+
+
+def written(given: Sequence[Any]) -> bytes:
+    """A set as the cache keeps it, of its mode, followed by its sources; for `detectors.aside`.
+
+    Raises:
+        hyperscan.HyperscanError: it cannot be compiled.
+    """
+    mode, *sources = given
+    return _packed(_compiled(sources, mode))
 
 
 def _packed(database: hyperscan.Database) -> bytes:

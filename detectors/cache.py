@@ -49,6 +49,11 @@ class VerdictCache(Generic[V]):
         self.hits += 1
         return found
 
+    @property
+    def held(self) -> list[V]:
+        """All that is remembered."""
+        return [*self._young.values(), *self._old.values()]
+
     def put(self, key: tuple[object, str | bytes], verdict: V) -> None:
         if len(self._young) >= self._half:
             self._old = self._young

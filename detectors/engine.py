@@ -227,6 +227,11 @@ class Engine:
         before = known.cascade if known is not None else None
         return Engine(Generation(number, digest(live), live, now), self.cascade.overlaid(over, before))
 
+    @property
+    def pieces(self) -> list[object]:
+        """The many small things that it is made of and that another generation may not have."""
+        return [*self.generation.patterns, *self.cascade.lexical.laid, *self.cache.held]
+
     def twin(self) -> Engine:
         """An engine with the same knowledge and the same cache for another thread."""
         twin = Engine(self.generation, self.cascade.twin())

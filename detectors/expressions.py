@@ -54,13 +54,14 @@ def compiled(sources: Sequence[Source], cache: Path | None) -> list[re.Pattern[s
     if cache is not None and _sre is not None and sources:
         identity = hashlib.sha256(repr((sys.version, _sre.MAGIC, sources)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         file = cache / f"python-{identity}.json.z"
-        if (found := kept(file, lambda: _packed(sources), functools.partial(_unpacked, sources))) is not None:
+        if (found := kept(file, written, sources, functools.partial(_unpacked, sources))) is not None:
             return found
     return [re.compile(*source) for source in sources]
 
 
-def _packed(sources: Sequence[Source]) -> bytes:
-    return zlib.compress(orjson.dumps([_code(source) for source in sources]))
+def written(sources: Sequence[tuple[str, int]]) -> bytes:
+    """Expressions as the cache keeps them; for `detectors.aside`."""
+    return zlib.compress(orjson.dumps([_code(Source(*source)) for source in sources]))
 
 
 def _code(source: Source) -> tuple[int, int, dict[str, int], list[int]]:

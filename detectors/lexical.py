@@ -219,6 +219,11 @@ class Lexical:
         made._cache, made._overlay, made._parts = self._cache, tuple(overlay), _by_origin(tuple(parts))
         return made
 
+    @property
+    def laid(self) -> list[Rule]:
+        """What was laid over the patterns that were compiled first."""
+        return [rule for part in self._overlay for rule in part.rules]
+
     def scan(self, text: str, origin: Origin) -> Scan:
         """Find every pattern in ``text`` that concerns what ``origin`` says."""
         data = text.encode("utf-8", "surrogatepass")

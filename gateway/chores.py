@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from detectors.aside import yielded
 from gateway.console.traffic import SAMPLE_SECONDS
 from gateway.learning.service import PASS_SECONDS
 from gateway.metrics import FLUSH_SECONDS
@@ -113,7 +114,7 @@ class Chores:
 
     async def _look_at_store(self) -> None:
         try:
-            await asyncio.to_thread(self._services.store.poll)
+            await asyncio.to_thread(yielded, self._services.store.poll)
         except StoreError as error:
             _log.error("the pattern store cannot be read: %s", error)
         if self._services.store.generation != self._services.served:

@@ -122,6 +122,14 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
     return replace(live, engine=live.packs.renewed(store, number, now, live.engine))
 
 
+def let_go(old: list[Live]) -> None:
+    """Drop the only reference in ``old``, so that what nobody else refers to is freed piece by piece: ten thousand patterns
+    and forty thousand verdicts that go at once keep all threads waiting for as many microseconds."""
+    pieces = old.pop().engine.pieces
+    while pieces:
+        pieces.pop()
+
+
 def stream_rules(
     patterns: Sequence[Pattern],
     policy: Policy,

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from detectors.aside import yielded
 from gateway import gauges, vitals
 from gateway import live as live_module
 from gateway.asking import Asking
@@ -207,7 +208,7 @@ class Services:
                 self._check_fixed(settings)
                 number = self.live.engine.generation.number + 1
                 served, learnt = self.store.generation, self.store.patterns()
-                fresh = await asyncio.to_thread(live_module.build, settings, number, time.time(), learnt)
+                fresh = await asyncio.to_thread(yielded, live_module.build, settings, number, time.time(), learnt)
                 await self.providers.replace(settings)
             except (SettingsError, PatternError) as error:
                 self.reload_error = str(error)
@@ -215,7 +216,9 @@ class Services:
                 _log.error("the new configuration is refused and the old one serves on: %s", error)
                 await self._note({"result": "refused", "error": str(error)})
                 return False
+            old = [self.live]
             self.live, self.served = fresh, served
+            await asyncio.to_thread(yielded, live_module.let_go, old)
             self._hosts_seen.clear()
             self.reload_error = ""
             self.metrics.reloads.add(("taken",))
@@ -242,13 +245,15 @@ class Services:
             served, learnt = self.store.generation, self.store.patterns()
             number = self.live.engine.generation.number + 1
             try:
-                fresh = await asyncio.to_thread(live_module.renew, self.live, number, time.time(), learnt)
+                fresh = await asyncio.to_thread(yielded, live_module.renew, self.live, number, time.time(), learnt)
             except PatternError as error:
                 self.served = served  # trying again would fail again, until the store changes
                 self.store_error = str(error)
                 _log.error("generation %d of the pattern store cannot serve and the old one serves on: %s", served, error)
                 return False
+            old = [self.live]
             self.live, self.served, self.store_error = fresh, served, ""
+            await asyncio.to_thread(yielded, live_module.let_go, old)
             _log.info("pattern store generation %d serves as generation %d", served, number)
             return True
 

@@ -272,6 +272,7 @@ class Store:
 
     def _take(self, number: int, whole: str, clock: Stamp, changed: dict[str, Entry], names: dict[str, str]) -> None:
         """Let a written generation stand in memory, and tell who asked to be told."""
+        replaced = [self._entries.get(id) for id in changed]
         self._entries = {**self._entries, **changed}
         self._digests = {**self._digests, **names}
         self.generation, self.digest, self._stamp = number, whole, clock
@@ -280,6 +281,8 @@ class Store:
                 subscriber(number, tuple(changed.values()))
             except Exception:
                 _log.exception("a subscriber of the pattern store failed")
+        while replaced:  # ten thousand that go at once keep all threads waiting
+            replaced.pop()
 
     def _catch_up(self) -> bool:
         (number,) = self._db.execute("SELECT coalesce(max(number), 0) FROM generations").fetchone()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from detectors.aside import yielded
 from detectors.semantic.prototypes import PrototypeError
 from gateway.admin.access import require
 from gateway.admin.knowledge import as_json, shown_effect, shown_pattern
@@ -122,7 +123,7 @@ def routes(app: FastAPI, services: Services) -> None:
     async def roll_back(wanted: Rollback, principal: Principal = approver) -> dict[str, Any]:
         """Let what stood under an earlier generation stand again, as a new one, which acts here when this answers."""
         by = principal.key or "local"
-        applied = await _stored(asyncio.to_thread(store.rollback, wanted.generation, by, wanted.reason, time.time()))
+        applied = await _stored(asyncio.to_thread(yielded, store.rollback, wanted.generation, by, wanted.reason, time.time()))
         await learning.stages.follow_store(by, wanted.reason, time.time())
         await services.renew()
         return {"generation": applied.generation, "changes": len(applied.accepted)}

@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from detectors.aside import yielded
 from gateway.sync import certificates, frames
 from gateway.sync.addresses import bound, joined, split
 from gateway.sync.certificates import CertificateFault, Credentials, Files
@@ -286,7 +287,7 @@ class SyncService:
         changed = _changed_at(self._store_files)
         if changed != self._store_at and (self._polling is None or self._polling.done()):
             self._store_at = changed
-            self._polling = self._spawn(asyncio.to_thread(self.store.poll))
+            self._polling = self._spawn(asyncio.to_thread(yielded, self.store.poll))
 
     def _look_at_certificates(self) -> None:
         changed = self._files.changed_at()
@@ -412,7 +413,7 @@ class SyncService:
                 self._work.set()
             everything = [entry for one in work for entry in one.entries]
             try:
-                await asyncio.to_thread(self.store.apply, everything, time.time())
+                await asyncio.to_thread(yielded, self.store.apply, everything, time.time())
             except StoreError as error:
                 _log.error("pattern sync: the store takes nothing: %s", error)
                 for one in work:
