@@ -84,6 +84,11 @@ class Rule:
         return not self.pattern.origins or origin in self.pattern.origins
 
     @property
+    def ready(self) -> bool:
+        """Whether nothing is left to be made at its first match."""
+        return self._expression is not None or self.pattern.kind is Kind.LITERAL
+
+    @property
     def body(self) -> str:
         return re.escape(self.pattern.body) if self.pattern.kind is Kind.LITERAL else self.pattern.body
 

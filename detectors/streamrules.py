@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +23,11 @@ from typing import Final, NamedTuple
 import orjson
 
 from detectors import automata, prefix
+from detectors.aside import kept
 from detectors.automata import Block, Expression, FlowAutomata, fits
-from detectors.expressions import anchored
+from detectors.expressions import anchor, anchored, compiled
 from detectors.lexical import Rule, rules
+from detectors.lexical import prepare as prepare_rules
 from detectors.prefix import (
     MAX_FINE,
     MAX_FINE_REACH,
@@ -75,18 +78,29 @@ class Value:
         self._reach = reach
         self._kind = kind
 
+    @property
+    def sought(self) -> tuple[str, int, str, str]:
+        """What its expressions are made of."""
+        return self._rest, self._reach, self._kind.value, self.head.owner
+
     @cached_property
     def begun(self) -> re.Pattern[str]:
         """Matches all beginnings of the value, itself included, up to the end of a text."""
-        fine = beginnings(self._rest, self.head.owner)
-        if len(fine) > MAX_FINE:
-            fine = coarse_beginnings(self._rest, self._reach, self.head.owner)
-        return anchored(fine, self._kind)
+        return anchored(_begun(*self.sought), self._kind)
 
     @cached_property
     def whole(self) -> re.Pattern[str]:
         """Matches the whole of it, up to the end of a text."""
         return anchored(self._rest, self._kind)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is left to be made at its first use."""
+        return "begun" in self.__dict__ and "whole" in self.__dict__
+
+    def take(self, begun: re.Pattern[str], whole: re.Pattern[str]) -> None:
+        """Take expressions that were made elsewhere."""
+        self.begun, self.whole = begun, whole
 
 
 class StreamRules:
@@ -157,6 +171,54 @@ class StreamRules:
             if longest < size <= length - at and size <= self._begun[number].reach:
                 longest = size
         return length - longest
+
+
+def prepare(some: Iterable[StreamRules], cache: Path | None) -> None:
+    """Make what streams would else make at its first use, while all other streams wait: a thousand expressions of some
+    milliseconds each. With a folder ``cache`` they are made in a process of their own, or taken from there.
+
+    What several policies share is made once.
+    """
+    every = list(some)
+    waiting: defaultdict[tuple[str, int, str, str], list[Value]] = defaultdict(list)
+    for value in (value for one in every for value in one.values if not value.ready):
+        waiting[value.sought].append(value)
+    if waiting:
+        begun = [anchor(body, Kind(sought[2])) for sought, body in zip(waiting, _all_begun(list(waiting), cache), strict=True)]
+        whole = [anchor(rest, Kind(kind)) for rest, _, kind, _ in waiting]
+        made = compiled([*begun, *whole], cache)
+        for values, *pair in zip(waiting.values(), made[: len(begun)], made[len(begun) :], strict=True):
+            for value in values:
+                value.take(*pair)
+    prepare_rules([rule for one in every for rule in one.rules if not rule.ready], cache)
+
+
+def _all_begun(sought: Sequence[tuple[str, int, str, str]], cache: Path | None) -> list[str]:
+    if cache is not None:
+        identity = hashlib.sha256(repr(sought).encode() + _CODE).hexdigest()[:32]
+        found: list[str] | None = kept(cache / f"beginnings-{identity}.json", written, sought, _read)
+        if found is not None and len(found) == len(sought):
+            return found
+    return [_begun(*one) for one in sought]
+
+
+def written(sought: Sequence[tuple[str, int, str, str]]) -> bytes:
+    """The beginnings of values as the cache keeps them; for `detectors.aside`."""
+    return orjson.dumps([_begun(*one) for one in sought])
+
+
+def _read(data: bytes) -> list[str] | None:
+    try:
+        found: list[str] = orjson.loads(data)
+    except ValueError:
+        return None  # damaged
+    return found
+
+
+def _begun(rest: str, reach: int, _kind: str, owner: str) -> str:
+    """An expression of all beginnings of a value."""
+    fine = beginnings(rest, owner)
+    return fine if len(fine) <= MAX_FINE else coarse_beginnings(rest, reach, owner)
 
 
 class _Beginnings(NamedTuple):

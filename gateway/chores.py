@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from detectors.aside import yielded
 from gateway.console.traffic import SAMPLE_SECONDS
 from gateway.learning.service import PASS_SECONDS
+from gateway.live import prepare_streams
 from gateway.metrics import FLUSH_SECONDS
 from gateway.state.base import StateUnavailable
 from gateway.sync import status as sync_status
@@ -50,6 +51,9 @@ TIDY_SECONDS: Final = 1800.0
 SYNC_REPORT_SECONDS: Final = 1.0
 """How often the worker that runs pattern sync leaves its state for the others and for `portcullis sync status`."""
 
+PREPARE_SECONDS: Final = 1.0
+"""How long after its start a worker makes ready what streams need: what comes before that makes what it needs itself."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -79,11 +83,16 @@ class Chores:
             (SYNC_REPORT_SECONDS, self._report_sync),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
+        self._tasks.append(asyncio.create_task(self._prepare_streams()))
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _prepare_streams(self) -> None:
+        await asyncio.sleep(PREPARE_SECONDS)
+        await asyncio.to_thread(yielded, prepare_streams, self._services.live)
 
     async def _refresh_keys(self) -> None:
         try:

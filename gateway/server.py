@@ -25,7 +25,7 @@ from gateway.app import App
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
 from gateway.listener import Listener, close_idle
-from gateway.live import Live, build
+from gateway.live import Live, build, prepare_streams
 from gateway.services import Services
 from gateway.settings import Settings, SettingsError
 from gateway.state.base import StateUnavailable
@@ -117,6 +117,7 @@ def serve(settings: Settings, config: Path | None, workers: int) -> int:
         return _work(settings, config, listener, None)
     try:
         packs = build(settings, 1, time.time())  # before there are workers, so that it is in memory once for all of them
+        prepare_streams(packs)
         import_module("gateway.admin")
     except _CANNOT_START as error:
         _log.error("cannot start: %s", error)

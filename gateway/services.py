@@ -209,6 +209,7 @@ class Services:
                 number = self.live.engine.generation.number + 1
                 served, learnt = self.store.generation, self.store.patterns()
                 fresh = await asyncio.to_thread(yielded, live_module.build, settings, number, time.time(), learnt)
+                await asyncio.to_thread(yielded, live_module.prepare_streams, fresh)
                 await self.providers.replace(settings)
             except (SettingsError, PatternError) as error:
                 self.reload_error = str(error)

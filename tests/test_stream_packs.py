@@ -11,7 +11,7 @@ from gateways import CACHE_DIR
 
 from detectors.lexical import Lexical
 from detectors.stream import TextStream
-from detectors.streamrules import Act, StreamRules
+from detectors.streamrules import Act, StreamRules, prepare
 from detectors.values import ChannelKind, Origin
 from gateway import live
 from gateway.policy import preset
@@ -109,6 +109,20 @@ def test_every_hit_streams_as_it_is_scanned(rules: StreamRules, oracle: Lexical)
             assert out.replace("\0", "") == "".join(char for at, char in enumerate(text) if at not in covered)
             seen += bool(found)
     assert seen > 500
+
+
+def test_no_stream_waits_for_an_expression(rules: StreamRules, shipped: list[Pattern], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was prepared is what would be made at first use, and nothing is left to be made then."""
+    expected = {hit: _run(rules, [hit[:-1], hit[-1]]) for rule in rules.rules for hit in rule.pattern.hits[:2]}
+    fresh = live.stream_rules(shipped, preset("balanced"), CACHE_DIR)[ChannelKind.TOOL_CALL]
+    prepare([fresh], CACHE_DIR)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("compiled in a stream")
+
+    monkeypatch.setattr(re, "compile", refused)
+    assert {hit: _run(fresh, [hit[:-1], hit[-1]]) for hit in expected} == expected
+    prepare([fresh], None)  # nothing is left to do
 
 
 def test_ordinary_text_hardly_waits(rules: StreamRules) -> None:
