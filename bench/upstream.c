@@ -257,7 +257,7 @@ static int progress(struct connection *c) {
 }
 
 static void begin(struct connection *c, const char *body, size_t length) {
-    const char *model = memmem(body, length < 256 ? length : 256, "\"model\":", 8);
+    const char *model = memmem(body, length, "\"model\":", 8); /* a proxy that writes the body anew may put it last */
     model = model ? model + 8 : "";
     while (*model == ' ') model++;
     int frames = 0;
