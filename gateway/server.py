@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -122,8 +123,7 @@ def serve(settings: Settings, config: Path | None, workers: int) -> int:
     except _CANNOT_START as error:
         _log.error("cannot start: %s", error)
         return 1
-    gc.collect()
-    gc.freeze()
+    _settle()
     return _supervise(settings, config, listener, folder, workers, packs)
 
 
@@ -193,9 +193,7 @@ async def _run_worker(services: Services, listener: socket.socket, again: bool) 
         task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
-    # What stands now stays: the collector need not look at patterns and modules again at every turn.
-    gc.collect()
-    gc.freeze()
+    _settle()
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
     _announce(services, listener)
@@ -204,6 +202,15 @@ async def _run_worker(services: Services, listener: socket.socket, again: bool) 
     finally:
         await services.close()
     return 0
+
+
+def _settle() -> None:
+    """What stands now stays: the collector need not look at patterns and modules again at every turn, and the system gets back
+    what building them took."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc keeps nothing back, or cannot be asked
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _announce(services: Services, listener: socket.socket) -> None:
