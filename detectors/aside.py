@@ -95,7 +95,7 @@ def kept(file: Path, work: Work, given: Iterable[Any], take: Callable[[bytes], T
     """
     if (found := _taken(file, take)) is not None:
         return found
-    with _alone(file.parent):  # workers that start together wait for the first one's result
+    with _alone(file):  # workers that start together wait for the first one's result
         if (found := _taken(file, take)) is not None:
             return found
         argv = [sys.executable, "-m", __name__, f"{work.__module__}:{work.__name__}", str(file), str(LOWEST * _yields.get())]
@@ -112,13 +112,15 @@ def _taken(file: Path, take: Callable[[bytes], T | None]) -> T | None:
 
 
 @contextlib.contextmanager
-def _alone(cache: Path) -> Iterator[None]:
-    """Be the only process that compiles into ``cache``; where no lock can be had, work is merely done twice."""
+def _alone(file: Path) -> Iterator[None]:
+    """Be the only one who makes ``file``; where no lock can be had, work is merely done twice."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            cache.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((cache / "compiling.lock").open("w"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held = file.with_name(f"{file.name}.lock")
+            lock = stack.enter_context(held.open("w"))
             fcntl.flock(lock, fcntl.LOCK_EX)
+            stack.callback(held.unlink, missing_ok=True)
         yield
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,6 +28,9 @@ from patterns.schema import PatternError
 MAX_MATCHES: Final = 20_000
 """Raw matches taken from one text. Each costs about a microsecond; a text made of nothing but digits must not stall us."""
 
+
+COMPILERS: Final = 4
+"""Sets that are compiled at once, where there are as many cores: each takes some hundred megabytes meanwhile."""
 
 _SUFFIX: Final = ".db.z"
 """Compiled sets are kept packed: 44 MB of those that ship become 5, and taking all of them from the disk takes 0.1 s more."""
@@ -195,9 +201,24 @@ def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
     return state.hexdigest()[:32]
 
 
+def compile_ahead(blocks: Iterable[Sequence[Expression]], flows: Iterable[Sequence[Expression]], cache: Path) -> None:
+    """Have those sets compiled that are not in the folder ``cache``, several at once. Who takes them afterwards, one by one,
+    waits for none; what cannot be compiled is left to them, and so is the error."""
+    wanted = [(one, hyperscan.HS_MODE_BLOCK) for one in blocks] + [(one, hyperscan.HS_MODE_STREAM) for one in flows]
+    missing = {file: (one, mode) for one, mode in wanted if one and not (file := _file(one, mode, cache)).exists()}
+    dearest_first = sorted(missing.items(), key=lambda each: -len(each[1][0]))
+    with ThreadPoolExecutor(min(COMPILERS, len(os.sched_getaffinity(0)))) as pool:
+        for file, (one, mode) in dearest_first:
+            pool.submit(copy_context().run, kept, file, written, [mode, *_sources(one)], lambda _: True)
+
+
+def _file(expressions: Sequence[Expression], mode: int, cache: Path) -> Path:
+    return cache / f"hyperscan-{_identity(_sources(expressions), mode)}{_SUFFIX}"
+
+
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
     if cache is not None:
-        file = cache / f"hyperscan-{_identity(_sources(expressions), mode)}{_SUFFIX}"
+        file = _file(expressions, mode, cache)
         loaded = kept(file, written, [mode, *_sources(expressions)], functools.partial(_unpacked, mode=mode))
         if loaded is not None:
             return loaded

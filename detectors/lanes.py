@@ -45,7 +45,7 @@ class Lane:
     def __init__(self, stream_rules: StreamRules, base: int = 0) -> None:
         """``base``: where in the whole text the first piece begins."""
         self._rules = stream_rules
-        self._flow = stream_rules.flow.open()
+        self._flow = stream_rules.open()
         self._most = reach_back(stream_rules) + SLACK
         self.text = ""  # its end, as far as a match can reach back
         self.base = base  # where in the whole text that begins

@@ -135,6 +135,18 @@ def rules(patterns: Sequence[Pattern]) -> list[Rule]:
     return ready
 
 
+def _by_audience(patterns: Sequence[Pattern]) -> list[list[Rule]]:
+    found: defaultdict[tuple[bool, bool], list[Rule]] = defaultdict(list)
+    for rule in rules(patterns):
+        found[rule.concerns(Origin.USER), rule.concerns(Origin.ASSISTANT)].append(rule)
+    return [some for _, some in sorted(found.items(), reverse=True)]
+
+
+def sets(patterns: Sequence[Pattern]) -> list[list[Expression]]:
+    """The sets of expressions that `Lexical` compiles patterns in. Raises: as `rules`."""
+    return [[rule.expression for rule in some] for some in _by_audience(patterns)]
+
+
 def prepare(some: Iterable[Rule], cache: Path | None) -> None:
     """Compile what finds the starts of matches, before anything waits for it. ``cache`` as `expressions.compiled`."""
     wanted = [rule for rule in some if rule.pattern.kind is not Kind.LITERAL]
@@ -173,13 +185,7 @@ class Lexical:
         Raises:
             PatternError: as `rules`; also an expression that Hyperscan cannot take.
         """
-        by_audience: defaultdict[tuple[bool, bool], list[Rule]] = defaultdict(list)
-        for rule in rules(patterns):
-            by_audience[rule.concerns(Origin.USER), rule.concerns(Origin.ASSISTANT)].append(rule)
-        parts = [
-            _Part(members, Block([rule.expression for rule in members], cache))
-            for _, members in sorted(by_audience.items(), reverse=True)
-        ]
+        parts = [_Part(some, Block([rule.expression for rule in some], cache)) for some in _by_audience(patterns)]
         prepare([rule for part in parts for rule in part.rules], cache)
         self._cache = cache
         self._overlay: tuple[_Part, ...] = ()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
@@ -24,7 +25,7 @@ import orjson
 
 from detectors import automata, prefix
 from detectors.aside import kept
-from detectors.automata import Block, Expression, FlowAutomata, fits
+from detectors.automata import Block, Expression, Flow, FlowAutomata, fits
 from detectors.expressions import anchor, anchored, compiled
 from detectors.lexical import Rule, rules
 from detectors.lexical import prepare as prepare_rules
@@ -109,6 +110,7 @@ class StreamRules:
     Attributes:
         values: what is held behind words that announce it; ``lead`` is how long the longest of those words are.
         late: the patterns that a stream is not held for.
+        loaded: whether the automata are in memory; `load` brings them there, and so does the first stream.
     """
 
     def __init__(
@@ -144,9 +146,37 @@ class StreamRules:
         self._announced: dict[int, list[int]] = {}
         for at, value in enumerate(self.values):
             self._announced.setdefault(place[value.head._replace(owner="")], []).append(at)
-        self.flow = FlowAutomata([*(rule.expression for rule in self.rules), *heads], cache)
+        self._expressions = [*(rule.expression for rule in self.rules), *heads]
         self._begun = begun
-        self._block = Block([one.expression for one in begun], cache) if begun else None
+        self._cache = cache
+        self._automata: tuple[FlowAutomata, Block | None] | None = None
+        self._loading = threading.Lock()
+
+    @property
+    def loaded(self) -> bool:
+        return self._automata is not None
+
+    @property
+    def sets(self) -> tuple[list[Expression], list[Expression]]:
+        """What follows a stream, and what beginnings are found by; the second may be empty."""
+        return self._expressions, [one.expression for one in self._begun]
+
+    def load(self) -> tuple[FlowAutomata, Block | None]:
+        """The automata that follow a stream, and those of beginnings, if there are any: in memory from now on. Compiling them,
+        where the cache does not have them, takes many seconds.
+
+        Raises:
+            PatternError: Hyperscan cannot take one of them.
+        """
+        with self._loading:
+            if self._automata is None:
+                flow, begun = self.sets
+                self._automata = FlowAutomata(flow, self._cache), Block(begun, self._cache) if begun else None
+            return self._automata
+
+    def open(self) -> Flow:
+        """Follow a new stream."""
+        return (self._automata or self.load())[0].open()
 
     def announced(self, expression: int) -> Sequence[int]:
         """The values of which an expression of the flow is the head; none for a rule's own."""
@@ -155,12 +185,13 @@ class StreamRules:
     def beginning(self, text: str, at: int) -> int:
         """Where, from ``at`` on, the beginning of a match starts that reaches to the end of ``text``; its length if nowhere."""
         length = len(text)
-        if at >= length or self._block is None:
+        block = (self._automata or self.load())[1]
+        if at >= length or block is None:
             return length
         # One character before ``at`` goes along: whether a word begins at ``at`` depends on it.
         turned = text[: at - 2 if at > 1 else None : -1]
         data = turned.encode("utf-8", "surrogatepass")
-        found = self._block.scan(data).found
+        found = block.scan(data).found
         if not found:
             return length
         longest = 0

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from detectors.aside import yielded
 from gateway.console.traffic import SAMPLE_SECONDS
 from gateway.learning.service import PASS_SECONDS
-from gateway.live import prepare_streams
 from gateway.metrics import FLUSH_SECONDS
 from gateway.state.base import StateUnavailable
 from gateway.sync import status as sync_status
@@ -52,7 +51,8 @@ SYNC_REPORT_SECONDS: Final = 1.0
 """How often the worker that runs pattern sync leaves its state for the others and for `portcullis sync status`."""
 
 PREPARE_SECONDS: Final = 1.0
-"""How long after its start a worker makes ready what streams need: what comes before that makes what it needs itself."""
+"""How long after its start, or after a new key names another preset, a worker makes ready what streams need: what comes before
+that makes what it needs itself."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,18 +81,14 @@ class Chores:
             (FEEDS_SECONDS, self._pull_feeds),
             (WORDING_SECONDS, self._word),
             (SYNC_REPORT_SECONDS, self._report_sync),
+            (PREPARE_SECONDS, self._services.prepare_streams),
         ):
             self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
-        self._tasks.append(asyncio.create_task(self._prepare_streams()))
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _prepare_streams(self) -> None:
-        await asyncio.sleep(PREPARE_SECONDS)
-        await asyncio.to_thread(yielded, prepare_streams, self._services.live)
 
     async def _refresh_keys(self) -> None:
         try:

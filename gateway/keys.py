@@ -271,6 +271,11 @@ class Keyring:
     def __repr__(self) -> str:
         return f"<Keyring of {len(self._keys)} keys{', open' if self.open else ''}>"
 
+    @property
+    def policies(self) -> frozenset[str]:
+        """The presets that keys name."""
+        return frozenset(key.policy for key in self._keys.values() if key.policy is not None)
+
     def find(self, token: bytes | None, now: float) -> Principal | None:
         """Who bears ``token`` at ``now`` (UNIX seconds); None where nobody may.
 

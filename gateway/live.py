@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from detectors.automata import compile_ahead
 from detectors.engine import Engine
-from detectors.lexical import SCORES
+from detectors.lexical import SCORES, sets
 from detectors.probe import prepare
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from detectors.streamrules import Act, StreamRules
@@ -25,7 +26,7 @@ from gateway.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, 
 from gateway.settings import Detection, PolicySettings, Settings, SettingsError
 from patterns import cache as caching
 from patterns import packs
-from patterns.schema import Pattern, Severity, State
+from patterns.schema import WATCHING, Pattern, Severity, State
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,16 @@ class Bound(NamedTuple):
     policy: Policy
     shadow: Policy | None
     streams: Mapping[ChannelKind, StreamRules]
+
+    @property
+    def loaded(self) -> bool:
+        """Whether streams can begin at once: a preset that only a key may name is loaded when one does."""
+        return all(rules.loaded for rules in self.streams.values())
+
+    def load(self) -> None:
+        """Raises and costs: as `StreamRules.load`."""
+        for rules in self.streams.values():
+            rules.load()
 
     @property
     def late(self) -> list[str]:
@@ -95,20 +106,28 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
 def _build(settings: Settings, number: int, now: float, store: Mapping[str, Pattern]) -> Live:
     cache = settings.data_dir / "cache"
     check_policies(settings)
-    engine = load_engine(settings, number, now)
-    patterns = engine.generation.patterns
-    thresholds = engine.thresholds
+    patterns = load_patterns(settings.patterns, cache, check_packs(settings))
+    model = load_model(settings.detection)[0]
+    thresholds = model.calibration.thresholds if model is not None else {}
     made: dict[object, StreamRules] = {}
 
     def bound(wanted: PolicySettings) -> Bound:
         policy, shadow = bind(wanted, thresholds)
         return Bound(policy, shadow, stream_rules(patterns, policy, cache, made))
 
+    default = bound(settings.policy)
+    tenants = {name: bound(one.policy) for name, one in settings.tenants.items()}
+    acting = list(made.values())
+    flows, beginnings = zip(*(rules.sets for rules in acting), strict=True) if acting else ((), ())
+    compile_ahead([*sets([one for one in patterns if one.state in WATCHING]), *beginnings], flows, cache)
+    engine = load_engine(settings, number, now, patterns)
+    for rules in acting:
+        rules.load()
     return Live(
         settings,
         engine.renewed(store, number, now) if store else engine,
-        bound(settings.policy),
-        {name: bound(one.policy) for name, one in settings.tenants.items()},
+        default,
+        tenants,
         {name: bound(PolicySettings(preset=name)) for name in PRESETS if not unenforced(name, settings.detection)},
         engine,
         frozenset(),
@@ -123,10 +142,17 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
     return replace(live, engine=live.packs.renewed(store, number, now, live.engine))
 
 
-def prepare_streams(live: Live) -> None:
-    """Make ready what streams would else make at its first use; takes seconds once, and then a tenth of one."""
-    bound = [live.default, *live.tenants.values(), *live.presets.values()]
-    rules = {id(one): one for policies in bound for one in policies.streams.values()}
+def prepare_streams(live: Live, named: Collection[str] = ()) -> None:
+    """Make ready what streams would else make at its first use, under the configuration's policies and the presets ``named``;
+    takes seconds once, for a preset whose automata are not in the cache many, and then a tenth of one.
+
+    Raises:
+        PatternError: Hyperscan cannot take what a preset that is named follows streams by.
+    """
+    bound = [live.default, *live.tenants.values(), *(live.presets[name] for name in named if name in live.presets)]
+    for one in bound:
+        one.load()
+    rules = {id(rules): rules for one in bound for rules in one.streams.values()}
     prepare_rules(rules.values(), live.settings.data_dir / "cache")
 
 
@@ -205,17 +231,18 @@ def unenforced(preset: str, chosen: Detection) -> str:
     return "the model's files are missing (detection.models)" if load_model(chosen)[1] else ""
 
 
-def load_engine(settings: Settings, number: int, now: float) -> Engine:
-    """The stages that the settings turn on, over the patterns that they name. Raises and arguments: as `build`."""
+def load_engine(settings: Settings, number: int, now: float, patterns: Sequence[Pattern] | None = None) -> Engine:
+    """The stages that the settings turn on, over the patterns that they name, or ``patterns``. Raises and further arguments: as
+    `build`."""
     chosen = settings.detection
     cache = settings.data_dir / "cache"
     prepare(cache)
     model, absent = load_model(chosen)
-    checked = check_packs(settings)
+    if patterns is None:
+        patterns = load_patterns(settings.patterns, cache, check_packs(settings))
     return Engine.load(
-        load_patterns(settings.patterns, cache, checked), number, now, cache, model, absent,
-        decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows,
-    )  # fmt: skip
+        patterns, number, now, cache, model, absent, decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows
+    )
 
 
 def load_model(chosen: Detection) -> tuple[SemanticModel | None, tuple[Skipped, ...]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from detectors.aside import yielded
+from detectors.engine import Engine
 from gateway import gauges, vitals
 from gateway import live as live_module
 from gateway.asking import Asking
@@ -115,6 +116,7 @@ class Services:
         self.served = self.store.generation
         """The pattern store's generation that serves, or that cannot."""
         self._config_time = self._changed_at()
+        self._streams_ready: tuple[Engine, frozenset[str]] | None = None
         gauges.register(self)
         register_learning(self.metrics, self.learning, self.wording)
         self.tracing = _tracing(settings, self.metrics)
@@ -209,7 +211,7 @@ class Services:
                 number = self.live.engine.generation.number + 1
                 served, learnt = self.store.generation, self.store.patterns()
                 fresh = await asyncio.to_thread(yielded, live_module.build, settings, number, time.time(), learnt)
-                await asyncio.to_thread(yielded, live_module.prepare_streams, fresh)
+                await asyncio.to_thread(yielded, live_module.prepare_streams, fresh, self.keys.ring.policies)
                 await self.providers.replace(settings)
             except (SettingsError, PatternError) as error:
                 self.reload_error = str(error)
@@ -226,6 +228,17 @@ class Services:
             _log.info("configuration taken: generation %d", number)
             await self._note(configuration(fresh, "taken"))
             return True
+
+    async def prepare_streams(self) -> None:
+        """Make ready what streams need under the policies that the configuration and keys name, where it is not."""
+        live, named = self.live, self.keys.ring.policies
+        if self._streams_ready == (live.packs, named):
+            return
+        self._streams_ready = live.packs, named
+        try:
+            await asyncio.to_thread(yielded, live_module.prepare_streams, live, named)
+        except PatternError as error:
+            _log.error("streams under a preset that a key names cannot be followed: %s", error)
 
     async def _note(self, fields: dict[str, Any]) -> None:
         try:

@@ -108,6 +108,8 @@ class Streaming:
         model = parsed.model if parsed else None
         policy, tenant = exchange.bound.policy, exchange.principal.tenant
         services = self._services
+        if not exchange.bound.loaded:
+            await asyncio.to_thread(exchange.bound.load)
         follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
         relay = Relay(
             exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detectors.automata import Block, Expression
+from detectors.automata import Block, Expression, FlowAutomata, compile_ahead
 from detectors.semantic.judge import SemanticModel
 from gateway.learning.readings import Readings
 from gateway.learning.trial import Corpus
 from patterns import cache
+from patterns.schema import PatternError
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0
@@ -99,6 +100,21 @@ def test_a_file_that_was_removed_damaged_or_cannot_be_written_costs_time_alone(t
     assert ends(blocked) == wanted, "a file stands where the folder should be"
     assert cache.tidy(blocked, [file], NOW) == cache.Tidied(0, 0, 0, 0)
     assert cache.tidy(tmp_path / "missing", [], NOW) == cache.Tidied(0, 0, 0, 0)
+
+
+def test_sets_are_compiled_ahead_and_what_cannot_be_is_told_by_who_takes_it(tmp_path: Path) -> None:
+    crow, bad = [Expression("a", r"crow\d+", False)], [Expression("b", r"(?<=x)y", False)]
+    compile_ahead([crow, bad, []], [crow], tmp_path)
+    files = sorted(file.name for file in tmp_path.iterdir())
+    assert len(files) == 2, "a set for whole texts and one for streams, and no lock is left"
+    assert Block(crow, tmp_path).scan(b"a crow12 flies").found == [(0, 7), (0, 8)]
+    automata = FlowAutomata(crow, tmp_path)
+    flow = automata.open()
+    assert flow.scan(b"a crow1") == [(0, 7)]
+    flow.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == files
+    with pytest.raises(PatternError, match=r"^b: body: Hyperscan cannot take it"):
+        Block(bad, tmp_path)
 
 
 def test_readings_that_are_damaged_are_made_again(tmp_path: Path) -> None:

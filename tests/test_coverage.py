@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import StartGateway
-from gateways import free_port
+from gateways import CACHE_DIR, free_port
 from test_wires_coverage import REPLIES, REQUESTS
 from wires_support import BATCH, CHAT, EMBED, GENERATE, MESSAGES, RESPONSES, read, read_reply
 
@@ -151,3 +151,14 @@ def test_a_key_whose_policy_cannot_be_enforced_is_told_so(start_gateway: StartGa
         assert got.status_code == 503
         assert got.json()["error"]["code"] == "policy_unenforceable"
         assert "detection.model is false" in got.json()["error"]["message"]
+
+
+def test_a_preset_is_loaded_for_streams_when_a_key_names_it(tmp_path: Path) -> None:
+    (tmp_path / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    built = live.build(check({"data_dir": str(tmp_path)}, "test"), 1, 0.0)
+    strict = built.presets["strict"]
+    assert built.default.loaded
+    assert built.presets["balanced"].loaded, "it is the configuration's"
+    assert not strict.loaded
+    live.prepare_streams(built, ["strict", "monitor"])
+    assert strict.loaded

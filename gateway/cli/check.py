@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = settings(arguments)
     try:
         built = live.build(chosen, 1, time.time())
+        live.prepare_streams(built, built.presets)  # a key may name any
     except (PatternError, SettingsError) as error:
         raise Failed(str(error)) from None
     generation = built.engine.generation
