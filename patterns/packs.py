@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import yaml
@@ -37,10 +37,23 @@ def digest(file: Path) -> str:
     return hashlib.sha256(_bytes(file)).hexdigest()
 
 
-def exemplars(name: str) -> dict[str, str]:
-    """The texts of the shipped exemplars called ``name``, by their ids."""
+class Example(NamedTuple):
+    """A shipped exemplar: its text, its threat (empty for a harmless one), and the code of its language or ``other``."""
+
+    text: str
+    threat: str
+    language: str
+
+
+def examples(name: str) -> dict[str, Example]:
+    """The shipped exemplars called ``name``, ``attacks`` or ``benign``, by their ids."""
     with (EXEMPLARS / f"{name}.jsonl").open("rb") as lines:
-        return {str(row["id"]): str(row["text"]) for row in map(orjson.loads, lines)}
+        return {row["id"]: Example(row["text"], row["category"], row["lang"]) for row in map(orjson.loads, lines)}
+
+
+def exemplars(name: str) -> dict[str, str]:
+    """The texts of `examples`."""
+    return {id: one.text for id, one in examples(name).items()}
 
 
 def load(path: Path) -> list[Pattern]:

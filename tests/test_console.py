@@ -247,6 +247,18 @@ class TestNearest:
             assert client.post("/admin/v1/exemplars/nearest", json={"text": "x"}).status_code == 403
 
 
+    def test_the_page_of_patterns_says_what_the_exemplars_are_about(self, analyst: Seat) -> None:
+        page = analyst.go("patterns", "Patterns")
+        page.get_by_role("button", name="Attacks").click()
+        row = page.get_by_role("row", name=re.compile("endless output: "))
+        expect(row).to_be_visible(timeout=60_000)
+        row.locator("summary").click()
+        expect(row.locator(".text").first).to_be_visible()
+        analyst.shot("clusters")
+        page.get_by_role("button", name="Harmless texts").click()
+        expect(page.get_by_role("row", name=re.compile("steps to reproduce"))).to_be_visible(timeout=60_000)
+
+
 NEW = {
     "id": "test.console.zebra", "kind": "regex", "body": "purple\\s{1,3}zebra\\s{1,3}protocol", "severity": "high",
     "category": "prompt_injection.instruction_override", "hits": ["Now follow the purple zebra protocol."],

@@ -2,32 +2,26 @@
 
 Spherical k-means (Dhillon and Modha, "Concept decompositions for large sparse text data", 2001) over the embeddings, begun as
 k-means++ does (Arthur and Vassilvitskii, 2007) from a fixed seed, so that the same texts give the same clusters. What all texts
-have in common is taken out first: embeddings of one trade lie in a narrow cone. A cluster's name is the words that tell it from
-all texts, each by its part in the Kullback-Leibler divergence between the two.
+have in common is taken out first: embeddings of one trade lie in a narrow cone. `naming` gives each its name.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from detectors.semantic.index import ExemplarIndex
+from detectors.semantic.naming import names
+from patterns import packs
+from patterns.packs import Example
+
 Floats = npt.NDArray[np.float32]
 
 ROUNDS: Final = 30
 """At most so many; ten thousand texts settle in about twenty."""
-
-NAME_WORDS: Final = 3
-
-COMMON: Final = 0.05
-"""A word of more than this share of all texts names no cluster: it is ``the`` or ``and`` of some language."""
-
-_WORD: Final = re.compile(r"[^\W\d_]{3,24}")
 
 
 class Cluster(NamedTuple):
@@ -38,7 +32,7 @@ class Cluster(NamedTuple):
     closeness: float
 
 
-def clusters(vectors: Floats, texts: Sequence[str], count: int) -> list[Cluster]:
+def clusters(vectors: Floats, texts: Sequence[Example], count: int) -> list[Cluster]:
     """Cluster texts, largest cluster first.
 
     Args:
@@ -56,9 +50,18 @@ def clusters(vectors: Floats, texts: Sequence[str], count: int) -> list[Cluster]
         members = np.flatnonzero(owners == number)
         if len(members):
             found.append((members[np.argsort(-near[members], kind="stable")], float(near[members].mean())))
-    names = _names([[texts[at] for at in members.tolist()] for members, _ in found])
-    made = [Cluster(name, tuple(members.tolist()), closeness) for name, (members, closeness) in zip(names, found, strict=True)]
+    named = names([[texts[at] for at in members.tolist()] for members, _ in found])
+    made = [Cluster(name, tuple(members.tolist()), closeness) for name, (members, closeness) in zip(named, found, strict=True)]
     return sorted(made, key=lambda one: (-len(one.members), one.name))
+
+
+def of_exemplars(index: ExemplarIndex, harmless: bool, count: int) -> list[tuple[Cluster, list[str]]]:
+    """The shipped exemplars in clusters, each with its members' ids, the most central first."""
+    known = packs.examples("benign" if harmless else "attacks")
+    places = [place for place, exemplar in enumerate(index.exemplars) if exemplar.id in known]
+    ids = [index.exemplars[place].id for place in places]
+    found = clusters(np.ascontiguousarray(index.vectors[places]), [known[id] for id in ids], count)
+    return [(one, [ids[at] for at in one.members]) for one in found]
 
 
 def _settled(vectors: Floats, count: int) -> tuple[npt.NDArray[np.intp], Floats]:
@@ -90,19 +93,3 @@ def _begun(vectors: Floats, count: int) -> Floats:
         chosen.append(int(rng.choice(len(vectors), p=weights / weights.sum())))
         far = np.minimum(far, 1 - vectors @ vectors[chosen[-1]])
     return vectors[chosen].copy()
-
-
-def _names(groups: Sequence[Sequence[str]]) -> list[str]:
-    counts = [Counter(word for text in texts for word in set(_WORD.findall(text.casefold()))) for texts in groups]
-    everywhere = Counter[str]()
-    for each in counts:
-        everywhere.update(each)
-    total = sum(map(len, groups))
-    names = []
-    for each, texts in zip(counts, groups, strict=True):
-        rare = {word: count for word, count in each.items() if everywhere[word] <= COMMON * total}
-        shares = {word: count / len(texts) for word, count in (rare or each).items()}
-        weights = {word: share * math.log(share * total / everywhere[word]) for word, share in shares.items()}
-        best = sorted(weights, key=lambda word: (-weights[word], word))[:NAME_WORDS]
-        names.append(" ".join(best) or "no words")
-    return names

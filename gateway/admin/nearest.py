@@ -1,15 +1,17 @@
-"""The shipped exemplars nearest to a text in meaning: what somebody who looks at a verdict compares it with."""
+"""The shipped exemplars: those nearest to a text, which somebody compares a verdict with, and what they are about."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from detectors.aside import yielded
 from detectors.canonical import canonicalise
+from detectors.semantic.clusters import of_exemplars
 from detectors.semantic.judge import SemanticModel
 from detectors.values import Origin
 from gateway.admin.access import require
@@ -24,6 +26,12 @@ WINDOWS: Final = 4
 COUNT: Final = 5
 """Exemplars that are shown."""
 
+CENTRAL: Final = 3
+"""Exemplars that are shown of a cluster."""
+
+MAX_CLUSTERS: Final = 200
+"""Clusters that may be asked for: each round of clustering compares every exemplar with every one."""
+
 
 class Asked(BaseModel):
     """A text, and who says it: suspicion differs by that."""
@@ -37,13 +45,23 @@ class Asked(BaseModel):
 def routes(app: FastAPI, services: Services) -> None:
     reader = Depends(require(services, Permission.READ_DECISIONS))
 
-    @app.post("/admin/v1/exemplars/nearest", tags=["playground"], dependencies=[reader])
-    async def nearest_exemplars(asked: Asked) -> dict[str, Any]:
-        """The exemplars nearest in meaning to a text, nearest first. ``category`` is null for a harmless one."""
+    def loaded() -> SemanticModel:
         model = services.live.engine.cascade.model
         if model is None:
             raise HTTPException(404, "no model is loaded, so nothing is known by its meaning (detection.model)")
-        return {"nearest": await asyncio.to_thread(_nearest, model, asked.text, asked.origin)}
+        return model
+
+    @app.get("/admin/v1/exemplars/clusters", tags=["patterns"], dependencies=[reader])
+    async def exemplar_clusters(
+        harmless: bool = False, count: Annotated[int, Query(ge=2, le=MAX_CLUSTERS)] = 40
+    ) -> dict[str, Any]:
+        """What the shipped exemplars are about: clusters by meaning, largest first, with names and their most central texts."""
+        return {"clusters": await asyncio.to_thread(yielded, _clusters, loaded(), harmless, count)}
+
+    @app.post("/admin/v1/exemplars/nearest", tags=["playground"], dependencies=[reader])
+    async def nearest_exemplars(asked: Asked) -> dict[str, Any]:
+        """The exemplars nearest in meaning to a text, nearest first. ``category`` is null for a harmless one."""
+        return {"nearest": await asyncio.to_thread(_nearest, loaded(), asked.text, asked.origin)}
 
 
 def _nearest(model: SemanticModel, text: str, origin: Origin) -> list[dict[str, Any]]:
@@ -59,6 +77,15 @@ def _nearest(model: SemanticModel, text: str, origin: Origin) -> list[dict[str, 
         {"id": id, "category": category or None, "similarity": round(similarity, 3), "text": _texts().get(id)}
         for id, (similarity, category) in nearest
     ]
+
+
+@lru_cache(4)
+def _clusters(model: SemanticModel, harmless: bool, count: int) -> list[dict[str, Any]]:
+    return [
+        {"name": one.name, "size": len(ids), "closeness": round(one.closeness, 3),
+         "central": [{"id": id, "text": _texts()[id]} for id in ids[:CENTRAL]]}
+        for one, ids in of_exemplars(model.index, harmless, count)
+    ]  # fmt: skip
 
 
 @lru_cache(1)

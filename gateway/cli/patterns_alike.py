@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from detectors.semantic.clusters import clusters
+from detectors.semantic.clusters import of_exemplars
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from gateway.cli.common import Failed, add_json, write_json, write_table
 from gateway.live import load_patterns
@@ -50,22 +48,17 @@ def _duplicates(arguments: argparse.Namespace) -> int:
 
 
 def _clusters(arguments: argparse.Namespace) -> int:
-    texts = packs.exemplars("benign" if arguments.harmless else "attacks")
     try:
         index = SemanticModel.load(MODELS).index
     except ModelMissing as error:
         raise Failed(str(error)) from None
-    places = [place for place, exemplar in enumerate(index.exemplars) if exemplar.id in texts]
-    ids = [index.exemplars[place].id for place in places]
-    found = clusters(np.ascontiguousarray(index.vectors[places]), [texts[id] for id in ids], arguments.count)
+    found = of_exemplars(index, arguments.harmless, arguments.count)
     if arguments.json:
         write_json({"clusters": [
-            {"name": one.name, "size": len(one.members), "closeness": round(one.closeness, 3),
-             "exemplars": [ids[at] for at in one.members]}
-            for one in found
+            {"name": one.name, "size": len(ids), "closeness": round(one.closeness, 3), "exemplars": ids} for one, ids in found
         ]})  # fmt: skip
     else:
-        rows = [(one.name, len(one.members), f"{one.closeness:.2f}", ids[one.members[0]]) for one in found]
+        rows = [(one.name, len(ids), f"{one.closeness:.2f}", ids[0]) for one, ids in found]
         write_table(("about", "exemplars", "closeness", "most central"), rows)
     return 0
 

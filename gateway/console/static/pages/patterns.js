@@ -1,3 +1,4 @@
+import { exemplarClusters } from "../clusters.js";
 import { get, getIfThere, may, post } from "../api.js";
 import { field, fill, h, name, number, say, select, table, tree } from "../dom.js";
 import { columns, patternParts, trialParts } from "./proposals.js";
@@ -20,7 +21,7 @@ export default async function patterns(place, [id]) {
       h("button", { type: "button", disabled: offset + SIZE >= page.total, onclick: () => load(offset + SIZE) }, "Next")));
   };
   choice.addEventListener("change", () => load(0));
-  fill(place, h("h1", {}, "Patterns"), h("div", { class: "panel row" }, choice, h("a", { href: "#/generations" }, "Generations: compare and roll back")), list);
+  fill(place, h("h1", {}, "Patterns"), h("div", { class: "panel row" }, choice, h("a", { href: "#/generations" }, "Generations: compare and roll back")), list, exemplarClusters());
   await load(0);
 }
 
