@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from detectors.automata import Block, Expression
+from detectors.automata import Block, Expression, compile_ahead
 from detectors.checks import CHECKS, Check
 from detectors.expressions import anchor, anchored, compiled
 from detectors.values import Origin
@@ -142,11 +142,6 @@ def _by_audience(patterns: Sequence[Pattern]) -> list[list[Rule]]:
     return [some for _, some in sorted(found.items(), reverse=True)]
 
 
-def sets(patterns: Sequence[Pattern]) -> list[list[Expression]]:
-    """The sets of expressions that `Lexical` compiles patterns in. Raises: as `rules`."""
-    return [[rule.expression for rule in some] for some in _by_audience(patterns)]
-
-
 def prepare(some: Iterable[Rule], cache: Path | None) -> None:
     """Compile what finds the starts of matches, before anything waits for it. ``cache`` as `expressions.compiled`."""
     wanted = [rule for rule in some if rule.pattern.kind is not Kind.LITERAL]
@@ -185,7 +180,9 @@ class Lexical:
         Raises:
             PatternError: as `rules`; also an expression that Hyperscan cannot take.
         """
-        parts = [_Part(some, Block([rule.expression for rule in some], cache)) for some in _by_audience(patterns)]
+        together = [(some, [rule.expression for rule in some]) for some in _by_audience(patterns)]
+        compile_ahead([expressions for _, expressions in together], (), cache)
+        parts = [_Part(some, Block(expressions, cache)) for some, expressions in together]
         prepare([rule for part in parts for rule in part.rules], cache)
         self._cache = cache
         self._overlay: tuple[_Part, ...] = ()

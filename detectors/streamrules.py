@@ -25,7 +25,7 @@ import orjson
 
 from detectors import automata, prefix
 from detectors.aside import kept
-from detectors.automata import Block, Expression, Flow, FlowAutomata, fits
+from detectors.automata import Block, Expression, Flow, FlowAutomata, compile_ahead, fits
 from detectors.expressions import anchor, anchored, compiled
 from detectors.lexical import Rule, rules
 from detectors.lexical import prepare as prepare_rules
@@ -202,6 +202,15 @@ class StreamRules:
             if longest < size <= length - at and size <= self._begun[number].reach:
                 longest = size
         return length - longest
+
+
+def load(some: Iterable[StreamRules], cache: Path | None) -> None:
+    """Load rules that are not loaded, and have what the cache lacks compiled at once. Raises: as `StreamRules.load`."""
+    waiting = [one for one in some if not one.loaded]
+    sets = [one.sets for one in waiting]
+    compile_ahead([begun for _, begun in sets], [flow for flow, _ in sets], cache)
+    for one in waiting:
+        one.load()
 
 
 def prepare(some: Iterable[StreamRules], cache: Path | None) -> None:

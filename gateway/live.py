@@ -11,12 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from detectors.automata import compile_ahead
 from detectors.engine import Engine
-from detectors.lexical import SCORES, sets
+from detectors.lexical import SCORES
 from detectors.probe import prepare
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
 from detectors.streamrules import Act, StreamRules
+from detectors.streamrules import load as load_rules
 from detectors.streamrules import prepare as prepare_rules
 from detectors.values import ChannelKind, Origin, Skipped
 from gateway.faults import OwnFault
@@ -26,7 +26,7 @@ from gateway.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, 
 from gateway.settings import Detection, PolicySettings, Settings, SettingsError
 from patterns import cache as caching
 from patterns import packs
-from patterns.schema import WATCHING, Pattern, Severity, State
+from patterns.schema import Pattern, Severity, State
 
 _log = logging.getLogger(__name__)
 
@@ -106,9 +106,9 @@ def build(settings: Settings, number: int, now: float, store: Mapping[str, Patte
 def _build(settings: Settings, number: int, now: float, store: Mapping[str, Pattern]) -> Live:
     cache = settings.data_dir / "cache"
     check_policies(settings)
-    patterns = load_patterns(settings.patterns, cache, check_packs(settings))
-    model = load_model(settings.detection)[0]
-    thresholds = model.calibration.thresholds if model is not None else {}
+    engine = load_engine(settings, number, now)
+    patterns = engine.generation.patterns
+    thresholds = engine.thresholds
     made: dict[object, StreamRules] = {}
 
     def bound(wanted: PolicySettings) -> Bound:
@@ -117,12 +117,7 @@ def _build(settings: Settings, number: int, now: float, store: Mapping[str, Patt
 
     default = bound(settings.policy)
     tenants = {name: bound(one.policy) for name, one in settings.tenants.items()}
-    acting = list(made.values())
-    flows, beginnings = zip(*(rules.sets for rules in acting), strict=True) if acting else ((), ())
-    compile_ahead([*sets([one for one in patterns if one.state in WATCHING]), *beginnings], flows, cache)
-    engine = load_engine(settings, number, now, patterns)
-    for rules in acting:
-        rules.load()
+    load_rules(made.values(), cache)  # those of the presets, below, when somebody's key names one
     return Live(
         settings,
         engine.renewed(store, number, now) if store else engine,
@@ -150,10 +145,10 @@ def prepare_streams(live: Live, named: Collection[str] = ()) -> None:
         PatternError: Hyperscan cannot take what a preset that is named follows streams by.
     """
     bound = [live.default, *live.tenants.values(), *(live.presets[name] for name in named if name in live.presets)]
-    for one in bound:
-        one.load()
     rules = {id(rules): rules for one in bound for rules in one.streams.values()}
-    prepare_rules(rules.values(), live.settings.data_dir / "cache")
+    cache = live.settings.data_dir / "cache"
+    load_rules(rules.values(), cache)
+    prepare_rules(rules.values(), cache)
 
 
 def let_go(old: list[Live]) -> None:
@@ -231,18 +226,17 @@ def unenforced(preset: str, chosen: Detection) -> str:
     return "the model's files are missing (detection.models)" if load_model(chosen)[1] else ""
 
 
-def load_engine(settings: Settings, number: int, now: float, patterns: Sequence[Pattern] | None = None) -> Engine:
-    """The stages that the settings turn on, over the patterns that they name, or ``patterns``. Raises and further arguments: as
-    `build`."""
+def load_engine(settings: Settings, number: int, now: float) -> Engine:
+    """The stages that the settings turn on, over the patterns that they name. Raises and arguments: as `build`."""
     chosen = settings.detection
     cache = settings.data_dir / "cache"
     prepare(cache)
     model, absent = load_model(chosen)
-    if patterns is None:
-        patterns = load_patterns(settings.patterns, cache, check_packs(settings))
+    checked = check_packs(settings)
     return Engine.load(
-        patterns, number, now, cache, model, absent, decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows
-    )
+        load_patterns(settings.patterns, cache, checked), number, now, cache, model, absent,
+        decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows,
+    )  # fmt: skip
 
 
 def load_model(chosen: Detection) -> tuple[SemanticModel | None, tuple[Skipped, ...]]:
