@@ -15,6 +15,7 @@ from bench import (
     console,
     failover,
     gateway,
+    languages,
     learning,
     memory,
     patterns,
@@ -29,8 +30,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, stream, learning, patterns, capacity, memory, scan, sync, sync_scale, agreement,
-    failover, verdicts,
+    gateway, profile, audit, console, quality, languages, stream, learning, patterns, capacity, memory, scan, sync, sync_scale,
+    agreement, failover, verdicts,
 )  # fmt: skip
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 
+import orjson
 import pytest
 
-from bench.quality import _goals, _tables, leakage, page
+from bench import languages
+from bench.quality import EXEMPLARS, _goals, _tables, leakage, page
 from bench.quality.disguises import DISGUISES
 from bench.quality.found import Found, by
 from bench.quality.runs import Case
 from detectors.canonical import canonicalise
 from detectors.decode import decode
 from detectors.stages import TextFinding
+from detectors.train.grammar import SEEDS
 from detectors.train.sources import Row
 from detectors.values import Origin
 from gateway import evaluation
@@ -69,3 +73,16 @@ def test_the_report_quotes_texts_as_text_and_needs_nothing_from_elsewhere() -> N
     assert "&lt;script&gt;" in document
     assert "seen in training" in document
     assert not re.search(r'(?:src|href)="(?!#)', document.replace("xlink:href", "href"))
+
+
+def test_the_texts_in_many_languages_are_for_the_measurement_alone() -> None:
+    rows = languages.texts()
+    counts = Counter((row.lang, row.label) for row in rows)
+    assert len(counts) == 2 * 15
+    assert min(counts.values()) >= 25
+    learnt = {line.strip() for folder in (SEEDS, SEEDS.parent / "threats") for file in folder.rglob("*.seeds")
+              for line in file.read_text("utf-8").splitlines()}  # fmt: skip
+    learnt |= {str(orjson.loads(line)["text"]) for file in EXEMPLARS.glob("*.jsonl") for line in file.open("rb")}
+    assert not learnt & {row.text for row in rows}
+    measured = {line for file in languages.TEXTS.glob("*.seeds") for line in file.read_text("utf-8").splitlines()}
+    assert not learnt & {line for line in measured if not line.startswith("#")}

@@ -75,6 +75,15 @@ class Grammar:
             templates = [t for i, t in enumerate(templates) if (i % 5 == 2) == held_out]
         return self._expand(rng.choice(templates), rng, 0).translate(_UNESCAPES).strip()
 
+    def wordings(self, section: str, each: int, rng: random.Random) -> list[str]:
+        """So many different texts of each template of a section, which must have as many."""
+        found: dict[str, None] = {}
+        for template in self.sections[section]:
+            enough = len(found) + each
+            while len(found) < enough:
+                found[self._expand(template, rng, 0).translate(_UNESCAPES).strip()] = None
+        return list(found)
+
     def _expand(self, template: str, rng: random.Random, depth: int) -> str:
         if depth > MAX_DEPTH:
             raise SeedError(f"a section names itself: {template[:60]!r}")
