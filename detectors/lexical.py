@@ -51,9 +51,13 @@ LOOKING_SECONDS: Final = 0.25
 """CPU that one pattern may take to find where its matches in a text start. Nearly all take microseconds for each match; on a
 text that was written to be dear one can take a tenth of a millisecond, twenty thousand times. The other patterns go on."""
 
-LOOKS: Final = 64
-"""Matches of one pattern between two looks at the clock."""
+ALL_SECONDS: Final = 0.5
+"""CPU that all patterns may take for that over one text: each has half of what is left, so that none takes it from the rest."""
 
+LOOKS: Final = 64
+"""Matches of one pattern between two looks at the clock; among the first ones it is looked at more often."""
+
+_EARLY: Final = frozenset({2, 4, 8, 16, 32})
 _CLEAN: Final = Scan([], False)
 _BY_END: Final = itemgetter(1)
 
@@ -283,27 +287,33 @@ def _confirmed(
         ends = code_points(data, ends)
     matches: list[Match] = []
     spent: dict[int, float] = {}
+    given_up: set[int] = set()
+    rest = ALL_SECONDS
     for number, run in runs(ends):
         rule = rules[number]
-        left = LOOKING_SECONDS - spent.get(number, 0.0)
-        if left <= 0 or not rule.concerns(origin):
+        if number in given_up or not rule.concerns(origin):
             continue
+        left = min(LOOKING_SECONDS - spent.get(number, 0.0), rest / 2)
         began = time.thread_time()
         places = _places(rule, text, run, began + left)
-        spent[number] = LOOKING_SECONDS - left + time.thread_time() - began
+        took = time.thread_time() - began
+        spent[number] = spent.get(number, 0.0) + took
+        rest -= took
+        if took >= left:
+            given_up.add(number)
         if not places:
             continue
         starts, values, seen = zip(*places, strict=True)
         if (match := rule.confirm(text, min(starts), seen[-1], min(values))) is not None:
             matches.append(match)
-    return matches, any(seconds >= LOOKING_SECONDS for seconds in spent.values())
+    return matches, bool(given_up)
 
 
 def _places(rule: Rule, text: str, run: Sequence[int], until: float) -> list[tuple[int, int, int]]:
     """Where the matches start that end at ``run``, and their values, and where they end; no more of them after ``until``."""
     found: list[tuple[int, int, int]] = []
     for at, end in enumerate(run, 1):
-        if at % LOOKS == 0 and time.thread_time() > until:
+        if (at % LOOKS == 0 or at in _EARLY) and time.thread_time() > until:
             break
         if (place := rule.place(text, end)) is not None:
             found.append((*place, end))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from detectors import lexical as module
 from detectors.automata import MAX_MATCHES, Block, Expression
-from detectors.lexical import LOOKS, MOST_OVERLAYS, Lexical
+from detectors.lexical import LOOKS, MOST_OVERLAYS, Lexical, Rule
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
@@ -72,6 +73,23 @@ def test_a_pattern_that_takes_too_long_is_given_up_and_the_others_go_on(monkeypa
     assert scan.exhausted
     assert {match.pattern.id for match in scan.matches} >= {"needle"}
     assert not Lexical([needle]).scan("nothing of it", Origin.USER).exhausted
+
+
+def test_patterns_that_are_slow_together_do_not_hold_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    place = Rule.place
+
+    def slow(rule: Rule, text: str, end: int) -> tuple[int, int] | None:
+        looks.append(rule.pattern.id)
+        return place(rule, text, end)
+
+    monkeypatch.setattr(Rule, "place", slow)
+    monkeypatch.setattr(module, "time", SimpleNamespace(thread_time=lambda: 0.06 * len(looks)))  # each look takes that long
+    floods = [_pattern(f"flood{number}", f"(?:[a-{letter}] ){{2}}") for number, letter in enumerate("abcdefgh")]
+    scan = Lexical([*floods, _pattern("needle", "alpha")]).scan("a " * 300 + "x" * 30 + " alpha", Origin.USER)
+    assert scan.exhausted
+    assert "needle" in {match.pattern.id for match in scan.matches}
+    assert len(looks) < 50
 
 
 @settings(deadline=None, max_examples=30)

@@ -32,7 +32,7 @@ def test_the_whole_taxonomy_is_covered(shipped: list[Pattern]) -> None:
     assert by_category["secret"] >= 60
 
 
-FLOODS = ("\n", "%", "+", "\N{GRINNING FACE}", "\N{CYCLONE}", "\N{REPLACEMENT CHARACTER}", "]", "];")
+FLOODS = ("\n", "%", "+", "\N{GRINNING FACE}", "\N{CYCLONE}", "\N{REPLACEMENT CHARACTER}", "]", "];", "[", "{[", "( ", "\\x ", "\\x")
 
 
 @pytest.mark.parametrize("unit", FLOODS)
