@@ -3,16 +3,59 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.semantic import _windows
 from detectors.semantic.windows import OVERLAP, WINDOW, spans
 
 TEXTS = st.lists(
     st.sampled_from(["word", " ", "a. ", "\n", "x" * 90, "句子。", "?! ", "long-word" * 30, "\n\n", "é"]), max_size=300
 ).map("".join)
+
+# The definition of a boundary: each expression ends at the last one of a stretch, for what may be anything takes all of it
+# first and is given back from the end.
+SENTENCE_END = re.compile(r"(?s:.*)(?:[.!?。！？؟।][\"'»”)\]]*\s+|\n|[。！？])")
+SPACE = re.compile(r"(?s:.*)\s")
+SIGNS = st.text(st.sampled_from("ab.!?。！？؟।\"'»”)] \n\t\x1c\x85\u00a0\u2028\u3000\ud800😀é"), max_size=120)
+
+
+def by_definition(text: str, window: int, overlap: int) -> list[tuple[int, int]]:
+    def last_boundary(start: int, end: int) -> int:
+        found = SENTENCE_END.match(text, start, end) or SPACE.match(text, start, end)
+        return found.end() if found else end
+
+    found, start = [], 0
+    while True:
+        end = len(text)
+        if end - start > window:
+            end = last_boundary(start + window * 2 // 3, start + window)
+        found.append((start, end))
+        if end == len(text):
+            return found
+        wanted = max(end - overlap, start + 1)
+        start = last_boundary(max(wanted - overlap // 3, start + 1), wanted)
+
+
+@given(SIGNS, st.integers(1, 9), st.integers(0, 2), st.integers(1, 4))
+@settings(max_examples=1500, deadline=None)
+def test_windows_end_and_begin_where_the_definition_says(piece: str, overlap: int, more: int, times: int) -> None:
+    text, window = piece * times, 3 * overlap + more
+    assert _windows.spans(text, window, overlap) == by_definition(text, window, overlap)
+
+
+@given(TEXTS)
+def test_the_windows_that_serve_are_those_of_the_definition(text: str) -> None:
+    assert spans(text) == by_definition(text, WINDOW, OVERLAP)
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(5, 2), (0, 0), (9, -1)])
+def test_windows_that_would_not_go_on_are_refused(window: int, overlap: int) -> None:
+    with pytest.raises(ValueError, match=f"got {window} and {overlap}"):
+        _windows.spans("text", window, overlap)
 
 
 @given(TEXTS)

@@ -1,0 +1,3 @@
+"""Overlapping windows over a long text; see ``_windows.c``."""
+
+def spans(text: str, window: int, overlap: int, /) -> list[tuple[int, int]]: ...
