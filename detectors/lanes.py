@@ -66,10 +66,9 @@ class Lane:
 
     def feed(self, piece: str) -> None:
         """Take the next piece of the text."""
-        data = piece.encode("utf-8", "surrogatepass")
-        ends = self._flow.scan(data)
+        data = piece.encode() if piece.isascii() else piece.encode("utf-8", "surrogatepass")
         self.text += piece
-        if ends:
+        if ends := self._flow.scan(data):
             self._note(ends, data, self.base + len(self.text) - len(piece))
         self._bytes += len(data)
 

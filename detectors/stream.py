@@ -68,14 +68,14 @@ class TextStream:
             if self._folded.over(self._out):
                 self._folded.close()
                 self._folded = None
-        elif self._stands_for_another(piece):
+        elif (self._escaped or not piece.isascii()) and self._stands_for_another(piece):
             self._folded = self._fold()
         if plain.pending or self._folded is not None:
             return self._within_bounds(self._advance(final=False))
-        limit = plain.free(self._out)
-        text = plain.text[self._out - plain.base : limit - plain.base]
-        self._out = limit
-        return self._within_bounds(Released(text)) if plain.total - limit > MAX_HOLD else Released(text)
+        out = self._out
+        self._out = limit = plain.free(out)
+        released = Released(plain.text[out - plain.base : limit - plain.base])
+        return released if plain.total - limit <= MAX_HOLD else self._within_bounds(released)
 
     def finish(self) -> Released:
         """The text is over: release or replace all that was held. Nothing may be fed afterwards."""

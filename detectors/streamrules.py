@@ -190,7 +190,7 @@ class StreamRules:
             return length
         # One character before ``at`` goes along: whether a word begins at ``at`` depends on it.
         turned = text[: at - 2 if at > 1 else None : -1]
-        data = turned.encode("utf-8", "surrogatepass")
+        data = turned.encode() if turned.isascii() else turned.encode("utf-8", "surrogatepass")
         found = block.scan(data).found
         if not found:
             return length

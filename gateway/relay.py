@@ -8,9 +8,12 @@ in a frame of its own that is made after the last one.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
+
+import orjson
 
 from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
 from detectors.lexical import SCORES, Match
@@ -24,6 +27,7 @@ from gateway.sound import Sound
 from gateway.wires.base import MAX_PARTS, EventKind, Malformed, StreamEvent, Target, Thread, sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
+from gateway.wires.outline import Outline
 from gateway.wires.probabilities import without_probabilities
 
 WITHHELD: Final = "audio, withheld"
@@ -31,6 +35,10 @@ WITHHELD: Final = "audio, withheld"
 
 IN_STEP: Final = 64
 """Frames that went out before the reader that ends the stream learns of them: reading each twice costs a quarter of a relay."""
+
+TRIES: Final = 8
+"""Frames in a row that are each taken for the first of many that differ in their text alone. Where none of them was, nothing of
+the kind is expected of the stream any more."""
 
 MAX_SAID: Final = 2**20
 """Code points of one channel that are kept until the stream's end, when what only needs a report is looked for."""
@@ -87,6 +95,7 @@ class _Open:
 
 _EMPTY: Final = Released("")
 _PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
+_PIECES: Final = _PROSE | {EventKind.TOOL}
 
 
 Refusal = Callable[[Cut], str]
@@ -120,7 +129,11 @@ class Relay:
         self._reader = target.wire.stream(target, model)
         self._sent = target.wire.stream(target, model)  # follows what goes out: it knows how to end that
         self._unread: list[Frame] = []  # what went out, and it did not follow yet
+        self._unread_alike = False  # the last of these says what the one before it says, but for its text
         self._splitter = target.wire.splitter(target)
+        self._outline: Outline | None = None  # what frames look like that say what the last one said, but for its text
+        self._tries = TRIES
+        self._alike: Frame | None = None  # the last one of them, which the reader has not read
         self._rules = rules
         self._vault = vault
         self._sealed = vault.sealed()
@@ -131,7 +144,8 @@ class Relay:
         self._hosts = hosts
         self._sound = sound
         self.links_removed = 0
-        self._waiting: deque[tuple[int, Frame, int]] = deque()  # how much must be judged first, and what was said by then
+        self._waiting: deque[tuple[int, Frame, int, bool]] = deque()
+        """Frames with how much must be judged first, what was said by then, and whether they say what was said before."""
         self._passed = 0  # code points in frames that may have to wait still
         self._out = bytearray()
         self.seen: list[Seen] = []
@@ -177,10 +191,15 @@ class Relay:
             FrameTooLong, BadFraming: the upstream's stream is none.
             Malformed: it passes a bound.
         """
-        for frame in self._splitter.feed(chunk):
-            self._frame(frame)
-            if self.cut is not None:
-                return self.stop(self.cut, refusal)
+        outline = self._outline
+        if outline is None or not (outline.closed and self._splitter.between and self._once_more(outline, chunk)):
+            for frame in self._splitter.feed(chunk):
+                if self._outline is None or not self._once_more(self._outline, frame.raw):
+                    self._frame(frame)
+                if self.cut is not None:
+                    return self.stop(self.cut, refusal)
+        elif self.cut is not None:
+            return self.stop(self.cut, refusal)
         out = self._taken()
         if len(self._unread) >= IN_STEP:
             self._keep_step()
@@ -236,14 +255,51 @@ class Relay:
 
     def _taken(self) -> bytes:
         while self._waiting and self._follower is not None and self._waiting[0][0] <= self._follower.judged:
-            _, frame, self.released = self._waiting.popleft()
-            self._pass(frame)
+            _, frame, self.released, alike = self._waiting.popleft()
+            self._pass(frame, alike)
         out = bytes(self._out)
         self._out.clear()
         return out
 
+    def _once_more(self, outline: Outline, raw: bytes) -> bool:
+        """Take a frame that says what the one before it said, but for its text; false where it is none."""
+        found = outline.find(raw)
+        if found is None:
+            return False
+        start, end = found
+        try:
+            token = raw[start:end]
+            text: str = orjson.loads(b'"%b"' % token) if b"\\" in token else token.decode()
+        except (UnicodeDecodeError, orjson.JSONDecodeError):
+            return False
+        event = outline.event
+        known = self._texts.get(event.channel)
+        if known is None:
+            return False
+        self._tries = TRIES
+        self._alike = frame = outline.frame(raw)
+        said = self._piece(known, StreamEvent(event.kind, event.channel, text, event.path), frame)
+        if said != text:
+            raw = b"%b%b%b" % (raw[:start], orjson.dumps(said)[1:-1], raw[end:])
+            frame = outline.frame(raw)
+        self._send(frame, alike=True)
+        return True
+
+    def _expect(self, frame: Frame, events: list[StreamEvent]) -> None:
+        """Note what the next frame will look like if it says what this one says, but for its text."""
+        event = events[0]
+        if len(events) > 1 or not event.path or event.repeats or event.kind not in _PIECES or event.channel[0] == "whole":
+            return
+        self._tries -= 1
+        if self._tries < 0 or without_probabilities(frame.data) is not frame.data:
+            return
+        with contextlib.suppress(ValueError):
+            self._outline = Outline(frame, event, self._reader.varies)
+
     def _frame(self, frame: Frame) -> None:
         events = self._reader.read(frame)
+        self._alike = None
+        self._expect(frame, events)
         edits: dict[Path, str] = {}
         carried: dict[Channel, Path] = {}
         paths = [event.path for event in events if event.path]
@@ -254,6 +310,7 @@ class Relay:
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         for prefix in ends:
             self._flush(prefix, edits, carried)
+            self._outline = None
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
@@ -324,6 +381,16 @@ class Relay:
                 raise Malformed(event.path, event.text, f"at most {MAX_OPEN} texts under way at once")
             known = self._texts[event.channel] = self._open(event)
         known.template, known.path, known.others = frame, event.path, paths
+        return self._restored(known, known.stream.feed(event.text), event.channel, False)
+
+    def _piece(self, known: _Text, event: StreamEvent, frame: Frame) -> str:
+        """As `_text`, of the only text in a frame, whose channel is ``known``."""
+        self._keep(event)
+        if self.leakage is not None:
+            self._tell(self.leakage.feed(event.channel, event.text))
+            if self.cut is not None:
+                return ""
+        known.template, known.path, known.others = frame, event.path, [event.path]
         return self._restored(known, known.stream.feed(event.text), event.channel, False)
 
     def _tell(self, leak: Leak | None) -> None:
@@ -406,32 +473,41 @@ class Relay:
                 made = made._replace(raw=b",\r\n" + made.data)
             self._send(made)
 
-    def _send(self, frame: Frame, last: bool = False) -> None:
+    def _send(self, frame: Frame, last: bool = False, alike: bool = False) -> None:
+        """Send a frame when that may be; ``alike``: it says what the one before it said, but for its text."""
         if self._follower is None:
             self.released = self._passed
-            self._pass(frame)
+            self._pass(frame, alike)
         else:
-            self._waiting.append((self._follower.due(last), frame, self._passed))
+            self._waiting.append((self._follower.due(last), frame, self._passed, alike))
 
-    def _pass(self, frame: Frame) -> None:
-        if self._sent.textless:
+    def _pass(self, frame: Frame, alike: bool) -> None:
+        if alike and self._unread_alike:
+            self._unread[-1] = frame  # it tells the reader all that the one before it did
+        elif alike or self._sent.textless:
             self._unread.append(frame)
         else:
+            self._follow_sent()
             self._sent.read(frame)
+        self._unread_alike = alike
         self._out += frame.raw
 
     def _keep_step(self) -> None:
         """Between two chunks, with no cut: where all that was read has gone out, both readers know the same."""
-        if self._waiting:
+        if self._waiting or not self._sent.textless:
             self._follow_sent()
         else:
+            if self._alike is not None:
+                self._reader.read(self._alike)
             self._sent.follow(self._reader)
             self._unread.clear()
+            self._unread_alike = False
 
     def _follow_sent(self) -> None:
         for frame in self._unread:
             self._sent.read(frame)
         self._unread.clear()
+        self._unread_alike = False
 
 
 def _edited(frame: Frame, texts: dict[Path, str]) -> Frame:

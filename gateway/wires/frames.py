@@ -41,7 +41,16 @@ class Frame(NamedTuple):
 
 
 class Splitter(ABC):
-    """Cuts one stream."""
+    """Cuts one stream.
+
+    Attributes:
+        between: nothing of a frame has come yet, and the next bytes are read as those of the last frame were.
+    """
+
+    __slots__ = ("between",)
+
+    def __init__(self) -> None:
+        self.between = False
 
     @abstractmethod
     def feed(self, chunk: bytes) -> list[Frame]:
@@ -76,22 +85,27 @@ class SseSplitter(Splitter):
     __slots__ = ("_buffer", "_started")
 
     def __init__(self) -> None:
+        super().__init__()
         self._buffer = bytearray()
         self._started = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
         buffer = self._buffer
-        if not buffer and chunk.endswith(b"\n\n") and chunk.find(b"\n\n") == len(chunk) - 2 and b"\r" not in chunk:
-            return [self._frame(chunk)]  # exactly one event, as providers send them
-        search = max(0, len(buffer) - _OVERLAP)
-        buffer += chunk
         frames: list[Frame] = []
-        begin = 0
-        while found := _EVENT_END.search(buffer, search):
-            search = found.end()
-            frames.append(self._frame(bytes(buffer[begin:search])))
-            begin = search
-        del buffer[:begin]
+        if not buffer and b"\r" not in chunk:  # whole events and the beginning of one, in lines that end in LF alone
+            *events, rest = chunk.split(b"\n\n")
+            frames += [self._frame(event + b"\n\n") for event in events]
+            buffer += rest
+        else:
+            search = max(0, len(buffer) - _OVERLAP)
+            buffer += chunk
+            begin = 0
+            while found := _EVENT_END.search(buffer, search):
+                search = found.end()
+                frames.append(self._frame(bytes(buffer[begin:search])))
+                begin = search
+            del buffer[:begin]
+        self.between = not buffer
         if len(buffer) > MAX_FRAME:
             raise FrameTooLong
         return frames
@@ -150,6 +164,7 @@ class JsonArraySplitter(Splitter):
     __slots__ = ("_at", "_buffer", "_depth", "_object", "_place", "_quoted")
 
     def __init__(self) -> None:
+        super().__init__()
         self._buffer = bytearray()  # the frame that has begun, and what follows it
         self._at = 0  # how much of it was read
         self._object = 0  # where its object begins

@@ -276,6 +276,8 @@ _HEAD: Final = names("modelVersion responseId usageMetadata createTime")
 class GeminiStream(StreamReader):
     """Follows the chunks of one streamed reply, in either form."""
 
+    varies = (("usageMetadata", "candidatesTokenCount"), ("usageMetadata", "totalTokenCount"))
+
     def __init__(self, sse: bool) -> None:
         self._sse = sse
         self._begun = False

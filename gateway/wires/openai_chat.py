@@ -56,6 +56,7 @@ _PARTS: Final = {
     "file": shape("cache_control", unread="file", file=inside(_FILE, Origin.DOCUMENT)),
 }
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
+_CHUNK: Final = _REPLY | {"obfuscation"}  # random letters that hide how long the text is; no client shows them
 _EMPTY: Final = frozenset({"refusal", "annotations", "audio"})  # present in every reply, and mostly without a value
 _CHOICE: Final = frozenset({"index", "finish_reason", "message", "delta", "logprobs"})
 _DELTA_KINDS: Final = {
@@ -125,6 +126,8 @@ class OpenAIChat(Wire):
 class ChatStream(StreamReader):
     """Follows the chunks of one chat completion."""
 
+    varies = (("system_fingerprint",), ("obfuscation",))
+
     def __init__(self, model: str | None) -> None:
         self._head: dict[str, Any] = {
             "id": "",
@@ -151,7 +154,7 @@ class ChatStream(StreamReader):
             elif key == "choices" and isinstance(value, list):
                 for place, choice in enumerate(value):
                     self._choice(choice, (key, place), events)
-            elif key == "choices" or key not in _REPLY:
+            elif key == "choices" or key not in _CHUNK:
                 events += loose(value, (key,))
         return events or [StreamEvent(EventKind.OTHER, ())]
 

@@ -245,6 +245,8 @@ _FIELDS: Final = {"text": EventKind.TEXT, "transcript": EventKind.TEXT, "argumen
 class RealtimeStream(StreamReader):
     """Follows the events of a session. `responses` are those that are under way: id to the ids of their items."""
 
+    varies = (("event_id",), ("obfuscation",))
+
     def __init__(self) -> None:
         self.responses: dict[str, list[str]] = {}
         self._number = 0
@@ -445,6 +447,7 @@ class MessageSplitter(Splitter):
     __slots__ = ("_buffer",)
 
     def __init__(self) -> None:
+        super().__init__()
         self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> list[Frame]:

@@ -193,6 +193,7 @@ class ResponseStream(StreamReader):
     """Follows the events of one response."""
 
     textless = False  # the response that it tells of may have instructions and items in it
+    varies = (("sequence_number",), ("obfuscation",))
 
     def __init__(self, model: str | None) -> None:
         self._response: dict[str, Any] | None = None
