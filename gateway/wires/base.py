@@ -140,8 +140,8 @@ class StreamReader(ABC):
     """Whether nothing of a frame's texts is kept: then two readers of frames that differ in their texts alone are alike."""
 
     varies: tuple[Path, ...] = ()
-    """Paths of strings and numbers that differ from frame to frame and are none of a model's words: they are read to know how to
-    end the stream, for which those of the last frame count, or not at all."""
+    """Paths of strings and numbers that differ from frame to frame and are none of a model's words: they are read to know how
+    to end the stream, for which those of the last frame count, or not at all."""
 
     def follow(self, other: Self) -> None:
         """Take over what another reader knows of the stream."""

@@ -1,8 +1,8 @@
 """Frames that say the same as the one before them but for the next piece of one text.
 
 A reply is hundreds of frames that differ in one string, and perhaps in what numbers or fills them. Such a frame is known by its
-bytes: all that stands around the places that vary is the same, and in each of them stands one string or one number, so it is the
-same JSON with another text. Reading it key by key tells nothing more, and costs several times as much.
+bytes: all that stands around the places that vary is the same, and in each of them stands one string or one number, so it is
+the same JSON with another text. Reading it key by key tells nothing more, and costs several times as much.
 """
 
 from __future__ import annotations
