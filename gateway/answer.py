@@ -55,5 +55,15 @@ class Answer:
         self._exchange.bytes_out += len(data)
         await self._call.piece(data)
 
+    @property
+    def full(self) -> bool:
+        """Whether the caller reads more slowly than is written."""
+        return self._call.full
+
+    def write(self, data: bytes) -> None:
+        """As `piece`, without waiting for a slow caller."""
+        self._exchange.bytes_out += len(data)
+        self._call.write(data)
+
     async def end(self) -> None:
         await self._call.end()

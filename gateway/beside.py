@@ -1,30 +1,27 @@
-"""Judging a streamed reply by meaning beside its relay: one trip at a time, off the event loop."""
+"""Judging a streamed reply by meaning beside its relay, one trip at a time.
+
+The cheap stages say what they think of a trip there and then, in some 100 microseconds, and mostly that is all; what they leave
+open is read off the event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 from detectors.engine import Engine, Judged
 from detectors.stages import STAGES
 from detectors.values import Skipped, Verdict
 from gateway.following import MAX_BEHIND, Cut, Follower, Trip
+from gateway.inspection import OFFLOAD_BYTES
 from gateway.metrics import Histogram
 from gateway.semantics import Semantics
 
-PAUSE: Final = 0.05
-"""Seconds of an upstream's silence after which what it said is judged although it is less than a step."""
-
-
 _BROKEN: Final = Verdict((), 0.0, (Skipped("fast", "error"),), 0)
 
-
-class Awaited(Protocol):
-    """What a stream's pieces come from."""
-
-    async def ready(self, seconds: float, unless: Callable[[], bool] = ...) -> bool:
-        """As `gateway.upstream.connection.Reply.ready`."""
+_log = logging.getLogger(__name__)
 
 
 class Beside:
@@ -52,48 +49,65 @@ class Beside:
         self.stage_ns = [0] * len(STAGES)
         """What the trips cost, by stage."""
 
-    def heard(self) -> None:
-        """The follower heard something: send a trip where that is worth while."""
+    @property
+    def news(self) -> bool:
+        """Whether a trip is back that `catch_up` did not take yet."""
+        return self._trip is not None and self._trip[2].done()
+
+    @property
+    def idle(self) -> bool:
+        """Whether something was heard that is less than a step, and nothing is being judged."""
+        return self._trip is None and self._follower.behind > 0
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be judged that no more is to be read of the upstream."""
+        return self._trip is not None and self._follower.behind > MAX_BEHIND
+
+    def heard(self) -> bool:
+        """The follower heard something: send a trip where that is worth while. Whether more is judged now than before."""
         if self._follower.behind and not self._oldest:
             self._oldest = self._loop.time()
-        if self._trip is None and self._follower.behind >= self._follower.step:
-            self._send()
+        return self._trip is None and self._follower.behind >= self._follower.step and self.send()
 
-    async def next(self, reply: Awaited, seconds: float, progress: Callable[[], Awaitable[None]]) -> bool:
-        """Wait for the upstream's next piece, its end or an error; false after so many seconds, or once `cut` is set.
-
-        ``progress`` is awaited whenever more was judged.
-        """
-        until = self._loop.time() + seconds
-        while True:
-            await self.catch_up(progress)
-            if self.cut is not None:
-                return False
-            pausing = self._trip is None and self._follower.behind > 0
-            left = until - self._loop.time()
-            if await reply.ready(min(PAUSE, left) if pausing else left, self._has_news):
+    def send(self, whole: bool = False) -> bool:
+        """Have judged what was not yet; ``whole``: no more will come. Whether more is judged now than before."""
+        trip = self._follower.trip(whole)
+        since, self._oldest = self._oldest, 0.0
+        if sum(len(segment.text) for segment in trip.segments) > OFFLOAD_BYTES:
+            judging = self._semantics.judge(self._engine, trip.segments, self._tenant)
+        else:
+            try:
+                screening = self._engine.screen(trip.segments, self._tenant)
+                if not screening.asked:
+                    self._settle(trip, since, screening.close())
+                    return True
+            except Exception:
+                # The text stays out of the log.
+                _log.error("judging a stream failed", exc_info=False)
+                self._settle(trip, since, None)
                 return True
-            if self._has_news():
-                continue
-            if pausing:
-                self._send()
-            elif self._loop.time() >= until:
-                return False
+            judging = self._semantics.close(screening, self._tenant)
+        task = self._loop.create_task(judging)
+        task.add_done_callback(lambda _: self._wake())
+        self._trip = trip, since, task
+        return False
 
     async def catch_up(self, progress: Callable[[], Awaitable[None]]) -> None:
-        """Take what was judged, and wait for more while too much was not; until `cut` is set. ``progress`` as in `next`."""
+        """Take what was judged, and wait for more while too much was not; until `cut` is set. ``progress`` is awaited whenever
+        more was judged."""
         while True:
             if self._back():
                 await progress()
-            if self.cut is not None or self._trip is None or self._follower.behind <= MAX_BEHIND:
+            if self.cut is not None or self._trip is None or not self.full:
                 return
             await asyncio.wait([self._trip[2]])
 
     async def finish(self) -> None:
         """The upstream's stream is over: have the rest judged, unless `cut` is set."""
         while self.cut is None and self._follower.behind:
-            if self._trip is None:
-                self._send(whole=True)
+            if self._trip is None and self.send(whole=True):
+                continue
             assert self._trip is not None
             await asyncio.wait([self._trip[2]])
             self._back()
@@ -102,28 +116,21 @@ class Beside:
         if self._trip is not None:
             self._trip[2].cancel()
 
-    def _has_news(self) -> bool:
-        return self._trip is not None and self._trip[2].done()
-
-    def _send(self, whole: bool = False) -> None:
-        trip = self._follower.trip(whole)
-        task = self._loop.create_task(self._semantics.judge(self._engine, trip.segments, self._tenant))
-        task.add_done_callback(lambda _: self._wake())
-        self._trip = trip, self._oldest, task
-        self._oldest = 0.0
-
     def _back(self) -> bool:
         """Take the verdict of a trip that is back."""
         if self._trip is None or not self._trip[2].done():
             return False
         trip, since, task = self._trip
         self._trip = None
-        self._lag.observe((), self._loop.time() - since)
-        verdict = _BROKEN
-        if not task.exception():
-            verdict = task.result().verdict
-            self._follower.gather(trip, task.result())
-            self.stage_ns = [a + b for a, b in zip(self.stage_ns, task.result().stage_ns, strict=True)]
-        self.cut = self._follower.settle(trip, verdict)
+        self._settle(trip, since, None if task.exception() else task.result())
         self.heard()
         return True
+
+    def _settle(self, trip: Trip, since: float, judged: Judged | None) -> None:
+        self._lag.observe((), self._loop.time() - since)
+        verdict = _BROKEN
+        if judged is not None:
+            verdict = judged.verdict
+            self._follower.gather(trip, judged)
+            self.stage_ns = [a + b for a, b in zip(self.stage_ns, judged.stage_ns, strict=True)]
+        self.cut = self._follower.settle(trip, verdict)

@@ -176,7 +176,22 @@ class Call:
         """
         await self._writable()
         if data:
-            self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            self.write(data)
+
+    @property
+    def full(self) -> bool:
+        """Whether the caller reads more slowly than is written."""
+        return self._connection.flow.write_paused
+
+    def write(self, data: bytes) -> None:
+        """As `piece`, of what is not empty, without waiting.
+
+        Raises:
+            ClientGone: as that.
+        """
+        if self.gone:
+            raise ClientGone
+        self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def end(self) -> None:
         """End an answer that came in pieces."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Final, NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 from detectors.engine import Engine, Screening
 from detectors.leakage import THREAT, Leak
 from detectors.parts import Parts
 from detectors.values import Origin, Segment
 from gateway.answer import Answer
-from gateway.beside import Awaited, Beside
+from gateway.beside import Beside
 from gateway.exchange import Exchange, relay_summary, said_segments
 from gateway.following import Cut, Follower
 from gateway.inbound import reply_headers
-from gateway.inspection import AT_ONCE, OFFLOAD_BYTES
+from gateway.inspection import OFFLOAD_BYTES
+from gateway.moving import Direct, Moving, Pieces, Sink, Source
 from gateway.policy import Action, Direction, Policy
 from gateway.providers import Sent
 from gateway.relay import Relay
@@ -26,54 +27,6 @@ from gateway.sound import Sound
 from gateway.upstream.errors import UpstreamError
 from gateway.wires.base import Malformed
 from gateway.wires.frames import BadFraming, FrameTooLong
-
-HOLD_SECONDS: Final = 2.0
-"""How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
-
-FOREVER: Final = 86_400.0
-"""Seconds: longer than any timeout of an upstream."""
-
-
-class Sink(Protocol):
-    """Where a stream's bytes go."""
-
-    async def piece(self, data: bytes) -> None:
-        """Send; waits while the reader is slow.
-
-        Raises:
-            ClientGone: there is nobody to send to.
-        """
-
-
-class Source(Awaited, Protocol):
-    """What a stream's bytes come from."""
-
-    def wake(self) -> None:
-        """Make whoever waits in `ready` look up."""
-
-    async def __anext__(self) -> bytes:
-        """The next piece.
-
-        Raises:
-            StopAsyncIteration: the stream is over.
-            Interrupted: it is to be cut for what did not stand in it.
-            UpstreamError: it broke off.
-        """
-
-    def close(self) -> None:
-        """No more is wanted of it."""
-
-
-class Interrupted(Exception):  # noqa: N818
-    """Something beside the stream calls for a ``cut``; ``message`` is what the caller is told."""
-
-    def __init__(self, cut: Cut, message: str) -> None:
-        super().__init__(message)
-        self.cut = cut
-        self._message = message
-
-    def refusal(self, cut: Cut) -> str:
-        return self._message
 
 
 class Moved(NamedTuple):
@@ -98,12 +51,15 @@ class Streaming:
         """Relay a reply to its end, or to where it is cut, and say in ``exchange.reply`` what was seen of it."""
         reply = sent.reply
         await answer.start(reply.status, reply_headers(reply.headers, True))
-        moved = await self.move(exchange, answer, reply, sent.upstream)
+        moved = await self.move(exchange, answer, reply, sent.upstream, (reply, answer))
         await answer.end()
         await self.settle(exchange, moved)
 
-    async def move(self, exchange: Exchange, sink: Sink, source: Source, upstream: str) -> Moved:
-        """Move a stream of ``upstream``'s to its end; what was seen of it stands in ``exchange.reply``, whatever happens."""
+    async def move(
+        self, exchange: Exchange, sink: Sink, source: Source, upstream: str, direct: tuple[Pieces, Direct] | None = None
+    ) -> Moved:
+        """Move a stream of ``upstream``'s to its end; what was seen of it stands in ``exchange.reply``, whatever happens.
+        ``direct`` as for `Moving.run`."""
         parsed = exchange.request.parsed if exchange.request else None
         model = parsed.model if parsed else None
         policy, tenant = exchange.bound.policy, exchange.principal.tenant
@@ -120,9 +76,12 @@ class Streaming:
         if follower is not None:
             lag = services.metrics.stream_lag
             beside = Beside(follower, services.semantics, exchange.live.engine, tenant, source.wake, lag)
+        threads = services.threads
+        keep = partial(threads.keep, exchange) if threads.keeps(exchange) else None
+        moving = Moving(relay, beside, policy.waits, partial(_refusal, exchange.id), keep)
         broken = False
         try:
-            await self._move(exchange, sink, source, relay, beside)
+            await moving.run(source, sink, direct)
         except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
             broken = True
             kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
@@ -167,68 +126,9 @@ class Streaming:
             return look(engine)
         return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
 
-    async def _move(
-        self, exchange: Exchange, answer: Sink, reply: Source, relay: Relay, beside: Beside | None
-    ) -> None:
-        """Move a stream from the upstream to the caller; a caller who reads slowly slows the upstream down."""
-        waits = exchange.bound.policy.waits
-        threads = self._services.threads
-        keeps = threads.keeps(exchange)
 
-        def refusal(cut: Cut) -> str:
-            return f"Blocked by Portcullis: {cut.threat} in the reply. Decision {exchange.id}."
-
-        async def progress() -> None:
-            cut = beside.cut if beside is not None else None
-            if out := relay.allowed() if cut is None else relay.stop(cut, refusal):
-                await answer.piece(out)
-
-        while True:
-            # What is held too long while the upstream says nothing goes out, unless policy waits.
-            silence = HOLD_SECONDS if relay.held and not waits else FOREVER
-            if beside is not None:
-                ready = await beside.next(reply, silence, progress)
-            else:
-                ready = silence is FOREVER or await reply.ready(silence)
-            if relay.cut is not None:
-                return
-            if not ready and (out := relay.release_overdue(refusal)):
-                await answer.piece(out)
-            if relay.cut is not None:
-                return
-            if not ready and beside is not None:
-                continue
-            try:
-                chunk = await reply.__anext__()
-            except StopAsyncIteration:
-                break
-            except Interrupted as stop:
-                await answer.piece(relay.stop(stop.cut, stop.refusal))
-                return
-            for at in range(0, len(chunk), AT_ONCE):
-                if at:
-                    await asyncio.sleep(0)  # others have their turn
-                    if beside is not None:
-                        await beside.catch_up(progress)
-                    if relay.cut is not None:
-                        return
-                began = time.perf_counter_ns()
-                out = relay.feed(chunk[at : at + AT_ONCE], refusal)
-                relay.nanoseconds += time.perf_counter_ns() - began
-                if keeps and relay.thread is not None:  # before the caller knows by what to go on
-                    keeps = False
-                    await threads.keep(exchange, relay.thread)
-                if out:
-                    await answer.piece(out)
-                if relay.cut is not None:
-                    return
-                if beside is not None:
-                    beside.heard()
-        if beside is not None:
-            await beside.finish()
-            await progress()
-        if relay.cut is None and (out := relay.end(refusal)):
-            await answer.piece(out)
+def _refusal(id: str, cut: Cut) -> str:
+    return f"Blocked by Portcullis: {cut.threat} in the reply. Decision {id}."
 
 
 def _blocks(policy: Policy, leak: Leak) -> bool:

@@ -21,6 +21,7 @@ from gateway.faults import CallerFault, ClientGone, Fault, OwnFault
 from gateway.following import Cut, Follower
 from gateway.inspection import Inspected, nothing
 from gateway.keys import Permission
+from gateway.moving import Interrupted
 from gateway.policy import Action
 from gateway.realtime.conversation import Conversation, Event, Heard
 from gateway.realtime.gathering import gathered
@@ -28,7 +29,7 @@ from gateway.realtime.judging import Judge
 from gateway.realtime.reading import read_event
 from gateway.realtime.turn import TurnSink, TurnSource
 from gateway.services import Services
-from gateway.streaming import Interrupted, Moved, Streaming
+from gateway.streaming import Moved, Streaming
 from gateway.websocket import socket as ws
 from gateway.websocket.socket import Closed, WebSocket
 from gateway.wires import strict

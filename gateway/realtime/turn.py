@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from gateway.exchange import Exchange
 from gateway.faults import ClientGone
 from gateway.metrics import Counter
+from gateway.moving import Interrupted
 from gateway.realtime.conversation import Conversation, Event, Heard
-from gateway.streaming import Interrupted
 from gateway.upstream.errors import Truncated
 from gateway.websocket.socket import Closed, WebSocket
 from gateway.wires.openai_realtime import SEPARATOR
@@ -43,8 +43,8 @@ class TurnSource:
         """A turn begins."""
         self._over, self._received = False, 0
 
-    async def ready(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
-        return self._over or await self._socket.ready(seconds, unless)
+    async def ready(self, unless: Callable[[], bool], take: Callable[[], bool] | None = None) -> bool:
+        return self._over or await self._socket.ready(unless)
 
     def wake(self) -> None:
         self._socket.wake()

@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol, Abortable):
             else:
                 self._expect("idle", self._timeouts.idle, self.loop.time())
         if parser.status:
-            reply.wake()
+            reply.came()
 
     def eof_received(self) -> None:
         self._end(None)
@@ -251,8 +251,8 @@ class Reply:
         length: bytes of the body as declared; None if it was not, or counts a coded form.
     """
 
-    __slots__ = ("_decoder", "_loop", "_pieces", "_waiter", "connection", "error", "headers", "length", "live", "parser",
-                 "status")  # fmt: skip
+    __slots__ = ("_decoder", "_loop", "_pieces", "_taker", "_waiter", "connection", "error", "headers", "length", "live",
+                 "parser", "status")  # fmt: skip
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, method: bytes) -> None:
         self.status = 0
@@ -264,6 +264,7 @@ class Reply:
         self.error: Exception | None = None
         self._loop = loop
         self._waiter: asyncio.Future[None] | None = None
+        self._taker: Callable[[], bool] | None = None
         self._decoder: Decoder | None = None
         self._pieces = 0
 
@@ -292,20 +293,40 @@ class Reply:
         self.close()
         raise BadReply("the body is longer than is allowed")
 
-    async def ready(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
-        """Whether the next piece, the end or an error is at hand; waits for it, but no longer than this, nor once ``unless``
-        is true after a `wake`.
+    async def ready(self, unless: Callable[[], bool], take: Callable[[], bool] | None = None) -> bool:
+        """Whether the next piece, the end or an error is at hand; waits for it, but not where ``unless`` is true, nor once it
+        is after a `wake`.
 
-        For readers with something else to do meanwhile: unlike a read that is cancelled, it leaves the reply whole.
+        For readers with something else to do meanwhile: unlike a read that is cancelled, it leaves the reply whole. ``take``
+        is called when plain bytes have come, in the turn of the event loop in which they came; it may `take` them, and tells
+        whether to wait on.
         """
-        until = self._loop.time() + seconds
-        while not self._at_hand and not unless() and (left := until - self._loop.time()) > 0:
-            timer = self._loop.call_later(left, self.wake)
-            try:
+        self._taker = take
+        try:
+            while not self._at_hand and not unless():
                 await self.wait()
-            finally:
-                timer.cancel()
+        finally:
+            self._taker = None
         return self._at_hand
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of the body that have come and were not taken."""
+        return self.parser.buffered
+
+    def take(self) -> bytes:
+        """Those bytes, of a body that is not coded."""
+        piece = self.parser.take()
+        if self.live:
+            self.connection.resume()
+        return piece
+
+    def came(self) -> None:
+        """Something of the reply has come."""
+        taker = self._taker
+        plain = taker is not None and self._waiter is not None and self._decoder is None and self.parser.phase is not DONE
+        if not plain or not self.parser.buffered or not taker():  # type: ignore[misc]
+            self.wake()
 
     def __aiter__(self) -> Reply:
         return self
@@ -372,9 +393,7 @@ class Reply:
     async def _raw(self) -> bytes:
         parser = self.parser
         while True:
-            if piece := parser.take():
-                if self.live:
-                    self.connection.resume()
+            if piece := self.take():
                 return piece
             if self.error is not None:
                 raise self.error

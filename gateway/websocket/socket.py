@@ -144,16 +144,11 @@ class WebSocket(asyncio.Protocol):
             self._go_on()
         return message
 
-    async def ready(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
-        """Whether a message, or the end, is at hand; waits for it, but no longer than this, nor once ``unless`` is true after
-        a `wake`."""
-        until = self._loop.time() + seconds
-        while not self.at_hand and not unless() and (left := until - self._loop.time()) > 0:
-            timer = self._loop.call_later(left, self.wake)
-            try:
-                await self.wait()
-            finally:
-                timer.cancel()
+    async def ready(self, unless: Callable[[], bool]) -> bool:
+        """Whether a message, or the end, is at hand; waits for it, but not where ``unless`` is true, nor once it is after a
+        `wake`."""
+        while not self.at_hand and not unless():
+            await self.wait()
         return self.at_hand
 
     async def wait(self) -> None:
