@@ -66,8 +66,8 @@ class Call:
     """
 
     __slots__ = (
-        "_body", "_chunked", "_connection", "_expects", "_pieces", "_size", "_wake", "early", "gone", "headers", "keep_alive",
-        "length", "method", "more_body", "path", "query", "queued", "raw_path", "response_complete", "task",
+        "_begun", "_body", "_chunked", "_connection", "_expects", "_pieces", "_size", "_wake", "early", "gone", "headers",
+        "keep_alive", "length", "method", "more_body", "path", "query", "queued", "raw_path", "response_complete", "task",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,7 @@ class Call:
         self._connection = connection
         self._expects = connection.expect_100_continue
         self._chunked = True
+        self._begun = b""  # the head of an answer that comes in pieces, until it is written
         self._body = b""
         self._pieces: list[bytes] | None = None
         self._size = 0
@@ -166,7 +167,14 @@ class Call:
         if self._connection.parser.get_http_version() == "1.0":  # knows no chunks: the connection's end is the answer's
             self._chunked = self.keep_alive = False
         out.append(b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n")
-        self._connection.transport.write(b"".join(out))
+        self._begun = b"".join(out)
+        self._connection.loop.call_soon(self._flush)  # what is said in the same turn goes along
+
+    def _flush(self) -> None:
+        """Write the head that waits for what goes along with it."""
+        begun, self._begun = self._begun, b""
+        if begun and not self.gone:
+            self._connection.transport.write(begun)
 
     async def piece(self, data: bytes) -> None:
         """Send one piece; waits while the caller reads slowly.
@@ -191,11 +199,14 @@ class Call:
         """
         if self.gone:
             raise ClientGone
-        self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        begun, self._begun = self._begun, b""
+        data = b"%b%x\r\n%b\r\n" % (begun, len(data), data) if self._chunked else begun + data
+        self._connection.transport.write(data)
 
     async def end(self) -> None:
         """End an answer that came in pieces."""
         await self._writable()
+        self._flush()
         if self._chunked:
             self._connection.transport.write(b"0\r\n\r\n")
         self._finish()
@@ -224,6 +235,7 @@ class Call:
     def abort(self) -> None:
         """Give the answer up where it is, unless it is out: the caller must not take a part for the whole."""
         if not self.response_complete and not self.gone:
+            self._flush()
             self._connection.transport.close()
 
     # What follows is called by the connection.

@@ -132,6 +132,7 @@ class Relay:
         self._unread_alike = False  # the last of these says what the one before it says, but for its text
         self._splitter = target.wire.splitter(target)
         self._outline: Outline | None = None  # what frames look like that say what the last one said, but for its text
+        self._candidate: tuple[Frame, StreamEvent] | None = None  # what may be the first of many such
         self._tries = TRIES
         self._alike: Frame | None = None  # the last one of them, which the reader has not read
         self._rules = rules
@@ -191,14 +192,13 @@ class Relay:
             FrameTooLong, BadFraming: the upstream's stream is none.
             Malformed: it passes a bound.
         """
-        outline = self._outline
-        if outline is None or not (outline.closed and self._splitter.between and self._once_more(outline, chunk)):
+        if not (self._splitter.between and self._once_more(chunk, framed=False)):
             for frame in self._splitter.feed(chunk):
-                if self._outline is None or not self._once_more(self._outline, frame.raw):
+                if not self._once_more(frame.raw):
                     self._frame(frame)
                 if self.cut is not None:
-                    return self.stop(self.cut, refusal)
-        elif self.cut is not None:
+                    break
+        if self.cut is not None:
             return self.stop(self.cut, refusal)
         out = self._taken()
         if len(self._unread) >= IN_STEP:
@@ -261,10 +261,13 @@ class Relay:
         self._out.clear()
         return out
 
-    def _once_more(self, outline: Outline, raw: bytes) -> bool:
-        """Take a frame that says what the one before it said, but for its text; false where it is none."""
-        found = outline.find(raw)
-        if found is None:
+    def _once_more(self, raw: bytes, framed: bool = True) -> bool:
+        """Take a frame that says what the one before it said, but for its text; false where it is none. ``framed``: it is known
+        that the bytes are a frame."""
+        if self._candidate is not None:
+            self._expect(*self._candidate)
+        outline = self._outline
+        if outline is None or not (framed or outline.closed) or (found := outline.find(raw)) is None:
             return False
         start, end = found
         try:
@@ -285,21 +288,19 @@ class Relay:
         self._send(frame, alike=True)
         return True
 
-    def _expect(self, frame: Frame, events: list[StreamEvent]) -> None:
-        """Note what the next frame will look like if it says what this one says, but for its text."""
-        event = events[0]
-        if len(events) > 1 or not event.path or event.repeats or event.kind not in _PIECES or event.channel[0] == "whole":
-            return
+    def _expect(self, frame: Frame, event: StreamEvent) -> None:
+        """Note what the next frame looks like if it says what this one said, but for its text."""
+        self._candidate = None
         self._tries -= 1
-        if self._tries < 0 or without_probabilities(frame.data) is not frame.data:
-            return
-        with contextlib.suppress(ValueError):
-            self._outline = Outline(frame, event, self._reader.varies)
+        if without_probabilities(frame.data) is frame.data:
+            with contextlib.suppress(ValueError):
+                self._outline = Outline(frame, event, self._reader.varies)
 
     def _frame(self, frame: Frame) -> None:
         events = self._reader.read(frame)
         self._alike = None
-        self._expect(frame, events)
+        if self._tries and len(events) == 1 and _is_piece(events[0]):
+            self._candidate = frame, events[0]  # looked at when the next one comes: this one does not wait for that
         edits: dict[Path, str] = {}
         carried: dict[Channel, Path] = {}
         paths = [event.path for event in events if event.path]
@@ -310,7 +311,7 @@ class Relay:
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         for prefix in ends:
             self._flush(prefix, edits, carried)
-            self._outline = None
+            self._outline = self._candidate = None
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
@@ -508,6 +509,10 @@ class Relay:
             self._sent.read(frame)
         self._unread.clear()
         self._unread_alike = False
+
+
+def _is_piece(event: StreamEvent) -> bool:
+    return bool(event.path) and event.kind in _PIECES and event.channel[0] != "whole" and event.repeats is None
 
 
 def _edited(frame: Frame, texts: dict[Path, str]) -> Frame:
