@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from detectors.semantic.judge import FILES, MODELS
 from detectors.values import Segment
-from gateway import consensus
+from gateway import consensus, knowledge
 from gateway.consensus import Ballot
 from gateway.inspection import Inspected, by_consensus
 from gateway.live import Bound, Live
@@ -98,18 +93,7 @@ class Asking:
         return consensus.answered(question.number, judged.verdict)
 
     def knowledge(self, live: Live) -> bytes:
-        """Names all that a verdict comes of: patterns, model, the stages that are on, and the version. 16 bytes."""
+        """Names all that a verdict of ``live`` comes of (`gateway.knowledge`)."""
         if self._known is None or self._known[0] is not live:
-            chosen = live.settings.detection
-            parts = (
-                version("portcullis"), live.engine.generation.digest, chosen.decode, chosen.model, chosen.encoder,
-                chosen.windows, _model(chosen.models or MODELS) if chosen.model else "",
-            )  # fmt: skip
-            self._known = live, hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+            self._known = live, knowledge.of(live)
         return self._known[1]
-
-
-@functools.cache
-def _model(folder: Path) -> str:
-    """Names the files that a model is read from: SHA-256 of each. Read once, as the model is."""
-    return " ".join(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES)

@@ -146,6 +146,7 @@ class Services:
         self.recorder.start()
         await self.providers.start()
         if self.sync is not None:
+            await asyncio.to_thread(self.asking.knowledge, self.live)  # before a peer asks: it reads files
             await self.sync.start()
         self.exposition.flush()
         if self.notifier is not None:

@@ -7,7 +7,6 @@ store, and one of them takes over when that worker ends.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import socket
@@ -21,21 +20,22 @@ from typing import Any, Final
 from detectors.aside import yielded
 from gateway.sync import certificates, frames
 from gateway.sync.addresses import bound, joined, split
+from gateway.sync.applier import APPLIERS, Applier
 from gateway.sync.certificates import CertificateFault, Credentials, Files
 from gateway.sync.commands import Apply, Close, Command, Dial, Judge, Send, Told, Warn
 from gateway.sync.desk import Desk, Hears
 from gateway.sync.dialer import Dialer
 from gateway.sync.frames import FrameError, Reader
 from gateway.sync.ledger import Ledger
-from gateway.sync.link import BULK_WINDOW
 from gateway.sync.membership import Directory
 from gateway.sync.node import TICK_SECONDS, Node
 from gateway.sync.quic import QuicEndpoint
 from gateway.sync.settings import SyncSettings
 from gateway.sync.tcp import TcpEndpoint
+from gateway.sync.turn import Turn
 from gateway.sync.wire import Wire
 from patterns.entries import Entry
-from patterns.store import Store, StoreError
+from patterns.store import Store
 
 DISCOVER_SECONDS: Final = 10.0
 """How often DNS is asked who there is."""
@@ -43,20 +43,11 @@ DISCOVER_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
 """How often the store's file is looked at for what other processes wrote: another worker's promotion, the command line's."""
 
-APPLIERS: Final = 2
-"""Threads that hand entries to the store: one's signatures are verified while another's entries are written."""
-
-APPLY_BATCHES: Final = BULK_WINDOW // (2 * APPLIERS)
-"""Batches that become one generation at most: while the store takes these, a peer may send as many again."""
-
 RENEWAL_SECONDS: Final = 5.0
 """How often certificates are looked at."""
 
 STRANGER_SECONDS: Final = 1.0
 """How often a refused stranger is logged; all are counted."""
-
-LOCK_SECONDS: Final = 0.5
-"""How often a worker that does not run the service tries to."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,8 +107,7 @@ class SyncService:
         self.credentials: Credentials = certificates.read(self._files)
         self._files_at = self._files.changed_at()
         self.data_dir = data_dir
-        self._lock_file = data_dir / "sync.lock"
-        self._lock: int | None = None
+        self._turn = Turn(data_dir / "sync.lock")
         self._random = Random()
         self._quic = QuicEndpoint(self, self.credentials)
         self._tcp = TcpEndpoint(self, self.credentials)
@@ -134,8 +124,7 @@ class SyncService:
         self._store_at: object = None
         self._polling: asyncio.Task[None] | None = None
         self._closing = False
-        self._applies: list[Apply] = []
-        self._work = asyncio.Event()
+        self._applier: Applier
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._unsubscribe: Callable[[], None] | None = None
@@ -152,7 +141,7 @@ class SyncService:
             OSError: the address cannot be listened on.
         """
         self._loop = asyncio.get_running_loop()
-        if self._take_lock():
+        if self._turn.take():
             await self._run()
         else:
             self._spawn(self._wait_for_turn())
@@ -172,8 +161,7 @@ class SyncService:
         self._quic.close()
         await self._tcp.close()
         await asyncio.sleep(0.01)  # sockets are let go by the loop's next turns
-        if self._lock is not None:
-            os.close(self._lock)
+        self._turn.leave()
 
     async def ask(self, question: frames.Question, count: int, hears: Hears) -> None:
         """Ask so many replicas, over the worker that speaks with them; returns when ``hears`` has enough, all have answered, or
@@ -211,20 +199,8 @@ class SyncService:
 
     # Begin
 
-    def _take_lock(self) -> bool:
-        self._lock_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            return False
-        self._lock = handle
-        return True
-
     async def _wait_for_turn(self) -> None:
-        while not self._take_lock():  # noqa: ASYNC110 - a lock tells nobody that it is free
-            await asyncio.sleep(LOCK_SECONDS)
+        await self._turn.wait()
         _log.info("pattern sync: this worker takes over")
         await self._run()
 
@@ -245,8 +221,9 @@ class SyncService:
             quorum=settings.quorum, allowed=frozenset(settings.allow) or None,
         )  # fmt: skip
         _log.info("pattern sync: %s listens on %s with %d entries", self.name, settings.listen, len(ledger))
+        self._applier = Applier(self.store, self.node, self._do)
         for _ in range(APPLIERS):
-            self._spawn(self._apply_forever())
+            self._spawn(self._applier.run())
         try:
             await self._desk.open()
         except OSError as error:
@@ -375,8 +352,7 @@ class SyncService:
                     if (asking := self._asking.get(key)) is not None:
                         asking.told(answers, waiting)
                 case Apply():
-                    self._applies.append(command)
-                    self._work.set()
+                    self._applier.add(command)
                 case Warn(node, text):
                     _log.warning("pattern sync: %s: %s", node, text)
 
@@ -398,32 +374,6 @@ class SyncService:
         if self.node is not None:
             self._do(self.node.changed(entries, time.time()))
 
-    async def _apply_forever(self) -> None:
-        """Hand entries to the store, on a thread: verifying and writing them takes milliseconds. What came meanwhile goes
-        together, as one generation, and what was just made goes first."""
-        assert self.node is not None
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            waiting = sorted(self._applies, key=lambda one: not one.fresh)
-            work, self._applies = waiting[:APPLY_BATCHES], waiting[APPLY_BATCHES:]
-            if not work:
-                continue
-            if self._applies:
-                self._work.set()
-            everything = [entry for one in work for entry in one.entries]
-            try:
-                await asyncio.to_thread(yielded, self.store.apply, everything, time.time())
-            except StoreError as error:
-                _log.error("pattern sync: the store takes nothing: %s", error)
-                for one in work:
-                    self._do(self.node.failed(one.link, one.batch, time.time()))
-                continue
-            standing = self.store.entries()
-            for one in work:
-                refused = {entry.id: "untrusted" for entry in one.entries if _missing(standing.get(entry.id), entry)}
-                self._do(self.node.applied(one.link, one.batch, refused, time.time()))
-
 
 def _changed_at(files: Iterable[str]) -> list[tuple[int, int]]:
     """When files last changed, and their sizes."""
@@ -435,10 +385,6 @@ def _changed_at(files: Iterable[str]) -> list[tuple[int, int]]:
             continue
         found.append((stat.st_mtime_ns, stat.st_size))
     return found
-
-
-def _missing(standing: Entry | None, entry: Entry) -> bool:
-    return standing is None or standing.stamp < entry.stamp
 
 
 def _files(settings: SyncSettings, node: str) -> Files:
