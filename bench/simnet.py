@@ -63,6 +63,9 @@ class _Wire:
     busy: dict[tuple[str, bool], float] = field(default_factory=dict)
 
 
+LATEST: Final = frames.version_of(frames.PROTOCOLS[0])
+
+
 class Cluster:
     """Simulated replicas named ``n0``, ``n1``, …"""
 
@@ -81,6 +84,7 @@ class Cluster:
         self.kinds: Counter[str] = Counter()  # frames that were sent, by their name
         self.sizes: Counter[str] = Counter()  # and their bytes
         self.told: dict[int, Told] = {}  # how questions stand, by key
+        self.versions: dict[str, int] = {}  # of the protocol, where a replica does not speak the latest
         self._trust = trust
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -115,7 +119,7 @@ class Cluster:
         directory = Directory(name, f"{name}:1", self._seeds, Random(self.random.random()))
         incarnation = self.random.randbytes(16)
         self._changes += 1
-        node = replica.node = Node(name, incarnation, directory, Ledger(replica.store.values(), self.now + replica.skew))
+        node = replica.node = Node(name, incarnation, directory, Ledger(replica.store.values(), self.now + replica.skew, name))
         self._at(self.now + self.random.uniform(0, TICK_SECONDS), lambda: self._tick(replica, node))
 
     def crash(self, name: str) -> None:
@@ -265,8 +269,9 @@ class Cluster:
             key = 2 * self._keys
             self._wires[self._keys] = _Wire((replica.name, other.name))
             ours, theirs = self.now + replica.skew, self.now + other.skew
-            self._do(replica, node.opened(key, (other.name,), address, "quic", other.name, ours))
-            self._do(other, other.node.opened(key + 1, (replica.name,), None, "quic", replica.name, theirs))
+            version = min(self.versions.get(name, LATEST) for name in (replica.name, other.name))
+            self._do(replica, node.opened(key, (other.name,), address, "quic", other.name, ours, version))
+            self._do(other, other.node.opened(key + 1, (replica.name,), None, "quic", replica.name, theirs, version))
 
         self._at(self.now + 3 * self.weather.delay, arrive)
 

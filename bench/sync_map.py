@@ -7,7 +7,6 @@ a value of a map; who may write it would have to be checked around it.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import distribution
@@ -15,7 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-import msgspec
 import pycrdt
 
 from bench.sync_replica import pattern
@@ -99,25 +97,33 @@ def _yjs(history: list[Entry]) -> dict[str, float]:
     }
 
 
-def reconnect(size: int, changed: int) -> int:
-    """Bytes of the frames by which two replicas of so many entries find out which they are to send, where so many were changed
-    at one of them: what the digests cost beyond the entries themselves."""
-    clock = Clock("a")
-    held = [Entry(id=f"p{n}", pattern=None, stamp=clock.tick(1.7e9), author="ada", reason="seen") for n in range(size)]
+def reconnect(size: int, changed: int, nodes: int = 0) -> int:
+    """Bytes of the frames by which one replica finds out what it missed of so many entries, where so many were changed at another:
+    what that costs beyond the entries themselves.
+
+    Args:
+        nodes: how many made the entries, which then are found by version vectors, one each way; 0: by comparing buckets.
+    """
+    clocks = [Clock(f"gateway-{number}.example.org") for number in range(nodes or 1)]
+    held = [
+        Entry(id=f"p{n}", pattern=None, stamp=clocks[n % len(clocks)].tick(1.7e9), author="ada", reason="seen") for n in range(size)
+    ]
     here, there = Ledger(held), Ledger(held)
-    for entry in held[:: max(1, size // changed)][:changed] if changed else ():
-        there.put(replace(entry, stamp=clock.tick(1.7e9)))
+    missed = held[:: max(1, size // changed)][:changed] if changed else []
+    for number, entry in enumerate(missed):
+        there.put(replace(entry, stamp=clocks[number % len(clocks)].tick(1.7e9)))
     if here.root == there.root:
         return 0
-    sent: list[frames.Frame] = [frames.Tree(here.tree)]
+    sent: list[frames.Frame] = []
+    if nodes:
+        asked, told = here.marks(), there.marks()
+        assert asked is not None
+        assert len(there.since(asked)) == changed
+        sent = [frames.Since(marks) for marks in (asked, told) if marks is not None]
+        return sum(len(frames.encode(frame)) for frame in sent)
+    sent.append(frames.Tree(here.tree))
     for bucket, _ in there.differing(here.tree):
         listing = frames.Listing(bucket, there.listing(bucket), 0)
         want, _ = here.compare(bucket, listing.items)
         sent += [listing, frames.Want(want)]
     return sum(len(frames.encode(frame)) for frame in sent)
-
-
-def vector(nodes: int) -> int:
-    """Bytes of a version vector of so many nodes, each a name, milliseconds and a counter, deflated as a frame would be."""
-    raw = msgspec.msgpack.encode({f"gateway-{n}.example.org": (1_750_000_000_000 + 977 * n, n % 7) for n in range(nodes)})
-    return min(len(raw), len(zlib.compress(raw, 1)))

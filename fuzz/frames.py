@@ -25,6 +25,7 @@ HELLO = frames.Hello("peer", b"j" * 16, ":7", DIGEST, 0, 0)
 
 SEEDS: tuple[frames.Frame, ...] = (
     HELLO, frames.Ping(1, DIGEST, 0, 0, 0), frames.Pong(1, DIGEST, 0, 0), frames.Tree(bytes(2_048)),
+    frames.Since([frames.Mark("peer", 1, 0)]),
     frames.Listing(1, [frames.Listed("p", DIGEST, 1, 0, "peer")], 0), frames.Want(["p"]), frames.Entries(1, True, [b"{}"]),
     frames.Ack(1, [DIGEST]), frames.Holds(DIGEST, ["peer"]), frames.Members([frames.Member("m", "h:1", 1, False)]),
     frames.Question(1, DIGEST, "tenant", 500, [frames.Said(b"hello", False, "user", 0, False)]),
@@ -39,7 +40,7 @@ ASKED = frames.Question(0, DIGEST, "tenant", 500, [frames.Said(b"hello", False, 
 def one(raw: bytes) -> None:
     """The first byte says how the rest is cut."""
     node = Node("here", b"i" * 16, Directory("here", "here:1", (), Random(1)), Ledger())
-    node.opened(1, ("peer",), None, "quic", "10.0.0.9", NOW)
+    node.opened(1, ("peer",), None, "quic", "10.0.0.9", NOW, 2)
     node.received(1, HELLO, NOW)
     node.ask(1, ASKED, 1, NOW)
     reader, step = frames.Reader(), 1 + 16 * raw[0] if raw else 1

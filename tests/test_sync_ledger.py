@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sync_support import entry
 
-from gateway.sync.frames import BUCKETS
-from gateway.sync.ledger import HORIZON_DAYS, Ledger
+from gateway.sync.frames import BUCKETS, MAX_MARKS, Mark
+from gateway.sync.ledger import HORIZON_DAYS, MAX_REPEATED, Ledger
 from patterns.clock import Stamp
 from patterns.entries import Entry, later
 
@@ -90,3 +90,93 @@ def horizon_ms(now: float) -> int:
 def test_replicas_whose_clocks_are_minutes_off_have_one_horizon_nearly_always() -> None:
     old = [entry(f"p{days}", Stamp(int(TODAY * 1000) - days * DAY_MS, 0, "a"), None) for days in range(2 * HORIZON_DAYS)]
     assert Ledger(old, TODAY - 300).root == Ledger(old, TODAY + 300).root
+
+
+class Replicas:
+    """Three ledgers between which entries go in any order, or get lost."""
+
+    def __init__(self) -> None:
+        self.ledgers = {name: Ledger(node=name) for name in "abc"}
+        self.stores: dict[str, dict[str, Entry]] = {name: {} for name in "abc"}
+        self.now = 0
+
+    def put(self, name: str, one: Entry) -> None:
+        held = self.stores[name].get(one.id)
+        if held is None or later(held, one) is one:
+            self.stores[name][one.id] = one
+            self.ledgers[name].put(one)
+
+    def make(self, name: str, identity: str) -> None:
+        self.now += 1
+        self.put(name, entry(identity, Stamp(self.now, 0, name)))
+
+    def compare(self, one: str, other: str) -> bool:
+        """What a ping does: both learn whether they hold the same."""
+        same = self.ledgers[one].root == self.ledgers[other].root
+        for name in (one, other) if same else ():
+            self.ledgers[name].agree()
+        return same
+
+    def send(self, source: str, to: str) -> int:
+        """All that is later than what ``to`` says it has; how many of these it had."""
+        marks = self.ledgers[to].marks()
+        assert marks is not None
+        known = 0
+        for identity in self.ledgers[source].since(marks):
+            known += self.stores[to].get(identity) == self.stores[source][identity]
+            self.put(to, self.stores[source][identity])
+        return known
+
+
+names = st.sampled_from("abc")
+moves = st.lists(st.one_of(
+    st.tuples(st.just("make"), names, st.sampled_from([f"p{n}" for n in range(12)])),
+    st.tuples(st.just("lose"), names, names),  # one entry of the first arrives at the second, and none before it
+    st.tuples(st.just("compare"), names, names),
+    st.tuples(st.just("meet"), names, names),
+    st.tuples(st.just("restart"), names, names),
+), max_size=40)  # fmt: skip
+
+
+@given(moves)
+def test_a_version_vector_finds_what_was_missed_or_the_digest_says_that_it_did_not(history: list[tuple[str, str, str]]) -> None:
+    all_of = Replicas()
+    for what, one, other in history:
+        match what:
+            case "make":
+                all_of.make(one, other)
+            case "lose" if all_of.stores[one]:
+                all_of.put(other, list(all_of.stores[one].values())[-1])
+            case "compare":
+                all_of.compare(one, other)
+            case "restart":
+                all_of.ledgers[one] = Ledger(all_of.stores[one].values(), node=one)
+            case "meet":
+                all_of.send(one, other)
+                all_of.send(other, one)
+                assert all_of.compare(one, other) == (all_of.stores[one] == all_of.stores[other])
+    # Without loss, agreement needs nothing but vectors, whoever missed what.
+    whole = Replicas()
+    for what, one, other in history:
+        if what == "make":
+            whole.make(one, other)
+        elif what in ("meet", "compare") and one != other:
+            whole.send(one, other)
+            whole.send(other, one)
+            assert whole.compare(one, other)
+            assert whole.send(one, other) == whole.send(other, one) == 0, "what both hold is not sent again"
+
+
+def test_a_vector_of_too_many_nodes_or_too_long_ago_is_none() -> None:
+    ledger = Ledger([entry(f"p{n}", Stamp(1, 0, f"node {n}")) for n in range(MAX_MARKS + 1)])
+    assert ledger.marks() is None
+    ledger = Ledger([entry("p", Stamp(1, 0, "a"))], node="b")
+    for number in range(MAX_REPEATED + 1):
+        ledger.put(entry(f"mine {number}", Stamp(9, number, "b")))
+    assert ledger.marks() == [Mark("a", 1, 0), Mark("b", 9, MAX_REPEATED)]
+    for number in range(MAX_REPEATED + 1):
+        assert ledger.marks() is not None
+        ledger.put(entry(f"theirs {number}", Stamp(9, number, "a")))
+    assert ledger.marks() is None
+    ledger.agree()
+    assert ledger.marks() == [Mark("a", 9, MAX_REPEATED), Mark("b", 9, MAX_REPEATED)]

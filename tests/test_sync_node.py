@@ -32,9 +32,11 @@ steps = st.one_of(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.lists(steps, max_size=15))
-def test_any_history_ends_in_agreement(seed: int, history: list[tuple[str, int, str]]) -> None:
+@given(st.integers(0, 2**32), st.lists(steps, max_size=15), st.sets(st.integers(0, 4)))
+def test_any_history_ends_in_agreement(seed: int, history: list[tuple[str, int, str]], old: set[int]) -> None:
+    """Where some speak the protocol's first version, too."""
     cluster = Cluster(5, seed, Weather(0.02, 0.05, 0.05), trust=TRUST, skew=120.0)
+    cluster.versions = {f"n{number}": 1 for number in old}
     made: list[Entry] = []
     for what, number, identity in history:
         name = f"n{number}"
@@ -239,6 +241,89 @@ def test_a_newcomer_gets_everything_and_a_cut_snapshot_goes_on() -> None:
     assert resumed < 0.8 * sent
 
 
+def agreeing(size: int, old: bool = False) -> Cluster:
+    """Two replicas that hold the same, of which ``n0`` made all."""
+    cluster = Cluster(2, 5, Weather(0.01))
+    cluster.versions = {"n1": 1} if old else {}
+    cluster._merge(cluster.replicas["n0"], [promotion(f"p{n}")(cluster.replicas["n0"].clock, BEGIN) for n in range(size)])
+    cluster.run(60.0, lambda: len(cluster.replicas["n1"].store) == size)
+    cluster.run(10.0)
+    assert cluster.converged()
+    return cluster
+
+
+@pytest.mark.parametrize(("away", "restarted"), [("n0", False), ("n1", False), ("n0", True), ("n1", True)])
+@pytest.mark.parametrize("old", [False, True])
+def test_who_was_away_is_sent_what_it_missed_and_nothing_is_compared(away: str, restarted: bool, old: bool) -> None:
+    cluster = agreeing(1_000, old)
+    cluster.partition([["n0"]])
+    for number in range(100):
+        cluster.make("n0", promotion(f"p{7 * number}", f"anew {number}"))
+        cluster.make("n1", promotion(f"q{number}"))
+    if restarted:
+        cluster.crash(away)
+    cluster.run(20.0)
+    cluster.kinds.clear()
+    cluster.sizes.clear()
+    cluster.heal()
+    if restarted:
+        cluster.start(away)
+    took = cluster.run(30.0, cluster.converged)
+    cluster.run(10.0)
+    assert {len(replica.store) for replica in cluster.replicas.values()} == {1_100}
+    if old:
+        assert cluster.kinds["Tree"] > 0
+        assert not cluster.kinds["Since"]
+    else:
+        assert cluster.kinds["Since"] == 2
+        assert not cluster.kinds["Tree"] + cluster.kinds["Listing"] + cluster.kinds["Want"]
+        assert cluster.sizes["Since"] < 100
+        assert cluster.sizes["Entries"] <= sum(len(encode(one)) for one in cluster.replicas["n0"].store.values()) * 0.2
+    assert took < 5
+
+
+@pytest.mark.parametrize("lost", [1, 300])
+def test_a_store_from_a_backup_is_found_out_by_its_digest(lost: int) -> None:
+    """It lacks what its vector says it has: its own changes, since it made one after they were lost."""
+    cluster = agreeing(1_000)
+    cluster.crash("n0")
+    for number in range(1_000 - lost, 1_000):
+        del cluster.replicas["n0"].store[f"p{number}"]
+    cluster.start("n0")
+    cluster.make("n0", promotion("since-then"))
+    assert cluster.run(30.0, cluster.converged) < 15
+    assert {len(replica.store) for replica in cluster.replicas.values()} == {1_001}
+    assert cluster.kinds["Tree"] > 0
+
+
+def test_a_snapshot_that_is_cut_is_not_sent_anew() -> None:
+    cluster = Cluster(1, 4, Weather(0.01))
+    first = cluster.replicas["n0"]
+    cluster._merge(first, [promotion(f"p{n}")(first.clock, BEGIN) for n in range(4_000)])
+    cluster.add("n1")
+    cluster.run(30.0, lambda: len(cluster.replicas["n1"].store) >= 2_000)
+    cluster.partition([["n0"]])
+    cluster.run(20.0)
+    had = len(cluster.replicas["n1"].store)
+    cluster.kinds.clear()
+    cluster.sizes.clear()
+    cluster.heal()
+    assert cluster.run(30.0, lambda: len(cluster.replicas["n1"].store) == 4_000) < 30
+    weight = sum(len(encode(one)) for one in first.store.values()) / 4_000
+    assert cluster.sizes["Entries"] < 1.3 * (4_000 - had) * weight
+
+
+def test_version_vectors_without_a_pause_end_the_connection() -> None:
+    peer = Peer()
+    peer.hello()
+    marks = frames.Since([frames.Mark("peer", 5, 0)])
+    assert peer.ended(peer.say(marks)) == "version vectors without a pause"
+    peer = Peer(version=2)
+    peer.hello()
+    assert peer.ended(peer.say(marks)) == ""
+    assert peer.ended(peer.say(marks)) == "version vectors without a pause"
+
+
 def test_an_urgent_revision_overtakes_a_snapshot() -> None:
     # A slow link, and a newcomer that has only begun to load.
     cluster = Cluster(2, 5, Weather(0.1, 0.0), trust=TRUST)
@@ -262,11 +347,11 @@ HELLO_DIGEST = b"d" * 16
 class Peer:
     """A node with one open connection, from the peer's point of view."""
 
-    def __init__(self, names: tuple[str, ...] = ("peer",), allowed: frozenset[str] | None = None) -> None:
+    def __init__(self, names: tuple[str, ...] = ("peer",), allowed: frozenset[str] | None = None, version: int = 1) -> None:
         self.now = BEGIN
         directory = Directory("here", "here:1", (), Random(1))
         self.node = Node("here", b"i" * 16, directory, Ledger(), allowed=allowed)
-        self.node.opened(1, names, None, "quic", "10.0.0.9", self.now)
+        self.node.opened(1, names, None, "quic", "10.0.0.9", self.now, version)
 
     def say(self, frame: frames.Frame) -> list[Command]:
         return self.node.received(1, frame, self.now)

@@ -17,9 +17,9 @@ from sync_support import APPROVER, TRUST, pattern
 
 from bench.lossy import LossyRelay
 from bench.processes import free_port
-from gateway.sync import certificates, dialer, quic, service, tcp
+from gateway.sync import certificates, dialer, quic, service, tcp, turn
 from gateway.sync.certificates import CertificateFault
-from gateway.sync.frames import PROTOCOL
+from gateway.sync.frames import PROTOCOLS
 from gateway.sync.ledger import fingerprint
 from gateway.sync.service import SyncService
 from gateway.sync.settings import SyncSettings
@@ -199,7 +199,7 @@ def test_a_client_without_a_certificate_is_nobody(tmp_path: Path) -> None:
         a = await cluster.start("a")
         context = ssl.create_default_context(cafile=tmp_path / "ca" / "ca.pem")
         context.check_hostname = False
-        context.set_alpn_protocols([PROTOCOL])
+        context.set_alpn_protocols(list(PROTOCOLS))
         reader, writer = await asyncio.open_connection("127.0.0.1", cluster.ports["a"], ssl=context)
         with contextlib.suppress(ssl.SSLError, ConnectionError):
             assert await reader.read(1) == b""
@@ -208,7 +208,7 @@ def test_a_client_without_a_certificate_is_nobody(tmp_path: Path) -> None:
         from aioquic.asyncio.client import connect
         from aioquic.quic.configuration import QuicConfiguration
 
-        configuration = QuicConfiguration(alpn_protocols=[PROTOCOL], cadata=a.credentials.authority, server_name="a")
+        configuration = QuicConfiguration(alpn_protocols=list(PROTOCOLS), cadata=a.credentials.authority, server_name="a")
         async with connect("127.0.0.1", cluster.ports["a"], configuration=configuration) as client:
             async with asyncio.timeout(5):
                 await client.wait_closed()
@@ -219,7 +219,7 @@ def test_a_client_without_a_certificate_is_nobody(tmp_path: Path) -> None:
     in_cluster(story, tmp_path)
 
 
-@pytest.mark.parametrize("offers", [["portcullis-sync/9", PROTOCOL], ["portcullis-sync/9"]])
+@pytest.mark.parametrize("offers", [["portcullis-sync/9", *PROTOCOLS], ["portcullis-sync/9", PROTOCOLS[-1]], ["portcullis-sync/9"]])
 def test_a_later_version_is_met_in_the_one_that_both_speak(tmp_path: Path, offers: list[str]) -> None:
     async def story(cluster: Cluster) -> None:
         a = await cluster.start("a")
@@ -240,11 +240,11 @@ def test_a_later_version_is_met_in_the_one_that_both_speak(tmp_path: Path, offer
 
         configuration = QuicConfiguration(alpn_protocols=offers, cadata=a.credentials.authority, server_name="a")
         configuration.load_cert_chain(files.certificate, files.key)
-        if PROTOCOL in offers:
-            assert spoken == PROTOCOL
+        if offers[1:]:
+            assert spoken == offers[1]
             assert b"hello" in said
             async with connect("127.0.0.1", cluster.ports["a"], configuration=configuration) as client:
-                assert client._quic.tls.alpn_negotiated == PROTOCOL
+                assert client._quic.tls.alpn_negotiated == offers[1]
         else:
             assert (spoken, said) == (None, b"")
             with pytest.raises(ConnectionError):
@@ -335,7 +335,7 @@ def test_where_no_socket_can_be_made_replicas_still_agree(tmp_path: Path, caplog
 
 
 def test_one_of_several_workers_runs_it_and_another_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(turn, "LOCK_SECONDS", 0.05)
 
     async def story(cluster: Cluster) -> None:
         a = await cluster.start("a")

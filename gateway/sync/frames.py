@@ -13,8 +13,14 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-PROTOCOL: Final = "portcullis-sync/1"
-"""The ALPN name, by which peers agree on a version: a later one offers both names."""
+PROTOCOLS: Final = ("portcullis-sync/2", "portcullis-sync/1")
+"""ALPN names, by which peers agree on a version: the first of these that both know. 2 adds `Since`."""
+
+
+def version_of(protocol: str | None) -> int:
+    """The version that an ALPN name stands for; 0 where it is none of ours."""
+    return int(protocol.rpartition("/")[2]) if protocol in PROTOCOLS else 0
+
 
 MAX_FRAME: Final = 2**20
 """Bytes of one frame, deflated or not. The largest is a batch of entries (`link.BATCH_BYTES` and one largest entry)."""
@@ -26,6 +32,9 @@ BUCKETS: Final = 256
 BUCKET_DIGEST: Final = 8
 """Bytes of a bucket's digest in a `Tree`. Two different buckets agree by chance once in 2^64 comparisons, and the root,
 which is longer, still tells."""
+
+MAX_MARKS: Final = 1_024
+"""Nodes in a version vector. Where more have entries standing, buckets are compared: a vector would weigh as much."""
 
 _HEADER: Final = 4
 _DEFLATED: Final = 1 << 31
@@ -79,6 +88,20 @@ class Tree(_Frame, frozen=True, tag="tree"):
     """The digests of all buckets: where do we differ? Answered by `Listing` and `Entries`."""
 
     digests: Annotated[bytes, Meta(min_length=BUCKETS * BUCKET_DIGEST, max_length=BUCKETS * BUCKET_DIGEST)]
+
+
+class Mark(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Up to which of a node's changes somebody holds all: a stamp without repeating the node."""
+
+    node: Identity
+    wall_ms: Count
+    counter: Count
+
+
+class Since(_Frame, frozen=True, tag="since"):
+    """A version vector: please send what is later than this. Of nodes that are not in it the sender holds nothing."""
+
+    marks: Annotated[list[Mark], Meta(max_length=MAX_MARKS)]
 
 
 class Listed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -218,7 +241,7 @@ class Bye(_Frame, frozen=True, tag="bye"):
 
 
 Frame = (
-    Hello | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Question | Answer | Bye
+    Hello | Ping | Pong | Since | Tree | Listing | Want | Entries | Ack | Holds | Members | Question | Answer | Bye
 )  # fmt: skip
 
 _decoder: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)

@@ -2,7 +2,8 @@
 
 Ids fall into `BUCKETS` buckets by their hash; a bucket's digest is over the fingerprints in it, and the root's over the
 buckets'. That is a Merkle tree of depth two: equal roots mean equal stores, and where they differ a comparison of buckets
-leads to the few entries that do. It needs no memory of who saw what, so it is right after any loss, relay or restart.
+leads to the few entries that do. It needs no memory of who saw what, so it is right after any loss, relay or restart. Who
+remembers up to where he held all asks for what came later first (`vector`), which costs what was missed.
 
 Tombstones count among what is exchanged up to a *horizon* only. Older ones are in no digest and no listing, and no newcomer
 gets them; who holds one keeps it, as the pattern's history, and answers with it whoever brings an older revision.
@@ -10,11 +11,12 @@ gets them; who holds one keeps it, as the pattern's history, and answers with it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from gateway.sync.frames import BUCKET_DIGEST, BUCKETS, Listed
+from gateway.sync.frames import BUCKET_DIGEST, BUCKETS, MAX_MARKS, Listed, Mark
+from gateway.sync.vector import Reached, Vector, later
 from patterns.clock import Stamp
 from patterns.entries import Entry, encode
 
@@ -25,6 +27,9 @@ EMPTY: Final = bytes(BUCKET_DIGEST)
 HORIZON_DAYS: Final = 30
 """Age from which tombstones are no longer exchanged. One number for all, in whole days of UTC, so that replicas whose clocks
 are minutes off agree but for these minutes."""
+
+MAX_REPEATED: Final = 256
+"""Entries that a peer may send although they are here: they weigh what the comparison of buckets does."""
 
 _DAY_MS: Final = 86_400_000
 
@@ -51,8 +56,8 @@ def bucket_of(identity: str) -> int:
 class Ledger:
     """All entries that a replica holds. Its length, buckets and digests are without tombstones beyond the horizon."""
 
-    def __init__(self, entries: Iterable[Entry] = (), now: float = 0.0) -> None:
-        """``now``: UNIX seconds, from which the horizon is reckoned."""
+    def __init__(self, entries: Iterable[Entry] = (), now: float = 0.0, node: str = "") -> None:
+        """``now``: UNIX seconds, from which the horizon is reckoned. ``node``: whose ledger it is."""
         self._held: dict[str, Held] = {}
         self._tombs: dict[str, int] = {}  # on this side of the horizon: when each was made, in milliseconds
         self._retired = 0  # tombstones beyond it
@@ -61,8 +66,10 @@ class Ledger:
         self._digests: list[bytes] = [EMPTY] * BUCKETS
         self._stale: set[int] = set()
         self._root = b""
+        self._vector = Vector(node)
         for entry in entries:
             self.put(entry)
+        self.agree()  # what stands in a store came before it was closed, as a rule all of it
 
     def __len__(self) -> int:
         return len(self._held) - self._retired
@@ -93,6 +100,7 @@ class Ledger:
             return None
         if known is not None and known.tomb and self.beyond(known.stamp):
             self._retired -= 1
+        self._vector.note(entry.stamp)
         held = self._held[entry.id] = Held(raw, fingerprint(raw), entry.stamp, entry.pattern is None)
         self._leave(entry.id)
         if held.tomb and self.beyond(held.stamp):
@@ -162,6 +170,28 @@ class Ledger:
                 send.append(item.id)
         send += [identity for identity in self._buckets[bucket] if identity not in listed]
         return want, send
+
+    # Version vectors
+
+    def agree(self) -> None:
+        """A peer holds the same as this."""
+        self._vector.agree(self.root)
+
+    def marks(self) -> list[Mark] | None:
+        """The version vector; None where comparing buckets is cheaper: it has too many nodes, or so much came since it was
+        raised that a peer would send all that again."""
+        whole = self._vector.whole()
+        if len(whole) > MAX_MARKS or len(self._later(whole)) > MAX_REPEATED:
+            return None
+        return [Mark(node, wall_ms, counter) for node, (wall_ms, counter) in whole.items()]
+
+    def since(self, marks: Iterable[Mark]) -> list[str]:
+        """The ids of what is exchanged and later than a version vector, oldest first."""
+        return self._later({mark.node: (mark.wall_ms, mark.counter) for mark in marks})
+
+    def _later(self, than: Mapping[str, Reached]) -> list[str]:
+        held = self._held
+        return later(((identity, held[identity].stamp) for bucket in self._buckets for identity in bucket), than)
 
     def _leave(self, identity: str) -> None:
         """Take an id out of what is exchanged."""

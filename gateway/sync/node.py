@@ -90,20 +90,20 @@ class Node:
     # Connections
 
     def opened(
-        self, key: int, names: tuple[str, ...], dialed: str | None, transport: str, host: str, now: float
+        self, key: int, names: tuple[str, ...], dialed: str | None, transport: str, host: str, now: float, version: int = 1
     ) -> list[Command]:
         """A connection stands.
 
         Args:
             key: names it. names: what the peer's certificate calls it. dialed: the address that we dialled, None where the
-            peer did. transport: "quic" or "tcp". host: where the peer is, as its packets say.
+            peer did. transport: "quic" or "tcp". host: where the peer is, as its packets say. version: what both speak.
         """
         if dialed is not None:
             self._neighbours.stands(dialed)
         if len(self.links) >= MAX_LINKS + SPARE_LINKS:
             self.refused["connection"] += 1
             return [Close(key, "too many connections")]
-        self.links[key] = Link(key, names, dialed, transport, now)
+        self.links[key] = Link(key, names, dialed, transport, now, version)
         self._hosts[key] = host
         hello = frames.Hello(
             self.name, self._incarnation, self.directory.address, self.ledger.root, len(self.ledger), int(now * 1000)
@@ -256,6 +256,8 @@ class Node:
                 return [*self._sends(link, link.ping(frame, ledger, now)), *self._fill(link, now)]
             case frames.Pong():
                 return self._sends(link, link.pong(frame, ledger, now))
+            case frames.Since():
+                return [*self._sends(link, link.marks(frame, ledger, now)), *self._fill(link, now)]
             case frames.Tree():
                 return [*self._sends(link, link.tree(frame, ledger, now)), *self._fill(link, now)]
             case frames.Listing():

@@ -28,7 +28,7 @@ from aioquic.tls import Alert, CipherSuite, SessionTicket, verify_certificate
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.sync.certificates import Credentials, names
-from gateway.sync.frames import PROTOCOL
+from gateway.sync.frames import PROTOCOLS, version_of
 from gateway.sync.wire import CONNECT_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS, Owner
 
 IDLE_SECONDS: Final = 12.0
@@ -51,11 +51,12 @@ logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells of every ha
 
 
 class Remembered(NamedTuple):
-    """A ticket, and whom it was given to or by."""
+    """A ticket, whom it was given to or by, and the protocol's version that was spoken, in which early data is, too."""
 
     ticket: SessionTicket
     names: tuple[str, ...]
     host: str
+    version: int
 
 
 class Tickets:
@@ -96,6 +97,7 @@ class QuicWire(QuicConnectionProtocol):
     def __init__(self, quic: QuicConnection, endpoint: QuicEndpoint, dialed: str | None) -> None:
         super().__init__(quic)
         self.host = ""
+        self.version = 0
         self.resumed = False
         self.proved = asyncio.Event()  # the peer proved who it is, or the connection ended before it did
         self.failed = ""
@@ -192,6 +194,8 @@ class QuicWire(QuicConnectionProtocol):
         if self._open:
             if self._dialed is not None and not event.session_resumed and self._peer_names() != self._names:
                 self.abort("another node answers at this address")
+            elif version_of(event.alpn_protocol) != self.version:
+                self.abort("it speaks another version by now")
             else:
                 self.proved.set()
             return
@@ -209,6 +213,7 @@ class QuicWire(QuicConnectionProtocol):
 
     def _opened(self) -> None:
         self._open = True
+        self.version = self.version or version_of(self._quic.tls.alpn_negotiated)
         self._endpoint.owner.wire_opened(self, self._names, self._dialed)
 
     def _peer_names(self) -> tuple[str, ...]:
@@ -246,14 +251,14 @@ class QuicWire(QuicConnectionProtocol):
     def early(self, remembered: Remembered) -> None:
         """As a client with a ticket: the peer is known, and what is sent from now on goes with the first packet."""
         self._names = remembered.names
-        self.host = remembered.host
+        self.host, self.version = remembered.host, remembered.version
         self.resumed = True
         self._opened()
 
     def keep_ticket(self, ticket: SessionTicket) -> None:
         """As a client: the server gave a ticket for next time."""
         if self._dialed is not None and self._names:
-            self._endpoint.visited.put(self._dialed, Remembered(ticket, self._names, self.host))
+            self._endpoint.visited.put(self._dialed, Remembered(ticket, self._names, self.host, self.version))
 
     def _resume(self, identity: bytes) -> SessionTicket | None:
         found = self._endpoint.visitors.get(identity)
@@ -267,7 +272,7 @@ class QuicWire(QuicConnectionProtocol):
     def _give_ticket(self, ticket: SessionTicket) -> None:
         certificate_names = self._names if self.resumed else self._peer_names()
         if certificate_names:
-            self._endpoint.visitors.put(ticket.ticket, Remembered(ticket, certificate_names, self.host))
+            self._endpoint.visitors.put(ticket.ticket, Remembered(ticket, certificate_names, self.host, self.version))
 
 
 class _Listener(QuicServer):
@@ -374,7 +379,7 @@ class QuicEndpoint:
     def _configuration(self, is_client: bool) -> QuicConfiguration:
         credentials = self.credentials
         return QuicConfiguration(
-            alpn_protocols=[PROTOCOL],
+            alpn_protocols=list(PROTOCOLS),
             is_client=is_client,
             idle_timeout=IDLE_SECONDS,
             cadata=credentials.authority,

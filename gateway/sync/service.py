@@ -215,7 +215,7 @@ class SyncService:
         address = settings.advertise or (f":{port}" if host in ("0.0.0.0", "::") else settings.listen)
         directory = Directory(self.name, address, settings.peers, self._random)
         self._unsubscribe = self.store.subscribe(self._store_changed)
-        ledger = Ledger(self.store.entries().values(), time.time())
+        ledger = Ledger(self.store.entries().values(), time.time(), self.name)
         self.node = Node(
             self.name, self._random.randbytes(16), directory, ledger,
             quorum=settings.quorum, allowed=frozenset(settings.allow) or None,
@@ -299,7 +299,7 @@ class SyncService:
         self._next_key += 1
         key = self._keys[wire] = self._next_key
         self._peers[key] = _Peer(key, wire)
-        self._do(self.node.opened(key, names, dialed, wire.transport, wire.host, time.time()))
+        self._do(self.node.opened(key, names, dialed, wire.transport, wire.host, time.time(), wire.version))
 
     def wire_received(self, wire: Wire, data: bytes, bulk: bool) -> None:
         key = self._keys.get(wire)

@@ -13,7 +13,7 @@ from typing import Final, cast
 from cryptography import x509
 
 from gateway.sync.certificates import Credentials, names
-from gateway.sync.frames import PROTOCOL
+from gateway.sync.frames import PROTOCOLS, version_of
 from gateway.sync.wire import CONNECT_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS, Owner
 
 MAX_HANDSHAKES: Final = 64
@@ -35,6 +35,7 @@ class TcpWire(asyncio.Protocol):
 
     def __init__(self, endpoint: TcpEndpoint, dialed: str | None) -> None:
         self.host = ""
+        self.version = 0
         self._endpoint = endpoint
         self._dialed = dialed
         self._stream: asyncio.Transport | None = None
@@ -61,7 +62,8 @@ class TcpWire(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         raw = tls.getpeercert(binary_form=True)
         found = names(x509.load_der_x509_certificate(raw)) if raw else ()
-        if not found or tls.selected_alpn_protocol() != PROTOCOL:
+        self.version = version_of(tls.selected_alpn_protocol())
+        if not found or not self.version:
             self._endpoint.owner.wire_refused("a certificate with a name is wanted, and our protocol", self.host)
             self._ended = True
             transport.abort()
@@ -176,7 +178,7 @@ def _context(credentials: Credentials, server: bool) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=credentials.authority.decode())
     context.load_cert_chain(credentials.files.certificate, credentials.files.key)
-    context.set_alpn_protocols([PROTOCOL])
+    context.set_alpn_protocols(list(PROTOCOLS))
     return context
 
 

@@ -16,10 +16,11 @@ MAX_CONNECTIONS: Final = 256
 
 
 class Wire(Protocol):
-    """An open connection."""
+    """An open connection. ``version`` is the protocol's that both ends speak."""
 
     transport: str
     host: str
+    version: int
 
     def send(self, data: bytes, bulk: bool) -> None: ...
 
