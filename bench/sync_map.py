@@ -98,16 +98,15 @@ def _yjs(history: list[Entry]) -> dict[str, float]:
 
 
 def reconnect(size: int, changed: int, nodes: int = 0) -> int:
-    """Bytes of the frames by which one replica finds out what it missed of so many entries, where so many were changed at another:
-    what that costs beyond the entries themselves.
+    """Bytes of the frames by which one replica finds out what it missed of so many entries, where so many were changed at
+    another: what that costs beyond the entries themselves.
 
     Args:
         nodes: how many made the entries, which then are found by version vectors, one each way; 0: by comparing buckets.
     """
     clocks = [Clock(f"gateway-{number}.example.org") for number in range(nodes or 1)]
-    held = [
-        Entry(id=f"p{n}", pattern=None, stamp=clocks[n % len(clocks)].tick(1.7e9), author="ada", reason="seen") for n in range(size)
-    ]
+    ticks = [clocks[number % len(clocks)].tick(1.7e9) for number in range(size)]
+    held = [Entry(id=f"p{n}", pattern=None, stamp=stamp, author="ada", reason="seen") for n, stamp in enumerate(ticks)]
     here, there = Ledger(held), Ledger(held)
     missed = held[:: max(1, size // changed)][:changed] if changed else []
     for number, entry in enumerate(missed):
