@@ -22,10 +22,13 @@ from gateway.metrics import Metrics
 from gateway.policy import RANK, Action, Direction, Edit, FailureMode, Policy, Ruling, decide, evaluate, joined
 from gateway.redaction import Vault, redact
 from gateway.relay import Relay
+from gateway.usage import FREE
 from gateway.wires.base import Collector, Parsed, Target
 
 if TYPE_CHECKING:
+    from gateway.limiter import Meter
     from gateway.traces import Trace  # OpenTelemetry is loaded only where traces are made
+    from gateway.usage import Usage
 
 
 NO_VAULT: Final = Vault(b"")
@@ -38,7 +41,7 @@ class Exchange:
     __slots__ = (
         "bound", "bytes_in", "bytes_out", "client_gone", "id", "leakage", "live", "metered", "principal", "reason", "received",
         "reply", "request", "retries", "started", "status", "target", "trace", "upstream", "upstream_began",
-        "upstream_seconds", "upstream_status", "vault",
+        "upstream_seconds", "upstream_status", "usage", "vault",
     )  # fmt: skip
 
     def __init__(self, live: Live, target: Target, principal: Principal) -> None:
@@ -58,8 +61,10 @@ class Exchange:
         self.reason = ""
         self.bytes_in = 0
         self.bytes_out = 0
-        self.metered: tuple[str, ...] = ()
-        """Whose limits its bytes are counted for."""
+        self.metered: Meter | None = None
+        """What it is held against, where anything is limited."""
+        self.usage: Usage | None = None
+        """Reads what its reply says of tokens, where these are."""
         self.client_gone = False
         self.upstream = ""
         self.upstream_status = 0
@@ -74,6 +79,16 @@ class Exchange:
         first = Action.ALLOW if self.request is None else self.request.ruling.action
         second = Action.ALLOW if self.reply is None else self.reply.ruling.action
         return second if RANK[second] > RANK[first] else first
+
+    @property
+    def tokens(self) -> int:
+        """What was spent at the provider's, in tokens, where these are counted."""
+        if self.usage is None or not self.upstream_status or self.target.operation in FREE:
+            return 0
+        if self.upstream_status >= 400:
+            return self.usage.tokens((), ())
+        request, reply = self.request, self.reply
+        return self.usage.tokens(request.parsed.segments if request else (), reply.parsed.segments if reply else ())
 
     @property
     def screening_us(self) -> int:

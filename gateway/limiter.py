@@ -10,15 +10,17 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from detectors.values import Segment
 from gateway.faults import CallerFault
 from gateway.keys import Principal
-from gateway.limits import BYTES, KEPT_SECONDS, REQUESTS, Ledger, subjects
+from gateway.limits import BYTES, KEPT_SECONDS, REQUESTS, TOKENS, Allowed, Ledger, subjects
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.state.base import State, StateUnavailable
+from gateway.usage import Usage, estimated
 
 ASK_SECONDS: Final = 0.05
 """How often a worker asks, at most: what all workers together may let through beyond a limit is what comes in this time."""
@@ -27,7 +29,19 @@ TALLY_SECONDS: Final = 0.0002
 """How long a worker rests for each tally that it asked about, if that is longer: some twenty times what asking takes of the
 event loop with Redis, and ten times what it takes of SQLite's thread."""
 
-_SAID: Final = {REQUESTS: "requests", BYTES: "bytes of requests and replies"}
+_SAID: Final = {REQUESTS: "requests", BYTES: "bytes of requests and replies", TOKENS: "tokens of requests and replies"}
+
+
+class Meter:
+    """What one request is held against: names of tenant and key with what each may spend. ``usage`` reads what its reply says
+    of tokens, None where these are not limited; ``held`` are the tokens that it is taken to need."""
+
+    __slots__ = ("allowed", "held", "tenant", "usage")
+
+    def __init__(self, tenant: str, allowed: Mapping[str, Allowed]) -> None:
+        self.tenant, self.allowed = tenant, allowed
+        self.usage = Usage() if any(each.tokens_per_minute is not None for each in allowed.values()) else None
+        self.held = 0
 
 
 class Limiter:
@@ -65,37 +79,71 @@ class Limiter:
             lambda: {(by,): float(self.decided[by]) for by in ("all", "share")},
         )  # fmt: skip
 
-    def admit(self, principal: Principal) -> tuple[str, ...]:
-        """Count a request, if there is room for it. Returns the names that its bytes are to be counted for (`spend`).
+    def admit(self, principal: Principal) -> Meter | None:
+        """Count a request, if there is room for it; None where nothing is limited.
 
         Raises:
             CallerFault: there is none.
         """
         own = self._settings().tenants.get(principal.tenant)
         if own is None or (own.rate_limits is None and own.key_rate_limits is None):
-            return ()
-        names = subjects(principal.tenant, principal.key, own.rate_limits, own.key_rate_limits)
-        now = time.time()
+            return None
+        allowed = subjects(principal.tenant, principal.key, own.rate_limits, own.key_rate_limits)
+        meter, now = Meter(principal.tenant, allowed), time.time()
         self.decided["share" if self._ledger.alone else "all"] += 1
         self._ask()
-        for name, allowed in names.items():
-            refused = self._ledger.refused(name, allowed, now)
+        self._check(meter, 1, now)
+        self._count(meter, now)
+        return meter
+
+    def read(self, meter: Meter, segments: Sequence[Segment]) -> None:
+        """A request that was admitted was read: see whether there is room for its tokens, and, by what was heard of other
+        workers meanwhile, still for itself. Nobody waited for that.
+
+        Raises:
+            CallerFault: there is none; it counts no more.
+        """
+        now = time.time()
+        for name, allowed in meter.allowed.items():
+            if allowed.requests_per_minute is not None:
+                self._ledger.give_back(name, REQUESTS, 1, now)
+        tokens = estimated(segments) if meter.usage is not None else 0
+        self._check(meter, tokens, now)
+        self._count(meter, now)
+        self._hold(meter, tokens, now)
+
+    def spend(self, meter: Meter, size: int, tokens: int = 0) -> None:
+        """Count bytes and tokens of a request that was admitted, and of its reply."""
+        now = time.time()
+        self._hold(meter, -meter.held, now)
+        for name, allowed in meter.allowed.items():
+            for what, amount, limit in (
+                (BYTES, size, allowed.bytes_per_minute), (TOKENS, tokens, allowed.tokens_per_minute),
+            ):  # fmt: skip
+                if limit is not None and amount:
+                    self._ledger.spend(name, what, amount, now)
+                    self._ask()
+
+    def _check(self, meter: Meter, tokens: int, now: float) -> None:
+        for name, allowed in meter.allowed.items():
+            refused = self._ledger.refused(name, allowed, now, tokens)
             if refused is not None:
                 whose = "tenant" if name.startswith("limit:tenant:") else "key"
-                self.refused[principal.tenant, f"{whose}_{refused.what}"] += 1
+                self.refused[meter.tenant, f"{whose}_{refused.what}"] += 1
                 allowance = f"{refused.limit} {_SAID[refused.what]} a minute"
                 problem = f"this {whose} may use {allowance}; try again in {refused.seconds} s"
                 raise CallerFault(429, "rate_limit_exceeded", problem, ((b"retry-after", b"%d" % refused.seconds),))
-        for name, allowed in names.items():
+
+    def _count(self, meter: Meter, now: float) -> None:
+        for name, allowed in meter.allowed.items():
             if allowed.requests_per_minute is not None:
                 self._ledger.spend(name, REQUESTS, 1, now)
-        return tuple(name for name, allowed in names.items() if allowed.bytes_per_minute is not None)
 
-    def spend(self, names: tuple[str, ...], size: int) -> None:
-        """Count bytes of a request that was admitted, or of its reply."""
-        for name in names:
-            self._ledger.spend(name, BYTES, size, time.time())
-            self._ask()
+    def _hold(self, meter: Meter, tokens: int, now: float) -> None:
+        if tokens:
+            meter.held += tokens
+            for name in meter.allowed:
+                self._ledger.hold(name, tokens, now)
 
     async def stop(self) -> None:
         """Tell the store what it was not told yet."""

@@ -30,7 +30,7 @@ MAX_SUBJECTS: Final = 100
 """Tenants and keys asked about at a time, with four tallies each at most: they hold up the event loop and the store for some
 milliseconds. The others come the next time."""
 
-REQUESTS, BYTES = "requests", "bytes"
+REQUESTS, BYTES, TOKENS = "requests", "bytes", "tokens"
 
 
 class Allowed(Protocol):
@@ -42,6 +42,9 @@ class Allowed(Protocol):
     @property
     def bytes_per_minute(self) -> int | None: ...
 
+    @property
+    def tokens_per_minute(self) -> int | None: ...
+
 
 class Refused(NamedTuple):
     """Which limit was reached, and in how many seconds there is room again if nobody spends more."""
@@ -52,29 +55,32 @@ class Refused(NamedTuple):
 
 
 class _Count:
-    """What was spent in one minute, by this worker and by all others as the store last said."""
+    """What was spent in one minute, by this worker and by all others as the store last said. ``back`` is what was counted of
+    mine and given back, for whoever spends next: what the store was told cannot be taken back."""
 
-    __slots__ = ("mine", "others", "read", "told", "workers")
+    __slots__ = ("back", "mine", "others", "read", "told", "workers")
 
     def __init__(self) -> None:
-        self.mine = self.others = 0
+        self.mine = self.others = self.back = 0
         self.told = 0  # of mine, what the store is known to have
         self.workers = 0  # how many spend, as the store last said
         self.read = 0.0  # when that was
 
     @property
     def spent(self) -> int:
-        return self.mine + self.others
+        return self.mine - self.back + self.others
 
 
 class _Subject:
-    """A tenant or a key: its counts by what is counted and minute, and how many workers serve it."""
+    """A tenant or a key: its counts by what is counted and minute, how many workers serve it, and how many tokens its requests
+    that are under way here may take."""
 
-    __slots__ = ("counts", "sharers", "touched")
+    __slots__ = ("counts", "held", "sharers", "touched")
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, int], _Count] = {}
         self.sharers = 1
+        self.held = 0
         self.touched = 0.0
 
     def count(self, what: str, minute: int) -> _Count:
@@ -116,27 +122,45 @@ class Ledger:
         """The largest number of workers that a limit is divided by while the store is gone."""
         return max((subject.sharers for subject in self._subjects.values()), default=1)
 
-    def refused(self, name: str, allowed: Allowed, now: float) -> Refused | None:
+    def refused(self, name: str, allowed: Allowed, now: float, tokens: int = 1) -> Refused | None:
         """Why a request of ``name`` may not go now, if it may not. Bytes are asked about before they are known: a request goes
-        while there is any room for them."""
+        while there is any room for them. So are ``tokens``, until the request was read."""
         subject = self._subject(name, now)
         minute, passed = int(now // MINUTE), now % MINUTE / MINUTE
-        for what, limit in ((REQUESTS, allowed.requests_per_minute), (BYTES, allowed.bytes_per_minute)):
+        for what, limit, asked in (
+            (REQUESTS, allowed.requests_per_minute, 1), (BYTES, allowed.bytes_per_minute, 1),
+            (TOKENS, allowed.tokens_per_minute, tokens),
+        ):  # fmt: skip
             if limit is None:
                 continue
             here, before = subject.count(what, minute), subject.counts.get((what, minute - 1))
             if self.alone:
                 limit = max(1, limit // subject.sharers)
-                spent, earlier = here.mine, before.mine if before else 0
+                spent, earlier = here.mine - here.back, before.mine - before.back if before else 0
             else:
                 spent, earlier = here.spent, before.spent if before else 0
-            if spent + earlier * (1 - passed) > limit - 1:
-                return Refused(what, limit, _until(spent, earlier, limit - 1, passed))
+            if what == TOKENS:
+                spent += subject.held
+            room = limit - min(asked, limit)  # what no minute has room for goes where a whole one is free
+            if spent + earlier * (1 - passed) > room:
+                return Refused(what, limit, _until(spent, earlier, room, passed))
         return None
 
     def spend(self, name: str, what: str, amount: int, now: float) -> None:
         """Count something that ``name`` did."""
-        self._subject(name, now).count(what, int(now // MINUTE)).mine += amount
+        count = self._subject(name, now).count(what, int(now // MINUTE))
+        before = min(count.back, amount)
+        count.back -= before
+        count.mine += amount - before
+
+    def give_back(self, name: str, what: str, amount: int, now: float) -> None:
+        """Something that was counted was not done after all."""
+        self._subject(name, now).count(what, int(now // MINUTE)).back += amount
+
+    def hold(self, name: str, tokens: int, now: float) -> None:
+        """A request that may take so many tokens is under way; the same below nought when it is over."""
+        subject = self._subject(name, now)
+        subject.held = max(0, subject.held + tokens)
 
     def due(self, now: float) -> dict[str, int]:
         """What this worker spent, by the names of the store's tallies, of what was used since it was last asked about: no more

@@ -15,6 +15,7 @@ from gateway.beside import Beside
 from gateway.following import Cut
 from gateway.inspection import AT_ONCE
 from gateway.relay import Refusal, Relay
+from gateway.usage import Usage
 from gateway.wires.base import Thread
 
 PAUSE: Final = 0.05
@@ -101,16 +102,18 @@ class Moving:
 
     def __init__(
         self, relay: Relay, beside: Beside | None, waits: bool, refusal: Refusal,
-        keep: Callable[[Thread], Awaitable[None]] | None,
+        keep: Callable[[Thread], Awaitable[None]] | None, usage: Usage | None,
     ) -> None:  # fmt: skip
         """
         Args:
             waits: whether what is held waits for ever.
             keep: is awaited before the caller is told by what a later request can go on from this reply.
+            usage: reads what is said of tokens.
         """
         self._relay, self._beside, self._waits = relay, beside, waits
         self._refusal = refusal
         self._keep = keep
+        self._usage = usage
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()  # when something came
         self._timer: asyncio.TimerHandle | None = None
@@ -205,6 +208,8 @@ class Moving:
         return True
 
     def _feed(self, chunk: bytes) -> bytes:
+        if self._usage is not None:
+            self._usage.feed(chunk)
         began = time.perf_counter_ns()
         out = self._relay.feed(chunk, self._refusal)
         self._relay.nanoseconds += time.perf_counter_ns() - began

@@ -113,7 +113,7 @@ class Proxy:
             head = with_key(head, offer)
         provider = self._services.provider(target.wire.provider)
         exchange.principal = self._admit(head, call.query, provider, live)
-        exchange.metered = self._services.limiter.admit(exchange.principal)
+        meter = exchange.metered = self._services.limiter.admit(exchange.principal)
         exchange.bound = live.bound(exchange.principal.tenant, exchange.principal.policy)
         exchange.vault = self._services.vault(exchange.principal.tenant, exchange.bound.policy)
         if offer is not None:
@@ -141,6 +141,9 @@ class Proxy:
         if request.ruling.action is Action.BLOCK:
             await answer.refusal(request)
             return
+        if meter is not None:
+            self._services.limiter.read(meter, request.parsed.segments)
+            exchange.usage = meter.usage
         fetching = self._services.threads.fetch(request.parsed.thread, exchange.principal)
         sent = await self._forward(call, exchange, head, _configured(provider, exchange), request)
         try:
@@ -298,6 +301,8 @@ class Proxy:
             self._services.metrics.upstream_errors.add((upstream, error.kind))
             raise UpstreamFault(502, "upstream_error", f"the upstream's reply broke off: {error}") from None
         exchange.upstream_seconds = time.perf_counter() - exchange.upstream_began
+        if exchange.usage is not None:
+            exchange.usage.whole(body)
         if not body:
             await answer.whole(reply.status, reply_headers(reply.headers, False), b"")
             return
@@ -318,8 +323,8 @@ class Proxy:
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
-        if exchange.metered:
-            self._services.limiter.spend(exchange.metered, exchange.bytes_in + exchange.bytes_out)
+        if exchange.metered is not None:
+            self._services.limiter.spend(exchange.metered, exchange.bytes_in + exchange.bytes_out, exchange.tokens)
         record = exchange.record()
         self._services.audit.add(record)
         self._services.recorder.add(record, exchange.kept(time.time()))

@@ -191,6 +191,9 @@ class RateLimits(_Model):
     bytes_per_minute: int | None = Field(
         None, ge=1, le=10**15, description="Bytes of bodies, requests' and replies'; a request goes while there is any room."
     )
+    tokens_per_minute: int | None = Field(
+        None, ge=1, le=10**12, description="Tokens, requests' and replies', as the provider says; estimated until it does."
+    )
 
 
 class TenantSettings(_Model):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import BYTES, MAX_SUBJECTS, MINUTE, REQUESTS, Ledger
+from gateway.limits import BYTES, MAX_SUBJECTS, MINUTE, REQUESTS, TOKENS, Ledger
 
 START = 1_000_000 * MINUTE
 NAME = "limit:tenant:acme"
@@ -17,6 +17,7 @@ NAME = "limit:tenant:acme"
 class Allowed(NamedTuple):
     requests_per_minute: int | None = None
     bytes_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 class Store:
@@ -217,3 +218,54 @@ def test_an_answer_that_got_lost_counts_nothing_twice(steps: list[tuple[int, int
         assert worker.refused(NAME, Allowed(spent + 1), START) is None
         assert worker.refused(NAME, Allowed(max(1, spent)), START) is not None or not spent
         assert worker.share == 3
+
+
+def test_tokens_under_way_count_here_until_it_is_known_what_they_came_to() -> None:
+    ledger, allowed = Ledger(), Allowed(tokens_per_minute=100)
+    assert ledger.refused(NAME, allowed, START, 60) is None
+    ledger.hold(NAME, 60, START)
+    assert ledger.refused(NAME, allowed, START, 40) is None
+    told = ledger.refused(NAME, allowed, START, 41)
+    assert told is not None
+    assert (told.what, told.limit) == (TOKENS, 100)
+    ledger.hold(NAME, -60, START)
+    ledger.spend(NAME, TOKENS, 20, START)
+    assert ledger.refused(NAME, allowed, START, 80) is None
+    assert ledger.refused(NAME, allowed, START, 81) is not None
+
+
+def test_more_tokens_than_a_minute_has_go_where_a_whole_one_is_free() -> None:
+    ledger, allowed = Ledger(), Allowed(tokens_per_minute=100)
+    assert ledger.refused(NAME, allowed, START, 1_000) is None
+    ledger.spend(NAME, TOKENS, 1, START)
+    assert ledger.refused(NAME, allowed, START, 1_000) is not None
+    assert ledger.refused(NAME, allowed, START + 2 * MINUTE, 1_000) is None
+
+
+@given(st.integers(1, 9), st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_a_stale_worker_that_looks_again_lets_no_more_go(limit: int, workers: list[int]) -> None:
+    """As `Limiter.read` does it: nobody knew of the others when it was asked, and all do before requests go on."""
+    store, ledgers, went = Store(), [Ledger() for _ in range(4)], 0
+    allowed = Allowed(limit)
+    admitted = [ledgers[worker] for worker in workers if ask(ledgers[worker], allowed, START)]
+    for _ in range(2):
+        for ledger in ledgers:
+            store.answer(ledger, START)
+    for ledger in admitted:
+        ledger.give_back(NAME, REQUESTS, 1, START)
+        went += ask(ledger, allowed, START)
+        store.answer(ledger, START)
+    assert went <= limit
+    assert went > 0 or len(admitted) > limit
+
+
+def test_what_was_given_back_is_spent_before_anything_is_told() -> None:
+    store, ledger = Store(), Ledger()
+    for _ in range(3):
+        ledger.spend(NAME, REQUESTS, 1, START)
+    store.answer(ledger, START)
+    ledger.give_back(NAME, REQUESTS, 1, START)
+    assert ask(ledger, Allowed(3), START)
+    assert not ask(ledger, Allowed(3), START)
+    store.answer(ledger, START)
+    assert store.total(REQUESTS, int(START // MINUTE)) == 3

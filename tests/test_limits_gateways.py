@@ -21,11 +21,12 @@ HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 TENANTS = {
     "few": {"rate_limits": {"requests_per_minute": 5}},
     "small": {"rate_limits": {"bytes_per_minute": 2_000}},
+    "wordy": {"rate_limits": {"tokens_per_minute": 400}},
     "keyed": {"key_rate_limits": {"requests_per_minute": 3}},
     "gone": {"rate_limits": {"requests_per_minute": 40}},
     "free": {"policy": "monitor"},
 }
-KEYS = ("few", "small", "keyed", "keyed again", "gone", "free")
+KEYS = ("few", "small", "wordy", "keyed", "keyed again", "gone", "free")
 
 
 class Pair(NamedTuple):
@@ -108,6 +109,24 @@ def test_bytes_of_requests_and_replies_are_counted(pair: Pair) -> None:
     assert pair.post(pair.a, "small", body=long).status_code == 200  # there was room when it began
     until(lambda: pair.post(pair.b, "small").status_code == 429)
     until(lambda: "2000 bytes" in pair.post(pair.a, "small").text)  # the other worker may be told only with this one
+
+
+def test_tokens_are_counted_as_providers_tell_them(pair: Pair) -> None:
+    """The echo model tells a token for each word, of the request and of its reply."""
+    said = " ".join(["word"] * 40)
+    body = {"model": "m", "messages": [{"role": "user", "content": said}]}
+    told = pair.post(pair.a, "wordy", body=body).json()["usage"]["total_tokens"]
+    assert told >= 80
+    streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    paths = [(CHAT, streamed), ("/v1/messages", {**body, "max_tokens": 500, "stream": True}), ("/v1/responses", {"model": "m", "input": said})]
+    for path, one in paths:
+        assert pair.post(pair.b, "wordy", path, one).status_code == 200
+    until(lambda: pair.post(pair.a, "wordy", body=body).status_code == 429)
+    until(lambda: pair.post(pair.b, "wordy", body=body).status_code == 429)
+    until(lambda: "400 tokens of requests and replies a minute" in pair.post(pair.a, "wordy", body=body).text)
+    counted = pair.a.client()
+    until(lambda: 'portcullis_limited_total{limit="tenant_tokens",tenant="wordy"}' in counted.get("/metrics").text)
+    counted.close()
 
 
 def test_each_key_has_a_limit_of_its_own(pair: Pair) -> None:

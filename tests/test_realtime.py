@@ -736,6 +736,31 @@ def test_bytes_of_a_session_are_counted_while_it_lasts(start_gateway: StartGatew
             assert client.post("/v1/chat/completions", json={"model": "m", "messages": []}).status_code == 429
 
 
+def test_tokens_of_a_session_are_counted_as_the_provider_tells_them(start_gateway: StartGateway, provider: Provider) -> None:
+    upstream = {"base_url": provider.base_url, "attempts": 1}
+    gateway = start_gateway(
+        detection={"encoder": False}, upstreams={"openai": upstream},
+        tenants={"default": {"rate_limits": {"tokens_per_minute": 1_000}}},
+    )  # fmt: skip
+
+    def script(server: ServerConnection) -> None:
+        for name in ("r1", "r2"):
+            hear(server, "response.create")
+            last = done(name)
+            last["response"]["usage"] = {"input_tokens": 400, "output_tokens": 200, "total_tokens": 600}
+            say(server, *begin(name, f"i {name}"), last)
+        closing(server)
+
+    with provider.plays(script), dial(gateway) as session:
+        for _ in range(2):
+            say(session, {"type": "response.create"})
+            hear(session, "response.done")
+        say(session, {"type": "response.create", "event_id": "mine"})
+        error = hear(session, "error")["error"]
+        assert (error["code"], error["event_id"]) == ("rate_limit_exceeded", "mine")
+        assert "1000 tokens" in error["message"]
+
+
 def test_one_tenant_holds_half_of_the_sessions(start_gateway: StartGateway, tmp_path: Path) -> None:
     state = f"sqlite:{tmp_path}/state.db"
     keys = [keystore.create(state, Role.APP, tenant, time.time()).token for tenant in ("one", "two")]

@@ -100,8 +100,10 @@ class Session:
         self._drain_at: float | None = None
         self._number = 0
         self._lost = asyncio.Event()
-        # Limits: whose bytes are counted, how many were, and how many responses the client asked for that did not begin.
-        self._metered, opening.metered = opening.metered, ()
+        # Limits: what the response under way is held against, what is said of tokens, how many bytes were counted, and how many
+        # responses the client asked for that did not begin.
+        self._metered, opening.metered = opening.metered, None
+        self._usage = self._metered.usage if self._metered is not None else None
         self._spent = self._owed = 0
         self._moving: Exchange | None = None
         self._responding = False
@@ -241,7 +243,7 @@ class Session:
         """Relay one turn; true where the upstream said what is no event."""
         exchange = self._exchange("turn")
         policy = exchange.bound.policy
-        exchange.upstream, exchange.upstream_status = self._opening.upstream, 101
+        exchange.upstream, exchange.upstream_status, exchange.usage = self._opening.upstream, 101, self._usage
         exchange.request = nothing(exchange.live.engine, exchange.bound, b"")
         prompt = self._conversation.prompt
         if any(part.origin is Origin.SYSTEM for part in prompt):
@@ -262,6 +264,7 @@ class Session:
         finally:
             self._moving = None
             self._opening.bytes_out += exchange.bytes_out
+            self._spend()
         if moved.relay.cut is not None:
             self._events.add(("server", "cut"))
             await self._ask(self._conversation.cut())
@@ -371,9 +374,10 @@ class Session:
     def _spend(self) -> None:
         """Count what was said since the last time."""
         total = self._opening.bytes_in + self._opening.bytes_out + (self._moving.bytes_out if self._moving else 0)
-        if total > self._spent:
-            self._services.limiter.spend(self._metered, total - self._spent)
-            self._spent = total
+        if self._metered is not None:
+            tokens = self._usage.take() if self._usage is not None else 0
+            self._services.limiter.spend(self._metered, total - self._spent, tokens)
+        self._spent = total
 
     def _exchange(self, what: str) -> Exchange:
         """What is begun in this session: under the policy and the patterns that act now."""
