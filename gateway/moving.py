@@ -102,7 +102,7 @@ class Moving:
 
     def __init__(
         self, relay: Relay, beside: Beside | None, waits: bool, refusal: Refusal,
-        keep: Callable[[Thread], Awaitable[None]] | None, usage: Usage | None,
+        keep: Callable[[Thread], Awaitable[None]] | None, usage: Usage | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
