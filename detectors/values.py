@@ -44,6 +44,20 @@ class Inner:
 
 INNER: Final = Inner()
 
+
+class Coded:
+    """The path step into a text that is itself written in base64 inside a string, as files are sent; there is one instance,
+    `CODED`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "CODED"
+
+
+CODED: Final = Coded()
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """The last path step of a text that is itself an object's key."""
@@ -51,12 +65,14 @@ class Key:
     name: str
 
 
-Path = tuple["str | int | Inner | Key", ...]
-"""Where a text stands in a JSON body: keys, indexes, `INNER` where JSON inside a string is entered, a last `Key`."""
+Path = tuple["str | int | Inner | Coded | Key", ...]
+"""Where a text stands in a JSON body: keys, indexes, `INNER` where JSON inside a string is entered, `CODED` where base64 is, a
+last `Key`."""
 
 
 def show_path(path: Path) -> str:
-    """Write a path for people: ``messages[0].content``; ``>`` enters JSON inside a string, ``#`` means a key itself.
+    """Write a path for people: ``messages[0].content``; ``>`` enters JSON inside a string, ``~`` a text in base64, ``#`` means
+    a key itself.
 
     Keys are the caller's text and may be secret or hostile: what is not a short plain name is written ``*``.
     """
@@ -67,6 +83,9 @@ def show_path(path: Path) -> str:
             continue
         if isinstance(step, Inner):
             shown += ">"
+            continue
+        if isinstance(step, Coded):
+            shown += "~"
             continue
         name = step.name if isinstance(step, Key) else step
         plain = len(name) <= 40 and name.isascii() and name.replace("_", "").isalnum()

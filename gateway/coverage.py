@@ -54,7 +54,7 @@ class _Route(NamedTuple):
 _ALL: Final = tuple(Origin)
 _REPLY: Final = (Origin.ASSISTANT, Origin.TOOL_RESULT, Origin.DOCUMENT)
 _GENERATE: Final = "/v1beta/models/{model}:"
-_MEDIA: Final = "images, audio, files"
+_MEDIA: Final = "images, audio, files that are no text"
 
 ROUTES: Final = (
     _Route("/v1/chat/completions", _ALL, (Origin.ASSISTANT,), True, _MEDIA, "audio, token probabilities"),

@@ -29,8 +29,9 @@ from wires_support import (
     target,
 )
 
-from detectors.values import INNER, Key, Path
+from detectors.values import CODED, INNER, Key, Path
 from gateway.wires.base import SCHEMA_WORDS, Malformed, Parsed, strings, words
+from gateway.wires.files import decoded
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits
 
@@ -253,7 +254,7 @@ def _reached(doc: Any, path: Path) -> Any:
     for step in path:
         if isinstance(step, Key):
             return step.name
-        doc = orjson.loads(doc) if step is INNER else doc[step]
+        doc = orjson.loads(doc) if step is INNER else decoded(doc) if step is CODED else doc[step]
     return doc
 
 

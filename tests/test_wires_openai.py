@@ -54,7 +54,7 @@ REQUESTS: list[Case] = [
         [
             ("messages[0].content[2]", "image"),
             ("messages[0].content[4]", "audio"),
-            ("messages[0].content[5]", "file"),
+            ("messages[0].content[5].file", "file"),
         ],
         b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"<a>"},{"type":"text","text":"<b>",'
         b'"cache_control":'

@@ -7,6 +7,7 @@ from typing import Final
 from detectors.values import Origin
 from gateway.wires.blocks import (
     DOCUMENT,
+    FILE,
     JSON,
     PARTS,
     SCHEMA,
@@ -35,11 +36,11 @@ def _result(origin: Origin) -> Shape:
     return shape(_RESULT, origin, content=PARTS, toolset_name=WALK)
 
 
-# Plain text stands in a document's source as it is; what is in base64, at an address or in a store is not
-# read.
+# Plain text stands in a document's source as it is, or in base64; what is at an address or in a store is not read, and what is
+# no text neither.
 _SOURCES: Final[dict[str, Shape]] = {
     "text": shape("media_type", data=TEXT),
-    "base64": shape("media_type data", unread="file"),
+    "base64": shape("media_type", unread="file", data=FILE),
     "url": shape("url", unread="file"),
     "file": shape("file_id", unread="file"),
 }

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
-from detectors.values import Origin, Path
+from detectors.values import CODED, Origin, Path
+from gateway.wires import files
 from gateway.wires.base import Collector, Parsed, check_depth, unknown_role
 
 
@@ -24,6 +25,7 @@ class How(Enum):
     JSON = auto()  # a text that may be JSON, or any value
     WALK = auto()  # any value
     MEDIA = auto()  # a blob or a link with its MIME type
+    FILE = auto()  # a file in base64, whose MIME type stands in it or beside it
     HIDDEN = auto()  # what no detector reads, for the field's reason
 
 
@@ -38,7 +40,8 @@ class Field(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """One type of block. With a ``reason``, the block as a whole is something that no detector reads."""
+    """One type of block. With a ``reason``, the block as a whole is something that no detector reads, unless it is a file that
+    turns out to be text."""
 
     fields: Mapping[str, Field]
     origin: Origin | None = None
@@ -59,6 +62,7 @@ RESULT: Final = Field(How.JSON, Origin.TOOL_RESULT)
 NAME: Final = Field(How.WALK, Origin.ASSISTANT, "tool_call")  # of the tool that a result is of
 SCHEMA: Final = Field(How.WALK, Origin.TOOL_DEFINITION)
 MEDIA: Final = Field(How.MEDIA)
+FILE: Final = Field(How.FILE)
 
 
 def hidden(reason: str) -> Field:
@@ -140,9 +144,7 @@ def read_block(
             return False
     origin = found.origin or origin
     role = found.role or role
-    if found.reason:
-        out.hidden(origin, turn, path, found.reason)
-    is_text = False
+    is_text = is_read = False
     for key, value in block.items():
         field = found.fields.get(key)
         if field is None:
@@ -154,9 +156,21 @@ def read_block(
                 read_text(out, value, role, origin, turn, (*path, key), glued)
             else:
                 out.wrong(value, "a string", role, origin, turn, (*path, key))
+        elif field.how is How.FILE:
+            is_read = read_file(out, value, block, role, origin, turn, (*path, key)) and not block.keys() & _ELSEWHERE
         elif field.how is not How.SETTING and value is not None:
             _read_field(out, value, field, table, field.role or role, field.origin or origin, turn, (*path, key))
+    if found.reason and not is_read:
+        out.hidden(origin, turn, path, found.reason)
     return is_text
+
+
+def read_file(out: Collector, value: Any, around: dict[str, Any], role: str, origin: Origin, turn: int, path: Path) -> bool:
+    """List the text of a file in base64, of the type that the object ``around`` it names; False where it is no text."""
+    text = files.text_of(value, _media_type(around)) if isinstance(value, str) else None
+    if text is not None:
+        out.json_text(text, role, origin, turn, (*path, CODED))
+    return text is not None
 
 
 def _read_field(
@@ -170,7 +184,7 @@ def _read_field(
         case How.JSON:
             out.walk(value, role, origin, turn, path, nested=True)
         case How.MEDIA:
-            out.hidden(origin, turn, path, _media(value))
+            _read_media(out, value, role, origin, turn, path)
         case How.HIDDEN if value:
             out.hidden(origin, turn, path, field.reason)
         case How.HIDDEN:
@@ -199,11 +213,27 @@ def _speaker(kind: object, origin: Origin) -> Origin:
     return origin
 
 
+def _read_media(out: Collector, value: Any, role: str, origin: Origin, turn: int, path: Path) -> None:
+    if isinstance(value, dict):
+        speaker = Origin.DOCUMENT if origin is Origin.USER else origin
+        if read_file(out, value.get("data"), value, role, speaker, turn, (*path, "data")):
+            out.unknown(value, _BLOB, speaker, turn, path)
+            return
+    out.hidden(origin, turn, path, _media(value))
+
+
 def _media(value: Any) -> str:
     """The reason for a blob: the first half of its MIME type, where detectors of that kind could read it one
     day."""
-    kind = ""
-    if isinstance(value, dict):
-        kind = next((str(value[key]) for key in ("mimeType", "mime_type", "media_type") if key in value), "")
-    family = kind.partition("/")[0].lower()
+    family = _media_type(value).partition("/")[0].lower() if isinstance(value, dict) else ""
     return family if family in ("image", "audio", "video") else "file"
+
+
+def _media_type(around: dict[str, Any]) -> str:
+    return next((str(around[key]) for key in _TYPES if key in around), "")
+
+
+_TYPES: Final = ("mimeType", "mime_type", "media_type")
+_BLOB: Final = frozenset(("data", *_TYPES))
+_ELSEWHERE: Final = frozenset({"file_id", "file_url"})
+"""What a block names a file by that is not in it: then what is in it is not all."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from detectors.values import INNER, Key, Path
+from detectors.values import CODED, INNER, Key, Path
+from gateway.wires import files
 
 ASCII_ESCAPE: Final = b"\\u00"
 """Where a body has none, no key of letters is written with escapes."""
@@ -37,8 +38,8 @@ def apply_edits(body: bytes, edits: Mapping[Path, str]) -> bytes:
 
     Args:
         body: valid JSON.
-        edits: path to new text. A path may enter JSON inside a string (`INNER`) and may name a key itself
-        (`Key`).
+        edits: path to new text. A path may enter JSON inside a string (`INNER`), a text in base64 (`CODED`), and may name a
+        key itself (`Key`).
 
     Raises:
         KeyError: a path does not lead to a string or number in this body.
@@ -146,6 +147,8 @@ def _value(body: bytes, at: int, tree: _Tree, found: list[_Splice], hit: set[int
             found.append((at, end, orjson.dumps(tree[_HERE])))
         elif INNER in tree:
             _inside(body, at, end, tree[INNER], found, hit)
+        elif CODED in tree:
+            _coded(body, at, end, tree[CODED], found, hit)
         return end
     if first == 0x7B:  # {
         return _object(body, at, tree, found, hit)
@@ -156,6 +159,16 @@ def _value(body: bytes, at: int, tree: _Tree, found: list[_Splice], hit: set[int
         hit.add(id(tree))
         found.append((at, end, orjson.dumps(tree[_HERE])))
     return end
+
+
+def _coded(body: bytes, at: int, end: int, tree: _Tree, found: list[_Splice], hit: set[int]) -> None:
+    """Edit the text that is written in base64 inside the string from ``at`` to ``end``."""
+    value = orjson.loads(body[at:end])
+    text = orjson.dumps(files.decoded(value))  # as if the string were the text
+    splices: list[_Splice] = []
+    _value(text, 0, tree, splices, hit)
+    if splices:
+        found.append((at, end, orjson.dumps(files.with_text(value, orjson.loads(_splice(text, splices))))))
 
 
 def _inside(body: bytes, at: int, end: int, tree: _Tree, found: list[_Splice], hit: set[int]) -> None:

@@ -26,7 +26,7 @@ from gateway.wires.base import (
     want_model,
     words,
 )
-from gateway.wires.blocks import DOCUMENT, TEXT, inside, read_parts, shape
+from gateway.wires.blocks import DOCUMENT, FILE, TEXT, inside, read_parts, shape
 from gateway.wires.frames import Frame
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.
@@ -47,13 +47,13 @@ _ORIGINS: Final = {
     "tool": Origin.TOOL_RESULT,
     "function": Origin.TOOL_RESULT,
 }
-_FILE: Final = {"": shape("file_data file_id file_url format", filename=DOCUMENT)}
+_FILE: Final = {"": shape("file_id file_url format", unread="file", file_data=FILE, filename=DOCUMENT)}
 _PARTS: Final = {
     "text": shape("cache_control", text=TEXT),
     "image_url": shape("image_url cache_control", unread="image"),
     "input_audio": shape("input_audio cache_control", unread="audio"),
     "video_url": shape("video_url cache_control", unread="video"),
-    "file": shape("cache_control", unread="file", file=inside(_FILE, Origin.DOCUMENT)),
+    "file": shape("cache_control", file=inside(_FILE, Origin.DOCUMENT)),
 }
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
 _CHUNK: Final = _REPLY | {"obfuscation"}  # random letters that hide how long the text is; no client shows them

@@ -8,6 +8,7 @@ from detectors.values import Origin, Path
 from gateway.wires.base import Collector
 from gateway.wires.blocks import (
     DOCUMENT,
+    FILE,
     JSON,
     NAME,
     RESULT,
@@ -45,7 +46,9 @@ PARTS: Final[Table] = {
     "input_image": shape(f"image_url file_id detail {_CACHE}", unread="image"),
     "computer_screenshot": shape(f"image_url file_id detail {_CACHE}", unread="image"),
     "input_audio": shape(f"input_audio {_CACHE}", unread="audio"),
-    "input_file": shape(f"file_data file_id file_url detail {_CACHE}", Origin.DOCUMENT, unread="file", filename=WALK),
+    "input_file": shape(
+        f"file_id file_url detail {_CACHE}", Origin.DOCUMENT, unread="file", file_data=FILE, filename=WALK
+    ),
 }
 _RESULTS: Final[Table] = {"": shape("file_id score", Origin.DOCUMENT, filename=WALK, text=WALK, attributes=WALK)}
 _OUTPUTS: Final[Table] = {"logs": shape("", logs=RESULT), "image": shape("url", unread="image")}

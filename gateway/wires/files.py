@@ -1,0 +1,70 @@
+"""Files that a message carries in base64, as far as they are text.
+
+Providers take such a file for a document: a plain text, a page, a table, source code. What no text is (an image, a PDF) is
+nobody's to read here.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Final
+
+_NAMED: Final = re.compile(
+    r"text/|image/svg\+xml|application/(?:[^;/]+\+|x-)?"
+    r"(?:json|xml|yaml|toml|csv|ndjson|jsonlines|javascript|typescript|python|sh|sql|rtf|httpd-php)\b",
+    re.I,
+)
+_MEDIA: Final = re.compile(r"(?:image|audio|video)/", re.I)
+_HEAD: Final = re.compile(r"data:([^,;]*)[^,]*;base64,", re.I)
+"""What stands before the base64 of a ``data:`` URL (RFC 2397)."""
+
+_OTHER: Final = re.compile(rb"[^A-Za-z0-9+/]+")
+_BINARY: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
+_LOOKED_AT: Final = 4_096  # characters of base64 by which a file of no telling type is told to be text
+_LEAST: Final = 4  # characters below which they tell nothing
+_ODD: Final = 0.02  # share of them that no text has: what was broken on the way leaves some
+
+
+def text_of(value: str, media_type: str = "") -> str | None:
+    """The text of a file, or None where it is none.
+
+    A file is text by its type, or, where that says nothing (``application/octet-stream``), by what is in it.
+
+    Args:
+        value: base64, perhaps behind the head of a ``data:`` URL.
+        media_type: as the message names it; the URL's own goes before it.
+    """
+    head = _HEAD.match(value)
+    kind = (head[1] if head else "") or media_type
+    named = _NAMED.match(kind) is not None
+    if not named and _MEDIA.match(kind):
+        return None
+    if not named:
+        some = decoded(value[: (head.end() if head else 0) + _LOOKED_AT])
+        if len(some) < _LEAST or len(_BINARY.findall(some)) > _ODD * len(some):
+            return None
+    return decoded(value) or None
+
+
+def decoded(value: str) -> str:
+    """What a file says if it is text: in UTF-16 with a mark, else in UTF-8; what is neither becomes U+FFFD.
+
+    As the most lenient reader takes it: both alphabets, and whatever else stands in between is passed over.
+    """
+    head = _HEAD.match(value)
+    data = value[head.end() if head else 0 :].encode("ascii", "ignore").translate(_ONE_ALPHABET)
+    data = _OTHER.sub(b"", data)
+    if len(data) % 4 == 1:  # six bits are no byte
+        data = data[:-1]
+    raw = base64.b64decode(data + b"=" * (-len(data) % 4))
+    return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+
+
+def with_text(value: str, text: str) -> str:
+    """The file with another text, in UTF-8; the head of a ``data:`` URL stays."""
+    head = _HEAD.match(value)
+    return (head[0] if head else "") + base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+
+
+_ONE_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
