@@ -35,7 +35,7 @@ from gateway.learning.promotion import Rules, step
 from gateway.learning.remembered import OVERLAP_SECONDS, WHOLE_SECONDS, Remembered
 from gateway.learning.teacher import Teacher
 from gateway.learning.thresholds import Asked, Move, asked
-from gateway.learning.trial import Changed, Corpus, correction
+from gateway.learning.trial import ALL_FALSE_ALARMS, ALL_LOSS, Changed, Corpus, correction
 from gateway.learning.tuner import Tuner
 from gateway.learning.tuning import Tuning
 from gateway.learning.values import (
@@ -251,6 +251,26 @@ def test_the_trial_of_a_correction_counts_what_it_breaks() -> None:
     found = correction(Changed(attack, shipped, before, np.arange(2000) >= 1503), 10, 5, 1, ["t"] * 2000)
     assert found.against == ("together with what corrects the model already, more than 1.00% of known attacks would be let through",)
     assert "it sets 4 of 10 labelled texts right" in correction(Changed(attack, before, before, before), 10, 4, 0, [])[-1][0]
+
+
+@pytest.mark.parametrize("by", [-0.1, 0.1])
+def test_bars_that_creep_end_at_a_budget(by: float) -> None:
+    """Hostile labels ask for one small move after another: each is within its bound, and so are all of them together."""
+    rng = np.random.default_rng(11)
+    attack = np.arange(20_000) >= 10_000
+    total = rng.normal(np.where(attack, 3.0, -4.0), 1.2)
+    shipped = before = total >= 1.0
+    passed = 0
+    for step_ in range(1, 200):
+        after = total >= 1.0 + step_ * by
+        if not correction(Changed(attack, shipped, before, after), 10, 5, 0, ["t"] * 20_000).passed:
+            break
+        before, passed = after, step_
+    assert passed > 1, "one step alone is within its bound"
+    assert passed < 199, "it ends"
+    stopped, lost = before & ~shipped & ~attack, shipped & ~before & attack
+    assert stopped.sum() <= ALL_FALSE_ALARMS * (~attack).sum()
+    assert lost.sum() <= ALL_LOSS * attack.sum()
 
 
 # With the model
