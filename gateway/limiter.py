@@ -72,7 +72,7 @@ class Limiter:
         """Count refusals, and by what was decided."""
         metrics.count(
             "portcullis_limited", "Requests refused by a limit of their tenant or key.", ("tenant", "limit"),
-            lambda: {labels: float(number) for labels, number in self.refused.items()},
+            self._refusals,
         )  # fmt: skip
         metrics.count(
             "portcullis_limits_decided", "Requests held against a limit, by what all spent or by this worker's share.", ("by",),
@@ -144,6 +144,16 @@ class Limiter:
             meter.held += tokens
             for name in meter.allowed:
                 self._ledger.hold(name, tokens, now)
+
+    def _refusals(self) -> dict[tuple[str, ...], float]:
+        """Counted from zero: of a series that begins with its first count, Prometheus sees no increase."""
+        found: dict[tuple[str, ...], float] = {}
+        for name, tenant in self._settings().tenants.items():
+            for whose, limits in (("tenant", tenant.rate_limits), ("key", tenant.key_rate_limits)):
+                for what in (REQUESTS, BYTES, TOKENS) if limits is not None else ():
+                    if getattr(limits, f"{what}_per_minute") is not None:
+                        found[name, f"{whose}_{what}"] = 0.0
+        return found | {labels: float(number) for labels, number in self.refused.items()}
 
     async def stop(self) -> None:
         """Tell the store what it was not told yet."""

@@ -35,6 +35,9 @@ QUICK = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="0.025"}'
 SLOW = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="0.1"}'
 ALL = 'portcullis_screening_seconds_bucket{job="p",stage="total",le="+Inf"}'
 LATE, SOON = {"1.0": 90, "2.5": 100, "+Inf": 100}, {"1.0": 98, "2.5": 100, "+Inf": 100}
+LIMITED = requests("none", "429")
+SHARED, THREADS = 'portcullis_shared_verdicts_total{job="p",result="', 'portcullis_thread_values_total{job="p",result="'
+FEEDBACK, EVENTS = '{job="p",stream="feedback"}', 'portcullis_learning_events_total{job="p",stream="feedback",result="'
 OPENAI = '{job="p",upstream="openai"}'
 ONE, OTHER = '{job="p",instance="a"}', '{job="p",instance="b"}'
 
@@ -78,6 +81,26 @@ CASES: Final = {
     ),
     "PortcullisDecisionsLost": Case(
         {f"portcullis_decisions_dropped_total{ONE}": "0x25 9x40"}, {f"portcullis_decisions_dropped_total{ONE}": "9x60"}
+    ),
+    "PortcullisSpoolFull": Case({f"portcullis_state_spool_full{ONE}": "0x20 1x40"}, {f"portcullis_state_spool_full{ONE}": "0x29 1 0x30"}),
+    "PortcullisForged": Case(
+        {f"{SHARED}forged\"}}": "0x20 2x40", f"{THREADS}forged\"}}": "0x60"}, {f"{SHARED}forged\"}}": "5x60", f"{THREADS}forged\"}}": "1x60"}
+    ),
+    "PortcullisLearningBehind": Case(
+        {f"portcullis_learning_oldest_seconds{FEEDBACK}": "0+60x60"}, {f"portcullis_learning_oldest_seconds{FEEDBACK}": "0x20 400x4 1x40"}
+    ),
+    # One that was given up, and counts that had to go before anybody looked.
+    "PortcullisLearningLost": Case(
+        {f"{EVENTS}failed\"}}": "0x20 1x40", f"portcullis_learning_dropped{FEEDBACK}": "7x60"},
+        {f"{EVENTS}failed\"}}": "1x60", f"{EVENTS}done\"}}": "0+9x60", f"portcullis_learning_dropped{FEEDBACK}": "7x60"},
+    ),
+    "PortcullisLimited": Case(
+        {OK: "0+80x60", LIMITED: "0+20x60", 'portcullis_limited_total{job="p",tenant="t",limit="key_tokens"}': "0+20x60"},
+        {OK: "0+99x60", LIMITED: "0+1x60", 'portcullis_limited_total{job="p",tenant="t",limit="key_tokens"}': "0+1x60"},
+    ),
+    "PortcullisRealtimeFull": Case(
+        {f"portcullis_realtime_sessions{ONE}": "900x60", f"portcullis_realtime_sessions_limit{ONE}": "1000x60"},
+        {f"portcullis_realtime_sessions{ONE}": "700x60", f"portcullis_realtime_sessions_limit{ONE}": "1000x60"},
     ),
     "PortcullisAuditNotWritable": Case(
         {f"portcullis_audit_writable{ONE}": "1x20 0x40"}, {f"portcullis_audit_writable{ONE}": "1x29 0 1x30"}

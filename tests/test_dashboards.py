@@ -12,7 +12,9 @@ import httpx
 import pytest
 from gateways import Gateway
 from prometheus import Prometheus, prometheus
+from redis_servers import redis_server
 from upstreams import reply, upstream
+from websockets.sync.client import connect
 
 from detectors.automata import MAX_MATCHES
 from helm.generate.__main__ import ROOT
@@ -51,10 +53,19 @@ def _traffic(gateway: Gateway) -> None:
         for _ in range(12):  # enough failures for the breaker to open
             client.post("/v1/messages", json={"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})
         client.post(GENERATE, json={"contents": [{"parts": [{"text": "Hi"}]}]})
+        _session(gateway)
         for text, label in ((OVERRIDE, "attack"), ("The walrus sleeps", "benign")):
             client.post("/admin/v1/feedback", json={"text": text, "label": label}).raise_for_status()
         with pytest.raises(httpx.ReadTimeout):  # a caller that does not wait
             client.post(GENERATE, json={"contents": [{"parts": [{"text": "be silent"}]}]}, timeout=1)
+
+
+def _session(gateway: Gateway) -> None:
+    """A realtime session in which a response is asked for."""
+    with connect(gateway.url.replace("http", "ws") + "/v1/realtime?model=m", proxy=None) as session:
+        session.send('{"type": "response.create"}')
+        while json.loads(session.recv(30))["type"] != "response.done":
+            pass
 
 
 async def _unavailable(body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,10 +82,13 @@ async def _unavailable(body: bytes, reader: asyncio.StreamReader, writer: asynci
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A gateway under traffic, with everything switched on that has series of its own, and a Prometheus that watches it."""
     folder = tmp_path_factory.mktemp("watched")
-    with upstream(_unavailable) as failing:
+    with upstream(_unavailable) as failing, redis_server(folder / "redis") as redis:
         gateway = Gateway(
             folder,
             {
+                "state": redis.url,
+                "secret": "0123456789abcdef0123456789abcdef",
+                "tenants": {"few": {"rate_limits": {"requests_per_minute": 100_000}}},
                 "limits": {"ready_grace_seconds": 0},
                 "policy": {"preset": "balanced", "shadow": "strict"},
                 "upstreams": {

@@ -42,6 +42,10 @@ class Realtime:
         services.metrics.gauge(
             "portcullis_realtime_sessions", "Realtime sessions that are open.", (), lambda: {(): float(self._sessions)}
         )
+        services.metrics.gauge(
+            "portcullis_realtime_sessions_limit", "Realtime sessions that may be open.", (),
+            lambda: {(): float(services.live.settings.realtime.sessions)},
+        )  # fmt: skip
 
     def admit(self, call: Call, offer: Offer, principal: Principal) -> None:
         """Whether there is room for a session, and whether the page that asks for it may.

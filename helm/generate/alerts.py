@@ -216,6 +216,63 @@ ALERTS: Final = (
         ("As for [PortcullisDecisionsNotStored](PortcullisDecisionsNotStored.md). Note the gap for the audit: from when to when, how many.",),
     ),
     Alert(
+        "PortcullisSpoolFull", "critical", "max by (job, instance) (portcullis_state_spool_full) == 1", "1m",
+        "{{ $labels.instance }} can queue no more decisions on its disk",
+        "Redis is gone, and the queue on disk that stands in for it takes nothing: it holds 256 MiB, or the disk is full. Decisions wait "
+        "in memory now, and the oldest are dropped when that is full, too.",
+        ("`/readyz`: since when, how many wait, and what the disk says.", "Dashboard *Portcullis / State*: bytes that wait on disk."),
+        ("Bring Redis back: what waits is stored, once, and the queue empties.",
+         "Or make room under `data_dir/spool`; nothing in there may be deleted that is not stored yet."),
+    ),
+    Alert(
+        "PortcullisForged", "critical",
+        'sum by (job) (increase(portcullis_shared_verdicts_total{result="forged"}[15m]))'
+        ' + sum by (job) (increase(portcullis_thread_values_total{result="forged"}[15m])) > 0',
+        "0m",
+        "{{ $value | humanize }} sealed values in the state did not open",
+        "What replicas keep for each other in the state is sealed. Something there was altered, made up or moved, so somebody writes to "
+        "the state who should not; or two replicas have different secrets under one name. Nothing of it was used.",
+        ("Was `secret` changed, and not on all replicas at once? Then it is over when the older values have expired.",
+         "`portcullis_shared_verdicts_total` and `portcullis_thread_values_total` by instance: one replica alone has another secret.",
+         "Redis: `ACL LOG`, `CLIENT LIST`, and who holds its credentials."),
+        ("Change the credentials of Redis, and restrict its user and network as docs/state.md says.",
+         "Values of conversations are worth more than verdicts: consider `secret` disclosed only where the configuration was."),
+    ),
+    Alert(
+        "PortcullisLearningBehind", "warning", "max by (job, stream) (portcullis_learning_oldest_seconds) > 300", "5m",
+        "What the learning loop was told has waited for {{ $value | humanizeDuration }} (stream {{ $labels.stream }})",
+        "Labels, or counts of what patterns matched, wait to be worked on. Nothing is lost yet; labels act later, and at 20,000 further "
+        "ones are refused.",
+        ("Dashboard *Portcullis / Learning*, what waits: waiting is what no worker took, pending what one took and did not settle.",
+         "The log of every replica: `an event of the stream` says that its work fails, and what of.",
+         "Dashboard *Portcullis / Capacity*: is there any processor left?"),
+        ("Pending alone: the worker that held it was killed; another takes it within a minute.",
+         "All of it: a replica with room, or a restart of those whose log says that the state does not answer."),
+    ),
+    Alert(
+        "PortcullisLearningLost", "warning",
+        'sum by (job, stream) (increase(portcullis_learning_events_total{result=~"failed|unreadable"}[15m]))'
+        " + max by (job, stream) (delta(portcullis_learning_dropped[15m])) > 0",
+        "0m",
+        "{{ $value | humanize }} events of the stream {{ $labels.stream }} were given up",
+        "The learning loop will not hear of these: they were tried five times and their work failed, they did not open, or there "
+        "were too many and the oldest had to go.",
+        ("`portcullis_learning_events_total` by result: `unreadable` did not open (another `secret`), `failed` broke its work.",
+         "`portcullis_learning_dropped`: counts of matches that had to go, after some minutes without any worker that learns."),
+        ("Unreadable: give all replicas one `secret`.", "Failed: the log names the fault. Labels can be given again."),
+    ),
+    Alert(
+        "PortcullisLimited", "info",
+        "sum by (job, tenant) (rate(portcullis_limited_total[15m])) / on (job, tenant) "
+        "(sum by (job, tenant) (rate(portcullis_requests_total[15m])) > 0) > 0.1",
+        "15m",
+        "{{ $value | humanizePercentage }} of the requests of tenant {{ $labels.tenant }} are refused by its limits",
+        "Callers get 429 with Retry-After. That is what limits are for; whether this one is right is for its owner to say.",
+        ("Dashboard *Portcullis / State*, limits: which limit, of the tenant or of each key, and since when.",
+         "One key with a loop that tries again at once looks like this, too: requests by key in the console."),
+        ("`tenants.X.rate_limits` and `key_rate_limits`: taken within two seconds, no restart.",),
+    ),
+    Alert(
         "PortcullisAuditNotWritable", "critical", "min by (job, instance) (portcullis_audit_writable) == 0", "1m",
         "{{ $labels.instance }} cannot write its audit log",
         "Records wait in memory up to a bound. Whether requests go on meanwhile is the policy's `failure.audit`.",
@@ -272,6 +329,17 @@ ALERTS: Final = (
         ("Raise `autoscaling.maxReplicas`.",
          "One replica alone: connections that were opened long ago stay on it; have the load balancer balance requests, not connections.",
          "Slow upstream: lower `upstreams.X.timeouts`, add a fallback."),
+    ),
+    Alert(
+        "PortcullisRealtimeFull", "warning",
+        "max by (job, instance) (portcullis_realtime_sessions / portcullis_realtime_sessions_limit) > 0.8", "5m",
+        "{{ $labels.instance }} holds {{ $value | humanizePercentage }} of the realtime sessions that it may",
+        "Above its limit a replica refuses new sessions with 503, and one tenant may hold half of them. Sessions last for minutes, so "
+        "this does not go by itself as quickly as it does with requests.",
+        ("Dashboard *Portcullis / Traffic*, realtime sessions: one replica or all of them?",
+         "Does one application open sessions and never close them? `realtime.idle_seconds` ends those in which nothing is said."),
+        ("`realtime.sessions` may be raised while there is memory, or more replicas added.",
+         "One replica alone: have the load balancer count connections."),
     ),
     Alert(
         "PortcullisOpenFiles", "warning",

@@ -100,6 +100,17 @@ _TRAFFIC: Final = Dashboard(
             Panel("Cut, by the stage that saw why", "cps",
                   ((rate("portcullis_stream_cuts_total", "wire, stage"), "{{wire}} {{stage}}"),), width=8),
         )),
+        Row("Realtime sessions", (
+            Panel("Open", "short",
+                  ((gauge("portcullis_realtime_sessions", "instance"), "{{instance}}"),
+                   (gauge("portcullis_realtime_sessions_limit", how="min"), "what each may hold")), width=8),
+            Panel("Events", "cps",
+                  ((rate("portcullis_realtime_events_total", "sender, action"), "{{sender}} {{action}}"),),
+                  "By who sent them and what was done with them.", width=8),
+            Panel("Refused, cut or redacted", "percentunit",
+                  ((_part("portcullis_realtime_events_total", 'action=~"block|cut|redact|limit"'), "of all events"),),
+                  "How late words are judged is told under *Streamed replies*: a response is a stream.", width=8),
+        )),
     ),
 )  # fmt: skip
 
@@ -206,6 +217,52 @@ _CAPACITY: Final = Dashboard(
 )  # fmt: skip
 
 
+_FORGED: Final = 'result="forged"'
+
+_STATE: Final = Dashboard(
+    "state", "State", "What replicas share: whether it answers, verdicts from each other, limits, values of conversations.",
+    (
+        Row("Now", (
+            _number("Answers", "bool", gauge("portcullis_state_up", how="min")),
+            _number("Answered without it", "bool", gauge("portcullis_state_breaker_open", how="max"),
+                    "1: the circuit breaker of a replica is open.", limit=1),
+            _number("Waits on disk", "bytes", gauge("portcullis_state_spool_bytes"), "Decisions, until Redis is back.", limit=1),
+            _number("Disk queue full", "bool", gauge("portcullis_state_spool_full", how="max"), limit=1),
+            _number("Refused by limits", "percentunit",
+                    f"({rate('portcullis_limited_total')} or vector(0)) / {rate('portcullis_requests_total')}"),
+            _number("Values that did not open", "cps",
+                    f"{rate('portcullis_shared_verdicts_total', where=_FORGED)} + {rate('portcullis_thread_values_total', where=_FORGED)}",
+                    "Should be nought: somebody writes to the state, or replicas have different secrets.", limit=0.001),
+        )),
+        Row("While Redis is gone", (
+            Panel("Done without it", "cps", ((rate("portcullis_state_without_total", "what"), "{{what}}"),),
+                  "Decisions to disk and back, values served from memory, calls refused at once."),
+            Panel("Decisions that wait in memory", "short", ((gauge("portcullis_decisions_queued", "instance"), "{{instance}}"),)),
+        )),
+        Row("Verdicts from each other", (
+            Panel("Found, of those that were looked up in time", "percentunit",
+                  ((rate("portcullis_shared_verdicts_total", where='result="hit"') + " / "
+                    + rate("portcullis_shared_verdicts_total", where='result=~"hit|miss"'), "hits"),), width=8),
+            Panel("By what came of it", "cps", ((rate("portcullis_shared_verdicts_total", "result"), "{{result}}"),),
+                  "`late` and `skipped`: the state is further away than a verdict is worth.", width=8),
+            Panel("Windows for the encoder", "cps", ((rate("portcullis_encoder_windows_total", "result"), "{{result}}"),),
+                  "`shared` are those that another replica had read.", width=8),
+        )),
+        Row("Limits", (
+            Panel("Refused, by tenant and limit", "reqps",
+                  ((rate("portcullis_limited_total", "tenant, limit"), "{{tenant}} {{limit}}"),), stacked=True),
+            Panel("Decided by", "reqps", ((rate("portcullis_limits_decided_total", "by"), "{{by}}"),),
+                  "`share`: the state did not answer, and each worker kept to its part of the limit.", stacked=True),
+        )),
+        Row("Values of conversations that the provider keeps", (
+            Panel("Asked for", "cps",
+                  ((rate("portcullis_thread_values_total", "result", 'result=~"found|missing|late|forged|unavailable"'), "{{result}}"),)),
+            Panel("Kept", "cps", ((rate("portcullis_thread_values_total", "result", 'result=~"kept|cut|lost"'), "{{result}}"),)),
+        )),
+    ),
+)  # fmt: skip
+
+
 def _objective_row(objective: Objective) -> Row:
     long = FAST[0]
     burn = f'{share(objective, long.long)}{{job=~"$job"}} / {objective.budget}'
@@ -237,6 +294,20 @@ _LEARNING: Final = Dashboard(
             Panel("Labels", "short", ((_increase("portcullis_labels_total", "label", over="1h"), "{{label}}"),), "By hour."),
             Panel("Proposals, by the stage that they entered", "short",
                   ((_increase("portcullis_proposal_moves_total", "stage", over="1h"), "{{stage}}"),), "By hour."),
+        )),
+        Row("What waits", (
+            Panel("Events that no worker took yet, and that one took", "short",
+                  ((gauge("portcullis_learning_waiting", "stream", how="max"), "{{stream}} waiting"),
+                   (gauge("portcullis_learning_pending", "stream", how="max"), "{{stream}} pending"))),
+            Panel("Age of the oldest", "s", ((gauge("portcullis_learning_oldest_seconds", "stream", how="max"), "{{stream}}"),),
+                  "Since it was told, whoever holds it.", limit=300),
+            Panel("Worked on, by replica", "cps",
+                  ((rate("portcullis_learning_events_total", "instance, stream", 'result="done"'), "{{instance}} {{stream}}"),),
+                  "Whoever has room takes some.", stacked=True),
+            Panel("Given up", "cps",
+                  ((rate("portcullis_learning_events_total", "stream, result", 'result=~"failed|unreadable"'), "{{stream}} {{result}}"),
+                   (f"sum by (stream) (deriv(portcullis_learning_dropped{{{_only('')}}}[5m]))", "{{stream}} had to go")),
+                  "Should be nought."),
         )),
         Row("How patterns did", (
             Panel("Precision by pattern, the lowest", "percentunit", ((_PRECISION, "{{pattern}}"),),
@@ -275,4 +346,4 @@ _SYNC: Final = Dashboard(
     ),
 )  # fmt: skip
 
-DASHBOARDS: Final = (_TRAFFIC, _SECURITY, _LEARNING, _SYNC, _UPSTREAMS, _CAPACITY, _SLO)
+DASHBOARDS: Final = (_TRAFFIC, _SECURITY, _LEARNING, _SYNC, _STATE, _UPSTREAMS, _CAPACITY, _SLO)
