@@ -21,6 +21,7 @@ from bench import (
     patterns,
     profile,
     quality,
+    realtime,
     scan,
     stream,
     sync,
@@ -30,8 +31,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, languages, stream, learning, patterns, capacity, memory, scan, sync, sync_scale,
-    agreement, failover, verdicts,
+    gateway, profile, audit, console, quality, languages, stream, realtime, learning, patterns, capacity, memory, scan, sync,
+    sync_scale, agreement, failover, verdicts,
 )  # fmt: skip
 
 

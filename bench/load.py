@@ -41,6 +41,7 @@ class Load(NamedTuple):
         size: characters of the prompt.
         connections: how many at once.
         varied: how many different prompts are taken in turn; 1 is the same one always.
+        spread: milliseconds within which the connections of streams begin, so that they do not go in step.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Load(NamedTuple):
     size: int
     connections: int
     varied: int
+    spread: int = 0
 
     @property
     def streamed(self) -> bool:
@@ -101,7 +103,8 @@ class Loader:
         skip = str(self._sent.get((proxy.name, file), 0) % load.varied)
         argv: list[str | Path]
         if load.streamed:
-            argv = [self._client, str(proxy.port), PATH, str(load.connections), str(seconds), file, skip, *lines]
+            argv = [self._client, str(proxy.port), PATH, str(load.connections), str(seconds), file, skip,
+                    str(load.spread), *lines]  # fmt: skip
         else:
             argv = [self._wrk, "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "20s",
                     "-s", self._script, f"http://127.0.0.1:{proxy.port}", "--", file, skip, PATH, *lines]  # fmt: skip

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+
 from bench import report, stream_network
 from bench.load import Run
 from bench.machine import machine, versions
@@ -29,7 +31,12 @@ from detectors.stream import TextStream
 from detectors.streamrules import Act, StreamRules
 from detectors.values import ChannelKind
 from gateway import live
-from gateway.policy import preset
+from gateway.following import Follower
+from gateway.policy import Policy, preset
+from gateway.redaction import Vault
+from gateway.relay import Relay
+from gateway.wires.base import Target, sse
+from gateway.wires.openai_chat import OpenAIChat
 from patterns.schema import Kind, Pattern, State, read_pattern
 
 NAME: Final = "stream"
@@ -46,6 +53,9 @@ LIBRARY: Final = (
     "functools", "heapq", "logging", "pickle", "random", "statistics", "string", "textwrap", "unittest", "urllib", "zipfile",
 )  # fmt: skip
 """Modules of Python's standard library whose words are taken for ordinary English."""
+
+RELAYED: Final = 2_000
+"""Events that are relayed to weigh one."""
 
 STREAMS_WEIGHED: Final = 400
 ROUNDS_OF_LEAKS: Final = 3
@@ -105,6 +115,35 @@ def cpu_us(rules: StreamRules, text: str) -> float:
         best = min(best, (time.thread_time_ns() - began) / len(pieces) / 1_000)
         stream.close()
     return round(best, 2)
+
+
+def relay_us(rules: StreamRules, policy: Policy, text: str) -> float:
+    """CPU of one event of a chat completion in the relay: its frame read, its text followed and screened, the frame passed on.
+    As `cpu_us`, and with as long streams as the network's."""
+    texts = [text[at : at + DELTA] for at in range(0, len(text), DELTA)]
+    frames = [_frame(number, piece) for number, piece in enumerate(texts)]
+    target = Target(OpenAIChat(), "chat")
+    best = float("inf")
+    for _ in range(WALKS):
+        began = time.thread_time_ns()
+        for at in range(0, len(frames), stream_network.EVENTS):
+            follower = Follower(policy, policy.ahead or 0)
+            relay = Relay(target, "bench", dict.fromkeys(ChannelKind, rules), Vault(b"bench"), follower)
+            for frame in frames[at : at + stream_network.EVENTS]:
+                relay.feed(frame, lambda cut: "")
+                follower.judged = follower.heard
+            relay.close()
+        best = min(best, (time.thread_time_ns() - began) / len(frames) / 1_000)
+    return round(best, 2)
+
+
+def _frame(number: int, text: str) -> bytes:
+    """An event as ``upstream.c`` sends them."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    return sse(orjson.dumps({
+        "id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "bench",
+        "system_fingerprint": f"fp_{number:019}", "choices": [choice],
+    }))  # fmt: skip
 
 
 def kilobytes(rules: StreamRules, text: str) -> float:
@@ -180,6 +219,7 @@ def inside(texts: dict[str, str], quick: bool) -> dict[str, Any]:
         "held": {name: held(balanced, text) for name, text in texts.items()},
         "late": balanced.late,
         "cpu_us_per_delta": cpu,
+        "relay_us_per_event": relay_us(balanced, preset("balanced"), plain[: DELTA * RELAYED]),
         "kb_per_stream": kilobytes(balanced, text),
     }
     found["values_streamed"], found["values_leaked"] = leaks(balanced)
@@ -283,6 +323,7 @@ def tables(figures: dict[str, Any], network: Network | None) -> str:
         report.table("Held after each word of ordinary text, in characters", ("text", "words that waited for nothing",
                      "median", "p99", "max"), [(name, *one.values()) for name, one in figures["held"].items()]),
         report.table(f"CPU of screening {DELTA} characters", ("patterns", "us"), list(figures["cpu_us_per_delta"].items())),
+        report.table("CPU of an event in the relay", ("", "us"), [("chat completion", figures["relay_us_per_event"])]),
         report.table("One stream", ("KB", "values streamed", "leaked"),
                      [(figures["kb_per_stream"], figures["values_streamed"], figures["values_leaked"])]),
     ]  # fmt: skip

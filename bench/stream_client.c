@@ -1,7 +1,8 @@
 /* Reads streams as fast as they come and says when their bytes arrived.
  *
- *   stream_client PORT PATH CONNECTIONS SECONDS BODIES SKIP [HEADER]...
+ *   stream_client PORT PATH CONNECTIONS SECONDS BODIES SKIP SPREAD [HEADER]...
  *
+ * The connections begin one after the other within SPREAD milliseconds, as evenly as any number of them can and never in step.
  * Each connection sends a request (a line of the file BODIES, in turn, the first SKIP at the end), reads its chunked reply to the end, and sends the
  * next one until SECONDS are over. Printed is one JSON line, times in microseconds:
  *
@@ -234,9 +235,14 @@ static void read_bodies(const char *name) {
     fclose(file);
 }
 
+static int by_time(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
 int main(int argc, char **argv) {
-    if (argc < 7) {
-        fprintf(stderr, "usage: stream_client PORT PATH CONNECTIONS SECONDS BODIES SKIP [HEADER]...\n");
+    if (argc < 8) {
+        fprintf(stderr, "usage: stream_client PORT PATH CONNECTIONS SECONDS BODIES SKIP SPREAD [HEADER]...\n");
         return 2;
     }
     struct rlimit files;
@@ -248,19 +254,31 @@ int main(int argc, char **argv) {
     running = atoi(argv[3]);
     read_bodies(argv[5]);
     next_body = strtoul(argv[6], NULL, 10);
-    for (int i = 7; i < argc; i++) {
+    uint64_t spread = strtoul(argv[7], NULL, 10) * 1000000u;
+    for (int i = 8; i < argc; i++) {
         size_t used = strlen(headers);
         snprintf(headers + used, sizeof headers - used, "%s\r\n", argv[i]);
     }
     epoll_fd = epoll_create1(0);
-    struct connection *all = calloc((size_t)running, sizeof *all);
+    int count = running, dialled = 0;
+    struct connection *all = calloc((size_t)count, sizeof *all);
+    uint64_t *starts = calloc((size_t)count, sizeof *starts);
+    for (int i = 0; i < count; i++) { /* multiples of the golden ratio, less their whole part, leave no gap and no pile */
+        starts[i] = (uint64_t)((double)((uint32_t)i * 2654435769u) / 4294967296.0 * (double)spread);
+    }
+    qsort(starts, (size_t)count, sizeof *starts, by_time);
     began_at = now_ns();
     ends_at = began_at + (uint64_t)(atof(argv[4]) * 1e9);
-    for (int i = 0, n = running; i < n; i++) dial(all + i);
     while (running) {
         struct epoll_event events[512];
-        int n = epoll_wait(epoll_fd, events, 512, 10000);
-        if (n == 0) { /* ten seconds of silence: what is still open has hung */
+        while (dialled < count && began_at + starts[dialled] <= now_ns()) dial(all + dialled++);
+        int wait = 10000;
+        if (dialled < count) {
+            uint64_t due = began_at + starts[dialled], now = now_ns();
+            wait = due > now ? (int)((due - now) / 1000000u) : 0;
+        }
+        int n = epoll_wait(epoll_fd, events, 512, wait);
+        if (n == 0 && dialled == count) { /* ten seconds of silence: what is still open has hung */
             bad += (uint64_t)running;
             break;
         }

@@ -16,9 +16,10 @@ EVENTS: Final = 100
 MOST_ADDED_US: Final = 5_000
 """What an event may be delayed more than by the bare relay, at the 99th percentile."""
 
-COUNTS: Final = (5, 10, 25, 50, 100, 200, 400, 1_000)
+COUNTS: Final = (5, 10, 25, 40, 60, 80, 100, 150, 200, 300, 400, 1_000)
 """Streams at once that are tried in turn, until they do not fit any more."""
 
+EVERY_MS: Final = 20
 PACED_SECONDS: Final = 6
 FEW: Final = 5
 """Streams at once by which policies are compared."""
@@ -27,9 +28,11 @@ FIRST: Final = Load("first", "streams of 20 events 1 ms apart, 1 connection", "s
 
 
 def paced(count: int) -> Load:
-    """So many streams at once, each of 50 events a second."""
-    return Load(f"at_once_{count}", f"{count} streams at once, 50 events a second each", f"sse-{EVENTS}-20000", 300, count,
-                VARIED_STREAMS)  # fmt: skip
+    """So many streams at once, each of 50 events a second. They begin spread over the length of one: callers do not speak in
+    chorus, and of streams in step each event would wait for those of all others."""
+    title = f"{count} streams at once, 50 events a second each"
+    model = f"sse-{EVENTS}-{EVERY_MS * 1_000}"
+    return Load(f"at_once_{count}", title, model, 300, count, VARIED_STREAMS, EVENTS * EVERY_MS)
 
 
 class Step(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from gateways import Gateway
 from hypothesis import settings
+from realtime_support import Provider
 
 settings.register_profile("portcullis", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("portcullis")
@@ -55,3 +56,22 @@ def echo_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     gateway = Gateway(tmp_path_factory.mktemp("echo"), {"limits": {"ready_grace_seconds": 0}}, 1, {})
     yield gateway
     gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[Provider]:
+    running = Provider()
+    yield running
+    running.server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def scripted(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings = {
+        "limits": {"ready_grace_seconds": 0, "drain_seconds": 2}, "detection": {"encoder": False},
+        "realtime": {"message_bytes": 65_536},
+        "upstreams": {"openai": {"base_url": provider.base_url, "attempts": 1}},
+    }  # fmt: skip
+    running = Gateway(tmp_path_factory.mktemp("realtime"), settings, 1, {})
+    yield running
+    running.stop()

@@ -262,3 +262,18 @@ def test_a_side_that_speaks_but_does_not_read_is_given_up_and_one_that_reads_slo
         socket.data_received(frame(1, b"a"))
         loop.pass_by(ws.PING_SECONDS / 2)
     assert wire.aborted
+
+
+def test_who_is_silent_is_asked_whether_he_is_there_and_given_up_without_an_answer() -> None:
+    loop = Clock()
+    socket, wire = opened(loop)
+    loop.pass_by(ws.PING_SECONDS - 1)
+    assert wire.sent == b""
+    loop.pass_by(2)
+    assert wire.sent == b"\x89\x00", "a ping"
+    socket.data_received(frame(10))
+    loop.pass_by(ws.PING_SECONDS + ws.PONG_SECONDS - 2)
+    assert wire.sent == b"\x89\x00" * 2
+    assert not wire.aborted
+    loop.pass_by(4)
+    assert wire.aborted

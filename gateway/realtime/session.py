@@ -258,7 +258,9 @@ class Session:
             exchange.client_gone = isinstance(error, ClientGone | asyncio.CancelledError)
             if not exchange.client_gone:
                 exchange.reason = "the gateway failed"
-            if exchange.reply is not None and (exchange.reply.parsed.segments or exchange.reply.parsed.opaque):
+            if not exchange.client_gone or (
+                exchange.reply is not None and (exchange.reply.parsed.segments or exchange.reply.parsed.opaque)
+            ):
                 self._record(self._gathered(exchange))
             raise
         finally:
@@ -340,6 +342,8 @@ class Session:
         while True:
             await asyncio.sleep(CLOCK_SECONDS)
             self._spend()
+            if self._client.left:
+                self._lost.set()
             now, limits = self._loop.time(), self._services.live.settings.realtime
             if self._drain_at is not None and now >= self._drain_at:
                 return Ending("gateway", ws.GOING_AWAY)

@@ -8,6 +8,8 @@ message has a greatest length, and who says nothing for long is asked with a pin
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -48,6 +50,9 @@ PING_SECONDS: Final = 20.0
 
 PONG_SECONDS: Final = 20.0
 """How long it may take until anything comes back."""
+
+_GONE: Final = frozenset({7, 8})
+"""States of a TCP connection (Linux' ``TCP_CLOSE`` and ``TCP_CLOSE_WAIT``) whose other side sends no more."""
 
 CLOSE_SECONDS: Final = 1.0
 """How long the other side may take to close after us."""
@@ -125,6 +130,18 @@ class WebSocket(asyncio.Protocol):
     def closed(self) -> Closed | None:
         """How it ended, if it did."""
         return self._closed or self._left
+
+    @property
+    def left(self) -> bool:
+        """Whether the other side sends no more. Who does not read is not told so, but the kernel knows, where it is Linux."""
+        if self._closed is not None or self._left is not None:
+            return True
+        if not self._paused or self._transport is None:
+            return False
+        sock = self._transport.get_extra_info("socket")
+        with contextlib.suppress(OSError, AttributeError):
+            return sock is not None and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _GONE
+        return False
 
     async def receive(self) -> str:
         """The next message.
