@@ -18,7 +18,7 @@ from gateway.relay import Relay
 from gateway.wires.base import StreamEvent, StreamReader, sse
 from gateway.wires.frames import BadFraming, Frame
 from gateway.wires.jsonedit import apply_edits
-from gateway.wires.openai_realtime import RealtimeStream
+from gateway.wires.openai_realtime_events import RealtimeStream
 from gateway.wires.outline import Outline
 
 pieces = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(('a"b', "\\", "\n", "\u2028", "\x7f", "😀", '","x":"'))

@@ -24,7 +24,8 @@ from gateway.sound import Sound
 from gateway.wires import routes
 from gateway.wires.base import EventKind, Malformed, Parsed, StreamReader
 from gateway.wires.frames import BadFraming, Frame
-from gateway.wires.openai_realtime import MAX_ITEMS, SEPARATOR, UNKNOWN_EVENT
+from gateway.wires.openai_realtime import UNKNOWN_EVENT
+from gateway.wires.openai_realtime_events import MAX_ITEMS, SEPARATOR
 
 FOUND = routes.find("GET", routes.REALTIME, b"model=gpt-realtime&call_id=c")
 assert FOUND is not None

@@ -20,7 +20,8 @@ from gateway.echo.model import Answer, Ask, Tool
 from gateway.wires import strict
 from gateway.wires.base import Collector, Malformed, Target
 from gateway.wires.openai_items import read_item
-from gateway.wires.openai_realtime import ITEMS, PARTS, error_event
+from gateway.wires.openai_realtime import ITEMS, PARTS
+from gateway.wires.openai_realtime_events import error_event
 
 MODEL: Final = "echo-1"
 _BETA: Final = {

@@ -13,7 +13,7 @@ from detectors.passages import THREAD
 from detectors.values import Origin, Segment
 from gateway.wires import strict
 from gateway.wires.base import Parsed
-from gateway.wires.openai_realtime import HEARD
+from gateway.wires.openai_realtime_events import HEARD
 
 MAX_SYSTEM: Final = 32
 """System messages of a session that replies are compared with, beside its instructions: the last ones."""

@@ -35,7 +35,8 @@ from gateway.websocket.socket import Closed, WebSocket
 from gateway.wires import strict
 from gateway.wires.base import Malformed
 from gateway.wires.openai_common import RATE_LIMITED
-from gateway.wires.openai_realtime import UNKNOWN_EVENT, error_event
+from gateway.wires.openai_realtime import UNKNOWN_EVENT
+from gateway.wires.openai_realtime_events import error_event
 
 MAX_VALUES: Final = 10_000
 """Values that a session's vault may hold: they live as long as it does."""

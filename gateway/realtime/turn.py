@@ -11,7 +11,7 @@ from gateway.moving import Interrupted
 from gateway.realtime.conversation import Conversation, Event, Heard
 from gateway.upstream.errors import Truncated
 from gateway.websocket.socket import Closed, WebSocket
-from gateway.wires.openai_realtime import SEPARATOR
+from gateway.wires.openai_realtime_events import SEPARATOR
 
 
 class TurnSource:
