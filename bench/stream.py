@@ -35,7 +35,8 @@ from gateway.following import Follower
 from gateway.policy import Policy, preset
 from gateway.redaction import Vault
 from gateway.relay import Relay
-from gateway.wires.base import Target, sse
+from gateway.wires.base import Target
+from gateway.wires.events import sse
 from gateway.wires.openai_chat import OpenAIChat
 from patterns.schema import Kind, Pattern, State, read_pattern
 

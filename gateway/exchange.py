@@ -23,7 +23,8 @@ from gateway.policy import RANK, Action, Direction, Edit, FailureMode, Policy, R
 from gateway.redaction import Vault, redact
 from gateway.relay import Relay
 from gateway.usage import FREE
-from gateway.wires.base import Collector, Parsed, Target
+from gateway.wires.base import Parsed, Target
+from gateway.wires.collecting import Collector
 
 if TYPE_CHECKING:
     from gateway.limiter import Meter

@@ -44,7 +44,8 @@ from gateway.upstream.errors import RequestRefused, UpstreamError
 from gateway.websocket.answering import REALTIME, Offer, read_offer
 from gateway.websocket.asking import Refused
 from gateway.wires import routes
-from gateway.wires.base import MAX_PARTS, Target
+from gateway.wires.base import Target
+from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.passthrough import PassedThrough
 
 _log = logging.getLogger(__name__)

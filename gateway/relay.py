@@ -24,7 +24,9 @@ from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
 from gateway.redaction import Restorer, Vault
 from gateway.sound import Sound
-from gateway.wires.base import MAX_PARTS, EventKind, Malformed, StreamEvent, Target, Thread, sse
+from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
+from gateway.wires.collecting import MAX_PARTS
+from gateway.wires.events import sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
 from gateway.wires.outline import Outline

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wires_support import TEXT, VALUES
 
 from detectors.values import INNER, Key, Path
-from gateway.wires.base import strings
+from gateway.wires.collecting import strings
 from gateway.wires.jsonedit import apply_edits, replace_text
 
 CASES: list[tuple[bytes, dict[Path, str], bytes]] = [

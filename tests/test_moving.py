@@ -16,7 +16,7 @@ from gateway.following import Cut
 from gateway.moving import Moving
 from gateway.redaction import Vault
 from gateway.relay import Relay
-from gateway.wires.base import sse
+from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming
 
 

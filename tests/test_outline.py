@@ -15,7 +15,8 @@ from wires_support import frames_of
 from gateway import relay as relays
 from gateway.redaction import Vault
 from gateway.relay import Relay
-from gateway.wires.base import StreamEvent, StreamReader, sse
+from gateway.wires.base import StreamEvent, StreamReader
+from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming, Frame
 from gateway.wires.jsonedit import apply_edits
 from gateway.wires.openai_realtime_events import RealtimeStream

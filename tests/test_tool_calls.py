@@ -22,7 +22,8 @@ from gateway.live import Bound
 from gateway.policy import Action, preset
 from gateway.redaction import Vault
 from gateway.relay import Relay
-from gateway.wires.base import Target, sse
+from gateway.wires.base import Target
+from gateway.wires.events import sse
 from patterns.schema import State
 
 KEY = b"k" * 32

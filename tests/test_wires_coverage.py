@@ -30,7 +30,8 @@ from wires_support import (
 )
 
 from detectors.values import CODED, INNER, Key, Path
-from gateway.wires.base import SCHEMA_WORDS, Malformed, Parsed, strings, words
+from gateway.wires.base import Malformed, Parsed
+from gateway.wires.collecting import SCHEMA_WORDS, strings, words
 from gateway.wires.files import decoded
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wires import routes
-from gateway.wires.base import LEAST_NUMBER, strings
+from gateway.wires.collecting import LEAST_NUMBER, strings
 from gateway.wires.jsonedit import apply_edits
 
 CARD = 4111111111111111

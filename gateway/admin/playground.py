@@ -20,7 +20,8 @@ from gateway.keys import Permission, Principal
 from gateway.live import Live
 from gateway.policy import PRESETS, Direction, Policy, evaluate
 from gateway.services import Services
-from gateway.wires.base import Collector, Malformed, Parsed
+from gateway.wires.base import Malformed, Parsed
+from gateway.wires.collecting import Collector
 from gateway.wires.openai_chat import read_message
 
 MAX_TEXT: Final = 2 * 2**20

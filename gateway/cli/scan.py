@@ -19,7 +19,8 @@ from gateway.cli.common import Failed, Misused, add_config, settings, write_json
 from gateway.cli.streaming import available, stream
 from gateway.coverage import stages
 from gateway.policy import Action, Direction, Policy, evaluate
-from gateway.wires.base import Collector, Malformed
+from gateway.wires.base import Malformed
+from gateway.wires.collecting import Collector
 from gateway.wires.openai_chat import read_message
 from patterns.schema import PatternError
 from patterns.taxonomy import is_attack

@@ -9,7 +9,8 @@ import orjson
 
 from gateway.echo import model
 from gateway.echo.model import Answer, Ask, Tool
-from gateway.wires.base import Target, sse
+from gateway.wires.base import Target
+from gateway.wires.events import sse
 
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool": "tool_use"}
 _CREATED = "2023-11-14T22:13:20Z"  # `model.CREATED`

@@ -9,7 +9,8 @@ import orjson
 
 from gateway.echo import model
 from gateway.echo.model import Answer, Ask, Tool
-from gateway.wires.base import Target, sse
+from gateway.wires.base import Target
+from gateway.wires.events import sse
 from gateway.wires.gemini_parts import spellings
 
 _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}

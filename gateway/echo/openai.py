@@ -11,7 +11,8 @@ import orjson
 
 from gateway.echo import model
 from gateway.echo.model import Answer, Ask, Call, Tool
-from gateway.wires.base import Target, sse
+from gateway.wires.base import Target
+from gateway.wires.events import sse
 from gateway.wires.openai_common import DONE
 
 _FINISH = {"stop": "stop", "length": "length", "tool": "tool_calls"}

@@ -18,7 +18,8 @@ from detectors.values import Origin
 from gateway.echo import model
 from gateway.echo.model import Answer, Ask, Tool
 from gateway.wires import strict
-from gateway.wires.base import Collector, Malformed, Target
+from gateway.wires.base import Malformed, Target
+from gateway.wires.collecting import Collector
 from gateway.wires.openai_items import read_item
 from gateway.wires.openai_realtime import ITEMS, PARTS
 from gateway.wires.openai_realtime_events import error_event

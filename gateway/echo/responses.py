@@ -9,7 +9,8 @@ import orjson
 
 from gateway.echo import model
 from gateway.echo.model import Answer, Ask, Tool
-from gateway.wires.base import Target, sse
+from gateway.wires.base import Target
+from gateway.wires.events import sse
 
 
 def ask(target: Target, doc: dict[str, Any]) -> Ask:

@@ -11,28 +11,10 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires.anthropic_blocks import BLOCKS, SERVERS, TOOLS
-from gateway.wires.base import (
-    JSON,
-    SSE,
-    UNKNOWN,
-    Collector,
-    EventKind,
-    Malformed,
-    Parsed,
-    Reply,
-    StreamEvent,
-    StreamReader,
-    Target,
-    Wire,
-    events_of,
-    load_frame,
-    loose,
-    sse,
-    want_flag,
-    want_model,
-    words,
-)
+from gateway.wires.base import JSON, SSE, EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.blocks import Table, read_catalogue, read_parts, shape
+from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
+from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from detectors.values import CODED, Origin, Path
 from gateway.wires import files
-from gateway.wires.base import Collector, Parsed, check_depth, unknown_role
+from gateway.wires.base import Parsed
+from gateway.wires.collecting import Collector, check_depth, unknown_role
 
 
 class How(Enum):

@@ -11,25 +11,10 @@ from typing import Any, Final
 import orjson
 
 from detectors.values import Origin, Path
-from gateway.wires.base import (
-    JSON,
-    SSE,
-    UNKNOWN,
-    Collector,
-    EventKind,
-    Malformed,
-    Parsed,
-    Reply,
-    StreamEvent,
-    StreamReader,
-    Target,
-    Wire,
-    events_of,
-    load_frame,
-    loose,
-    sse,
-)
+from gateway.wires.base import JSON, SSE, EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.blocks import read_catalogue, read_parts
+from gateway.wires.collecting import UNKNOWN, Collector
+from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame, JsonArraySplitter, Splitter, SseSplitter
 from gateway.wires.gemini_parts import CANDIDATE, CONFIG, MODEL, PARTS, names, spellings
 

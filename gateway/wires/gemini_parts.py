@@ -6,7 +6,6 @@ import re
 from typing import Final
 
 from detectors.values import Origin
-from gateway.wires.base import words
 from gateway.wires.blocks import (
     DOCUMENT,
     JSON,
@@ -22,6 +21,7 @@ from gateway.wires.blocks import (
     hidden,
     inside,
 )
+from gateway.wires.collecting import words
 
 _CAPITAL: Final = re.compile("[A-Z]")
 

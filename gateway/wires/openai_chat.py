@@ -8,25 +8,10 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
-from gateway.wires.base import (
-    UNKNOWN,
-    Collector,
-    EventKind,
-    Malformed,
-    Parsed,
-    Reply,
-    StreamEvent,
-    StreamReader,
-    Target,
-    Wire,
-    load_frame,
-    loose,
-    sse,
-    want_flag,
-    want_model,
-    words,
-)
+from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.blocks import DOCUMENT, FILE, TEXT, inside, read_parts, shape
+from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
+from gateway.wires.events import load_frame, loose, sse
 from gateway.wires.frames import Frame
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.

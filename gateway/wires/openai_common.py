@@ -8,8 +8,10 @@ from typing import Any, Final
 import orjson
 
 from detectors.values import Origin, Path
-from gateway.wires.base import JSON, SSE, Collector, Malformed, Reply, sse
+from gateway.wires.base import JSON, SSE, Malformed, Reply
 from gateway.wires.blocks import Table, hidden, read_parts, shape
+from gateway.wires.collecting import Collector
+from gateway.wires.events import sse
 
 DONE: Final = b"data: [DONE]\n\n"
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from detectors.values import Origin
 from gateway.wires import openai_common as common
-from gateway.wires.base import Collector, Parsed, Reply, StreamReader, Target, Wire, want_model
+from gateway.wires.base import Parsed, Reply, StreamReader, Target, Wire
+from gateway.wires.collecting import Collector, want_model
 from gateway.wires.openai_completions import CompletionStream
 
 _SETTINGS: Final = frozenset({"model", "input", "dimensions", "encoding_format"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from detectors.values import Origin, Path
-from gateway.wires.base import Collector
 from gateway.wires.blocks import (
     DOCUMENT,
     FILE,
@@ -24,6 +23,7 @@ from gateway.wires.blocks import (
     read_parts,
     shape,
 )
+from gateway.wires.collecting import Collector
 from gateway.wires.openai_common import TOOLS
 
 _ORIGINS: Final = {

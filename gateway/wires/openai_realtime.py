@@ -12,8 +12,9 @@ from typing import Any, Final
 from detectors.values import Origin
 from gateway.wires import openai_common as common
 from gateway.wires import openai_items
-from gateway.wires.base import UNKNOWN, Collector, Malformed, Parsed, Reply, StreamReader, Target, Wire
+from gateway.wires.base import Malformed, Parsed, Reply, StreamReader, Target, Wire
 from gateway.wires.blocks import SCHEMA, SETTING, TEXT, WALK, Table, hidden, inside, read_block, shape
+from gateway.wires.collecting import UNKNOWN, Collector
 from gateway.wires.frames import Splitter
 from gateway.wires.openai_items import read_item
 from gateway.wires.openai_realtime_events import MessageSplitter, RealtimeStream

@@ -13,17 +13,9 @@ from typing import Any, Final
 import orjson
 
 from detectors.values import Key, Path
-from gateway.wires.base import (
-    SCHEMA_WORDS,
-    EventKind,
-    Malformed,
-    StreamEvent,
-    StreamReader,
-    load_frame,
-    own_channel,
-    strings,
-    words,
-)
+from gateway.wires.base import EventKind, Malformed, StreamEvent, StreamReader
+from gateway.wires.collecting import SCHEMA_WORDS, strings, words
+from gateway.wires.events import load_frame, own_channel
 from gateway.wires.frames import MAX_FRAME, BadFraming, Frame, FrameTooLong, Splitter
 
 SEPARATOR: Final = b"\x1e"

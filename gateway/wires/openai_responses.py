@@ -8,29 +8,10 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
-from gateway.wires.base import (
-    JSON,
-    SSE,
-    UNKNOWN,
-    Collector,
-    EventKind,
-    Malformed,
-    Parsed,
-    Reply,
-    StreamEvent,
-    StreamReader,
-    Target,
-    Thread,
-    Wire,
-    events_of,
-    load_frame,
-    loose,
-    sse,
-    want_flag,
-    want_model,
-    words,
-)
+from gateway.wires.base import JSON, SSE, EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Thread, Wire
 from gateway.wires.blocks import read_parts
+from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
+from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame
 from gateway.wires.openai_items import PARTS, read_item, read_items
 
