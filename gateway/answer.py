@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.call import Call
 from gateway.exchange import Exchange
 from gateway.faults import Fault
 from gateway.inbound import Headers
 from gateway.inspection import Inspected
-from gateway.listener import Call
 from gateway.wires.base import Reply
 
 

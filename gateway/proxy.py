@@ -15,6 +15,7 @@ from detectors.values import Origin
 from gateway.admission import check_records
 from gateway.answer import Answer
 from gateway.arriving import Arriving
+from gateway.call import BODYLESS, Call
 from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.exchange import Exchange
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
@@ -32,7 +33,6 @@ from gateway.inspection import (
     stopped,
 )
 from gateway.keys import Permission, Principal
-from gateway.listener import BODYLESS, Call
 from gateway.live import Live
 from gateway.policy import Action
 from gateway.providers import Provider, Sent

@@ -9,12 +9,12 @@ from concurrent.futures import Executor
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.call import Call
 from gateway.exchange import Exchange
 from gateway.faults import CallerFault, OwnFault
 from gateway.inbound import Head, Headers, reply_headers
 from gateway.inspection import nothing
 from gateway.keys import Principal
-from gateway.listener import Call
 from gateway.providers import Provider
 from gateway.realtime.judging import Judge
 from gateway.realtime.session import Session
