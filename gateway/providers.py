@@ -14,10 +14,11 @@ from gateway.settings import Target as TargetSettings
 from gateway.settings import Upstream as UpstreamSettings
 from gateway.upstream.breaker import State as BreakerState
 from gateway.upstream.client import FAILING, Upstream
-from gateway.upstream.connection import Reply, Timeouts
+from gateway.upstream.connection import Timeouts
 from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BreakerOpen, RequestRefused, TimedOut, TooBusy, UpstreamError
 from gateway.upstream.pool import PoolLimits
+from gateway.upstream.reply import Reply
 from gateway.upstream.retry import RetryPolicy
 from gateway.websocket.asking import Opened, Refused
 from gateway.wires.passthrough import Table

@@ -39,8 +39,8 @@ from gateway.providers import Provider, Sent
 from gateway.realtime.opening import Realtime, with_key
 from gateway.services import Services
 from gateway.streaming import Streaming
-from gateway.upstream.connection import Reply as UpstreamReply
 from gateway.upstream.errors import RequestRefused, UpstreamError
+from gateway.upstream.reply import Reply as UpstreamReply
 from gateway.websocket.answering import REALTIME, Offer, read_offer
 from gateway.websocket.asking import Refused
 from gateway.wires import routes

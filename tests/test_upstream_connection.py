@@ -26,9 +26,9 @@ from upstream_support import (
 )
 
 from gateway.upstream.client import Upstream
-from gateway.upstream.connection import Reply
 from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BadReply, ConnectFailed, TimedOut, Truncated, UpstreamError
+from gateway.upstream.reply import Reply
 
 GZIP_CHUNKS = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n"
 

@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 from gateway.upstream import retry
 from gateway.upstream.breaker import Breaker, BreakerPolicy
-from gateway.upstream.connection import Reply, Timeouts
+from gateway.upstream.connection import Timeouts
 from gateway.upstream.dial import Origin
 from gateway.upstream.errors import BreakerOpen, TooBusy, UpstreamError
 from gateway.upstream.http1 import OURS, Headers, check_method, check_target, header_lines
 from gateway.upstream.pool import Pool, PoolLimits
+from gateway.upstream.reply import Reply
 from gateway.upstream.retry import RetryPolicy
 from gateway.websocket.asking import Opened, Refused, connect
 

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from gateway.upstream.connection import Connection, Reply, Timeouts
+from gateway.upstream.connection import Connection, Timeouts
 from gateway.upstream.dial import Origin, dial
 from gateway.upstream.errors import ConnectFailed, TimedOut, TooBusy, Truncated, UpstreamError
+from gateway.upstream.reply import Reply
 
 CROSSING_SECONDS: Final = 1.0
 """A close that crosses our request shows within a round trip, which this is generous for. Later, it is another."""
