@@ -104,12 +104,53 @@ def test_ready_waits_and_takes_nothing(loop: Loop) -> None:
         async with serving(handler) as server:
             client = upstream(server.port)
             reply = await client.send(b"POST", b"/", [])
-            assert not await reply.ready(0.01)
+            busy = True
+            assert not await reply.ready(lambda: busy)
+            busy = False
+            waiting = asyncio.create_task(reply.ready(lambda: busy))
+            await asyncio.sleep(0)
+            busy = True
+            reply.wake()
+            assert not await waiting
             go.set()
-            assert await reply.ready(5)
+            assert await reply.ready(lambda: False)
             assert await anext(reply) == b"hello"
-            assert await reply.ready(0)
+            assert await reply.ready(lambda: False)
             assert await anext(reply, None) is None
+            client.close()
+
+    run(test(), loop)
+
+
+@both_loops
+def test_what_comes_while_somebody_waits_can_be_taken_at_once(loop: Loop) -> None:
+    go = asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(CHUNKS)
+        await go.wait()
+        for piece in (b"5\r\nhello\r\n", b"1\r\n \r\n", b"5\r\nworld\r\n0\r\n\r\n"):
+            await peer.say(piece)
+        await peer.gone()
+
+    async def test() -> None:
+        async with serving(handler) as server:
+            client = upstream(server.port)
+            reply = await client.send(b"POST", b"/", [])
+            taken: list[bytes] = []
+
+            def take() -> bool:
+                taken.append(reply.take())
+                return True
+
+            go.set()
+            while await reply.ready(lambda: False, take):
+                piece = await anext(reply, None)
+                if piece is None:
+                    break
+                taken.append(piece)
+            assert b"".join(taken) == b"hello world"
             client.close()
 
     run(test(), loop)

@@ -2,8 +2,8 @@
 
 The connection owns the clock: one timer, armed for the earliest moment that can matter and moved only when
 that comes or a nearer one is wanted, so a request costs no timer of its own. The reply (`gateway.upstream.reply`)
-owns the waiting: one future at a time. Whoever stops waiting (a cancelled task) closes the connection there and then: half-read ones
-never go back to the pool.
+owns the waiting: one future at a time. Whoever stops waiting (a cancelled task) closes the connection there and then:
+half-read ones never go back to the pool.
 """
 
 from __future__ import annotations
