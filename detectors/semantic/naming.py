@@ -119,7 +119,7 @@ def _length(term: str) -> float:
 
 
 def _name(group: Sequence[Example], terms: Sequence[str], weight: float) -> str:
-    said = ", ".join(terms) if weight >= CLEAR else f"various, like “{shorten(group[0].text, QUOTED, placeholder='…')}”"
+    said = ", ".join(terms) if weight >= CLEAR else f"various, like “{shorten(group[0].text, QUOTED, placeholder=' …')}”"
     threats = _threats(Counter(one.threat for one in group if one.threat), len(group))
     languages = _languages(Counter(one.language for one in group), len(group))
     return (f"{threats}: " if threats else "") + said + (f" ({languages})" if languages else "")
