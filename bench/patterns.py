@@ -2,7 +2,8 @@
 
 The shipped patterns and literals of invented words, as feeds of other people's rules are made of. A gateway starts with all of
 them as packs, first with nothing compiled and then from its cache. Another has as many in its pattern store; they are listed,
-filtered and compared over HTTP, and then replaced all at once, over and over, while requests go through it.
+filtered and compared over HTTP, and then replaced all at once, over and over, while requests go through it. Last it is
+measured how long one replacement holds the interpreter, which is what it costs requests where cores are free.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from bench.held import held_ms
 from bench.machine import machine, versions
 from bench.processes import BenchError, Child, Lab, free_port, get
 from bench.report import Goal, finish, table
@@ -29,6 +31,10 @@ HELP: Final = "ten thousand patterns: cached start, list, filter, diff, and all 
 
 START_SECONDS: Final = 900.0
 """How long the first start may take: it compiles everything."""
+
+
+HELD_TIMES: Final = 7
+"""How often the patterns are replaced while it is measured how long the interpreter is held."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +147,10 @@ def _stored(lab: Lab, added: int, times: int, figures: dict[str, Any]) -> list[G
         "p99_before_ms": rows[0][3], "p99_during_ms": rows[1][3], "longest_during_ms": rows[1][4],
     }  # fmt: skip
     store.close()
+    gateway.stop()
+    held = held_ms(gateway.data, added, HELD_TIMES)
+    print(table("The interpreter held while all are replaced, milliseconds of CPU", ("time", "longest"), enumerate(held, 1)))
+    figures |= {"held_ms": statistics.median(held), "held_longest_ms": max(held)}
     return [Goal("wrong_answers_at_most", len(wrong), 0.0),
             *(Goal(f"{name.replace(' ', '_')}_ms_at_most", ms, 100.0) for name, ms in asked.items())]  # fmt: skip
 
