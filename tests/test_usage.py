@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.values import Origin, Segment
-from gateway.usage import MAX_EVENT, MOST, Usage
+from gateway.usage import FREE, MAX_EVENT, MOST, Usage
+from gateway.wires import routes
 
 WHOLE: list[tuple[dict[str, Any], int | None, int | None]] = [
     ({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}, 7, 5),
@@ -81,6 +82,13 @@ def test_what_is_not_said_is_estimated() -> None:
     assert usage.tokens(*said) == MOST
     assert usage.take() == MOST
     assert usage.take() == 0
+
+
+def test_what_takes_no_tokens_is_known_by_its_operation() -> None:
+    asked = [("POST", "/v1/messages/count_tokens"), ("POST", "/v1beta/models/m:countTokens"), ("GET", "/v1beta/models"),
+             ("GET", "/v1/models"), ("GET", "/v1/models/m")]  # fmt: skip
+    found = [routes.find(method, path) for method, path in asked]
+    assert {target.operation for target in found if target is not None} == FREE
 
 
 @given(st.binary(max_size=200))

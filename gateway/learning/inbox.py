@@ -44,6 +44,9 @@ IDLE_SECONDS: Final = 60.0
 MAX_DELIVERIES: Final = 5
 """How often an event is tried. One whose work fails each time, or ends its worker, is given up, and counted."""
 
+STOP_SECONDS: Final = 3.0
+"""How long the events at hand may take when the worker ends."""
+
 TRIES: Final = 20
 """How often what was seen is added up anew because others wrote meanwhile."""
 
@@ -73,7 +76,7 @@ class Inbox:
         self._name = name
         self._sealer: Sealer | None = None
         self._task: asyncio.Task[None] | None = None
-        self._again = False
+        self._again = self._stopping = False
         self.results: Counter[tuple[str, str]] = Counter()
         self.backlog: dict[str, Backlog] = {}
 
@@ -95,7 +98,10 @@ class Inbox:
         self._sealer = None if secret is None else Sealer(secret, "event")
 
     async def stop(self) -> None:
-        if self._task is not None:
+        """End the work after the event at hand; what is left of it, other workers claim."""
+        self._stopping = True
+        if self._task is not None and (await asyncio.wait([self._task], timeout=STOP_SECONDS))[1]:
+            self._task.cancel()
             await asyncio.wait([self._task])
 
     async def say(self, event: Spoken, now: float) -> None:
@@ -144,7 +150,7 @@ class Inbox:
         try:
             while self._again:
                 self._again = False
-                while await self._some(FEEDBACK) or await self._some(TRAJECTORIES):
+                while not self._stopping and (await self._some(FEEDBACK) or await self._some(TRAJECTORIES)):
                     pass
         except StateUnavailable as error:
             _log.warning("what the learning loop was told waits: %s", error)
