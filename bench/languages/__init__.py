@@ -1,6 +1,6 @@
 """``python -m bench languages``: whether attacks are found in other languages as they are in English.
 
-Nine attacks and nine harmless texts of the same words, written by hand in English and thirteen other languages, three
+Nine attacks and nine harmless texts of the same words, written by hand in English and fourteen other languages, three
 wordings of each. They are for this measurement alone: no model, pattern, exemplar or threshold was made or chosen by them.
 """
 
@@ -26,7 +26,7 @@ from detectors.values import Origin
 from gateway.evaluation import Result
 
 NAME: Final = "languages"
-HELP: Final = "attacks in thirteen languages beside the same attacks in English"
+HELP: Final = "attacks in fourteen languages beside the same attacks in English"
 
 TEXTS: Final = Path(__file__).parent
 WORDINGS: Final = 3

@@ -30,10 +30,10 @@ LOST: Final = 0.03
 SHARE: Final = 0.85
 CAREFUL_SHARE: Final = 0.30
 """Share of ordinary harmless texts under an origin that the front stage settles at most. What it settles it orders worse than
-the encoder would, which costs AUC, and hardly anything that a threshold acts on. On the shared sources of both folds these
-values settle 85 % of users' ordinary texts, at an AUC of 0.900 and 49.3 % found at `balanced`; a `LOST` of 0.02 settles
-79 % (0.904, 49.3 %), and 0.002 with a share of 0.65 settles 68 % (0.909, 49.4 %). In documents and tool results only the
-encoder tells a planted order from the text around it, so that little is settled there."""
+the encoder would, which costs AUC, and nothing that a threshold acts on. On the shared sources of both folds these values
+settle 85 % of users' ordinary texts, at an AUC of 0.916 and 48.6 % found at one false positive in a hundred; a `LOST` of 0.02
+settles 79 % (0.919, 48.8 %), 0.002 with a share of 0.65 68 % (0.923, 49.0 %); with nothing settled it is 0.941 and 49.0 %.
+In documents and tool results only the encoder tells a planted order from the text around it: little is settled there."""
 
 CAUGHT: Final = 0.01
 """False-positive rate that says which attacks the whole cascade would catch."""
@@ -41,8 +41,11 @@ CAUGHT: Final = 0.01
 RATES: Final = {"balanced": 0.01, "strict": 0.03}
 """False-positive rate on ordinary benign texts for which a preset's threshold is chosen."""
 
-SAMPLED: Final = 4000
+SAMPLED: Final = 4_000
 """Characters of a text by which its script is told."""
+
+PLANTED: Final = 2.0
+"""Times that rate in documents and tool results: an order that is planted there is carried out unseen."""
 
 FEWEST: Final = 400
 """Ordinary texts below which an origin has no threshold of its own: the rate would rest on one or two of them."""
@@ -122,7 +125,8 @@ def _thresholds(texts: Texts, scores: Floats, ordinary: npt.NDArray[np.bool_], r
     for origin in ORIGINS:
         own = ordinary & np.isin(texts.origins, POOLED.get(origin, (origin.value,)))
         chosen = own if own.sum() >= FEWEST else ordinary
-        found[origin.value] = float(np.quantile(scores[chosen], 1 - rate))
+        times = PLANTED if origin in (Origin.DOCUMENT, Origin.TOOL_RESULT) else 1.0
+        found[origin.value] = float(np.quantile(scores[chosen], 1 - times * rate))
     return found
 
 
