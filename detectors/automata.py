@@ -203,8 +203,8 @@ def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
 
 def compile_ahead(blocks: Iterable[Sequence[Expression]], flows: Iterable[Sequence[Expression]], cache: Path | None) -> None:
     """Have those sets compiled that are not in the folder ``cache``, several at once. Who takes them afterwards, one by one,
-    waits for none; what cannot be compiled is left to them, and so is the error. Without a folder all is left to them."""
-    if cache is None:
+    waits for none; what cannot be compiled is left to them, and its error. So is all where no folder can be written to."""
+    if cache is None or not caching.writable(cache):
         return
     wanted = [(one, hyperscan.HS_MODE_BLOCK) for one in blocks] + [(one, hyperscan.HS_MODE_STREAM) for one in flows]
     missing = {file: (one, mode) for one, mode in wanted if one and not (file := _file(one, mode, cache)).exists()}

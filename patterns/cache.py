@@ -51,6 +51,13 @@ def read(file: Path) -> bytes | None:
     return data
 
 
+def writable(folder: Path) -> bool:
+    """Whether files can be kept in a folder, which is made where it is not there."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
+
+
 def write(file: Path, data: bytes) -> None:
     """Write a file of the cache, whole or not at all; a read-only or full disk costs the next start some time."""
     write_with(file, lambda out: out.write(data))

@@ -113,6 +113,7 @@ def test_sets_are_compiled_ahead_and_what_cannot_be_is_told_by_who_takes_it(tmp_
     assert flow.scan(b"a crow1") == [(0, 7)]
     flow.close()
     assert sorted(file.name for file in tmp_path.iterdir()) == files
+    compile_ahead([crow], [], tmp_path / files[0] / "below a file")  # left to who takes it
     with pytest.raises(PatternError, match=r"^b: body: Hyperscan cannot take it"):
         Block(bad, tmp_path)
 
