@@ -102,7 +102,8 @@ def kept(file: Path, work: Work, given: Iterable[Any], take: Callable[[bytes], T
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         lines = "".join([json.dumps(one) + "\n" for one in given])  # one by one: each call keeps the interpreter to itself
         with contextlib.suppress(OSError):
-            subprocess.run(argv, input=lines.encode(), env=environment, stderr=subprocess.DEVNULL, check=False)
+            subprocess.run(argv, input=lines.encode(), env=environment, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, check=False)  # fmt: skip  # it may outlive this process
     return _taken(file, take)
 
 

@@ -12,7 +12,9 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -47,6 +49,12 @@ GC_THRESHOLD: Final = 10_000
 
 RESTART_SECONDS: Final = 1.0
 """The least time between two starts of one worker, so that one that cannot start does not keep a core busy."""
+
+LEAVE_SECONDS: Final = 1.0
+"""How long a worker that has drained waits for threads that still work."""
+
+ASIDE: Final = "portcullis-aside"
+"""How the names of those threads begin."""
 
 _CANNOT_START: Final = (PatternError, StateUnavailable, AuditUnavailable, BadKey, SettingsError, CertificateFault)
 
@@ -163,11 +171,13 @@ def _work(
 
 
 async def _run_worker(services: Services, listener: socket.socket, again: bool) -> int:
+    loop = asyncio.get_running_loop()
+    pool = ThreadPoolExecutor(thread_name_prefix=ASIDE)
+    loop.set_default_executor(pool)
     await services.start()
     if again:
         await services.reload()  # the others may have taken a new configuration since this process knew it
     app = App(services)
-    loop = asyncio.get_running_loop()
     server = _Server(
         uvicorn.Config(
             app,
@@ -201,7 +211,21 @@ async def _run_worker(services: Services, listener: socket.socket, again: bool) 
         await server.serve(sockets=[listener])
     finally:
         await services.close()
+    await _leave(pool)
     return 0
+
+
+async def _leave(pool: ThreadPoolExecutor) -> None:
+    """Wait a moment for threads that still work (a compilation, a trial of what was learnt), and end without them: what they
+    would bring is not wanted any more, and what they write is written whole or not at all."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    until = time.monotonic() + LEAVE_SECONDS
+    while any(thread.name.startswith(ASIDE) for thread in threading.enumerate()):
+        if time.monotonic() > until:
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(0)
+        await asyncio.sleep(0.02)
 
 
 def _settle() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from gateways import Gateway
 
 HEAVY = ("fastapi", "starlette", "aioquic", "opentelemetry", "redis")
@@ -29,3 +30,30 @@ def test_probes_are_answered_and_documented(echo_gateway: Gateway) -> None:
     for path, told in (("/healthz", "Alive"), ("/readyz", "Ready"), ("/metrics", "All series")):
         assert documented[path]["get"]["description"].startswith(told)
         assert documented[path]["get"]["tags"] == ["health"]
+
+
+LEAVING = """
+import asyncio, time
+from concurrent.futures import ThreadPoolExecutor
+from gateway import server
+
+async def leave() -> None:
+    pool = ThreadPoolExecutor(thread_name_prefix=server.ASIDE)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(pool)
+    await asyncio.to_thread(int)
+    if {busy}:
+        loop.run_in_executor(None, time.sleep, 600)
+    print("left", flush=False)
+    await server._leave(pool)
+    print("of itself")
+
+asyncio.run(leave())
+"""
+
+
+@pytest.mark.parametrize(("busy", "said"), [(True, "left\n"), (False, "left\nof itself\n")])
+def test_no_thread_keeps_a_gateway_from_ending(busy: bool, said: str) -> None:
+    """A compilation may take a minute, and SIGKILL comes after thirty seconds."""
+    done = subprocess.run([sys.executable, "-c", LEAVING.format(busy=busy)], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == said
