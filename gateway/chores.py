@@ -50,7 +50,7 @@ TIDY_SECONDS: Final = 1800.0
 SYNC_REPORT_SECONDS: Final = 1.0
 """How often the worker that runs pattern sync leaves its state for the others and for `portcullis sync status`."""
 
-PREPARE_SECONDS: Final = 1.0
+PREPARE_SECONDS: Final = 5.0
 """How long after its start, or after a new key names another preset, a worker makes ready what streams need: what comes before
 that makes what it needs itself."""
 
