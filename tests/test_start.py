@@ -33,7 +33,7 @@ def test_probes_are_answered_and_documented(echo_gateway: Gateway) -> None:
 
 
 LEAVING = """
-import asyncio, time
+import asyncio, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from gateway import server
 
@@ -41,9 +41,14 @@ async def leave() -> None:
     pool = ThreadPoolExecutor(thread_name_prefix=server.ASIDE)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(pool)
-    await asyncio.to_thread(int)
-    if {busy}:
-        loop.run_in_executor(None, time.sleep, 600)
+    begun = threading.Event()
+
+    def work() -> None:
+        begun.set()
+        time.sleep({seconds})
+
+    loop.run_in_executor(None, work)
+    await asyncio.to_thread(begun.wait)
     print("left", flush=False)
     await server._leave(pool)
     print("of itself")
@@ -52,8 +57,8 @@ asyncio.run(leave())
 """
 
 
-@pytest.mark.parametrize(("busy", "said"), [(True, "left\n"), (False, "left\nof itself\n")])
-def test_no_thread_keeps_a_gateway_from_ending(busy: bool, said: str) -> None:
+@pytest.mark.parametrize(("seconds", "said"), [(600, "left\n"), (0, "left\nof itself\n")])
+def test_no_thread_keeps_a_gateway_from_ending(seconds: int, said: str) -> None:
     """A compilation may take a minute, and SIGKILL comes after thirty seconds."""
-    done = subprocess.run([sys.executable, "-c", LEAVING.format(busy=busy)], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", LEAVING.format(seconds=seconds)], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == said
