@@ -16,9 +16,6 @@ _NAMED: Final = re.compile(
     re.I,
 )
 _MEDIA: Final = re.compile(r"(?:image|audio|video)/", re.I)
-_HEAD: Final = re.compile(r"data:([^,;]*)[^,]*;base64,", re.I)
-"""What stands before the base64 of a ``data:`` URL (RFC 2397)."""
-
 _OTHER: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _BINARY: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 _LOOKED_AT: Final = 4_096  # characters of base64 by which a file of no telling type is told to be text
@@ -35,13 +32,13 @@ def text_of(value: str, media_type: str = "") -> str | None:
         value: base64, perhaps behind the head of a ``data:`` URL.
         media_type: as the message names it; the URL's own goes before it.
     """
-    head = _HEAD.match(value)
-    kind = (head[1] if head else "") or media_type
+    head = _head(value)
+    kind = head[5:].partition(";")[0].rstrip(",") or media_type
     named = _NAMED.match(kind) is not None
     if not named and _MEDIA.match(kind):
         return None
     if not named:
-        some = decoded(value[: (head.end() if head else 0) + _LOOKED_AT])
+        some = decoded(value[: len(head) + _LOOKED_AT])
         if len(some) < _LEAST or len(_BINARY.findall(some)) > _ODD * len(some):
             return None
     return decoded(value) or None
@@ -52,8 +49,7 @@ def decoded(value: str) -> str:
 
     As the most lenient reader takes it: both alphabets, and whatever else stands in between is passed over.
     """
-    head = _HEAD.match(value)
-    data = value[head.end() if head else 0 :].encode("ascii", "ignore").translate(_ONE_ALPHABET)
+    data = value[len(_head(value)) :].encode("ascii", "ignore").translate(_ONE_ALPHABET)
     data = _OTHER.sub(b"", data)
     if len(data) % 4 == 1:  # six bits are no byte
         data = data[:-1]
@@ -63,8 +59,15 @@ def decoded(value: str) -> str:
 
 def with_text(value: str, text: str) -> str:
     """The file with another text, in UTF-8; the head of a ``data:`` URL stays."""
-    head = _HEAD.match(value)
-    return (head[0] if head else "") + base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+    return _head(value) + base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+
+
+def _head(value: str) -> str:
+    """What stands before the base64 of a ``data:`` URL (RFC 2397), its comma included; nothing where it is none."""
+    if value[:5].lower() != "data:":
+        return ""
+    head = value[: value.find(",") + 1]
+    return head if head[-8:].lower() == ";base64," else ""
 
 
 _ONE_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
