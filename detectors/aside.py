@@ -98,7 +98,9 @@ def kept(file: Path, work: Work, given: Iterable[Any], take: Callable[[bytes], T
     with _alone(file):  # workers that start together wait for the first one's result
         if (found := _taken(file, take)) is not None:
             return found
-        argv = [sys.executable, "-m", __name__, f"{work.__module__}:{work.__name__}", str(file), str(LOWEST * _yields.get())]
+        # -P: nothing is imported from where the gateway was started, but for what it imports from there itself.
+        lower = str(LOWEST * _yields.get())
+        argv = [sys.executable, "-P", "-m", __name__, f"{work.__module__}:{work.__name__}", str(file), lower]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         lines = "".join([json.dumps(one) + "\n" for one in given])  # one by one: each call keeps the interpreter to itself
         with contextlib.suppress(OSError):

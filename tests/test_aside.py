@@ -70,3 +70,9 @@ def test_much_that_stays_is_not_looked_through_again_and_is_freed_all_the_same()
     with yielding():
         built = [[number] for number in range(YOUNG)]
     assert gc.get_freeze_count() == 0, "a few are not worth it"
+
+
+def test_nothing_is_imported_from_where_the_gateway_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('of somebody else')")
+    monkeypatch.chdir(tmp_path)
+    assert kept(tmp_path / "one", pid_and_priority, ["said"], bytes.decode) is not None
