@@ -6,8 +6,10 @@ A whole test run starts a hundred gateways, and two thirds of a start are import
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.reduction import DupFd
@@ -39,6 +41,7 @@ class Forked:
         """
         self._process.join(timeout)
         if self._process.exitcode is None:
+            os.kill(self.pid, signal.SIGUSR1)  # it writes down what its threads are at
             raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
         return self._process.exitcode
 
@@ -56,6 +59,7 @@ class Forked:
 def _run(arguments: list[str], environment: dict[str, str], stderr: Any) -> None:
     os.dup2(descriptor := stderr.detach(), 2)
     os.close(descriptor)
+    faulthandler.register(signal.SIGUSR1)
     os.environ.clear()
     os.environ.update(environment)
     from gateway.cli import main

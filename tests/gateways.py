@@ -97,9 +97,19 @@ class Gateway:
         """End the gateway in an orderly way; returns its exit code."""
         if self.process.poll() is None:
             self.process.terminate()
-        code = self.process.wait(40)
+        try:
+            code = self.process.wait(40)
+        except TimeoutError as error:
+            self._reader.join(5)
+            error.add_note("\n".join(line["message"] for line in self.log[-200:]))
+            raise
         self._reader.join(5)
         return code
+
+    def decision(self, client: httpx.Client, id: str) -> Any:
+        """The record of a decision. That of a stream comes when its caller has had the last of it already."""
+        until(lambda: client.get(f"/admin/v1/decisions/{id}").status_code == 200)
+        return client.get(f"/admin/v1/decisions/{id}").json()
 
     def _read(self) -> None:
         assert self.process.stderr is not None

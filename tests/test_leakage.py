@@ -157,7 +157,7 @@ def _ask(gateway: Gateway, asked: str, stream: bool) -> tuple[Any, dict[str, Any
     messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": asked}]
     with gateway.client() as client:
         got = client.post(CHAT, json={"model": "m", "stream": stream, "messages": messages})
-        return got, client.get(f"/admin/v1/decisions/{got.headers['x-portcullis-id']}").json()
+        return got, gateway.decision(client, got.headers["x-portcullis-id"])
 
 
 @pytest.mark.parametrize("stream", [False, True])

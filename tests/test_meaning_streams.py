@@ -86,7 +86,7 @@ def _ask(gateway: Gateway) -> tuple[str, list[str], dict[str, Any]]:
     """What the caller read, its finish reasons, and the decision's record."""
     with gateway.client() as client:
         got = client.post(CHAT, json=ASKED)
-        decision = client.get(f"/admin/v1/decisions/{got.headers['x-portcullis-id']}").json()
+        decision = gateway.decision(client, got.headers["x-portcullis-id"])
     docs = [orjson.loads(line[6:]) for line in got.text.splitlines() if line.startswith("data: {")]
     choices = [choice for doc in docs for choice in doc["choices"]]
     said = "".join(choice["delta"].get("content") or "" for choice in choices)
@@ -217,7 +217,7 @@ def test_an_upload_is_refused_before_its_end(gateway: Gateway, model: _Model, pr
         assert answer.startswith(b"HTTP/1.1 200 ")
     head = dict(line.split(b": ", 1) for line in answer.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:])
     with gateway.client() as client:
-        decision = client.get(f"/admin/v1/decisions/{head[b'x-portcullis-id'].decode()}").json()
+        decision = gateway.decision(client, head[b"x-portcullis-id"].decode())
     refused = preset == "balanced"
     assert decision["reason"].startswith("refused while it was sent: the alarm at ") is refused
     assert (decision["bytes_in"] < len(body)) is refused

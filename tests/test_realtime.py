@@ -59,7 +59,7 @@ def test_the_client_talks_is_refused_and_gets_its_values_back(echo_gateway: Gate
     refused = decisions(echo_gateway, 1, operation=f"realtime.event:{opened}")
     assert [one["action"] for one in refused] == ["block"]
     with echo_gateway.client() as http:
-        whole = http.get(f"/admin/v1/decisions/{opened}").json()
+        whole = echo_gateway.decision(http, opened)
         assert (whole["status"], whole["reason"]) == (101, "closed with 1000 by the client")
         metrics = http.get("/metrics").text
     assert 'portcullis_realtime_events_total{action="block",sender="client"}' in metrics
