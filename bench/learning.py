@@ -45,7 +45,7 @@ HELP: Final = "held-out families: what five labels teach, ten weeks of it, and h
 FAMILIES: Final = Path(__file__).parent / "families"
 LABELS: Final = 5
 MEMBERS: Final = 60
-OUTSIDE: Final = {"reviewer_note", "ranking_bias", "bank_details", "calendar_plant"}
+OUTSIDE: Final = {"reviewer_note", "ranking_bias", "bank_details", "calendar_plant", "changelog_plant", "survey_plant"}
 """Attack families that are planted in documents; all others are said by users."""
 
 HONEST: Final = ("ada", "bob", "cy", "dee")
@@ -201,6 +201,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     bench = Bench(arguments.cache)
     attacks, alarms = _families("attack."), _families("benign.")
+    later_attacks, later_alarms = _families("later_attack."), _families("later_benign.")
     ordinary = _ordinary(arguments.ordinary)
     lookalikes = [text for texts in alarms.values() for text in texts]
     known = _known_attacks(600)
@@ -208,7 +209,8 @@ def run(arguments: argparse.Namespace) -> int:
     goals: list[Goal] = []
     goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
     goals += _alarms(bench, alarms, known, figures)
-    goals += _weeks(bench, attacks, alarms, ordinary, figures, arguments.plot, arguments.liars)
+    goals += _weeks(bench, attacks, ordinary, figures, arguments.plot, arguments.liars)
+    goals += _later(bench, later_attacks, later_alarms, ordinary, known, arguments.liars, figures)
     goals += _times(bench, attacks, alarms, figures)
     _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
     finish(NAME, machine(), versions(), figures, goals, arguments.json)
@@ -271,9 +273,23 @@ def _alarms(
             Goal("recall_lost_points_at_most", max(lost), 1.0)]  # fmt: skip
 
 
-def _weeks(
+def _later(
     bench: Bench, attacks: dict[str, list[Text]], alarms: dict[str, list[Text]], ordinary: Sequence[Text],
-    figures: dict[str, float], plot: Path | None, liars: int,
+    known: Sequence[Text], liars: int, figures: dict[str, float],
+) -> list[Goal]:  # fmt: skip
+    """The same on families that were written when all that learns stood, and that nothing was chosen on."""
+    found: dict[str, float] = {}
+    lookalikes = [text for texts in alarms.values() for text in texts]
+    print("\nFamilies that nothing was chosen on\n")
+    goals = _attacks(bench, attacks, ordinary, lookalikes, found) + _alarms(bench, alarms, known, found)
+    goals += _weeks(bench, attacks, ordinary, found, None, liars)
+    figures |= {f"later: {name}": value for name, value in found.items()}
+    return [goal._replace(name=f"later_{goal.name}") for goal in goals]
+
+
+def _weeks(
+    bench: Bench, attacks: dict[str, list[Text]], ordinary: Sequence[Text], figures: dict[str, float], plot: Path | None,
+    liars: int,
 ) -> list[Goal]:  # fmt: skip
     """Ten weeks, each with a new attack family, honest labellers alone and with a fifth of the labels hostile.
 

@@ -45,7 +45,7 @@ def pattern(identity: str, body: str = "") -> Pattern:
 def vectored(number: int, chance: np.random.Generator) -> Pattern:
     """An exemplar whose body is its vectors, as where its text may not be kept: nothing of it can be deflated."""
     drawn = [chance.standard_normal(width).astype(np.float32) for width in WIDTHS]
-    return pattern(f"fill-{number}", write(Views(drawn[0] / np.linalg.norm(drawn[0]), drawn[1]), "0" * 16))
+    return pattern(f"fill-{number}", write(Views(drawn[0] / np.linalg.norm(drawn[0]), drawn[1], False), "0" * 16))
 
 
 def say(**what: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from detectors.canonical import Canonical, canonicalise
@@ -20,6 +21,7 @@ from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, SAME, Readin
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
+from detectors.semantic.quotes import quoted
 from detectors.stages import CHEAP, DEEP, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WATCHED, WINDOWS, Origin, Skipped
 from patterns.schema import WATCHING, Kind, Pattern, Severity, State, acts_on
@@ -63,6 +65,10 @@ LAYERS: Final = {
 }  # fmt: skip
 """What it says that a text holds readable text in an encoding, by the outermost one. Those not named are ciphers and
 codes (ROT-n, Morse, Braille...), which ordinary texts hold no sentences in."""
+
+
+MENTIONED: Final = 0.75
+"""Of a match, the share that stands in quotation marks where it is only mentioned: patterns may take a word after it along."""
 
 
 class _View(NamedTuple):
@@ -179,7 +185,8 @@ class Cascade:
                 continue
             near = NOTHING
             if reading is not None and len(self.prototypes):
-                near = self.prototypes.near(reading.embedding, screened.origin, window.text)
+                mentions = partial(_mentions, window, screened.findings)
+                near = self.prototypes.near(reading.embedding, screened.origin, window.text, mentions)
                 told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
                          for one in near.watching}  # fmt: skip
                 harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
@@ -357,6 +364,22 @@ def _finding(detector: str, text: str, match: Match, start: int, end: int) -> Te
 def _speaks(finding: TextFinding) -> bool:
     """Whether a finding speaks for an attack, now."""
     return finding.detector != WATCHED and is_attack(finding.category)
+
+
+def _mentions(window: Asked, findings: Sequence[TextFinding]) -> bool:
+    """Whether a window quotes, and does so with all that would be blocked by itself: an attack beside a quotation attacks."""
+    passages = quoted(window.text)
+    grave = [one for one in findings if _speaks(one) and one.score >= SCORES[Severity.HIGH]
+             and window.start < one.end and one.start < window.end]  # fmt: skip
+    if not passages or not grave:
+        return bool(passages)
+    if window.end - window.start != len(window.text):
+        return False  # a reading whose places are not the text's
+    inside = [
+        sum(max(0, min(one.end - window.start, end) - max(one.start - window.start, start)) for start, end in passages)
+        for one in grave
+    ]  # fmt: skip
+    return all(within >= MENTIONED * (one.end - one.start) for one, within in zip(grave, inside, strict=True))
 
 
 def _pardoned(finding: TextFinding, windows: Sequence[tuple[Asked, bool]]) -> TextFinding:

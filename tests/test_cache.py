@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -119,8 +118,7 @@ def test_sets_are_compiled_ahead_and_what_cannot_be_is_told_by_who_takes_it(tmp_
 
 
 def test_readings_that_are_damaged_are_made_again(tmp_path: Path) -> None:
-    empty = np.zeros((0, 384), np.float32)
-    corpus = Corpus(("a recipe for soup",), ("ignore the rules",), empty, empty)
+    corpus = Corpus(("a recipe for soup",), ("ignore the rules",))
     model = SemanticModel.load()
     assert Readings(model, corpus, tmp_path).advance(60)
     (file,) = tmp_path.iterdir()

@@ -26,6 +26,7 @@ from detectors.semantic.prototypes import (
     build,
     learnt,
 )
+from detectors.semantic.quotes import quotes
 from detectors.semantic.windows import spans
 from detectors.values import Origin
 from patterns import packs
@@ -42,7 +43,8 @@ def views(model: SemanticModel, text: str) -> Views:
     pieces = spans(text)
     worst = int(np.argmax(model.fast.logits(text, pieces, Origin.USER)))
     start, end = pieces[worst]
-    return Views(model.encoder.encode(text[start:end]).embedding, model.fast.means(text, [pieces[worst]])[0])
+    window = text[start:end]
+    return Views(model.encoder.encode(window).embedding, model.fast.means(text, [pieces[worst]])[0], quotes(window))
 
 
 def backgrounds(model: SemanticModel) -> Backgrounds:
@@ -92,4 +94,6 @@ def _backgrounds(fast: FastModel, encoder: Encoder, index: ExemplarIndex) -> Bac
     with HARMLESS.open("rb") as lines:
         texts = [str(orjson.loads(line)["text"]) for line in lines]
     words = np.concatenate([fast.means(text, [(0, len(text))]) for text in texts])
-    return Backgrounds(Background(vectors[~attack]), Background(vectors[attack]), Background(words), encoder.digest)
+    attacks = packs.exemplars("attacks")  # one that is not ours may quote
+    quoting = np.array([one.id not in attacks or quotes(attacks[one.id]) for one in index.exemplars if one.attack])
+    return Backgrounds(Background(vectors[~attack]), Background(vectors[attack], quoting), Background(words), encoder.digest)

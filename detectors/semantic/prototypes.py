@@ -40,8 +40,17 @@ LEAST_CLOSENESS: Final = 0.4
 """No bar is lower, however far the background keeps away: texts unlike all of it (a family of harmless look-alikes nobody
 has shown yet) come near by chance. At 0.4, unseen look-alikes pass a prototype's bar in 1.1 % of cases instead of 1.9 %."""
 
+LEAST_QUOTED: Final = 0.15
+"""`LEAST_CLOSENESS` of a harmless kind all of whose examples quote: it concerns only texts that quote (`quotes`), which few
+attacks do. Nearly all that is stopped although it is harmless mentions an attack, and how it does so varies within a family by
+more than the families of ``bench learning`` differ from attacks: at 0.4, what is put in another way than the labelled ones
+stays stopped. Chosen on the first ten families; of attacks never seen, 0.2 % are let through by one such kind."""
+
 PREFIX: Final = "embedding:"
 """A body that begins so is no text: ``embedding:MODEL:BASE64``, kept where retention forbids the text itself."""
+
+QUOTES: Final = ":quotes"
+"""Ends such a body where the text quotes."""
 
 _WIDTH: Final = 384
 _LARGEST: Final = 1e6
@@ -49,18 +58,20 @@ _LARGEST: Final = 1e6
 
 
 class Views(NamedTuple):
-    """What is known of one text: its embedding (384,) of unit length, and the mean of its word vectors (d,)."""
+    """What is known of one text: its embedding (384,) of unit length, its word vectors' mean (d,), and whether it `quotes`."""
 
     embedding: Floats
     words: Floats
+    quotes: bool
 
 
 class Background:
     """Texts that a prototype is told from: their mean, and the inverse of their shrunk covariance."""
 
-    def __init__(self, vectors: Floats) -> None:
-        """``vectors`` float32 (n, width), at least two."""
+    def __init__(self, vectors: Floats, quoting: npt.NDArray[np.bool_] | None = None) -> None:
+        """``vectors`` float32 (n, width), at least two; ``quoting`` bool (n,) whose texts quote, left out where nobody asks."""
         self.vectors = vectors
+        self.quoting = np.ones(len(vectors), np.bool_) if quoting is None else quoting
         self.mean: Floats = vectors.mean(axis=0)
         covariance = np.cov((vectors - self.mean).T).astype(np.float64)
         scale = np.trace(covariance) / len(covariance)
@@ -80,13 +91,15 @@ class Background:
         return vectors @ weights + np.float32(offset)
 
 
-def bar(closeness: Floats, share: float, taken: npt.NDArray[np.bool_] | None = None, most: int = 0) -> float:
+def bar(
+    closeness: Floats, share: float, taken: npt.NDArray[np.bool_] | None = None, most: int = 0, least: float = LEAST_CLOSENESS
+) -> float:
     """The closeness to ask for, of four digits, by how close a background's texts come, float32 (n,).
 
-    At most ``share`` of them reach it, and of those that are not ``taken``, bool (n,), at most ``most``; it is
-    `LEAST_CLOSENESS` at least.
+    At most ``share`` of them reach it, and of those that are not ``taken``, bool (n,), at most ``most``; it is ``least`` at
+    least.
     """
-    asked = max(LEAST_CLOSENESS, _above(closeness, int(share * len(closeness))))
+    asked = max(least, _above(closeness, int(share * len(closeness))))
     if taken is not None and len(others := closeness[~taken]) > most:
         asked = max(asked, _above(others, most))
     return min(1.0, math.ceil(asked * 10_000) / 10_000)
@@ -139,16 +152,28 @@ class Waking(NamedTuple):
 
 
 class Prototype(NamedTuple):
-    """One learnt exemplar made ready. ``waking`` is None where it wakes nobody (a harmless kind)."""
+    """One learnt exemplar made ready. ``waking`` is None where it wakes nobody (a harmless kind); ``quoting`` says that it
+    concerns only texts that quote."""
 
     pattern: Pattern
     weights: Floats
     offset: float
     waking: Waking | None
+    quoting: bool = False
 
     @property
     def attack(self) -> bool:
         return self.pattern.kind is Kind.SEMANTIC
+
+    def closeness(self, vectors: Floats, quoting: npt.NDArray[np.bool_]) -> Floats:
+        """How close texts come, float32 (n,), from embeddings (n, 384) and whether they quote, bool (n,); of those that it
+        does not concern, minus infinity."""
+        found: Floats = vectors @ self.weights + np.float32(self.offset)
+        return np.where(quoting, found, np.float32(-np.inf)) if self.quoting else found
+
+    def reached(self, vectors: Floats, quoting: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which texts come as close as it asks, bool (n,); arguments as of `closeness`."""
+        return np.asarray(self.closeness(vectors, quoting) >= (self.pattern.closeness or 1.0))
 
 
 class Near(NamedTuple):
@@ -189,7 +214,7 @@ def build(pattern: Pattern, views: Callable[[str], Views], backgrounds: Backgrou
     waking = None
     if pattern.kind is Kind.SEMANTIC:
         waking = _waking(backgrounds.harmless_words, np.array([one.words for one in seen]))
-    return Prototype(pattern, weights, offset, waking)
+    return Prototype(pattern, weights, offset, waking, pattern.kind is Kind.BENIGN and all(one.quotes for one in seen))
 
 
 class Prototypes:
@@ -230,13 +255,18 @@ class Prototypes:
         weights, offsets, bars = self._waking
         return np.asarray((means @ weights + offsets >= bars).any(axis=1))
 
-    def near(self, embedding: Floats, origin: Origin, text: str) -> Near:
-        """What comes near one window of ``text``. Of several that act, the one most above its bar speaks."""
+    def near(self, embedding: Floats, origin: Origin, text: str, mentions: Callable[[], bool]) -> Near:
+        """What comes near one window of ``text``. Of several that act, the one most above its bar speaks.
+
+        ``mentions`` says whether what concerns only texts that quote concerns this one; it is asked where that matters.
+        """
         if not self._all:
             return NOTHING
         above = embedding @ self._weights + self._offsets - self._bars
-        found = [(float(above[i]), self._all[i].pattern) for i in np.flatnonzero(above >= 0).tolist()]
-        found = [one for one in found if not one[1].origins or origin in one[1].origins]
+        close = [(float(above[i]), self._all[i]) for i in np.flatnonzero(above >= 0).tolist()]
+        quoted = any(one.quoting for _, one in close) and mentions()
+        found = [(by, one.pattern) for by, one in close
+                 if (not one.pattern.origins or origin in one.pattern.origins) and (quoted or not one.quoting)]  # fmt: skip
         if not found:
             return NOTHING
         acting = max(((by, one) for by, one in found if acts_on(one, text)), default=None, key=lambda pair: pair[0])
@@ -247,10 +277,10 @@ class Prototypes:
 def write(views: Views, model: str) -> str:
     """A body for a text that may not be kept: its views in eight bits."""
     parts = []
-    for vector in views:
+    for vector in views[:2]:
         scale = max(float(np.abs(vector).max()), 1e-9) / 127
         parts.append(np.float32(scale).tobytes() + np.round(vector / scale).astype(np.int8).tobytes())
-    return f"{PREFIX}{model}:{base64.b64encode(b''.join(parts)).decode()}"
+    return f"{PREFIX}{model}:{base64.b64encode(b''.join(parts)).decode()}{QUOTES if views.quotes else ''}"
 
 
 def read(text: str, views: Callable[[str], Views], model: str, owner: str) -> Views:
@@ -265,7 +295,7 @@ def read(text: str, views: Callable[[str], Views], model: str, owner: str) -> Vi
     if made_by != model:
         raise PrototypeError(f"{owner}: body: an embedding of model {made_by[:20]!r}; this one is {model}")
     try:
-        raw = base64.b64decode(encoded, validate=True)
+        raw = base64.b64decode(encoded.removesuffix(QUOTES), validate=True)
     except ValueError:  # also of what is not ASCII
         raise PrototypeError(f"{owner}: body: the embedding is not base64") from None
     if len(raw) <= 8 + _WIDTH:
@@ -274,7 +304,7 @@ def read(text: str, views: Callable[[str], Views], model: str, owner: str) -> Vi
     if not (np.abs(embedding).max() <= _LARGEST and np.abs(words).max() <= _LARGEST):
         raise PrototypeError(f"{owner}: body: the embedding holds what is no number, or one too large to reckon with")
     embedding /= max(float(np.linalg.norm(embedding)), 1e-9)
-    return Views(embedding, words)
+    return Views(embedding, words, encoded.endswith(QUOTES))
 
 
 def _vector(raw: bytes) -> Floats:

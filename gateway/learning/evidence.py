@@ -25,16 +25,20 @@ HARMLESS: Final = frozenset({Outcome.FALSE_POSITIVE, Outcome.TRUE_NEGATIVE})
 
 
 class Labelled(NamedTuple):
-    """Labelled texts whose embeddings are known: cases, and float32 (n, 384) of unit length."""
+    """Labelled texts whose embeddings are known: cases, float32 (n, 384) of unit length, and bool (n,) whether they quote."""
 
     cases: tuple[Case, ...]
     vectors: Floats
+    quoting: npt.NDArray[np.bool_]
 
     def within(self, ready: Prototype, reach: float) -> list[Case]:
-        """The cases whose closeness to a prototype is at least ``reach``."""
+        """The cases whose closeness to a prototype is at least ``reach``, whether it concerns them or not."""
         near = self.vectors @ ready.weights + ready.offset >= reach
         return [self.cases[at] for at in np.flatnonzero(near).tolist()]
 
+    def matched(self, ready: Prototype) -> list[Case]:
+        """The cases that a prototype matches."""
+        return [self.cases[at] for at in np.flatnonzero(ready.reached(self.vectors, self.quoting)).tolist()]
 
     def taught(self, vectors: Floats, standing: Iterable[Prototype], reach: float, but: Collection[str]) -> list[Case]:
         """What was labelled of the kinds of learnt attacks that come within ``reach`` of ``vectors``, without ``but``'s words.
@@ -45,11 +49,11 @@ class Labelled(NamedTuple):
         found: dict[str, Case] = {}
         for one in standing:
             if one.attack and (vectors @ one.weights + one.offset >= reach).any():
-                found |= {case.id: case for case in self.within(one, one.pattern.closeness or 1.0)}
+                found |= {case.id: case for case in self.matched(one)}
         return [replace(case, labels=tuple(one for one in case.labels if one.by not in but)) for case in found.values()]
 
 
-NOTHING: Final = Labelled((), np.zeros((0, 384), np.float32))
+NOTHING: Final = Labelled((), np.zeros((0, 384), np.float32), np.zeros(0, np.bool_))
 
 
 class Spoken(NamedTuple):
@@ -120,7 +124,7 @@ def matched(cases: Iterable[Case], labelled: Labelled, prototypes: Iterable[Prot
         for stage in case.trajectory.stages:
             found[stage[1]][case.id] = case
     for ready in prototypes:
-        for case in labelled.within(ready, ready.pattern.closeness or 1.0):
+        for case in labelled.matched(ready):
             found[ready.pattern.id][case.id] = case
     return {id: list(each.values()) for id, each in found.items()}
 

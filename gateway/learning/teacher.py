@@ -18,6 +18,7 @@ from detectors.semantic.judge import SemanticModel
 from detectors.semantic.learnt import backgrounds, views
 from detectors.semantic.prototypes import (
     LEAST_CLOSENESS,
+    LEAST_QUOTED,
     PREFIX,
     Background,
     Prototype,
@@ -79,7 +80,7 @@ class Teacher:
         self.model = model
         self._standing: tuple[Pattern, ...] = ()
         self._similar = Similar({})
-        self._embeddings: dict[str, Floats] = {}
+        self._embeddings: dict[str, tuple[Floats, bool]] = {}
 
     # Texts
 
@@ -115,13 +116,16 @@ class Teacher:
             self._embeddings.clear()  # most of them are of cases that are not remembered any more
         for case in cases:
             if case.id not in self._embeddings and (views := self.read(case)) is not None:  # a case's views never change
-                self._embeddings[case.id] = views.embedding
-        seen = [(case, self._embeddings[case.id]) for case in cases if case.id in self._embeddings]
-        return Labelled(tuple(case for case, _ in seen), np.array([vector for _, vector in seen])) if seen else evidence.NOTHING
+                self._embeddings[case.id] = views.embedding, views.quotes
+        seen = [(case, *self._embeddings[case.id]) for case in cases if case.id in self._embeddings]
+        if not seen:
+            return evidence.NOTHING
+        known, vectors, quoting = zip(*seen, strict=True)
+        return Labelled(known, np.array(vectors), np.array(quoting))
 
     def groups(self, cases: Sequence[Case]) -> list[Group]:
         """Cases of one kind together: those that a prototype of one of them would find among the others."""
-        seen, vectors = self.labelled(fair_share(cases, MOST_CASES))
+        seen, vectors, _ = self.labelled(fair_share(cases, MOST_CASES))
         if not seen:
             return []
         background = self._background(_kind(seen[0]))
@@ -144,8 +148,9 @@ class Teacher:
         kind = _kind(group.cases[0])
         if kind is Kind.BENIGN and news.taught(group.vectors, standing, trial.PARDON_REACH, ()):
             return True
-        background = self._background(kind)
-        return bool((background.closeness(group.vectors[:MOST_EXAMPLES], news.vectors) >= trial.PARDON_REACH).any())
+        closeness = self._background(kind).closeness(group.vectors[:MOST_EXAMPLES], news.vectors)
+        reach = np.where(news.quoting & (kind is Kind.BENIGN), LEAST_QUOTED, trial.PARDON_REACH)
+        return bool((closeness >= reach).any())
 
     # Proposals
 
@@ -161,10 +166,11 @@ class Teacher:
         """
         kind = _kind(group.cases[0])
         made, ready = self._prototype(id, group, kind, now, standing)
-        near = labelled.within(ready, trial.PARDON_REACH if kind is Kind.BENIGN else made.pattern.closeness or 1.0)
+        near = labelled.matched(ready)
         if kind is Kind.BENIGN:
             speakers = {one.by for case in group.cases for one in case.labels}
-            near = [*labelled.taught(group.vectors, standing, trial.PARDON_REACH, speakers), *near]
+            taught = labelled.taught(group.vectors, standing, trial.PARDON_REACH, speakers)
+            near = [*taught, *near, *labelled.within(ready, trial.PARDON_REACH)]
         proposals = [_spoken(made, near, group)]
         if kind is Kind.SEMANTIC and (mined := self._lexical(id + "-lexical", group, now)) is not None:
             proposals.append(_spoken(mined, near, group))
@@ -250,11 +256,7 @@ class Teacher:
     def corpus(self) -> Corpus:
         """Our own exemplar packs: ten thousand texts, half of them harmless."""
         harmless, hostile = (tuple(packs.exemplars(name).values()) for name in ("benign", "attacks"))
-        if self.model is None:
-            empty = np.zeros((0, 384), np.float32)
-            return Corpus(harmless, hostile, empty, empty)
-        known = backgrounds(self.model)
-        return Corpus(harmless, hostile, known.harmless.vectors, known.hostile.vectors)
+        return Corpus(harmless, hostile)
 
     @cached_property
     def _ordinary(self) -> Ordinary:
@@ -284,7 +286,7 @@ class Teacher:
         )
         attack = kind is Kind.SEMANTIC
         found = trial.prototype(ready, examples, background, self.corpus, standing)
-        verb = "stopped" if attack else "let through"
+        verb = "stopped" if attack else "let through where they quote" if ready.quoting else "let through"
         proposal = Proposal(
             id=id, kind=ProposalKind.EXEMPLAR if attack else ProposalKind.BENIGN, pattern=pattern, at=now, since=now,
             author="engine", cases=tuple(case.id for case in group.cases), nearest=nearest, trial=found,
@@ -328,8 +330,10 @@ class Teacher:
 
     def _bar(self, ready: Prototype, standing: Sequence[Prototype]) -> float:
         """The closeness that a prototype asks for, within what is left for it beside those that stand."""
-        vectors = self._background(ready.pattern.kind).vectors
-        return bar(vectors @ ready.weights + ready.offset, trial.CALIBRATED, *trial.left(ready.pattern.kind, standing, vectors))
+        background = self._background(ready.pattern.kind)
+        closeness = ready.closeness(background.vectors, background.quoting)
+        share, least = (trial.CALIBRATED_QUOTED, LEAST_QUOTED) if ready.quoting else (trial.CALIBRATED, LEAST_CLOSENESS)
+        return bar(closeness, share, *trial.left(ready.pattern.kind, standing, background), least)
 
     def _background(self, kind: Kind) -> Background:
         assert self.model is not None

@@ -32,6 +32,9 @@ LOSS_BOUND: Final = 0.005
 CALIBRATED: Final = 0.0005
 """The share of the background on which a prototype's bar is put; half the bound, so that a trial on more texts can pass."""
 
+CALIBRATED_QUOTED: Final = 0.001
+"""The same of a harmless kind that concerns only texts that quote: a tenth of what all of them together may let through."""
+
 LEAST_CAUGHT: Final = 0.5
 """The share of its own examples, each left out in turn, that a prototype must catch where there are three or more."""
 
@@ -57,12 +60,10 @@ In doubt nothing is pardoned. One text of a family comes this close to a third o
 
 
 class Corpus(NamedTuple):
-    """Texts with known labels: hostile or harmless, as text and, where there is a model, as embeddings (n, 384)."""
+    """Texts with known labels, hostile or harmless, in the order of the model's backgrounds."""
 
     harmless: Sequence[str]
     hostile: Sequence[str]
-    harmless_vectors: Floats
-    hostile_vectors: Floats
 
 
 def prototype(
@@ -71,7 +72,7 @@ def prototype(
     """Try a learnt exemplar.
 
     Args:
-        examples: (k, 384), what it was made of. background: what it is told from.
+        examples: (k, 384), what it was made of. background: what it is told from, in the order of the corpus.
         standing: the learnt exemplars that are matched already.
     """
     pattern = ready.pattern
@@ -82,24 +83,20 @@ def prototype(
             bool(background.closeness(np.delete(examples, at, axis=0), examples[at : at + 1])[0] >= closeness)
             for at in range(len(examples))
         )
-    hit_harmless = corpus.harmless_vectors @ ready.weights + ready.offset >= closeness
-    hit_hostile = corpus.hostile_vectors @ ready.weights + ready.offset >= closeness
+    hit = ready.reached(background.vectors, background.quoting)
     against = []
     if caught < LEAST_CAUGHT * len(examples):
         against.append(f"its examples are not of one kind: {caught} of {len(examples)} are found by what the others teach")
-    shown: tuple[str, ...] = ()
+    before = _reached(pattern.kind, standing, background, pattern.id)
     if pattern.kind is Kind.SEMANTIC:
-        against += _bounded("harmless texts would be stopped", int(hit_harmless.sum()), len(hit_harmless), FALSE_ALARM_BOUND)
-        before = _reached(pattern.kind, standing, corpus.harmless_vectors, pattern.id)
-        against += _together("harmless texts would be stopped", hit_harmless, before, ALL_FALSE_ALARMS)
-        shown = _shown(corpus.harmless, hit_harmless)
-        return Trial(len(examples), caught, len(hit_harmless), int(hit_harmless.sum()), 0, 0, FALSE_ALARM_BOUND, 0.0, shown,
-                     tuple(against))  # fmt: skip
-    against += _bounded("known attacks would be let through", int(hit_hostile.sum()), len(hit_hostile), LOSS_BOUND)
-    before = _reached(pattern.kind, standing, corpus.hostile_vectors, pattern.id)
-    against += _together("known attacks would be let through", hit_hostile, before, ALL_LOSS)
-    shown = _shown(corpus.hostile, hit_hostile)
-    return Trial(len(examples), caught, 0, 0, len(hit_hostile), int(hit_hostile.sum()), 0.0, LOSS_BOUND, shown, tuple(against))
+        against += _bounded("harmless texts would be stopped", int(hit.sum()), len(hit), FALSE_ALARM_BOUND)
+        against += _together("harmless texts would be stopped", hit, before, ALL_FALSE_ALARMS)
+        return Trial(len(examples), caught, len(hit), int(hit.sum()), 0, 0, FALSE_ALARM_BOUND, 0.0,
+                     _shown(corpus.harmless, hit), tuple(against))  # fmt: skip
+    against += _bounded("known attacks would be let through", int(hit.sum()), len(hit), LOSS_BOUND)
+    against += _together("known attacks would be let through", hit, before, ALL_LOSS)
+    return Trial(len(examples), caught, 0, 0, len(hit), int(hit.sum()), 0.0, LOSS_BOUND, _shown(corpus.hostile, hit),
+                 tuple(against))  # fmt: skip
 
 
 class Changed(NamedTuple):
@@ -198,19 +195,21 @@ def _bounded(what: str, count: int, of: int, bound: float) -> list[str]:
     return [f"{count} of {of} {what} ({count / of:.2%}); the bound is {bound:.2%}"]
 
 
-def left(kind: Kind, standing: Sequence[Prototype], vectors: Floats) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which of the corpus (n, 384) the learnt exemplars of a kind reach already, and how many more they may reach."""
-    reached = _reached(kind, standing, vectors)
+def left(kind: Kind, standing: Sequence[Prototype], background: Background) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which texts of a background (n,) the learnt exemplars of a kind reach already, and how many more they may reach."""
+    reached = _reached(kind, standing, background)
     bound = ALL_FALSE_ALARMS if kind is Kind.SEMANTIC else ALL_LOSS
-    return reached, max(0, int(bound * len(vectors)) - int(reached.sum()))
+    return reached, max(0, int(bound * len(reached)) - int(reached.sum()))
 
 
-def _reached(kind: Kind, standing: Sequence[Prototype], vectors: Floats, but: str = "") -> npt.NDArray[np.bool_]:
+def _reached(
+    kind: Kind, standing: Sequence[Prototype], background: Background, but: str = ""
+) -> npt.NDArray[np.bool_]:
     """Which texts the learnt exemplars of a kind come near, the one with the id ``but`` aside."""
-    found = np.zeros(len(vectors), np.bool_)
+    found = np.zeros(len(background.vectors), np.bool_)
     for one in standing:
         if one.pattern.kind is kind and one.pattern.id != but:
-            found |= vectors @ one.weights + one.offset >= (one.pattern.closeness or 1.0)
+            found |= one.reached(background.vectors, background.quoting)
     return found
 
 

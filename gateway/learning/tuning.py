@@ -79,7 +79,8 @@ class Tuning(NamedTuple):
             return None
         chosen = {case.id for case in fair_share(sorted(decided, key=lambda case: -case.at), MOST_CASES)}
         places = [at for at, case in enumerate(self.labelled.cases) if case.id in chosen]
-        return Labelled(tuple(self.labelled.cases[at] for at in places), self.labelled.vectors[places])
+        known = self.labelled
+        return Labelled(tuple(known.cases[at] for at in places), known.vectors[places], known.quoting[places])
 
 
 def _undecided(cases: Sequence[Case], before: Sequence[Proposal]) -> list[Case] | None:

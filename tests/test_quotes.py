@@ -1,0 +1,40 @@
+"""What counts as a quotation, and what does not."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.semantic.quotes import LEAST, quoted, quotes
+
+PAIRS = ["\"\"", "“”", "„“", "„”", "«»", "»«", "‹›", "「」", "『』", "《》", "''", "‘’"]
+
+
+@given(st.sampled_from(PAIRS), st.text("abc xyz,.\u00e9\u4e2d", min_size=LEAST, max_size=200), st.text("abc ", max_size=20))
+def test_a_passage_between_marks_is_found_where_it_stands(pair: str, inside: str, before: str) -> None:
+    inside = "a" + inside[:-1] + "b"
+    text = f"{before} {pair[0]}{inside}{pair[1]} and so on"
+    assert quotes(text)
+    start = len(before) + 1
+    assert quoted(text) == [(start, start + len(inside) + 2)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nothing of the kind", 'a "word" alone', '"never closed, however long it goes on', "it's ours, and that isn't theirs",
+     "the students' books and the teachers' own books", "the 90's were better than the 80's", '6" by 4" of oak', "", '"'],
+)  # fmt: skip
+def test_what_quotes_nothing(text: str) -> None:
+    assert not quotes(text)
+    assert quoted(text) == []
+
+
+@given(st.text("\"'“”«» ab\n", max_size=300))
+def test_passages_are_in_order_and_apart(text: str) -> None:
+    found = quoted(text)
+    assert quotes(text) is bool(found)
+    assert all(end - start >= LEAST + 2 for start, end in found)
+    assert all(one[1] <= other[0] for one, other in pairwise(found))
