@@ -156,8 +156,17 @@ def merge(store: Mapping[str, Entry], arrived: Iterable[Entry]) -> dict[str, Ent
 
 def store_digest(entries: Iterable[Entry]) -> str:
     """Names the content of a whole store, whatever the order of its entries: SHA-256 in hexadecimal."""
-    lines = sorted(f"{entry.id} {digest(entry)}" for entry in entries)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return digest_of(named(entry.id, digest(entry)) for entry in entries)
+
+
+def named(id: str, digest: str) -> str:
+    """An entry as `digest_of` takes it."""
+    return f"{id} {digest}"
+
+
+def digest_of(names: Iterable[str]) -> str:
+    """As `store_digest`, of entries that are `named`."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 class Signer:

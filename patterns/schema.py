@@ -130,6 +130,9 @@ def acts_on(pattern: Pattern, text: str) -> bool:
     return mark % 100 < pattern.rollout
 
 
+_MEMBERS: Final[dict[Any, dict[str, Any]]] = {enum: {one.value: one for one in enum} for enum in (Kind, Severity, State)}
+
+
 class PatternError(ValueError):
     """A pattern that cannot be taken. The message names the pattern, the field, what was wrong and what is accepted."""
 
@@ -168,7 +171,8 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     if kind is Kind.THRESHOLD:
         threshold_move(body, where)
     hits, misses = _texts(raw, "hits", where), _texts(raw, "misses", where)
-    if (size := len(orjson.dumps((body, hits, misses)))) > MAX_WRITTEN:
+    # A body alone always fits.
+    if (hits or misses) and (size := len(orjson.dumps((body, hits, misses)))) > MAX_WRITTEN:
         raise PatternError(f"{where}: hits and misses: {size} bytes with the body; at most {MAX_WRITTEN} are taken")
     if kind.lexical and not (hits and misses):
         raise PatternError(f"{where}: hits and misses: a lexical pattern needs at least one of each")
@@ -247,10 +251,10 @@ def _texts(raw: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
 
 
 def _choice(raw: Mapping[str, Any], field: str, enum: type[E], where: str) -> E:
-    try:
-        return enum(str(raw.get(field)))
-    except ValueError:
-        raise PatternError(f"{where}: {field}: got {_shown(raw.get(field))}; wanted one of {', '.join(enum)}") from None
+    found: E | None = _MEMBERS[enum].get(str(raw.get(field)))
+    if found is None:
+        raise PatternError(f"{where}: {field}: got {_shown(raw.get(field))}; wanted one of {', '.join(enum)}")
+    return found
 
 
 def _whole(raw: Mapping[str, Any], field: str, where: str, low: int, high: int, default: int) -> int:

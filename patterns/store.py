@@ -10,7 +10,6 @@ Synchronous; safe to use from several threads and several processes. The journal
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sqlite3
@@ -26,7 +25,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from patterns.clock import ZERO, Clock, FutureStamp, Stamp
-from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, encode, merge
+from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, digest_of, encode, merge, named
 from patterns.history import Generation, History, Revision, content_of
 from patterns.migrations import migrate, transaction, write_ahead
 from patterns.schema import Pattern
@@ -53,6 +52,18 @@ _SCHEMA: Final = (
     """
     ALTER TABLE revisions ADD COLUMN content BLOB;
     UPDATE revisions SET content = content_of(body);
+    CREATE INDEX revisions_content ON revisions (id, generation, content);
+    """,
+    # With rows, not in an index of its own: there, what is longer than a quarter of a page takes a whole one besides.
+    """
+    CREATE TABLE rows (
+        id TEXT NOT NULL, generation INTEGER NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL, content BLOB,
+        PRIMARY KEY (id, generation)
+    ) STRICT;
+    INSERT INTO rows SELECT id, generation, digest, body, content FROM revisions ORDER BY id, generation;
+    DROP TABLE revisions;
+    ALTER TABLE rows RENAME TO revisions;
+    CREATE INDEX revisions_generation ON revisions (generation);
     CREATE INDEX revisions_content ON revisions (id, generation, content);
     """,
 )
@@ -103,11 +114,11 @@ class Store:
         self._lock = threading.RLock()
         self._subscribers: list[Subscriber] = []
         self._entries: dict[str, Entry] = {}
-        self._digests: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # by id: it and the digest of what stands, as a store's digest has them
         self._clock = Clock(node or signer.id)
         self._stamp = ZERO
         self.generation = 0
-        self.digest = _digest_of({})
+        self.digest = digest_of(())
         with _faults(path):
             self._db = _open(path)
             self._history = History(self._db, self._read)
@@ -255,13 +266,15 @@ class Store:
             if not accepted:
                 return ()
             number = self.generation + 1
-            names = {id: digest(entry) for id, entry in accepted.items()}
-            whole = _digest_of(self._digests | names)
+            changed = sorted(accepted.items())
+            digests = {id: digest(entry) for id, entry in changed}
+            names = {id: named(id, digest) for id, digest in digests.items()}
+            whole = digest_of((self._names | names).values())
             latest = max(accepted.values(), key=lambda entry: entry.stamp)
             clock = max(latest.stamp, self._stamp)
             self._db.executemany(
                 "INSERT INTO revisions VALUES (?, ?, ?, ?, ?)",
-                [(id, number, names[id], body := encode(entry), content_of(body)) for id, entry in sorted(accepted.items())],
+                [(id, number, digests[id], body := encode(entry), content_of(body)) for id, entry in changed],
             )
             self._db.execute(
                 "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -274,7 +287,7 @@ class Store:
         """Let a written generation stand in memory, and tell who asked to be told."""
         replaced = [self._entries.get(id) for id in changed]
         self._entries = {**self._entries, **changed}
-        self._digests = {**self._digests, **names}
+        self._names = {**self._names, **names}
         self.generation, self.digest, self._stamp = number, whole, clock
         for subscriber in tuple(self._subscribers):
             try:
@@ -292,7 +305,7 @@ class Store:
         changed: dict[str, Entry] = {}
         names: dict[str, str] = {}
         for id, name, body in self._db.execute(query, (self.generation, number)):
-            names[id] = name
+            names[id] = named(id, name)
             if entry := self._read(id, name, body):
                 changed[id] = entry
                 self._observe(entry.stamp)
@@ -307,7 +320,7 @@ class Store:
     def _read(self, id: str, name: str, body: bytes) -> Entry | None:
         """An entry as stored. One that this version cannot read is left out and named in `faults`."""
         standing = self._entries.get(id)
-        if standing is not None and self._digests.get(id) == name:
+        if standing is not None and self._names.get(id) == named(id, name):
             return standing  # reading ten thousand again would take a second
         try:
             return decode(body, id)
@@ -326,11 +339,6 @@ def _next_revision(before: Entry | None, pattern: Pattern) -> int:
     if before is None or before.pattern is None:
         return pattern.revision
     return before.pattern.revision + 1
-
-
-def _digest_of(names: Mapping[str, str]) -> str:
-    """As `entries.store_digest`, from digests that are known."""
-    return hashlib.sha256("\n".join(sorted(f"{id} {name}" for id, name in names.items())).encode()).hexdigest()
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from store_support import TOGETHER, literal, open_store
 
 from patterns.clock import Stamp
-from patterns.entries import Entry, Signer, Trust, digest, store_digest
+from patterns.entries import Entry, Signer, Trust, digest, encode, store_digest
 from patterns.history import UnknownGeneration
 from patterns.schema import Pattern, State
 from patterns.snapshot import layered
@@ -98,7 +98,20 @@ def test_a_store_of_the_version_before_is_brought_on(tmp_path: Path) -> None:
     first.close()
     again = open_store(tmp_path)
     assert again.diff(1, 2) == told
+    assert again.digest == again.snapshot(2).digest == first.digest
+    assert [one.generation for one in again.history("two")] == [2, 1]
     again.close()
+
+
+def test_a_revision_takes_hardly_more_of_the_disk_than_it_is_long(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    many = {f"p{number}": literal(f"p{number}", f"open it {number}" + "!" * 300) for number in range(500)}
+    applied = store.revise(many, "ada", "new", NOW)
+    length = sum(len(encode(entry)) for entry in applied.accepted)
+    (pages, size), = store._db.execute("SELECT page_count, page_size FROM pragma_page_count, pragma_page_size")
+    store.close()
+    assert length > 500 * 1_000
+    assert pages * size < 1.5 * length
 
 
 def test_all_of_it_is_there_when_opened_again(tmp_path: Path) -> None:

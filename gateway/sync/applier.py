@@ -1,6 +1,7 @@
 """Hands entries that peers sent to the store, on threads: verifying and writing them takes milliseconds.
 
-What came meanwhile goes together, as one generation, and what was just made goes first.
+What came meanwhile goes together, as one generation, and what was just made goes first, and at once. Bulk waits for more of
+it: a generation costs a write to the disk and a digest of the whole store, however few entries it brings.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ APPLIERS: Final = 2
 APPLY_BATCHES: Final = BULK_WINDOW // (2 * APPLIERS)
 """Batches that become one generation at most: while the store takes these, a peer may send as many again."""
 
+GATHER_SECONDS: Final = 0.1
+"""How long bulk waits for so many."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +41,10 @@ class Applier:
 
     def add(self, batch: Apply) -> None:
         self._waiting.append(batch)
-        self._work.set()
+        if batch.fresh or len(self._waiting) >= APPLY_BATCHES:
+            self._work.set()
+        elif len(self._waiting) == 1:
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._work.set)
 
     async def run(self) -> None:
         """Forever."""

@@ -9,12 +9,10 @@ small and urgent, the second bulk, so that neither waits for the other's bytes. 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import socket
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from aioquic._buffer import Buffer
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -23,12 +21,15 @@ from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
+from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.tls import Alert, CipherSuite, SessionTicket, verify_certificate
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.sync.addresses import datagrams
 from gateway.sync.certificates import Credentials, names
 from gateway.sync.frames import PROTOCOLS, version_of
+from gateway.sync.tickets import Remembered, Tickets
 from gateway.sync.wire import CONNECT_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS, Owner
 
 IDLE_SECONDS: Final = 12.0
@@ -37,11 +38,8 @@ IDLE_SECONDS: Final = 12.0
 MAX_HALF_OPEN: Final = 16
 """Handshakes under way above which a client must first prove its address (a Retry, RFC 9000 section 8.1.2)."""
 
-MAX_TICKETS: Final = 1_024
-"""Clients that may resume."""
-
-TICKET_SECONDS: Final = 3_600.0
-"""How long after its handshake a client may resume without showing its certificate again."""
+PACE_SECONDS: Final = 0.003
+"""A packet costs some tenth of a millisecond, and as much again where it is waited for by itself."""
 
 _TLS_ALERTS: Final = range(0x100, 0x200)  # error codes that carry one (RFC 9001, section 4.8)
 
@@ -50,43 +48,12 @@ _LANES: Final = 2  # the streams that each side opens
 logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells of every handshake and every close
 
 
-class Remembered(NamedTuple):
-    """A ticket, whom it was given to or by, and the protocol's version that was spoken, in which early data is, too."""
+class Pacer(QuicPacketPacer):
+    """Sends what is due within `PACE_SECONDS` at once, at the same rate: aioquic's own wakes up for each packet."""
 
-    ticket: SessionTicket
-    names: tuple[str, ...]
-    host: str
-    version: int
-
-
-class Tickets:
-    """Tickets by their bytes (as a server) or by address (as a client). Bounded; the oldest goes first."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[object, Remembered] = OrderedDict()
-
-    def put(self, key: object, remembered: Remembered) -> None:
-        self._kept[key] = remembered
-        self._kept.move_to_end(key)
-        while len(self._kept) > MAX_TICKETS:
-            self._kept.popitem(last=False)
-
-    def get(self, key: object) -> Remembered | None:
-        """The ticket while it is valid."""
-        found = self._kept.get(key)
-        if found is None:
-            return None
-        age = datetime.datetime.now(datetime.UTC) - found.ticket.not_valid_before
-        if age.total_seconds() > TICKET_SECONDS or not found.ticket.is_valid:
-            del self._kept[key]
-            return None
-        return found
-
-    def drop(self, key: object) -> None:
-        self._kept.pop(key, None)
-
-    def clear(self) -> None:
-        self._kept.clear()
+    def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # as aioquic's own, whatever it says
+        due: float | None = super().next_send_time(now)
+        return None if due is None else max(due, now + min(PACE_SECONDS, self.bucket_max))
 
 
 class QuicWire(QuicConnectionProtocol):
@@ -109,6 +76,7 @@ class QuicWire(QuicConnectionProtocol):
         self._waiting: list[tuple[bytes, bool]] = []  # bytes of a peer that proved nothing yet
         self._closing: asyncio.TimerHandle | None = None
         endpoint.wires.add(self)
+        quic._loss._pacer = Pacer(max_datagram_size=quic._max_datagram_size)
         if dialed is None:
             self._ask_for_certificate(quic)
 
@@ -136,7 +104,10 @@ class QuicWire(QuicConnectionProtocol):
                 self._quic.send_stream_data(stream, b"")
                 self._lanes.append(stream)
         self._quic.send_stream_data(self._lanes[bulk], data)
-        self._transmit_soon()
+        if bulk:
+            self.transmit()  # the peer works on it while the next of it is encoded
+        else:
+            self._transmit_soon()
 
     def close(self, reason: str = "") -> None:  # type: ignore[override]
         if self._ended:
@@ -347,8 +318,7 @@ class QuicEndpoint:
         wire: QuicWire | None = None
         keep: Callable[[SessionTicket], None] = lambda ticket: wire.keep_ticket(ticket) if wire else None  # noqa: E731
         quic = QuicConnection(configuration=configuration, session_ticket_handler=keep)
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        sock.setblocking(False)
+        sock = datagrams(family)
         sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
         _, wire = await loop.create_datagram_endpoint(lambda: QuicWire(quic, self, address), sock=sock)
         wire.host = host

@@ -50,5 +50,5 @@ class Vector:
 def later(stamps: Iterable[tuple[str, Stamp]], than: Mapping[str, Reached]) -> list[str]:
     """Of (id, stamp) the ids of those later than a vector, in the order of their stamps: where they are cut off, what came is
     what is oldest."""
-    found = [(stamp, identity) for identity, stamp in stamps if reached(stamp) > than.get(stamp.node, NOTHING)]
+    found = [(stamp, identity) for identity, stamp in stamps if stamp[:2] > than.get(stamp.node, NOTHING)]
     return [identity for _, identity in sorted(found)]
