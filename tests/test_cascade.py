@@ -27,7 +27,7 @@ BETWEEN = "Please look at the notes about the garden and tell me which plants ne
 
 @pytest.fixture(scope="module")
 def patterns() -> list[Pattern]:
-    return packs.load_all([packs.SHIPPED], CACHE_DIR / "cache")
+    return packs.load_all([packs.SHIPPED], CACHE_DIR)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def model() -> SemanticModel:
 
 @pytest.fixture(scope="module")
 def engine(patterns: list[Pattern], model: SemanticModel) -> Engine:
-    return Engine.load(patterns, 1, 0.0, CACHE_DIR / "cache", model)
+    return Engine.load(patterns, 1, 0.0, CACHE_DIR, model)
 
 
 def said(text: str, origin: Origin = Origin.USER) -> list[Segment]:
@@ -116,7 +116,7 @@ def test_what_the_encoder_did_not_read_is_said_and_not_remembered(engine: Engine
 
 
 def test_windows_beyond_the_budget_make_it_incomplete(patterns: list[Pattern], model: SemanticModel) -> None:
-    engine = Engine.load(patterns, 1, 0.0, CACHE_DIR / "cache", model, windows=2)
+    engine = Engine.load(patterns, 1, 0.0, CACHE_DIR, model, windows=2)
     screening = engine.screen(said((ORDER + "\n") * 40), "t")
     assert len(screening.asked) == 2
     verdict = screening.close([None, None]).verdict
@@ -124,7 +124,7 @@ def test_windows_beyond_the_budget_make_it_incomplete(patterns: list[Pattern], m
 
 
 def test_without_a_model_every_verdict_is_incomplete_and_the_policy_decides(tmp_path: Path) -> None:
-    raw = {"data_dir": str(CACHE_DIR), "detection": {"models": str(tmp_path)}}
+    raw = {"data_dir": str(CACHE_DIR.parent), "detection": {"models": str(tmp_path)}}
     settings = check(raw, "test")
     engine = live.load_engine(settings, 1, 0.0)
     verdict = engine.judge(said(ORDINARY), "t").verdict
@@ -139,13 +139,12 @@ def test_without_a_model_every_verdict_is_incomplete_and_the_policy_decides(tmp_
 
 
 def test_stages_that_are_turned_off_do_not_run_and_are_no_gap(patterns: list[Pattern], model: SemanticModel) -> None:
-    cache = CACHE_DIR / "cache"
-    shallow = Engine.load(patterns, 1, 0.0, cache, model, deep=False, decodes=False)
+    shallow = Engine.load(patterns, 1, 0.0, CACHE_DIR, model, deep=False, decodes=False)
     judged = shallow.judge(said(BETWEEN + ENCODED["base64"]), "t")
     assert judged.verdict.complete
     assert judged.stages == (("canonical", "lexical", "fast"),)
     assert not any(one.detector == "decode" for one in judged.verdict.findings)
-    lexical = Engine.load(patterns, 1, 0.0, cache, None).judge(said(ORDER), "t")
+    lexical = Engine.load(patterns, 1, 0.0, CACHE_DIR, None).judge(said(ORDER), "t")
     assert lexical.verdict.complete
     assert lexical.verdict.score == 0.95
 

@@ -47,7 +47,7 @@ def test_what_is_damaged_is_made_anew(tmp_path: Path) -> None:
 
 def test_no_match_waits_for_an_expression(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one of the packs' nor one that the store lays over them."""
-    lexical = Lexical(SHIPPED, CACHE_DIR / "cache")
+    lexical = Lexical(SHIPPED, CACHE_DIR)
     over = Pattern(id="own.more", kind=Kind.REGEX, body=r"sesame (open|shut)", category="jailbreak.persona", severity=Severity.HIGH,
                    reach=11)  # fmt: skip
     laid = lexical.overlaid([over, literal("open the gate")], ())

@@ -28,7 +28,7 @@ ORDINARY = "What time does the museum in Leeds open on Sundays?"
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "portcullis.yaml"
-    path.write_text(f"data_dir: {CACHE_DIR}\n")
+    path.write_text(f"data_dir: {CACHE_DIR.parent}\n")
     return path
 
 

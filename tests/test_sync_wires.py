@@ -321,6 +321,21 @@ def test_certificates_are_renewed_without_a_restart(tmp_path: Path, monkeypatch:
     in_cluster(story, tmp_path)
 
 
+def test_who_ends_while_it_dials_ends_in_order(tmp_path: Path) -> None:
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        assert a._quic is not None
+        dialing = asyncio.create_task(a._quic.dial("b", "127.0.0.1", free_port()))
+        while not any(wire._transport for wire in a._quic.wires):  # it has a socket, and has not said whom it calls
+            await asyncio.sleep(0)
+        a._quic.close()
+        dialing.cancel()
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await dialing
+
+    in_cluster(story, tmp_path)
+
+
 def test_where_no_socket_can_be_made_replicas_still_agree(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story(cluster: Cluster) -> None:
         (tmp_path / "a" / "sync.sock").mkdir(parents=True)

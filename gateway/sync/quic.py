@@ -129,7 +129,8 @@ class QuicWire(QuicConnectionProtocol):
     # aioquic
 
     def transmit(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        # aioquic fails where it knows nobody to send to yet: as one that dials and is ended before it connects.
+        if self._transport is not None and not self._transport.is_closing() and self._quic._network_paths:
             super().transmit()
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
