@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from detectors.canonical import Canonical, canonicalise
 from detectors.decode import Layer, decode
 from detectors.lexical import SCORES, Lexical, Match
@@ -324,7 +326,8 @@ class Cascade:
         """The windows that resemble something learnt although the front stage settled them."""
         if not self.prototypes.wakes or all(suspicion >= sure for _, _, suspicion in front):
             return frozenset()
-        found = self.prototypes.woken(model.words(text, [(start, end) for start, end, _ in front]))
+        suspicion = np.array([suspicion - sure for _, _, suspicion in front], np.float32)
+        found = self.prototypes.woken(model.words(text, [(start, end) for start, end, _ in front]), suspicion)
         return frozenset(found.nonzero()[0].tolist())
 
 

@@ -12,7 +12,7 @@ from families import draw
 from detectors.engine import Engine
 from detectors.semantic.judge import LEARNT_ATTACK, SemanticModel
 from detectors.semantic.learnt import backgrounds, views
-from detectors.semantic.prototypes import LEAST_QUOTED, WAKE_SHARE, PrototypeError, Prototypes, bar, build, write
+from detectors.semantic.prototypes import LEAST_QUOTED, WAKE_SHARE, Prototype, PrototypeError, Prototypes, bar, build, write
 from detectors.values import WATCHED, Origin, Segment, Verdict
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, acts_on, read_pattern
 
@@ -72,11 +72,16 @@ def test_many_wake_the_encoder_for_no_more_than_their_share_and_few_are_forgotte
     families = ("game_show", "dream_frame", "expired_rules", "crossword_leak", "support_relay", "audit_pretext")
     patterns = [replace(learnt(model, draw(f"attack.{name}", 3)), id=f"learnt.{name}") for name in families]
     ready = [build(one, lambda text: views(model, text), known) for one in patterns]
-    share = {count: Prototypes(ready[:count], known).woken(known.harmless_words.vectors).mean() for count in (1, 6)}
+    settled = known.harmless_suspicion < 0
+
+    def woken(some: list[Prototype]) -> float:
+        found = Prototypes(some, known).woken(known.harmless_words.vectors, known.harmless_suspicion)
+        return float((found & settled).mean())
+
+    share = {count: woken(ready[:count]) for count in (1, 6)}
     assert 0.045 < share[1] <= WAKE_SHARE
     assert 0.045 < share[6] <= WAKE_SHARE
-    same = Prototypes([ready[0]] * 50, known)
-    assert same.woken(known.harmless_words.vectors).mean() == share[1], "what wakes it for the same windows costs nothing"
+    assert woken([ready[0]] * 50) == share[1], "what wakes it for the same windows costs nothing"
 
 
 def test_what_is_watched_does_not_act_and_is_told(model: SemanticModel) -> None:

@@ -49,7 +49,7 @@ def views(model: SemanticModel, text: str) -> Views:
 
 def backgrounds(model: SemanticModel) -> Backgrounds:
     """What prototypes are told from: the shipped exemplars. Made at the first call, half a second of one core."""
-    return _backgrounds(model.fast, model.encoder, model.index)
+    return _backgrounds(model.fast, model.encoder, model.index, model.calibration.sure[Origin.USER])
 
 
 def made_ready(patterns: Iterable[Pattern], model: SemanticModel, known: Prototypes) -> Prototypes:
@@ -88,12 +88,15 @@ def corrections(patterns: Iterable[Pattern], model: SemanticModel) -> Correction
 
 
 @lru_cache(maxsize=1)
-def _backgrounds(fast: FastModel, encoder: Encoder, index: ExemplarIndex) -> Backgrounds:
+def _backgrounds(fast: FastModel, encoder: Encoder, index: ExemplarIndex, sure: float) -> Backgrounds:
     attack = np.array([exemplar.attack for exemplar in index.exemplars])
     vectors = index.vectors
     with HARMLESS.open("rb") as lines:
         texts = [str(orjson.loads(line)["text"]) for line in lines]
     words = np.concatenate([fast.means(text, [(0, len(text))]) for text in texts])
+    suspicion = np.concatenate([fast.logits(text, [(0, len(text))], Origin.USER) for text in texts]) - np.float32(sure)
     attacks = packs.exemplars("attacks")  # one that is not ours may quote
     quoting = np.array([one.id not in attacks or quotes(attacks[one.id]) for one in index.exemplars if one.attack])
-    return Backgrounds(Background(vectors[~attack]), Background(vectors[attack], quoting), Background(words), encoder.digest)
+    return Backgrounds(
+        Background(vectors[~attack]), Background(vectors[attack], quoting), Background(words), suspicion, encoder.digest
+    )

@@ -36,6 +36,11 @@ them. One prototype alone wakes it for nine of ten unseen siblings at this price
 the share is that of all windows that any of them wakes it for: divided by their number it would leave each of fifty a tenth
 of a percent, and what was learnt first would be forgotten by and by."""
 
+LEANING: Final = 0.1
+"""What the front stage's logit adds to the closeness of words that wakes the encoder. It settled an unseen sibling of an attack
+with less confidence than most harmless text, so that at the same price 89 % of siblings wake it instead of 82 % (of the first
+ten families of ``bench learning``, thirty prototypes together; on the ten later ones 76 % instead of 70 %)."""
+
 LEAST_CLOSENESS: Final = 0.4
 """No bar is lower, however far the background keeps away: texts unlike all of it (a family of harmless look-alikes nobody
 has shown yet) come near by chance. At 0.4, unseen look-alikes pass a prototype's bar in 1.1 % of cases instead of 1.9 %."""
@@ -110,9 +115,10 @@ def _above(values: Floats, most: int) -> float:
     return float(np.partition(values, -most - 1)[-most - 1]) + 1e-6
 
 
-def _waking(words: Background, examples: Floats) -> Waking:
+def _waking(words: Background, suspicion: Floats, examples: Floats) -> Waking:
     weights, offset = words.direction(examples)
-    closeness = words.vectors @ weights + np.float32(offset)
+    settled = np.where(suspicion < 0, np.float32(LEANING) * suspicion, np.float32(-np.inf))
+    closeness = words.vectors @ weights + np.float32(offset) + settled
     count = int(WAKE_SHARE * len(closeness)) + 1
     first = np.argpartition(-closeness, count - 1)[:count]
     first = first[np.argsort(-closeness[first])]
@@ -134,15 +140,17 @@ class Backgrounds:
     harmless: Background
     hostile: Background
     harmless_words: Background
+    harmless_suspicion: Floats
+    """Of the windows of ``harmless_words``, the front stage's logit less that from which on it settles nothing of a user's."""
     model: str
     """Names the encoder that made the embeddings, `Encoder.digest`."""
 
 
 class Waking(NamedTuple):
-    """When a prototype wakes the encoder for a window, by its mean word vector.
+    """When a prototype wakes the encoder for a window, by its mean word vector and what the front stage thought of it.
 
-    ``first`` are the harmless windows that come closest, nearest first, as int (m,), and ``closeness`` how close they come: as
-    many as all prototypes together may wake it for, and one more.
+    ``first`` are the harmless windows that it settled and that come closest, nearest first, as int (m,), and ``closeness``
+    how close they come: as many as all prototypes together may wake it for, and one more.
     """
 
     weights: Floats
@@ -213,7 +221,8 @@ def build(pattern: Pattern, views: Callable[[str], Views], backgrounds: Backgrou
     weights, offset = background.direction(np.array([one.embedding for one in seen]))
     waking = None
     if pattern.kind is Kind.SEMANTIC:
-        waking = _waking(backgrounds.harmless_words, np.array([one.words for one in seen]))
+        words = np.array([one.words for one in seen])
+        waking = _waking(backgrounds.harmless_words, backgrounds.harmless_suspicion, words)
     return Prototype(pattern, weights, offset, waking, pattern.kind is Kind.BENIGN and all(one.quotes for one in seen))
 
 
@@ -249,11 +258,12 @@ class Prototypes:
         """Whether any may wake the encoder."""
         return self._waking is not None
 
-    def woken(self, means: Floats) -> npt.NDArray[np.bool_]:
-        """Which windows the encoder should read, bool (windows,), from their mean word vectors (windows, d)."""
+    def woken(self, means: Floats, suspicion: Floats) -> npt.NDArray[np.bool_]:
+        """Which windows the encoder should read, bool (windows,), from their mean word vectors (windows, d) and the front
+        stage's logits less that from which on it settles nothing, (windows,)."""
         assert self._waking is not None
         weights, offsets, bars = self._waking
-        return np.asarray((means @ weights + offsets >= bars).any(axis=1))
+        return np.asarray((means @ weights + offsets + LEANING * suspicion[:, None] >= bars).any(axis=1))
 
     def near(self, embedding: Floats, origin: Origin, text: str, mentions: Callable[[], bool]) -> Near:
         """What comes near one window of ``text``. Of several that act, the one most above its bar speaks.
