@@ -63,6 +63,7 @@ class Chores:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     def start(self) -> None:
         """Begin; each kind of work is done for the first time when its interval has passed."""
@@ -83,9 +84,18 @@ class Chores:
             (SYNC_REPORT_SECONDS, self._report_sync),
             (PREPARE_SECONDS, self._services.prepare_streams),
         ):
-            self._tasks.append(asyncio.create_task(_every(seconds, work), name=work.__name__))
+            self._tasks.append(asyncio.create_task(self.every(seconds, work), name=work.__name__))
+
+    async def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` again and again, until `stop`."""
+        # To cancel a task does not always end it: until Python 3.12 asyncio.wait_for, by which the client of Redis sends,
+        # keeps a cancellation to itself that comes in the moment in which what it waits for is done.
+        while not self._stopping:
+            await asyncio.sleep(seconds)
+            await work()
 
     async def stop(self) -> None:
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -174,9 +184,3 @@ class Chores:
                 sync_status.write(self._services.sync, time.time())
             except OSError as error:
                 _log.error("the state of pattern sync cannot be written: %s", error.strerror)
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        await work()
