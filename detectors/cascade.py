@@ -24,6 +24,7 @@ from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
 from detectors.semantic.quotes import quoted
+from detectors.semantic.repetition import once
 from detectors.stages import CHEAP, DEEP, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WATCHED, WINDOWS, Origin, Skipped
 from patterns.schema import WATCHING, Kind, Pattern, Severity, State, acts_on
@@ -313,12 +314,14 @@ class Cascade:
             front = model.front(view.text, origin)
             woken = self._woken(model, view.text, front, sure)
             for at, (start, end, suspicion) in enumerate(front):
+                window = view.text[start:end]
+                if suspicion >= sure and (told := once(window)) != window:
+                    window, suspicion = told, max(again for _, _, again in model.front(told, origin))
                 if suspicion >= sure or at in woken:
-                    window = view.text[start:end]
                     setting = model.setting(window, len(front), origin)
                     asked.append(Asked(window, suspicion, *view.span(start, end), suspicion < sure, setting))
                 elif settled is None or suspicion > settled.suspicion:
-                    setting = model.setting(view.text[start:end], len(front), origin)
+                    setting = model.setting(window, len(front), origin)
                     settled = Asked("", suspicion, *view.span(start, end), setting=setting)
         return settled, asked
 
