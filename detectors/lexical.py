@@ -92,6 +92,10 @@ class Rule:
         """Whether nothing is left to be made at its first match."""
         return self._expression is not None or self.pattern.kind is Kind.LITERAL
 
+    def same(self, other: Rule) -> bool:
+        """Whether both are compiled alike."""
+        return (self.pattern.body, self.pattern.kind) == (other.pattern.body, other.pattern.kind)
+
     @property
     def body(self) -> str:
         return re.escape(self.pattern.body) if self.pattern.kind is Kind.LITERAL else self.pattern.body
@@ -262,7 +266,7 @@ def _reused(wanted: dict[str, Rule], overlay: Sequence[_Part]) -> list[_Part]:
     for part in reversed(overlay):
         standing = {
             rule.pattern.id: fresh for rule in part.rules
-            if (fresh := wanted.get(rule.pattern.id)) is not None and fresh.expression == rule.expression
+            if (fresh := wanted.get(rule.pattern.id)) is not None and fresh.same(rule)
         }  # fmt: skip
         if 2 * len(standing) >= len(part.rules):
             rules = [standing.get(rule.pattern.id) or _Hidden(rule.pattern) for rule in part.rules]

@@ -257,10 +257,13 @@ class Services:
     async def renew(self) -> bool:
         """Let what the pattern store holds now act; False where it cannot, and what acted before serves on."""
         async with self._reloading:
-            served, learnt = self.store.generation, self.store.patterns()
-            number = self.live.engine.generation.number + 1
+            served, number = self.store.generation, self.live.engine.generation.number + 1
+
+            def renewed() -> live_module.Live:
+                return live_module.renew(self.live, number, time.time(), self.store.patterns())
+
             try:
-                fresh = await asyncio.to_thread(yielded, live_module.renew, self.live, number, time.time(), learnt)
+                fresh = await asyncio.to_thread(yielded, renewed)
             except PatternError as error:
                 self.served = served  # trying again would fail again, until the store changes
                 self.store_error = str(error)
