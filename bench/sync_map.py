@@ -118,8 +118,11 @@ def reconnect(size: int, changed: int, nodes: int = 0) -> int:
         asked, told = here.marks(), there.marks()
         assert asked is not None
         assert len(there.since(asked)) == changed
-        sent = [frames.Since(marks) for marks in (asked, told) if marks is not None]
-        return sum(len(frames.encode(frame)) for frame in sent)
+        said = "gateway", bytes(16), ":7443", here.root, size, 0
+        return sum(
+            len(frames.encode(frames.HelloSince(*said, marks))) - len(frames.encode(frames.Hello(*said)))
+            for marks in (asked, told)
+        )
     sent.append(frames.Tree(here.tree))
     for bucket, _ in there.differing(here.tree):
         listing = frames.Listing(bucket, there.listing(bucket), 0)

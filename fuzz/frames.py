@@ -25,7 +25,7 @@ HELLO = frames.Hello("peer", b"j" * 16, ":7", DIGEST, 0, 0)
 
 SEEDS: tuple[frames.Frame, ...] = (
     HELLO, frames.Ping(1, DIGEST, 0, 0, 0), frames.Pong(1, DIGEST, 0, 0), frames.Tree(bytes(2_048)),
-    frames.Since([frames.Mark("peer", 1, 0)]),
+    frames.HelloSince("peer", b"j" * 16, ":7", DIGEST, 0, 0, [frames.Mark("peer", 1, 0)]),
     frames.Listing(1, [frames.Listed("p", DIGEST, 1, 0, "peer")], 0), frames.Want(["p"]), frames.Entries(1, True, [b"{}"]),
     frames.Ack(1, [DIGEST]), frames.Holds(DIGEST, ["peer"]), frames.Members([frames.Member("m", "h:1", 1, False)]),
     frames.Question(1, DIGEST, "tenant", 500, [frames.Said(b"hello", False, "user", 0, False)]),

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from multiprocessing.reduction import DupFd
 from typing import Any
 
@@ -22,9 +23,11 @@ _SERVER.set_forkserver_preload(["gateway.cli.serve", "gateway.server", "gateway.
 class Forked:
     """A command in a process of its own, used as `subprocess.Popen` is; ``stderr`` is read by who started it."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], constants: Mapping[str, float]) -> None:
+        """``constants``: other values of modules' constants, by their whole names."""
         read, write = os.pipe()
-        self._process = _SERVER.Process(target=_run, args=(list(arguments), dict(environment), DupFd(write)), daemon=True)
+        given = list(arguments), dict(environment), dict(constants), DupFd(write)
+        self._process = _SERVER.Process(target=_run, args=given, daemon=True)
         self._process.start()
         os.close(write)
         self.stderr = os.fdopen(read, "rb")
@@ -56,12 +59,16 @@ class Forked:
         self._process.kill()
 
 
-def _run(arguments: list[str], environment: dict[str, str], stderr: Any) -> None:
+def _run(arguments: list[str], environment: dict[str, str], constants: dict[str, float], stderr: Any) -> None:
     os.dup2(descriptor := stderr.detach(), 2)
     os.close(descriptor)
     faulthandler.register(signal.SIGUSR1)
     os.environ.clear()
     os.environ.update(environment)
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        assert hasattr(import_module(module), constant), name
+        setattr(import_module(module), constant, value)
     from gateway.cli import main
 
     sys.exit(main(arguments))

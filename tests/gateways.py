@@ -28,10 +28,10 @@ class Gateway:
 
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], workers: int, environment: Mapping[str, str], *,
-        host: str = "127.0.0.1", prefix: Sequence[str] = (), forked: bool = True,
+        host: str = "127.0.0.1", prefix: Sequence[str] = (), forked: bool = True, constants: Mapping[str, float] | None = None,
     ) -> None:
         """``prefix``: a command that runs it elsewhere, such as ``ip netns exec NAME``, where it listens on ``host``.
-        ``forked``: see the module of that name."""
+        ``forked``: see the module of that name, which also says what ``constants`` are."""
         self.folder = folder
         self.port = free_port()
         self.url = f"http://{host}:{self.port}"
@@ -50,7 +50,7 @@ class Gateway:
         whole = {**os.environ, **environment}
         self.process: Forked | subprocess.Popen[bytes]
         if forked and not prefix:
-            self.process = Forked(command, whole)
+            self.process = Forked(command, whole, constants or {})
         else:
             plain = [*prefix, sys.executable, "-m", "gateway", *command]
             self.process = subprocess.Popen(plain, stderr=subprocess.PIPE, env=whole)

@@ -21,10 +21,12 @@ said = st.builds(frames.Said, st.binary(max_size=3_000), st.booleans(), names, s
 scores = st.floats(0, 1)
 places = st.integers(0, 8_191)
 seen = st.builds(frames.Seen, names, names, names, scores, places, places, places)
+marks = st.builds(frames.Mark, names, counts, counts)
 listed = st.builds(frames.Listed, names, digests, counts, counts, names)
 
 any_frame: st.SearchStrategy[Frame] = st.one_of(
     st.builds(frames.Hello, names, digests, names, digests, counts, counts),
+    st.builds(frames.HelloSince, names, digests, names, digests, counts, counts, st.none() | st.lists(marks, max_size=4)),
     st.builds(frames.Ping, counts, digests, counts, counts, counts),
     st.builds(frames.Pong, counts, digests, counts, counts),
     st.builds(frames.Tree, st.binary(min_size=BUCKETS * BUCKET_DIGEST, max_size=BUCKETS * BUCKET_DIGEST)),

@@ -18,7 +18,7 @@ from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_S
 from gateway.sync.membership import FANOUT, LOST_SECONDS, Directory
 from gateway.sync.node import MAX_REFUSALS, Node, covers
 from patterns.clock import MAX_AHEAD_MS, Stamp
-from patterns.entries import Entry, encode, later
+from patterns.entries import Entry, decode, encode, later
 
 steps = st.one_of(
     st.tuples(st.just("make"), st.integers(0, 4), st.sampled_from(["x", "y", "z"])),
@@ -273,11 +273,11 @@ def test_who_was_away_is_sent_what_it_missed_and_nothing_is_compared(away: str, 
     assert {len(replica.store) for replica in cluster.replicas.values()} == {1_100}
     if old:
         assert cluster.kinds["Tree"] > 0
-        assert not cluster.kinds["Since"]
+        assert not cluster.kinds["HelloSince"]
     else:
-        assert cluster.kinds["Since"] == 2
+        assert not cluster.kinds["Hello"]
         assert not cluster.kinds["Tree"] + cluster.kinds["Listing"] + cluster.kinds["Want"]
-        assert cluster.sizes["Since"] < 100
+        assert cluster.sizes["HelloSince"] < 250 * cluster.kinds["HelloSince"]
         assert cluster.sizes["Entries"] <= sum(len(encode(one)) for one in cluster.replicas["n0"].store.values()) * 0.2
     assert took < 5
 
@@ -313,15 +313,43 @@ def test_a_snapshot_that_is_cut_is_not_sent_anew() -> None:
     assert cluster.sizes["Entries"] < 1.3 * (4_000 - had) * weight
 
 
-def test_version_vectors_without_a_pause_end_the_connection() -> None:
-    peer = Peer()
-    peer.hello()
-    marks = frames.Since([frames.Mark("peer", 5, 0)])
-    assert peer.ended(peer.say(marks)) == "version vectors without a pause"
-    peer = Peer(version=2)
-    peer.hello()
-    assert peer.ended(peer.say(marks)) == ""
-    assert peer.ended(peer.say(marks)) == "version vectors without a pause"
+def test_what_is_missing_comes_with_the_answer_to_a_hello() -> None:
+    def answered(marks: list[frames.Mark] | None) -> list[str]:
+        peer = Peer(version=2)
+        made = [entry(f"p{number}", Stamp(number, 0, "here" if number < 3 else "elsewhere")) for number in range(5)]
+        peer.node.changed(made, BEGIN)
+        commands = peer.say(frames.HelloSince("peer", b"j" * 16, ":7", HELLO_DIGEST, 0, 0, marks))
+        sent = [one.frame for one in commands if isinstance(one, Send) and isinstance(one.frame, frames.Entries)]
+        return [decode(raw).id for one in sent for raw in one.entries]
+
+    assert answered([]) == ["p0", "p1", "p2", "p3", "p4"]
+    assert answered([frames.Mark("here", 1, 0)]) == ["p2", "p3", "p4"]
+    assert answered([frames.Mark("here", 2, 0), frames.Mark("elsewhere", 9, 0)]) == []
+    assert answered(None) == []
+
+
+def test_nothing_but_a_hello_is_said_to_who_has_not_named_itself() -> None:
+    """So nothing else is early data, which others may replay."""
+    node = Node("here", b"i" * 16, Directory("here", "here:1", ("there:1",), Random(1)), Ledger())
+    segment = frames.Said(b"hello", False, "user", 0, False)
+    commands = [
+        *node.opened(1, ("peer",), "there:1", "quic", "10.0.0.9", BEGIN, 2),
+        *node.changed([entry("p", Stamp(int(BEGIN * 1000), 0, "here"))], BEGIN),
+        *node.ask(1, frames.Question(0, b"k" * 16, "tenant", 500, [segment]), 1, BEGIN),
+        *node.received(1, frames.Want(["p"]), BEGIN),
+        *node.received(1, frames.Tree(bytes(2_048)), BEGIN),
+        *(command for second in range(9) for command in node.tick(BEGIN + second)),
+    ]
+    said = [one.frame for one in commands if isinstance(one, Send)]
+    assert [type(frame) for frame in said] == [frames.HelloSince]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_who_speaks_the_first_version_is_told_no_vector(version: int) -> None:
+    node = Node("here", b"i" * 16, Directory("here", "here:1", (), Random(1)), Ledger())
+    [first] = node.opened(1, ("peer",), None, "quic", "10.0.0.9", BEGIN, version)
+    assert isinstance(first, Send)
+    assert isinstance(first.frame, frames.HelloSince) is (version == 2)
 
 
 def test_an_urgent_revision_overtakes_a_snapshot() -> None:

@@ -132,6 +132,55 @@ def test_what_happened_while_one_was_away_is_caught_up_and_it_returns_without_a_
     in_cluster(story, tmp_path)
 
 
+class Recorder(LossyRelay):
+    """Remembers what clients sent until they were first answered."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target, delay=0.02)
+        self.first: list[bytes] = []
+        self.answered = False
+
+    def from_client(self, data: bytes, addr: object) -> None:
+        if not self.answered:
+            self.first.append(data)
+        super().from_client(data, addr)
+
+    def to_client(self, data: bytes, addr: object) -> None:
+        self.answered = True
+        super().to_client(data, addr)
+
+
+def test_early_data_that_is_replayed_says_nothing(tmp_path: Path) -> None:
+    async def story(cluster: Cluster) -> None:
+        b = await cluster.start("b")
+        promote(b, "p")
+        relay = Recorder(cluster.ports["b"])
+        await relay.start()
+        address = f"127.0.0.1:{relay.port}"
+        a = await cluster.start("a", advertise="127.0.0.1:1")
+        for resumptions in (0, 1):
+            relay.first.clear()
+            relay.answered = False
+            wire = await a._quic.dial(address, "127.0.0.1", relay.port)
+            await until(lambda: connected(a) and connected(b) and len(a._quic.visited._kept))
+            assert a._quic.resumptions == resumptions
+            wire.close("a test")
+            await until(lambda: not b._quic.accepted and not connected(b))
+        assert relay.first
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as eavesdropper:
+            for data in relay.first:
+                eavesdropper.sendto(data, ("127.0.0.1", cluster.ports["b"]))
+            await until(lambda: b._quic.half_open)
+            eavesdropper.settimeout(5)
+            assert await asyncio.to_thread(eavesdropper.recv, 2_000)  # its first packet was read and answered
+        assert b.node is not None
+        assert not b.node.links
+        assert not any(wire.resumed for wire in b._quic.half_open)
+        await relay.close()
+
+    in_cluster(story, tmp_path)
+
+
 def test_without_udp_it_falls_back_to_tcp_and_returns_to_quic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialer, "UPGRADE_SECONDS", 0.5)
     monkeypatch.setattr(dialer, "HEAD_START_SECONDS", 0.2)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 PROTOCOLS: Final = ("portcullis-sync/2", "portcullis-sync/1")
-"""ALPN names, by which peers agree on a version: the first of these that both know. 2 adds `Since`."""
+"""ALPN names, by which peers agree on a version: the first of these that both know. 2 adds version vectors (`HelloSince`)."""
 
 
 def version_of(protocol: str | None) -> int:
@@ -65,6 +65,21 @@ class Hello(_Frame, frozen=True, tag="hello"):
     wall_ms: Count
 
 
+class Mark(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Up to which of a node's changes somebody holds all: a stamp without repeating the node."""
+
+    node: Identity
+    wall_ms: Count
+    counter: Count
+
+
+class HelloSince(Hello, frozen=True, tag="hello since"):
+    """`Hello` in version 2, with a version vector: the answer is what is later. Of nodes that are not in it nothing is held;
+    None where buckets are to be compared instead (`Ledger.marks`)."""
+
+    marks: Annotated[list[Mark], Meta(max_length=MAX_MARKS)] | None
+
+
 class Ping(_Frame, frozen=True, tag="ping"):
     """Keeps the connection alive, and is the anti-entropy: a digest that differs when nothing is on its way is looked into."""
 
@@ -88,20 +103,6 @@ class Tree(_Frame, frozen=True, tag="tree"):
     """The digests of all buckets: where do we differ? Answered by `Listing` and `Entries`."""
 
     digests: Annotated[bytes, Meta(min_length=BUCKETS * BUCKET_DIGEST, max_length=BUCKETS * BUCKET_DIGEST)]
-
-
-class Mark(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Up to which of a node's changes somebody holds all: a stamp without repeating the node."""
-
-    node: Identity
-    wall_ms: Count
-    counter: Count
-
-
-class Since(_Frame, frozen=True, tag="since"):
-    """A version vector: please send what is later than this. Of nodes that are not in it the sender holds nothing."""
-
-    marks: Annotated[list[Mark], Meta(max_length=MAX_MARKS)]
 
 
 class Listed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -241,7 +242,7 @@ class Bye(_Frame, frozen=True, tag="bye"):
 
 
 Frame = (
-    Hello | Ping | Pong | Since | Tree | Listing | Want | Entries | Ack | Holds | Members | Question | Answer | Bye
+    Hello | HelloSince | Ping | Pong | Tree | Listing | Want | Entries | Ack | Holds | Members | Question | Answer | Bye
 )  # fmt: skip
 
 _decoder: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)

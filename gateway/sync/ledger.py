@@ -181,7 +181,7 @@ class Ledger:
         """The version vector; None where comparing buckets is cheaper: it has too many nodes, or so much came since it was
         raised that a peer would send all that again."""
         whole = self._vector.whole()
-        if len(whole) > MAX_MARKS or len(self._later(whole)) > MAX_REPEATED:
+        if len(whole) > MAX_MARKS or (whole != self._vector.latest and len(self._later(whole)) > MAX_REPEATED):
             return None
         return [Mark(node, wall_ms, counter) for node, (wall_ms, counter) in whole.items()]
 

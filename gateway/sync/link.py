@@ -69,9 +69,8 @@ class Link:
     """
 
     def __init__(
-        self, key: int, names: tuple[str, ...], dialed: str | None, transport: str, now: float, version: int = 1
+        self, key: int, names: tuple[str, ...], dialed: str | None, transport: str, now: float
     ) -> None:
-        self.version = version
         self.key = key
         self.names = names
         self.dialed = dialed
@@ -101,9 +100,7 @@ class Link:
         self._comparing = False
         self._listed = 0  # listings still to come
         self._tree_at = 0.0
-        self._their_tree_at = self._their_since_at = -TREE_SECONDS
-        self._since_at = 0.0
-        self._tried = False  # whether the version vector went out since both last agreed
+        self._their_tree_at = -TREE_SECONDS
 
     # What waits
 
@@ -171,8 +168,8 @@ class Link:
         self._heard_at = now
 
     def hello(self, frame: frames.Hello, ledger: Ledger, now: float) -> list[Frame]:
-        """The peer named itself. Where digests differ, both say up to where they hold all; where that cannot be said, whoever
-        dialled begins the comparison."""
+        """The peer named itself. Where digests differ, owe it what is later than its version vector; whether that was all,
+        digests tell. Where it gave none, whoever dialled begins to compare buckets."""
         if self.node:
             raise Misbehaved("a second Hello")
         self.node, self.incarnation, self.address = frame.node, frame.incarnation, frame.address
@@ -180,7 +177,13 @@ class Link:
         self._note(frame.digest, frame.held, 0, ledger, now)
         if self.differs_since is None:
             return []
-        return self._say_marks(ledger, now) or (self.compare(ledger, now) if self.dialed is not None else [])
+        if not isinstance(frame, frames.HelloSince) or frame.marks is None:
+            return self.compare(ledger, now) if self.dialed is not None else []
+        missing = ledger.since(frame.marks)
+        self.owe(missing)
+        if not missing:
+            self.hurry()
+        return []
 
     def ping(self, frame: frames.Ping, ledger: Ledger, now: float) -> list[Frame]:
         self.skew_ms = frame.wall_ms - int(now * 1000)
@@ -195,17 +198,6 @@ class Link:
         self.round_trip = now - sent_at
         self._note(frame.digest, frame.held, frame.pending, ledger, now)
         return self._anti_entropy(ledger, now)
-
-    def marks(self, frame: frames.Since, ledger: Ledger, now: float) -> list[Frame]:
-        """The peer says up to where it holds all: owe it what came later. Whether that was all, digests tell."""
-        if self.version < 2 or now - self._their_since_at < TREE_SECONDS / 2:
-            raise Misbehaved("version vectors without a pause")
-        self._their_since_at = now
-        missing = ledger.since(frame.marks)
-        self.owe(missing)
-        if not missing:
-            self.hurry()
-        return self._say_marks(ledger, now) if self.differs_since is not None else []
 
     def tree(self, frame: frames.Tree, ledger: Ledger, now: float) -> list[Frame]:
         """The peer asks where we differ: list what we hold there, or send it where the peer holds nothing."""
@@ -282,21 +274,12 @@ class Link:
         return [frames.Ping(self._number, ledger.root, len(ledger), self.outstanding, int(now * 1000))]
 
     def compare(self, ledger: Ledger, now: float) -> list[Frame]:
-        """Find what differs: by version vectors where that was not tried yet, else by comparing buckets, unless that was begun
-        just now."""
-        if said := self._say_marks(ledger, now):
-            return said
+        """Find what differs by comparing buckets, unless that was begun just now."""
         if now - self._tree_at < TREE_SECONDS:
             return []
         self._tree_at = now
         self._comparing = True
         return [frames.Tree(ledger.tree)]
-
-    def _say_marks(self, ledger: Ledger, now: float) -> list[Frame]:
-        if self.version < 2 or self._tried or now - self._since_at < TREE_SECONDS or (marks := ledger.marks()) is None:
-            return []
-        self._since_at, self._tried = now, True
-        return [frames.Since(marks)]
 
     def _anti_entropy(self, ledger: Ledger, now: float) -> list[Frame]:
         quiet = self.outstanding == 0 and self.pending == 0 and not self._unanswered
@@ -305,7 +288,7 @@ class Link:
     def _note(self, digest: bytes, held: int, pending: int, ledger: Ledger, now: float) -> None:
         self.digest, self.held, self.pending = digest, held, pending
         if digest == ledger.root:
-            self.differs_since, self._tried = None, False
+            self.differs_since = None
             ledger.agree()
         elif self.differs_since is None:
             self.differs_since = now

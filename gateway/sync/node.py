@@ -103,12 +103,11 @@ class Node:
         if len(self.links) >= MAX_LINKS + SPARE_LINKS:
             self.refused["connection"] += 1
             return [Close(key, "too many connections")]
-        self.links[key] = Link(key, names, dialed, transport, now, version)
+        self.links[key] = Link(key, names, dialed, transport, now)
         self._hosts[key] = host
-        hello = frames.Hello(
-            self.name, self._incarnation, self.directory.address, self.ledger.root, len(self.ledger), int(now * 1000)
-        )
-        return [Send(key, hello)]
+        ledger = self.ledger
+        said = self.name, self._incarnation, self.directory.address, ledger.root, len(ledger), int(now * 1000)
+        return [Send(key, frames.Hello(*said) if version < 2 else frames.HelloSince(*said, ledger.marks()))]
 
     def unreachable(self, address: str, now: float) -> list[Command]:
         """An address that was to be dialled cannot be reached."""
@@ -256,8 +255,6 @@ class Node:
                 return [*self._sends(link, link.ping(frame, ledger, now)), *self._fill(link, now)]
             case frames.Pong():
                 return self._sends(link, link.pong(frame, ledger, now))
-            case frames.Since():
-                return [*self._sends(link, link.marks(frame, ledger, now)), *self._fill(link, now)]
             case frames.Tree():
                 return [*self._sends(link, link.tree(frame, ledger, now)), *self._fill(link, now)]
             case frames.Listing():
@@ -302,7 +299,7 @@ class Node:
                 return out
         if link.dialed is not None:
             self._neighbours.answered(link.dialed, frame.node)
-        out += self._sends(link, compare)
+        out += [*self._sends(link, compare), *self._fill(link, now)]
         out += self._gossip.met(link, now)
         if link.dialed is None and len(self.links) > MAX_LINKS:
             out += self.closed(link.key, now)

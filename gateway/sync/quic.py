@@ -233,7 +233,7 @@ class QuicWire(QuicConnectionProtocol):
             self._endpoint.visited.put(self._dialed, Remembered(ticket, self._names, self.host, self.version))
 
     def _resume(self, identity: bytes) -> SessionTicket | None:
-        found = self._endpoint.visitors.get(identity)
+        found = self._endpoint.visitors.take(identity)
         if found is None or found.ticket.cipher_suite != CipherSuite.AES_256_GCM_SHA384:
             return None
         self._names = found.names
@@ -312,8 +312,7 @@ class QuicEndpoint:
         loop = asyncio.get_running_loop()
         family, _, _, _, target = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
         configuration = self._configuration(is_client=True)
-        remembered = self.visited.get(address)
-        self.visited.drop(address)  # a ticket is used once (RFC 8446, appendix C.4)
+        remembered = self.visited.take(address)
         if remembered is not None:
             configuration.session_ticket = remembered.ticket
         wire: QuicWire | None = None

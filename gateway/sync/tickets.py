@@ -37,19 +37,13 @@ class Tickets:
         while len(self._kept) > MAX_TICKETS:
             self._kept.popitem(last=False)
 
-    def get(self, key: object) -> Remembered | None:
-        """The ticket while it is valid."""
-        found = self._kept.get(key)
-        if found is None:
+    def take(self, key: object) -> Remembered | None:
+        """The ticket if it is valid. It is used once: whoever shows a client's again, replays (RFC 8446, section 8.1)."""
+        found = self._kept.pop(key, None)
+        if found is None or not found.ticket.is_valid:
             return None
         age = datetime.datetime.now(datetime.UTC) - found.ticket.not_valid_before
-        if age.total_seconds() > TICKET_SECONDS or not found.ticket.is_valid:
-            del self._kept[key]
-            return None
-        return found
-
-    def drop(self, key: object) -> None:
-        self._kept.pop(key, None)
+        return found if age.total_seconds() <= TICKET_SECONDS else None
 
     def clear(self) -> None:
         self._kept.clear()

@@ -23,27 +23,27 @@ def reached(stamp: Stamp) -> Reached:
 
 
 class Vector:
-    """The vector of one replica, whose node is ``own``."""
+    """The vector of one replica, whose node is ``own``. ``latest`` is what was ever held, by node."""
 
     def __init__(self, own: str) -> None:
         self._own = own
-        self._latest: dict[str, Reached] = {}  # that was ever held, by node
+        self.latest: dict[str, Reached] = {}
         self._whole: dict[str, Reached] = {}  # up to which nothing is missing
         self._agreed = b""
 
     def note(self, stamp: Stamp) -> None:
         """An entry of this stamp is held."""
-        if reached(stamp) > self._latest.get(stamp.node, NOTHING):
-            self._latest[stamp.node] = reached(stamp)
+        if reached(stamp) > self.latest.get(stamp.node, NOTHING):
+            self.latest[stamp.node] = reached(stamp)
 
     def agree(self, root: bytes) -> None:
         """A peer holds the same, whose digest is ``root``."""
         if root != self._agreed:
-            self._whole, self._agreed = self._latest.copy(), root
+            self._whole, self._agreed = self.latest.copy(), root
 
     def whole(self) -> Mapping[str, Reached]:
         """Up to which nothing is missing, by node."""
-        own = self._latest.get(self._own)
+        own = self.latest.get(self._own)
         return self._whole if own is None else {**self._whole, self._own: own}
 
 
