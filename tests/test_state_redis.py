@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import redis as redis_client
 from redis_servers import COMMON, Group, cluster_group, on_port, redis_server, running, sentinel_group
 from state_support import NOW, decision, texts
 
-from gateway.state.base import StateUnavailable
+from gateway.state.base import Settled, StateUnavailable
 from gateway.state.opening import open_state
 from gateway.state.redis import RedisState
 from gateway.sync import certificates
@@ -74,6 +75,32 @@ def test_a_record_that_the_server_evicted_is_passed_over(tmp_path: Path) -> None
 
         asyncio.run(story())
         client.close()
+
+
+def test_what_belongs_together_is_asked_together(tmp_path: Path) -> None:
+    made = [decision(NOW + number, threats=["pii.payment"], action="block", tenant="acme") for number in range(50)]
+    with redis_server(tmp_path) as server, server.client() as client:
+
+        async def story() -> None:
+            state = open_state(server.url)
+            await state.ping()
+
+            async def reads(work: Awaitable[object]) -> int:
+                before = read()
+                await work
+                return read() - before
+
+            def read() -> int:
+                return int(client.info("stats")["total_reads_processed"])
+
+            alone = await reads(asyncio.sleep(0))  # to ask how many there were
+            assert await reads(state.append(made, [texts(one, 2**40) for one in made])) <= alone + 3
+            assert await reads(state.decisions(limit=50)) <= alone + 2
+            assert await reads(state.tally("a", {f"minute {number}": number for number in range(50)}, 2**40)) == alone + 1
+            assert await reads(state.fleeting([f"name {number}" for number in range(50)], NOW)) == alone + 1
+            await state.close()
+
+        asyncio.run(story())
 
 
 def test_a_server_that_goes_is_an_error_and_one_that_comes_back_is_found(tmp_path: Path) -> None:
@@ -213,6 +240,13 @@ def test_over_tls_as_a_user_who_may_touch_our_names_only(tmp_path: Path) -> None
         assert await state.swap("generation", b"x", 0) == 1
         assert await state.put("case", "a", b"x", 0) == 1
         assert await state.expire(NOW, NOW + 1, 100) == 1
+        await state.put_fleeting({"a": b"x"}, time.time() + 60)
+        assert await state.fleeting(["a"], time.time()) == [b"x"]
+        assert await state.tally("a", {"minute": 3}, time.time() + 60) == [(3, 1)]
+        assert await state.emit("work", [b"x"], NOW, 10, make_room=True) == 0
+        [event] = await state.claim("work", "a", 1, 60, NOW)
+        assert (await state.backlog("work", time.time())).pending == 1
+        assert await state.settle("work", "a", [event.id]) is Settled.DONE
         await state.close()
         for wrong in (url.replace("p%40ss", "guess"), url.replace("rediss", "redis").partition("?")[0], url.partition("?")[0]):
             stranger = open_state(wrong)

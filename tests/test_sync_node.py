@@ -16,7 +16,7 @@ from gateway.sync.commands import Apply, Close, Command, Send, Warn
 from gateway.sync.ledger import HORIZON_DAYS, Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
 from gateway.sync.membership import FANOUT, LOST_SECONDS, Directory
-from gateway.sync.node import MAX_REFUSALS, Node, covers
+from gateway.sync.node import MAX_LINKS, MAX_REFUSALS, SPARE_LINKS, Node, covers
 from patterns.clock import MAX_AHEAD_MS, Stamp
 from patterns.entries import Entry, decode, encode, later
 
@@ -86,6 +86,7 @@ def test_a_promotion_reaches_a_hundred_replicas_over_a_handful_of_connections_ea
     cluster.run(5.0)
     degrees = [len(replica.node.links) for replica in cluster.replicas.values() if replica.node]
     assert sum(degrees) / 100 < 3 * FANOUT
+    assert max(degrees) <= 4 * FANOUT
     made = cluster.make("n42", promotion("p"))
     took = cluster.run(5.0, lambda: cluster.holders(made) == 100)
     assert took < 1.5
@@ -528,6 +529,22 @@ def test_a_flood_ends_the_connection() -> None:
         if peer.ended(commands):
             break
     assert peer.ended(commands) == "too much before its Hello"
+
+
+def test_connections_have_a_bound_and_whoever_is_full_still_tells_who_there_is() -> None:
+    node = Node("here", b"i" * 16, Directory("here", "here:1", (), Random(1)), Ledger())
+    for key in range(MAX_LINKS + 3):
+        commands = node.opened(key, (f"p{key}",), None, "quic", "10.0.0.9", BEGIN)
+        commands += node.received(key, frames.Hello(f"p{key}", b"%16d" % key, f"p{key}:1", HELLO_DIGEST, 0, 0), BEGIN)
+        ended = [one.reason for one in commands if isinstance(one, Close)]
+        assert ended == ([] if key < MAX_LINKS else ["too many connections"])
+        told = [one.frame for one in commands if isinstance(one, Send) and isinstance(one.frame, frames.Members)]
+        assert sum(len(frame.members) for frame in told) > min(key, MAX_LINKS - 1)
+    for key in range(1_000, 1_000 + SPARE_LINKS):  # that have not named themselves
+        assert not any(isinstance(one, Close) for one in node.opened(key, ("x",), None, "quic", "10.0.0.9", BEGIN))
+    assert [type(one) for one in node.opened(2_000, ("x",), None, "quic", "10.0.0.9", BEGIN)] == [Close]
+    assert len(node.links) == MAX_LINKS + SPARE_LINKS
+    assert node.refused == {"connection": 1}
 
 
 def test_a_silent_peer_and_one_that_never_speaks_are_let_go() -> None:

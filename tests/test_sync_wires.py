@@ -17,12 +17,15 @@ from sync_support import APPROVER, TRUST, pattern
 
 from bench.lossy import LossyRelay
 from bench.processes import free_port
-from gateway.sync import certificates, dialer, quic, service, tcp, turn
+from gateway.metrics import Exposition, Metrics
+from gateway.sync import certificates, dialer, frames, quic, service, status, tcp, turn
+from gateway.sync.addresses import bound
 from gateway.sync.certificates import CertificateFault
 from gateway.sync.frames import PROTOCOLS
 from gateway.sync.ledger import fingerprint
 from gateway.sync.service import SyncService
 from gateway.sync.settings import SyncSettings
+from gateway.sync.wire import Wire
 from patterns.entries import encode
 from patterns.store import Store
 
@@ -82,6 +85,18 @@ async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
 def connected(one: SyncService, transport: str = "") -> int:
     assert one.node is not None
     return sum(bool(link.node) and transport in ("", link.transport) for link in one.node.links.values())
+
+
+def rendered(metrics: Metrics) -> str:
+    return Exposition(metrics, None).render().decode()
+
+
+class Quiet:
+    """Takes what transports tell, and says nothing."""
+
+    def wire_closed(self, wire: Wire, reason: str) -> None: ...
+
+    def wire_refused(self, reason: str, host: str) -> None: ...
 
 
 def promote(one: SyncService, identity: str) -> bytes:
@@ -152,7 +167,7 @@ class Recorder(LossyRelay):
 
 def test_early_data_that_is_replayed_says_nothing(tmp_path: Path) -> None:
     async def story(cluster: Cluster) -> None:
-        b = await cluster.start("b")
+        b = await cluster.start("b", advertise="127.0.0.1:1")  # so that nobody dials past the relay
         promote(b, "p")
         relay = Recorder(cluster.ports["b"])
         await relay.start()
@@ -197,12 +212,18 @@ def test_without_udp_it_falls_back_to_tcp_and_returns_to_quic(tmp_path: Path, mo
         a = await cluster.start("a", advertise=f"127.0.0.1:{relay.port}")
         b = await cluster.start("b", f"127.0.0.1:{relay.port}", advertise=f"127.0.0.1:{free_port()}")
         await until(lambda: connected(b, "quic"))
+        metrics = Metrics()
+        status.register(metrics, b)
         relay.udp_blocked = True
         await until(lambda: connected(b, "tcp"))
+        await until(lambda: 'portcullis_sync_peers{state="agrees",transport="tcp"} 1.0' in rendered(metrics))
+        assert "portcullis_sync_fallbacks_total 1.0" in rendered(metrics)
         promote(b, "p")
         await until(lambda: "p" in a.store.entries())
         relay.udp_blocked = False
         await until(lambda: connected(b, "quic") and not connected(b, "tcp"))
+        assert 'transport="quic"} 1.0' in rendered(metrics)
+        assert 'transport="tcp"} 1.0' not in rendered(metrics)
         promote(a, "q")
         await until(lambda: "q" in b.store.entries())
         await relay.close()
@@ -323,6 +344,92 @@ def test_garbage_and_floods_cost_little_and_end_nothing(tmp_path: Path, monkeypa
         assert len(a._quic.accepted) <= 40
         promote(b, "p")
         await until(lambda: "p" in a.store.entries())
+
+    in_cluster(story, tmp_path)
+
+
+def test_who_asks_and_reads_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_UNSENT", 256 * 1024)
+
+    async def story(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        files = certificates.issue(tmp_path / "ca", "greedy", tmp_path)
+        context = ssl.create_default_context(cafile=files.authority)
+        context.check_hostname = False
+        context.load_cert_chain(files.certificate, files.key)
+        context.set_alpn_protocols(list(PROTOCOLS))
+        _, writer = await asyncio.open_connection("127.0.0.1", cluster.ports["a"], ssl=context, limit=2**12)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        digest = a.node.ledger.root  # type: ignore[union-attr]
+        writer.write(frames.encode(frames.Hello("greedy", b"g" * 16, ":1", digest, 0, int(time.time() * 1000))))
+        pings = frames.encode(frames.Ping(1, digest, 0, 0, int(time.time() * 1000))) * 1_000
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(30):
+                while not a.node.refused["unread"]:  # type: ignore[union-attr]
+                    writer.write(pings)
+                    await writer.drain()
+        assert a.node.refused == {"unread": 1}  # type: ignore[union-attr]
+        await until(lambda: not a._tcp.accepted)
+        b = await cluster.start("b", "a")
+        await until(lambda: connected(b))
+        writer.transport.abort()
+
+    in_cluster(story, tmp_path)
+
+
+def test_what_is_fresh_overtakes_bulk_on_the_wire(tmp_path: Path) -> None:
+    class Owner(Quiet):
+        def __init__(self) -> None:
+            self.wires: list[Wire] = []
+            self.got = {True: 0, False: 0}
+            self.before = 0  # bytes of bulk that came ahead of what is fresh
+
+        def wire_opened(self, wire: Wire, names: tuple[str, ...], dialed: str | None) -> None:
+            self.wires.append(wire)
+
+        def wire_received(self, wire: Wire, data: bytes, bulk: bool) -> None:
+            self.before = self.before or (0 if bulk else self.got[True])
+            self.got[bulk] += len(data)
+
+    async def run() -> None:
+        certificates.init_authority(tmp_path / "ca")
+        owners, ends = [Owner(), Owner()], []
+        for name, owner in zip("ab", owners, strict=True):
+            ends.append(quic.QuicEndpoint(owner, certificates.read(certificates.issue(tmp_path / "ca", name, tmp_path))))
+        udp, listener = bound("127.0.0.1", 0)
+        listener.close()
+        await ends[0].listen(udp)
+        relay = LossyRelay(udp.getsockname()[1], delay=0.02)
+        await relay.start()
+        wire = await ends[1].dial("there", "127.0.0.1", relay.port)
+        wire.send(bytes(1_500_000), True)
+        wire.send(bytes(100), False)
+        assert wire.unsent == 1_500_100
+        await until(lambda: owners[0].got == {True: 1_500_000, False: 100})
+        assert owners[0].before < 100_000
+        await until(lambda: wire.unsent == 0)
+        for end in ends:
+            end.close()
+        await relay.close()
+
+    uvloop.run(run())
+
+
+def test_development_needs_no_certificates_of_yours(tmp_path: Path) -> None:
+    async def story(cluster: Cluster) -> None:
+        for name in "ab":
+            cluster.ports[name] = free_port()
+            made = SyncSettings(
+                listen=cluster.address(name), node=name, development=tmp_path / "shared",
+                peers=[cluster.address("a")] if name == "b" else [],
+            )  # fmt: skip
+            one = SyncService(made, Store(tmp_path / f"{name}.db", TRUST, APPROVER, name), tmp_path / name)
+            cluster.services[name] = one
+            await one.start()
+        a, b = cluster.services["a"], cluster.services["b"]
+        await until(lambda: connected(a) and connected(b))
+        promote(a, "p")
+        await until(lambda: "p" in b.store.entries())
 
     in_cluster(story, tmp_path)
 

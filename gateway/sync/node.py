@@ -148,6 +148,14 @@ class Node:
         link = self.links.get(key)
         return self._end(link, why, now) if link else []
 
+    def unread(self, key: int, now: float) -> list[Command]:
+        """The peer does not take what it is sent."""
+        link = self.links.get(key)
+        if link is None:
+            return []
+        self.refused["unread"] += 1
+        return self._end(link, "it reads nothing of what it asks for", now)
+
     def _end(self, link: Link, reason: str, now: float) -> list[Command]:
         out = self.closed(link.key, now)
         who = link.node or link.dialed or ", ".join(link.names) or "a peer"

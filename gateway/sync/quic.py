@@ -109,6 +109,10 @@ class QuicWire(QuicConnectionProtocol):
         else:
             self._transmit_soon()
 
+    @property
+    def unsent(self) -> int:
+        return sum(len(self._quic._streams[lane].sender._buffer) for lane in self._lanes if lane in self._quic._streams)
+
     def close(self, reason: str = "") -> None:  # type: ignore[override]
         if self._ended:
             return

@@ -33,7 +33,7 @@ from gateway.sync.quic import QuicEndpoint
 from gateway.sync.settings import SyncSettings
 from gateway.sync.tcp import TcpEndpoint
 from gateway.sync.turn import Turn
-from gateway.sync.wire import Wire
+from gateway.sync.wire import MAX_UNSENT, Wire
 from patterns.entries import Entry
 from patterns.store import Store
 
@@ -340,6 +340,8 @@ class SyncService:
                         data = frames.encode(frame)
                         self.counts.sent[peer.wire.transport] += len(data)
                         peer.wire.send(data, command.bulk)
+                        if peer.wire.unsent > MAX_UNSENT:
+                            self._do(self.node.unread(link, time.time()) if self.node else ())
                 case Close(link, reason):
                     peer = self._peers.pop(link, None)
                     if peer is not None:

@@ -47,6 +47,10 @@ class TcpWire(asyncio.Protocol):
         if self._stream is not None and not self._ended:
             self._stream.write(data)
 
+    @property
+    def unsent(self) -> int:
+        return 0 if self._stream is None else self._stream.get_write_buffer_size()
+
     def close(self, reason: str) -> None:
         if self._stream is not None and not self._ended:
             self._ended = True

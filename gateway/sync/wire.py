@@ -15,12 +15,20 @@ MAX_CONNECTIONS: Final = 256
 """Connections of one kind that others opened, above which new ones are not answered at all."""
 
 
+MAX_UNSENT: Final = 32 * 2**20
+"""Bytes that a peer has not taken, above which its connection is ended: twice of what windows and questions let be on its way.
+Who asks and reads no answer fills it."""
+
+
 class Wire(Protocol):
-    """An open connection. ``version`` is the protocol's that both ends speak."""
+    """An open connection. ``version``: the protocol's that both ends speak. ``unsent``: bytes that the peer has not taken."""
 
     transport: str
     host: str
     version: int
+
+    @property
+    def unsent(self) -> int: ...
 
     def send(self, data: bytes, bulk: bool) -> None: ...
 
