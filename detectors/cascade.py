@@ -19,7 +19,7 @@ from detectors.canonical import Canonical, canonicalise
 from detectors.decode import Layer, decode
 from detectors.lexical import SCORES, Lexical, Match
 from detectors.semantic.corrections import NO_CORRECTIONS, Corrections
-from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, SAME, Reading, SemanticModel, Weighed
+from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, Reading, SemanticModel, Weighed
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
@@ -171,7 +171,8 @@ class Cascade:
     def finish(self, screened: Screened, readings: Sequence[Reading | None], reason: str = "late") -> TextVerdict:
         """Put the readings of ``screened.asked`` together, in its order; None for one that could not be had in time.
 
-        ``reason`` is that of `Skipped` for those. The front stage's word stands for them.
+        ``reason`` is that of `Skipped` for those. The front stage's word stands for them, and for what the encoder was given and
+        could read nothing of.
         """
         findings = screened.findings
         if self.model is None:
@@ -179,6 +180,8 @@ class Cascade:
             return TextVerdict(findings, score, screened.skipped, self._cheap)
         if screened.settled is not None and not screened.asked:
             return self._settled(self.model, screened, screened.settled)
+        blind = sum(reading is not None and reading.blind for reading in readings)
+        readings = [None if reading is None or reading.blind else reading for reading in readings]
         best: TextFinding | None = None
         told: dict[TextFinding, None] = {}
         harmless: list[tuple[Asked, bool]] = []
@@ -208,9 +211,11 @@ class Cascade:
         if any(is_so for _, is_so in harmless):
             findings = tuple(_pardoned(finding, harmless) for finding in findings)
         findings += tuple(told)
-        missed = sum(reading is None for reading in readings)
-        skipped = (*screened.skipped, Skipped("encoder", reason)) if missed else screened.skipped
-        return TextVerdict(findings, best.score, skipped, (*self._cheap, *DEEP) if missed < len(readings) else self._cheap)
+        missed = sum(reading is None for reading in readings) - blind
+        skipped = screened.skipped
+        skipped += (Skipped("encoder", reason),) if missed else ()
+        skipped += (Skipped("encoder", "unread"),) if blind else ()
+        return TextVerdict(findings, best.score, skipped, (*self._cheap, *DEEP) if any(readings) else self._cheap)
 
     def _settled(self, model: SemanticModel, screened: Screened, window: Asked) -> TextVerdict:
         """The verdict of a text that the front stage settled: nearly all of them, and nothing was read."""
@@ -227,8 +232,7 @@ class Cascade:
         model: SemanticModel, window: Asked, reading: Reading | None, learnt: Pattern | None, screened: Screened
     ) -> Weighed:
         """One window's probability of attack: what was learnt of its kind goes before what the model says of it."""
-        same = reading is not None and reading.near is not None and reading.near.similarity >= SAME
-        if learnt is not None and not same:
+        if learnt is not None and (reading is None or reading.same is None):
             if learnt.kind is Kind.SEMANTIC:
                 return Weighed(LEARNT_ATTACK, "index", learnt.category, learnt.id)
             return Weighed(KNOWN_HARMLESS, "index", learnt.category, learnt.id)

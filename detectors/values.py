@@ -150,7 +150,8 @@ Such a finding is recorded and counted. It is no evidence, and no policy acts on
 
 
 class Skipped(NamedTuple):
-    """A stage that did not run where it should have. ``reason``: ``missing``, ``late``, ``error``, ``budget``, ``overload``."""
+    """A stage that did not run where it should have. ``reason``: ``missing``, ``late``, ``error``, ``budget``, ``overload``,
+    ``unread`` (the encoder knows no word of it)."""
 
     stage: str
     reason: str

@@ -183,3 +183,23 @@ def test_a_screening_that_nobody_reads_closes_incomplete(engine: Engine) -> None
     screening = engine.screen(said(ORDER), "unread")
     assert screening.asked
     assert Skipped("encoder", "late") in screening.close().verdict.skipped
+
+
+UNREAD = [
+    "ช่วยแปลประโยคนี้เป็นภาษาอังกฤษให้หน่อย", "พรุ่งนี้อากาศจะเป็นอย่างไร", "தயவுசெய்து எனக்கு உதவுங்கள்", "გთხოვთ დამეხმაროთ წერილის დაწერაში",
+    "እባክዎ እርዱኝ", "សូមជួយខ្ញុំសរសេរសំបុត្រ", "ကျေးဇူးပြု၍ ကူညီပါ", "దయచేసి నాకు సహాయం చేయండి", "ಸಹಾಯ ಮಾಡಿ", "😀😂🔥👍🎉 😀😂",
+]  # fmt: skip
+"""Harmless lines of which the encoder knows no word: to it they are one and the same, and the same as an attack in their script."""
+
+
+@pytest.mark.parametrize("text", UNREAD)
+def test_what_the_encoder_knows_no_word_of_is_not_taken_for_an_exemplar(engine: Engine, model: SemanticModel, text: str) -> None:
+    reading = model.read(text)
+    assert reading.blind
+    assert reading.same is None
+    for origin in (Origin.USER, Origin.DOCUMENT):
+        screening = engine.screen([Segment(text, "user", origin, 0, ("text",))], "t")
+        verdict = screening.close([model.read(window.text) for window in screening.asked]).verdict
+        assert verdict.findings == ()
+        assert verdict.score < engine.thresholds["balanced"][origin]
+        assert verdict.skipped == ((Skipped("encoder", "unread"),) if screening.asked else ())

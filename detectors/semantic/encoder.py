@@ -31,13 +31,18 @@ MAX_TOKENS: Final = 128
 _SMALLEST: Final = 16
 """Characters below which a text is not halved again; no character makes more than a few tokens."""
 
+_MARKS: Final = 2
+"""Tokens that stand around a text: its beginning and its end."""
+
 
 class Encoded(NamedTuple):
-    """What the encoder says of one text: embedding (384,) of unit length, logits (origins,), (categories,)."""
+    """What the encoder says of one text: embedding (384,) of unit length, logits (origins,), (categories,); ``unread``, in 0..1,
+    is the share of its tokens that the vocabulary does not have, which are all alike to the encoder."""
 
     embedding: Floats
     origins: Floats
     categories: Floats
+    unread: float
 
 
 class Encoder:
@@ -54,6 +59,7 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._unknown = self._tokenizer.token_to_id("[UNK]") or 0
 
     @functools.cached_property
     def digest(self) -> str:
@@ -85,7 +91,8 @@ class Encoder:
 
     def _run(self, ids: list[int]) -> Encoded:
         outputs: Any = self._session.run(None, {"ids": np.array([ids], np.int64)})
-        return Encoded(*(output[0] for output in outputs))
+        embedding, origins, categories = (output[0] for output in outputs)
+        return Encoded(embedding, origins, categories, ids.count(self._unknown) / max(1, len(ids) - _MARKS))
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
@@ -96,4 +103,5 @@ def _joined(parts: list[Encoded]) -> Encoded:
         (mean / np.linalg.norm(mean)).astype(np.float32),
         np.max([part.origins for part in parts], axis=0),
         np.max([part.categories for part in parts], axis=0),
+        float(np.mean([part.unread for part in parts])),
     )

@@ -31,6 +31,12 @@ SAME: Final = 0.985
 """Cosine from which a window is taken for its nearest exemplar: then the exemplar's label decides. Fine-tuning draws texts
 of a sort together: on unseen sources a harmless text may lie at 0.97 of an attack that it has nothing to do with."""
 
+READ: Final = 1 / 3
+"""Share of words unknown to the encoder up to which it can tell one exemplar from another."""
+
+BLIND: Final = 0.8
+"""Share from which on it knows nothing of a window: to it any two lines of Thai are one and the same."""
+
 KNOWN_ATTACK: Final = 0.98
 KNOWN_HARMLESS: Final = 0.02
 """Scores of a window that an attack exemplar, or a harmless one, decided."""
@@ -53,7 +59,7 @@ class Reading(NamedTuple):
 
     ``origins`` (origins,) are the encoder's logits, ``category`` the likeliest threat (``category.subcategory``), ``near``
     the nearest exemplar, ``lean`` as the function of that name, ``search_ns`` what the search of the index took,
-    ``embedding`` (384,) the window's own.
+    ``embedding`` (384,) the window's own, ``unread`` the share of its tokens that the encoder does not know.
     """
 
     origins: Floats
@@ -62,6 +68,18 @@ class Reading(NamedTuple):
     lean: float
     search_ns: int
     embedding: Floats
+    unread: float
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing was read: what the encoder says of it, it would say of any text of that length."""
+        return self.unread >= BLIND
+
+    @property
+    def same(self) -> Neighbour | None:
+        """The exemplar that the window is, but for a word or a letter."""
+        near = self.near
+        return near if near and near.similarity >= SAME and self.unread <= READ else None
 
 
 class Weighed(NamedTuple):
@@ -225,19 +243,20 @@ class SemanticModel:
         near = self._index.nearest(encoded.embedding, NEIGHBOURS)
         searched = time.perf_counter_ns() - began
         category = threat(self._categories[int(encoded.categories.argmax())], near)
-        return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched, encoded.embedding)
+        return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched, encoded.embedding,
+                       encoded.unread)  # fmt: skip
 
     def weigh(
         self, reading: Reading | None, suspicion: float, evidence: float, origin: Origin, setting: float = 0.0
     ) -> Weighed:
-        """The probability that a window attacks; where there is no reading, by the front stage alone."""
-        if reading is None:
+        """The probability that a window attacks; where there is no reading, or a blind one, by the front stage alone."""
+        if reading is None or reading.blind:
             return Weighed(self.front_score(suspicion, evidence, origin, setting), "fast", UNSPECIFIED, None)
         near = reading.near
-        if near and near.similarity >= SAME:
-            if near.exemplar.attack:
-                return Weighed(KNOWN_ATTACK, "index", near.exemplar.category, near.exemplar.id)
-            return Weighed(KNOWN_HARMLESS, "index", reading.category, near.exemplar.id)
+        if same := reading.same:
+            if same.exemplar.attack:
+                return Weighed(KNOWN_ATTACK, "index", same.exemplar.category, same.exemplar.id)
+            return Weighed(KNOWN_HARMLESS, "index", reading.category, same.exemplar.id)
         weights = self.calibration.weights[origin]
         logit = float(reading.origins[column(origin)])
         total = (weights.offset + weights.encoder * logit + weights.front * suspicion + weights.lean * reading.lean

@@ -145,10 +145,11 @@ ALERTS: Final = (
         "10m",
         "Stage {{ $labels.stage }} did not run ({{ $labels.reason }}) on more than one request in a hundred",
         "Messages are judged without one of the stages. The policy's `failure` says what happens to them: refused, flagged or passed.",
-        ("The labels `stage` and `reason`: `budget` is too long a text, `late` a stream that could not be held, `unavailable`, "
-         "`deadline` and `queue` are a stage that is broken or overloaded.",
+        ("The labels `stage` and `reason`: `budget` is too long a text, `unread` one whose script the encoder does not know, `late` and "
+         "`overload` too much work for it, `missing` and `error` a stage that is broken.",
          "Dashboard *Portcullis / Security*, incomplete verdicts."),
         ("Overload: more replicas.", "A stage that did not load: the log of the start names the file.",
+         "`unread`: patterns and the front stage judge what the encoder cannot read; nothing is broken.",
          "Until then, decide whether `policy.failure` for that stage should be stricter."),
     ),
     Alert(
