@@ -171,8 +171,8 @@ class Cascade:
     def finish(self, screened: Screened, readings: Sequence[Reading | None], reason: str = "late") -> TextVerdict:
         """Put the readings of ``screened.asked`` together, in its order; None for one that could not be had in time.
 
-        ``reason`` is that of `Skipped` for those. The front stage's word stands for them, and for what the encoder was given and
-        could read nothing of.
+        ``reason`` is that of `Skipped` for those. The front stage's word stands for them, and for what the encoder was given
+        and could read nothing of.
         """
         findings = screened.findings
         if self.model is None:

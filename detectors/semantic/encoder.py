@@ -36,8 +36,8 @@ _MARKS: Final = 2
 
 
 class Encoded(NamedTuple):
-    """What the encoder says of one text: embedding (384,) of unit length, logits (origins,), (categories,); ``unread``, in 0..1,
-    is the share of its tokens that the vocabulary does not have, which are all alike to the encoder."""
+    """What the encoder says of one text: embedding (384,) of unit length, logits (origins,), (categories,); ``unread`` is
+    the share of its tokens, in 0..1, that the vocabulary does not have, which are all alike to the encoder."""
 
     embedding: Floats
     origins: Floats
