@@ -23,7 +23,7 @@ from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, Reading, Sem
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
-from detectors.semantic.quotes import quoted
+from detectors.semantic.quotes import quoted, quotes
 from detectors.semantic.repetition import once
 from detectors.stages import CHEAP, DEEP, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WATCHED, WINDOWS, Origin, Skipped
@@ -378,11 +378,13 @@ def _speaks(finding: TextFinding) -> bool:
 
 def _mentions(window: Asked, findings: Sequence[TextFinding]) -> bool:
     """Whether a window quotes, and does so with all that would be blocked by itself: an attack beside a quotation attacks."""
+    if not quotes(window.text):
+        return False
     passages = quoted(window.text)
     grave = [one for one in findings if _speaks(one) and one.score >= SCORES[Severity.HIGH]
              and window.start < one.end and one.start < window.end]  # fmt: skip
-    if not passages or not grave:
-        return bool(passages)
+    if not grave:
+        return True
     if window.end - window.start != len(window.text):
         return False  # a reading whose places are not the text's
     inside = [

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 LEAST: Final = 8
-"""Characters between two marks: fewer are a title or a single word, and say nothing."""
+"""Characters between two marks, and around all that stands in some: fewer are a title or a word, and say nothing."""
 
 MOST: Final = 1_000
 """Further on a closing mark is no longer looked for, so that many opening ones cost little."""
@@ -24,8 +24,10 @@ _QUOTED: Final = re.compile(
 
 
 def quotes(text: str) -> bool:
-    """Whether a passage of ``text`` stands in quotation marks, of any language's."""
-    return _QUOTED.search(text) is not None
+    """Whether a passage of ``text`` stands in quotation marks, of any language's, and something is said around it: what is
+    nothing but a quotation mentions nothing."""
+    passages = quoted(text)
+    return bool(passages) and len(text.strip()) - sum(end - start for start, end in passages) >= LEAST
 
 
 def quoted(text: str) -> list[tuple[int, int]]:
