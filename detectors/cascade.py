@@ -181,6 +181,7 @@ class Cascade:
         if screened.settled is not None and not screened.asked:
             return self._settled(self.model, screened, screened.settled)
         blind = sum(reading is not None and reading.blind for reading in readings)
+        unread = any(reading is not None and reading.unfinished for reading in readings)
         readings = [None if reading is None or reading.blind else reading for reading in readings]
         best: TextFinding | None = None
         told: dict[TextFinding, None] = {}
@@ -214,7 +215,7 @@ class Cascade:
         missed = sum(reading is None for reading in readings) - blind
         skipped = screened.skipped
         skipped += (Skipped("encoder", reason),) if missed else ()
-        skipped += (Skipped("encoder", "unread"),) if blind else ()
+        skipped += (Skipped("encoder", "unread"),) if unread else ()
         return TextVerdict(findings, best.score, skipped, (*self._cheap, *DEEP) if any(readings) else self._cheap)
 
     def _settled(self, model: SemanticModel, screened: Screened, window: Asked) -> TextVerdict:

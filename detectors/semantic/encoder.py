@@ -31,18 +31,23 @@ MAX_TOKENS: Final = 128
 _SMALLEST: Final = 16
 """Characters below which a text is not halved again; no character makes more than a few tokens."""
 
+UNREAD: Final = 0.8
+"""Share of unknown tokens from which on the others are read by themselves: to the encoder any two lines of Thai are one and the
+same, and an order in English between them is not to drown in them."""
+
 _MARKS: Final = 2
 """Tokens that stand around a text: its beginning and its end."""
 
 
 class Encoded(NamedTuple):
     """What the encoder says of one text: embedding (384,) of unit length, logits (origins,), (categories,); ``unread`` is
-    the share of its tokens, in 0..1, that the vocabulary does not have, which are all alike to the encoder."""
+    the share of its tokens, in 0..1, that the vocabulary does not have, ``known`` how many it has."""
 
     embedding: Floats
     origins: Floats
     categories: Floats
     unread: float
+    known: int
 
 
 class Encoder:
@@ -90,9 +95,14 @@ class Encoder:
         return self._parts(text[:cut]) + self._parts(text[cut:])
 
     def _run(self, ids: list[int]) -> Encoded:
+        tokens = len(ids) - _MARKS
+        known = tokens - ids.count(self._unknown)
+        unread = 1 - known / tokens if tokens else 0.0
+        if unread >= UNREAD:
+            ids = [id for id in ids if id != self._unknown]
         outputs: Any = self._session.run(None, {"ids": np.array([ids], np.int64)})
         embedding, origins, categories = (output[0] for output in outputs)
-        return Encoded(embedding, origins, categories, ids.count(self._unknown) / max(1, len(ids) - _MARKS))
+        return Encoded(embedding, origins, categories, unread, known)
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
@@ -104,4 +114,5 @@ def _joined(parts: list[Encoded]) -> Encoded:
         np.max([part.origins for part in parts], axis=0),
         np.max([part.categories for part in parts], axis=0),
         float(np.mean([part.unread for part in parts])),
+        sum(part.known for part in parts),
     )
