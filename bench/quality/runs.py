@@ -67,7 +67,7 @@ def held_out(work: Path, fold: str) -> SemanticModel:
     Its calibration is the one in ``work``, where `calibrate` was told to write there, else the shipped one. Its exemplar
     index is empty: the shipped vectors are of another encoder.
     """
-    encoder = Encoder(work / f"fold_{fold}.onnx", MODELS / "tokenizer.json")
+    encoder = Encoder(work / f"fold_{fold}.onnx", work / "tokenizer.json")
     index = ExemplarIndex([], np.zeros((0, 384), np.float32))
     own = work / "calibration.json"
     calibration = Calibration.load(own if own.is_file() else MODELS / "calibration.json")

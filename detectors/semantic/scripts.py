@@ -1,4 +1,4 @@
-"""Scripts that the encoder can hardly read: its vocabulary is English, and has only single letters of most others.
+"""Scripts that the encoder can hardly read: its vocabulary has single letters of most, and a lexicon's words of some.
 
 What it says of such text is worth less, and more often a false alarm: on sources that no model had seen, the median logit of
 harmless questions in Bengali or Arabic was five above that of questions in Latin script.

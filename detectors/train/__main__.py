@@ -9,7 +9,8 @@
 
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
-`--start FILE.pt` from a training in stages; with `--front` that encoder stays, and the front stage alone is fitted anew.
+`--start FILE.pt` from a training in stages; with `--front` that encoder stays, and the front stage alone is fitted anew. With
+`--words` nothing is trained: the encoder gets tokens for the words that the lexicon of other languages has gained.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ import torch
 from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.judge import MODELS
 from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference, shipped
-from detectors.train.model import BaseModelError, Encoder, base_folder
+from detectors.train.base import BaseModelError
+from detectors.train.model import Encoder
+from detectors.train.vocabulary import tokenizer_json
 
 SEED: Final = 2026
 
@@ -43,10 +46,14 @@ def folds_command(options: argparse.Namespace) -> None:
 
 def fit_command(options: argparse.Namespace) -> None:
     """Train what is shipped."""
-    shared = dataset.load_shared(options.data)
     start = _start(options.start, options.models)
-    if options.front:
+    if options.words:
         assert start is not None  # `main` has seen to it
+        _export(start, options)
+        return
+    shared = dataset.load_shared(options.data)
+    if options.front:
+        assert start is not None
         _, examples = folds.drawn(shared, options.scale, options.seed, None)
         folds.front(start, examples, options.seed).save(options.models / "fast.npz")
         return
@@ -54,12 +61,16 @@ def fit_command(options: argparse.Namespace) -> None:
         shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
         options.members,
     )
-    torch.save(encoder.state_dict(), options.work / "final.pt")
     options.models.mkdir(parents=True, exist_ok=True)
     fast.save(options.models / "fast.npz")
+    _export(encoder, options)
+
+
+def _export(encoder: Encoder, options: argparse.Namespace) -> None:
+    torch.save(encoder.state_dict(), options.work / "final.pt")
     export.export(encoder, options.work / "encoder.onnx")
     (options.models / "encoder.onnx").write_bytes((options.work / "encoder.onnx").read_bytes())
-    (options.models / "tokenizer.json").write_bytes((base_folder() / "tokenizer.json").read_bytes())
+    (options.models / "tokenizer.json").write_text(tokenizer_json(), "utf-8")
     reference.write(options.work / "encoder.fp32.onnx", options.models)
 
 
@@ -122,13 +133,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=SEED, help="seed of all draws; another one for each stage of a training")
     parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
     parser.add_argument("--front", action="store_true", help="`fit` leaves the encoder of --start as it is")
+    parser.add_argument("--words", action="store_true", help="`fit` gives the encoder of --start the lexicon's words, no more")
     parser.add_argument("--members", type=int, default=1,
                         help="encoders to train and learn from; 4 on a GPU, 1 on a processor")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)
-    if options.front and options.start == "base":
-        parser.error("--front fits the front stage before a trained encoder: name one with --start")
+    if (options.front or options.words) and options.start == "base":
+        parser.error("--front and --words want a trained encoder: name one with --start")
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     try:

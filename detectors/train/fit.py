@@ -14,8 +14,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from detectors.train import vocabulary
 from detectors.train.generate import Example
-from detectors.train.model import ATTACKS, Encoder, base_folder
+from detectors.train.model import ATTACKS, Encoder
 
 MAX_TOKENS: Final = 128
 """Tokens in a window at most; serving cuts a window again where it has more."""
@@ -61,8 +62,8 @@ PLAIN: Final = Recipe()
 
 
 def tokenizer() -> Tokenizer:
-    """The base model's tokenizer, cut at `MAX_TOKENS`, without padding."""
-    made = Tokenizer.from_file(str(base_folder() / "tokenizer.json"))
+    """The tokenizer that ships, cut at `MAX_TOKENS`, without padding."""
+    made = Tokenizer.from_str(vocabulary.tokenizer_json())
     made.enable_truncation(MAX_TOKENS)
     made.no_padding()
     return made

