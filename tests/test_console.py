@@ -250,13 +250,16 @@ class TestNearest:
     def test_the_page_of_patterns_says_what_the_exemplars_are_about(self, analyst: Seat) -> None:
         page = analyst.go("patterns", "Patterns")
         page.get_by_role("button", name="Attacks").click()
-        row = page.get_by_role("row", name=re.compile("endless output: "))
+        attacks = page.get_by_role("row", name=re.compile("^(instruction override|fiction frame|planted instruction).*: "))
+        row = attacks.first
         expect(row).to_be_visible(timeout=60_000)
         row.locator("summary").click()
         expect(row.locator(".text").first).to_be_visible()
         analyst.shot("clusters")
         page.get_by_role("button", name="Harmless texts").click()
-        expect(page.get_by_role("row", name=re.compile("steps to reproduce"))).to_be_visible(timeout=60_000)
+        harmless = page.get_by_role("row", name=re.compile("(assistant|prompt injection|write|explain)"))
+        expect(harmless.first).to_be_visible(timeout=60_000)
+        expect(attacks).to_have_count(0)
 
 
 NEW = {
