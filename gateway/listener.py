@@ -163,7 +163,7 @@ class Listener(HttpToolsProtocol):
         server.total_requests += 1
         server.connections.discard(self)
         server.connections.add(socket)  # type: ignore[arg-type]  # it asks no more of it than `shutdown`
-        socket.on_lost = lambda: server.connections.discard(socket)
+        socket.on_lost.append(lambda: server.connections.discard(socket))
         self._running = None
         socket.attach(self.transport)
 

@@ -185,3 +185,14 @@ def test_a_session_ends_when_its_time_is_up_whatever_is_said(start_gateway: Star
         assert error["message"] == "a session may last 2 seconds"
         assert closing(session) == 1001
 
+
+
+def test_what_has_ended_is_not_waited_for(start_gateway: StartGateway) -> None:
+    """A session that is over is let go: it holds no memory, and a gateway that ends does not wait for it."""
+    gateway = start_gateway()
+    for _ in range(2):
+        with dial(gateway) as session:
+            hear(session, "session.created")
+    gateway.stop()
+    assert [line for line in gateway.log if line["message"] == "Shutting down"]
+    assert not [line for line in gateway.log if line["message"].startswith("Waiting for connections")]

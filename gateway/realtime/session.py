@@ -111,7 +111,8 @@ class Session:
 
     async def run(self) -> str:
         """Hold the session to its end, with all that was said in it recorded; says how it ended."""
-        self._client.on_shutdown, self._client.on_lost = self._drain, self._lost.set
+        self._client.on_shutdown = self._drain
+        self._client.on_lost.append(self._lost.set)
         pumps = [asyncio.ensure_future(pump) for pump in (self._up(), self._down(), self._gone(), self._clock())]
         ending = Ending("gateway", ws.GOING_AWAY)
         try:

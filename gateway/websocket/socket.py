@@ -79,7 +79,7 @@ class WebSocket(asyncio.Protocol):
 
     Attributes:
         on_shutdown: called when the server that holds the connection begins to end.
-        on_lost: called once when the transport is gone.
+        on_lost: all called once when the transport is gone.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class WebSocket(asyncio.Protocol):
         self._asked = False
         self._timer: asyncio.TimerHandle | None = None
         self.on_shutdown: Callable[[], None] = lambda: None
-        self.on_lost: Callable[[], None] = lambda: None
+        self.on_lost: list[Callable[[], object]] = []
 
     def attach(self, transport: asyncio.Transport) -> None:
         """Take over a transport whose handshake is over."""
@@ -244,7 +244,8 @@ class WebSocket(asyncio.Protocol):
             self._timer.cancel()
         self._leave()
         self._release()
-        self.on_lost()
+        for tell in self.on_lost:
+            tell()
 
     def pause_writing(self) -> None:
         assert self._transport is not None
