@@ -97,7 +97,7 @@ class Encoder:
     def _run(self, ids: list[int]) -> Encoded:
         tokens = len(ids) - _MARKS
         known = tokens - ids.count(self._unknown)
-        unread = 1 - known / tokens if tokens else 0.0
+        unread = 1 - known / tokens if tokens > 0 else 0.0
         if unread >= UNREAD:
             ids = [id for id in ids if id != self._unknown]
         outputs: Any = self._session.run(None, {"ids": np.array([ids], np.int64)})
