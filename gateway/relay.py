@@ -8,20 +8,19 @@ in a frame of its own that is made after the last one.
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
-
-import orjson
 
 from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
 from detectors.lexical import SCORES, Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import Act, StreamRules
 from detectors.values import INNER, ChannelKind, Path, Skipped
+from gateway.alike import Alike
+from gateway.channel_text import ChannelText, Unscreened
 from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
+from gateway.outgoing import Outgoing
 from gateway.redaction import Restorer, Vault
 from gateway.sound import Sound
 from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
@@ -29,22 +28,13 @@ from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.events import sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
-from gateway.wires.outline import Outline
 from gateway.wires.probabilities import without_probabilities
 
 WITHHELD: Final = "audio, withheld"
 """What became of audio that did not go out."""
 
-IN_STEP: Final = 64
-"""Frames that went out before the reader that ends the stream learns of them: reading each twice costs a quarter of a relay."""
-
-TRIES: Final = 8
-"""Frames in a row that are each taken for the first of many that differ in their text alone. Where none of them was, nothing of
-the kind is expected of the stream any more."""
-
 MAX_SAID: Final = 2**20
 """Code points of one channel that are kept until the stream's end, when what only needs a report is looked for."""
-
 
 MAX_OPEN: Final = 1_024
 """Texts that are under way at once, and parts with audio: each holds its place in the patterns. A reply has a few."""
@@ -58,47 +48,7 @@ class Seen(NamedTuple):
     act: Act
 
 
-class _Text:
-    """One channel: its text stream, the way back for redacted values, what takes addresses out, and the last frame that
-    carried a piece of it."""
-
-    __slots__ = ("links", "others", "path", "restorer", "stream", "template")
-
-    def __init__(self, stream: TextStream | _Open, restorer: Restorer | None, links: Links | None) -> None:
-        self.stream = stream
-        self.restorer = restorer
-        self.links = links
-        self.template: Frame | None = None
-        self.path: Path = ()  # where in the template the piece stands
-        self.others: list[Path] = []  # and where the pieces of other channels
-
-    @property
-    def held(self) -> bool:
-        by_others = (self.restorer is not None and self.restorer.held) or (self.links is not None and self.links.held)
-        return bool(self.stream.held or by_others)
-
-
-class _Open:
-    """Takes the place of a text stream where the policy acts on nothing."""
-
-    held = 0
-
-    def feed(self, piece: str) -> Released:
-        return Released(piece)
-
-    def finish(self) -> Released:
-        return _EMPTY
-
-    release_overdue = finish
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-
-_EMPTY: Final = Released("")
 _PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
-_PIECES: Final = _PROSE | {EventKind.TOOL}
-
 
 Refusal = Callable[[Cut], str]
 
@@ -129,31 +79,23 @@ class Relay:
             sound: keeps audio until its transcript was judged; None lets it pass, whatever it says.
         """
         self._reader = target.wire.stream(target, model)
-        self._sent = target.wire.stream(target, model)  # follows what goes out: it knows how to end that
-        self._unread: list[Frame] = []  # what went out, and it did not follow yet
-        self._unread_alike = False  # the last of these says what the one before it says, but for its text
         self._splitter = target.wire.splitter(target)
-        self._outline: Outline | None = None  # what frames look like that say what the last one said, but for its text
-        self._candidate: tuple[Frame, StreamEvent] | None = None  # what may be the first of many such
-        self._tries = TRIES
-        self._alike: Frame | None = None  # the last one of them, which the reader has not read
+        self._alike = Alike(self._reader)
+        self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
+        self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._rules = rules
         self._vault = vault
         self._sealed = vault.sealed()
-        self._texts: dict[Channel, _Text] = {}
+        self._texts: dict[Channel, ChannelText] = {}
         self._follower = follower
         self.leakage = leakage
         self._gives_away = gives_away
         self._hosts = hosts
         self._sound = sound
         self.links_removed = 0
-        self._waiting: deque[tuple[int, Frame, int, bool]] = deque()
-        """Frames with how much must be judged first, what was said by then, and whether they say what was said before."""
         self._passed = 0  # code points in frames that may have to wait still
-        self._out = bytearray()
         self.seen: list[Seen] = []
         self.cut: Cut | None = None
-        self.released = 0  # code points in frames that went out
         self.overdue = 0
         self.nanoseconds = 0
         self.said: dict[Channel, list[str]] = {}  # what the upstream sent on each channel
@@ -161,6 +103,11 @@ class Relay:
         self._kept: dict[Channel, int] = {}
         self.unread = 0  # code points beyond MAX_SAID, which nobody will look at once more
         self.unheard: dict[Channel, str] = {}  # audio, which nobody listens to: by its transcript's channel, what became of it
+
+    @property
+    def released(self) -> int:
+        """Code points in frames that went out."""
+        return self._outgoing.released
 
     @property
     def thread(self) -> Thread | None:
@@ -202,23 +149,19 @@ class Relay:
                     break
         if self.cut is not None:
             return self.stop(self.cut, refusal)
-        out = self._taken()
-        if len(self._unread) >= IN_STEP:
-            self._keep_step()
+        out = self._outgoing.take()
+        self._outgoing.keep_step(self._reader, self._like_last)
         return out
 
     def allowed(self) -> bytes:
         """What may go out now that more was judged."""
-        return self._taken()
+        return self._outgoing.take()
 
     def stop(self, cut: Cut, refusal: Refusal) -> bytes:
         """Cut the stream here: what waits for judgement stays back, and what is returned ends the stream."""
         self.cut = cut
-        out = self._taken()
-        self._waiting.clear()
         self.close()
-        self._follow_sent()
-        return out + self._sent.stop(refusal(cut))
+        return self._outgoing.stop(refusal(cut))
 
     def end(self, refusal: Refusal) -> bytes:
         """The upstream's stream is over: what was held goes out, and then what is left of it."""
@@ -227,11 +170,11 @@ class Relay:
         for frame in left:
             # A frame that its sender did not finish: its text cannot be told, so its bytes are not passed on.
             if not frame.data and not frame.raw.strip():
-                self._out += frame.raw
+                self._outgoing.plain(frame.raw)
         if self.cut is not None:
             return self.stop(self.cut, refusal)
         self.close()
-        return self._taken()
+        return self._outgoing.take()
 
     def release_overdue(self, refusal: Refusal) -> bytes:
         """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
@@ -240,69 +183,34 @@ class Relay:
                 self._send_made(text, self._restored(text, text.stream.release_overdue(), channel, False))
                 if self.cut is not None:
                     return self.stop(self.cut, refusal)
-        return self._taken()
+        return self._outgoing.take()
 
     def fail(self, message: str) -> bytes:
         """The upstream broke off: what was held stays held, and the caller is told in the wire's own terms."""
-        out = self._taken()
-        self._waiting.clear()
         self.close()
-        self._follow_sent()
-        return out + self._sent.fail(message)
+        return self._outgoing.fail(message)
 
     def close(self) -> None:
         """Free what the stream holds."""
         for text in self._texts.values():
             text.stream.close()
 
-    def _taken(self) -> bytes:
-        while self._waiting and self._follower is not None and self._waiting[0][0] <= self._follower.judged:
-            _, frame, self.released, alike = self._waiting.popleft()
-            self._pass(frame, alike)
-        out = bytes(self._out)
-        self._out.clear()
-        return out
-
     def _once_more(self, raw: bytes, framed: bool = True) -> bool:
         """Take a frame that says what the one before it said, but for its text; false where it is none. ``framed``: it is known
         that the bytes are a frame."""
-        if self._candidate is not None:
-            self._expect(*self._candidate)
-        outline = self._outline
-        if outline is None or not (framed or outline.closed) or (found := outline.find(raw)) is None:
+        piece = self._alike.find(raw, framed)
+        if piece is None or (known := self._texts.get(piece.event.channel)) is None:
             return False
-        start, end = found
-        try:
-            token = raw[start:end]
-            text: str = orjson.loads(b'"%b"' % token) if b"\\" in token else token.decode()
-        except (UnicodeDecodeError, orjson.JSONDecodeError):
-            return False
-        event = outline.event
-        known = self._texts.get(event.channel)
-        if known is None:
-            return False
-        self._tries = TRIES
-        self._alike = frame = outline.frame(raw)
-        said = self._piece(known, StreamEvent(event.kind, event.channel, text, event.path), frame)
-        if said != text:
-            raw = b"%b%b%b" % (raw[:start], orjson.dumps(said)[1:-1], raw[end:])
-            frame = outline.frame(raw)
-        self._send(frame, alike=True)
+        self._alike.confirm()
+        self._like_last = frame = piece.frame
+        said = self._piece(known, piece.event, frame)
+        self._outgoing.send(frame if said == piece.event.text else piece.saying(said), self._passed, alike=True)
         return True
-
-    def _expect(self, frame: Frame, event: StreamEvent) -> None:
-        """Note what the next frame looks like if it says what this one said, but for its text."""
-        self._candidate = None
-        self._tries -= 1
-        if without_probabilities(frame.data) is frame.data:
-            with contextlib.suppress(ValueError):
-                self._outline = Outline(frame, event, self._reader.varies)
 
     def _frame(self, frame: Frame) -> None:
         events = self._reader.read(frame)
-        self._alike = None
-        if self._tries and len(events) == 1 and _is_piece(events[0]):
-            self._candidate = frame, events[0]  # looked at when the next one comes: this one does not wait for that
+        self._like_last = None
+        self._alike.note(frame, events)
         edits: dict[Path, str] = {}
         carried: dict[Channel, Path] = {}
         paths = [event.path for event in events if event.path]
@@ -313,13 +221,13 @@ class Relay:
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         for prefix in ends:
             self._flush(prefix, edits, carried)
-            self._outline = self._candidate = None
+            self._alike.forget()
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
         frame = _edited(frame, changed) if changed else frame
         if not self._hold_sound(frame, events):
-            self._send(frame, bool(ends))
+            self._outgoing.send(frame, self._passed, bool(ends))
         for prefix in ends:
             self._free_sound(prefix)
 
@@ -350,7 +258,7 @@ class Relay:
                 self.unheard[channel] = WITHHELD
                 continue
             for frame in frames:
-                self._send(frame)
+                self._outgoing.send(frame, self._passed)
 
     def _text(self, event: StreamEvent, frame: Frame, paths: list[Path]) -> str:
         """Take an event's text; return what takes its place in the frame."""
@@ -386,7 +294,7 @@ class Relay:
         known.template, known.path, known.others = frame, event.path, paths
         return self._restored(known, known.stream.feed(event.text), event.channel, False)
 
-    def _piece(self, known: _Text, event: StreamEvent, frame: Frame) -> str:
+    def _piece(self, known: ChannelText, event: StreamEvent, frame: Frame) -> str:
         """As `_text`, of the only text in a frame, whose channel is ``known``."""
         self._keep(event)
         if self.leakage is not None:
@@ -417,19 +325,19 @@ class Relay:
         self._kept[event.channel] = kept
         self.said.setdefault(event.channel, []).append(event.text)
 
-    def _open(self, event: StreamEvent) -> _Text:
+    def _open(self, event: StreamEvent) -> ChannelText:
         in_json = event.kind is EventKind.TOOL or INNER in event.path
         rules = self._rules.get(ChannelKind.PROSE if event.kind in _PROSE else ChannelKind.TOOL_CALL)
-        stream: TextStream | _Open = _Open()
+        stream: TextStream | Unscreened = Unscreened()
         if rules is not None:
             stream = TextStream(rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
         restorer = Restorer(self._vault, in_json) if len(self._vault) else None
-        return _Text(stream, restorer, Links(self._hosts) if self._hosts is not None else None)
+        return ChannelText(stream, restorer, Links(self._hosts) if self._hosts is not None else None)
 
     def _stand_in(self, match: Match, value: str) -> str:
         return self._sealed.stand_in(value, match.pattern.category)
 
-    def _restored(self, text: _Text, released: Released, channel: Channel, last: bool) -> str:
+    def _restored(self, text: ChannelText, released: Released, channel: Channel, last: bool) -> str:
         self.seen += [Seen(channel, match, act) for act, match in released.found]
         self._passed += len(released.text)
         if released.overdue:
@@ -439,15 +347,9 @@ class Relay:
             score = SCORES[pattern.severity]
             self.cut = self.cut or Cut(pattern.category, pattern.id, "lexical", score, channel, start, end)
         last = last or released.cut is not None
-        said = released.text
-        if text.restorer is not None:
-            said = text.restorer.feed(said)
-            said += text.restorer.finish() if last else ""
-        if text.links is not None:
-            before = text.links.removed
-            said = text.links.feed(said)
-            said += text.links.finish() if last else ""
-            self.links_removed += text.links.removed - before
+        before = text.links_removed
+        said = text.restored(released.text, last)
+        self.links_removed += text.links_removed - before
         return said
 
     def _flush(
@@ -467,54 +369,15 @@ class Relay:
             else:
                 self._send_made(text, rest)
 
-    def _send_made(self, text: _Text, piece: str) -> None:
+    def _send_made(self, text: ChannelText, piece: str) -> None:
         """Send a piece in a frame made after the last one of its channel."""
         if piece and text.template is not None:
             made = _edited(text.template, {**dict.fromkeys(text.others, ""), text.path: piece})
             if made.raw.lstrip().startswith(b"["):
                 # The frame it is made after opened the array; by now that is open.
                 made = made._replace(raw=b",\r\n" + made.data)
-            self._send(made)
+            self._outgoing.send(made, self._passed)
 
-    def _send(self, frame: Frame, last: bool = False, alike: bool = False) -> None:
-        """Send a frame when that may be; ``alike``: it says what the one before it said, but for its text."""
-        if self._follower is None:
-            self.released = self._passed
-            self._pass(frame, alike)
-        else:
-            self._waiting.append((self._follower.due(last), frame, self._passed, alike))
-
-    def _pass(self, frame: Frame, alike: bool) -> None:
-        if alike and self._unread_alike:
-            self._unread[-1] = frame  # it tells the reader all that the one before it did
-        elif alike or self._sent.textless:
-            self._unread.append(frame)
-        else:
-            self._follow_sent()
-            self._sent.read(frame)
-        self._unread_alike = alike
-        self._out += frame.raw
-
-    def _keep_step(self) -> None:
-        """Between two chunks, with no cut: where all that was read has gone out, both readers know the same."""
-        if self._waiting or not self._sent.textless:
-            self._follow_sent()
-        else:
-            if self._alike is not None:
-                self._reader.read(self._alike)
-            self._sent.follow(self._reader)
-            self._unread.clear()
-            self._unread_alike = False
-
-    def _follow_sent(self) -> None:
-        for frame in self._unread:
-            self._sent.read(frame)
-        self._unread.clear()
-        self._unread_alike = False
-
-
-def _is_piece(event: StreamEvent) -> bool:
-    return bool(event.path) and event.kind in _PIECES and event.channel[0] != "whole" and event.repeats is None
 
 
 def _edited(frame: Frame, texts: dict[Path, str]) -> Frame:

@@ -79,7 +79,7 @@ def test_what_ends_a_long_stream_knows_all_that_went_out_and_nothing_else(name: 
         follower = None if ahead is None else Follower(POLICY, ahead)
         relay = Relay(_target(name), "m", dict.fromkeys(ChannelKind, RULES), Vault(b"k"), follower)
         if at_once:
-            relay._sent.textless = False
+            relay._outgoing._reader.textless = False
         out = b""
         for number, chunk in enumerate(_cut(data, range(0, len(data), 97))):
             out += relay.feed(chunk, str)
