@@ -10,31 +10,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from detectors.syntax import Node, character, class_item, constants, parser, write, write_all
 from patterns.schema import PatternError
-
-_parser: Final = re._parser  # type: ignore[attr-defined]
-_constants: Final = re._constants  # type: ignore[attr-defined]
-
-_CATEGORIES: Final = {
-    _constants.CATEGORY_DIGIT: r"\d",
-    _constants.CATEGORY_NOT_DIGIT: r"\D",
-    _constants.CATEGORY_SPACE: r"\s",
-    _constants.CATEGORY_NOT_SPACE: r"\S",
-    _constants.CATEGORY_WORD: r"\w",
-    _constants.CATEGORY_NOT_WORD: r"\W",
-}
-_ASSERTIONS: Final = {
-    _constants.AT_BEGINNING: "^",
-    _constants.AT_BEGINNING_STRING: r"\A",
-    _constants.AT_BOUNDARY: r"\b",
-    _constants.AT_NON_BOUNDARY: r"\B",
-    _constants.AT_END: "$",
-    _constants.AT_END_STRING: r"\z",
-}
-
-Node = tuple[Any, Any]
 
 MAX_FINE: Final = 1_500
 """Characters of an expression of beginnings above which it is made coarse: it would take Hyperscan seconds."""
@@ -65,14 +44,14 @@ def parts(body: str, where: str) -> list[Part]:
     Raises:
         PatternError: a group is inside a repeat, or something has no form that can be followed (look-around).
     """
-    tree = _parser.parse(body)
+    tree = parser.parse(body)
     flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     nodes = list(tree)
     try:
         if not any(map(_marks, nodes)):
-            return [Part("", flag + _write_all(nodes))]
+            return [Part("", flag + write_all(nodes))]
         return [
-            Part(flag + _write_all(head) if head else "", flag + _write_all(rest)) for head, rest in _split(nodes)
+            Part(flag + write_all(head) if head else "", flag + write_all(rest)) for head, rest in _split(nodes)
         ]
     except KeyError as error:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
@@ -81,11 +60,11 @@ def parts(body: str, where: str) -> list[Part]:
 def _marks(node: Node) -> bool:
     """Whether a node is a capturing group or holds one."""
     kind, value = node
-    if kind is _constants.SUBPATTERN:
+    if kind is constants.SUBPATTERN:
         return value[0] is not None or any(map(_marks, value[3]))
-    if kind is _constants.BRANCH:
+    if kind is constants.BRANCH:
         return any(_marks(one) for branch in value[1] for one in branch)
-    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+    if kind in (constants.MAX_REPEAT, constants.MIN_REPEAT):
         return any(map(_marks, value[2]))
     return False
 
@@ -100,11 +79,11 @@ def led(part: Part, lead: int, where: str) -> list[Part]:
     """
     if part.head:
         return [part]
-    tree = _parser.parse(part.rest)
+    tree = parser.parse(part.rest)
     flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     try:
         pairs = _lead([], list(tree), lead)
-        return [Part(flag + _write_all(head) if rest else "", flag + _write_all(rest or head)) for head, rest in pairs]
+        return [Part(flag + write_all(head) if rest else "", flag + write_all(rest or head)) for head, rest in pairs]
     except KeyError as error:
         raise PatternError(f"{where}: body: {error.args[0]} cannot be followed in a stream") from None
 
@@ -112,12 +91,12 @@ def led(part: Part, lead: int, where: str) -> list[Part]:
 def _lead(head: list[Node], rest: Sequence[Node], lead: int) -> list[tuple[list[Node], Sequence[Node]]]:
     while rest and _least_width(head) < lead:
         (kind, value), rest = rest[0], rest[1:]
-        if kind is _constants.BRANCH:
+        if kind is constants.BRANCH:
             found = [_lead(head, [*branch, *rest], lead) for branch in value[1]]
             return [one for some in found for one in some]
-        if kind is _constants.SUBPATTERN:
+        if kind is constants.SUBPATTERN:
             rest = [*value[3], *rest]
-        elif kind is _constants.MAX_REPEAT and value[0] > 1 and value[1] <= MAX_FINE_REACH:
+        elif kind is constants.MAX_REPEAT and value[0] > 1 and value[1] <= MAX_FINE_REACH:
             # Its first round may be the head's, and the others the rest's.
             rest = [*value[2], (kind, (value[0] - 1, value[1] - 1, value[2])), *rest]
         else:
@@ -128,11 +107,11 @@ def _lead(head: list[Node], rest: Sequence[Node], lead: int) -> list[tuple[list[
 @functools.lru_cache(4_096)  # the same bodies are asked for by the rules of each policy
 def widest(body: str) -> int:
     """Characters of the longest text that ``body`` matches."""
-    return int(_parser.parse(body).getwidth()[1])
+    return int(parser.parse(body).getwidth()[1])
 
 
 def _least_width(nodes: Sequence[Node]) -> int:
-    return int(_parser.SubPattern(_parser.State(), list(nodes)).getwidth()[0])
+    return int(parser.SubPattern(parser.State(), list(nodes)).getwidth()[0])
 
 
 def _split(nodes: Sequence[Node]) -> list[tuple[Sequence[Node], Sequence[Node]]]:
@@ -141,14 +120,14 @@ def _split(nodes: Sequence[Node]) -> list[tuple[Sequence[Node], Sequence[Node]]]
     if at is None:
         return [((), nodes)]
     kind, value = nodes[at]
-    if kind is _constants.BRANCH:
+    if kind is constants.BRANCH:
         found = [_split([*nodes[:at], *branch, *nodes[at + 1 :]]) for branch in value[1]]
         return [one for some in found for one in some]
-    if kind is not _constants.SUBPATTERN:
+    if kind is not constants.SUBPATTERN:
         raise KeyError("a capturing group inside a repeat")
     if value[0] is None:
         return _split([*nodes[:at], *value[3], *nodes[at + 1 :]])
-    if all(node[0] is _constants.AT for node in nodes[:at]):
+    if all(node[0] is constants.AT for node in nodes[:at]):
         return [((), nodes)]
     return [(nodes[:at], nodes[at:])]
 
@@ -161,7 +140,7 @@ def beginnings(body: str, where: str) -> str:
     Raises:
         PatternError: the expression uses something that has no such form (look-around, back-references).
     """
-    tree = _parser.parse(body)
+    tree = parser.parse(body)
     head = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     try:
         return f"{head}(?:{_some(list(tree))})"
@@ -175,9 +154,9 @@ def backwards(body: str) -> str:
     Over a text written backwards it tells where a match that reaches the text's end may begin, and lets go as soon as nothing
     can: in ordinary text after a few characters, whatever stands before.
     """
-    tree = _parser.parse(body)
+    tree = parser.parse(body)
     flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
-    return rf"{flag}\A(?:{_write_all(_turned(list(tree)))})"
+    return rf"{flag}\A(?:{write_all(_turned(list(tree)))})"
 
 
 def _turned(nodes: Sequence[Node]) -> list[Node]:
@@ -186,20 +165,20 @@ def _turned(nodes: Sequence[Node]) -> list[Node]:
 
 def _turned_one(node: Node) -> Node:
     kind, value = node
-    if kind is _constants.SUBPATTERN:
+    if kind is constants.SUBPATTERN:
         return kind, (*value[:3], _turned(list(value[3])))
-    if kind is _constants.BRANCH:
+    if kind is constants.BRANCH:
         return kind, (value[0], [_turned(list(branch)) for branch in value[1]])
-    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+    if kind in (constants.MAX_REPEAT, constants.MIN_REPEAT):
         return kind, (value[0], value[1], _turned(list(value[2])))
-    return kind, _OTHER_END.get(value, value) if kind is _constants.AT else value
+    return kind, _OTHER_END.get(value, value) if kind is constants.AT else value
 
 
 _OTHER_END: Final = {
-    _constants.AT_BEGINNING: _constants.AT_END_STRING,
-    _constants.AT_BEGINNING_STRING: _constants.AT_END_STRING,
-    _constants.AT_END: _constants.AT_BEGINNING_STRING,
-    _constants.AT_END_STRING: _constants.AT_BEGINNING_STRING,
+    constants.AT_BEGINNING: constants.AT_END_STRING,
+    constants.AT_BEGINNING_STRING: constants.AT_END_STRING,
+    constants.AT_END: constants.AT_BEGINNING_STRING,
+    constants.AT_END_STRING: constants.AT_BEGINNING_STRING,
 }
 
 
@@ -212,7 +191,7 @@ def coarse_beginnings(body: str, reach: int, where: str, most: int = 64) -> str:
     Raises:
         PatternError: as `beginnings`.
     """
-    tree = _parser.parse(body)
+    tree = parser.parse(body)
     nodes = list(tree)
     flag = "(?i)" if tree.state.flags & re.IGNORECASE else ""
     try:
@@ -224,24 +203,24 @@ def coarse_beginnings(body: str, reach: int, where: str, most: int = 64) -> str:
 def _alternatives(nodes: Sequence[Node]) -> list[list[Node]]:
     """The sequences that a choice at the front of one stands for: each may begin in a way of its own."""
     for at, node in enumerate(nodes):
-        if node[0] is _constants.SUBPATTERN and not (node[1][1] or node[1][2]):
+        if node[0] is constants.SUBPATTERN and not (node[1][1] or node[1][2]):
             return _alternatives([*nodes[:at], *node[1][3], *nodes[at + 1 :]])
-        if node[0] is _constants.BRANCH:
+        if node[0] is constants.BRANCH:
             found = [_alternatives([*nodes[:at], *branch, *nodes[at + 1 :]]) for branch in node[1][1]]
             return [one for some in found for one in some]
-        if node[0] is not _constants.AT:
+        if node[0] is not constants.AT:
             break
     return [list(nodes)]
 
 
 def _coarse(nodes: Sequence[Node], reach: int, most: int) -> str:
-    used = 1 + next((at for at, node in enumerate(nodes) if node[0] is not _constants.AT), 0)
+    used = 1 + next((at for at, node in enumerate(nodes) if node[0] is not constants.AT), 0)
     while used < min(most, len(nodes)) and _is_small(nodes[: used + 1]):
         used += 1
     head, rest = nodes[:used], nodes[used:]
     if not rest:
         return _some(head)
-    return f"(?:{_some(head)}|{_write_all(head)}{_alphabet(rest)}{{1,{reach}}})"
+    return f"(?:{_some(head)}|{write_all(head)}{_alphabet(rest)}{{1,{reach}}})"
 
 
 def unbounded(coarse: str) -> str:
@@ -256,7 +235,7 @@ _RUN: Final = re.compile(r"\]\{1,\d+\}\)(?=[|)]|\Z)")
 
 
 def _is_small(nodes: Sequence[Node]) -> bool:
-    width = _parser.SubPattern(_parser.State(), list(nodes)).getwidth()[1]
+    width = parser.SubPattern(parser.State(), list(nodes)).getwidth()[1]
     return bool(width <= MAX_FINE_REACH) and len(_some(nodes)) <= MAX_FINE
 
 
@@ -270,17 +249,17 @@ def _alphabet(nodes: Sequence[Node]) -> str:
 
 def _add_alphabet(node: Node, items: set[str]) -> None:
     kind, value = node
-    if kind is _constants.LITERAL:
-        items.add(_character(value))
-    elif kind in (_constants.NOT_LITERAL, _constants.ANY):
+    if kind is constants.LITERAL:
+        items.add(character(value))
+    elif kind in (constants.NOT_LITERAL, constants.ANY):
         items.add(_ANYTHING)
-    elif kind is _constants.IN:
-        items.update(_ANYTHING if item[0] is _constants.NEGATE else _class_item(item) for item in value)
-    elif kind is _constants.BRANCH:
+    elif kind is constants.IN:
+        items.update(_ANYTHING if item[0] is constants.NEGATE else class_item(item) for item in value)
+    elif kind is constants.BRANCH:
         for branch in value[1]:
             for inner in branch:
                 _add_alphabet(inner, items)
-    elif kind in (_constants.SUBPATTERN, _constants.MAX_REPEAT, _constants.MIN_REPEAT):
+    elif kind in (constants.SUBPATTERN, constants.MAX_REPEAT, constants.MIN_REPEAT):
         for inner in value[-1]:
             _add_alphabet(inner, items)
 
@@ -294,11 +273,11 @@ def _some(nodes: Sequence[Node]) -> str:
     before = ""
     for at, node in enumerate(nodes):
         rest = _any(nodes[at + 1 :])
-        if node[0] is _constants.AT:
-            before += _write(node)
+        if node[0] is constants.AT:
+            before += write(node)
             continue
         if not rest and _is_repeat_of_one(node):
-            options.append(before + _write((node[0], (1, node[1][1], node[1][2]))))
+            options.append(before + write((node[0], (1, node[1][1], node[1][2]))))
             break
         options.append(before + _full_not_empty(node) + rest)
         if inside := _some_of(node):
@@ -314,8 +293,8 @@ def _any(nodes: Sequence[Node]) -> str:
         return ""
     node, rest = nodes[0], _any(nodes[1:])
     if not rest and _is_repeat_of_one(node):
-        return _write((node[0], (0, node[1][1], node[1][2])))
-    options = [_write(node) + rest]
+        return write((node[0], (0, node[1][1], node[1][2])))
+    options = [write(node) + rest]
     if inside := _some_of(node):
         options.append(inside)
     return f"(?:{'|'.join(options)})?"
@@ -324,101 +303,49 @@ def _any(nodes: Sequence[Node]) -> str:
 def _some_of(node: Node) -> str:
     """Beginnings of one node that are neither empty nor the whole of a single character."""
     kind, value = node
-    if kind is _constants.SUBPATTERN:
+    if kind is constants.SUBPATTERN:
         return _some(list(value[3]))
-    if kind is _constants.BRANCH:
+    if kind is constants.BRANCH:
         return _either([some for branch in value[1] if (some := _some(list(branch)))])
-    if kind is _constants.MAX_REPEAT or kind is _constants.MIN_REPEAT:
+    if kind is constants.MAX_REPEAT or kind is constants.MIN_REPEAT:
         low, high, inner = value
         items = list(inner)
         if _is_single(items):
-            return f"{_write_all(items)}{{1,{low - 1}}}" if low > 1 else ""
+            return f"{write_all(items)}{{1,{low - 1}}}" if low > 1 else ""
         some = _some(items)
-        return f"(?:{_write_all(items)}){{0,{high - 1}}}{some}" if high > 1 else some
+        return f"(?:{write_all(items)}){{0,{high - 1}}}{some}" if high > 1 else some
     return ""
 
 
 def _full_not_empty(node: Node) -> str:
     kind, value = node
-    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and value[0] == 0:
-        return _write((kind, (1, value[1], value[2])))
-    return _write(node)
+    if kind in (constants.MAX_REPEAT, constants.MIN_REPEAT) and value[0] == 0:
+        return write((kind, (1, value[1], value[2])))
+    return write(node)
 
 
 def _nullable(node: Node) -> bool:
     kind, value = node
-    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+    if kind in (constants.MAX_REPEAT, constants.MIN_REPEAT):
         return value[0] == 0 or all(map(_nullable, value[2]))
-    if kind is _constants.SUBPATTERN:
+    if kind is constants.SUBPATTERN:
         return all(map(_nullable, value[3]))
-    if kind is _constants.BRANCH:
+    if kind is constants.BRANCH:
         return any(all(map(_nullable, branch)) for branch in value[1])
-    return kind is _constants.AT
+    return kind is constants.AT
 
 
 def _is_single(nodes: list[Node]) -> bool:
-    single = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN, _constants.ANY)
-    if len(nodes) == 1 and nodes[0][0] is _constants.SUBPATTERN:
+    single = (constants.LITERAL, constants.NOT_LITERAL, constants.IN, constants.ANY)
+    if len(nodes) == 1 and nodes[0][0] is constants.SUBPATTERN:
         return _is_single(list(nodes[0][1][3]))
     return len(nodes) == 1 and nodes[0][0] in single
 
 
 def _is_repeat_of_one(node: Node) -> bool:
     """Whether a node repeats a single character: what it begins with is then just fewer of them."""
-    return node[0] in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and _is_single(list(node[1][2]))
+    return node[0] in (constants.MAX_REPEAT, constants.MIN_REPEAT) and _is_single(list(node[1][2]))
 
 
 def _either(options: list[str]) -> str:
     return options[0] if len(options) == 1 else f"(?:{'|'.join(options)})" if options else ""
-
-
-def _write_all(nodes: Sequence[Node]) -> str:
-    return "".join(map(_write, nodes))
-
-
-def _write(node: Node) -> str:
-    """Write a parsed node as an expression again, with the same meaning.
-
-    Raises:
-        KeyError: of the name of a construct that is not supported.
-    """
-    kind, value = node
-    if kind is _constants.LITERAL:
-        return _character(value)
-    if kind is _constants.NOT_LITERAL:
-        return f"[^{_character(value)}]"
-    if kind is _constants.ANY:
-        return "."
-    if kind is _constants.IN:
-        return "[" + "".join(map(_class_item, value)) + "]"
-    if kind is _constants.AT:
-        return _ASSERTIONS[value]
-    if kind is _constants.BRANCH:
-        return "(?:" + "|".join(_write_all(list(branch)) for branch in value[1]) + ")"
-    if kind is _constants.SUBPATTERN:
-        if value[1] or value[2]:
-            raise KeyError("an inline flag inside a group")
-        return f"(?:{_write_all(list(value[3]))})"
-    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
-        low, high, inner = value
-        bound = f"{{{low}}}" if low == high else f"{{{low},{'' if high is _constants.MAXREPEAT else high}}}"
-        return f"(?:{_write_all(list(inner))}){bound}"
-    raise KeyError(str(kind).lower())
-
-
-def _class_item(item: Node) -> str:
-    kind, value = item
-    if kind is _constants.NEGATE:
-        return "^"
-    if kind is _constants.LITERAL:
-        return _character(value)
-    if kind is _constants.RANGE:
-        return f"{_character(value[0])}-{_character(value[1])}"
-    return _CATEGORIES[value]
-
-
-def _character(code: int) -> str:
-    char = chr(code)
-    if char.isascii():
-        return char if char.isalnum() else f"\\x{code:02x}"
-    return char

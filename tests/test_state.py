@@ -279,7 +279,7 @@ def test_decisions_expire_by_age_and_by_number(fresh: Fresh, before: float, keep
 
 
 def test_more_expires_than_one_step_removes(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("sqlite", "redis"):
+    for module in ("sqlite_decisions", "redis"):
         monkeypatch.setattr(f"gateway.state.{module}.EXPIRE_STEP", 7)
 
     async def story(state: State) -> None:

@@ -14,15 +14,14 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from gateway.decision_records import decode, decode_texts, encode, encode_texts, labels
-from gateway.decisions import AnyDecision, KeptTexts, Record, first_id, is_id
+from gateway.decision_records import decode, decode_texts
+from gateway.decisions import AnyDecision, KeptTexts, Record, is_id
 from gateway.keys import StoredKey, decode_key, encode_key
-from gateway.state import sqlite_streams
+from gateway.state import sqlite_decisions, sqlite_streams
 from gateway.state.base import (
     ANY,
-    EXPIRE_STEP,
     Backlog,
     Change,
     Event,
@@ -47,11 +46,6 @@ for seconds."""
 CALL_SECONDS: Final = 15.0
 """How long a call may take in all: longer than `BUSY_SECONDS` and any query; a disk that hangs must not hang
 the caller."""
-
-ROWS: Final = 64
-"""Records encoded and written by one statement. The statement runs without the interpreter lock, so the event
-loop waits for the encoding of these at most, some 150 µs; one statement for each record would fight it for
-the lock each time."""
 
 PAGE_BYTES: Final = 16_384
 """Measured with records of 500 bytes: smaller and larger pages cost more CPU time, 4 KiB a quarter more."""
@@ -172,7 +166,7 @@ class SqliteState(State):
     # Decisions
 
     async def append(self, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts] = ()) -> None:
-        await self._call(lambda db: _append(db, decisions, kept))
+        await self._call(lambda db: sqlite_decisions.append(db, decisions, kept))
 
     async def decision(self, decision_id: str) -> Record | None:
         if not is_id(decision_id):
@@ -182,7 +176,7 @@ class SqliteState(State):
         return None if row is None else decode(row[0])
 
     async def decisions(self, only: Filter = ANY, limit: int = 100, cursor: str | None = None) -> Page:
-        query, values = _page_query(only, checked_limit(limit), cursor)
+        query, values = sqlite_decisions.page_query(only, checked_limit(limit), cursor)
         rows = await self._call(lambda db: db.execute(query, values).fetchall())
         found = tuple([decode(body) for (body,) in rows[:limit]])
         return Page(found, cursor_at(found[-1].id) if len(rows) > limit else None)
@@ -195,10 +189,10 @@ class SqliteState(State):
         return None if row is None else decode_texts(row[0])
 
     async def expire(self, now: float, before: float, keep: int) -> int:
-        await self._call(lambda db: _forget_expired(db, now))
-        least = await self._call(lambda db: _least_kept(db, before, keep))
+        await self._call(lambda db: sqlite_decisions.forget_expired(db, now))
+        least = await self._call(lambda db: sqlite_decisions.least_kept(db, before, keep))
         removed = 0
-        while step := await self._call(lambda db: _remove_step(db, least)):
+        while step := await self._call(lambda db: sqlite_decisions.remove_step(db, least)):
             removed += step
         return removed
 
@@ -338,75 +332,3 @@ def _open(path: str) -> sqlite3.Connection:
 
 def _count_key_change(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO counters VALUES ('keys', 1) ON CONFLICT DO UPDATE SET value = value + 1")
-
-
-def _append(db: sqlite3.Connection, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts]) -> None:
-    texts = [(bytes.fromhex(each.id), each.expires_at, encode_texts(each)) for each in kept]
-    with transaction(db):
-        start, size = 0, ROWS
-        while start < len(decisions):
-            # Sizes are powers of two, so that there are few different statements and all stay prepared.
-            while size > len(decisions) - start:
-                size //= 2
-            _insert_decisions(db, decisions[start : start + size])
-            start += size
-        db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", texts)
-
-
-def _insert_decisions(db: sqlite3.Connection, decisions: Sequence[AnyDecision]) -> None:
-    values: list[bytes | str] = []
-    found: list[tuple[str, bytes]] = []
-    for decision in decisions:
-        key = bytes.fromhex(decision.id)
-        values += (key, decision.action, decision.tenant, decision.wire, encode(decision))
-        if marks := labels(decision):
-            found += [(label, key) for label in marks]
-    places = ", ".join(["(?, ?, ?, ?, ?)"] * len(decisions))
-    db.execute(f"INSERT OR IGNORE INTO decisions (id, action, tenant, wire, body) VALUES {places}", values)
-    if found:
-        db.executemany("INSERT OR IGNORE INTO labels VALUES (?, ?)", found)
-
-
-def _page_query(only: Filter, limit: int, cursor: str | None) -> tuple[str, list[Any]]:
-    low, high = only.bounds(cursor)
-    source = "decisions"
-    if only.category is not None:
-        # CROSS: by way of the labels, not of all decisions. Then by id: by action it would take all of one for each label.
-        source = "labels CROSS JOIN decisions INDEXED BY decisions_id USING (id)"
-    elif only.action not in (None, "allow"):
-        source = "decisions INDEXED BY decisions_action"
-    asked = {
-        "id >= ?": bytes.fromhex(low),
-        "id < ?": bytes.fromhex(high),
-        "label = ?": only.category,
-        # As the index has it: that it applies must be seen without knowing the value.
-        "action = ?" if only.action == "allow" else "action = ? AND action <> 'allow'": only.action,
-        "tenant = ?": only.tenant,
-        "wire = ?": only.wire,
-    }
-    given = {term: value for term, value in asked.items() if value is not None}
-    query = f"SELECT body FROM {source} WHERE {' AND '.join(given)} ORDER BY id DESC LIMIT ?"
-    return query, [*given.values(), limit + 1]
-
-
-def _forget_expired(db: sqlite3.Connection, now: float) -> None:
-    for table in ("texts", "fleeting", "tallies"):
-        db.execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now,))
-
-
-def _least_kept(db: sqlite3.Connection, before: float, keep: int) -> bytes:
-    """The least id that stays: all below it go."""
-    query = "SELECT id FROM decisions ORDER BY id DESC LIMIT 1 OFFSET ?"
-    newest_to_go = db.execute(query, (keep,)).fetchone()
-    by_time = bytes.fromhex(first_id(before))
-    return by_time if newest_to_go is None else max(by_time, newest_to_go[0] + b"\0")
-
-
-def _remove_step(db: sqlite3.Connection, least: bytes) -> int:
-    with transaction(db):
-        query = "SELECT id FROM decisions WHERE id < ? ORDER BY id LIMIT 1 OFFSET ?"
-        step = db.execute(query, (least, EXPIRE_STEP)).fetchone()
-        below = (least if step is None else step[0],)
-        db.execute("DELETE FROM labels WHERE id < ?", below)
-        db.execute("DELETE FROM texts WHERE id < ?", below)
-        return db.execute("DELETE FROM decisions WHERE id < ?", below).rowcount
