@@ -217,8 +217,8 @@ def _speaker(kind: object, origin: Origin) -> Origin:
 def _read_media(out: Collector, value: Any, role: str, origin: Origin, turn: int, path: Path) -> None:
     if isinstance(value, dict):
         speaker = Origin.DOCUMENT if origin is Origin.USER else origin
+        out.unknown(value, _BLOB, speaker, turn, path)  # the name under which it is shown to the model, above all
         if read_file(out, value.get("data"), value, role, speaker, turn, (*path, "data")):
-            out.unknown(value, _BLOB, speaker, turn, path)
             return
     out.hidden(origin, turn, path, _media(value))
 
@@ -235,6 +235,6 @@ def _media_type(around: dict[str, Any]) -> str:
 
 
 _TYPES: Final = ("mimeType", "mime_type", "media_type")
-_BLOB: Final = frozenset(("data", *_TYPES))
+_BLOB: Final = frozenset(("data", "fileUri", "file_uri", *_TYPES))
 _ELSEWHERE: Final = frozenset({"file_id", "file_url"})
 """What a block names a file by that is not in it: then what is in it is not all."""
