@@ -16,8 +16,10 @@ COPY patterns/ patterns/
 COPY detectors/ detectors/
 COPY gateway/ gateway/
 # Patterns compiled here are taken by machines with the same instruction sets; others compile their own at the first start.
+# Large ones are unpacked beside where they lie, 70 MB that the first start makes as well.
 RUN ./image/build /src /opt/portcullis \
- && PORTCULLIS_DATA_DIR=/var/lib/portcullis /opt/portcullis/bin/portcullis check --json > /dev/null
+ && PORTCULLIS_DATA_DIR=/var/lib/portcullis /opt/portcullis/bin/portcullis check --json > /dev/null \
+ && rm /var/lib/portcullis/cache/hyperscan-*.db
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Portcullis" \

@@ -7,6 +7,7 @@ many useful expressions too large to compile.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -21,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import hyperscan
 
+from detectors import mapped
 from detectors.aside import kept
 from patterns import cache as caching
 from patterns.schema import PatternError
@@ -33,7 +35,7 @@ COMPILERS: Final = 4
 """Sets that are compiled at once, where there are as many cores: each takes some hundred megabytes meanwhile."""
 
 _SUFFIX: Final = ".db.z"
-"""Compiled sets are kept packed: 44 MB of those that ship become 5, and taking all of them from the disk takes 0.1 s more."""
+"""Compiled sets are kept packed: 90 MB of those that ship become 8. Large ones are unpacked once, beside it, to be `mapped`."""
 
 
 class Expression(NamedTuple):
@@ -113,7 +115,7 @@ class FlowAutomata:
 class Flow:
     """One text that comes in pieces. `close` it: its state is Hyperscan's own memory."""
 
-    __slots__ = ("_found", "_on_match", "_stream")
+    __slots__ = ("_database", "_found", "_on_match", "_stream")
 
     def __init__(self, database: hyperscan.Database) -> None:
         self._found: list[tuple[int, int]] = []
@@ -122,8 +124,8 @@ class Flow:
         def on_match(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
             note((number, end))
 
-        # The library keeps no reference of its own to the handler.
-        self._on_match = on_match
+        # The library keeps no reference of its own to the handler and the automata.
+        self._on_match, self._database = on_match, database
         self._stream: hyperscan.Stream | None = database.stream(match_event_handler=on_match).__enter__()
 
     def scan(self, data: bytes) -> list[tuple[int, int]]:
@@ -221,7 +223,9 @@ def _file(expressions: Sequence[Expression], mode: int, cache: Path) -> Path:
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
     if cache is not None:
         file = _file(expressions, mode, cache)
-        loaded = kept(file, written, [mode, *_sources(expressions)], functools.partial(_unpacked, mode=mode))
+        plain = file.with_suffix("")
+        take = functools.partial(_unpacked, mode=mode, plain=plain)
+        loaded = _mapped(plain, mode) or kept(file, written, [mode, *_sources(expressions)], take)
         if loaded is not None:
             return loaded
     return _compile(expressions, mode)
@@ -273,10 +277,34 @@ def _packed(database: hyperscan.Database) -> bytes:
     return zlib.compress(hyperscan.dumpb(database))
 
 
-def _unpacked(packed: bytes, mode: int) -> hyperscan.Database | None:
+def _unpacked(packed: bytes, mode: int, plain: Path | None = None) -> hyperscan.Database | None:
     try:
-        database = hyperscan.loadb(zlib.decompress(packed), mode)
+        data = zlib.decompress(packed)
+    except zlib.error:
+        return None  # damaged: compiling again mends it
+    if plain is not None and len(data) >= mapped.LARGE:
+        caching.write(plain, bytes(mapped.BEFORE) + data)
+        if (database := _mapped(plain, mode)) is not None:
+            return database
+    return _loaded(data, mode)
+
+
+def _mapped(plain: Path, mode: int) -> hyperscan.Database | None:
+    """A set from the file that it was unpacked to, whose memory that file then is; None where it is not there or damaged."""
+    with contextlib.suppress(OSError), plain.open("rb") as source:
+        source.seek(mapped.BEFORE)
+        data = source.read()
+        if (database := _loaded(data, mode)) is not None:
+            caching.used(plain)
+            mapped.place(database, source.fileno(), data)
+            return database
+    return None
+
+
+def _loaded(data: bytes, mode: int) -> hyperscan.Database | None:
+    try:
+        database = hyperscan.loadb(data, mode)
         database.scratch = hyperscan.Scratch(database)
-    except (zlib.error, hyperscan.HyperscanError):
+    except hyperscan.HyperscanError:
         return None  # damaged, or of another machine: compiling again mends both
     return database

@@ -24,6 +24,7 @@ import orjson
 import uvicorn
 import uvloop
 
+from detectors import mapped
 from gateway.app import App
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
@@ -116,6 +117,7 @@ def log_to_stderr() -> None:
 
 def serve(settings: Settings, config: Path | None, workers: int) -> int:
     """Serve until a signal ends it; returns the exit code."""
+    mapped.set_memory_apart()
     log_to_stderr()
     listener = _listen(settings)
     folder = settings.data_dir / "metrics" if workers > 1 else None

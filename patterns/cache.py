@@ -19,7 +19,7 @@ KEPT_SECONDS: Final = 30 * 86_400.0
 """How long a file that nobody used is kept: a release that is rolled back within a month starts at once."""
 
 KEPT_BYTES: Final = 2**30
-"""What all files may have together; what ships and ten thousand patterns besides take a twentieth of it."""
+"""What all files may have together; what ships and ten thousand patterns besides take a fifth of it."""
 
 FRESH_SECONDS: Final = 3600.0
 """What was used so lately stays, however much there is: a process beside this one may be about to read it."""
@@ -47,7 +47,7 @@ def read(file: Path) -> bytes | None:
         data = file.read_bytes()
     except OSError:
         return None
-    _used(file)
+    used(file)
     return data
 
 
@@ -75,7 +75,7 @@ def write_with(file: Path, fill: Callable[[BinaryIO], Any]) -> None:
         except BaseException:
             os.unlink(name)
             raise
-    _used(file)
+    used(file)
 
 
 @contextlib.contextmanager
@@ -117,7 +117,8 @@ def tidy(folder: Path, serving: Collection[Path], now: float) -> Tidied:
     return Tidied(removed, removed_bytes, len(kept) - removed, total - removed_bytes)
 
 
-def _used(file: Path) -> None:
+def used(file: Path) -> None:
+    """Note that a file of the cache is used now."""
     noted = _uses.get()
     if noted is not None:
         noted.add(file)

@@ -1,0 +1,78 @@
+"""Large sets of automata from files: what no text ever led to is not in memory.
+
+Of a set of forty megabytes ordinary texts touch five. Hyperscan copies a set into a block of memory that it only reads from
+then on; once it is there, the whole pages of the block are replaced by a private mapping of a file with the same bytes. The
+block's content stays, and so does the way in which it is freed. But pages come from the file when they are first looked at, all
+processes that use the file share them, and the system may take them back.
+
+Where the block is, Hyperscan's Python library tells nobody; it is read from the object itself. Nothing is believed of that: a
+page is replaced only where it is this process's memory and holds what the file does. A block that lies among others, not at
+the start of pages of its own, stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+from pathlib import Path
+from typing import Any, Final
+
+LARGE: Final = 2**20
+"""Bytes from which on a set is mapped, and from which on a block of memory lies in pages of its own."""
+
+BEFORE: Final = 32
+"""Bytes before a set in its file: its automata begin `_BEGIN` behind a page's start, there and in memory."""
+
+_POINTER: Final = 3 * ctypes.sizeof(ctypes.c_void_p)  # behind the object's head and its scratch space
+_HEADER: Final = 32  # bytes of a set as it is written, before its automata
+_LENGTH: Final = slice(8, 12)  # where among them the automata's length stands
+_CHUNK: Final = 16  # the C library's own words before a large block
+_BEGIN: Final = 64
+
+_KEEP: Final = 8 * LARGE
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
+_PRIVATE_FIXED: Final = mmap.MAP_PRIVATE | 0x10
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+def set_memory_apart() -> None:
+    """Have large blocks of this process lie in pages of their own, which go back to the system when they are freed, and what
+    threads ask for in two arenas. The C library would else move the first bound up as blocks are freed."""
+    with contextlib.suppress(AttributeError):  # another C library than glibc cannot be told
+        for what, value in ((_MMAP_THRESHOLD, LARGE), (_TRIM_THRESHOLD, _KEEP), (_ARENA_MAX, 2)):
+            _libc.mallopt(what, value)
+
+
+def place(database: Any, source: int, written: bytes) -> bool:
+    """Let the open file ``source``, which holds `BEFORE` bytes and then ``written``, stand for the memory of the set that was
+    loaded from it.
+
+    Returns:
+        Whether it does; where not, nothing changed.
+    """
+    address = ctypes.c_size_t.from_address(id(database) + _POINTER).value
+    length = int.from_bytes(written[_LENGTH], "little")
+    start, within = address - address % mmap.PAGESIZE, address % mmap.PAGESIZE
+    first, end = start + mmap.PAGESIZE, start + (_BEGIN + length) // mmap.PAGESIZE * mmap.PAGESIZE
+    if within != _CHUNK or first >= end or _HEADER + length > len(written) or not _ours(start, end):
+        return False
+    read = ctypes.cast(ctypes.c_char_p(written), ctypes.c_void_p).value or 0
+    if _libc.memcmp(start + _BEGIN, read + _HEADER, length):
+        return False
+    made: int = _libc.mmap(first, end - first, mmap.PROT_READ | mmap.PROT_WRITE, _PRIVATE_FIXED, source, mmap.PAGESIZE)
+    return made == first
+
+
+def _ours(start: int, end: int) -> bool:
+    """Whether these addresses are memory of this process, in one piece, that belongs to no file."""
+    for line in Path("/proc/self/maps").read_bytes().splitlines():
+        bounds, rights, _, _, inode = line.split(maxsplit=5)[:5]
+        low, high = (int(bound, 16) for bound in bounds.split(b"-"))
+        if low <= start and end <= high:
+            return rights == b"rw-p" and inode == b"0"
+    return False
