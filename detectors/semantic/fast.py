@@ -10,6 +10,7 @@ Every text passes here, so what is looked up and reckoned is in C: ``_words.c`` 
 
 from __future__ import annotations
 
+import functools
 import re
 from array import array
 from collections.abc import Sequence
@@ -103,9 +104,8 @@ class FastModel:
     """
 
     def __init__(self, words: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        self.words = tuple(words)
-        kinds = {name: np.float16 if name in _HALVES else np.float32 for name in _ORDER}
-        self.arrays: dict[str, npt.NDArray[Any]] = {name: np.ascontiguousarray(arrays[name], kinds[name]) for name in _ORDER}
+        self.words, self.arrays = tuple(words), _ordered(arrays)
+        self._path: Path | None = None
         table, grams, first, *rest = self.arrays.values()
         channels, (hidden, outputs) = first.shape[1], self.arrays["last"].shape
         # The first convolution is linear in each of its three words, so what a word adds to it is known beforehand.
@@ -116,15 +116,31 @@ class FastModel:
 
     @classmethod
     def load(cls, path: Path) -> FastModel:
-        """Read ``fast.npz``: the words, and the arrays in half precision."""
-        with np.load(path) as stored:
-            words = str(stored["words"][0]).split("\n")
-            return cls(words, {name: stored[name] for name in _ORDER})
+        """Read ``fast.npz``: the words, and the arrays in half precision. What the net does not need is read again if asked for."""
+        model = cls(*_stored(path))
+        model._path = path
+        del model.words, model.arrays
+        return model
 
     def save(self, path: Path) -> None:
         """Write ``fast.npz``."""
         halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in self.arrays.items()}
         np.savez_compressed(path, words=np.array(["\n".join(self.words)]), **halves)
+
+    @functools.cached_property
+    def words(self) -> tuple[str, ...]:
+        assert self._path is not None
+        return tuple(_stored(self._path)[0])
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        assert self._path is not None
+        return _ordered(_stored(self._path)[1])
+
+    @functools.cached_property
+    def _table(self) -> npt.NDArray[np.float16]:
+        found: npt.NDArray[np.float16] = self.arrays["table"]
+        return found
 
     def logit(self, text: str, origin: Origin) -> float:
         """The logit of a text taken as one window."""
@@ -148,7 +164,16 @@ class FastModel:
     def means(self, text: str, spans: Sequence[tuple[int, int]]) -> Floats:
         """The mean word vector of each window of a text, float32 (windows, d): what its words are about, in no order."""
         rows, starts = self._rows.of(text)
-        table = self.arrays["table"]
+        table = self._table
         vectors = table[np.frombuffer(rows, np.int32)].astype(np.float32)
         bounds = np.searchsorted(np.frombuffer(starts, np.int32), np.array(spans, np.int32)).tolist()
         return np.array([vectors[low:high].mean(axis=0) if high > low else table[PAD] for low, high in bounds], np.float32)
+
+
+def _stored(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
+    with np.load(path) as stored:
+        return str(stored["words"][0]).split("\n"), {name: stored[name] for name in _ORDER}
+
+
+def _ordered(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {name: np.ascontiguousarray(arrays[name], np.float16 if name in _HALVES else np.float32) for name in _ORDER}
