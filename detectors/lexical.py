@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from detectors.automata import Block, Expression, compile_ahead
 from detectors.checks import CHECKS, Check
-from detectors.expressions import anchor, anchored, compiled
+from detectors.expressions import Make, anchor, anchored, compiled
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
@@ -63,12 +63,13 @@ _BY_END: Final = itemgetter(1)
 
 
 class Rule:
-    """A lexical pattern made ready. What finds the start of a match is compiled when `prepare` says so, or at its first match.
+    """A lexical pattern made ready. What finds the start of a match is compiled when `prepare` says so, or at its first match,
+    and made then.
 
     A capturing group in the body marks where the value begins: the words that announce it are no part of what is redacted.
     """
 
-    __slots__ = ("_expression", "check", "pattern", "reach")
+    __slots__ = ("_expression", "_make", "check", "pattern", "reach")
 
     def __init__(self, pattern: Pattern) -> None:
         """
@@ -82,6 +83,7 @@ class Rule:
         self.reach = pattern.reach or 0
         self.check: Check | None = CHECKS[pattern.check] if pattern.check is not None else None
         self._expression: re.Pattern[str] | None = None
+        self._make: Make | None = None
 
     def concerns(self, origin: Origin) -> bool:
         """Whether the pattern is about what ``origin`` says."""
@@ -89,8 +91,8 @@ class Rule:
 
     @property
     def ready(self) -> bool:
-        """Whether nothing is left to be made at its first match."""
-        return self._expression is not None or self.pattern.kind is Kind.LITERAL
+        """Whether nothing is left to be compiled at its first match."""
+        return self._make is not None or self.pattern.kind is Kind.LITERAL
 
     def same(self, other: Rule) -> bool:
         """Whether both are compiled alike."""
@@ -115,7 +117,7 @@ class Rule:
             same = start >= 0 and text[start:end].casefold() == self.pattern.body.casefold()
             return (start, start) if same else None
         if self._expression is None:
-            self._expression = anchored(self.body, self.pattern.kind)
+            self._expression = self._make() if self._make is not None else anchored(self.body, self.pattern.kind)
         found = self._expression.search(text, max(0, end - self.reach), end)
         if found is None:
             return None
@@ -154,8 +156,8 @@ def prepare(some: Iterable[Rule], cache: Path | None) -> None:
     """Compile what finds the starts of matches, before anything waits for it. ``cache`` as `expressions.compiled`."""
     wanted = [rule for rule in some if rule.pattern.kind is not Kind.LITERAL]
     made = compiled([anchor(rule.pattern.body, rule.pattern.kind) for rule in wanted], cache)
-    for rule, expression in zip(wanted, made, strict=True):
-        rule._expression = expression
+    for rule, make in zip(wanted, made, strict=True):
+        rule._make = make
 
 
 class _Hidden(Rule):

@@ -26,7 +26,7 @@ import orjson
 from detectors import automata, prefix
 from detectors.aside import kept
 from detectors.automata import Block, Expression, Flow, FlowAutomata, compile_ahead, fits
-from detectors.expressions import anchor, anchored, compiled
+from detectors.expressions import Make, anchor, anchored, compiled
 from detectors.lexical import Rule, rules
 from detectors.lexical import prepare as prepare_rules
 from detectors.prefix import (
@@ -78,6 +78,7 @@ class Value:
         self._rest = rest
         self._reach = reach
         self._kind = kind
+        self._makes: tuple[Make, Make] | None = None
 
     @property
     def sought(self) -> tuple[str, int, str, str]:
@@ -87,21 +88,21 @@ class Value:
     @cached_property
     def begun(self) -> re.Pattern[str]:
         """Matches all beginnings of the value, itself included, up to the end of a text."""
-        return anchored(_begun(*self.sought), self._kind)
+        return self._makes[0]() if self._makes else anchored(_begun(*self.sought), self._kind)
 
     @cached_property
     def whole(self) -> re.Pattern[str]:
         """Matches the whole of it, up to the end of a text."""
-        return anchored(self._rest, self._kind)
+        return self._makes[1]() if self._makes else anchored(self._rest, self._kind)
 
     @property
     def ready(self) -> bool:
-        """Whether nothing is left to be made at its first use."""
-        return "begun" in self.__dict__ and "whole" in self.__dict__
+        """Whether nothing is left to be compiled at its first use."""
+        return self._makes is not None
 
-    def take(self, begun: re.Pattern[str], whole: re.Pattern[str]) -> None:
-        """Take expressions that were made elsewhere."""
-        self.begun, self.whole = begun, whole
+    def take(self, begun: Make, whole: Make) -> None:
+        """Take what was compiled elsewhere."""
+        self._makes = begun, whole
 
 
 class StreamRules:

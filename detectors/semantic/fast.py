@@ -116,7 +116,7 @@ class FastModel:
 
     @classmethod
     def load(cls, path: Path) -> FastModel:
-        """Read ``fast.npz``: the words, and the arrays in half precision. What the net does not need is read again if asked for."""
+        """Read ``fast.npz``: words, and arrays in half precision. What the net does not need is read again if asked for."""
         model = cls(*_stored(path))
         model._path = path
         del model.words, model.arrays
