@@ -172,11 +172,15 @@ class Lab:
     def start(
         self, name: str, argv: Sequence[str | Path], core: int, port: int, environment: Mapping[str, str] | None = None
     ) -> Child:
-        """Start a server that will listen on ``port``, pinned to ``core`` with all its threads and children."""
+        """Start a server that will listen on ``port``, pinned to ``core`` with all its threads and children.
+
+        Python may keep its bytecode, whatever is usual here: what is installed has it, and a start is not to compile it.
+        """
         log = self.folder / f"{name}.log"
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         with log.open("wb") as out:
             process = subprocess.Popen(
-                argv, cwd=ROOT, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
+                argv, cwd=ROOT, env={**inherited, **(environment or {})}, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
                 preexec_fn=lambda: before_exec(core),
             )  # fmt: skip

@@ -74,7 +74,6 @@ class Value:
     def __init__(self, rule: int, head: Expression, rest: str, reach: int, kind: Kind) -> None:
         self.rule = rule
         self.head = head
-        self.lead = min(prefix.widest(head.body), reach)
         self._rest = rest
         self._reach = reach
         self._kind = kind
@@ -84,6 +83,11 @@ class Value:
     def sought(self) -> tuple[str, int, str, str]:
         """What its expressions are made of."""
         return self._rest, self._reach, self._kind.value, self.head.owner
+
+    @property
+    def lead(self) -> int:
+        """How long the words before it are at most."""
+        return min(prefix.widest(self.head.body), self._reach)
 
     @cached_property
     def begun(self) -> re.Pattern[str]:
@@ -109,7 +113,8 @@ class StreamRules:
     """The patterns that act on a stream under one policy, compiled; shared by all streams of a worker.
 
     Attributes:
-        values: what is held behind words that announce it; ``lead`` is how long the longest of those words are.
+        values: what is held behind words that announce it.
+        lead: how long the longest of those words are.
         late: the patterns that a stream is not held for.
         loaded: whether the automata are in memory; `load` brings them there, and so does the first stream.
     """
@@ -141,7 +146,6 @@ class StreamRules:
         self.rules = [rule for rule, _ in kept]
         self.acts = [acting[rule.pattern.id] for rule in self.rules]
         self.values, begun = _held(kept)
-        self.lead = max((value.lead for value in self.values), default=0)
         heads = list(dict.fromkeys(value.head._replace(owner="") for value in self.values))
         place = {head: len(self.rules) + at for at, head in enumerate(heads)}
         self._announced: dict[int, list[int]] = {}
@@ -152,6 +156,10 @@ class StreamRules:
         self._cache = cache
         self._automata: tuple[FlowAutomata, Block | None] | None = None
         self._loading = threading.Lock()
+
+    @cached_property
+    def lead(self) -> int:
+        return max((value.lead for value in self.values), default=0)
 
     @property
     def loaded(self) -> bool:
@@ -221,6 +229,8 @@ def prepare(some: Iterable[StreamRules], cache: Path | None) -> None:
     What several policies share is made once.
     """
     every = list(some)
+    for one in every:
+        one.lead  # noqa: B018 - reckoned at its first use
     waiting: defaultdict[tuple[str, int, str, str], list[Value]] = defaultdict(list)
     for value in (value for one in every for value in one.values if not value.ready):
         waiting[value.sought].append(value)

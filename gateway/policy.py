@@ -102,10 +102,12 @@ class Rule:
     model: bool | None = None
     channel: ChannelKind | None = None
 
-    def matches(self, threat: str, origin: Origin, direction: Direction, model: bool, channel: ChannelKind) -> bool:
+    def matches(self, threat: str) -> bool:
+        return not self.category or threat == self.category or threat.startswith(self.category + ".")
+
+    def concerns(self, origin: Origin, direction: Direction, model: bool, channel: ChannelKind) -> bool:
         return (
-            (not self.category or threat == self.category or threat.startswith(self.category + "."))
-            and self.origin in (None, origin)
+            self.origin in (None, origin)
             and self.direction in (None, direction)
             and self.model in (None, model)
             and self.channel in (None, channel)
@@ -157,6 +159,9 @@ class Policy:
     _table: dict[tuple[str, Origin, Direction, bool, ChannelKind], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _concerned: dict[tuple[Origin, Direction, bool, ChannelKind], tuple[Rule, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def action(
         self, threat: str, score: float, origin: Origin, direction: Direction, model: bool = False,
@@ -166,7 +171,10 @@ class Policy:
         key = (threat, origin, direction, model, channel)
         rows = self._table.get(key)
         if rows is None:
-            rows = tuple((rule.score, rule.action) for rule in self.rules if rule.matches(*key))
+            where = key[1:]
+            if where not in self._concerned:
+                self._concerned[where] = tuple(rule for rule in self.rules if rule.concerns(*where))
+            rows = tuple((rule.score, rule.action) for rule in self._concerned[where] if rule.matches(threat))
             self._table[key] = rows
         chosen = Action.ALLOW
         for least, action in rows:

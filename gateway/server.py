@@ -33,7 +33,7 @@ from gateway.live import Live, build, prepare_streams
 from gateway.services import Services
 from gateway.settings import Settings, SettingsError
 from gateway.state.base import StateUnavailable
-from gateway.sync.certificates import CertificateFault
+from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
 
 BACKLOG: Final = 2048

@@ -8,7 +8,7 @@ import sys
 import pytest
 from gateways import Gateway
 
-HEAVY = ("fastapi", "starlette", "aioquic", "opentelemetry", "redis")
+HEAVY = ("fastapi", "starlette", "aioquic", "opentelemetry", "redis", "cryptography.x509")
 
 
 def test_the_data_plane_is_loaded_without_what_it_does_not_need() -> None:

@@ -19,7 +19,7 @@ from bench.processes import free_port
 from gateway.metrics import Metrics
 from gateway.sync import certificates, dialer, quic, service, status, turn
 from gateway.sync.addresses import bound
-from gateway.sync.certificates import CertificateFault
+from gateway.sync.faults import CertificateFault
 from gateway.sync.frames import PROTOCOLS
 from gateway.sync.service import SyncService
 from gateway.sync.settings import SyncSettings

@@ -24,16 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gateway.sync.faults import CertificateFault
+
 AUTHORITY_DAYS: Final = 3_650
 NODE_DAYS: Final = 365
 """How long certificates are valid unless said otherwise. Renewal needs no restart: where it is automatic, make it shorter."""
 
 BACKDATE: Final = datetime.timedelta(minutes=10)
 """Certificates are valid from a little earlier than now: clocks of other machines are behind ours by minutes."""
-
-
-class CertificateFault(ValueError):  # noqa: N818 - reads as the condition that it is
-    """A certificate or key that cannot be used. The message names the file and what is wanted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ from detectors.aside import yielded
 from gateway.sync import certificates, frames
 from gateway.sync.addresses import bound, joined, split
 from gateway.sync.applier import APPLIERS, Applier
-from gateway.sync.certificates import CertificateFault, Credentials, Files
+from gateway.sync.certificates import Credentials, Files
 from gateway.sync.commands import Apply, Close, Command, Dial, Judge, Send, Told, Warn
 from gateway.sync.desk import Desk, Hears
 from gateway.sync.dialer import Dialer
+from gateway.sync.faults import CertificateFault
 from gateway.sync.frames import FrameError, Reader
 from gateway.sync.ledger import Ledger
 from gateway.sync.membership import Directory
