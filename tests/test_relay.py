@@ -231,6 +231,14 @@ def test_what_is_held_when_the_stream_breaks_off_in_the_middle(end: bytes) -> No
     assert not relay.held
 
 
+@pytest.mark.parametrize("size", [1, 10, 1_000])
+def test_what_is_held_goes_out_before_an_array_ends_although_no_candidate_did(size: int) -> None:
+    data = b'[{"candidates": [{"content": {"role": "model", "parts": [{"text": "it is AKIAABCD"}]}}]}]\r\n'
+    out, _ = _relay("gemini-array", [data[at : at + size] for at in range(0, len(data), size)])
+    chunks = orjson.loads(out)
+    assert "".join(part["text"] for one in chunks for part in one["candidates"][0]["content"]["parts"]) == "it is AKIAABCD"
+
+
 @pytest.mark.parametrize("data", [b"{broken}", b"[\"text\"]", b"\"text\"", b"7"])
 def test_a_frame_that_nobody_can_read_ends_the_stream_and_does_not_pass(data: bytes) -> None:
     relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))

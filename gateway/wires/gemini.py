@@ -272,8 +272,9 @@ class GeminiStream(StreamReader):
 
     def read(self, frame: Frame) -> list[StreamEvent]:
         if not frame.data:
-            self._done = self._done or (not self._sse and b"]" in frame.raw)
-            return [StreamEvent(EventKind.OTHER, ())]
+            ended = not self._sse and b"]" in frame.raw
+            self._done = self._done or ended
+            return [StreamEvent(EventKind.STOP if ended else EventKind.OTHER, ())]
         self._begun = True
         chunk = load_frame(frame)
         if chunk is None:
