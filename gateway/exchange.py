@@ -184,8 +184,8 @@ class Exchange:
 def said_segments(relay: Relay) -> list[Segment]:
     """What a streamed reply said, one segment a channel, with a tool call's arguments taken apart."""
     out = Collector(strict=False)
-    for index, (channel, pieces) in enumerate(relay.said.items()):
-        role = TOOL_CALL if channel in relay.calls else "assistant"
+    for index, (channel, pieces) in enumerate(relay.said.texts.items()):
+        role = TOOL_CALL if channel in relay.said.calls else "assistant"
         out.json_text("".join(pieces), role, Origin.ASSISTANT, index, channel)
     return out.segments
 
@@ -204,7 +204,7 @@ def relay_summary(
         judged = with_leaks(judged, relay.leakage, segments)
     verdict = judged.verdict
     late = [Skipped("stream", "late")] if relay.overdue else []
-    late += [Skipped("stream", "budget")] if relay.unread else []
+    late += [Skipped("stream", "budget")] if relay.said.unread else []
     late += relay.skipped
     verdict = verdict._replace(skipped=tuple(dict.fromkeys((*verdict.skipped, *late))))
     ruling = decide(policy, verdict, segments, Direction.REPLY)

@@ -8,7 +8,7 @@ in a frame of its own that is made after the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
@@ -22,19 +22,14 @@ from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
 from gateway.outgoing import Outgoing
 from gateway.redaction import Restorer, Vault
+from gateway.said import Said
 from gateway.sound import Sound
 from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
-from gateway.wires.collecting import MAX_PARTS
-from gateway.wires.events import sse
 from gateway.wires.frames import Frame
-from gateway.wires.jsonedit import apply_edits, replace_text
-from gateway.wires.probabilities import without_probabilities
+from gateway.wires.rewriting import rewritten
 
 WITHHELD: Final = "audio, withheld"
 """What became of audio that did not go out."""
-
-MAX_SAID: Final = 2**20
-"""Code points of one channel that are kept until the stream's end, when what only needs a report is looked for."""
 
 MAX_OPEN: Final = 1_024
 """Texts that are under way at once, and parts with audio: each holds its place in the patterns. A reply has a few."""
@@ -51,6 +46,16 @@ class Seen(NamedTuple):
 _PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
 
 Refusal = Callable[[Cut], str]
+
+
+class _Read(NamedTuple):
+    """A frame that was read: what it says, what takes its texts' places, where each channel's stands, and which are over."""
+
+    frame: Frame
+    events: list[StreamEvent]
+    edits: dict[Path, str]
+    carried: dict[Channel, Path]
+    ends: list[Channel]
 
 
 class Relay:
@@ -82,6 +87,8 @@ class Relay:
         self._splitter = target.wire.splitter(target)
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
+        self._aside: _Read | None = None  # a frame of texts that hold something, and may be over with it
+        self._ended: set[Channel] = set()  # texts of which something was held to their end
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._rules = rules
         self._vault = vault
@@ -98,10 +105,7 @@ class Relay:
         self.cut: Cut | None = None
         self.overdue = 0
         self.nanoseconds = 0
-        self.said: dict[Channel, list[str]] = {}  # what the upstream sent on each channel
-        self.calls: set[Channel] = set()  # those of tool calls
-        self._kept: dict[Channel, int] = {}
-        self.unread = 0  # code points beyond MAX_SAID, which nobody will look at once more
+        self.said = Said()
         self.unheard: dict[Channel, str] = {}  # audio, which nobody listens to: by its transcript's channel, what became of it
 
     @property
@@ -166,6 +170,7 @@ class Relay:
     def end(self, refusal: Refusal) -> bytes:
         """The upstream's stream is over: what was held goes out, and then what is left of it."""
         left = self._splitter.end()
+        self._settle(())
         self._flush(())
         for frame in left:
             # A frame that its sender did not finish: its text cannot be told, so its bytes are not passed on.
@@ -178,6 +183,7 @@ class Relay:
 
     def release_overdue(self, refusal: Refusal) -> bytes:
         """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
+        self._settle(())
         for channel, text in list(self._texts.items()):
             if text.stream.held:
                 self._send_made(text, self._restored(text, text.stream.release_overdue(), channel, False))
@@ -198,17 +204,18 @@ class Relay:
     def _once_more(self, raw: bytes, framed: bool = True) -> bool:
         """Take a frame that says what the one before it said, but for its text; false where it is none. ``framed``: it is known
         that the bytes are a frame."""
-        piece = self._alike.find(raw, framed)
+        piece = self._alike.find(raw, framed) if self._aside is None else None
         if piece is None or (known := self._texts.get(piece.event.channel)) is None:
             return False
         self._alike.confirm()
         self._like_last = frame = piece.frame
-        said = self._piece(known, piece.event, frame)
+        said = self._piece(known, piece.event, frame, [piece.event.path]) if self._hear(piece.event) else ""
         self._outgoing.send(frame if said == piece.event.text else piece.saying(said), self._passed, alike=True)
         return True
 
     def _frame(self, frame: Frame) -> None:
         events = self._reader.read(frame)
+        self._settle(events)
         self._like_last = None
         self._alike.note(frame, events)
         edits: dict[Path, str] = {}
@@ -219,17 +226,36 @@ class Relay:
                 edits[event.path] = self._text(event, frame, paths)
                 carried[event.channel] = event.path
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
-        for prefix in ends:
+        read = _Read(frame, events, edits, carried, ends)
+        if self._reader.final or not ends or () in ends:
+            self._complete(read, ends)
+        elif self.cut is None and any(text.held for channel, text in self._texts.items() if _within(channel, ends)):
+            self._aside = read  # whether the texts are over is known when the next frame comes, or none
+        else:
+            self._complete(read, [])
+
+    def _complete(self, read: _Read, over: list[Channel]) -> None:
+        """Send a frame, after what is held of the channels that are ``over`` with it."""
+        frame, events, edits, carried, ends = read
+        for prefix in over:
             self._flush(prefix, edits, carried)
+        if ends:
             self._alike.forget()
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
-        frame = _edited(frame, changed) if changed else frame
+        frame = rewritten(frame, changed) if changed else frame
         if not self._hold_sound(frame, events):
             self._outgoing.send(frame, self._passed, bool(ends))
         for prefix in ends:
             self._free_sound(prefix)
+
+    def _settle(self, events: Sequence[StreamEvent]) -> None:
+        """The frame that was put aside can go, since another one says ``events``, or nothing more is coming."""
+        if self._aside is not None:
+            read, self._aside = self._aside, None
+            goes_on = any(event.path and _within(event.channel, read.ends) for event in events)
+            self._complete(read, [] if goes_on else read.ends)
 
     def _hold_sound(self, frame: Frame, events: list[StreamEvent]) -> bool:
         """Whether a frame is audio that has to wait."""
@@ -254,7 +280,7 @@ class Relay:
             return
         changed = {seen.channel for seen in self.seen}
         for channel, frames in self._sound.ended(prefix):
-            if not self.said.get(channel) or channel in changed or self.links_removed:
+            if not self.said.texts.get(channel) or channel in changed or self.links_removed:
                 self.unheard[channel] = WITHHELD
                 continue
             for frame in frames:
@@ -269,16 +295,10 @@ class Relay:
             return event.text if self._sound is None else ""
         if event.kind is EventKind.ECHO:
             return self._vault.restore(event.text, event.text.startswith(("{", "[")))
-        repeated = event.repeats is not None and "".join(self.said.get(event.repeats, ())) == event.text
-        if not repeated:
-            self._keep(event)
+        repeated = event.repeats is not None and "".join(self.said.texts.get(event.repeats, ())) == event.text
         whole = event.channel[0] == "whole"
-        if self.leakage is not None and not repeated:
-            self._tell(self.leakage.feed(event.channel, event.text))
-            if whole:
-                self._tell(self.leakage.finish(event.channel))
-            if self.cut is not None:
-                return ""
+        if not repeated and not self._hear(event, whole):
+            return ""
         if whole:
             # It is not cut into pieces, and nothing can follow it.
             text, passed = self._open(event), self._passed
@@ -290,40 +310,35 @@ class Relay:
         if known is None:
             if len(self._texts) >= MAX_OPEN:
                 raise Malformed(event.path, event.text, f"at most {MAX_OPEN} texts under way at once")
+            if event.channel in self._ended:  # its last words went out, which may be the first half of a value
+                raise Malformed(event.path, event.text, "no more of a text that was over")
             known = self._texts[event.channel] = self._open(event)
+        return self._piece(known, event, frame, paths)
+
+    def _piece(self, known: ChannelText, event: StreamEvent, frame: Frame, paths: list[Path]) -> str:
+        """Take a text's next piece, one of those that stand in ``frame``; return what takes its place there."""
         known.template, known.path, known.others = frame, event.path, paths
         return self._restored(known, known.stream.feed(event.text), event.channel, False)
 
-    def _piece(self, known: ChannelText, event: StreamEvent, frame: Frame) -> str:
-        """As `_text`, of the only text in a frame, whose channel is ``known``."""
-        self._keep(event)
+    def _hear(self, event: StreamEvent, last: bool = False) -> bool:
+        """Take note of an event's text; whether the stream goes on."""
+        called = event.kind not in _PROSE
+        if called:
+            self.said.calls.add(event.channel)
+        if self._follower is not None:
+            self._follower.feed(event.channel, event.text, called)
+        self.said.add(event)
         if self.leakage is not None:
             self._tell(self.leakage.feed(event.channel, event.text))
-            if self.cut is not None:
-                return ""
-        known.template, known.path, known.others = frame, event.path, [event.path]
-        return self._restored(known, known.stream.feed(event.text), event.channel, False)
+            if last:
+                self._tell(self.leakage.finish(event.channel))
+        return self.cut is None
 
     def _tell(self, leak: Leak | None) -> None:
         """Cut the stream if a leak calls for it."""
         if leak is not None and self.cut is None and self._gives_away(leak):
             channel = leak.channel if isinstance(leak.channel, tuple) else ()
             self.cut = Cut(THREAT, leak.cause, DETECTOR, leak.score, channel)
-
-    def _keep(self, event: StreamEvent) -> None:
-        called = event.kind not in _PROSE
-        if called:
-            self.calls.add(event.channel)
-        if self._follower is not None:
-            self._follower.feed(event.channel, event.text, called)
-        if event.channel not in self._kept and len(self._kept) >= MAX_PARTS:
-            raise Malformed(event.path, event.text, f"at most {MAX_PARTS} texts in one stream")
-        kept = self._kept.get(event.channel, 0) + len(event.text)
-        if kept > MAX_SAID:
-            self.unread += len(event.text)
-            return
-        self._kept[event.channel] = kept
-        self.said.setdefault(event.channel, []).append(event.text)
 
     def _open(self, event: StreamEvent) -> ChannelText:
         in_json = event.kind is EventKind.TOOL or INNER in event.path
@@ -364,6 +379,7 @@ class Relay:
             text.stream.close()
             if not rest:
                 continue
+            self._ended.add(channel)
             if edits is not None and carried is not None and channel in carried:
                 edits[carried[channel]] += rest
             else:
@@ -372,7 +388,7 @@ class Relay:
     def _send_made(self, text: ChannelText, piece: str) -> None:
         """Send a piece in a frame made after the last one of its channel."""
         if piece and text.template is not None:
-            made = _edited(text.template, {**dict.fromkeys(text.others, ""), text.path: piece})
+            made = rewritten(text.template, {**dict.fromkeys(text.others, ""), text.path: piece})
             if made.raw.lstrip().startswith(b"["):
                 # The frame it is made after opened the array; by now that is open.
                 made = made._replace(raw=b",\r\n" + made.data)
@@ -380,14 +396,5 @@ class Relay:
 
 
 
-def _edited(frame: Frame, texts: dict[Path, str]) -> Frame:
-    """The frame with its texts replaced. Probabilities of tokens tell the text that was there, so they go."""
-    if len(texts) == 1:
-        ((path, text),) = texts.items()
-        data = replace_text(frame.data, path, text)
-    else:
-        data = apply_edits(frame.data, texts)
-    data = without_probabilities(data)
-    if frame.raw.count(frame.data) == 1:
-        return Frame(frame.raw.replace(frame.data, data), frame.event, data)
-    return Frame(sse(data, frame.event), frame.event, data)
+def _within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
+    return any(channel[: len(prefix)] == prefix for prefix in prefixes)

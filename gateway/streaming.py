@@ -97,7 +97,7 @@ class Streaming:
             # Of what was judged beside the stream the model's word is known. The caller does not wait for the encoder; a
             # caller who has gone leaves its part out.
             segments = said_segments(relay)
-            parts = [follower.parts(one.path) if follower and not relay.unread else None for one in segments]
+            parts = [follower.parts(one.path) if follower and not relay.said.unread else None for one in segments]
             screening = await self._look(exchange.live.engine, segments, parts, tenant)
             spent = beside.stage_ns if beside is not None else ()
             exchange.reply = relay_summary(relay, screening.close(), segments, policy, spent)

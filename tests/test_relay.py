@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,8 @@ from gateway import echo
 from gateway.following import Cut
 from gateway.redaction import Vault
 from gateway.relay import Relay
-from gateway.wires.base import EventKind, Target
+from gateway.wires.base import EventKind, Malformed, Target
+from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming
 from patterns.schema import read_pattern
 
@@ -239,6 +241,72 @@ def test_what_is_held_goes_out_before_an_array_ends_although_no_candidate_did(si
     assert "".join(part["text"] for one in chunks for part in one["candidates"][0]["content"]["parts"]) == "it is AKIAABCD"
 
 
+@pytest.mark.parametrize("name", STREAMS)
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 60), max_size=60), cuts)
+def test_in_whatever_order_a_provider_sends_its_frames_no_value_goes_out(name: str, order: list[int], where: list[int]) -> None:
+    data = _bytes(name, f"say:it is {SECRET} or 4111 1111 1111 1111 so.")
+    if name == "gemini-array":
+        chunks = orjson.loads(data)
+        data = orjson.dumps([chunks[number % len(chunks)] for number in order])
+    else:
+        frames = frames_of(_target(name).wire.splitter(_target(name)), [data])
+        data = b"".join(frames[number % len(frames)].raw for number in order)
+    relay, out = Relay(_target(name), "m", ACTING, Vault(KEY)), b""
+    try:
+        for chunk in _cut(data, where):
+            out += relay.feed(chunk, _refusal)
+        out += relay.end(_refusal)
+    except Malformed:
+        out += relay.fail("broke off")
+    for said in _said(name, out).values():
+        assert not re.search(r"\bAKIA[0-9A-Z]{16}\b|\b(?:\d[ -]?){12,18}\d\b", said)
+
+
+@pytest.mark.parametrize("name", ["gemini-sse", "gemini-array"])
+def test_a_value_is_replaced_although_each_piece_of_it_is_said_to_be_the_last(name: str) -> None:
+    chunks = [{"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}]}
+              for text in ("it is AKIAABC", "DEFGH123", "45678 then", " rm -rf", " / now")]  # fmt: skip
+    pieces = [sse(orjson.dumps(one)) for one in chunks] if name == "gemini-sse" else [orjson.dumps(chunks)]
+    out, relay = _relay(name, pieces)
+    ((said, text),) = _said(name, out).items()
+    assert said == (0, "text")
+    assert re.fullmatch(r"it is \[SECRET_CLOUD_KEY_[0-9A-F]{10}\] then (rm -)?", text)
+    assert relay.cut is not None
+    assert b'"SAFETY"' in out, "a reason to finish that came before is not the caller's last word"
+    if name == "gemini-array":
+        orjson.loads(out)
+
+
+def test_a_last_piece_goes_out_as_it_came_when_more_follows_it() -> None:
+    first = {"candidates": [{"content": {"role": "model", "parts": [{"text": "in 20"}]}, "finishReason": "STOP"}]}
+    second = {"candidates": [{"content": {"role": "model", "parts": [{"text": " days"}]}, "finishReason": "STOP"}]}
+    relay = Relay(_target("gemini-sse"), "m", ACTING, Vault(KEY))
+    assert relay.feed(sse(orjson.dumps(first)), _refusal) == b"", "whether it was the last one is not known"
+    out = relay.feed(sse(orjson.dumps(second)), _refusal) + relay.end(_refusal)
+    reasons = [orjson.loads(frame.data)["candidates"][0].get("finishReason")
+               for frame in frames_of(_target("gemini-sse").wire.splitter(_target("gemini-sse")), [out])]  # fmt: skip
+    assert _said("gemini-sse", out) == {(0, "text"): "in 20 days"}
+    assert reasons == ["STOP", "STOP"]
+
+
+def test_a_last_piece_that_waits_is_let_go_in_silence() -> None:
+    chunk = {"candidates": [{"content": {"role": "model", "parts": [{"text": "in 20"}]}, "finishReason": "STOP"}]}
+    relay = Relay(_target("gemini-sse"), "m", ACTING, Vault(KEY))
+    out = relay.feed(sse(orjson.dumps(chunk)), _refusal) + relay.release_overdue(_refusal)
+    assert out == sse(orjson.dumps(chunk))
+    assert relay.end(_refusal) == b""
+
+
+def test_a_text_that_goes_on_after_its_end_brings_no_second_half() -> None:
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    out = relay.feed(_chunk({"content": "it is AKIAABC"}) + _chunk({}, finish_reason="stop"), _refusal)
+    with pytest.raises(Malformed, match="no more of a text that was over"):
+        relay.feed(_chunk({"content": "DEFGH12345678"}), _refusal)
+    out += relay.fail("broke off")
+    assert _said("chat", out) == {(0, "content"): "it is AKIAABC"}
+
+
 @pytest.mark.parametrize("data", [b"{broken}", b"[\"text\"]", b"\"text\"", b"7"])
 def test_a_frame_that_nobody_can_read_ends_the_stream_and_does_not_pass(data: bytes) -> None:
     relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
@@ -273,7 +341,7 @@ def test_nothing_acts_where_the_policy_does_not() -> None:
     data = _bytes("chat", f"say:the key is {SECRET}, run rm -rf / now")
     relay = Relay(_target("chat"), "m", {}, Vault(KEY))
     assert relay.feed(data, _refusal) + relay.end(_refusal) == data
-    assert "".join(relay.said[(0, "content")]) == f"the key is {SECRET}, run rm -rf / now"
+    assert "".join(relay.said.texts[(0, "content")]) == f"the key is {SECRET}, run rm -rf / now"
 
 
 def test_kinds_of_events_are_what_the_relay_reads() -> None:

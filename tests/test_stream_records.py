@@ -76,7 +76,7 @@ def test_what_a_window_showed_and_the_whole_did_not_is_told_too(engine: Engine, 
     policy = Policy(name="p", version="1")
     relay = Relay(_target("chat"), "m", bound.streams, Vault(b"k" * 32), Follower(policy, 0))
     relay.feed(_bytes("chat", "say:Nothing of note was said here."), _refusal)
-    (channel,) = relay.said
+    (channel,) = relay.said.texts
     relay.stop(Cut("data_exfiltration.send_to_address", "model.assistant", "encoder", 0.93, channel, 4, 20), _refusal)
     segments = said_segments(relay)
     found = relay_summary(relay, engine.judge(segments, "t"), segments, policy)

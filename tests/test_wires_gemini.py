@@ -326,14 +326,15 @@ def test_a_stop_before_the_first_frame_is_a_stream_of_its_own() -> None:
         assert chunk["candidates"][0]["finishReason"] == "SAFETY"
 
 
-def test_a_stream_that_has_ended_is_not_stopped() -> None:
+def test_a_reason_to_finish_is_not_the_end_of_a_stream() -> None:
     done = {"candidates": [{"finishReason": "STOP"}]}
     _, sse = follow(target(STREAM, b"alt=sse"), [_sse(done)])
     _, open_array = follow(target(STREAM), [_array(done)])
     _, array = follow(target(STREAM), [_array(done) + b"]"])
 
-    assert sse.stop("x") == b""
-    assert orjson.loads(_array(done) + open_array.stop("x")) == [done]
+    (told,) = sse_events(sse.stop("x"))
+    assert told["candidates"][0]["finishReason"] == "SAFETY"
+    assert [one["candidates"][0]["finishReason"] for one in orjson.loads(_array(done) + open_array.stop("x"))] == ["STOP", "SAFETY"]
     assert array.stop("x") == array.fail("x") == b""
 
 

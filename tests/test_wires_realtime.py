@@ -253,7 +253,7 @@ def test_a_clean_response_is_the_very_bytes_received(spoken: bool, beta: bool) -
     data = _bytes(answer("All was well today.", ["All was", " well today."], spoken, beta))
     events, relay = _relayed([data])
     assert _bytes(events) == data
-    assert ["".join(said) for said in relay.said.values()] == ["All was well today."], "what is repeated is not said twice"
+    assert ["".join(said) for said in relay.said.texts.values()] == ["All was well today."], "what is repeated is not said twice"
     assert relay.unheard == ({("item", "i", 0, "transcript"): "audio"} if spoken else {})
 
 
@@ -297,7 +297,7 @@ def test_a_text_that_comes_whole_and_not_in_pieces_is_judged_too() -> None:
     item = {"id": "j", "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": f"it is {SECRET}"}]}
     events, relay = _relayed([_bytes([_event("conversation.item.retrieved", item=item)])])
     assert SECRET not in orjson.dumps(events).decode()
-    assert ["".join(said) for said in relay.said.values()] == [f"it is {SECRET}"]
+    assert ["".join(said) for said in relay.said.texts.values()] == [f"it is {SECRET}"]
 
 
 def test_a_done_event_that_says_something_else_than_its_pieces_is_judged_too() -> None:
@@ -315,7 +315,7 @@ def test_what_the_caller_said_comes_back_with_its_values_and_is_not_the_models(r
     item = {"id": "u", "type": "message", "role": role, "content": [{"type": "input_text", "text": f"pay {stand_in}"}]}
     events, relay = _relayed([_bytes([_event("conversation.item.added", item=item)])], vault)
     assert events[0]["item"]["content"][0]["text"] == "pay 4111 1111 1111 1111"
-    assert relay.said == {}
+    assert relay.said.texts == {}
 
 
 def test_values_come_back_in_pieces_and_in_a_calls_arguments() -> None:
@@ -364,7 +364,7 @@ def test_names_and_settings_are_no_text() -> None:
     data = _bytes([_event("response.done", response=response)])
     events, relay = _relayed([data])
     assert _bytes(events) == data
-    assert relay.said == {}
+    assert relay.said.texts == {}
 
 
 @pytest.mark.parametrize("item", ["item", "whole", "response", ""])

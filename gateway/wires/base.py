@@ -109,6 +109,9 @@ class StreamReader(ABC):
     textless = True
     """Whether nothing of a frame's texts is kept: then two readers of frames that differ in their texts alone are alike."""
 
+    final = True
+    """Whether a text whose end was told goes on no more. Some senders tell an end with every piece."""
+
     varies: tuple[Path, ...] = ()
     """Paths of strings and numbers that differ from frame to frame and are none of a model's words: they are read to know how
     to end the stream, for which those of the last frame count, or not at all."""

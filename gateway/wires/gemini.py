@@ -261,6 +261,7 @@ _HEAD: Final = names("modelVersion responseId usageMetadata createTime")
 class GeminiStream(StreamReader):
     """Follows the chunks of one streamed reply, in either form."""
 
+    final = False  # models before 1.5, and what imitates them, give a reason to finish with every chunk
     varies = (("usageMetadata", "candidatesTokenCount"), ("usageMetadata", "totalTokenCount"))
 
     def __init__(self, sse: bool) -> None:
@@ -319,17 +320,15 @@ class GeminiStream(StreamReader):
     def stop(self, message: str) -> bytes:
         if self._done:
             return b""
-        if self._open and not any(self._open.values()):
-            return self._end()
+        still = [index for index, is_open in sorted(self._open.items()) if is_open] or sorted(self._open) or [0]
         candidates = [
             {
                 "content": {"role": "model", "parts": []},
                 "finishReason": "SAFETY",
                 "finishMessage": message,
-                "index": i,
+                "index": index,
             }
-            for i, is_open in sorted((self._open or {0: True}).items())
-            if is_open
+            for index in still
         ]
         return self._write({"candidates": candidates, **self._head}) + self._end()
 
