@@ -11,17 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from detectors.canonical import Canonical, canonicalise
-from detectors.decode import Layer, decode
 from detectors.lexical import SCORES, Lexical, Match
+from detectors.readings import Inner, Span, View, layers, through, views
 from detectors.semantic.corrections import NO_CORRECTIONS, Corrections
 from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, Reading, SemanticModel, Weighed
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
+from detectors.semantic.legible import legible
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
 from detectors.semantic.quotes import quoted, quotes
 from detectors.semantic.repetition import once
@@ -72,13 +73,6 @@ codes (ROT-n, Morse, Braille...), which ordinary texts hold no sentences in."""
 
 MENTIONED: Final = 0.75
 """Of a match, the share that stands in quotation marks where it is only mentioned: patterns may take a word after it along."""
-
-
-class _View(NamedTuple):
-    """One reading of a text, and the way back: from a span of the reading to one of the original."""
-
-    text: str
-    span: Callable[[int, int], tuple[int, int]]
 
 
 class Cascade:
@@ -149,14 +143,15 @@ class Cascade:
 
     def _unmodelled(
         self, text: str, origin: Origin, clock: list[int]
-    ) -> tuple[list[TextFinding], list[Skipped], Callable[[], list[_View]]]:
+    ) -> tuple[list[TextFinding], list[Skipped], Callable[[], list[View]]]:
         """Canonicalise, decode and match: what was found, what was not looked at, and the readings for the model."""
         began = time.perf_counter_ns()
         canonical = canonicalise(text)
         canonised = time.perf_counter_ns()
-        layers, cut_off = self._decode(text, canonical) if self.decodes else ([], False)
+        inner, cut_off = layers(text, canonical) if self.decodes else ([], False)
         decoded = time.perf_counter_ns()
-        findings, exhausted = self._match(text, canonical, layers, origin)
+        legible = self._legible(text, canonical)
+        findings, exhausted = self._match(text, canonical, inner, legible, origin)
         matched = time.perf_counter_ns()
         clock[0] += canonised - began
         clock[1] += decoded - canonised
@@ -166,7 +161,7 @@ class Cascade:
             skipped.append(Skipped("decode", "budget"))
         if exhausted:
             skipped.append(Skipped("lexical", "budget"))
-        return findings, skipped, lambda: _views(text, canonical, layers)
+        return findings, skipped, lambda: views(text, canonical, inner, legible)
 
     def finish(self, screened: Screened, readings: Sequence[Reading | None], reason: str = "late") -> TextVerdict:
         """Put the readings of ``screened.asked`` together, in its order; None for one that could not be had in time.
@@ -181,7 +176,6 @@ class Cascade:
         if screened.settled is not None and not screened.asked:
             return self._settled(self.model, screened, screened.settled)
         blind = sum(reading is not None and reading.blind for reading in readings)
-        unread = any(reading is not None and reading.unfinished for reading in readings)
         readings = [None if reading is None or reading.blind else reading for reading in readings]
         best: TextFinding | None = None
         told: dict[TextFinding, None] = {}
@@ -215,7 +209,7 @@ class Cascade:
         missed = sum(reading is None for reading in readings) - blind
         skipped = screened.skipped
         skipped += (Skipped("encoder", reason),) if missed else ()
-        skipped += (Skipped("encoder", "unread"),) if unread else ()
+        skipped += (Skipped("encoder", "unread"),) if blind else ()
         return TextVerdict(findings, best.score, skipped, (*self._cheap, *DEEP) if any(readings) else self._cheap)
 
     def _settled(self, model: SemanticModel, screened: Screened, window: Asked) -> TextVerdict:
@@ -256,31 +250,27 @@ class Cascade:
             for detector, pattern, score in told
         ]
 
-    def _decode(self, text: str, canonical: Canonical) -> tuple[list[_Decoded], bool]:
-        """The layers of the text and of what its disguise hid."""
-        raw = decode(text)
-        layers = [_Decoded(layer, layer.span) for layer in raw.layers]
+    def _legible(self, text: str, canonical: Canonical) -> list[View]:
+        """What can be read of a text in which much cannot be."""
+        if self.model is None:
+            return []
         if not canonical.evidence:
-            return layers, raw.exhausted
-        known = {text, canonical.text, *(layer.text for layer in raw.layers)}
-        inner = decode(canonical.text)
-        layers += [
-            _Decoded(layer, _through(layer.span, canonical.span)) for layer in inner.layers if layer.text not in known
-        ]
-        return layers, raw.exhausted or inner.exhausted
+            return [View(one.text, one.span) for one in legible(text, self.model.encoder.unreadable)]
+        found = legible(canonical.text, self.model.encoder.unreadable)
+        return [View(one.text, through(one.span, canonical.span)) for one in found]
 
     def _match(
-        self, text: str, canonical: Canonical, layers: Sequence[_Decoded], origin: Origin
+        self, text: str, canonical: Canonical, inner: Sequence[Inner], legible: Sequence[View], origin: Origin
     ) -> tuple[list[TextFinding], bool]:
-        """Match the text as it came, its canonical form where that differs, and what was decoded."""
+        """Match the text as it came, its canonical form where that differs, what was decoded, and what can be read of it."""
         scan = self.lexical.scan(text, origin)
         exhausted = scan.exhausted
         findings = [_finding("lexical", text, match, match.start, match.end) for match in scan.matches]
-        if canonical.identical and not layers:
+        if canonical.identical and not inner and not legible:
             return findings, exhausted
         seen = {(finding.pattern, finding.start, finding.end) for finding in findings}
 
-        def add(detector: str, read: str, span: Callable[[int, int], tuple[int, int]]) -> None:
+        def add(detector: str, read: str, span: Span) -> None:
             nonlocal exhausted
             scan = self.lexical.scan(read, origin)
             exhausted |= scan.exhausted
@@ -297,7 +287,7 @@ class Cascade:
                 threat, severity = DISGUISES[kind]
                 findings.append(TextFinding("canonical", f"disguise.{kind}", f"obfuscation.{threat}", SCORES[severity],
                                             first, first + count))  # fmt: skip
-        for layer, span in layers:
+        for layer, span in inner:
             if telling := [scheme for scheme in layer.scheme.split(">") if scheme != _UNTOLD]:
                 threat, severity = LAYERS.get(telling[0], _CIPHER)
                 findings.append(TextFinding("decode", f"layer.{layer.scheme}", f"obfuscation.{threat}", SCORES[severity],
@@ -305,11 +295,13 @@ class Cascade:
             add("decode", layer.text, span)
             plain = canonicalise(layer.text)
             if not plain.identical:
-                add("decode", plain.text, _through(plain.span, span))
+                add("decode", plain.text, through(plain.span, span))
+        for view in legible:
+            add("canonical", *view)
         return findings, exhausted
 
     def _front(
-        self, model: SemanticModel, views: Sequence[_View], origin: Origin, evidence: float
+        self, model: SemanticModel, views: Sequence[View], origin: Origin, evidence: float
     ) -> tuple[Asked | None, list[Asked]]:
         """The most suspicious window that the front stage settles, and those that it does not settle."""
         sure = float("-inf") if evidence and self.deep else model.calibration.sure[origin] if self.deep else float("inf")
@@ -337,32 +329,6 @@ class Cascade:
         suspicion = np.array([suspicion - sure for _, _, suspicion in front], np.float32)
         found = self.prototypes.woken(model.words(text, [(start, end) for start, end, _ in front]), suspicion)
         return frozenset(found.nonzero()[0].tolist())
-
-
-class _Decoded(NamedTuple):
-    """A layer and the way back from it to the text as it came."""
-
-    layer: Layer
-    span: Callable[[int, int], tuple[int, int]]
-
-
-def _views(text: str, canonical: Canonical, layers: Sequence[_Decoded]) -> list[_View]:
-    """The readings to be judged by meaning. Without evidence of disguise, the canonical form means what the text means."""
-    views = [_View(text, _same)]
-    if canonical.evidence and not canonical.identical:
-        views.append(_View(canonical.text, canonical.span))
-    views += [_View(layer.text, span) for layer, span in layers]
-    return views
-
-
-def _same(start: int, end: int) -> tuple[int, int]:
-    return start, end
-
-
-def _through(
-    inner: Callable[[int, int], tuple[int, int]], outer: Callable[[int, int], tuple[int, int]]
-) -> Callable[[int, int], tuple[int, int]]:
-    return lambda start, end: outer(*inner(start, end))
 
 
 def _finding(detector: str, text: str, match: Match, start: int, end: int) -> TextFinding:

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from detectors.semantic.scripts import foreign
+
 # ONNX Runtime names the machine in a file and reports what it runs to its makers as soon as it is imported. Asking it not to
 # afterwards is too late.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -31,9 +33,8 @@ MAX_TOKENS: Final = 128
 _SMALLEST: Final = 16
 """Characters below which a text is not halved again; no character makes more than a few tokens."""
 
-UNREAD: Final = 0.8
-"""Share of unknown tokens from which on the others are read by themselves: to the encoder any two lines of Thai are one and the
-same, and an order in English between them is not to drown in them."""
+MAX_MET: Final = 20_000
+"""Characters of which is remembered whether they can be read (2 MB); beyond that the memory starts anew."""
 
 _MARKS: Final = 2
 """Tokens that stand around a text: its beginning and its end."""
@@ -41,13 +42,12 @@ _MARKS: Final = 2
 
 class Encoded(NamedTuple):
     """What the encoder says of one text: embedding (384,) of unit length, logits (origins,), (categories,); ``unread`` is
-    the share of its tokens, in 0..1, that the vocabulary does not have, ``known`` how many it has."""
+    the share of its tokens, in 0..1, that the vocabulary does not have."""
 
     embedding: Floats
     origins: Floats
     categories: Floats
     unread: float
-    known: int
 
 
 class Encoder:
@@ -64,12 +64,28 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._met: set[str] = set()
+        self._unreadable: set[str] = set()
         self._unknown = self._tokenizer.token_to_id("[UNK]") or 0
 
     @functools.cached_property
     def digest(self) -> str:
         """Names the weights: vectors of encoders with different names must not be compared."""
         return hashlib.sha256(self._model.read_bytes()).hexdigest()[:12]
+
+    def unreadable(self, text: str) -> set[str]:
+        """The characters of a text that can be part of no word that the encoder knows."""
+        chars = set(text)
+        if fresh := chars - self._met:
+            if len(self._met) > MAX_MET:
+                self._met, self._unreadable = set(), set()
+            self._unreadable |= {char for char in fresh if foreign(char) or not self._spells(char)}
+            self._met |= fresh
+        return chars & self._unreadable
+
+    def _spells(self, char: str) -> bool:
+        plain = self._tokenizer.normalizer.normalize_str(char)
+        return all(one.isspace() or self._tokenizer.token_to_id(one) is not None for one in plain)
 
     def encode(self, text: str) -> Encoded:
         """Judge one window, whole.
@@ -96,13 +112,10 @@ class Encoder:
 
     def _run(self, ids: list[int]) -> Encoded:
         tokens = len(ids) - _MARKS
-        known = tokens - ids.count(self._unknown)
-        unread = 1 - known / tokens if tokens > 0 else 0.0
-        if unread >= UNREAD:
-            ids = [id for id in ids if id != self._unknown]
+        unread = ids.count(self._unknown) / tokens if tokens > 0 else 0.0
         outputs: Any = self._session.run(None, {"ids": np.array([ids], np.int64)})
         embedding, origins, categories = (output[0] for output in outputs)
-        return Encoded(embedding, origins, categories, unread, known)
+        return Encoded(embedding, origins, categories, unread)
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
@@ -114,5 +127,4 @@ def _joined(parts: list[Encoded]) -> Encoded:
         np.max([part.origins for part in parts], axis=0),
         np.max([part.categories for part in parts], axis=0),
         float(np.mean([part.unread for part in parts])),
-        sum(part.known for part in parts),
     )

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from detectors.semantic.encoder import UNREAD, Encoded, Encoder, Floats
+from detectors.semantic.encoder import Encoded, Encoder, Floats
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import column
 from detectors.semantic.index import ExemplarIndex, Neighbour
@@ -34,8 +34,8 @@ of a sort together: on unseen sources a harmless text may lie at 0.97 of an atta
 READ: Final = 1 / 3
 """Share of words unknown to the encoder up to which it can tell one exemplar from another."""
 
-LEAST: Final = 3
-"""Known words without which a window that is unknown otherwise says nothing."""
+UNREAD: Final = 0.8
+"""Share from which on it reads nothing of a window: to it any two lines of Thai are one and the same."""
 
 KNOWN_ATTACK: Final = 0.98
 KNOWN_HARMLESS: Final = 0.02
@@ -59,8 +59,7 @@ class Reading(NamedTuple):
 
     ``origins`` (origins,) are the encoder's logits, ``category`` the likeliest threat (``category.subcategory``), ``near``
     the nearest exemplar, ``lean`` as the function of that name, ``search_ns`` what the search of the index took,
-    ``embedding`` (384,) the window's own, ``unread`` the share of its tokens that the encoder does not know, ``known``
-    how many it does.
+    ``embedding`` (384,) the window's own, ``unread`` the share of its tokens that the encoder does not know.
     """
 
     origins: Floats
@@ -70,24 +69,17 @@ class Reading(NamedTuple):
     search_ns: int
     embedding: Floats
     unread: float
-    known: int
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether most of the window was not read."""
-        return self.unread >= UNREAD
 
     @property
     def blind(self) -> bool:
-        """Whether nothing of it was."""
-        return self.unfinished and self.known < LEAST
+        """Whether nothing of the window was read."""
+        return self.unread >= UNREAD
 
     @property
     def same(self) -> Neighbour | None:
         """The exemplar that the window is, but for a word or a letter."""
         near = self.near
-        told_apart = self.unread <= READ or (self.unfinished and not self.blind)
-        return near if near and near.similarity >= SAME and told_apart else None
+        return near if near and near.similarity >= SAME and self.unread <= READ else None
 
 
 class Weighed(NamedTuple):
@@ -252,7 +244,7 @@ class SemanticModel:
         searched = time.perf_counter_ns() - began
         category = threat(self._categories[int(encoded.categories.argmax())], near)
         return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched, encoded.embedding,
-                       encoded.unread, encoded.known)  # fmt: skip
+                       encoded.unread)  # fmt: skip
 
     def weigh(
         self, reading: Reading | None, suspicion: float, evidence: float, origin: Origin, setting: float = 0.0

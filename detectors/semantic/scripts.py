@@ -23,3 +23,15 @@ def unread(text: str) -> float:
         return 0.0
     letters = "".join(_LETTERS.findall(text))
     return len(_UNREAD.findall(letters)) / len(letters) if letters else 0.0
+
+
+_FOREIGN: Final = re.compile(
+    "[\\u0530-\\u05ff\\u0700-\\u074f\\u0780-\\u089f\\u0980-\\u10ff\\u1200-\\u1cff\\u2c80-\\u2dff\\ua4d0-\\ua63f\\ua6a0-\\ua6ff"
+    "\\ua800-\\ua8df\\ua900-\\ua95f\\ua980-\\uaaff\\uab70-\\uabff\\ud800-\\udfff\\U00010000-\\U0001afff\\U0001e000-\\U0001ffff]"
+)
+"""Letters of scripts that no language of the lexicon is written in, emoji, and halves of surrogate pairs."""
+
+
+def foreign(char: str) -> bool:
+    """Whether a character is of a script of which no words are known, or an emoji."""
+    return _FOREIGN.match(char) is not None
