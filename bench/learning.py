@@ -45,7 +45,10 @@ HELP: Final = "held-out families: what five labels teach, ten weeks of it, and h
 FAMILIES: Final = Path(__file__).parent / "families"
 LABELS: Final = 5
 MEMBERS: Final = 60
-OUTSIDE: Final = {"reviewer_note", "ranking_bias", "bank_details", "calendar_plant", "changelog_plant", "survey_plant"}
+OUTSIDE: Final = {
+    "reviewer_note", "ranking_bias", "bank_details", "calendar_plant", "changelog_plant", "survey_plant", "delivery_manifest",
+    "lab_result_plant", "smart_home_plant",
+}  # fmt: skip
 """Attack families that are planted in documents; all others are said by users."""
 
 _WRAPPED: Final = {
