@@ -29,9 +29,9 @@ from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
 from detectors.values import Origin, Segment
 from gateway import live
-from gateway.learning.evidence import ATTACKS, matched, spoken
+from gateway.learning.evidence import ATTACKS, matched, spoken, standings, weighed
 from gateway.learning.promotion import Rules, failing, step
-from gateway.learning.quorum import judged
+from gateway.learning.quorum import Record, judged, weight
 from gateway.learning.teacher import Teacher
 from gateway.learning.tuner import Tuner
 from gateway.learning.tuning import Tuning
@@ -143,6 +143,7 @@ class School:
         self._bench = bench
         self._rules = rules
         self._cases: dict[str, Case] = {}
+        self._records: dict[str, Record] = {}
         self._made: dict[str, Proposal] = {}
         self.engine = bench.base
 
@@ -155,10 +156,13 @@ class School:
         for at, (text, outcome, by) in enumerate(labels):
             case = self._cases.get(text.text) or self._case(text)
             said = "attack" if outcome in ATTACKS else "benign"
-            self._cases[text.text] = judged(case.with_label(Label(f"{name}-{at}", by, "analyst", said, "", "", 1.0, case.at)))
+            trust = weight("analyst", self._records.get(by, Record()))
+            label = Label(f"{name}-{at}", by, "analyst", said, "", "", trust, case.at)
+            self._cases[text.text] = judged(case.with_label(label))
+        cases = self._weighed()
         for outcome in (Outcome.FALSE_NEGATIVE, Outcome.FALSE_POSITIVE):
-            self._answer(outcome, name)
-        self._demote()
+            self._answer(cases, outcome, name)
+        self._demote(cases)
         self.engine = self._bench.taught(self.learnt, self.engine)
 
     def _case(self, text: Text) -> Case:
@@ -168,11 +172,18 @@ class School:
             views=self._bench.teacher.views(text.text), trajectory=Trajectory(origin=text.origin, stopped=stopped),
         )  # fmt: skip
 
-    def _answer(self, outcome: Outcome, name: str) -> None:
+    def _weighed(self) -> list[Case]:
+        """All cases, each label with what its labeller's word is worth now."""
+        cases = list(self._cases.values())
+        labelled = self._bench.teacher.labelled(cases)
+        self._records = standings(cases, [labelled.matched(one) for one in self._prototypes()])
+        return weighed(cases, self._records)
+
+    def _answer(self, cases: Sequence[Case], outcome: Outcome, name: str) -> None:
         teacher = self._bench.teacher
         answered = {id for proposal in self._made.values() for id in proposal.cases}
-        cases = [case for case in self._cases.values() if case.outcome is outcome and case.id not in answered]
-        labelled = teacher.labelled(list(self._cases.values()))
+        labelled = teacher.labelled(cases)
+        cases = [case for case in cases if case.outcome is outcome and case.id not in answered]
         for number, group in enumerate(teacher.groups(cases) if cases else []):
             standing = tuple(self._prototypes())
             made = teacher.propose(case_id(b"bench", f"{name}-{outcome}-{number}"), group, 0.0, labelled, standing)
@@ -186,8 +197,7 @@ class School:
     def _prototypes(self) -> Prototypes:
         return made_ready(self.learnt.values(), self._bench.model, self.engine.cascade.prototypes)
 
-    def _demote(self) -> None:
-        cases = list(self._cases.values())
+    def _demote(self, cases: Sequence[Case]) -> None:
         reached = matched(cases, self._bench.teacher.labelled(cases), self._prototypes())
         for id, proposal in list(self._made.items()):
             own = {case.id: case for case in cases if case.id in proposal.cases}
@@ -210,7 +220,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     bench = Bench(arguments.cache)
     attacks, alarms = _families("attack."), _families("benign.")
-    later_attacks, later_alarms = _families("later_attack."), _families("later_benign.")
     ordinary = _ordinary(arguments.ordinary)
     lookalikes = [text for texts in alarms.values() for text in texts]
     known = _known_attacks(600)
@@ -219,7 +228,8 @@ def run(arguments: argparse.Namespace) -> int:
     goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
     goals += _alarms(bench, alarms, known, figures)
     goals += _weeks(bench, attacks, ordinary, figures, arguments.plot, arguments.liars)
-    goals += _later(bench, later_attacks, later_alarms, ordinary, known, arguments.liars, figures)
+    for name in ("later", "third"):
+        goals += _unseen(bench, name, ordinary, known, arguments.liars, figures)
     goals += _times(bench, attacks, alarms, figures)
     _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
     finish(NAME, machine(), versions(), figures, goals, arguments.json)
@@ -290,18 +300,18 @@ def _alarms(
             Goal("recall_lost_points_at_most", max(lost), 1.0)]  # fmt: skip
 
 
-def _later(
-    bench: Bench, attacks: dict[str, list[Text]], alarms: dict[str, list[Text]], ordinary: Sequence[Text],
-    known: Sequence[Text], liars: int, figures: dict[str, float],
-) -> list[Goal]:  # fmt: skip
+def _unseen(
+    bench: Bench, which: str, ordinary: Sequence[Text], known: Sequence[Text], liars: int, figures: dict[str, float]
+) -> list[Goal]:
     """The same on families that were written when all that learns stood, and that nothing was chosen on."""
+    attacks, alarms = _families(f"{which}_attack."), _families(f"{which}_benign.")
     found: dict[str, float] = {}
     lookalikes = [text for texts in alarms.values() for text in texts]
-    print("\nFamilies that nothing was chosen on\n")
+    print(f"\nFamilies that nothing was chosen on: {which}\n")
     goals = _attacks(bench, attacks, ordinary, lookalikes, found) + _alarms(bench, alarms, known, found)
     goals += _weeks(bench, attacks, ordinary, found, None, liars)
-    figures |= {f"later: {name}": value for name, value in found.items()}
-    return [goal._replace(name=f"later_{goal.name}") for goal in goals]
+    figures |= {f"{which}: {name}": value for name, value in found.items()}
+    return [goal._replace(name=f"{which}_{goal.name}") for goal in goals]
 
 
 def _weeks(
@@ -310,7 +320,8 @@ def _weeks(
 ) -> list[Goal]:  # fmt: skip
     """Ten weeks, each with a new attack family, honest labellers alone and with a fifth of the labels hostile.
 
-    What a liar chooses to lie about decides much of the damage, so it is drawn ``liars`` times, and the worst is told.
+    What a liar chooses to lie about decides much of the damage, so it is drawn ``liars`` times, and the worst is told. One who
+    has a new name each week is never known for his lies before.
     """
     unseen = [text for texts in attacks.values() for text in texts[LABELS * 4 :]]
     lies = [text for text in _ordinary(len(ordinary), SEED + 1) if text not in ordinary]
@@ -324,6 +335,10 @@ def _weeks(
         name = "automatic" if rules else "hostile"
         lost = [100 * (honest[-1][0] - one[-1][0]) for one in hostile]
         added = [100 * (one[-1][1] - honest[-1][1]) for one in hostile]
+        if rules is None:
+            renamed = [_ten_weeks(bench, attacks, unseen, ordinary, None, lies, SEED + at, True) for at in range(liars)]
+            points = [100 * (honest[-1][0] - one[-1][0]) for one in renamed]
+            figures |= {"renamed_recall_lost": _mean(points), "renamed_recall_lost_worst": max(points)}
         for what, points in (("recall_lost", lost), ("false_positives_added", added)):
             figures |= {f"{name}_{what}": _mean(points), f"{name}_{what}_worst": max(points)}
     together = enumerate(zip(*curves.values(), strict=True))
@@ -349,7 +364,7 @@ def _weeks(
 
 def _ten_weeks(
     bench: Bench, attacks: dict[str, list[Text]], unseen: Sequence[Text], ordinary: Sequence[Text], rules: Rules | None,
-    lies: Sequence[Text], seed: int,
+    lies: Sequence[Text], seed: int, renamed: bool = False,
 ) -> list[tuple[float, float]]:  # fmt: skip
     """After each week, the shares of ``unseen`` and of ``ordinary`` that are stopped. Without ``lies`` nobody is hostile."""
     school, rng = School(bench, rules), random.Random(seed)
@@ -360,7 +375,8 @@ def _ten_weeks(
         if lies:
             targets = texts[LABELS * 2 : LABELS * 4]
             stopped = [text for text in targets if bench.stopped(school.engine, text)]
-            labels += _hostile(max(2, len(labels) // 4), lies, stopped or targets, rng)
+            by = f"{HOSTILE}{week}" if renamed else HOSTILE
+            labels += _hostile(max(2, len(labels) // 4), lies, stopped or targets, by, rng)
             rng.shuffle(labels)
         school.week(labels, f"week{week}-{name}")
         curve.append((bench.share(school.engine, unseen), bench.share(school.engine, ordinary)))
@@ -372,10 +388,10 @@ def _middle(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return _mean([recall for recall, _ in pairs]), _mean([alarms for _, alarms in pairs])
 
 
-def _hostile(count: int, harmless: Sequence[Text], attacks: Sequence[Text], rng: random.Random) -> list[Said]:
+def _hostile(count: int, harmless: Sequence[Text], attacks: Sequence[Text], by: str, rng: random.Random) -> list[Said]:
     """What a hostile analyst says: half of it that harmless texts are attacks, half that this week's attacks are harmless."""
-    lies = [Said(rng.choice(harmless), Outcome.FALSE_NEGATIVE, HOSTILE) for _ in range(count - count // 2)]
-    return lies + [Said(rng.choice(attacks), Outcome.FALSE_POSITIVE, HOSTILE) for _ in range(count // 2)]
+    lies = [Said(rng.choice(harmless), Outcome.FALSE_NEGATIVE, by) for _ in range(count - count // 2)]
+    return lies + [Said(rng.choice(attacks), Outcome.FALSE_POSITIVE, by) for _ in range(count // 2)]
 
 
 def _times(

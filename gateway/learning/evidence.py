@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from detectors.semantic.corrections import Correction
 from detectors.semantic.prototypes import Prototype
-from gateway.learning.quorum import MOST, Record, weigh, words
+from gateway.learning.quorum import MOST, Record, decide, weigh, weight, words
 from gateway.learning.values import Case, Label, Outcome, Said
 from patterns.schema import Kind, Pattern
 
@@ -129,17 +129,37 @@ def matched(cases: Iterable[Case], labelled: Labelled, prototypes: Iterable[Prot
     return {id: list(each.values()) for id, each in found.items()}
 
 
-def standings(cases: Iterable[Case]) -> dict[str, Record]:
-    """How often each labeller agreed with the verdicts on texts that others labelled as well."""
+def standings(cases: Iterable[Case], kinds: Iterable[Collection[Case]] = ()) -> dict[str, Record]:
+    """How often each labeller agreed with the verdicts on texts that others labelled as well, and on kinds of texts.
+
+    Args:
+        kinds: of each kind, what was labelled of it. A labeller has one word on it, and few ever label the same text.
+    """
     found: dict[str, Record] = {}
-    for case in cases:
-        if case.outcome is Outcome.UNDECIDED or len(case.labels) < 2:
-            continue
-        said = Said.ATTACK if case.outcome in ATTACKS else Said.BENIGN
-        for label in case.labels:
+
+    def hear(labels: Collection[Label], said: Said) -> None:
+        for label in labels:
             agreed, disagreed = found.get(label.by, Record())
             agrees = label.said == said
             found[label.by] = Record(agreed + agrees, disagreed + (not agrees))
+
+    for case in cases:
+        if case.outcome is not Outcome.UNDECIDED and len(case.labels) >= 2:
+            hear(case.labels, Said.ATTACK if case.outcome in ATTACKS else Said.BENIGN)
+    for kind in kinds:
+        spoken = words(label for case in kind for label in case.labels)
+        verdict = decide(spoken)
+        if verdict.said is not None and len(spoken) >= 2:
+            hear(spoken, verdict.said)
+    return found
+
+
+def weighed(cases: Iterable[Case], records: Mapping[str, Record]) -> list[Case]:
+    """The cases, each label with what its labeller's word is worth now: who is found out was no better when he spoke."""
+    found = []
+    for case in cases:
+        labels = tuple(one._replace(trust=weight(one.role, records.get(one.by, Record()))) for one in case.labels)
+        found.append(case if labels == case.labels else replace(case, labels=labels))
     return found
 
 

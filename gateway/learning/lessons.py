@@ -10,7 +10,7 @@ from detectors.engine import Engine
 from detectors.semantic.prototypes import Prototype
 from gateway.decisions import new_id
 from gateway.learning.book import Book
-from gateway.learning.evidence import Labelled, Spoken, matched, says, spoken, standings
+from gateway.learning.evidence import Labelled, Spoken, matched, says, spoken, standings, weighed
 from gateway.learning.promotion import Rules, suspects
 from gateway.learning.quorum import Record
 from gateway.learning.reflection import reflect
@@ -42,6 +42,7 @@ class Lessons:
         self.about: dict[str, Spoken] = {}
         self._remembered = Remembered(book)
         self._written: dict[str, Spoken | Record] = {}
+        self._weights: dict[str, float] = {}
         self._answered: dict[frozenset[str], tuple[object, ...]] = {}
         self._tuning: Tuning | None = None
 
@@ -59,7 +60,14 @@ class Lessons:
         labelled = await asyncio.to_thread(self._teacher().labelled, cases)
         engine = self._live().engine
         learnt = tuple(engine.cascade.prototypes)
-        self.about = about = await self._count(cases, labelled, engine, proposals)
+        by_pattern = matched(cases, labelled, learnt)
+        records = standings(cases, [by_pattern[one.pattern.id] for one in learnt if one.pattern.id in by_pattern])
+        heard = {case.id: case for case in weighed(cases, records)}
+        cases, labelled = list(heard.values()), labelled._replace(cases=tuple(heard[case.id] for case in labelled.cases))
+        by_pattern = {id: [heard[case.id] for case in some] for id, some in by_pattern.items()}
+        fresh = [heard[case.id] for case in fresh] + self._reweighed(cases, records)
+        self.about = about = await self._count(cases, labelled, by_pattern, engine, proposals)
+        await self._write(records)
         open_ = {one.id: one for one in proposals if one.stage in REWRITTEN and one.author == "engine"}
         settled = {one.id for one in proposals if one.stage not in (*REWRITTEN, Stage.REJECTED)}
         rejected = [frozenset(one.cases) for one in proposals if one.stage is Stage.REJECTED]
@@ -98,12 +106,12 @@ class Lessons:
             await self._keep(await asyncio.to_thread(one, tuner(), new_id(now), now, acting))
 
     async def _count(
-        self, cases: Sequence[Case], labelled: Labelled, engine: Engine, proposals: Sequence[Proposal]
-    ) -> dict[str, Spoken]:
-        """What all labels together say of patterns, proposals and labellers: counted anew, so that a verdict that changed
-        counts as what it is now."""
+        self, cases: Sequence[Case], labelled: Labelled, by_pattern: Mapping[str, Sequence[Case]], engine: Engine,
+        proposals: Sequence[Proposal],
+    ) -> dict[str, Spoken]:  # fmt: skip
+        """What all labels together say of patterns and proposals: counted anew, so that a verdict that changed counts as what
+        it is now."""
         prototypes, corrections = engine.cascade.prototypes, engine.cascade.corrections
-        by_pattern = matched(cases, labelled, prototypes)
         opinions = {ready.pattern.id: says(ready.pattern) for ready in prototypes}
         opinions |= {one.pattern.id: says(one.pattern, labelled, one) for one in corrections}
         about = {id: spoken(_ATTACK, some, (), opinions.get(id)) for id, some in by_pattern.items()}
@@ -121,11 +129,19 @@ class Lessons:
             if self._written.get(proposal.id) != said:
                 await self._book.change_proposal(proposal.id, _told(said))
                 self._written[proposal.id] = said
-        for by, record in standings(cases).items():
+        return about
+
+    async def _write(self, records: Mapping[str, Record]) -> None:
+        for by, record in records.items():
             if self._written.get(f"labeller {by}") != record:
                 await self._book.set_standing(by, record)
                 self._written[f"labeller {by}"] = record
-        return about
+
+    def _reweighed(self, cases: Sequence[Case], records: Mapping[str, Record]) -> list[Case]:
+        """The cases of labellers whose word is worth something else than in the pass before: to be heard anew."""
+        before, self._weights = self._weights, {by: record.standing for by, record in records.items()}
+        changed = {by for by in {*before, *self._weights} if before.get(by, 1.0) != self._weights.get(by, 1.0)}
+        return [case for case in cases if any(one.by in changed for one in case.labels)] if changed else []
 
     async def _answer(
         self, group: Group, open_: Mapping[str, Proposal], labelled: Labelled, learnt: Sequence[Prototype], now: float
@@ -138,22 +154,21 @@ class Lessons:
             await self._keep(proposal)
         for case in told:
             if case.proposal != id:
-                await self._change(case, _answered(id))
+                await self._change(case.id, _answered(id))
 
     async def _lesson(self, case: Case, siblings: int) -> Case:
         views = await asyncio.to_thread(self._teacher().read, case)
         vector = None if views is None else views.embedding
         facts = await asyncio.to_thread(self._teacher().facts, case, vector, siblings)
         lesson = reflect(case, facts)
-        if lesson == case.lesson:
-            return case
-        return await self._change(case, lambda old: replace(old, lesson=lesson) if old else None)
+        if lesson != case.lesson:
+            await self._change(case.id, lambda old: replace(old, lesson=lesson) if old else None)
+        return replace(case, lesson=lesson)
 
-    async def _change(self, case: Case, change: Callable[[Case | None], Case | None]) -> Case:
+    async def _change(self, id: str, change: Callable[[Case | None], Case | None]) -> None:
         """Change a case in the state and in memory."""
-        changed = await self._book.change_case(case.id, change) or case
-        self._remembered.cases[case.id] = changed
-        return changed
+        if (changed := await self._book.change_case(id, change)) is not None:
+            self._remembered.cases[id] = changed
 
     async def _keep(self, proposal: Proposal) -> None:
         """Write a proposal anew; one that was voted on and changed must be voted on again."""

@@ -31,6 +31,11 @@ PRIOR: Final = 4.0
 """Verdicts' worth of good record that a labeller starts with, so that one disagreement ruins nobody."""
 
 
+GOOD: Final = 0.9
+"""The rate of agreement from which on a labeller's word is worth all that his role is: who is right where others err, or
+errs once in ten, still decides alone what nobody else labelled."""
+
+
 class Record(NamedTuple):
     """How often a labeller agreed with the verdicts of others, and how often not."""
 
@@ -39,8 +44,10 @@ class Record(NamedTuple):
 
     @property
     def standing(self) -> float:
-        """What the labeller's word is worth, 0..1: the square of its rate of agreement, so that halves weigh a quarter."""
-        return ((self.agreed + PRIOR) / (self.agreed + self.disagreed + PRIOR)) ** 2
+        """What the labeller's word is worth, 0..1: the square of its rate of agreement to `GOOD`, so that half of that weighs a
+        quarter."""
+        rate = (self.agreed + PRIOR) / (self.agreed + self.disagreed + PRIOR)
+        return min(1.0, rate / GOOD) ** 2
 
 
 class Verdict(NamedTuple):

@@ -1,0 +1,118 @@
+"""What a labeller's word is worth: records of agreement, on texts and on kinds of texts, and what follows when one changes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from families import draw
+from test_learning_cores import answers, cases, label
+
+from detectors.semantic.judge import SemanticModel
+from gateway import configuration
+from gateway import live as live_module
+from gateway.learning.book import Book, Listed
+from gateway.learning.evidence import standings, weighed
+from gateway.learning.lessons import Lessons
+from gateway.learning.promotion import Rules
+from gateway.learning.quorum import Record
+from gateway.learning.teacher import Teacher
+from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Said, Stage
+from gateway.state.opening import open_state
+from patterns.schema import State
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    return Teacher(SemanticModel.load())
+
+
+def test_on_a_kind_each_labeller_has_one_word_whatever_texts_he_labelled() -> None:
+    def case(id: str, by: str, said: Said) -> Case:
+        return Case(id=id, at=0, labels=(label(by, said),))
+
+    kind = [case("a", "ada", Said.ATTACK), case("b", "bob", Said.ATTACK), *(case(f"e{n}", "eve", Said.BENIGN) for n in range(9))]
+    assert standings(kind, [kind]) == {"ada": (1, 0), "bob": (1, 0), "eve": (0, 1)}, "nobody else labelled these texts"
+    assert standings(kind, [kind, kind])["eve"] == (0, 2)
+    assert standings(kind, [kind[:1], kind[1:3]]) == {}, "of one alone nobody knows, and one against one is no verdict"
+
+
+def test_who_errs_once_in_ten_decides_alone_and_who_lies_does_not() -> None:
+    assert Record().standing == Record(5, 1).standing == Record(40, 4).standing == 1.0
+    assert 0.75 < Record(0, 1).standing < 1
+    assert Record(0, 3).standing < 0.5, "one honest word outweighs it twice"
+    assert Record(0, 12).standing < 0.1
+
+
+def test_labels_weigh_what_their_labellers_word_is_worth_now() -> None:
+    case = Case(id="a", at=0, labels=(label("ada", Said.ATTACK), label("eve", Said.BENIGN)))
+    (found,) = weighed([case], {"eve": Record(0, 3)})
+    assert [round(one.trust, 2) for one in found.labels] == [1.0, 0.4]
+    assert weighed([found], {}) == [case], "and what was worth less once is worth more now"
+
+
+def test_a_liar_who_was_found_out_holds_up_nothing_that_others_teach(tmp_path: Path, teacher: Teacher) -> None:
+    """One word against one leaves open who lies. What is known of the two elsewhere tells, also of what waited till then."""
+
+    async def run() -> None:
+        taught = cases(teacher, draw("attack.game_show", 8), by=("ada", "bob"))
+        (made, *_) = [one for one in answers(teacher, taught, taught) if one.kind is ProposalKind.EXEMPLAR]
+        made = replace(made, pattern=replace(made.pattern, state=State.ACTIVE), stage=Stage.ACTIVE)
+        alone, sibling = _near(teacher, "attack.bank_details")
+        assert not teacher.labelled([alone, sibling]).matched(teacher._ready(made.pattern)), "they are of another kind"
+        state = open_state(f"sqlite:{tmp_path / 'state.db'}")
+        await state.ping()
+        book = Book(state)
+
+        async def keep(some: list[Case], at: float) -> None:
+            for one in some:
+                await book.change_case(one.id, lambda _, one=one: one)  # type: ignore[misc]
+                await book.add_label(Listed(f"{int(at):08}{one.id}", one.id, "", "analyst", "", "", "", at))
+
+        raw = {"data_dir": str(Path(__file__).parent.parent / "var" / "tests")}
+        live = live_module.build(configuration.check(raw, "test"), 1, 0.0, {made.pattern.id: made.pattern})
+        lessons = Lessons(book, lambda: live, lambda: teacher, Rules)
+        await keep([*taught, alone, sibling], 10.0)
+        await book.change_proposal(made.id, lambda _: made)
+        for one in taught:
+            await book.change_case(one.id, lambda old: old and replace(old, proposal=made.id))
+        await lessons.learn(11.0)
+
+        async def answer() -> Proposal:
+            found = [one async for one in book.all_proposals() if alone.id in one.cases]
+            assert len(found) == 1
+            return found[0]
+
+        waiting = await answer()
+        assert waiting.stage is Stage.FAILED
+        assert (waiting.spoken_for, waiting.spoken_against) == (1.0, 1.0)
+        assert await book.standing("eve") == Record()
+
+        lie = label("eve", Said.BENIGN)
+        twice = [replace(one, labels=(*one.labels, label("cy", Said.ATTACK), lie)) for one in taught[:2]]
+        await keep(twice, 12.0)
+        await lessons.learn(13.0)
+        assert await book.standing("eve") == Record(0, 3), "two texts, and the kind that they are of"
+        told = await answer()
+        assert told.stage is Stage.PROPOSED, "though no label came near it since"
+        assert (told.spoken_for, round(told.spoken_against, 1)) == (1.0, 0.4)
+        kept = await book.case(sibling.id)
+        assert kept is not None
+        assert kept.labels == sibling.labels, "what was written stays as it was said"
+        await state.close()
+
+    asyncio.run(run())
+
+
+def _near(teacher: Teacher, family: str) -> tuple[Case, Case]:
+    """An attack of one honest labeller, and one that its exemplar would stop and that another calls harmless."""
+    texts = draw(family, 12)
+    lies = cases(teacher, texts, Outcome.FALSE_POSITIVE, by=("eve",))
+    for one in cases(teacher, texts, by=("dee",)):
+        (made, *_) = answers(teacher, [one], [one])
+        for lie in teacher.labelled(lies).matched(teacher._ready(made.pattern)):
+            if lie.text != one.text:
+                return one, lie
+    raise AssertionError("no two texts of the family are near")
