@@ -15,8 +15,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 LARGE: Final = 2**20
 """Bytes from which on a set is mapped, and from which on a block of memory lies in pages of its own."""
@@ -33,10 +35,13 @@ _BEGIN: Final = 64
 _KEEP: Final = 8 * LARGE
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 _PRIVATE_FIXED: Final = mmap.MAP_PRIVATE | 0x10
+_DONT_NEED: Final = 4
+_BOUNDS: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+)")  # proc(5)
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -68,11 +73,39 @@ def place(database: Any, source: int, written: bytes) -> bool:
     return made == first
 
 
+def let_go() -> None:
+    """Give back what only beginning took: free memory, and pages of programs and libraries, which come again where they are
+    needed. For when something was loaded; takes some ten milliseconds."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc keeps nothing back, or cannot be asked
+        _libc.malloc_trim(0)
+        for part in _parts("smaps"):
+            # What was ever written to is no copy of the file: constants that loading filled in, or a debugger's marks.
+            if part.file and "w" not in part.rights and not part.written:
+                _libc.madvise(part.low, part.high - part.low, _DONT_NEED)
+
+
 def _ours(start: int, end: int) -> bool:
     """Whether these addresses are memory of this process, in one piece, that belongs to no file."""
-    for line in Path("/proc/self/maps").read_bytes().splitlines():
-        bounds, rights, _, _, inode = line.split(maxsplit=5)[:5]
-        low, high = (int(bound, 16) for bound in bounds.split(b"-"))
-        if low <= start and end <= high:
-            return rights == b"rw-p" and inode == b"0"
-    return False
+    return any(part.low <= start and end <= part.high and part.rights == "rw-p" and not part.file for part in _parts("maps"))
+
+
+class _Part(NamedTuple):
+    """A part of this process's memory: addresses, rights, whether a file stands behind it, how many kilobytes were written."""
+
+    low: int
+    high: int
+    rights: str
+    file: bool
+    written: int
+
+
+def _parts(table: str) -> Iterator[_Part]:
+    """All of it, the last first, by ``maps`` or, in ten times the time, by ``smaps``, which tells what was written to."""
+    written = 0
+    for line in reversed(Path("/proc/self", table).read_text("utf-8", "replace").splitlines()):
+        if line.startswith(("Anonymous:", "Swap:")):
+            written += int(line.split()[1])
+        elif bounds := _BOUNDS.match(line):
+            low, high, rights, inode = bounds.groups()
+            yield _Part(int(low, 16), int(high, 16), rights, inode != "0", written)
+            written = 0

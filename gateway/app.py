@@ -11,6 +11,7 @@ import logging
 from importlib import import_module
 from typing import Any
 
+from detectors import mapped
 from gateway import health
 from gateway.inbound import Receive, Scope, Send
 from gateway.proxy import Proxy
@@ -47,7 +48,9 @@ class App:
 
 
 def _control_plane(services: Services) -> Any:
-    return import_module("gateway.admin").control_plane(services)
+    made = import_module("gateway.admin").control_plane(services)
+    mapped.let_go()
+    return made
 
 
 def _loaded(control: asyncio.Future[Any]) -> None:

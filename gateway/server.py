@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -235,8 +234,7 @@ def _settle() -> None:
     what building them took."""
     gc.collect()
     gc.freeze()
-    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc keeps nothing back, or cannot be asked
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    mapped.let_go()
 
 
 def _announce(services: Services, listener: socket.socket) -> None:

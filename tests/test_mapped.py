@@ -122,3 +122,36 @@ print(sorted(found + flow.close()) == ends(Block(many, folder)))
 """
     for _ in range(2):
         assert said(tmp_path, program) == "1\nTrue\n"
+
+
+def test_what_only_beginning_took_is_given_back_and_what_was_written_stays(tmp_path: Path) -> None:
+    program = """
+import ctypes, mmap
+(folder / "constants").write_bytes(bytes(range(256)) * 256)
+with (folder / "constants").open("rb") as source:
+    read, written = (mmap.mmap(source.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) for _ in range(2))
+at = [ctypes.addressof(ctypes.c_char.from_buffer(one)) for one in (read, written)]
+written[0] = 7
+sums = [sum(one[:]) for one in (read, written)]
+libc = ctypes.CDLL(None)
+for one in at:  # as a linker does when it has filled constants in
+    assert libc.mprotect(ctypes.c_void_p(one), ctypes.c_size_t(len(read)), mmap.PROT_READ) == 0
+
+def resident():
+    lines = open("/proc/self/smaps").read().splitlines()
+    found = {}
+    for line in lines:
+        if "-" in line.split()[0] and line.endswith("/constants"):
+            low = int(line.split("-")[0], 16)
+        elif line.startswith("Rss:"):
+            found[low] = int(line.split()[1])
+        elif "-" in line.split()[0]:
+            low = None
+    return [found[one] for one in at]
+
+print(resident())
+mapped.let_go()
+print(resident(), [sum(one[:]) for one in (read, written)] == sums, written[0], read[1])
+print(resident()[0] > 0)
+"""
+    assert said(tmp_path, program) == "[64, 64]\n[0, 64] True 7 1\nTrue\n"
