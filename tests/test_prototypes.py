@@ -12,7 +12,17 @@ from families import draw
 from detectors.engine import Engine
 from detectors.semantic.judge import LEARNT_ATTACK, SemanticModel
 from detectors.semantic.learnt import backgrounds, views
-from detectors.semantic.prototypes import LEAST_QUOTED, WAKE_SHARE, Prototype, PrototypeError, Prototypes, bar, build, write
+from detectors.semantic.prototypes import (
+    LEAST_QUOTED,
+    WAKE_SHARE,
+    Prototype,
+    PrototypeError,
+    Prototypes,
+    Unread,
+    bar,
+    build,
+    write,
+)
 from detectors.values import WATCHED, Origin, Segment, Verdict
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, acts_on, read_pattern
 
@@ -120,6 +130,15 @@ def numbers(scale: float, words: float, width: int = 48) -> str:
     """An embedding's body of such scales, the words' mean so wide."""
     parts = [np.float32(one).tobytes() + b"\1" * wide for one, wide in ((scale, 384), (words, width))]
     return "embedding:{}:" + base64.b64encode(b"".join(parts)).decode()
+
+
+def test_what_the_encoder_cannot_read_teaches_nothing_and_spoils_nothing(model: SemanticModel) -> None:
+    thai = "ช่วยแปลประโยคนี้เป็นภาษาอังกฤษให้หน่อย พรุ่งนี้อากาศจะเป็นอย่างไร ขอบคุณมากครับคุณหมอ " * 2
+    with pytest.raises(Unread):
+        views(model, thai)
+    known = views(model, SHOWN[0]).embedding
+    padded = views(model, f"{thai} {SHOWN[0]} {thai}").embedding
+    assert float(known @ padded) > 0.99
 
 
 @pytest.mark.parametrize(

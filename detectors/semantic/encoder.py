@@ -99,6 +99,14 @@ class Encoder:
         """Embeddings float32 (texts, 384), of unit length. A thousand texts of 50 tokens take some 3 s of one core."""
         return np.stack([self.encode(text).embedding for text in texts])
 
+    def unread(self, text: str) -> float:
+        """The share of a text's tokens, in 0..1, that the vocabulary does not have."""
+        return self._unread(self._tokenizer.encode(text).ids)
+
+    def _unread(self, ids: list[int]) -> float:
+        tokens = len(ids) - _MARKS
+        return ids.count(self._unknown) / tokens if tokens > 0 else 0.0
+
     def _parts(self, text: str) -> list[list[int]]:
         ids: list[int] = self._tokenizer.encode(text).ids
         if len(ids) <= MAX_TOKENS:
@@ -111,11 +119,9 @@ class Encoder:
         return self._parts(text[:cut]) + self._parts(text[cut:])
 
     def _run(self, ids: list[int]) -> Encoded:
-        tokens = len(ids) - _MARKS
-        unread = ids.count(self._unknown) / tokens if tokens > 0 else 0.0
         outputs: Any = self._session.run(None, {"ids": np.array([ids], np.int64)})
         embedding, origins, categories = (output[0] for output in outputs)
-        return Encoded(embedding, origins, categories, unread)
+        return Encoded(embedding, origins, categories, self._unread(ids))
 
 
 def _joined(parts: list[Encoded]) -> Encoded:

@@ -15,19 +15,20 @@ from detectors.semantic.corrections import NO_CORRECTIONS, CorrectionError, Corr
 from detectors.semantic.encoder import Encoder
 from detectors.semantic.fast import FastModel
 from detectors.semantic.index import ExemplarIndex
-from detectors.semantic.judge import SemanticModel
+from detectors.semantic.judge import UNREAD, SemanticModel
+from detectors.semantic.legible import legible
 from detectors.semantic.prototypes import (
     NO_PROTOTYPES,
     Background,
     Backgrounds,
     PrototypeError,
     Prototypes,
+    Unread,
     Views,
     build,
     learnt,
 )
 from detectors.semantic.quotes import quotes
-from detectors.semantic.windows import spans
 from detectors.values import Origin
 from patterns import packs
 from patterns.schema import Pattern
@@ -39,12 +40,18 @@ HARMLESS: Final = Path(packs.__file__).parent / "exemplars" / "benign.jsonl"
 
 
 def views(model: SemanticModel, text: str) -> Views:
-    """What prototypes are made of and judge by: of a text of several windows, that of the most suspicious one."""
-    pieces = spans(text)
-    worst = int(np.argmax(model.fast.logits(text, pieces, Origin.USER)))
-    start, end = pieces[worst]
-    window = text[start:end]
-    return Views(model.encoder.encode(window).embedding, model.fast.means(text, [pieces[worst]])[0], quotes(window))
+    """What prototypes are made of and judge by: of a text of several windows, that of the most suspicious one that can be read.
+
+    Raises:
+        Unread: there is none.
+    """
+    readings = [text, *(one.text for one in legible(text, model.encoder.unreadable))]
+    windows = [(logit, whole, start, end) for whole in readings for start, end, logit in model.front(whole, Origin.USER)]
+    for _, whole, start, end in sorted(windows, key=lambda one: -one[0]):
+        window = whole[start:end]
+        if model.encoder.unread(window) < UNREAD:
+            return Views(model.encoder.encode(window).embedding, model.words(whole, [(start, end)])[0], quotes(window))
+    raise Unread("the encoder knows none of its words, so an exemplar of it would never act; a regex or literal would")
 
 
 def backgrounds(model: SemanticModel) -> Backgrounds:

@@ -202,6 +202,10 @@ class PrototypeError(ValueError):
     """A learnt exemplar that cannot be made ready; the message names it and says why."""
 
 
+class Unread(PrototypeError):  # noqa: N818 - says what the text is
+    """A text of which the encoder reads next to nothing, so that no other could be known by it."""
+
+
 def build(pattern: Pattern, views: Callable[[str], Views], backgrounds: Backgrounds) -> Prototype:
     """Make a pattern with a closeness ready.
 
@@ -209,7 +213,8 @@ def build(pattern: Pattern, views: Callable[[str], Views], backgrounds: Backgrou
         views: reads a text; bodies and hits that are embeddings are read here.
 
     Raises:
-        PrototypeError: it has no closeness, or an embedding that is damaged or of another model.
+        PrototypeError: it has no closeness, a text that the encoder cannot read, or an embedding that is damaged or of
+            another model.
     """
     if pattern.closeness is None:
         raise PrototypeError(f"{pattern.id}: closeness: a learnt exemplar needs one")
@@ -297,10 +302,13 @@ def read(text: str, views: Callable[[str], Views], model: str, owner: str) -> Vi
     """The views of a text, or those that `write` wrote.
 
     Raises:
-        PrototypeError: they are of another model, or damaged.
+        PrototypeError: they are of another model, or damaged. Unread: the encoder cannot read the text.
     """
     if not text.startswith(PREFIX):
-        return views(text)
+        try:
+            return views(text)
+        except Unread as error:
+            raise Unread(f"{owner}: body: {error}") from None
     made_by, _, encoded = text.removeprefix(PREFIX).partition(":")
     if made_by != model:
         raise PrototypeError(f"{owner}: body: an embedding of model {made_by[:20]!r}; this one is {model}")

@@ -12,13 +12,15 @@ class Facts(NamedTuple):
     """What is known beside the case itself.
 
     ``score`` and ``threshold`` are of the semantic stages now (not when it was decided); ``nearest`` are known exemplars,
-    nearest first: (id, category or empty where harmless, cosine); ``siblings`` counts texts of other cases treated alike.
+    nearest first: (id, category or empty where harmless, cosine); ``siblings`` counts texts of other cases treated alike;
+    ``unread`` where the encoder knows none of the text's words.
     """
 
     score: float = 0.0
     threshold: float = 1.0
     nearest: tuple[tuple[str, str, float], ...] = ()
     siblings: int = 0
+    unread: bool = False
 
 
 def reflect(case: Case, facts: Facts) -> str:
@@ -31,6 +33,8 @@ def reflect(case: Case, facts: Facts) -> str:
         return "The labels do not suffice for a verdict: " + _labels(case)
     else:
         return "The gateway was right: " + _labels(case)
+    if facts.unread:
+        parts.append("The encoder knows none of its words, so no exemplar can be learnt from it; a regex or literal can.")
     if facts.siblings:
         parts.append(f"{facts.siblings} other labelled {'text is' if facts.siblings == 1 else 'texts are'} of the same kind.")
     return " ".join([*parts, _labels(case)])

@@ -23,6 +23,7 @@ from detectors.semantic.prototypes import (
     Background,
     Prototype,
     PrototypeError,
+    Unread,
     Views,
     bar,
     build,
@@ -85,13 +86,16 @@ class Teacher:
     # Texts
 
     def views(self, text: str) -> str:
-        """A text's views for a case; empty without a model."""
-        return write(views(self.model, text), backgrounds(self.model).model) if self.model else ""
+        """A text's views for a case; empty without a model, and of a text that the encoder cannot read."""
+        try:
+            return write(views(self.model, text), backgrounds(self.model).model) if self.model else ""
+        except Unread:
+            return ""
 
     def facts(self, case: Case, vector: Floats | None, siblings: int) -> Facts:
         """What `reflection.reflect` wants to know."""
         if self.model is None or vector is None:
-            return Facts(siblings=siblings)
+            return Facts(siblings=siblings, unread=self.model is not None and bool(case.text) and not case.views)
         near = tuple(
             (one.exemplar.id, one.exemplar.category, round(one.similarity, 3)) for one in self.model.index.nearest(vector, 8)
         )
@@ -205,7 +209,8 @@ class Teacher:
         """A pattern that a person proposes, tried like all others, beside what is like it of those that stand.
 
         Raises:
-            PatternError: Hyperscan cannot take it. PrototypeError: it is an embedding of another model.
+            PatternError: Hyperscan cannot take it. PrototypeError: the encoder cannot read it, or it is an embedding of
+                another model.
         """
         return Proposal(
             id=id, kind=ProposalKind.MANUAL, pattern=pattern, at=now, since=now, author=author, trial=self.test(pattern),
@@ -232,7 +237,7 @@ class Teacher:
 
         Raises:
             PatternError: Hyperscan cannot take it, or it is none that people write.
-            PrototypeError: it is an embedding of another model.
+            PrototypeError: the encoder cannot read it, or it is an embedding of another model.
         """
         if pattern.kind.corrects:
             raise PatternError(f"kind: {pattern.kind.value}: labels lead to it, nobody writes one; a policy's rules move bars")
