@@ -42,12 +42,14 @@ _MARKS: Final = 2
 
 class Encoded(NamedTuple):
     """What the encoder says of one text: embedding (384,) of unit length, logits (origins,), (categories,); ``unread`` is
-    the share of its tokens, in 0..1, that the vocabulary does not have."""
+    the share of its tokens, in 0..1, that the vocabulary does not have, ``words`` how many of those that it has are words or
+    parts of words."""
 
     embedding: Floats
     origins: Floats
     categories: Floats
     unread: float
+    words: int
 
 
 class Encoder:
@@ -121,7 +123,9 @@ class Encoder:
     def _run(self, ids: list[int]) -> Encoded:
         outputs: Any = self._session.run(None, {"ids": np.array([ids], np.int64)})
         embedding, origins, categories = (output[0] for output in outputs)
-        return Encoded(embedding, origins, categories, self._unread(ids))
+        said = (self._tokenizer.id_to_token(id) or "" for id in ids if id != self._unknown)
+        words = sum(any(map(str.isalnum, token)) for token in said) - _MARKS
+        return Encoded(embedding, origins, categories, self._unread(ids), words)
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
@@ -133,4 +137,5 @@ def _joined(parts: list[Encoded]) -> Encoded:
         np.max([part.origins for part in parts], axis=0),
         np.max([part.categories for part in parts], axis=0),
         float(np.mean([part.unread for part in parts])),
+        sum(part.words for part in parts),
     )

@@ -37,6 +37,12 @@ READ: Final = 1 / 3
 UNREAD: Final = 0.8
 """Share from which on it reads nothing of a window: to it any two lines of Thai are one and the same."""
 
+LEAST: Final = 3
+"""Words without which nobody but a user orders anything. Hardly a text of training was as short, and what the encoder says of a
+tool's "No results" or "y" is chance."""
+
+_PROMPTS: Final = frozenset({Origin.USER, Origin.SYSTEM})
+
 KNOWN_ATTACK: Final = 0.98
 KNOWN_HARMLESS: Final = 0.02
 """Scores of a window that an attack exemplar, or a harmless one, decided."""
@@ -59,7 +65,8 @@ class Reading(NamedTuple):
 
     ``origins`` (origins,) are the encoder's logits, ``category`` the likeliest threat (``category.subcategory``), ``near``
     the nearest exemplar, ``lean`` as the function of that name, ``search_ns`` what the search of the index took,
-    ``embedding`` (384,) the window's own, ``unread`` the share of its tokens that the encoder does not know.
+    ``embedding`` (384,) the window's own, ``unread`` the share of its tokens that the encoder does not know, ``words`` how many
+    it knows that are words or parts of words.
     """
 
     origins: Floats
@@ -69,6 +76,7 @@ class Reading(NamedTuple):
     search_ns: int
     embedding: Floats
     unread: float
+    words: int
 
     @property
     def blind(self) -> bool:
@@ -244,7 +252,7 @@ class SemanticModel:
         searched = time.perf_counter_ns() - began
         category = threat(self._categories[int(encoded.categories.argmax())], near)
         return Reading(encoded.origins, category, near[0] if near else None, lean(near), searched, encoded.embedding,
-                       encoded.unread)  # fmt: skip
+                       encoded.unread, encoded.words)  # fmt: skip
 
     def weigh(
         self, reading: Reading | None, suspicion: float, evidence: float, origin: Origin, setting: float = 0.0
@@ -257,6 +265,8 @@ class SemanticModel:
             if same.exemplar.attack:
                 return Weighed(KNOWN_ATTACK, "index", same.exemplar.category, same.exemplar.id)
             return Weighed(KNOWN_HARMLESS, "index", reading.category, same.exemplar.id)
+        if reading.words < LEAST and origin not in _PROMPTS:
+            return Weighed(self.front_score(suspicion, evidence, origin, setting), "fast", UNSPECIFIED, None)
         weights = self.calibration.weights[origin]
         logit = float(reading.origins[column(origin)])
         total = (weights.offset + weights.encoder * logit + weights.front * suspicion + weights.lean * reading.lean
