@@ -282,18 +282,21 @@ def _alarms(
         labelled, unseen = stopped[:LABELS], stopped[LABELS:]
         learnt = bench.learn([(text, Outcome.FALSE_POSITIVE) for text in labelled], name)
         engine = bench.taught(learnt)
+        beside = [one._replace(text=f"{labelled[at % LABELS].text} {one.text}") for at, one in enumerate(inside)]
+        hostile = (*wrapped, [text for text in beside if bench.stopped(bench.base, text)])
         rows.append((name, len(stopped), len(unseen), 100 * (1 - bench.share(engine, unseen)),
                      100 * (recall - bench.share(engine, known)), len(learnt),
-                     *(100 * (1 - bench.share(engine, texts)) for texts in wrapped)))  # fmt: skip
+                     *(100 * (1 - bench.share(engine, texts)) for texts in hostile)))  # fmt: skip
     print(table("Five labels of a false-alarm family: its other stopped members that pass, in percent, and recall lost in "
                 f"points of {len(known)} known attacks; then of {', '.join(str(len(texts)) for texts in wrapped)} that are"
-                " stopped in quotation marks, in a note and in a scene, those that pass, in percent",
-                ("family", "stopped", "unseen", "pass", "recall lost", "patterns", *_WRAPPED), rows))  # fmt: skip
+                " stopped in quotation marks, in a note and in a scene, and of those beside a labelled text, those that pass,"
+                " in percent",
+                ("family", "stopped", "unseen", "pass", "recall lost", "patterns", *_WRAPPED, "beside"), rows))  # fmt: skip
     if not rows:
         return []
     passing, lost = [float(str(row[3])) for row in rows], [float(str(row[4])) for row in rows]
     figures |= {"false_alarm_families": len(rows), "false_alarms_pass": _mean(passing), "recall_lost": max(lost)}
-    for at, name in enumerate(_WRAPPED, 6):
+    for at, name in enumerate((*_WRAPPED, "beside"), 6):
         through = [float(str(row[at])) for row in rows]
         figures |= {f"wrapped_pass: {name}": _mean(through), f"wrapped_pass_worst: {name}": max(through)}
     return [Goal("false_alarms_pass_percent_at_least", _mean(passing), 90.0),

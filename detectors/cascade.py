@@ -24,7 +24,7 @@ from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.legible import legible
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
-from detectors.semantic.quotes import quoted, quotes
+from detectors.semantic.quotes import around, quoted, quotes
 from detectors.semantic.repetition import once
 from detectors.stages import CHEAP, DEEP, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WATCHED, WINDOWS, Origin, Skipped
@@ -178,6 +178,7 @@ class Cascade:
         blind = sum(reading is not None and reading.blind for reading in readings)
         readings = [None if reading is None or reading.blind else reading for reading in readings]
         best: TextFinding | None = None
+        beside: TextFinding | None = None
         told: dict[TextFinding, None] = {}
         harmless: list[tuple[Asked, bool]] = []
         weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
@@ -188,18 +189,24 @@ class Cascade:
             if reading is not None and len(self.prototypes):
                 mentions = partial(_mentions, window, screened.findings)
                 near = self.prototypes.near(reading.embedding, screened.origin, window.text, mentions)
-                told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
-                         for one in near.watching}  # fmt: skip
-                harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
+                if not window.around:
+                    told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
+                             for one in near.watching}  # fmt: skip
+                    harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
             judged = self._weigh(self.model, window, reading, near.acting, screened)
             pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
             if reading is not None and judged.stage == "encoder" and len(self.corrections):
                 judged, crossed = self._correct(self.model, judged, reading, window, screened.origin)
-                told |= dict.fromkeys(crossed)
+                told |= {} if window.around else dict.fromkeys(crossed)
                 pattern = next((one.pattern for one in crossed if one.detector != WATCHED), pattern)
-            if best is None or judged.score > best.score:
-                best = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
+            found = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
+            if window.around:
+                beside = found if beside is None or found.score > beside.score else beside
+            elif best is None or found.score > best.score:
+                best = found
         assert best is not None  # a text has at least one window
+        if beside is not None and beside.score > best.score and any(is_so for _, is_so in harmless):
+            best = beside
         if best.score >= self._reported[screened.origin]:
             told.pop(best, None)
             findings += (best,)
@@ -232,7 +239,11 @@ class Cascade:
                 return Weighed(LEARNT_ATTACK, "index", learnt.category, learnt.id)
             return Weighed(KNOWN_HARMLESS, "index", learnt.category, learnt.id)
         known = None if window.woken else reading  # the front stage had settled it, and nothing learnt says otherwise
-        return model.weigh(known, window.suspicion, screened.evidence, screened.origin, window.setting)
+        if not window.around:
+            return model.weigh(known, window.suspicion, screened.evidence, screened.origin, window.setting)
+        # What was found stands in the quotations (`_mentions`), and in doubt nothing is pardoned: either stage's word will do.
+        return max((model.weigh(one, window.suspicion, 0.0, screened.origin, window.setting) for one in (known, None)),
+                   key=lambda judged: judged.score)  # fmt: skip
 
     def _correct(
         self, model: SemanticModel, judged: Weighed, reading: Reading, window: Asked, origin: Origin
@@ -317,6 +328,8 @@ class Cascade:
                 if suspicion >= sure or at in woken:
                     setting = model.setting(window, len(front), origin)
                     asked.append(Asked(window, suspicion, *view.span(start, end), suspicion < sure, setting))
+                    if self.prototypes.mentions and quotes(window):
+                        asked += _around(model, asked[-1], origin)
                 elif settled is None or suspicion > settled.suspicion:
                     setting = model.setting(window, len(front), origin)
                     settled = Asked("", suspicion, *view.span(start, end), setting=setting)
@@ -341,6 +354,15 @@ def _finding(detector: str, text: str, match: Match, start: int, end: int) -> Te
 def _speaks(finding: TextFinding) -> bool:
     """Whether a finding speaks for an attack, now."""
     return finding.detector != WATCHED and is_attack(finding.category)
+
+
+def _around(model: SemanticModel, window: Asked, origin: Origin) -> list[Asked]:
+    """What stands around the quotations of a window, where the front stage does not settle it: an order there is no mention."""
+    text = around(window.text)
+    suspicion = max(suspicion for _, _, suspicion in model.front(text, origin))
+    if suspicion < model.calibration.sure[origin]:
+        return []
+    return [Asked(text, suspicion, window.start, window.end, setting=model.setting(text, 1, origin), around=True)]
 
 
 def _mentions(window: Asked, findings: Sequence[TextFinding]) -> bool:

@@ -40,7 +40,8 @@ class Asked(NamedTuple):
     """A window for the encoder: its text, what the front stage said of it, and where it stands in the original.
 
     ``woken`` is one that the front stage had settled as harmless, and that resembles something learnt. ``setting`` is what
-    its company adds to its log-odds (`detectors.semantic.judge.SemanticModel.setting`).
+    its company adds to its log-odds (`detectors.semantic.judge.SemanticModel.setting`). ``around`` is what stands around the
+    quotations of another window, which counts where that one is pardoned.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Asked(NamedTuple):
     end: int
     woken: bool = False
     setting: float = 0.0
+    around: bool = False
 
 
 class Screened(NamedTuple):

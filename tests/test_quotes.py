@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.semantic.quotes import LEAST, quoted, quotes
+from detectors.semantic.quotes import LEAST, around, quoted, quotes
 
 PAIRS = ["\"\"", "“”", "„“", "„”", "«»", "»«", "‹›", "「」", "『』", "《》", "''", "‘’"]
 
@@ -39,3 +39,14 @@ def test_passages_are_in_order_and_apart(text: str) -> None:
     assert quotes(text) <= bool(found)
     assert all(end - start >= LEAST + 2 for start, end in found)
     assert all(one[1] <= other[0] for one, other in pairwise(found))
+
+
+@given(st.text("\"'“”«» ab\n", max_size=300))
+def test_what_stands_around_holds_all_but_the_passages(text: str) -> None:
+    passages = quoted(text)
+    inside = {at for start, end in passages for at in range(start, end)}
+    assert around(text).replace(" ", "") == "".join("".join(c for at, c in enumerate(text) if at not in inside).split())
+
+
+def test_words_around_a_passage_stay_words() -> None:
+    assert around('Write "a note of some words"below, please') == "Write below, please"

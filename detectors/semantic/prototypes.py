@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.values import Origin
-from patterns.schema import WATCHING, Kind, Pattern, acts_on
+from patterns.schema import WATCHING, Kind, Pattern, State, acts_on
 
 Floats = npt.NDArray[np.float32]
 
@@ -232,10 +232,15 @@ def build(pattern: Pattern, views: Callable[[str], Views], backgrounds: Backgrou
 
 
 class Prototypes:
-    """Prototypes together, ready for any number of threads; immutable, and cheap to make anew with one more."""
+    """Prototypes together, ready for any number of threads; immutable, and cheap to make anew with one more.
+
+    Attributes:
+        mentions: whether any that acts concerns only texts that quote.
+    """
 
     def __init__(self, prototypes: Iterable[Prototype], backgrounds: Backgrounds | None) -> None:
         self._all = tuple(prototypes)
+        self.mentions = any(one.quoting and one.pattern.state is not State.SHADOW for one in self._all)
         self._waking: tuple[Floats, Floats, Floats] | None = None
         if not self._all:
             return

@@ -33,3 +33,12 @@ def quotes(text: str) -> bool:
 def quoted(text: str) -> list[tuple[int, int]]:
     """The passages in quotation marks, marks included: (start, end) in code points, in order, none within another."""
     return [found.span() for found in _QUOTED.finditer(text)]
+
+
+def around(text: str) -> str:
+    """What is said around the passages in quotation marks, each taken out whole."""
+    parts, at = [], 0
+    for start, end in quoted(text):
+        parts.append(text[at:start])
+        at = end
+    return " ".join(" ".join((*parts, text[at:])).split())
