@@ -11,6 +11,7 @@ import string
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from detectors.decode import languages
 from detectors.decode.english import COMMON, LIKELY, english, known, likeness
 from detectors.decode.piece import Allowance, Piece, readable
 from detectors.offsets import Mirror, Shift, rewrite
@@ -27,6 +28,9 @@ MAX_LOSS: Final = 24.0
 MIN_KNOWN: Final = 0.25
 """The least share of letters in common words, in what came out. Sentences have 0.4 to 1."""
 
+MIN_OTHER: Final = 0.4
+"""The same in common words of other languages: they are fewer, and accents are dropped."""
+
 MAX_EDGE: Final = 8.0
 """Bits that a word at the edge of a stretch may lose: ``or`` is ``be`` in ROT13, and a word either way."""
 
@@ -37,7 +41,7 @@ _LOWER: Final = string.ascii_lowercase
 _PRINTABLE: Final = "".join(map(chr, range(33, 127)))
 _FOREIGN: Final = 4.0  # bits that a character costs which is no letter, in a word
 
-_WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
+_WORD = re.compile(r"[A-Za-zÀ-ÖØ-öø-ž]+(?:'[A-Za-z]+)?")
 _TOKEN = re.compile(r"\S+")
 
 
@@ -72,7 +76,7 @@ def exchanged(text: str, cipher: Cipher, seen: Iterable[str], allowance: Allowan
     """The stretches of ``text`` that are English in ``cipher``; ``seen`` are words of it, as written, that occur."""
     for start, end in _stretches(text, seen, cipher.words, lambda word: word.translate(cipher.undoing), allowance):
         plain = text[start:end].translate(cipher.undoing)
-        if _is_english(plain):
+        if _is_language(plain):
             yield Piece(cipher.name, plain, start, end, (Shift(start),))
 
 
@@ -80,15 +84,17 @@ def backwards(text: str, seen: Iterable[str], allowance: Allowance) -> Iterator[
     """Stretches written backwards: read as a whole, and word by word."""
     for start, end in _stretches(text, seen, _WORD, lambda word: word[::-1], allowance):
         written = text[start:end]
-        if _is_english(written[::-1]):
+        if _is_language(written[::-1]):
             yield Piece("reversed", written[::-1], start, end, (Mirror(start, end),))
             words, edits = rewrite(written, [(*word.span(), word[0][::-1]) for word in _WORD.finditer(written)])
             if edits is not None:
                 yield Piece("reversed_words", words, start, end, (Shift(start), edits))
 
 
-def _is_english(text: str) -> bool:
-    return readable(text) and english(text) >= LIKELY and known(text) >= MIN_KNOWN
+def _is_language(text: str) -> bool:
+    if not readable(text):
+        return False
+    return (english(text) >= LIKELY and known(text) >= MIN_KNOWN) or languages.known(text) >= MIN_OTHER
 
 
 class _Word(NamedTuple):
@@ -123,8 +129,11 @@ def _stretches(
 
 
 def _bits(word: str) -> float:
-    letters = "".join([char for char in word.lower() if "a" <= char <= "z"])
-    return likeness(letters) - _FOREIGN * (len(word) - len(letters)) if letters else -_FOREIGN * len(word)
+    plain = languages.folded(word)
+    letters = "".join([char for char in plain if "a" <= char <= "z"])
+    if not letters:
+        return -_FOREIGN * len(word)
+    return likeness(letters) - _FOREIGN * (len(plain) - len(letters)) + len(letters) * (letters in languages.WORDS)
 
 
 def _sums(words: list[_Word]) -> Iterator[tuple[int, int]]:

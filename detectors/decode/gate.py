@@ -12,6 +12,7 @@ import re
 from typing import Final, NamedTuple
 
 from detectors._signs import ESCAPES, ODD, signs
+from detectors.decode import languages
 from detectors.decode.ciphers import CIPHERS
 from detectors.decode.codes import RADIO_WORDS
 from detectors.decode.english import COMMON
@@ -112,6 +113,8 @@ _FOREIGN_NAMES: Final = tuple(_FOREIGN)
 BACKWARDS: Final = len(CIPHERS)
 """Stands for text written backwards, where ciphers are counted."""
 
+ROT13: Final = next(number for number, cipher in enumerate(CIPHERS) if cipher.name == "rot13")
+
 _ENGLISH: Final = f" {' '.join(COMMON)} "
 _BEGUN: Final = frozenset(_ENGLISH[at : at + 4] for at in range(len(_ENGLISH)))  # what begins otherwise needs no search
 _CIPHERED: Final = tuple(
@@ -119,13 +122,17 @@ _CIPHERED: Final = tuple(
     for number, written in (
         *((number, word.translate(cipher.making)) for number, cipher in enumerate(CIPHERS) for word in TELLING),
         *((BACKWARDS, word[::-1]) for word in TELLING),
+        *((ROT13, word.translate(CIPHERS[ROT13].making)) for word in languages.TELLING),
+        *((BACKWARDS, word[::-1]) for word in languages.TELLING),
     )
-    if written[:4] not in _BEGUN or written not in _ENGLISH  # "now" backwards is "won"
+    if (written[:4] not in _BEGUN or written not in _ENGLISH)  # "now" backwards is "won"
+    and languages.folded(written.strip()) not in languages.WORDS
 )
 
 
 def _literal(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9 ]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    data = text.encode().decode("latin-1")
+    return re.sub(r"[^A-Za-z0-9 ]", lambda match: f"\\x{ord(match[0]):02x}", data)
 
 
 _ciphered = Probe([f"(?i){_literal(written)}" for _, written in _CIPHERED])

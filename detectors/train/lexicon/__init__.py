@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-WORDS: Final = Path(__file__).parent / "words.txt"
+WORDS: Final = Path(__file__).parents[2] / "data" / "words.txt"
 
 
 class LexiconError(ValueError):
