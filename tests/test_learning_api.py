@@ -289,3 +289,42 @@ def test_unknown_ids(people: People) -> None:
         assert people.analyst.get(path).status_code == 404, path
     assert people.approver.post("/admin/v1/proposals/none/approve", json={"reason": "r"}).status_code == 404
     assert people.approver.post("/admin/v1/rollback", json={"generation": 9999, "reason": "r"}).status_code == 404
+
+
+def test_pages_of_labels(people: People) -> None:
+    for number in range(3):
+        assert people.analyst.post("/admin/v1/feedback", json={"text": f"page {number}", "label": "benign"}).status_code == 202
+    told = people.analyst.get("/admin/v1/feedback?limit=1000").json()
+    assert told["next"] is None
+    everything = [label["id"] for label in told["feedback"]]
+    paged: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = people.analyst.get("/admin/v1/feedback", params={"limit": len(everything) // 2, **({"cursor": cursor} if cursor else {})})
+        paged += [label["id"] for label in page.json()["feedback"]]
+        cursor = page.json()["next"]
+    assert paged == everything
+
+
+@pytest.mark.parametrize("path", ["/admin/v1/generations?cursor={}", "/admin/v1/generations/{}/diff/1"])
+def test_no_generation_has_such_a_number(people: People, path: str) -> None:
+    assert people.analyst.get(path.format(2**64)).status_code == 422
+    assert people.analyst.get(path.format(-1)).status_code == 422
+
+
+def test_what_is_refused_is_documented(people: People) -> None:
+    strangers = people.gateway.client(headers={"authorization": "Bearer pc_wrong"})
+    schema = people.analyst.get("/admin/openapi.json").json()
+    asked = 0
+    for path, calls in schema["paths"].items():
+        for method, call in calls.items():
+            for client in (people.app, people.analyst, strangers):
+                answer = client.request(method, path.replace("{", "").replace("}", ""), json={"nothing": 1})
+                documented = call["responses"]
+                assert str(answer.status_code) in documented, (method, path, answer.status_code)
+                if answer.status_code >= 400:
+                    told = documented[str(answer.status_code)]["content"]["application/json"]["schema"]
+                    assert told == {"$ref": "#/components/schemas/Problem"}
+                    assert isinstance(answer.json()["detail"], str | list)
+                    asked += 1
+    assert asked > 60

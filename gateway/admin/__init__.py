@@ -25,6 +25,7 @@ from gateway.admin import (
 )
 from gateway.admin.audit import WriteDown
 from gateway.admin.bodies import Bounded, invalid
+from gateway.admin.described import describe
 from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
@@ -42,6 +43,7 @@ def control_plane(services: Services) -> FastAPI:
     )  # fmt: skip
     for subject in SUBJECTS:
         subject.routes(app, services)
+    describe(app)
 
     app.add_middleware(WriteDown, services=services)
     app.add_middleware(Bounded, services=services)

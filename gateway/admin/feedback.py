@@ -96,16 +96,18 @@ def routes(app: FastAPI, services: Services) -> None:
         cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
     ) -> dict[str, Any]:
         """Labels, newest first, each with what became of its case."""
-        found = await services.learning.book.labels(limit + 1, cursor)
+        book = services.learning.book
+        found = await book.labels(limit, cursor)
+        more = len(found) == limit and await book.labels(1, found[-1].id)
         shown = []
-        for one in found[:limit]:
-            case = await services.learning.book.case(one.case)
+        for one in found:
+            case = await book.case(one.case)
             shown.append({
                 **one._asdict(), "label": one.said, "outcome": case.outcome if case else None,
                 "decision_id": case.trajectory.decision or None if case else None,
                 "proposal": case.proposal or None if case else None, "lesson": case.lesson if case else "",
             })  # fmt: skip
-        return {"feedback": shown, "next": found[limit - 1].id if len(found) > limit else None}
+        return {"feedback": shown, "next": found[-1].id if more else None}
 
 
 async def take(services: Services, principal: Principal, given: FeedbackIn) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from gateway import health
 from gateway.services import Services
@@ -12,7 +13,11 @@ from gateway.services import Services
 
 def routes(app: FastAPI, services: Services) -> None:
     for path, answer in health.PATHS.items():
-        app.get(path, tags=["health"], name=path[1:], description=answer.__doc__)(_answering(answer, services))
+        app.get(
+            path, tags=["health"], name=path[1:], description=answer.__doc__,
+            response_class=PlainTextResponse if answer is health.metrics else JSONResponse,
+            responses={503: {"description": "Not ready"}} if answer is health.ready else {},
+        )(_answering(answer, services))  # fmt: skip
 
 
 def _answering(answer: Callable[[Services], health.Answer], services: Services) -> Callable[[], Awaitable[Response]]:

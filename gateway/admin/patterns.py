@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +22,11 @@ from patterns.schema import Pattern, PatternError, read_pattern
 from patterns.snapshot import Diff
 from patterns.store import StoreError
 
+MAX_NUMBER: Final = 2**53 - 1
+"""The largest number of a generation that is looked for: what JSON tells exactly everywhere."""
+
+Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+
 
 class Proposed(BaseModel):
     """A pattern, as packs write one, and why."""
@@ -37,7 +42,7 @@ class Rollback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    generation: int = Field(ge=0)
+    generation: Number
     reason: str = Field(min_length=1, max_length=MAX_NOTE)
 
 
@@ -101,7 +106,7 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.get("/admin/v1/generations", tags=["knowledge"], dependencies=[reader])
     async def list_generations(
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        cursor: Annotated[int | None, Query(description="`next` of the page before")] = None,
+        cursor: Annotated[int | None, Query(ge=0, le=MAX_NUMBER, description="`next` of the page before")] = None,
     ) -> dict[str, Any]:
         """Generations of the pattern store, latest first. Generation 0 is the packs alone."""
         found = await _stored(asyncio.to_thread(store.generations, limit + 1, cursor))
@@ -113,7 +118,7 @@ def routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/admin/v1/generations/{a}/diff/{b}", tags=["knowledge"], dependencies=[reader])
     async def compare(
-        a: int, b: int, limit: Annotated[int, Query(ge=1, le=100_000, description="of each list")] = 100
+        a: Number, b: Number, limit: Annotated[int, Query(ge=1, le=100_000, description="of each list")] = 100
     ) -> Response:
         """What leads from generation ``a`` to generation ``b``; ``counts`` says how much, where the lists are cut short."""
         found: Diff = await _stored(asyncio.to_thread(store.diff, a, b, limit))
