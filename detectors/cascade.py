@@ -178,35 +178,30 @@ class Cascade:
         blind = sum(reading is not None and reading.blind for reading in readings)
         readings = [None if reading is None or reading.blind else reading for reading in readings]
         best: TextFinding | None = None
-        beside: TextFinding | None = None
         told: dict[TextFinding, None] = {}
         harmless: list[tuple[Asked, bool]] = []
+        ordered = any(window.around and self._orders(self.model, window, reading, screened.origin)
+                      for window, reading in zip(screened.asked, readings, strict=True))  # fmt: skip
         weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
         for window, reading in weighed:
-            if window is None:
+            if window is None or window.around:
                 continue
             near = NOTHING
             if reading is not None and len(self.prototypes):
-                mentions = partial(_mentions, window, screened.findings)
+                mentions = partial(_mentions, window, screened.findings, ordered)
                 near = self.prototypes.near(reading.embedding, screened.origin, window.text, mentions)
-                if not window.around:
-                    told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
-                             for one in near.watching}  # fmt: skip
-                    harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
+                told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
+                         for one in near.watching}  # fmt: skip
+                harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
             judged = self._weigh(self.model, window, reading, near.acting, screened)
             pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
             if reading is not None and judged.stage == "encoder" and len(self.corrections):
                 judged, crossed = self._correct(self.model, judged, reading, window, screened.origin)
-                told |= {} if window.around else dict.fromkeys(crossed)
+                told |= dict.fromkeys(crossed)
                 pattern = next((one.pattern for one in crossed if one.detector != WATCHED), pattern)
-            found = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
-            if window.around:
-                beside = found if beside is None or found.score > beside.score else beside
-            elif best is None or found.score > best.score:
-                best = found
+            if best is None or judged.score > best.score:
+                best = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
         assert best is not None  # a text has at least one window
-        if beside is not None and beside.score > best.score and any(is_so for _, is_so in harmless):
-            best = beside
         if best.score >= self._reported[screened.origin]:
             told.pop(best, None)
             findings += (best,)
@@ -239,11 +234,13 @@ class Cascade:
                 return Weighed(LEARNT_ATTACK, "index", learnt.category, learnt.id)
             return Weighed(KNOWN_HARMLESS, "index", learnt.category, learnt.id)
         known = None if window.woken else reading  # the front stage had settled it, and nothing learnt says otherwise
-        if not window.around:
-            return model.weigh(known, window.suspicion, screened.evidence, screened.origin, window.setting)
-        # What was found stands in the quotations (`_mentions`), and in doubt nothing is pardoned: either stage's word will do.
-        return max((model.weigh(one, window.suspicion, 0.0, screened.origin, window.setting) for one in (known, None)),
-                   key=lambda judged: judged.score)  # fmt: skip
+        return model.weigh(known, window.suspicion, screened.evidence, screened.origin, window.setting)
+
+    def _orders(self, model: SemanticModel, window: Asked, reading: Reading | None, origin: Origin) -> bool:
+        """Whether what stands around a quotation attacks by itself, by the front stage's word or the encoder's: in doubt
+        nothing is pardoned. What other stages found weighs nothing here, for it stands within the quotation (`_mentions`)."""
+        words = (model.weigh(one, window.suspicion, 0.0, origin, window.setting) for one in (reading, None))
+        return max(word.score for word in words) >= self._reported[origin]
 
     def _correct(
         self, model: SemanticModel, judged: Weighed, reading: Reading, window: Asked, origin: Origin
@@ -365,9 +362,12 @@ def _around(model: SemanticModel, window: Asked, origin: Origin) -> list[Asked]:
     return [Asked(text, suspicion, window.start, window.end, setting=model.setting(text, 1, origin), around=True)]
 
 
-def _mentions(window: Asked, findings: Sequence[TextFinding]) -> bool:
-    """Whether a window quotes, and does so with all that would be blocked by itself: an attack beside a quotation attacks."""
-    if not quotes(window.text):
+def _mentions(window: Asked, findings: Sequence[TextFinding], ordered: bool) -> bool:
+    """Whether a window quotes, and does so with all that would be blocked by itself: an attack beside a quotation attacks.
+
+    ``ordered`` says that what stands around the text's quotations does.
+    """
+    if ordered or not quotes(window.text):
         return False
     passages = quoted(window.text)
     grave = [one for one in findings if _speaks(one) and one.score >= SCORES[Severity.HIGH]

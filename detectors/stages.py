@@ -41,7 +41,7 @@ class Asked(NamedTuple):
 
     ``woken`` is one that the front stage had settled as harmless, and that resembles something learnt. ``setting`` is what
     its company adds to its log-odds (`detectors.semantic.judge.SemanticModel.setting`). ``around`` is what stands around the
-    quotations of another window, which counts where that one is pardoned.
+    quotations of another window, and says only whether that one mentions what it quotes.
     """
 
     text: str
