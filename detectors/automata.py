@@ -71,13 +71,16 @@ _WIDE: Final = re.compile(r"\[\^|\\[SWD]|(?<!\\)\.")  # what stands for characte
 class Block:
     """Scans whole texts. For one thread at a time: it owns one scratch space."""
 
-    def __init__(self, expressions: Sequence[Expression], cache: Path | None = None) -> None:
+    def __init__(self, expressions: Sequence[Expression], cache: Path | None = None, *, lasting: bool = True) -> None:
         """Compile ``expressions``, or take them from the folder ``cache`` where the same set was compiled before.
+
+        Args:
+            lasting: whether a large set is unpacked to a file there and `mapped`; else it is in memory whole.
 
         Raises:
             PatternError: Hyperscan cannot take one of them; the message names its owner.
         """
-        self._database = _database(expressions, hyperscan.HS_MODE_BLOCK, cache)
+        self._database = _database(expressions, hyperscan.HS_MODE_BLOCK, cache, lasting)
         self._scratch = self._database.scratch
 
     def twin(self) -> Block:
@@ -105,8 +108,8 @@ class FlowAutomata:
     """Expressions compiled for texts that come in pieces; any number of `Flow` s share one."""
 
     def __init__(self, expressions: Sequence[Expression], cache: Path | None = None) -> None:
-        """As `Block`."""
-        self._database = _database(expressions, hyperscan.HS_MODE_STREAM, cache)
+        """As `Block`, of what lasts."""
+        self._database = _database(expressions, hyperscan.HS_MODE_STREAM, cache, True)
 
     def open(self) -> Flow:
         return Flow(self._database)
@@ -220,12 +223,12 @@ def _file(expressions: Sequence[Expression], mode: int, cache: Path) -> Path:
     return cache / f"hyperscan-{_identity(_sources(expressions), mode)}{_SUFFIX}"
 
 
-def _database(expressions: Sequence[Expression], mode: int, cache: Path | None) -> hyperscan.Database:
+def _database(expressions: Sequence[Expression], mode: int, cache: Path | None, lasting: bool) -> hyperscan.Database:
     if cache is not None:
         file = _file(expressions, mode, cache)
-        plain = file.with_suffix("")
+        plain = file.with_suffix("") if lasting else None
         take = functools.partial(_unpacked, mode=mode, plain=plain)
-        loaded = _mapped(plain, mode) or kept(file, written, [mode, *_sources(expressions)], take)
+        loaded = (_mapped(plain, mode) if plain else None) or kept(file, written, [mode, *_sources(expressions)], take)
         if loaded is not None:
             return loaded
     return _compile(expressions, mode)

@@ -223,7 +223,8 @@ class Lexical:
         if wanted:
             rules = list(wanted.values())
             cache = self._cache if len(rules) >= LARGE_OVERLAY else None
-            overlay.append(_Part(rules, Block([rule.expression for rule in rules], cache)))
+            # Each generation of a store brings another set: files of them would fill the disk, unpacked, within an hour.
+            overlay.append(_Part(rules, Block([rule.expression for rule in rules], cache, lasting=False)))
             prepare(rules, cache)
         return self._with([*parts, *overlay], overlay)
 

@@ -110,9 +110,9 @@ def test_what_stands_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> N
     compiled: list[int] = []
     original = Block.__init__
 
-    def counted(block: Block, expressions: Sequence[object], *rest: object) -> None:
+    def counted(block: Block, expressions: Sequence[object], *rest: object, **named: object) -> None:
         compiled.append(len(expressions))
-        original(block, expressions, *rest)  # type: ignore[arg-type]
+        original(block, expressions, *rest, **named)  # type: ignore[arg-type]
 
     base = Lexical([EVERYBODY])
     many = [_pattern(f"n{number}", f"word{number}") for number in range(50)]

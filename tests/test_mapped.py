@@ -124,6 +124,22 @@ print(sorted(found + flow.close()) == ends(Block(many, folder)))
         assert said(tmp_path, program) == "1\nTrue\n"
 
 
+def test_what_a_store_lays_over_leaves_no_file_of_its_own(tmp_path: Path) -> None:
+    program = """
+from detectors.lexical import Lexical
+from patterns.schema import Kind, Pattern, Severity
+
+def pattern(number):
+    return Pattern(id=f"own.p{number}", kind=Kind.REGEX, body=many[number].body, category="jailbreak.persona",
+                   severity=Severity.HIGH, reach=120)
+
+lexical = Lexical([pattern(0)], folder)
+laid = lexical.overlaid([pattern(n) for n in range(1, 400)], ())
+print(placed(), [file for file in folder.iterdir() if file.name.endswith(".db")], len(list(folder.glob("hyperscan-*.db.z"))))
+"""
+    assert said(tmp_path, program) == "[] [] 2\n"
+
+
 def test_what_only_beginning_took_is_given_back_and_what_was_written_stays(tmp_path: Path) -> None:
     program = """
 import ctypes, mmap
