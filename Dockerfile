@@ -19,7 +19,7 @@ COPY gateway/ gateway/
 # Large ones are unpacked beside where they lie, 70 MB that the first start makes as well.
 RUN ./image/build /src /opt/portcullis \
  && PORTCULLIS_DATA_DIR=/var/lib/portcullis /opt/portcullis/bin/portcullis check --json > /dev/null \
- && rm /var/lib/portcullis/cache/hyperscan-*.db
+ && rm -f /var/lib/portcullis/cache/hyperscan-*.db
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Portcullis" \
