@@ -14,30 +14,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from bench.machine import machine, versions
 from bench.report import Goal, finish, table
-from detectors.engine import Engine
-from detectors.semantic.judge import Reading
-from detectors.semantic.learnt import made_ready, views
-from detectors.semantic.prototypes import Prototypes
+from bench.school import HONEST, Bench, Said, School, Text
+from detectors.semantic.learnt import views
 from detectors.train.exemplars import own_pools
 from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
-from detectors.values import Origin, Segment
-from gateway import live
-from gateway.learning.evidence import ATTACKS, matched, spoken, standings, weighed
-from gateway.learning.promotion import Rules, failing, step
-from gateway.learning.quorum import Record, judged, weight
-from gateway.learning.teacher import Teacher
+from detectors.values import Origin
+from gateway.learning.promotion import Rules
 from gateway.learning.tuner import Tuner
 from gateway.learning.tuning import Tuning
-from gateway.learning.values import Case, Label, Outcome, Proposal, Stage, Trajectory, case_id
-from gateway.policy import Action, Direction, evaluate
-from gateway.settings import Settings
+from gateway.learning.values import Outcome, Proposal
 from patterns.schema import Kind, Pattern
 
 NAME: Final = "learning"
@@ -57,156 +49,10 @@ _WRAPPED: Final = {
 }  # fmt: skip
 """What an attack is put into, to pass by what was learnt of harmless texts that quote."""
 
-HONEST: Final = ("ada", "bob", "cy", "dee")
 HOSTILE: Final = "eve"
 
 SEED: Final = 424_242
 """Of the ordinary texts: another than that of the shipped exemplars, which trials are held on."""
-
-
-class Text(NamedTuple):
-    """A text and who says it."""
-
-    text: str
-    origin: Origin
-
-
-class Bench:
-    """The engine over the packs, and a memory of what the encoder read."""
-
-    def __init__(self, cache: Path) -> None:
-        self.live = live.build(Settings(data_dir=cache), 1, time.time())
-        self.base: Engine = self.live.packs
-        model = self.base.cascade.model
-        assert model is not None, "the benchmark needs the model"
-        self.model = model
-        self.teacher = Teacher(model)
-        self._read: dict[str, Reading] = {}
-
-    def stopped(self, engine: Engine, text: Text) -> bool:
-        """Whether ``balanced`` blocks a request with this text."""
-        segments = [Segment(text.text, "user", text.origin, 0, ())]
-        screening = engine.screen(segments, "")
-        readings = [self._reading(window.text) for window in screening.asked]
-        verdict = screening.close(readings).verdict
-        return evaluate(self.live.default.policy, verdict, segments, Direction.REQUEST).action is Action.BLOCK
-
-    def share(self, engine: Engine, texts: Sequence[Text]) -> float:
-        return sum(self.stopped(engine, text) for text in texts) / len(texts) if texts else float("nan")
-
-    def case(self, text: Text, attack: bool, at: int) -> Case:
-        """A text as the gateway judged it, with one analyst's true word."""
-        segments = [Segment(text.text, "user", text.origin, 0, ())]
-        found = self.base.judge(segments, "")
-        verdict = found.verdict
-        action = evaluate(self.live.default.policy, verdict, segments, Direction.REQUEST).action
-        seen = Trajectory(
-            origin=text.origin, action=action, stopped=action in (Action.BLOCK, Action.REDACT), score=verdict.score,
-            stages=tuple((one.detector, one.pattern, one.category, one.score) for one in verdict.findings),
-            read="encoder" in found.stages[0],
-        )  # fmt: skip
-        said = "attack" if attack else "benign"
-        label = Label(f"{at}", HONEST[at % len(HONEST)], "analyst", said, "", "", 1.0, float(at))
-        return judged(Case(id=case_id(b"bench", text.text), at=float(at), text=text.text, views=self.teacher.views(text.text),
-                           trajectory=seen).with_label(label))  # fmt: skip
-
-    def learn(self, labelled: Sequence[tuple[Text, Outcome]], name: str) -> dict[str, Pattern]:
-        """The patterns that labels lead to, where their trials pass."""
-        school = School(self, rules=None)
-        school.week([Said(*one, HONEST[at % len(HONEST)]) for at, one in enumerate(labelled)], name)
-        return school.learnt
-
-    def taught(self, patterns: dict[str, Pattern], known: Engine | None = None) -> Engine:
-        return self.base.renewed(patterns, 2, 0.0, known)
-
-    def _reading(self, window: str) -> Reading:
-        if window not in self._read:
-            self._read[window] = self.model.read(window)
-        return self._read[window]
-
-
-class Said(NamedTuple):
-    """One label: what the gateway's action on a text was, by the word of one analyst."""
-
-    text: Text
-    outcome: Outcome
-    by: str
-
-
-class School:
-    """What is labelled and learnt over some weeks, as `gateway.learning.lessons` and `gateway.learning.stages` do it.
-
-    ``rules`` None takes every proposal that passed its trial for approved; else they decide.
-    """
-
-    def __init__(self, bench: Bench, rules: Rules | None) -> None:
-        self._bench = bench
-        self._rules = rules
-        self._cases: dict[str, Case] = {}
-        self._records: dict[str, Record] = {}
-        self._made: dict[str, Proposal] = {}
-        self.engine = bench.base
-
-    @property
-    def learnt(self) -> dict[str, Pattern]:
-        return {proposal.pattern.id: proposal.pattern for proposal in self._made.values()}
-
-    def week(self, labels: Sequence[Said], name: str) -> None:
-        """Take labels, let what they lead to act, and what they speak against act no longer."""
-        for at, (text, outcome, by) in enumerate(labels):
-            case = self._cases.get(text.text) or self._case(text)
-            said = "attack" if outcome in ATTACKS else "benign"
-            trust = weight("analyst", self._records.get(by, Record()))
-            label = Label(f"{name}-{at}", by, "analyst", said, "", "", trust, case.at)
-            self._cases[text.text] = judged(case.with_label(label))
-        cases = self._weighed()
-        for outcome in (Outcome.FALSE_NEGATIVE, Outcome.FALSE_POSITIVE):
-            self._answer(cases, outcome, name)
-        self._demote(cases)
-        self.engine = self._bench.taught(self.learnt, self.engine)
-
-    def _case(self, text: Text) -> Case:
-        stopped = self._bench.stopped(self.engine, text)  # to call harmless what passes anyway teaches nothing
-        return Case(
-            id=case_id(b"bench", text.text), at=float(len(self._cases)), text=text.text,
-            views=self._bench.teacher.views(text.text), trajectory=Trajectory(origin=text.origin, stopped=stopped),
-        )  # fmt: skip
-
-    def _weighed(self) -> list[Case]:
-        """All cases, each label with what its labeller's word is worth now."""
-        cases = list(self._cases.values())
-        labelled = self._bench.teacher.labelled(cases)
-        self._records = standings(cases, [labelled.matched(one) for one in self._prototypes()])
-        return weighed(cases, self._records)
-
-    def _answer(self, cases: Sequence[Case], outcome: Outcome, name: str) -> None:
-        teacher = self._bench.teacher
-        answered = {id for proposal in self._made.values() for id in proposal.cases}
-        labelled = teacher.labelled(cases)
-        cases = [case for case in cases if case.outcome is outcome and case.id not in answered]
-        for number, group in enumerate(teacher.groups(cases) if cases else []):
-            standing = tuple(self._prototypes())
-            made = teacher.propose(case_id(b"bench", f"{name}-{outcome}-{number}"), group, 0.0, labelled, standing)
-            for proposal in made:
-                if proposal.trial is None or not proposal.trial.passed:
-                    continue
-                if self._rules is None or step(proposal, self._rules, 0.0) is not None:
-                    id = f"{proposal.pattern.id}.{name.replace('_', '-')}.{number}"
-                    self._made[id] = replace(proposal, pattern=replace(proposal.pattern, id=id), stage=Stage.ACTIVE)
-
-    def _prototypes(self) -> Prototypes:
-        return made_ready(self.learnt.values(), self._bench.model, self.engine.cascade.prototypes)
-
-    def _demote(self, cases: Sequence[Case]) -> None:
-        reached = matched(cases, self._bench.teacher.labelled(cases), self._prototypes())
-        for id, proposal in list(self._made.items()):
-            own = {case.id: case for case in cases if case.id in proposal.cases}
-            about = own | {case.id: case for case in reached.get(id, ())}
-            said = spoken(proposal.pattern, about.values(), own)
-            told = replace(proposal, confirmed=said.confirmed, refuted=said.refuted, spoken_for=said.spoken_for,
-                           spoken_against=said.spoken_against)  # fmt: skip
-            if failing(told, self._rules or Rules()):
-                del self._made[id]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

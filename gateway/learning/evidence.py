@@ -156,11 +156,35 @@ def standings(cases: Iterable[Case], kinds: Iterable[Collection[Case]] = ()) -> 
 
 def weighed(cases: Iterable[Case], records: Mapping[str, Record]) -> list[Case]:
     """The cases, each label with what its labeller's word is worth now: who is found out was no better when he spoke."""
+    worth: dict[tuple[str, str], float] = {}
     found = []
     for case in cases:
-        labels = tuple(one._replace(trust=weight(one.role, records.get(one.by, Record()))) for one in case.labels)
-        found.append(case if labels == case.labels else replace(case, labels=labels))
+        for label in case.labels:
+            if (label.role, label.by) not in worth:
+                worth[label.role, label.by] = weight(label.role, records.get(label.by, Record()))
+        if any(label.trust != worth[label.role, label.by] for label in case.labels):
+            case = replace(case, labels=tuple(one._replace(trust=worth[one.role, one.by]) for one in case.labels))
+        found.append(case)
     return found
+
+
+class Heard(NamedTuple):
+    """All that was labelled, each label with what its labeller's word is worth now: cases, those of them whose embeddings are
+    known, and by pattern those that it matched; and what each labeller's record is."""
+
+    cases: list[Case]
+    labelled: Labelled
+    by_pattern: dict[str, list[Case]]
+    records: dict[str, Record]
+
+
+def heard(cases: Collection[Case], labelled: Labelled, prototypes: Collection[Prototype]) -> Heard:
+    """What labels say altogether, beside the learnt exemplars that are matched already."""
+    by_pattern = matched(cases, labelled, prototypes)
+    records = standings(cases, [by_pattern[one.pattern.id] for one in prototypes if one.pattern.id in by_pattern])
+    now = {case.id: case for case in weighed(cases, records)}
+    known = labelled._replace(cases=tuple(now[case.id] for case in labelled.cases))
+    return Heard(list(now.values()), known, {id: [now[one.id] for one in some] for id, some in by_pattern.items()}, records)
 
 
 def fair_share(cases: Sequence[Case], most: int) -> list[Case]:

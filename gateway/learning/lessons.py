@@ -10,7 +10,7 @@ from detectors.engine import Engine
 from detectors.semantic.prototypes import Prototype
 from gateway.decisions import new_id
 from gateway.learning.book import Book
-from gateway.learning.evidence import Labelled, Spoken, matched, says, spoken, standings, weighed
+from gateway.learning.evidence import Labelled, Spoken, heard, says, spoken, weighed
 from gateway.learning.promotion import Rules, suspects
 from gateway.learning.quorum import Record
 from gateway.learning.reflection import reflect
@@ -60,12 +60,8 @@ class Lessons:
         labelled = await asyncio.to_thread(self._teacher().labelled, cases)
         engine = self._live().engine
         learnt = tuple(engine.cascade.prototypes)
-        by_pattern = matched(cases, labelled, learnt)
-        records = standings(cases, [by_pattern[one.pattern.id] for one in learnt if one.pattern.id in by_pattern])
-        heard = {case.id: case for case in weighed(cases, records)}
-        cases, labelled = list(heard.values()), labelled._replace(cases=tuple(heard[case.id] for case in labelled.cases))
-        by_pattern = {id: [heard[case.id] for case in some] for id, some in by_pattern.items()}
-        fresh = [heard[case.id] for case in fresh] + self._reweighed(cases, records)
+        cases, labelled, by_pattern, records = await asyncio.to_thread(heard, cases, labelled, learnt)
+        fresh = weighed(fresh, records) + self._reweighed(cases, records)
         self.about = about = await self._count(cases, labelled, by_pattern, engine, proposals)
         await self._write(records)
         open_ = {one.id: one for one in proposals if one.stage in REWRITTEN and one.author == "engine"}
