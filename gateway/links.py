@@ -88,7 +88,8 @@ class Links:
                 stop = begun.start() if begun and len(text) - begun.start() <= MAX_HOST else len(text)
                 break
             end = _AUTHORITY_END.search(text, found.end())
-            if end is None and not final and len(text) - found.end() <= MAX_HOST:
+            open_end = end is None or _BEGUN.match(text, found.end())  # or what follows may become one more slash
+            if open_end and not final and len(text) - found.end() <= MAX_HOST:
                 stop = found.start()
                 break
             upto = end.start() if end else len(text)

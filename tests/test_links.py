@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from gateways import Gateway
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from wires_support import CHAT, MESSAGES, STREAM
 
@@ -60,6 +60,7 @@ _PIECES = (
 )  # fmt: skip
 
 
+@example("docs.example@&#47;\\u002f&#47;other.example", [26])
 @given(st.lists(st.sampled_from(_PIECES), max_size=14).map("".join), st.lists(st.integers(0, 120), max_size=8))
 def test_where_a_text_is_cut_changes_nothing(text: str, where: list[int]) -> None:
     marks = sorted({min(at, len(text)) for at in where})

@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     except urllib.error.HTTPError as error:
         raise Failed(error.read(1000).decode(errors="replace")) from None
     except (OSError, ValueError) as error:
-        raise Failed(f"no answer from {host}:{port}: {type(error).__name__}") from None
+        why = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise Failed(f"no answer from {host}:{port}: {getattr(why, 'strerror', None) or why}") from None
     if arguments.json:
         write_json(said)
     else:
