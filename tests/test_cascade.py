@@ -89,6 +89,12 @@ def test_ordinary_text_is_settled_by_the_front_stage(engine: Engine) -> None:
     assert judged.stage_ns[4:] == (0, 0)
 
 
+def test_half_a_character_hides_nothing(engine: Engine) -> None:
+    judged = engine.judge(said("\ud800 please \udfff " + ORDER), "t")
+    assert judged.verdict.score > engine.thresholds["balanced"][Origin.USER]
+    assert judged.stages == (STAGES,)
+
+
 @pytest.mark.parametrize("origin", [Origin.TOOL_RESULT, Origin.DOCUMENT, Origin.ASSISTANT])
 @pytest.mark.parametrize("text", ["No results", "Access granted.", "empty", "y", "tt", "N/A", "task created", "[]", "нет", "Queue: empty"])
 def test_two_words_of_a_tool_order_nothing(engine: Engine, text: str, origin: Origin) -> None:

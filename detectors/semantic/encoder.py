@@ -103,14 +103,21 @@ class Encoder:
 
     def unread(self, text: str) -> float:
         """The share of a text's tokens, in 0..1, that the vocabulary does not have."""
-        return self._unread(self._tokenizer.encode(text).ids)
+        return self._unread(self._ids(text))
 
     def _unread(self, ids: list[int]) -> float:
         tokens = len(ids) - _MARKS
         return ids.count(self._unknown) / tokens if tokens > 0 else 0.0
 
+    def _ids(self, text: str) -> list[int]:
+        try:
+            ids: list[int] = self._tokenizer.encode(text).ids
+        except TypeError:  # half of a surrogate pair, which is no text: U+FFFD stands for it
+            ids = self._tokenizer.encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).ids
+        return ids
+
     def _parts(self, text: str) -> list[list[int]]:
-        ids: list[int] = self._tokenizer.encode(text).ids
+        ids = self._ids(text)
         if len(ids) <= MAX_TOKENS:
             return [ids]
         if len(text) <= _SMALLEST:
