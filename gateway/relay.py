@@ -88,7 +88,7 @@ class Relay:
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
         self._aside: _Read | None = None  # a frame of texts that hold something, and may be over with it
-        self._ended: set[Channel] = set()  # texts of which something was held to their end
+        self._ended: set[Channel] = set()
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._rules = rules
         self._vault = vault
@@ -154,7 +154,8 @@ class Relay:
         if self.cut is not None:
             return self.stop(self.cut, refusal)
         out = self._outgoing.take()
-        self._outgoing.keep_step(self._reader, self._like_last)
+        if self._aside is None:
+            self._outgoing.keep_step(self._reader, self._like_last)
         return out
 
     def allowed(self) -> bytes:
@@ -170,7 +171,7 @@ class Relay:
     def end(self, refusal: Refusal) -> bytes:
         """The upstream's stream is over: what was held goes out, and then what is left of it."""
         left = self._splitter.end()
-        self._settle(())
+        self._settle(True)
         self._flush(())
         for frame in left:
             # A frame that its sender did not finish: its text cannot be told, so its bytes are not passed on.
@@ -183,7 +184,7 @@ class Relay:
 
     def release_overdue(self, refusal: Refusal) -> bytes:
         """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
-        self._settle(())
+        self._settle(False)
         for channel, text in list(self._texts.items()):
             if text.stream.held:
                 self._send_made(text, self._restored(text, text.stream.release_overdue(), channel, False))
@@ -215,7 +216,7 @@ class Relay:
 
     def _frame(self, frame: Frame) -> None:
         events = self._reader.read(frame)
-        self._settle(events)
+        self._settle(any(event.kind is EventKind.STOP and not event.channel for event in events))
         self._like_last = None
         self._alike.note(frame, events)
         edits: dict[Path, str] = {}
@@ -230,12 +231,12 @@ class Relay:
         if self._reader.final or not ends or () in ends:
             self._complete(read, ends)
         elif self.cut is None and any(text.held for channel, text in self._texts.items() if _within(channel, ends)):
-            self._aside = read  # whether the texts are over is known when the next frame comes, or none
+            self._aside = read  # whether the texts are over with it is known when something comes, or nothing
         else:
             self._complete(read, [])
 
     def _complete(self, read: _Read, over: list[Channel]) -> None:
-        """Send a frame, after what is held of the channels that are ``over`` with it."""
+        """Send a frame, after what is held of the channels that are ``over`` with it: all that it says end, or none of them."""
         frame, events, edits, carried, ends = read
         for prefix in over:
             self._flush(prefix, edits, carried)
@@ -250,12 +251,11 @@ class Relay:
         for prefix in ends:
             self._free_sound(prefix)
 
-    def _settle(self, events: Sequence[StreamEvent]) -> None:
-        """The frame that was put aside can go, since another one says ``events``, or nothing more is coming."""
+    def _settle(self, over: bool) -> None:
+        """The frame that was put aside goes; ``over``: nothing more is coming, so that its texts have ended with it."""
         if self._aside is not None:
             read, self._aside = self._aside, None
-            goes_on = any(event.path and _within(event.channel, read.ends) for event in events)
-            self._complete(read, [] if goes_on else read.ends)
+            self._complete(read, read.ends if over else [])
 
     def _hold_sound(self, frame: Frame, events: list[StreamEvent]) -> bool:
         """Whether a frame is audio that has to wait."""
@@ -310,7 +310,7 @@ class Relay:
         if known is None:
             if len(self._texts) >= MAX_OPEN:
                 raise Malformed(event.path, event.text, f"at most {MAX_OPEN} texts under way at once")
-            if event.channel in self._ended:  # its last words went out, which may be the first half of a value
+            if event.channel in self._ended and event.text:  # its last words are forgotten, which may announce a value
                 raise Malformed(event.path, event.text, "no more of a text that was over")
             known = self._texts[event.channel] = self._open(event)
         return self._piece(known, event, frame, paths)
@@ -377,9 +377,9 @@ class Relay:
                 self._tell(self.leakage.finish(channel))
             rest = "" if self.cut is not None else self._restored(text, text.stream.finish(), channel, True)
             text.stream.close()
+            self._ended.add(channel)
             if not rest:
                 continue
-            self._ended.add(channel)
             if edits is not None and carried is not None and channel in carried:
                 edits[carried[channel]] += rest
             else:
@@ -393,7 +393,6 @@ class Relay:
                 # The frame it is made after opened the array; by now that is open.
                 made = made._replace(raw=b",\r\n" + made.data)
             self._outgoing.send(made, self._passed)
-
 
 
 def _within(channel: Channel, prefixes: Sequence[Channel]) -> bool:

@@ -290,12 +290,38 @@ def test_a_last_piece_goes_out_as_it_came_when_more_follows_it() -> None:
     assert reasons == ["STOP", "STOP"]
 
 
-def test_a_last_piece_that_waits_is_let_go_in_silence() -> None:
-    chunk = {"candidates": [{"content": {"role": "model", "parts": [{"text": "in 20"}]}, "finishReason": "STOP"}]}
+def _last(text: str, index: int = 0) -> bytes:
+    parts = [{"text": text}]
+    return sse(orjson.dumps({"candidates": [{"index": index, "content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}))
+
+
+def test_a_last_piece_that_waits_is_let_go_in_silence_and_may_be_followed() -> None:
     relay = Relay(_target("gemini-sse"), "m", ACTING, Vault(KEY))
-    out = relay.feed(sse(orjson.dumps(chunk)), _refusal) + relay.release_overdue(_refusal)
-    assert out == sse(orjson.dumps(chunk))
-    assert relay.end(_refusal) == b""
+    out = relay.feed(_last("in 20"), _refusal) + relay.release_overdue(_refusal)
+    assert _said("gemini-sse", out) == {(0, "text"): "in 20"}
+    out += relay.feed(_last(" days"), _refusal) + relay.end(_refusal)
+    assert _said("gemini-sse", out) == {(0, "text"): "in 20 days"}
+
+
+def test_what_stands_between_two_last_pieces_ends_no_text() -> None:
+    usage = sse(b'{"usageMetadata": {"totalTokenCount": 3}}')
+    out, _ = _relay("gemini-sse", [_last("in 20"), usage, _last("in AKIAAB", 1), _last(" days"), _last("CDEFGH12345678 so", 1)])
+    said = _said("gemini-sse", out)
+    assert said[(0, "text")] == "in 20 days"
+    assert re.fullmatch(r"in \[SECRET_CLOUD_KEY_[0-9A-F]{10}\] so", said[(1, "text")])
+
+
+@pytest.mark.parametrize("first", ["the password is ", "run rm"])
+def test_what_announces_a_value_or_a_command_announces_it_beyond_an_end(first: str) -> None:
+    rules = StreamRules(
+        [_pattern("word", r"password is (\S{8,20})\s", "secret.generic_credential"), _pattern("shell", r"\brm\s{1,3}-rf\s{1,3}/", "harmful_code.destructive_command")],
+        lambda pattern: Act.CUT if pattern.id == "shell" else Act.REPLACE,
+    )
+    relay = Relay(_target("chat"), "m", dict.fromkeys(ChannelKind, rules), Vault(KEY))
+    out = relay.feed(_chunk({"content": first}) + _chunk({}, finish_reason="stop") + _chunk({"content": ""}), _refusal)
+    with pytest.raises(Malformed, match="no more of a text that was over"):
+        relay.feed(_chunk({"content": "Tr0ub4dor&3 -rf / now"}), _refusal)
+    assert b"Tr0ub4dor" not in out + relay.fail("broke off")
 
 
 def test_a_text_that_goes_on_after_its_end_brings_no_second_half() -> None:
