@@ -135,11 +135,14 @@ class Cascade:
         if self.model is not None:
             settled, asked = self._front(self.model, views(), origin, evidence)
         clock[3] += time.perf_counter_ns() - began
+        doubt = False
         if len(asked) > self.windows:
-            asked = sorted(asked, key=lambda one: -one.suspicion)[: self.windows]
+            asked = sorted(asked, key=lambda one: (one.around, -one.suspicion))
+            doubt = any(one.around for one in asked[self.windows :])
+            asked = asked[: self.windows]
             skipped.append(Skipped("encoder", "budget"))
         told = tuple(dict.fromkeys(findings)) if findings else ()
-        return Screened(origin, told, evidence, settled, tuple(asked), tuple(skipped))
+        return Screened(origin, told, evidence, settled, tuple(asked), tuple(skipped), doubt)
 
     def _unmodelled(
         self, text: str, origin: Origin, clock: list[int]
@@ -180,8 +183,10 @@ class Cascade:
         best: TextFinding | None = None
         told: dict[TextFinding, None] = {}
         harmless: list[tuple[Asked, bool]] = []
-        ordered = any(window.around and self._orders(self.model, window, reading, screened.origin)
-                      for window, reading in zip(screened.asked, readings, strict=True))  # fmt: skip
+        ordered = screened.doubt or any(
+            window.around and self._orders(self.model, window, reading, screened.origin)
+            for window, reading in zip(screened.asked, readings, strict=True)
+        )
         weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
         for window, reading in weighed:
             if window is None or window.around:
@@ -240,7 +245,7 @@ class Cascade:
         """Whether what stands around a quotation attacks by itself, by the front stage's word or the encoder's: in doubt
         nothing is pardoned. What other stages found weighs nothing here, for it stands within the quotation (`_mentions`)."""
         words = (model.weigh(one, window.suspicion, 0.0, origin, window.setting) for one in (reading, None))
-        return max(word.score for word in words) >= self._reported[origin]
+        return reading is None or max(word.score for word in words) >= self._reported[origin]
 
     def _correct(
         self, model: SemanticModel, judged: Weighed, reading: Reading, window: Asked, origin: Origin

@@ -5,6 +5,8 @@ then on; once it is there, the whole pages of the block are replaced by a privat
 block's content stays, and so does the way in which it is freed. But pages come from the file when they are first looked at, all
 processes that use the file share them, and the system may take them back.
 
+The file must not be written to while it is used: what takes its place is put there by a rename, as the cache does it.
+
 Where the block is, Hyperscan's Python library tells nobody; it is read from the object itself. Nothing is believed of that: a
 page is replaced only where it is this process's memory and holds what the file does. A block that lies among others, not at
 the start of pages of its own, stays as it is.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,13 +37,17 @@ _BEGIN: Final = 64
 
 _KEEP: Final = 8 * LARGE
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
-_PRIVATE_FIXED: Final = mmap.MAP_PRIVATE | 0x10
+_MAY_MOVE, _FIXED = 1, 2  # mremap(2)
+_FAILED: Final = ctypes.c_void_p(-1).value
 _DONT_NEED: Final = 4
 _BOUNDS: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+)")  # proc(5)
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.mremap.restype = ctypes.c_void_p
+_libc.mremap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
@@ -66,16 +73,23 @@ def place(database: Any, source: int, written: bytes) -> bool:
     first, end = start + mmap.PAGESIZE, start + (_BEGIN + length) // mmap.PAGESIZE * mmap.PAGESIZE
     if within != _CHUNK or first >= end or _HEADER + length > len(written) or not _ours(start, end):
         return False
-    read = ctypes.cast(ctypes.c_char_p(written), ctypes.c_void_p).value or 0
-    if _libc.memcmp(start + _BEGIN, read + _HEADER, length):
+    if os.fstat(source).st_size < BEFORE + len(written):
         return False
-    made: int = _libc.mmap(first, end - first, mmap.PROT_READ | mmap.PROT_WRITE, _PRIVATE_FIXED, source, mmap.PAGESIZE)
-    return made == first
+    size = end - first
+    made = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, source, mmap.PAGESIZE)
+    if made in (None, _FAILED):
+        return False
+    # Compared with the very pages that will stand there, which then move over the others in one step, none of them in memory.
+    same = _libc.memcmp(first, made, size) == 0 and _libc.madvise(made, size, _DONT_NEED) == 0
+    if not same or _libc.mremap(made, size, size, _MAY_MOVE | _FIXED, first) != first:
+        _libc.munmap(made, size)
+        return False
+    return True
 
 
 def let_go() -> None:
     """Give back what only beginning took: free memory, and pages of programs and libraries, which come again where they are
-    needed. For when something was loaded; takes some ten milliseconds."""
+    needed. For a worker that does not serve yet: nothing may load a library meanwhile. Takes some ten milliseconds."""
     with contextlib.suppress(OSError, AttributeError):  # another C library than glibc keeps nothing back, or cannot be asked
         _libc.malloc_trim(0)
         for part in _parts("smaps"):

@@ -55,7 +55,8 @@ class Asked(NamedTuple):
 
 class Screened(NamedTuple):
     """What the cheap stages say: what they found, how much that weighs (see `detectors.cascade.EVIDENCE`), the most suspicious
-    window that the front stage settled, and the windows that it did not settle, for the encoder."""
+    window that the front stage settled, and the windows that it did not settle, for the encoder; ``doubt``: not all of what
+    stands around quotations is among these, so that no quotation is a mention."""
 
     origin: Origin
     findings: tuple[TextFinding, ...]
@@ -63,3 +64,4 @@ class Screened(NamedTuple):
     settled: Asked | None
     asked: tuple[Asked, ...]
     skipped: tuple[Skipped, ...]
+    doubt: bool = False

@@ -11,7 +11,6 @@ import logging
 from importlib import import_module
 from typing import Any
 
-from detectors import mapped
 from gateway import health
 from gateway.inbound import Receive, Scope, Send
 from gateway.proxy import Proxy
@@ -48,9 +47,7 @@ class App:
 
 
 def _control_plane(services: Services) -> Any:
-    made = import_module("gateway.admin").control_plane(services)
-    mapped.let_go()
-    return made
+    return import_module("gateway.admin").control_plane(services)
 
 
 def _loaded(control: asyncio.Future[Any]) -> None:

@@ -73,10 +73,6 @@ accounts are flagged by both: they are words, and half of a text would go."""
 
 _HARMS_ITS_READER: Final = ("data_exfiltration", "harmful_code")
 _TRUSTED: Final = (Origin.SYSTEM, Origin.ASSISTANT)
-
-_CERTAIN: Final = 0.98
-"""The score from which `balanced` blocks where attacks are rare: in a system prompt, the assistant's history, a reply."""
-
 _COMMANDS: Final = (
     "harmful_code.reverse_shell", "harmful_code.destructive_command", "harmful_code.download_and_run",
     "harmful_code.credential_theft", "harmful_code.privilege_escalation", "harmful_code.persistence_mechanism",
@@ -341,9 +337,9 @@ def _judged(flag: Mapping[Origin, float], block: Mapping[Origin, float], spared:
     ]  # fmt: skip
 
 
-def _replies(flag: float, block: float, leak: float, judged: float | None) -> list[Rule]:
+def _replies(flag: float, block: float, leak: float, judged: Mapping[Origin, float] | None) -> list[Rule]:
     """Rows for what a model says. One that repeats an attack's words attacks nobody, unless data leaves or code runs;
-    ``judged`` is the bar for what another model finds of that, ``leak`` the one for giving away a system prompt."""
+    ``judged`` are the bars for what another model finds of that, ``leak`` the one for giving away a system prompt."""
     attacks = [name for name, category in taxonomy.CATEGORIES.items() if category.attack]
     return [
         Rule(action=Action.FLAG, category=name, direction=Direction.REPLY, score=flag)
@@ -354,19 +350,18 @@ def _replies(flag: float, block: float, leak: float, judged: float | None) -> li
         Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=block, model=False)
         for name in _HARMS_ITS_READER
     ] + [
-        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=judged, model=True)
-        for name in _HARMS_ITS_READER if judged is not None
+        Rule(action=Action.BLOCK, category=name, direction=Direction.REPLY, score=judged[Origin.ASSISTANT], model=True)
+        for name in _HARMS_ITS_READER if judged
     ]  # fmt: skip
 
 
 def _balanced(thresholds: Thresholds) -> tuple[Rule, ...]:
     # A block in a system prompt or in the assistant's history needs certainty: the developer wrote the one, and the other
     # is old. What the stricter preset would block is flagged.
-    rules = _attacks(flag=0.5, block=0.9, trusted=_CERTAIN)
+    rules = _attacks(flag=0.5, block=0.9, trusted=0.98)
     if thresholds:
         rules += _judged(thresholds["strict"], thresholds["balanced"], _TRUSTED)
-    # So does one in a reply: the bar was fitted with few of an assistant's ordinary texts.
-    rules += _replies(flag=0.5, block=0.9, leak=leakage.CERTAIN, judged=_CERTAIN if thresholds else None)
+    rules += _replies(flag=0.5, block=0.9, leak=leakage.CERTAIN, judged=thresholds.get("balanced"))
     # A command that is told of is not run: where people explain, ask and warn, it is flagged. An order to run it is judged by
     # what it is besides, and the call that obeys it is blocked.
     rules += [
@@ -382,8 +377,7 @@ def _strict(thresholds: Thresholds) -> tuple[Rule, ...]:
     rules = _attacks(flag=0.2, block=0.6, trusted=0.9)
     if thresholds:
         rules += _judged({}, thresholds["strict"], ())
-    judged = thresholds["strict"][Origin.ASSISTANT] if thresholds else None
-    rules += _replies(flag=0.2, block=0.6, leak=leakage.MOST, judged=judged)
+    rules += _replies(flag=0.2, block=0.6, leak=leakage.MOST, judged=thresholds.get("strict"))
     rules.append(Rule(action=Action.FLAG, category="pii", score=0.2))
     rules += [Rule(action=Action.REDACT, category=name, score=0.2) for name in (*_REGULATED, *_CONTACT)]
     rules += [Rule(action=Action.REDACT, category=name, score=VALUE_SCORE) for name in _IDENTIFYING]

@@ -2,7 +2,8 @@
 
 A file's name holds a digest of all that it was made from, so that it is right for ever and only goes out of use: when packs,
 the model or the library change. Its time is that of its latest use, which `tidy` goes by. The folder may be shared by any
-number of processes, and any file in it may be gone, damaged or not writable at any time: that costs time, and nothing else.
+number of processes, and any file in it may be gone, replaced, damaged or not writable at any time: that costs time, and nothing
+else. But large sets stand in memory as files (`detectors.mapped`): nobody may write into one, or shorten it, in its place.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def test_a_failing_upstream_leaves_the_plain_text_and_is_left_alone(
     live: Live, reply: Callable[..., Awaitable[None]], result: str
 ) -> None:
     with upstream(reply) as server:
-        found, results = worded(live, base_url=server.base_url, times=TRIES + 3, seconds=0.4)
+        found, results = worded(live, base_url=server.base_url, times=TRIES + 3, seconds=0.4 if result == "timeout" else 10.0)
     assert found == PROPOSAL
     assert results == {result: TRIES}
 

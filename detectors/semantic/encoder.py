@@ -36,6 +36,10 @@ _SMALLEST: Final = 16
 MAX_MET: Final = 20_000
 """Characters of which is remembered whether they can be read (2 MB); beyond that the memory starts anew."""
 
+MAX_FRESH: Final = 4_096
+"""Characters not met before that are looked at for one text, some microseconds each, the first of Unicode first. No text in a
+language has as many different ones; what is left counts as unreadable."""
+
 _MARKS: Final = 2
 """Tokens that stand around a text: its beginning and its end."""
 
@@ -66,8 +70,7 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._met: set[str] = set()
-        self._unreadable: set[str] = set()
+        self._met: dict[str, bool] = {}
         self._unknown = self._tokenizer.token_to_id("[UNK]") or 0
 
     @functools.cached_property
@@ -78,12 +81,13 @@ class Encoder:
     def unreadable(self, text: str) -> set[str]:
         """The characters of a text that can be part of no word that the encoder knows."""
         chars = set(text)
-        if fresh := chars - self._met:
-            if len(self._met) > MAX_MET:
-                self._met, self._unreadable = set(), set()
-            self._unreadable |= {char for char in fresh if foreign(char) or not self._spells(char)}
-            self._met |= fresh
-        return chars & self._unreadable
+        met = self._met  # by character; other threads may add to it, or put another in its place
+        if fresh := sorted(char for char in chars if char not in met):
+            looked = {char: foreign(char) or not self._spells(char) for char in fresh[:MAX_FRESH]}
+            if len(met) + len(looked) > MAX_MET:
+                met = self._met = {char: met[char] for char in chars if char in met}
+            met |= looked
+        return {char for char in chars if met.get(char, True)}
 
     def _spells(self, char: str) -> bool:
         plain = self._tokenizer.normalizer.normalize_str(char)

@@ -14,7 +14,7 @@ import torch
 from detectors.cascade import Cascade
 from detectors.lexical import Lexical
 from detectors.semantic.heads import ORIGINS
-from detectors.semantic.judge import MOST_WINDOWS, Weights
+from detectors.semantic.judge import LEARNT_ATTACK, MOST_WINDOWS, Weights
 from detectors.semantic.scripts import unread
 from detectors.stages import STAGES
 from detectors.train.folds import Scored
@@ -116,6 +116,8 @@ def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
     scores = probabilities(texts, made)
     ordinary = (texts.labels == 0) & np.isin(texts.kinds, list(ORDINARY))
     made["thresholds"] = {preset: _thresholds(texts, scores, ordinary, rate) for preset, rate in RATES.items()}
+    # The folds have too few of an assistant's ordinary texts for a bar of its own: it is where what was learnt begins.
+    made["thresholds"]["balanced"][Origin.ASSISTANT.value] = LEARNT_ATTACK
     return made
 
 
