@@ -35,8 +35,7 @@ _LENGTH: Final = slice(8, 12)  # where among them the automata's length stands
 _CHUNK: Final = 16  # the C library's own words before a large block
 _BEGIN: Final = 64
 
-_KEEP: Final = 8 * LARGE
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
+_MMAP_THRESHOLD: Final = -3  # malloc.h
 _MAY_MOVE, _FIXED = 1, 2  # mremap(2)
 _FAILED: Final = ctypes.c_void_p(-1).value
 _DONT_NEED: Final = 4
@@ -53,11 +52,10 @@ _libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
 def set_memory_apart() -> None:
-    """Have large blocks of this process lie in pages of their own, which go back to the system when they are freed, and what
-    threads ask for in two arenas. The C library would else move the first bound up as blocks are freed."""
+    """Have large blocks of this process lie in pages of their own, which go back to the system when they are freed. The C
+    library would else move the bound up as blocks are freed."""
     with contextlib.suppress(AttributeError):  # another C library than glibc cannot be told
-        for what, value in ((_MMAP_THRESHOLD, LARGE), (_TRIM_THRESHOLD, _KEEP), (_ARENA_MAX, 2)):
-            _libc.mallopt(what, value)
+        _libc.mallopt(_MMAP_THRESHOLD, LARGE)
 
 
 def place(database: Any, source: int, written: bytes) -> bool:
