@@ -43,20 +43,24 @@ def proposals(people: People, state: str) -> list[dict[str, Any]]:
     return [one for one in found if one["author"] == "engine"]
 
 
+def proposed(people: People, texts: list[str], kind: str, said: dict[str, str]) -> dict[str, Any]:
+    """What is proposed of a kind when an analyst has said so of the texts."""
+    for text in texts:
+        body = {"decision_id": people.chat(text).headers["x-portcullis-id"], "text": text, **said}
+        assert people.analyst.post("/admin/v1/feedback", json=body).status_code == 202
+
+    def answer() -> dict[str, Any] | None:
+        return next((one for one in proposals(people, "proposed") if one["kind"] == kind and one["cases"] >= 4), None)
+
+    return dict(people.wait("a proposal that answers them", answer, 200))
+
+
 def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     passing = [text for text, blocked in zip(FAMILY, stopped(people, FAMILY), strict=True) if not blocked]
     assert len(passing) >= 12, "the family is one that the shipped model misses"
     labelled, siblings = passing[:5], passing[5:]
     harmless_before = stopped(people, ORDINARY)
-    for text in labelled:
-        decision = people.chat(text).headers["x-portcullis-id"]
-        body = {"decision_id": decision, "text": text, "label": "attack", "category": "prompt_extraction.direct_request"}
-        assert people.analyst.post("/admin/v1/feedback", json=body).status_code == 202
-
-    def proposed() -> dict[str, Any] | None:
-        return next((one for one in proposals(people, "proposed") if one["kind"] == "exemplar" and one["cases"] >= 4), None)
-
-    proposal = people.wait("a proposal that answers them", proposed, 200)
+    proposal = proposed(people, labelled, "exemplar", {"label": "attack", "category": "prompt_extraction.direct_request"})
     assert proposal["trial"]["passed"], proposal
     path = f"/admin/v1/proposals/{proposal['id']}"
     told = people.approver.get(path).json()
@@ -106,15 +110,7 @@ def test_from_a_false_alarm_that_quotes_to_its_siblings_passing_and_back(people:
     assert all(stopped(people, hostile))
     unmarked = [text for one in siblings if stopped(people, [text := one.replace('"', "").replace("'", "")])[0]]
     assert len(unmarked) >= 10
-    for text in labelled:
-        decision = people.chat(text).headers["x-portcullis-id"]
-        body = {"decision_id": decision, "text": text, "label": "benign", "note": "our own training"}
-        assert people.analyst.post("/admin/v1/feedback", json=body).status_code == 202
-
-    def proposed() -> dict[str, Any] | None:
-        return next((one for one in proposals(people, "proposed") if one["kind"] == "benign_exemplar" and one["cases"] >= 4), None)
-
-    proposal = people.wait("a proposal that answers them", proposed, 200)
+    proposal = proposed(people, labelled, "benign_exemplar", {"label": "benign", "note": "our own training"})
     path = f"/admin/v1/proposals/{proposal['id']}"
     told = people.approver.get(path).json()
     assert told["trial"]["passed"], told
