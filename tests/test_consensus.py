@@ -300,6 +300,44 @@ def test_a_connection_that_ends_answers_for_its_peer() -> None:
     assert told(peers.say(1, frames.Bye("leaving"))) == Told(1, {"p0": "gone", "p1": "gone"}, ())
 
 
+def hello(peers: Peers, node: str, incarnation: bytes) -> frames.Hello:
+    return frames.Hello(node, incarnation, ":7", peers.node.ledger.root, 0, int(peers.now * 1000))
+
+
+def asked(commands: list[Command]) -> list[tuple[int, frames.Question]]:
+    return [(one.link, one.frame) for one in commands if isinstance(one, Send) and isinstance(one.frame, frames.Question)]
+
+
+@pytest.mark.parametrize("bye_first", [False, True])
+@pytest.mark.parametrize("names", [("p0",), ("*.peers", "p0")])
+def test_a_question_outlives_one_of_two_connections_to_a_peer(bye_first: bool, names: tuple[str, ...]) -> None:
+    """Two that dialled each other at once end one of both connections, and say so over either, in any order."""
+    peers = Peers(2)
+    first = peers.ask(1, 2)[0][0]
+    peers.node.opened(7, names, "10.0.0.9:7", "quic", "10.0.0.9", peers.now)
+    before = peers.say(0, frames.Bye("connected twice")) if bye_first else []
+    assert not [one for one in before if isinstance(one, Told)]
+    again = asked(peers.say(7, hello(peers, "p0", b"%016d" % 0)))
+    assert again == [(7, first)]
+    assert peers.say(0, frames.Answer(first.number, "verdict")) == []  # on its way when the connection ended
+    said = frames.Answer(first.number, "verdict", 0.25)
+    assert told(peers.say(7, said)) == Told(1, {"p0": said}, ("p1",))
+    assert ended(peers.say(7, said)) == "an Answer to nothing"
+
+
+def test_a_question_without_a_connection_waits_no_longer_than_whoever_asked() -> None:
+    peers = Peers(1)
+    for key in range(MAX_ASKED):
+        assert peers.ask(key, 1)[0]
+    peers.node.opened(7, ("p0",), None, "quic", "10.0.0.9", peers.now)
+    peers.say(0, frames.Bye("connected twice"))
+    for key in range(1, MAX_ASKED):
+        assert told(peers.node.give_up(key)) == Told(key, {"p0": "late"}, ())
+    again = asked(peers.say(7, hello(peers, "p0", b"%016d" % 0)))
+    assert len(again) == 1, "what nobody waits for is not sent again"
+    assert [peers.ask(key, 1)[1].answers for key in range(99, 99 + MAX_ASKED)] == [{}] * (MAX_ASKED - 1) + [{"p0": "busy"}]
+
+
 def test_a_peer_that_answers_nothing_is_let_go_and_costs_a_window() -> None:
     peers = Peers(1)
     for key in range(MAX_ASKED):

@@ -13,7 +13,7 @@ from sync_support import TRUST, promotion
 from bench.simnet import BEGIN, Cluster, Weather
 from gateway.sync.ledger import HORIZON_DAYS, Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW
-from gateway.sync.membership import FANOUT, LOST_SECONDS
+from gateway.sync.membership import FANOUT, FEW, LOST_SECONDS
 from patterns.entries import Entry, encode, later
 
 steps = st.one_of(
@@ -75,6 +75,13 @@ def test_a_run_is_decided_by_its_seed() -> None:
 
     assert story(7) == story(7)
     assert story(7) != story(8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_a_small_cluster_each_is_connected_to_each(seed: int) -> None:
+    cluster = Cluster(FEW + 1, seed, Weather(0.05, 0.01, 0.05))
+    cluster.run(10.0)
+    assert [len(replica.node.links) for replica in cluster.replicas.values() if replica.node] == [FEW] * (FEW + 1)
 
 
 def test_a_promotion_reaches_a_hundred_replicas_over_a_handful_of_connections_each() -> None:

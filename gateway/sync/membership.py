@@ -2,8 +2,8 @@
 
 Addresses come from the configuration, from DNS and from gossip: each node says of itself where it is and when it said so,
 and the latest word stands. From the same list every node picks a few peers to dial: the next on a ring, which keeps all
-connected, and some at random places of the ring, which keep ways short. That is a handful of connections each, in a
-cluster of any size, and word spreads in a logarithm of its size.
+connected, and some at random places of the ring, which keep ways short; in a small cluster, all. That is a handful of
+connections each, in a cluster of any size, and word spreads in a logarithm of its size.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from gateway.sync.frames import Member
 FANOUT: Final = 3
 """Peers that a node dials; about as many dial it. A random graph in which each node dials three is connected, and stays so
 when a third of it is gone."""
+
+FEW: Final = 9
+"""So many other nodes are all dialled: as many as a policy may ask for their verdict (`settings.ConsensusSettings`), so
+that none of a small cluster lacks a connection for it."""
 
 MAX_MEMBERS: Final = 4_096
 """Members remembered; a peer that invents them cannot fill memory."""
@@ -195,8 +199,8 @@ class Directory:
         return self.random.sample(lost, min(SOUGHT, len(lost)))
 
     def _starts(self, size: int) -> list[int]:
-        if size == 0:
-            return []
+        if size <= FEW:
+            return list(range(size))
         seeds = (blake2b(f"{self.node} {number}".encode(), digest_size=8).digest() for number in range(1, FANOUT))
         return [0, *(int.from_bytes(seed, "big") % size for seed in seeds)]
 

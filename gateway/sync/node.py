@@ -119,9 +119,12 @@ class Node:
         link = self.links.pop(key, None)
         self._early.pop(key, None)
         self._hosts.pop(key, None)
-        if link is not None and link.dialed is not None:
+        if link is None:
+            return []
+        if link.dialed is not None:
             self._neighbours.failed(link.dialed, now)
-        return list(self._questions.closed(key))
+        again = any(not one.node and covers(one.names, link.node) for one in self.links.values())
+        return list(self._questions.closed(link, again))
 
     def received(self, key: int, frame: Frame, now: float) -> list[Command]:
         """A frame came."""
@@ -301,13 +304,14 @@ class Node:
             if loser.dialed is not None:
                 self._neighbours.answered(loser.dialed, frame.node)
             self.links.pop(loser.key)
-            out += self._questions.closed(loser.key)
+            out += self._questions.closed(loser, again=True)
             out += [Send(loser.key, frames.Bye("connected twice")), Close(loser.key, "connected twice")]
             if loser is link:
                 return out
         if link.dialed is not None:
             self._neighbours.answered(link.dialed, frame.node)
         out += [*self._sends(link, compare), *self._fill(link, now)]
+        out += self._questions.named(link, now)
         out += self._gossip.met(link, now)
         if link.dialed is None and len(self.links) > MAX_LINKS:
             out += self.closed(link.key, now)

@@ -1,7 +1,8 @@
 """Questions: what replicas ask each other about one request, and who still owes an answer.
 
 A question goes to a few peers at once. Each answers it, or says in a word why not; whoever asked decides how long that is
-worth waiting for. Nothing is repeated: what a connection takes with it when it ends is not answered.
+worth waiting for. A question is the peer's, not the connection's: where two replicas dialled each other at once, and one of the
+connections ends, it goes out again over the one that stays. What a peer takes with it when it leaves is not answered.
 """
 
 from __future__ import annotations
@@ -23,27 +24,30 @@ MAX_ASKED_BYTES: Final = 4 * 2**20
 MAX_JUDGED: Final = 64
 """Questions of all peers that are judged at once; they share the encoder with this replica's own traffic."""
 
+NOWHERE: Final = -1
+"""Instead of a connection: the question waits for one."""
+
 BUSY: Final = "busy"
 GONE: Final = "gone"
 LATE: Final = "late"
 
 
 class _Asked:
-    """A question of ours: who was asked and has not answered, by connection, and who said what."""
+    """A question of ours: who was asked and has not answered, and who said what."""
 
     def __init__(self) -> None:
-        self.waiting: dict[int, str] = {}
+        self.waiting: set[str] = set()
         self.told: dict[str, frames.Answer | str] = {}
 
 
 class _Away:
     """A question on its way to one peer. ``key`` is None where nobody waits for its answer any more."""
 
-    __slots__ = ("at", "key", "size")
+    __slots__ = ("at", "key", "link", "question")
 
-    def __init__(self, key: int, size: int, at: float) -> None:
+    def __init__(self, key: int, link: int, question: frames.Question, at: float) -> None:
         self.key: int | None = key
-        self.size, self.at = size, at
+        self.link, self.question, self.at = link, question, at
 
 
 class Questions:
@@ -52,7 +56,7 @@ class Questions:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._asked: dict[int, _Asked] = {}
-        self._away: dict[int, dict[int, _Away]] = {}  # by connection and number
+        self._away: dict[str, dict[int, _Away]] = {}  # by peer and number
         self._judged: dict[int, set[int]] = {}  # questions of peers that are being judged, by connection
         self._number = 0
 
@@ -73,14 +77,14 @@ class Questions:
         size = question.size
         out: list[Send | Told] = []
         for link in named[:count]:
-            away = self._away.setdefault(link.key, {})
-            if len(away) >= MAX_ASKED or sum(one.size for one in away.values()) + size > MAX_ASKED_BYTES:
+            away = self._away.setdefault(link.node, {})
+            if len(away) >= MAX_ASKED or sum(one.question.size for one in away.values()) + size > MAX_ASKED_BYTES:
                 asked.told[link.node] = BUSY
                 continue
             self._number += 1
-            away[self._number] = _Away(key, size, now)
-            asked.waiting[link.key] = link.node
             numbered = frames.Question(self._number, question.knowledge, question.scope, question.left_ms, question.segments)
+            away[self._number] = _Away(key, link.key, numbered, now)
+            asked.waiting.add(link.node)
             out.append(Send(link.key, numbered))
         return [*out, self._stands(key)]
 
@@ -90,23 +94,25 @@ class Questions:
         Raises:
             Misbehaved: what nobody asked.
         """
-        away = self._away.get(link.key, {}).pop(frame.number, None)
+        away = self._away.get(link.node, {}).pop(frame.number, None)
         if away is None:
             raise Misbehaved("an Answer to nothing")
         if away.key is None:
             return []  # it came too late
-        return self._told(away.key, link.key, frame if frame.said == "verdict" else frame.said)
+        return self._told(away.key, link.node, frame if frame.said == "verdict" else frame.said)
 
     def give_up(self, key: int) -> list[Told]:
         """Whoever asked waits no longer: those who did not answer are told of as late. Nothing where it is over already."""
         asked = self._asked.get(key)
         if asked is None:
             return []
-        for link in asked.waiting:
-            for away in self._away[link].values():
-                if away.key == key:
-                    away.key = None
-        asked.told |= dict.fromkeys(asked.waiting.values(), LATE)
+        for node in asked.waiting:
+            away = self._away[node]
+            for number in [number for number, one in away.items() if one.key == key]:
+                away[number].key = None
+                if away[number].link == NOWHERE:
+                    del away[number]
+        asked.told |= dict.fromkeys(asked.waiting, LATE)
         asked.waiting.clear()
         return [self._stands(key)]
 
@@ -134,30 +140,45 @@ class Questions:
         mine.discard(answer.number)
         return [Send(link, answer)]
 
-    def closed(self, link: int) -> list[Told]:
-        """A connection has ended."""
-        self._judged.pop(link, None)
+    def closed(self, link: Link, again: bool) -> list[Told]:
+        """A connection has ended. ``again``: its peer has another one to us, or one stands that may turn out to be such."""
+        self._judged.pop(link.key, None)
+        away = self._away.get(link.node, {})
         out: list[Told] = []
-        for away in self._away.pop(link, {}).values():
-            if away.key is not None:
-                out += self._told(away.key, link, GONE)
+        for number, one in [(number, one) for number, one in away.items() if one.link == link.key]:
+            if one.key is not None and again:
+                one.link = NOWHERE
+                continue
+            del away[number]
+            if one.key is not None:
+                out += self._told(one.key, link.node, GONE)
+        return out
+
+    def named(self, link: Link, now: float) -> list[Send]:
+        """A connection is the peer's from here on: what it was asked over another one goes out again."""
+        out = []
+        for one in self._away.get(link.node, {}).values():
+            if one.link == NOWHERE:
+                one.link, one.at = link.key, now
+                out.append(Send(link.key, one.question))
         return out
 
     def check(self, link: Link, now: float) -> None:
         """Raises:
             Misbehaved: the peer answers nothing.
         """
-        away = self._away.get(link.key)
+        away = self._away.get(link.node)
         if away and now - next(iter(away.values())).at > STALLED_SECONDS:
             raise Misbehaved("answers nothing")
 
-    def _told(self, key: int, link: int, what: frames.Answer | str) -> list[Told]:
+    def _told(self, key: int, node: str, what: frames.Answer | str) -> list[Told]:
         asked = self._asked[key]
-        asked.told[asked.waiting.pop(link)] = what
+        asked.waiting.discard(node)
+        asked.told[node] = what
         return [self._stands(key)]
 
     def _stands(self, key: int) -> Told:
         asked = self._asked[key]
         if not asked.waiting:
             del self._asked[key]
-        return Told(key, dict(asked.told), tuple(sorted(asked.waiting.values())))
+        return Told(key, dict(asked.told), tuple(sorted(asked.waiting)))
