@@ -19,6 +19,9 @@ from typing import Final, NamedTuple, Protocol
 
 MINUTE: Final = 60.0
 
+GRACE_SECONDS: Final = 1e-5
+"""So much too early is in time: whoever waited as he was told is not refused for the last digit of a clock."""
+
 KEPT_SECONDS: Final = 3 * MINUTE
 """How long a count is of use: the minute at hand and the one before, with one to spare for clocks that differ."""
 
@@ -126,7 +129,7 @@ class Ledger:
         """Why a request of ``name`` may not go now, if it may not. Bytes are asked about before they are known: a request goes
         while there is any room for them. So are ``tokens``, until the request was read."""
         subject = self._subject(name, now)
-        minute, passed = int(now // MINUTE), now % MINUTE / MINUTE
+        minute, left = int(now // MINUTE), MINUTE - now % MINUTE
         for what, limit, asked in (
             (REQUESTS, allowed.requests_per_minute, 1), (BYTES, allowed.bytes_per_minute, 1),
             (TOKENS, allowed.tokens_per_minute, tokens),
@@ -142,8 +145,8 @@ class Ledger:
             if what == TOKENS:
                 spent += subject.held
             room = limit - min(asked, limit)  # what no minute has room for goes where a whole one is free
-            if spent + earlier * (1 - passed) > room:
-                return Refused(what, limit, _until(spent, earlier, room, passed))
+            if earlier * max(0.0, left - GRACE_SECONDS) > (room - spent) * MINUTE:
+                return Refused(what, limit, _until(spent, earlier, room, left))
         return None
 
     def spend(self, name: str, what: str, amount: int, now: float) -> None:
@@ -210,11 +213,12 @@ class Ledger:
         return found
 
 
-def _until(spent: int, earlier: int, room: int, passed: float) -> int:
-    """Whole seconds until ``spent + earlier * (what is covered of the minute before)`` is no more than ``room``."""
+def _until(spent: int, earlier: int, room: int, left: float) -> int:
+    """Whole seconds until ``spent`` and so much of ``earlier`` as the minute before still covers are no more than ``room``.
+    ``left``: seconds to the end of this minute."""
     if spent <= room:
-        return max(1, math.ceil((1 - (room - spent) / earlier - passed) * MINUTE)) if earlier else 1
-    return max(1, math.ceil((1 - passed + 1 - room / spent) * MINUTE))
+        return max(1, math.ceil(left - (room - spent) * MINUTE / earlier)) if earlier else 1
+    return max(1, math.ceil(left + MINUTE - room * MINUTE / spent))
 
 
 def subjects(tenant: str, key: str, allowed: Allowed | None, for_each_key: Allowed | None) -> Mapping[str, Allowed]:

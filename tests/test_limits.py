@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.limits import BYTES, MAX_SUBJECTS, MINUTE, REQUESTS, TOKENS, Ledger
@@ -104,6 +104,7 @@ def test_who_waits_as_told_is_let_in(limit: int, pauses: list[float]) -> None:
 
 
 @given(st.integers(1, 10_000), st.lists(st.integers(0, 5_000), max_size=40))
+@example(188, [255, 0])
 def test_bytes_are_let_in_while_there_is_any_room(limit: int, sizes: list[int]) -> None:
     ledger, spent = Ledger(), 0
     for size in sizes:
