@@ -6,9 +6,18 @@ import asyncio
 
 from test_websocket import Wire, frame, opened
 
+from gateway.realtime.allowance import Allowance
 from gateway.realtime.session import Ending, Session
 from gateway.websocket import socket as ws
 from gateway.websocket.socket import Role, WebSocket
+
+
+class Unlimited(Allowance):
+    """Nothing is counted."""
+
+    def __init__(self) -> None: ...
+
+    def spend(self) -> None: ...
 
 
 class Stuck(Session):
@@ -17,6 +26,7 @@ class Stuck(Session):
     def __init__(self, client: WebSocket, upstream: WebSocket) -> None:
         self._client, self._upstream = client, upstream
         self._lost = asyncio.Event()
+        self._allowance = Unlimited()
         self._settling, self._pending, self._unread = set(), [], {}
 
     async def _never(self) -> Ending:
@@ -24,8 +34,6 @@ class Stuck(Session):
         raise AssertionError
 
     _up = _down = _clock = _never
-
-    def _spend(self) -> None: ...
 
 
 def test_a_client_that_is_lost_ends_it_whatever_is_waited_for() -> None:

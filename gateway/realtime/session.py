@@ -23,6 +23,7 @@ from gateway.inspection import Inspected, nothing
 from gateway.keys import Permission
 from gateway.moving import Interrupted
 from gateway.policy import Action
+from gateway.realtime.allowance import Allowance
 from gateway.realtime.conversation import Conversation, Event, Heard
 from gateway.realtime.gathering import gathered
 from gateway.realtime.judging import Judge
@@ -84,10 +85,8 @@ class Session:
         self._judge = judge
         self._scanner = scanner
         self._finish = finish
-        self._opening = opening
-        self._token = token
-        self._client = client
-        self._upstream = upstream
+        self._opening, self._token = opening, token
+        self._client, self._upstream = client, upstream
         self._mark = secrets.token_hex(8)
         self._conversation = Conversation(self._mark)
         self._events = services.metrics.realtime_events
@@ -101,12 +100,7 @@ class Session:
         self._drain_at: float | None = None
         self._number = 0
         self._lost = asyncio.Event()
-        # Limits: what the response under way is held against, what is said of tokens, how many bytes were counted, and how many
-        # responses the client asked for that did not begin.
-        self._metered, opening.metered = opening.metered, None
-        self._usage = self._metered.usage if self._metered is not None else None
-        self._spent = self._owed = 0
-        self._moving: Exchange | None = None
+        self._allowance = Allowance(services.limiter, opening)
         self._responding = False
 
     async def run(self) -> str:
@@ -131,7 +125,7 @@ class Session:
             await asyncio.gather(*pumps, *self._settling, return_exceptions=True)
             if self._pending or self._unread:
                 self._record(self._gathered(self._exchange("turn")))
-            self._spend()
+            self._allowance.spend()
         return f"closed with {ending.code} by the {ending.by}"
 
     # The client's side.
@@ -171,7 +165,7 @@ class Session:
                 raise read.wrong
             check_records(self._services, exchange.bound.policy)
             if event["type"] == "response.create":
-                self._admit()
+                self._allowance.admit()
         except (strict.BadJson, Malformed, Fault) as error:
             limited = isinstance(error, CallerFault)
             self._events.add(("client", "limit" if limited else "invalid"))
@@ -189,7 +183,7 @@ class Session:
             self._unread.setdefault((part.origin, part.reason), part)
         if not parsed.segments:
             self._events.add(("client", "pass" if not parsed.opaque else "unscreened"))
-            self._owe(event)
+            self._allowance.owe(event)
             self._conversation.said(str(event["type"]), parsed)
             return message
         moved = event.get("previous_item_id") is not None
@@ -199,7 +193,7 @@ class Session:
             await self._refuse(exchange, judged, read.id)
             return None
         self._events.add(("client", judged.ruling.action.value))
-        self._owe(event)
+        self._allowance.owe(event)
         self._conversation.said(str(event["type"]), parsed)
         self._keep(judged, len(body))
         return message if judged.body is body else judged.body.decode()
@@ -245,7 +239,7 @@ class Session:
         """Relay one turn; true where the upstream said what is no event."""
         exchange = self._exchange("turn")
         policy = exchange.bound.policy
-        exchange.upstream, exchange.upstream_status, exchange.usage = self._opening.upstream, 101, self._usage
+        exchange.upstream, exchange.upstream_status, exchange.usage = self._opening.upstream, 101, self._allowance.usage
         exchange.request = nothing(exchange.live.engine, exchange.bound, b"")
         prompt = self._conversation.prompt
         if any(part.origin is Origin.SYSTEM for part in prompt):
@@ -253,7 +247,7 @@ class Session:
             exchange.leakage = None if leakage.idle else leakage
         source.begin()
         sink = TurnSink(self._client, exchange, self._events)
-        self._moving, self._responding = exchange, self._conversation.responding
+        self._allowance.moving, self._responding = exchange, self._conversation.responding
         try:
             moved = await self._streaming.move(exchange, sink, source, self._opening.upstream)
         except BaseException as error:
@@ -266,9 +260,9 @@ class Session:
                 self._record(self._gathered(exchange))
             raise
         finally:
-            self._moving = None
+            self._allowance.moving = None
             self._opening.bytes_out += exchange.bytes_out
-            self._spend()
+            self._allowance.spend()
         if moved.relay.cut is not None:
             self._events.add(("server", "cut"))
             await self._ask(self._conversation.cut())
@@ -321,11 +315,8 @@ class Session:
         self._responding = self._conversation.responding
         if not began:
             return
-        if self._owed:
-            self._owed -= 1
-            return
         try:
-            self._admit()
+            self._allowance.began()
         except CallerFault as fault:
             self._events.add(("server", "limit"))
             await self._ask([{"type": "response.cancel", "event_id": f"{self._mark}limit"}])
@@ -343,7 +334,7 @@ class Session:
         """End the session when its time is up, or its key is not valid any more."""
         while True:
             await asyncio.sleep(CLOCK_SECONDS)
-            self._spend()
+            self._allowance.spend()
             if self._client.left:
                 self._lost.set()
             now, limits = self._loop.time(), self._services.live.settings.realtime
@@ -363,27 +354,6 @@ class Session:
     def _drain(self) -> None:
         drain = self._services.live.settings.limits.drain_seconds
         self._drain_at = self._loop.time() + max(0.0, drain - DRAIN_MARGIN - CLOCK_SECONDS)
-
-    def _admit(self) -> None:
-        """Count a response as a request.
-
-        Raises:
-            CallerFault: there is no room for it.
-        """
-        self._spend()
-        self._metered = self._services.limiter.admit(self._opening.principal)
-
-    def _owe(self, event: Event) -> None:
-        """An event goes on: the response that it asks for was counted."""
-        self._owed += event["type"] == "response.create"
-
-    def _spend(self) -> None:
-        """Count what was said since the last time."""
-        total = self._opening.bytes_in + self._opening.bytes_out + (self._moving.bytes_out if self._moving else 0)
-        if self._metered is not None:
-            tokens = self._usage.take() if self._usage is not None else 0
-            self._services.limiter.spend(self._metered, total - self._spent, tokens)
-        self._spent = total
 
     def _exchange(self, what: str) -> Exchange:
         """What is begun in this session: under the policy and the patterns that act now."""
