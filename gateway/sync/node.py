@@ -28,7 +28,7 @@ TICK_SECONDS: Final = 0.5
 """How often a shell calls `Node.tick`."""
 
 MAX_LINKS: Final = 64
-"""Connections at once, dialled and accepted; membership makes about six."""
+"""Connections at once, dialled and accepted; membership makes six to nine, about."""
 
 SPARE_LINKS: Final = 32
 """Connections beyond these that are taken for as long as it takes to say who else there is: a seed that is full still helps."""
