@@ -39,7 +39,7 @@ LABELS: Final = 5
 MEMBERS: Final = 60
 OUTSIDE: Final = {
     "reviewer_note", "ranking_bias", "bank_details", "calendar_plant", "changelog_plant", "survey_plant", "delivery_manifest",
-    "lab_result_plant", "smart_home_plant",
+    "lab_result_plant", "smart_home_plant", "recipe_card_plant", "job_advert_plant",
 }  # fmt: skip
 """Attack families that are planted in documents; all others are said by users."""
 
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
     goals += _alarms(bench, alarms, known, figures)
     goals += _weeks(bench, attacks, ordinary, figures, arguments.plot, arguments.liars)
-    for name in ("later", "third"):
+    for name in ("later", "third", "fourth"):
         goals += _unseen(bench, name, ordinary, known, arguments.liars, figures)
     goals += _times(bench, attacks, alarms, figures)
     _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
