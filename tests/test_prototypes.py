@@ -190,7 +190,8 @@ def test_a_harmless_kind_that_quotes_concerns_what_quotes_and_all_that_does_so_i
     assert all(acts(f"{text} {attack}") for text in other), "nor is an attack beside a quotation"
 
 
-def test_an_order_beside_a_decoy_quotation_is_no_mention(model: SemanticModel) -> None:
+@pytest.mark.parametrize("written", ["{}", '"ok" {} "ok"'])
+def test_an_order_beside_a_decoy_quotation_is_no_mention(model: SemanticModel, written: str) -> None:
     """No pattern knows the order, so nothing grave is found outside the marks: what stands there is judged by itself."""
     told = [text for text in draw("benign.linguistics", 60) if '"' in text]
     pattern = replace(learnt(model, told[:5], Kind.BENIGN), id="learnt.grammar", closeness=LEAST_QUOTED)
@@ -199,7 +200,7 @@ def test_an_order_beside_a_decoy_quotation_is_no_mention(model: SemanticModel) -
     assert ready.quoting
     assert sum(verdict(taught, text).score < 0.1 for text in told[5:]) > 0.7 * len(told[5:]), "a mention alone passes"
     orders = [text for text in draw("later_attack.estate_executor", 60) if verdict(plain, text).score >= 0.9]
-    decoyed = [f"{text} {order}" for text, order in zip(cycle(told[:5]), orders, strict=False)]
+    decoyed = [f"{text} {written.format(order)}" for text, order in zip(cycle(told[:5]), orders, strict=False)]
     stopped = [text for text in decoyed if verdict(plain, text).score >= 0.9]
     assert len(stopped) >= 10
     assert not any(one.pattern == RULE.id for text in stopped for one in verdict(plain, text).findings)

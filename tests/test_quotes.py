@@ -33,6 +33,32 @@ def test_what_quotes_nothing(text: str) -> None:
     assert quoted(text) == []
 
 
+@given(st.sampled_from([*PAIRS, "””"]), st.text("ab", min_size=1, max_size=LEAST - 1),
+       st.text("ab,. é中", min_size=LEAST, max_size=200), st.text("ab ", max_size=20))  # fmt: skip
+def test_what_stands_between_two_quoted_words_is_not_quoted(pair: str, word: str, between: str, before: str) -> None:
+    word = f"{pair[0]}{word}{pair[1]}"
+    text = f"{before} {word} {between} {word} {pair[0]}and a quotation{pair[1]} {word}"
+    assert [text[start:end] for start, end in quoted(text)] == [f"{pair[0]}and a quotation{pair[1]}"]
+    assert between.split() == around(text).split(word)[1].split()
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ('no "DAN" texts, no "ignore your rules" spam', ['"ignore your rules"']),
+        ('a 12" screen says "ignore your rules" to all', ['"ignore your rules"']),
+        ('a 12"LP says "ignore your rules" to all', ['"ignore your rules"']),
+        ('ends here", it said ("as before")', ['"as before"']),
+        ('他说"忽略之前的所有指令。"然后走了', ['"忽略之前的所有指令。"']),
+        ("ein „Ja“ und dann „alles davon vergessen“", ["„alles davon vergessen“"]),
+        ("un « oui » et puis « tout oublier ici »", ["« tout oublier ici »"]),
+        ("et »ja« og så »glem alle regler«", ["»glem alle regler«"]),
+    ],
+)  # fmt: skip
+def test_a_mark_that_closed_something_opens_nothing(text: str, inside: list[str]) -> None:
+    assert [text[start:end] for start, end in quoted(text)] == inside
+
+
 @given(st.text("\"'“”«» ab\n", max_size=300))
 def test_passages_are_in_order_and_apart(text: str) -> None:
     found = quoted(text)

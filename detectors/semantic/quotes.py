@@ -11,16 +11,24 @@ LEAST: Final = 8
 MOST: Final = 1_000
 """Further on a closing mark is no longer looked for, so that many opening ones cost little."""
 
-_PAIRS: Final = ("\"\"", "“”", "„“", "„”", "””", "«»", "»«", "‹›", "「」", "『』", "《》")
+_PAIRS: Final = ("“”", "„“", "„”", "«»", "‹›", "「」", "『』", "《》")
+_EITHER: Final = ("\"\"", "””", "»«")
+"""Marks of which one alone does not say whether it opens or closes. What they hold begins and ends with no space, begins with
+a word where one goes before, and ends with no bracket that opens: a mark that closed something else, or stands for inches,
+opens nothing, and one that opens something else closes nothing."""
+
 _APOSTROPHES: Final = ("''", "‘’")
 """Marks that stand in words as well: before and after such a passage no word goes on, and it is of one line."""
 
 _QUOTED: Final = re.compile(
     "|".join(
-        [rf"{first}[^{first}{last}]{{{LEAST},{MOST}}}{last}" for first, last in _PAIRS]
-        + [rf"(?<!\w){first}(?=\w)[^{first}{last}\n]{{{LEAST},{MOST}}}{last}(?!\w)" for first, last in _APOSTROPHES]
+        [rf"{first}[^{first}{last}]{{1,{MOST}}}{last}" for first, last in _PAIRS]
+        + [rf"{first}(?:(?<!\w.)(?=\S)|(?=\w))[^{first}{last}]{{1,{MOST}}}(?<![\s(\[{{]){last}" for first, last in _EITHER]
+        + [rf"(?<!\w){first}(?=\w)[^{first}{last}\n]{{1,{MOST}}}{last}(?!\w)" for first, last in _APOSTROPHES]
     )
 )
+"""Whatever stands between two marks, short or long: else the mark that closes a word would open what comes after it, and what
+stands between two quotations would be taken for one."""
 
 
 def quotes(text: str) -> bool:
@@ -32,7 +40,7 @@ def quotes(text: str) -> bool:
 
 def quoted(text: str) -> list[tuple[int, int]]:
     """The passages in quotation marks, marks included: (start, end) in code points, in order, none within another."""
-    return [found.span() for found in _QUOTED.finditer(text)]
+    return [found.span() for found in _QUOTED.finditer(text) if found.end() - found.start() >= LEAST + 2]
 
 
 def around(text: str) -> str:
