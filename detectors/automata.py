@@ -57,6 +57,25 @@ class Expression(NamedTuple):
         return int((hyperscan.HS_FLAG_UTF8 if wide else 0) | caseless)
 
 
+class Expressions(tuple[Expression, ...]):
+    """A set to be compiled together, whose identity is reckoned once."""
+
+    @functools.cached_property
+    def sources(self) -> list[tuple[str, int]]:
+        """Body and flags of each."""
+        return [(one.body, one.flags) for one in self]
+
+    def file(self, mode: int, cache: Path) -> Path:
+        """Where the folder ``cache`` keeps the set, compiled for ``mode``."""
+        if mode not in self._names:
+            self._names[mode] = f"hyperscan-{_identity(self.sources, mode)}{_SUFFIX}"
+        return cache / self._names[mode]
+
+    @functools.cached_property
+    def _names(self) -> dict[int, str]:
+        return {}
+
+
 class Ends(NamedTuple):
     """``(expression, end)`` of every match, end exclusive; ``exhausted`` when there were more than `MAX_MATCHES`."""
 
@@ -159,13 +178,13 @@ class Flow:
 
 def fits(expression: Expression, cache: Path | None) -> bool:
     """Whether Hyperscan takes an expression. The answer is kept in the folder ``cache``: trying takes up to a second."""
-    known = None
+    known, sources = None, Expressions([expression]).sources
     if cache is not None:
-        known = cache / f"fits-{_identity(_sources([expression]), hyperscan.HS_MODE_BLOCK)}"
+        known = cache / f"fits-{_identity(sources, hyperscan.HS_MODE_BLOCK)}"
         if (kept := caching.read(known)) is not None:
             return kept == b"yes"
     try:
-        _compiled(_sources([expression]), hyperscan.HS_MODE_BLOCK)
+        _compiled(sources, hyperscan.HS_MODE_BLOCK)
         answer = True
     except hyperscan.HyperscanError:
         answer = False
@@ -194,10 +213,6 @@ def platform() -> str:
     return f"{version('hyperscan')} {_info()}"
 
 
-def _sources(expressions: Sequence[Expression]) -> list[tuple[str, int]]:
-    return [(one.body, one.flags) for one in expressions]
-
-
 def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
     state = hashlib.sha256(f"({platform()!r}, {mode!r}, [".encode())
     for number, source in enumerate(sources):  # one by one: ten thousand at once keep all threads waiting
@@ -206,32 +221,29 @@ def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:
     return state.hexdigest()[:32]
 
 
-def compile_ahead(blocks: Iterable[Sequence[Expression]], flows: Iterable[Sequence[Expression]], cache: Path | None) -> None:
+def compile_ahead(blocks: Iterable[Expressions], flows: Iterable[Expressions], cache: Path | None) -> None:
     """Have those sets compiled that are not in the folder ``cache``, several at once. Who takes them afterwards, one by one,
     waits for none; what cannot be compiled is left to them, and its error. So is all where no folder can be written to."""
     if cache is None or not caching.writable(cache):
         return
     wanted = [(one, hyperscan.HS_MODE_BLOCK) for one in blocks] + [(one, hyperscan.HS_MODE_STREAM) for one in flows]
-    missing = {file: (one, mode) for one, mode in wanted if one and not (file := _file(one, mode, cache)).exists()}
+    missing = {file: (one, mode) for one, mode in wanted if one and not (file := one.file(mode, cache)).exists()}
     dearest_first = sorted(missing.items(), key=lambda each: -len(each[1][0]))
     with ThreadPoolExecutor(min(COMPILERS, len(os.sched_getaffinity(0)))) as pool:
         for file, (one, mode) in dearest_first:
-            pool.submit(copy_context().run, kept, file, written, [mode, *_sources(one)], lambda _: True)
-
-
-def _file(expressions: Sequence[Expression], mode: int, cache: Path) -> Path:
-    return cache / f"hyperscan-{_identity(_sources(expressions), mode)}{_SUFFIX}"
+            pool.submit(copy_context().run, kept, file, written, [mode, *one.sources], lambda _: True)
 
 
 def _database(expressions: Sequence[Expression], mode: int, cache: Path | None, lasting: bool) -> hyperscan.Database:
+    wanted = expressions if isinstance(expressions, Expressions) else Expressions(expressions)
     if cache is not None:
-        file = _file(expressions, mode, cache)
+        file = wanted.file(mode, cache)
         plain = file.with_suffix("") if lasting else None
         take = functools.partial(_unpacked, mode=mode, plain=plain)
-        loaded = (_mapped(plain, mode) if plain else None) or kept(file, written, [mode, *_sources(expressions)], take)
+        loaded = (_mapped(plain, mode) if plain else None) or kept(file, written, [mode, *wanted.sources], take)
         if loaded is not None:
             return loaded
-    return _compile(expressions, mode)
+    return _compile(wanted, mode)
 
 
 @functools.cache
@@ -241,15 +253,15 @@ def _info() -> str:
     return repr(probe.info())
 
 
-def _compile(expressions: Sequence[Expression], mode: int) -> hyperscan.Database:
+def _compile(expressions: Expressions, mode: int) -> hyperscan.Database:
     try:
-        return _compiled(_sources(expressions), mode)
+        return _compiled(expressions.sources, mode)
     except hyperscan.HyperscanError as error:
         whole = str(error)
     # Hyperscan's error for a whole set does not say which expression it means.
     for one in expressions:
         try:
-            _compiled(_sources([one]), mode)
+            _compiled(Expressions([one]).sources, mode)
         except hyperscan.HyperscanError as error:
             raise PatternError(f"{one.owner}: body: Hyperscan cannot take it: {error}") from None
     raise PatternError(f"the patterns do not compile together: {whole}")

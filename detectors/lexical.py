@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from detectors.automata import Block, Expression, compile_ahead
+from detectors.automata import Block, Expression, Expressions, compile_ahead
 from detectors.checks import CHECKS, Check
 from detectors.expressions import Make, anchor, anchored, compiled
 from detectors.values import Origin
@@ -190,7 +190,7 @@ class Lexical:
         Raises:
             PatternError: as `rules`; also an expression that Hyperscan cannot take.
         """
-        together = [(some, [rule.expression for rule in some]) for some in _by_audience(patterns)]
+        together = [(some, Expressions(rule.expression for rule in some)) for some in _by_audience(patterns)]
         compile_ahead([expressions for _, expressions in together], (), cache)
         parts = [_Part(some, Block(expressions, cache)) for some, expressions in together]
         prepare([rule for part in parts for rule in part.rules], cache)

@@ -25,7 +25,7 @@ import orjson
 
 from detectors import automata, prefix
 from detectors.aside import kept
-from detectors.automata import Block, Expression, Flow, FlowAutomata, compile_ahead, fits
+from detectors.automata import Block, Expression, Expressions, Flow, FlowAutomata, compile_ahead, fits
 from detectors.expressions import Make, anchor, anchored, compiled
 from detectors.lexical import Rule, rules
 from detectors.lexical import prepare as prepare_rules
@@ -166,9 +166,9 @@ class StreamRules:
         return self._automata is not None
 
     @property
-    def sets(self) -> tuple[list[Expression], list[Expression]]:
+    def sets(self) -> tuple[Expressions, Expressions]:
         """What follows a stream, and what beginnings are found by; the second may be empty."""
-        return self._expressions, [one.expression for one in self._begun]
+        return Expressions(self._expressions), Expressions(one.expression for one in self._begun)
 
     def load(self) -> tuple[FlowAutomata, Block | None]:
         """The automata that follow a stream, and those of beginnings, if there are any: in memory from now on. Compiling them,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detectors.automata import Block, Expression, FlowAutomata, compile_ahead
+from detectors.automata import Block, Expression, Expressions, FlowAutomata, compile_ahead
 from detectors.semantic.judge import SemanticModel
 from gateway.learning.readings import Readings
 from gateway.learning.trial import Corpus
@@ -102,8 +102,8 @@ def test_a_file_that_was_removed_damaged_or_cannot_be_written_costs_time_alone(t
 
 
 def test_sets_are_compiled_ahead_and_what_cannot_be_is_told_by_who_takes_it(tmp_path: Path) -> None:
-    crow, bad = [Expression("a", r"crow\d+", False)], [Expression("b", r"(?<=x)y", False)]
-    compile_ahead([crow, bad, []], [crow], tmp_path)
+    crow, bad = Expressions([Expression("a", r"crow\d+", False)]), Expressions([Expression("b", r"(?<=x)y", False)])
+    compile_ahead([crow, bad, Expressions()], [crow], tmp_path)
     files = sorted(file.name for file in tmp_path.iterdir())
     assert len(files) == 2, "a set for whole texts and one for streams, and no lock is left"
     assert Block(crow, tmp_path).scan(b"a crow12 flies").found == [(0, 7), (0, 8)]

@@ -61,7 +61,7 @@ class Rows(dict[str, int]):
 
     def __init__(self, words: Sequence[str]) -> None:
         super().__init__()
-        self.known = Vocabulary("\n".join(words).encode("utf-8", "surrogatepass"), BUCKETS)
+        self.known = Vocabulary(_lines(words), BUCKETS)
 
     def __missing__(self, token: str) -> int:
         if len(self) >= MAX_CACHED:
@@ -123,9 +123,9 @@ class FastModel:
         return model
 
     def save(self, path: Path) -> None:
-        """Write ``fast.npz``."""
+        """Write ``fast.npz``: not packed, for that makes it a seventh smaller and reading it five times as long."""
         halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in self.arrays.items()}
-        np.savez_compressed(path, words=np.array(["\n".join(self.words)]), **halves)
+        np.savez(path, words=np.frombuffer(_lines(self.words), np.uint8), **halves)
 
     @functools.cached_property
     def words(self) -> tuple[str, ...]:
@@ -172,7 +172,12 @@ class FastModel:
 
 def _stored(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
     with np.load(path) as stored:
-        return str(stored["words"][0]).split("\n"), {name: stored[name] for name in _ORDER}
+        words = stored["words"].tobytes().decode("utf-8", "surrogatepass").split("\n")
+        return words, {name: stored[name] for name in _ORDER}
+
+
+def _lines(words: Sequence[str]) -> bytes:
+    return "\n".join(words).encode("utf-8", "surrogatepass")
 
 
 def _ordered(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -150,12 +150,14 @@ class ExemplarIndex:
     def load(cls, path: Path) -> ExemplarIndex:
         """Read what `save` wrote. The vectors are those that were stored, which differ by rounding from the built ones."""
         with np.load(path) as stored:
-            vectors = dequantise(stored["vectors"], stored["scale"])
             state: dict[str, Any] = dict(ast.literal_eval(str(stored["numbers"][0])))
             state |= {name.removeprefix("graph_"): stored[name] for name in stored.files if name.startswith("graph_")}
-            at, links = state["offset_data"], stored["links"]
-            bytes_ = vectors.view(np.int8)
-            state["data_level0"] = np.concatenate([links[:, :at], bytes_, links[:, at:]], axis=1).ravel()
+            vectors, links = stored["vectors"], stored["links"]
+            begin, end, size = (state[name] for name in ("offset_data", "label_offset", "size_data_per_element"))
+            rows = np.empty((len(vectors), size), np.int8)
+            rows[:, :begin], rows[:, end:] = links[:, :begin], links[:, begin:]
+            dequantise(vectors, stored["scale"], rows[:, begin:end].view(np.float32))
+            state["data_level0"] = rows.ravel()
             exemplars = [Exemplar(i, c) for i, c in zip(stored["ids"].tolist(), stored["categories"].tolist(), strict=True)]
         return cls._of(exemplars, _restored(state))
 
@@ -166,11 +168,11 @@ def quantise(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
     return np.round(vectors / scale[:, None]).astype(np.int8), scale
 
 
-def dequantise(stored: npt.NDArray[np.int8], scale: Floats) -> Floats:
-    """Unit vectors, float32 (n, width), from what `quantise` gave."""
-    vectors = stored.astype(np.float32) * scale[:, None]
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors)
+def dequantise(stored: npt.NDArray[np.int8], scale: Floats, out: Floats | None = None) -> Floats:
+    """Unit vectors, float32 (n, width), from what `quantise` gave; written to ``out``, if that is given."""
+    vectors = np.multiply(stored, scale[:, None], out=out, dtype=np.float32)
+    vectors /= np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    return vectors
 
 
 def _restored(state: dict[str, Any]) -> Any:
