@@ -1,7 +1,8 @@
 """``python -m bench realtime``: what a realtime session costs beside a WebSocket relay that looks at nothing.
 
 A provider speaks 50 events a second in each session; each event carries the time at which it was sent. Gateway and relay are
-pinned to the first core, provider and callers to the second one, and measured in turn.
+pinned to the first core, provider and callers to the second one, and measured in turn. Then one session gets a long event, and
+another one is spoken to meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ HELP: Final = "what realtime sessions cost: added delay and CPU of an event, bes
 
 SESSIONS: Final = (1, 10, 25)
 POLICIES: Final = ("balanced", "strict", "monitor")
+LONG: Final = (("words", 14_000_000), ("audio", 14_000_000), ("values", 500_000))
+"""Long events: of what, and how many bytes."""
 _PATIENCE: Final = 60.0
+
+
+class Long(NamedTuple):
+    """One long event: seconds until its session had it, and microseconds of the longest delay in another session meanwhile."""
+
+    seconds: float
+    most: float
 
 
 class Held(NamedTuple):
@@ -56,6 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
                 for name, child in between.items():
                     held = _hold(lab, child, count, arguments.seconds)
                     found.setdefault(name, {}).setdefault(count, []).append(held)
+        longest = {
+            f"{size / 1e6:g} MB of {kind}, {name}": _pass_long(lab, between[name], kind, size)
+            for kind, size in LONG for name in ("relay", "balanced")
+        }  # fmt: skip
     least = {
         name: {count: Held(*map(min, zip(*held, strict=True))) for count, held in by_count.items()}
         for name, by_count in found.items()
@@ -66,9 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
     ]  # fmt: skip
     columns = ("sessions", "p50 us", "p99 us", "CPU us", "p50 added", "CPU added")
     print(report.table("An event of a realtime session, 50 a second in each", columns, rows))
+    passed = [(name, one.seconds, one.most / 1e3) for name, one in longest.items()]
+    print(report.table("A long event, and what passes meanwhile", ("one event", "seconds", "others wait at most, ms"), passed))
     figures: dict[str, Any] = {
         name: {str(count): held._asdict() for count, held in by_count.items()} for name, by_count in least.items()
     }
+    figures["long"] = {name: one._asdict() for name, one in longest.items()}
     report.finish(NAME, machine(), versions(), figures, [], arguments.json)
     return 0
 
@@ -105,3 +122,9 @@ def _hold(lab: Lab, child: Child, count: int, seconds: int) -> Held:
     printed, _ = lab.run(argv, seconds + _PATIENCE)
     told = json.loads(printed)
     return Held(told["p50_us"], told["p99_us"], (child.cpu_ns() - before) / 1e3 / told["events"])
+
+
+def _pass_long(lab: Lab, child: Child, kind: str, size: int) -> Long:
+    argv = [sys.executable, "-m", "bench.realtime_peers", "long", str(child.port), kind, str(size)]
+    told = json.loads(lab.run(argv, _PATIENCE)[0])
+    return Long(told["seconds"], told["most_us"])

@@ -3,6 +3,7 @@
     python -m bench.realtime_peers provider PORT DELTAS
     python -m bench.realtime_peers relay PORT UPSTREAM_PORT
     python -m bench.realtime_peers call PORT SESSIONS SECONDS
+    python -m bench.realtime_peers long PORT KIND BYTES
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -28,6 +29,13 @@ EVERY_SECONDS: Final = 0.02
 
 _STAMP: Final = "event_"
 
+LONG: Final = {
+    "words": ("response.output_text.delta", "The market beside the harbour is open on Sundays. "),
+    "values": ("response.output_text.delta", "pay with 4111 1111 1111 1111 now, "),
+    "audio": ("response.output_audio.delta", "QUJD"),
+}
+"""What a long event is made of: its type, and what it says again and again."""
+
 
 async def _provide(connection: ServerConnection, deltas: itertools.cycle[str]) -> None:
     """Answer each `response.create` with a response of text, at a model's pace."""
@@ -37,11 +45,17 @@ async def _provide(connection: ServerConnection, deltas: itertools.cycle[str]) -
 
     await say("session.created", session={"type": "realtime", "id": "sess_1", "object": "realtime.session"})
     async for message in connection:
-        if json.loads(message)["type"] != "response.create":
+        asked = json.loads(message)
+        if asked["type"] != "response.create":
             continue
         place = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
         response = {"id": "resp_1", "object": "realtime.response", "output": []}
         await say("response.created", response={**response, "status": "in_progress"})
+        if wanted := asked.get("response", {}).get("metadata"):
+            kind, piece = LONG[wanted["kind"]]
+            await say(kind, **place, delta=piece * (int(wanted["bytes"]) // len(piece)))
+            await say("response.done", response={**response, "status": "completed"})
+            continue
         due = time.monotonic()
         for _ in range(EVENTS):
             await say("response.output_text.delta", **place, delta=next(deltas))
@@ -51,7 +65,7 @@ async def _provide(connection: ServerConnection, deltas: itertools.cycle[str]) -
 
 
 async def _relay(connection: ServerConnection, port: int) -> None:
-    async with connect(f"ws://127.0.0.1:{port}/", proxy=None, compression=None) as upstream:
+    async with connect(f"ws://127.0.0.1:{port}/", proxy=None, compression=None, max_size=None) as upstream:
 
         async def back() -> None:
             async for message in upstream:
@@ -69,6 +83,44 @@ async def _serve(port: int, handler: Callable[[ServerConnection], Awaitable[None
         await asyncio.Event().wait()
 
 
+def _dial(port: int) -> connect:
+    address = f"ws://127.0.0.1:{port}/v1/realtime?model=bench"
+    return connect(address, proxy=None, compression=None, max_size=None, ping_interval=None)
+
+
+async def _answer(session: ClientConnection, delays: list[int], **more: Any) -> None:
+    """Have a response made, and note the nanoseconds that each piece of it was on its way."""
+    await session.send(json.dumps({"type": "response.create", **more}))
+    async for message in session:
+        now = time.monotonic_ns()
+        event = json.loads(message)
+        if event["type"] == "response.output_text.delta":
+            delays.append(now - int(event["event_id"].removeprefix(_STAMP)))
+        elif event["type"] == "error":
+            raise SystemExit(f"refused: {message!r}")
+        elif event["type"] == "response.done":
+            return
+
+
+async def _long(port: int, kind: str, size: str) -> dict[str, float]:
+    """Have a long event passed while another session is spoken to."""
+    delays: list[int] = []
+    async with _dial(port) as other, _dial(port) as session:
+        await _answer(other, [])  # what is loaded for the first one is not counted
+
+        async def ask() -> float:
+            began = time.monotonic()
+            await session.send(json.dumps({"type": "response.create", "response": {"metadata": {"kind": kind, "bytes": size}}}))
+            while b"response.done" not in (await session.recv(decode=False))[:64]:  # not parsed: that would hold this process
+                pass
+            return time.monotonic() - began
+
+        asking = asyncio.ensure_future(ask())
+        while not asking.done():
+            await _answer(other, delays)
+        return {"seconds": await asking, "most_us": max(delays) / 1e3}
+
+
 async def _call(port: int, sessions: int, seconds: float) -> dict[str, float]:
     delays: list[int] = []
     until = time.monotonic() + seconds
@@ -76,19 +128,9 @@ async def _call(port: int, sessions: int, seconds: float) -> dict[str, float]:
 
     async def hold(number: int) -> None:
         await asyncio.sleep(number * 0.618034 % 1 * EVENTS * EVERY_SECONDS)  # they do not speak in chorus
-        address = f"ws://127.0.0.1:{port}/v1/realtime?model=bench"
-        async with connect(address, proxy=None, compression=None) as session:
+        async with _dial(port) as session:
             while time.monotonic() < until:
-                await session.send(json.dumps({"type": "response.create"}))
-                async for message in session:
-                    now = time.monotonic_ns()
-                    event = json.loads(message)
-                    if event["type"] == "response.output_text.delta":
-                        delays.append(now - int(event["event_id"].removeprefix(_STAMP)))
-                    elif event["type"] == "error":
-                        raise SystemExit(f"refused: {message!r}")
-                    elif event["type"] == "response.done":
-                        break
+                await _answer(session, delays)
 
     await asyncio.gather(*map(hold, range(sessions)))
     delays.sort()
@@ -103,6 +145,8 @@ def main() -> None:
         asyncio.run(_serve(int(port), lambda connection: _provide(connection, deltas)))
     elif what == "relay":
         asyncio.run(_serve(int(port), lambda connection: _relay(connection, int(rest[0]))))
+    elif what == "long":
+        print(json.dumps(asyncio.run(_long(int(port), *rest))))
     else:
         print(json.dumps(asyncio.run(_call(int(port), int(rest[0]), float(rest[1])))))
 

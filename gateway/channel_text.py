@@ -37,6 +37,10 @@ class ChannelText:
         by_others = (self._restorer is not None and self._restorer.held) or (self._links is not None and self._links.held)
         return bool(self.stream.held or by_others)
 
+    def carried(self, frame: Frame, path: Path, paths: list[Path]) -> None:
+        """``frame`` carries a piece of it, at ``path``, one of the ``paths`` of such pieces."""
+        self.template, self.path, self.others = frame, path, paths
+
     def restored(self, said: str, last: bool) -> str:
         """What goes out of ``said``, which was released: the caller's own values put back, addresses taken out."""
         if self._restorer is not None:

@@ -1,7 +1,8 @@
 """A streamed reply on its way from the upstream to the caller, through its relay; a slow caller slows the upstream down.
 
 What comes while there is nothing else to do goes out in the very turn of the event loop in which it came: no task is woken for
-it. All else is a task's: what is long, what has to wait for a judgement or for the caller, an end, an error, silence.
+it. All else is a task's: what is long, in whose midst others have their turn, what waits for a judgement or for the caller, an
+end, an error, silence.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from typing import Final, Protocol
 
 from gateway.beside import Beside
 from gateway.following import Cut
 from gateway.inspection import AT_ONCE
+from gateway.listening import LONG
 from gateway.relay import Refusal, Relay
+from gateway.steps import Steps, T
 from gateway.usage import Usage
 from gateway.wires.base import Thread
 
@@ -23,6 +27,9 @@ PAUSE: Final = 0.05
 
 HOLD_SECONDS: Final = 2.0
 """How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
+
+TURN_SECONDS: Final = 0.002
+"""How long a turn of the event loop may take before others have theirs; the step at hand comes on top."""
 
 _NEVER: Final = float("inf")
 
@@ -102,18 +109,20 @@ class Moving:
 
     def __init__(
         self, relay: Relay, beside: Beside | None, waits: bool, refusal: Refusal,
-        keep: Callable[[Thread], Awaitable[None]] | None, usage: Usage | None = None,
+        keep: Callable[[Thread], Awaitable[None]] | None, usage: Usage | None = None, scanner: Executor | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
             waits: whether what is held waits for ever.
             keep: is awaited before the caller is told by what a later request can go on from this reply.
             usage: reads what is said of tokens.
+            scanner: reads what is long; None for the event loop's own threads.
         """
         self._relay, self._beside, self._waits = relay, beside, waits
         self._refusal = refusal
         self._keep = keep
         self._usage = usage
+        self._scanner = scanner
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()  # when something came
         self._timer: asyncio.TimerHandle | None = None
@@ -146,6 +155,7 @@ class Moving:
         async def progress() -> None:
             if out := self._allowed():
                 await sink.piece(out)
+            await self._in_turns(relay.keep_step())
 
         while True:
             if beside is not None:
@@ -177,7 +187,10 @@ class Moving:
                         await beside.catch_up(progress)
                     if relay.cut is not None:
                         return
-                out = self._feed(chunk[at : at + AT_ONCE])
+                if self._usage is not None:
+                    self._usage.feed(chunk[at : at + AT_ONCE])
+                out = self._fed(await self._in_turns(relay.steps(chunk[at : at + AT_ONCE], self._refusal)))
+                self._last = self._loop.time()
                 if self._keep is not None and relay.thread is not None:  # before the caller knows by what to go on
                     keep, self._keep = self._keep, None
                     await keep(relay.thread)
@@ -194,7 +207,8 @@ class Moving:
     def _take(self, source: Pieces, sink: Direct) -> bool:
         """Bytes came while the task waits: pass them on, if that is all there is to do. Whether the task waits on."""
         beside = self._beside
-        if sink.full or self._keep is not None or source.buffered > AT_ONCE or (beside is not None and beside.full):
+        size = self._relay.begun + source.buffered
+        if sink.full or self._keep is not None or size > LONG or (beside is not None and beside.full):
             return False
         self._last = self._loop.time()
         try:
@@ -207,12 +221,35 @@ class Moving:
         self._watch()
         return True
 
+    async def _in_turns(self, steps: Steps[T]) -> T:
+        """Do what may be long. What comes meanwhile waits at the source."""
+        relay, answer, began = self._relay, None, time.perf_counter_ns()
+        while True:
+            try:
+                work = steps.send(answer)
+            except StopIteration as over:
+                relay.nanoseconds += time.perf_counter_ns() - began
+                done: T = over.value
+                return done
+            if work is not None:
+                answer = await self._loop.run_in_executor(self._scanner, work)
+                continue
+            answer, now = None, time.perf_counter_ns()
+            if now - began > TURN_SECONDS * 1e9:
+                relay.nanoseconds += now - began
+                await asyncio.sleep(0)
+                began = time.perf_counter_ns()
+
     def _feed(self, chunk: bytes) -> bytes:
         if self._usage is not None:
             self._usage.feed(chunk)
         began = time.perf_counter_ns()
         out = self._relay.feed(chunk, self._refusal)
         self._relay.nanoseconds += time.perf_counter_ns() - began
+        return self._fed(out)
+
+    def _fed(self, out: bytes) -> bytes:
+        """What goes on of it, and of what is judged at once."""
         if self._beside is not None and self._relay.cut is None and self._beside.heard():
             out += self._allowed()
         return out

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from gateway.following import Follower
+from gateway.listening import LONG
 from gateway.wires.base import StreamReader
 from gateway.wires.frames import Frame
 
@@ -20,7 +22,8 @@ class Outgoing:
         released: code points in frames that went out.
     """
 
-    __slots__ = ("_follower", "_out", "_reader", "_unread", "_unread_alike", "_waiting", "released")
+    __slots__ = ("_follower", "_out", "_reader", "_unread", "_unread_alike", "_unread_bytes",
+                 "_waiting", "released")
 
     def __init__(self, reader: StreamReader, follower: Follower | None) -> None:
         """
@@ -31,6 +34,7 @@ class Outgoing:
         self._reader = reader
         self._follower = follower
         self._unread: list[Frame] = []  # what went out, and the reader did not follow yet
+        self._unread_bytes = 0  # of those that are long
         self._unread_alike = False  # the last of these says what the one before it says, but for its text
         self._waiting: deque[tuple[int, Frame, int, bool]] = deque()
         """Frames with how much must be judged first, what was said by then, and whether they say what was said before."""
@@ -63,23 +67,25 @@ class Outgoing:
         self._out.clear()
         return out
 
-    def keep_step(self, reader: StreamReader, alike: Frame | None) -> None:
-        """Have the reader follow what went out, if it is far behind.
+    def keep_step(self, reader: StreamReader, alike: Frame | None) -> Callable[[], None] | None:
+        """Have the reader follow what went out, if it is far behind; gives what may be done elsewhere of that.
 
         Args:
             reader: of all that came, but for ``alike``, the last frame where that is like the one before it. Where all of that
                 has gone out, uncut, both readers know the same.
         """
-        if len(self._unread) < IN_STEP:
-            return
+        if len(self._unread) < IN_STEP and self._unread_bytes <= IN_STEP * LONG:
+            return None
         if self._waiting or not self._reader.textless:
+            if self._unread_bytes:
+                return self._follow
             self._follow()
-            return
+            return None
         if alike is not None:
             reader.read(alike)
         self._reader.follow(reader)
-        self._unread.clear()
-        self._unread_alike = False
+        self._forget()
+        return None
 
     def stop(self, message: str) -> bytes:
         """What may go out now, and then the end of the stream as blocked; what waits stays back."""
@@ -96,9 +102,11 @@ class Outgoing:
         return out
 
     def _pass(self, frame: Frame, alike: bool) -> None:
+        long = len(frame.raw) > LONG
+        self._unread_bytes += len(frame.raw) if long else 0
         if alike and self._unread_alike:
             self._unread[-1] = frame  # it tells the reader all that the one before it did
-        elif alike or self._reader.textless:
+        elif alike or long or self._reader.textless:
             self._unread.append(frame)
         else:
             self._follow()
@@ -109,5 +117,8 @@ class Outgoing:
     def _follow(self) -> None:
         for frame in self._unread:
             self._reader.read(frame)
+        self._forget()
+
+    def _forget(self) -> None:
         self._unread.clear()
-        self._unread_alike = False
+        self._unread_alike, self._unread_bytes = False, 0

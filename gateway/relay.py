@@ -9,9 +9,10 @@ in a frame of its own that is made after the last one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
-from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
+from detectors.leakage import Leak, Leakage
 from detectors.lexical import SCORES, Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import Act, StreamRules
@@ -20,19 +21,17 @@ from gateway.alike import Alike
 from gateway.channel_text import ChannelText, Unscreened
 from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts, Links
+from gateway.listening import LONG, PROSE, SLICE, Listening, slices
 from gateway.outgoing import Outgoing
 from gateway.redaction import Restorer, Vault
-from gateway.said import Said
-from gateway.sound import Sound
+from gateway.sound import WITHHELD, Sound
+from gateway.steps import Steps, at_once
 from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
 from gateway.wires.frames import Frame
-from gateway.wires.rewriting import rewritten
-
-WITHHELD: Final = "audio, withheld"
-"""What became of audio that did not go out."""
+from gateway.wires.rewriting import made_after, rewritten
 
 MAX_OPEN: Final = 1_024
-"""Texts that are under way at once, and parts with audio: each holds its place in the patterns. A reply has a few."""
+"""Texts that are under way at once: each holds its place in the patterns. A reply has a few."""
 
 
 class Seen(NamedTuple):
@@ -42,8 +41,6 @@ class Seen(NamedTuple):
     match: Match
     act: Act
 
-
-_PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
 
 Refusal = Callable[[Cut], str]
 
@@ -81,7 +78,7 @@ class Relay:
             follower: knows what was judged, and how far ahead of that text may go out; None lets all go.
             leakage: knows the request's system prompt. gives_away: whether the stream is cut for what it tells.
             hosts: those that addresses may lead to; None for any.
-            sound: keeps audio until its transcript was judged; None lets it pass, whatever it says.
+            sound: keeps audio until its transcript was judged, or lets it pass, whatever it says; the latter where it is None.
         """
         self._reader = target.wire.stream(target, model)
         self._splitter = target.wire.splitter(target)
@@ -96,17 +93,17 @@ class Relay:
         self._texts: dict[Channel, ChannelText] = {}
         self._follower = follower
         self.leakage = leakage
-        self._gives_away = gives_away
+        self._listening = Listening(follower, leakage, gives_away)
+        self.said = self._listening.said
         self._hosts = hosts
-        self._sound = sound
+        self._sound = Sound(waits=False) if sound is None else sound
+        self.unheard = self._sound.unheard
         self.links_removed = 0
         self._passed = 0  # code points in frames that may have to wait still
         self.seen: list[Seen] = []
         self.cut: Cut | None = None
         self.overdue = 0
         self.nanoseconds = 0
-        self.said = Said()
-        self.unheard: dict[Channel, str] = {}  # audio, which nobody listens to: by its transcript's channel, what became of it
 
     @property
     def released(self) -> int:
@@ -133,7 +130,16 @@ class Relay:
         """The stages that did not judge in time."""
         return sorted(self._follower.skipped) if self._follower is not None else []
 
+    @property
+    def begun(self) -> int:
+        """Bytes of a frame that has begun."""
+        return self._splitter.begun
+
     def feed(self, chunk: bytes, refusal: Refusal) -> bytes:
+        """As `steps`, at once."""
+        return at_once(self.steps(chunk, refusal))
+
+    def steps(self, chunk: bytes, refusal: Refusal) -> Steps[bytes]:
         """Take bytes of the upstream; return what goes on now.
 
         Once `cut` is set, what was returned ends the stream in the wire's own terms, and nothing more may be fed.
@@ -148,15 +154,19 @@ class Relay:
         if not (self._splitter.between and self._once_more(chunk, framed=False)):
             for frame in self._splitter.feed(chunk):
                 if not self._once_more(frame.raw):
-                    self._frame(frame)
+                    yield from self._frame(frame)
                 if self.cut is not None:
                     break
         if self.cut is not None:
             return self.stop(self.cut, refusal)
         out = self._outgoing.take()
-        if self._aside is None:
-            self._outgoing.keep_step(self._reader, self._like_last)
+        yield from self.keep_step()
         return out
+
+    def keep_step(self) -> Steps[None]:
+        """See to it that what is needed to end the stream is known, once something went out."""
+        if self._aside is None and (work := self._outgoing.keep_step(self._reader, self._like_last)) is not None:
+            yield work
 
     def allowed(self) -> bytes:
         """What may go out now that more was judged."""
@@ -171,7 +181,7 @@ class Relay:
     def end(self, refusal: Refusal) -> bytes:
         """The upstream's stream is over: what was held goes out, and then what is left of it."""
         left = self._splitter.end()
-        self._settle(True)
+        at_once(self._settle(True))
         self._flush(())
         for frame in left:
             # A frame that its sender did not finish: its text cannot be told, so its bytes are not passed on.
@@ -184,7 +194,7 @@ class Relay:
 
     def release_overdue(self, refusal: Refusal) -> bytes:
         """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
-        self._settle(False)
+        at_once(self._settle(False))
         for channel, text in list(self._texts.items()):
             if text.stream.held:
                 self._send_made(text, self._restored(text, text.stream.release_overdue(), channel, False))
@@ -205,37 +215,43 @@ class Relay:
     def _once_more(self, raw: bytes, framed: bool = True) -> bool:
         """Take a frame that says what the one before it said, but for its text; false where it is none. ``framed``: it is known
         that the bytes are a frame."""
-        piece = self._alike.find(raw, framed) if self._aside is None else None
-        if piece is None or (known := self._texts.get(piece.event.channel)) is None:
+        piece = self._alike.find(raw, framed) if self._aside is None and len(raw) <= LONG else None
+        if piece is None or (known := self._texts.get(piece.event.channel)) is None or len(piece.event.text) > SLICE:
             return False
         self._alike.confirm()
         self._like_last = frame = piece.frame
-        said = self._piece(known, piece.event, frame, [piece.event.path]) if self._hear(piece.event) else ""
-        self._outgoing.send(frame if said == piece.event.text else piece.saying(said), self._passed, alike=True)
+        _, channel, text, path, _ = piece.event
+        self._listening.note(piece.event)
+        self._listening.hear(channel, text)
+        known.carried(frame, path, [path])
+        said = self._restored(known, known.stream.feed(text), channel, False) if self._goes_on() else ""
+        self._outgoing.send(frame if said == text else piece.saying(said), self._passed, alike=True)
         return True
 
-    def _frame(self, frame: Frame) -> None:
-        events = self._reader.read(frame)
-        self._settle(any(event.kind is EventKind.STOP and not event.channel for event in events))
+    def _frame(self, frame: Frame) -> Steps[None]:
+        long = len(frame.raw) > LONG
+        events = (yield partial(self._reader.read, frame)) if long else self._reader.read(frame)
+        yield from self._settle(any(event.kind is EventKind.STOP and not event.channel for event in events))
         self._like_last = None
-        self._alike.note(frame, events)
+        if not long:
+            self._alike.note(frame, events)
         edits: dict[Path, str] = {}
         carried: dict[Channel, Path] = {}
         paths = [event.path for event in events if event.path]
         for event in events:
             if event.path:
-                edits[event.path] = self._text(event, frame, paths)
+                edits[event.path] = yield from self._text(event, frame, paths)
                 carried[event.channel] = event.path
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         read = _Read(frame, events, edits, carried, ends)
         if self._reader.final or not ends or () in ends:
-            self._complete(read, ends)
+            yield from self._complete(read, ends)
         elif self.cut is None and any(text.held for channel, text in self._texts.items() if _within(channel, ends)):
             self._aside = read  # whether the texts are over with it is known when something comes, or nothing
         else:
-            self._complete(read, [])
+            yield from self._complete(read, [])
 
-    def _complete(self, read: _Read, over: list[Channel]) -> None:
+    def _complete(self, read: _Read, over: list[Channel]) -> Steps[None]:
         """Send a frame, after what is held of the channels that are ``over`` with it: all that it says end, or none of them."""
         frame, events, edits, carried, ends = read
         for prefix in over:
@@ -245,39 +261,32 @@ class Relay:
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
-        frame = rewritten(frame, changed) if changed else frame
+        if changed:
+            made = partial(rewritten, frame, changed)
+            frame = (yield made) if len(frame.raw) > LONG else made()
         if not self._hold_sound(frame, events):
             self._outgoing.send(frame, self._passed, bool(ends))
         for prefix in ends:
             self._free_sound(prefix)
 
-    def _settle(self, over: bool) -> None:
+    def _settle(self, over: bool) -> Steps[None]:
         """The frame that was put aside goes; ``over``: nothing more is coming, so that its texts have ended with it."""
         if self._aside is not None:
             read, self._aside = self._aside, None
-            self._complete(read, read.ends if over else [])
+            yield from self._complete(read, read.ends if over else [])
 
     def _hold_sound(self, frame: Frame, events: list[StreamEvent]) -> bool:
         """Whether a frame is audio that has to wait."""
         channel = next((event.channel for event in events if event.kind is EventKind.AUDIO and not event.path), None)
         if channel is None:
             return False
-        self._unheard(channel, "audio")
-        if self._sound is None:
-            return False
-        if not self._sound.hold(channel, frame):
+        self._sound.note(channel, "audio")
+        if self._sound.waits and not self._sound.hold(channel, frame):
             self.cut = self.cut or Cut("incomplete judgement", "more audio than may wait for its transcript", "stream")
-        return True
-
-    def _unheard(self, channel: Channel, what: str) -> None:
-        if channel not in self.unheard and len(self.unheard) >= MAX_OPEN:
-            raise Malformed((), "", f"audio of at most {MAX_OPEN} parts in one stream")
-        self.unheard.setdefault(channel, what)
+        return self._sound.waits
 
     def _free_sound(self, prefix: Channel) -> None:
         """Texts are over: audio follows its transcript, unless there is none, or something was taken out of it."""
-        if self._sound is None:
-            return
         changed = {seen.channel for seen in self.seen}
         for channel, frames in self._sound.ended(prefix):
             if not self.said.texts.get(channel) or channel in changed or self.links_removed:
@@ -286,26 +295,30 @@ class Relay:
             for frame in frames:
                 self._outgoing.send(frame, self._passed)
 
-    def _text(self, event: StreamEvent, frame: Frame, paths: list[Path]) -> str:
+    def _text(self, event: StreamEvent, frame: Frame, paths: list[Path]) -> Steps[str]:
         """Take an event's text; return what takes its place in the frame."""
         if self.cut is not None:
             return ""
         if event.kind is EventKind.AUDIO:  # it stands whole in a frame, and nothing says that its transcript was judged
-            self._unheard(event.channel, "audio" if self._sound is None else WITHHELD)
-            return event.text if self._sound is None else ""
+            self._sound.note(event.channel, WITHHELD if self._sound.waits else "audio")
+            return "" if self._sound.waits else event.text
         if event.kind is EventKind.ECHO:
             return self._vault.restore(event.text, event.text.startswith(("{", "[")))
         repeated = event.repeats is not None and "".join(self.said.texts.get(event.repeats, ())) == event.text
         whole = event.channel[0] == "whole"
-        if not repeated and not self._hear(event, whole):
-            return ""
+        if not repeated:
+            yield from self._listening.whole(event, whole)
+            if not self._goes_on():
+                return ""
         if whole:
             # It is not cut into pieces, and nothing can follow it.
             text, passed = self._open(event), self._passed
-            first = self._restored(text, text.stream.feed(event.text), event.channel, False)
-            last = self._restored(text, text.stream.finish(), event.channel, True)
+            said = yield from self._screened(text, event)
+            if self.cut is None:
+                said += self._restored(text, text.stream.finish(), event.channel, True)
+            text.stream.close()
             self._passed = passed if repeated else self._passed
-            return first + last
+            return said
         known = self._texts.get(event.channel)
         if known is None:
             if len(self._texts) >= MAX_OPEN:
@@ -313,36 +326,27 @@ class Relay:
             if event.channel in self._ended and event.text:  # its last words are forgotten, which may announce a value
                 raise Malformed(event.path, event.text, "no more of a text that was over")
             known = self._texts[event.channel] = self._open(event)
-        return self._piece(known, event, frame, paths)
+        known.carried(frame, event.path, paths)
+        return (yield from self._screened(known, event))
 
-    def _piece(self, known: ChannelText, event: StreamEvent, frame: Frame, paths: list[Path]) -> str:
-        """Take a text's next piece, one of those that stand in ``frame``; return what takes its place there."""
-        known.template, known.path, known.others = frame, event.path, paths
-        return self._restored(known, known.stream.feed(event.text), event.channel, False)
+    def _screened(self, text: ChannelText, event: StreamEvent) -> Steps[str]:
+        """What goes out now that a text goes on with an event's."""
+        said: list[str] = []
+        for piece in slices(event.text):
+            yield None
+            said.append(self._restored(text, text.stream.feed(piece), event.channel, False))
+            if self.cut is not None:
+                break
+        return "".join(said)
 
-    def _hear(self, event: StreamEvent, last: bool = False) -> bool:
-        """Take note of an event's text; whether the stream goes on."""
-        called = event.kind not in _PROSE
-        if called:
-            self.said.calls.add(event.channel)
-        if self._follower is not None:
-            self._follower.feed(event.channel, event.text, called)
-        self.said.add(event)
-        if self.leakage is not None:
-            self._tell(self.leakage.feed(event.channel, event.text))
-            if last:
-                self._tell(self.leakage.finish(event.channel))
+    def _goes_on(self) -> bool:
+        """Whether what was said so far gives nothing away for which the stream is cut."""
+        self.cut = self.cut or self._listening.cut
         return self.cut is None
-
-    def _tell(self, leak: Leak | None) -> None:
-        """Cut the stream if a leak calls for it."""
-        if leak is not None and self.cut is None and self._gives_away(leak):
-            channel = leak.channel if isinstance(leak.channel, tuple) else ()
-            self.cut = Cut(THREAT, leak.cause, DETECTOR, leak.score, channel)
 
     def _open(self, event: StreamEvent) -> ChannelText:
         in_json = event.kind is EventKind.TOOL or INNER in event.path
-        rules = self._rules.get(ChannelKind.PROSE if event.kind in _PROSE else ChannelKind.TOOL_CALL)
+        rules = self._rules.get(ChannelKind.PROSE if event.kind in PROSE else ChannelKind.TOOL_CALL)
         stream: TextStream | Unscreened = Unscreened()
         if rules is not None:
             stream = TextStream(rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
@@ -373,9 +377,8 @@ class Relay:
         """End the channels that begin with ``prefix``: what they hold goes out, in the frame at hand where it can."""
         for channel in [one for one in self._texts if one[: len(prefix)] == prefix]:
             text = self._texts.pop(channel)
-            if self.leakage is not None:
-                self._tell(self.leakage.finish(channel))
-            rest = "" if self.cut is not None else self._restored(text, text.stream.finish(), channel, True)
+            self._listening.over(channel)
+            rest = "" if not self._goes_on() else self._restored(text, text.stream.finish(), channel, True)
             text.stream.close()
             self._ended.add(channel)
             if not rest:
@@ -388,10 +391,7 @@ class Relay:
     def _send_made(self, text: ChannelText, piece: str) -> None:
         """Send a piece in a frame made after the last one of its channel."""
         if piece and text.template is not None:
-            made = rewritten(text.template, {**dict.fromkeys(text.others, ""), text.path: piece})
-            if made.raw.lstrip().startswith(b"["):
-                # The frame it is made after opened the array; by now that is open.
-                made = made._replace(raw=b",\r\n" + made.data)
+            made = made_after(text.template, {**dict.fromkeys(text.others, ""), text.path: piece})
             self._outgoing.send(made, self._passed)
 
 

@@ -9,20 +9,44 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.following import Channel
+from gateway.wires.base import Malformed
 from gateway.wires.frames import Frame
+
+WITHHELD: Final = "audio, withheld"
+"""What became of audio that did not go out."""
+
+MAX_PARTS: Final = 1_024
+"""Parts with audio in one stream. A reply has a few."""
 
 MAX_HELD: Final = 32 * 2**20
 """Bytes of audio that wait at once: eight minutes of speech (24,000 samples a second of 16 bits, in base64)."""
 
 
 class Sound:
-    """The audio of one stream, by its transcript's channel."""
+    """The audio of one stream, by its transcript's channel.
 
-    __slots__ = ("_held", "_size")
+    Attributes:
+        waits: whether it does so for its transcript; else it passes, whatever it says.
+        unheard: what became of it, to which nobody listens.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_held", "_size", "unheard", "waits")
+
+    def __init__(self, waits: bool = True) -> None:
+        self.waits = waits
+        self.unheard: dict[Channel, str] = {}
         self._held: dict[Channel, list[Frame]] = {}
         self._size = 0
+
+    def note(self, channel: Channel, what: str) -> None:
+        """There is audio of a channel, and this became of it, where nothing else did before.
+
+        Raises:
+            Malformed: there are too many of them.
+        """
+        if channel not in self.unheard and len(self.unheard) >= MAX_PARTS:
+            raise Malformed((), "", f"audio of at most {MAX_PARTS} parts in one stream")
+        self.unheard.setdefault(channel, what)
 
     def hold(self, channel: Channel, frame: Frame) -> bool:
         """Keep a frame back; False where there is no room for it."""

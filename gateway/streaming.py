@@ -78,7 +78,7 @@ class Streaming:
             beside = Beside(follower, services.semantics, exchange.live.engine, tenant, source.wake, lag)
         threads = services.threads
         keep = partial(threads.keep, exchange) if threads.keeps(exchange) else None
-        moving = Moving(relay, beside, policy.waits, partial(_refusal, exchange.id), keep, exchange.usage)
+        moving = Moving(relay, beside, policy.waits, partial(_refusal, exchange.id), keep, exchange.usage, self._scanner)
         broken = False
         try:
             await moving.run(source, sink, direct)

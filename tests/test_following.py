@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_relay import RULES, STREAMS, _bytes, _cut, _said, _target, cuts
+from test_relay import RULES, STREAMS, _bytes, _chunk, _cut, _said, _target, cuts
 
 from detectors.semantic.windows import OVERLAP
 from detectors.values import ChannelKind, Finding, Skipped, Verdict
-from gateway.following import STEP, Follower
+from gateway.following import STEP, Cut, Follower
+from gateway.listening import LONG
+from gateway.outgoing import IN_STEP
 from gateway.policy import Action, Policy, Rule
 from gateway.redaction import Vault
 from gateway.relay import Relay
@@ -90,6 +92,26 @@ def test_what_ends_a_long_stream_knows_all_that_went_out_and_nothing_else(name: 
                 out += relay.allowed()
         assert relay.cut is not None
         ended.append(out)
+    assert ended[0] == ended[1]
+
+
+def test_what_is_long_is_not_kept_for_the_end_of_the_stream() -> None:
+    ended = []
+    for at_once in (False, True):
+        follower = Follower(POLICY, 0)
+        relay = Relay(_target("chat"), "m", {}, Vault(b"k"), follower)
+        if at_once:
+            relay._outgoing._reader.textless = False
+        out = b""
+        for number in range(IN_STEP):
+            frame = _chunk({"content": "It is open. " * LONG}).replace(b'"id":"c"', b'"id":"c%d"' % number)
+            out += relay.feed(frame, str)
+            follower.settle(follower.trip(False), CLEAN)
+            out += relay.allowed()
+            assert len(relay._outgoing._unread) <= IN_STEP // 8
+        ended.append(out + relay.stop(Cut("threat", "cause", "fast"), str))
+        assert b'"content_filter"' in ended[-1]
+        assert b'"c%d"' % number in ended[-1][len(out) :], "it knows how the last one was called"
     assert ended[0] == ended[1]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_relay import ACTING, KEY, SECRET, _bytes, _cut, _said, _target, cuts
 
 from gateway.following import Cut
+from gateway.listening import SLICE
 from gateway.moving import Moving
 from gateway.redaction import Vault
 from gateway.relay import Relay
@@ -169,6 +170,47 @@ def test_a_slow_caller_gets_all_of_it_in_order() -> None:
         held.caller.reads.set()
         await held.task
         assert held.caller.got == _text("one ") + _text("two ") + _text("three ")
+
+    asyncio.run(go())
+
+
+def test_others_have_their_turn_in_the_midst_of_what_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.moving.TURN_SECONDS", 0)
+    text = f"the key is {SECRET}, and all else is as it was. " * 600
+
+    async def go() -> tuple[int, bytes]:
+        held = _Held()
+        await held.parked()
+        held.pipe.say(_text(text))
+        turns = 0
+        while not held.caller.got:
+            await asyncio.sleep(0)
+            turns += 1
+        held.pipe.end()
+        await held.task
+        return turns, held.caller.got
+
+    turns, got = asyncio.run(go())
+    assert turns > len(text) / SLICE
+    whole = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    assert _said("chat", got) == _said("chat", whole.feed(_text(text), _Held._refusal) + whole.end(_Held._refusal))
+    assert SECRET.encode() not in got
+
+
+def test_one_who_leaves_in_the_midst_of_what_is_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.moving.TURN_SECONDS", 0)
+
+    async def go() -> None:
+        held = _Held()
+        await held.parked()
+        held.pipe.say(_text("all is well. " * 10_000))
+        while not held.relay.said.texts:
+            await asyncio.sleep(0)
+        held.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await held.task
+        assert held.caller.got == b""
+        held.relay.close()
 
     asyncio.run(go())
 

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from detectors.passages import THREAD
 from detectors.values import Origin, Segment
-from gateway.realtime.conversation import MAX_SYSTEM, MAX_TRACES, Conversation, Told
+from gateway.realtime.conversation import MAX_SYSTEM, MAX_TRACES, Conversation, Told, read_told
 from gateway.wires.base import Parsed
 
 MARK = "0123456789abcdef"
 
 
 def told(conversation: Conversation, kind: str, **fields: Any) -> Told:
-    return conversation.told(orjson.dumps({"type": kind, **fields}))
+    message = orjson.dumps({"type": kind, **fields})
+    return conversation.told(message, read_told(message))
 
 
 def begin(conversation: Conversation, id: str = "r", item: str = "i") -> None:

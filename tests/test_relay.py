@@ -18,6 +18,7 @@ from detectors.streamrules import Act, StreamRules
 from detectors.values import ChannelKind
 from gateway import echo
 from gateway.following import Cut
+from gateway.listening import SLICE
 from gateway.redaction import Vault
 from gateway.relay import Relay
 from gateway.wires.base import EventKind, Malformed, Target
@@ -219,6 +220,27 @@ def test_the_probabilities_of_held_tokens_are_not_told(key: str) -> None:
     out, _ = _relay("chat", [data, _chunk({"content": "CD no more"})])
     assert b"top_logprobs" not in out
     assert _said("chat", out) == {(0, "content"): "AKIAABCD no more"}
+
+
+@settings(max_examples=60)
+@given(st.integers(SLICE // 5 - 14, SLICE // 5), st.integers(0, SLICE), texts, texts, cuts)
+def test_a_long_piece_is_screened_as_its_parts_are(words: int, more: int, first: str, last: str, where: list[int]) -> None:
+    text = "well " * words + first + " " * more + last
+    out, relay = _relay("chat", [_chunk({"content": text}), _chunk({}, finish_reason="stop")])
+    cut = [piece.decode("utf-8", "ignore") for piece in _cut(text.encode(), where)]
+    parted, wanted = _relay("chat", [*(_chunk({"content": piece}) for piece in cut), _chunk({}, finish_reason="stop")])
+    if "".join(cut) == text:
+        assert _said("chat", out) == _said("chat", parted)
+        assert relay.seen == wanted.seen
+
+
+def test_of_a_long_piece_nothing_goes_out_from_where_it_is_cut() -> None:
+    before = "well " * SLICE
+    out, relay = _relay("chat", [_chunk({"content": f"{before} and now rm -rf / it is " + "gone " * SLICE})])
+    assert relay.cut is not None
+    assert _said("chat", out)[(0, "content")].startswith(before)
+    assert b"gone" not in out
+    assert b"rm -rf" not in out
 
 
 def test_comments_and_unknown_events_pass_untouched() -> None:

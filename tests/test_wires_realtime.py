@@ -19,8 +19,8 @@ from wires_support import bracketed, listed, unread
 from detectors.values import Path
 from gateway.following import Cut
 from gateway.redaction import Vault
-from gateway.relay import MAX_OPEN, WITHHELD, Relay
-from gateway.sound import Sound
+from gateway.relay import MAX_OPEN, Relay
+from gateway.sound import WITHHELD, Sound
 from gateway.wires import routes
 from gateway.wires.base import EventKind, Malformed, Parsed, StreamReader
 from gateway.wires.frames import BadFraming, Frame
@@ -245,6 +245,16 @@ def _wholes(value: Any) -> list[str]:
         own = [value[key] for key in ("text", "transcript", "arguments") if isinstance(value.get(key), str)]
         return own + [text for inner in value.values() for text in _wholes(inner)]
     return [text for inner in value for text in _wholes(inner)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_of_a_text_that_comes_whole_nothing_goes_out_from_where_it_is_cut(size: int) -> None:
+    told = _event("response.noted", response_id="r", note="well " * size + "now do it: rm -rf / and all is gone")
+    events, relay = _relayed([_bytes([_event("response.created", response={"id": "r", "output": []}), told])])
+    assert relay.cut is not None
+    assert "rm -rf" not in str(events)
+    assert "gone" not in str(events)
+    assert events[-1]["response"]["status"] == "incomplete"
 
 
 @pytest.mark.parametrize("beta", [False, True])

@@ -10,6 +10,8 @@
 #define MAX_WORD 24 /* longer runs of letters are all one word; as in fast.py */
 #define STEM 5      /* characters by which an unknown word finds its row */
 
+#define LONG 4096 /* characters from which on other threads are let on meanwhile */
+
 #define ROW_BITS 20 /* of a slot; the others are of the word's hash, so that one look into memory tells a word */
 #define ROW ((1u << ROW_BITS) - 1)
 
@@ -104,14 +106,18 @@ static PyObject *vocabulary_read(Vocabulary *self, PyObject *text)
     }
     const char *data = (const char *)PyUnicode_1BYTE_DATA(text);
     Py_ssize_t length = PyUnicode_GET_LENGTH(text), room = 1, tokens = 0;
+    PyThreadState *held = length > LONG ? PyEval_SaveThread() : NULL; /* the caller keeps the text */
     for (Py_ssize_t at = 0, last = SPACE; at < length; at++) {
         int kind = sort((uint8_t)data[at]);
         room += kind == MARK || (kind != SPACE && last != LETTER && last != DIGIT);
         last = kind;
     }
-    uint64_t *hashes = PyMem_Malloc((sizeof(uint64_t) + 3 * sizeof(int32_t)) * room);
-    if (!hashes)
+    uint64_t *hashes = PyMem_RawMalloc((sizeof(uint64_t) + 3 * sizeof(int32_t)) * room);
+    if (!hashes) {
+        if (held)
+            PyEval_RestoreThread(held);
         return PyErr_NoMemory();
+    }
     int32_t *rows = (int32_t *)(hashes + room), *starts = rows + room, *ends = starts + room;
     char word[MAX_WORD];
     for (Py_ssize_t at = 0; at < length;) {
@@ -134,8 +140,10 @@ static PyObject *vocabulary_read(Vocabulary *self, PyObject *text)
             Py_ssize_t start = starts[token], end = digits ? -ends[token] : ends[token];
             rows[token] = (int32_t)shared(self, word, normal(data + start, end - start, digits, word));
         }
+    if (held)
+        PyEval_RestoreThread(held);
     PyObject *made = Py_BuildValue("(y#y#)", rows, tokens * sizeof(int32_t), starts, tokens * sizeof(int32_t));
-    PyMem_Free(hashes);
+    PyMem_RawFree(hashes);
     return made;
 }
 

@@ -98,15 +98,11 @@ class Conversation:
                 self._thread.appendleft(first._replace(text=first.text[over:]))
             over -= len(first.text)
 
-    def told(self, message: bytes) -> Told:
-        """Take an event of the server."""
-        try:
-            event = strict.loads(message)
-        except strict.BadJson:
-            event = None
-        if not isinstance(event, dict):
+    def told(self, message: bytes, event: Event | None) -> Told:
+        """Take an event of the server, read by `read_told`."""
+        if event is None:
             return Told(message, True)  # the relay says what is wrong
-        kind, item = _name(event.get("type")), _item(event)
+        kind, item = event["type"], _item(event)
         if kind == "error" and (answered := _answered(event)).startswith(self._mark):
             self._taken_back.discard(answered.removeprefix(f"{self._mark}delete_"))
             return Told(None, not self.responding)
@@ -118,7 +114,7 @@ class Conversation:
             return Told(None, not self.responding)
         if kind.startswith(HEARD):
             text, whole = event.get("transcript"), kind == HEARD + "completed"
-            said = _name(text if whole else event.get("delta"))
+            said = text if whole else event.get("delta")
             return Told(message, not self.responding, Heard(item, said, whole) if said else None)
         return Told(message, not self.responding)
 
@@ -171,6 +167,25 @@ class Conversation:
     def _ask(self, kind: str, **fields: str) -> Event:
         self._number += 1
         return {"type": kind, "event_id": f"{self._mark}{self._number}", **fields}
+
+
+def read_told(message: bytes) -> Event | None:
+    """What a `Conversation` looks at of an event of the server; None where it is no JSON object, or says two things at once."""
+    try:
+        event = strict.loads(message)
+    except strict.BadJson:
+        return None
+    if not isinstance(event, dict):
+        return None
+    seen: Event = {name: _name(event[name]) for name in _SEEN if name in event}
+    for name, inner in _SEEN_INSIDE:
+        if isinstance(value := event.get(name), dict) and inner in value:
+            seen[name] = {inner: _name(value[inner])}
+    return {"type": "", **seen}
+
+
+_SEEN: Final = ("type", "item_id", "response_id", "transcript", "delta")
+_SEEN_INSIDE: Final = (("item", "id"), ("response", "id"), ("error", "event_id"))
 
 
 def _name(value: object) -> str:

@@ -216,7 +216,7 @@ class Session:
     # The server's side.
 
     async def _down(self) -> Ending:
-        source = TurnSource(self._upstream, self._conversation, self._events, self._told, self._heard)
+        source = TurnSource(self._upstream, self._conversation, self._events, self._told, self._heard, self._scanner)
         while True:
             while not self._upstream.at_hand:
                 await self._upstream.wait()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Executor
 
 from gateway.exchange import Exchange
 from gateway.faults import ClientGone
+from gateway.listening import LONG
 from gateway.metrics import Counter
 from gateway.moving import Interrupted
-from gateway.realtime.conversation import Conversation, Event, Heard
+from gateway.realtime.conversation import Conversation, Event, Heard, read_told
 from gateway.upstream.errors import Truncated
 from gateway.websocket.socket import Closed, WebSocket
 from gateway.wires.openai_realtime_events import SEPARATOR
@@ -24,17 +27,20 @@ class TurnSource:
     def __init__(
         self, socket: WebSocket, conversation: Conversation, events: Counter,
         ask: Callable[[Iterable[Event]], Awaitable[None]], hear: Callable[[Heard], Awaitable[Interrupted | None]],
+        scanner: Executor,
     ) -> None:  # fmt: skip
         """
         Args:
             ask: sends the server events of the gateway's own.
             hear: judges what the user said; gives what the turn is cut for.
+            scanner: reads what is long.
         """
         self._socket = socket
         self._conversation = conversation
         self._events = events
         self._ask = ask
         self._hear = hear
+        self._scanner = scanner
         self._over = self.broke = False
         self._received = 0
         self.closed: Closed | None = None
@@ -61,7 +67,11 @@ class TurnSource:
                 raise Truncated(self._received) from None
             raise StopAsyncIteration from None
         self._received += len(message)
-        told = self._conversation.told(message)
+        if len(message) <= LONG:
+            event = read_told(message)
+        else:
+            event = await asyncio.get_running_loop().run_in_executor(self._scanner, read_told, message)
+        told = self._conversation.told(message, event)
         self._over = told.over
         await self._ask(told.asks)
         if told.heard is not None and (stop := await self._hear(told.heard)) is not None:

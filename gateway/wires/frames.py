@@ -52,6 +52,11 @@ class Splitter(ABC):
     def __init__(self) -> None:
         self.between = False
 
+    @property
+    @abstractmethod
+    def begun(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+
     @abstractmethod
     def feed(self, chunk: bytes) -> list[Frame]:
         """The frames that ``chunk`` completes, in order.
@@ -88,6 +93,10 @@ class SseSplitter(Splitter):
         super().__init__()
         self._buffer = bytearray()
         self._started = False
+
+    @property
+    def begun(self) -> int:
+        return len(self._buffer)
 
     def feed(self, chunk: bytes) -> list[Frame]:
         buffer = self._buffer
@@ -171,6 +180,10 @@ class JsonArraySplitter(Splitter):
         self._depth = 0
         self._quoted = False
         self._place = "start"
+
+    @property
+    def begun(self) -> int:
+        return len(self._buffer)
 
     def feed(self, chunk: bytes) -> list[Frame]:
         self._buffer += chunk

@@ -289,6 +289,10 @@ class MessageSplitter(Splitter):
         super().__init__()
         self._buffer = bytearray()
 
+    @property
+    def begun(self) -> int:
+        return len(self._buffer)
+
     def feed(self, chunk: bytes) -> list[Frame]:
         self._buffer += chunk
         whole: list[bytes] = []

@@ -22,3 +22,11 @@ def rewritten(frame: Frame, texts: Mapping[Path, str]) -> Frame:
     if frame.raw.count(frame.data) == 1:
         return Frame(frame.raw.replace(frame.data, data), frame.event, data)
     return Frame(sse(data, frame.event), frame.event, data)
+
+
+def made_after(frame: Frame, texts: Mapping[Path, str]) -> Frame:
+    """A frame of the gateway's own that is made after one that went out, and follows it."""
+    made = rewritten(frame, texts)
+    if made.raw.lstrip().startswith(b"["):  # that one opened the array; by now it is open
+        return made._replace(raw=b",\r\n" + made.data)
+    return made

@@ -1,0 +1,73 @@
+"""Taking note of what a streamed reply says: for who judges it, for the record, and of whether it gives its prompt away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from detectors.leakage import DETECTOR, THREAT, Leak, Leakage
+from gateway.following import Channel, Cut, Follower
+from gateway.said import Said
+from gateway.steps import Steps
+from gateway.wires.base import EventKind, StreamEvent
+
+SLICE: Final = 1_024
+"""Code points that are screened at once: some 50 µs of ordinary text, some 5 ms where all of it is values. What a longer piece
+takes grows with its square then."""
+
+LONG: Final = 4_096
+"""Bytes from which on a frame is read in a thread, some 10 ms a megabyte, and not looked at as one more of its kind."""
+
+PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
+
+
+class Listening:
+    """What one stream says. ``cut`` is what it is to be cut for, once it gives too much away."""
+
+    __slots__ = ("_follower", "_gives_away", "_leakage", "cut", "said")
+
+    def __init__(self, follower: Follower | None, leakage: Leakage | None, gives_away: Callable[[Leak], bool]) -> None:
+        self._follower = follower
+        self._leakage = leakage
+        self._gives_away = gives_away
+        self.said = Said()
+        self.cut: Cut | None = None
+
+    def note(self, event: StreamEvent) -> None:
+        """Take note of an event's text, which is then to be looked through by `hear`."""
+        called = event.kind not in PROSE
+        if called:
+            self.said.calls.add(event.channel)
+        if self._follower is not None:
+            self._follower.feed(event.channel, event.text, called)
+        self.said.add(event)
+
+    def hear(self, channel: Channel, piece: str) -> None:
+        """Look through the next piece of a text."""
+        if self._leakage is not None:
+            self._tell(self._leakage.feed(channel, piece))
+
+    def whole(self, event: StreamEvent, last: bool) -> Steps[None]:
+        """Both, of a text of any length; ``last``: its channel is over with it."""
+        self.note(event)
+        if self._leakage is not None:
+            for piece in slices(event.text):
+                yield None
+                self.hear(event.channel, piece)
+        if last:
+            self.over(event.channel)
+
+    def over(self, channel: Channel) -> None:
+        """A text is over."""
+        if self._leakage is not None:
+            self._tell(self._leakage.finish(channel))
+
+    def _tell(self, leak: Leak | None) -> None:
+        if leak is not None and self.cut is None and self._gives_away(leak):
+            channel = leak.channel if isinstance(leak.channel, tuple) else ()
+            self.cut = Cut(THREAT, leak.cause, DETECTOR, leak.score, channel)
+
+
+def slices(text: str) -> Iterator[str]:
+    """A text in pieces of at most `SLICE`; of an empty one, that."""
+    return (text[at : at + SLICE] for at in range(0, len(text) or 1, SLICE))
