@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from wires_support import VALUES, cuts, frames_of, singly
 
 from gateway.wires import frames
-from gateway.wires.frames import BadFraming, Frame, FrameTooLong, JsonArraySplitter, SseSplitter
+from gateway.wires.frames import MAX_LINES, BadFraming, Frame, FrameTooLong, JsonArraySplitter, SseSplitter
 
 SSE_CASES: list[tuple[str, bytes, list[Frame]]] = [
     ("one event", b"data: x\n\n", [Frame(b"data: x\n\n", b"", b"x")]),
@@ -123,6 +124,30 @@ def test_a_frame_has_a_bound(monkeypatch: pytest.MonkeyPatch, splitter: Any, beg
         assert piecemeal.feed(byte) == []
     with pytest.raises(FrameTooLong):
         piecemeal.feed(more)
+
+
+LINES = st.lists(st.sampled_from([b"data", b"event", b"id", b":", b" ", b"\n", b"\r", b"\r\n", b"x", b"data: ", b"\x0b"]), max_size=30)
+
+
+@given(LINES.map(b"".join))
+def test_an_event_says_what_its_lines_say_one_by_one(text: bytes) -> None:
+    event, data = b"", []
+    for line in re.split(rb"\r\n|\n|\r", text):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+        elif name == b"event":
+            event = value.removeprefix(b" ")
+    wanted = Frame(text, event, b"\n".join(data))
+    assert frames._read_event(text, text) == wanted
+
+
+@pytest.mark.parametrize("line", [b"data:\n", b"event: e\r", b"data\r\n"])
+def test_an_event_is_of_so_many_lines(line: bytes) -> None:
+    (frame,) = SseSplitter().feed(line * MAX_LINES + b"\n\n")
+    assert frame.data.strip() == b""
+    with pytest.raises(BadFraming, match=f"more than {MAX_LINES} lines"):
+        SseSplitter().feed(line * (MAX_LINES + 1) + b"\n\n")
 
 
 def test_a_whole_frame_at_the_bound_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,10 @@ MAX_FRAME: Final = 16 * 1024 * 1024
 base64 fits."""
 
 
+MAX_LINES: Final = 65_536
+"""Lines of data and names that one server-sent event may have: JSON of half a megabyte and more, a value a line."""
+
+
 class FrameTooLong(ValueError):  # noqa: N818 - it is the upstream's fault, named as such
     """A frame has more than `MAX_FRAME` bytes."""
 
@@ -26,7 +30,7 @@ class FrameTooLong(ValueError):  # noqa: N818 - it is the upstream's fault, name
 
 
 class BadFraming(ValueError):  # noqa: N818 - it is the upstream's fault, named as such
-    """The bytes are not a JSON array of objects, or a frame's data is not a JSON object."""
+    """The bytes are not a JSON array of objects, or a frame's data is not a JSON object, or dealt out over too many lines."""
 
 
 class Frame(NamedTuple):
@@ -76,7 +80,8 @@ class Splitter(ABC):
 
 
 _BOM: Final = b"\xef\xbb\xbf"
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_DATA: Final = re.compile(rb"\ndata(?::[ ]?+([^\n]*+))?+(?=\n)")
+_NAME: Final = re.compile(rb"\nevent(?::[ ]?+([^\n]*+))?+(?=\n)")
 # Where an event ends: a line's end and a blank line. After LF or CRLF, a CR that is the last byte so far may
 # be half a CRLF, so it waits for the next byte. After a bare CR it does not: there CR is the sender's line
 # end, and a LF that follows after all opens the next frame as one more blank line, which says nothing.
@@ -139,15 +144,13 @@ class SseSplitter(Splitter):
 def _read_event(raw: bytes, text: bytes) -> Frame:
     if text.isspace():  # blank lines, of which a sender may write any number
         return Frame(raw, b"", b"")
-    event = b""
-    data: list[bytes] = []
-    for line in _LINE_END.split(text):
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            data.append(value.removeprefix(b" "))
-        elif name == b"event":
-            event = value.removeprefix(b" ")
-    return Frame(raw, event, b"\n".join(data))
+    lines = b"\n%b\n" % text
+    if b"\r" in lines:
+        lines = lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if lines.count(b"\ndata") + lines.count(b"\nevent") > MAX_LINES:
+        raise BadFraming(f"an event of the stream has more than {MAX_LINES} lines")
+    names = _NAME.findall(lines)
+    return Frame(raw, names[-1] if names else b"", b"\n".join(_DATA.findall(lines)))
 
 
 _SPACE: Final = re.compile(rb"[ \t\n\r]*+")
