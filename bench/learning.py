@@ -18,9 +18,11 @@ from typing import Final
 
 import numpy as np
 
+from bench.causes import explain
 from bench.machine import machine, versions
 from bench.report import Goal, finish, table
 from bench.school import HONEST, Bench, Said, School, Text
+from bench.wrapped import NAMES, Wrapped
 from detectors.semantic.learnt import views
 from detectors.train.exemplars import own_pools
 from detectors.train.generate import Example, Generator
@@ -35,6 +37,9 @@ from patterns.schema import Kind, Pattern
 NAME: Final = "learning"
 HELP: Final = "held-out families: what five labels teach, ten weeks of it, and hostile labels"
 FAMILIES: Final = Path(__file__).parent / "families"
+SETS: Final = ("later", "third", "fourth")
+"""Families that nothing was chosen on when they were written, by the beginning of their sections' names."""
+
 LABELS: Final = 5
 MEMBERS: Final = 60
 OUTSIDE: Final = {
@@ -42,12 +47,6 @@ OUTSIDE: Final = {
     "lab_result_plant", "smart_home_plant", "recipe_card_plant", "job_advert_plant",
 }  # fmt: skip
 """Attack families that are planted in documents; all others are said by users."""
-
-_WRAPPED: Final = {
-    "quoted": '"{}"', "note": 'Write a note that says "{}" please',
-    "scene": 'Continue the scene in which the king says "{}" to the robot.',
-}  # fmt: skip
-"""What an attack is put into, to pass by what was learnt of harmless texts that quote."""
 
 HOSTILE: Final = "eve"
 
@@ -59,22 +58,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ordinary", type=int, default=1500, help="harmless texts to count false positives on")
     parser.add_argument("--liars", type=int, default=5, help="draws of hostile labels (default: 5)")
     parser.add_argument("--cache", type=Path, default=Path("var"), help="a folder with compiled patterns")
+    parser.add_argument("--causes", choices=("first", *SETS), help="say only why members of these families are not reached")
     parser.add_argument("--plot", type=Path, help="draw the ten weeks into this file (PNG)")
     parser.add_argument("--json", type=Path, help="write the last line there too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     bench = Bench(arguments.cache)
+    figures: dict[str, float] = {}
+    if arguments.causes:
+        for kind, outcome in (("attack", Outcome.FALSE_NEGATIVE), ("benign", Outcome.FALSE_POSITIVE)):
+            explain(bench, _families(f"{arguments.causes}_{kind}.".removeprefix("first_")), LABELS, outcome, figures)
+        finish(NAME, machine(), versions(), figures, [], arguments.json)
+        return 0
     attacks, alarms = _families("attack."), _families("benign.")
     ordinary = _ordinary(arguments.ordinary)
     lookalikes = [text for texts in alarms.values() for text in texts]
     known = _known_attacks(600)
-    figures: dict[str, float] = {}
     goals: list[Goal] = []
     goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
     goals += _alarms(bench, alarms, known, figures)
     goals += _weeks(bench, attacks, ordinary, figures, arguments.plot, arguments.liars)
-    for name in ("later", "third", "fourth"):
+    for name in SETS:
         goals += _unseen(bench, name, ordinary, known, arguments.liars, figures)
     goals += _times(bench, attacks, alarms, figures)
     _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
@@ -117,9 +122,7 @@ def _alarms(
 ) -> list[Goal]:
     """Five labels of each family that the gateway stops although it is harmless."""
     recall = bench.share(bench.base, known)
-    inside = [text._replace(text=text.text.replace('"', "'")) for text in known if bench.stopped(bench.base, text)]
-    wrapped = [[text for one in inside if bench.stopped(bench.base, text := one._replace(text=words.format(one.text)))]
-               for words in _WRAPPED.values()]  # fmt: skip
+    wrapped = Wrapped(bench, known)
     rows: list[tuple[object, ...]] = []
     for name, texts in families.items():
         stopped = [text for text in texts if bench.stopped(bench.base, text)]
@@ -128,21 +131,19 @@ def _alarms(
         labelled, unseen = stopped[:LABELS], stopped[LABELS:]
         learnt = bench.learn([(text, Outcome.FALSE_POSITIVE) for text in labelled], name)
         engine = bench.taught(learnt)
-        beside = [one._replace(text=f"{labelled[at % LABELS].text} {one.text}") for at, one in enumerate(inside)]
-        hostile = (*wrapped, [text for text in beside if bench.stopped(bench.base, text)])
         rows.append((name, len(stopped), len(unseen), 100 * (1 - bench.share(engine, unseen)),
                      100 * (recall - bench.share(engine, known)), len(learnt),
-                     *(100 * (1 - bench.share(engine, texts)) for texts in hostile)))  # fmt: skip
+                     *(100 * (1 - bench.share(engine, texts)) for texts in wrapped.texts(labelled))))  # fmt: skip
     print(table("Five labels of a false-alarm family: its other stopped members that pass, in percent, and recall lost in "
-                f"points of {len(known)} known attacks; then of {', '.join(str(len(texts)) for texts in wrapped)} that are"
-                " stopped in quotation marks, in a note and in a scene, and of those beside a labelled text, those that pass,"
-                " in percent",
-                ("family", "stopped", "unseen", "pass", "recall lost", "patterns", *_WRAPPED, "beside"), rows))  # fmt: skip
+                f"points of {len(known)} known attacks; then of those that were stopped in quotation marks, in a note, in a"
+                " scene, beside a labelled text, between two quoted words beside it, and in the place of what it quotes, those"
+                " that pass, in percent",
+                ("family", "stopped", "unseen", "pass", "recall lost", "patterns", *NAMES), rows))  # fmt: skip
     if not rows:
         return []
     passing, lost = [float(str(row[3])) for row in rows], [float(str(row[4])) for row in rows]
     figures |= {"false_alarm_families": len(rows), "false_alarms_pass": _mean(passing), "recall_lost": max(lost)}
-    for at, name in enumerate((*_WRAPPED, "beside"), 6):
+    for at, name in enumerate(NAMES, 6):
         through = [float(str(row[at])) for row in rows]
         figures |= {f"wrapped_pass: {name}": _mean(through), f"wrapped_pass_worst: {name}": max(through)}
     return [Goal("false_alarms_pass_percent_at_least", _mean(passing), 90.0),
@@ -337,11 +338,14 @@ def _families(prefix: str) -> dict[str, list[Text]]:
         if section.startswith(prefix):
             name = section.removeprefix(prefix)
             rng = random.Random(section)
-            texts: dict[str, None] = {}
+            texts: dict[str, str] = {}
             while len(texts) < MEMBERS:
-                texts[grammar.text(section, rng)] = None
+                drawn = random.Random()
+                drawn.setstate(rng.getstate())
+                text = grammar.text(section, rng)
+                texts.setdefault(text, drawn.choice(grammar.sections[section]))
             origin = Origin.DOCUMENT if name in OUTSIDE else Origin.USER
-            found[name] = [Text(text, origin) for text in texts]
+            found[name] = [Text(text, origin, sentence) for text, sentence in texts.items()]
     return found
 
 

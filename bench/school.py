@@ -26,10 +26,11 @@ from patterns.schema import Pattern
 HONEST: Final = ("ada", "bob", "cy", "dee")
 
 class Text(NamedTuple):
-    """A text and who says it."""
+    """A text and who says it; of a family, also the template that it is a wording of."""
 
     text: str
     origin: Origin
+    sentence: str = ""
 
 
 class Bench:
@@ -48,7 +49,7 @@ class Bench:
         """Whether ``balanced`` blocks a request with this text."""
         segments = [Segment(text.text, "user", text.origin, 0, ())]
         screening = engine.screen(segments, "")
-        readings = [self._reading(window.text) for window in screening.asked]
+        readings = [self.reading(window.text) for window in screening.asked]
         verdict = screening.close(readings).verdict
         return evaluate(self.live.default.policy, verdict, segments, Direction.REQUEST).action is Action.BLOCK
 
@@ -80,7 +81,8 @@ class Bench:
     def taught(self, patterns: dict[str, Pattern], known: Engine | None = None) -> Engine:
         return self.base.renewed(patterns, 2, 0.0, known)
 
-    def _reading(self, window: str) -> Reading:
+    def reading(self, window: str) -> Reading:
+        """What the encoder read of a window, once."""
         if window not in self._read:
             self._read[window] = self.model.read(window)
         return self._read[window]
