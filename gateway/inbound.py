@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple
 
+from gateway.credentials import EXPLICIT
 from gateway.credentials import HEADERS as CREDENTIAL_HEADERS
 from gateway.faults import CallerFault
 
@@ -30,7 +31,7 @@ class Head(NamedTuple):
     Attributes:
         forward: the headers that go on, credentials apart.
         credentials: the headers that carry a key.
-        every: both, for an upstream that takes the caller's own key.
+        every: both, for an upstream that takes the caller's own key; but for what is the gateway's alone.
         is_json: by its own word the body is JSON in UTF-8.
         is_encoded: the body is compressed or otherwise encoded.
         host: as sent; empty without one.
@@ -45,11 +46,11 @@ class Head(NamedTuple):
 
     def forwarding(self, forward: tuple[tuple[bytes, bytes], ...]) -> Head:
         """The same with other headers to go on."""
-        return self._replace(forward=forward, every=(*forward, *self.credentials))
+        return self._replace(forward=forward, every=(*forward, *_providers(self.credentials)))
 
     def knowing(self, credentials: tuple[tuple[bytes, bytes], ...]) -> Head:
         """The same with other credentials."""
-        return self._replace(credentials=credentials, every=(*self.forward, *credentials))
+        return self._replace(credentials=credentials, every=(*self.forward, *_providers(credentials)))
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -81,11 +82,16 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     return Head(
         tuple(forward),
         tuple(credentials),
-        (*forward, *credentials),
+        (*forward, *_providers(credentials)),
         kind.strip().lower() in _JSON_TYPES and charset in (b"", b"utf-8", b"utf8"),
         once.get(b"content-encoding", b"") not in (b"", b"identity"),
         once.get(b"host", b""),
     )
+
+
+def _providers(credentials: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """The headers that may carry the caller's key for a provider."""
+    return (pair for pair in credentials if pair[0] != EXPLICIT)
 
 
 def check_body(head: Head, length: int | None, limit: int) -> None:

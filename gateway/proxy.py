@@ -168,7 +168,8 @@ class Proxy:
         token = _token(head, query, provider)
         principal = services.keys.ring.find(token, time.time())
         if principal is None:
-            problem = "the key is not known, was revoked or has expired" if token else "send a Portcullis key"
+            where = " in x-portcullis-key" if provider is not None and provider.callers_key else ""
+            problem = "the key is not known, was revoked or has expired" if token else f"send a Portcullis key{where}"
             raise CallerFault(401, "invalid_api_key", problem)
         if not principal.may(Permission.DATA_PLANE):
             raise CallerFault(403, "permission_denied", "this key is not for the data plane; ask for one with role app")

@@ -186,6 +186,21 @@ class TestUpstreams:
             assert b"sk-second" in second.heads[0]
             assert b"sk-first" not in second.heads[0]
 
+    def test_a_callers_own_key_goes_on_and_the_gateways_does_not(self, start_gateway: StartGateway) -> None:
+        with upstream(says(reply(orjson.dumps(ANSWER)))) as provider:
+            gateway = self._start(start_gateway, provider.base_url, api_key="caller")
+            with gateway.client() as client:
+                token = client.post("/admin/v1/keys", json={}).json()["token"]
+                own = {"authorization": "Bearer sk-mine"}
+                unknown = client.post(CHAT, json=HELLO, headers=own)
+                assert unknown.status_code == 401
+                assert "x-portcullis-key" in unknown.json()["error"]["message"]
+                assert client.post(CHAT, json=HELLO, headers={**own, "x-portcullis-key": token}).status_code == 200
+            head = provider.heads[0].lower()
+            assert b"authorization: bearer sk-mine" in head
+            assert b"x-portcullis-key" not in head
+            assert token.lower().encode() not in head
+
     def test_one_that_hangs(self, start_gateway: StartGateway) -> None:
         async def hang(_body: bytes, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
             await reader.read()
