@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.call import Call
 from gateway.inbound import Head, Headers, read_head
 from gateway.websocket.socket import WebSocket
+from gateway.wires.routes import REALTIME
 
 if TYPE_CHECKING:
     from gateway.app import App
@@ -44,6 +45,7 @@ class Listener(HttpToolsProtocol):
         self._lengths: list[bytes] = []
         self._call: Call | None = None  # the one whose request is being read
         self._running: Call | None = None  # the one being answered
+        self._again = False  # the request being read asks for a protocol that it will not get, and has a body
         # A caller sends the same headers and path again and again: they are read once for a connection.
         self._known_headers: Headers = []
         self._known_head: Head | None = None
@@ -75,13 +77,16 @@ class Listener(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as asked:
             # Only a session can be upgraded to; any other request is answered as if it had not asked. What follows before
             # there is an agreement could be meant as a request, or as a frame: it is neither.
-            if self._call is not None:
+            if self._again:
+                self._read_again(data[asked.args[0] :])
+            elif self._call is not None:
                 self._call.early = self._call.early or asked.args[0] < len(data)
         except httptools.HttpParserError as error:
             if self._call is not None:
                 self._call.early = True
-            if isinstance(error, httptools.HttpParserCallbackError):
-                _log.error("a request could not be taken", exc_info=error.__context__)
+            cause = error.__context__
+            if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, httptools.HttpParserInvalidURLError):
+                _log.error("a request could not be taken", exc_info=cause)  # a bad URL may hold a key, and is the caller's fault
             if self._running is not None:  # what is wrong follows a request that is being answered: there is no place for it
                 self.transport.close()
             else:
@@ -112,6 +117,10 @@ class Listener(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         url = self._url()
+        refused = self.parser.should_upgrade() and self._has_body()
+        if refused and url[0] != REALTIME and self.parser.get_method() != b"CONNECT":
+            self._again = True
+            return
         if not url[0].startswith(PROVIDER_PREFIXES) or url[0] == FEEDBACK:
             self._call = None
             self._begin_asgi()
@@ -119,6 +128,8 @@ class Listener(HttpToolsProtocol):
         length = int(self._lengths[0]) if self._lengths else None
         before = self.cycle
         call = self._call = Call(self, self.parser.get_method().decode("ascii"), url, length)
+        if refused:
+            call.keep_alive = False  # its body stays unread, and is no request
         self.cycle = call  # type: ignore[assignment]
         if before is not None and not before.response_complete:
             call.queued = True
@@ -137,6 +148,8 @@ class Listener(HttpToolsProtocol):
             self._start(call)
 
     def on_message_complete(self) -> None:
+        if self._again:
+            return
         call = self._call
         if call is None:
             super().on_message_complete()
@@ -166,6 +179,28 @@ class Listener(HttpToolsProtocol):
         socket.on_lost.append(lambda: server.connections.discard(socket))
         self._running = None
         socket.attach(self.transport)
+
+    def _has_body(self) -> bool:
+        return any(map(int, self._lengths)) or any(name == b"transfer-encoding" for name, _ in self.headers)
+
+    def _read_again(self, rest: bytes) -> None:
+        """Read a request as one that asks for no other protocol. Java's client asks for HTTP/2 with each; the parser would take
+        the body for that protocol's, and what comes of it later for a request.
+
+        Args:
+            rest: what followed its head so far.
+        """
+        self._again = False
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        head += [b"content-length: " + value for value in self._lengths]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b",".join(item for item in value.split(b",") if item.strip().lower() != b"upgrade")
+            if name != b"upgrade":
+                head.append(name + b": " + value)
+        self.parser = httptools.HttpRequestParser(self)  # the old one takes no more where the connection is to end
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"\r\n".join((*head, b"", rest)))
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if isinstance(cycle, Call):

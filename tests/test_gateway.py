@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -86,6 +87,28 @@ class TestBadInput:
     def test_smuggled_lengths(self, echo_gateway: Gateway, head: bytes) -> None:
         request = b"POST %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n" % CHAT.encode()
         assert b" 400 " in echo_gateway.raw(request + head + b"\r\n0\r\n\r\n").split(b"\r\n")[0]
+
+    @pytest.mark.parametrize("framing", ["content-length: %d", "transfer-encoding: chunked"])
+    def test_a_body_behind_a_request_for_another_protocol(self, echo_gateway: Gateway, framing: str) -> None:
+        """Java's client asks for HTTP/2 with every request; whatever comes of the body is the body's and no request."""
+        body = orjson.dumps(HELLO)
+        sent = body if "%d" in framing else b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        lines = [
+            f"POST {CHAT} HTTP/1.1", "host: localhost", "content-type: application/json", "connection: Upgrade, HTTP2-Settings",
+            "upgrade: h2c", "http2-settings: AAMAAABkAAQAoAAAAAIAAAAA", framing.replace("%d", str(len(body))),
+        ]  # fmt: skip
+        head = "\r\n".join((*lines, "", "")).encode()
+        waiting = head[:-2] + b"expect: 100-continue\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", echo_gateway.port), timeout=10) as connection:
+            last = head.replace(b"Upgrade,", b"Upgrade, close,", 1)
+            for first, rest in ((head + sent, b""), (head + sent[:20], sent[20:]), (waiting, sent), (last, sent)):
+                connection.sendall(first)
+                if first is waiting:
+                    assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+                connection.sendall(rest)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                assert (answer.status, b"Hello!" in answer.read()) == (200, True)
 
     @pytest.mark.parametrize("host", [b"evil.example", b"127.0.0.1.evil.example", b"localhost.evil.example:8080"])
     def test_another_host_while_there_are_no_keys(self, echo_gateway: Gateway, host: bytes) -> None:
@@ -445,6 +468,7 @@ class TestOperations:
         with gateway.client() as client:
             client.post(CHAT, json={"model": "m", "messages": [{"role": "user", "content": "xyzzy-secret-words"}]})
             client.post(CHAT, content=b'{"xyzzy-secret-words": ', headers=JSON)
+        assert gateway.raw(b"GET http://a:b/v1/models?key=xyzzy HTTP/1.1\r\nhost: localhost\r\n\r\n").startswith(b"HTTP/1.1 400 ")
         gateway.stop()
         assert "xyzzy" not in json.dumps(gateway.log)
         assert any(line["message"] == "request" for line in gateway.log)
