@@ -85,8 +85,9 @@ class Listener(HttpToolsProtocol):
             if self._call is not None:
                 self._call.early = True
             cause = error.__context__
-            if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, httptools.HttpParserInvalidURLError):
-                _log.error("a request could not be taken", exc_info=cause)  # a bad URL may hold a key, and is the caller's fault
+            bad_url = isinstance(cause, httptools.HttpParserInvalidURLError)  # the caller's fault, and it may hold a key
+            if isinstance(error, httptools.HttpParserCallbackError) and not bad_url:
+                _log.error("a request could not be taken", exc_info=cause)
             if self._running is not None:  # what is wrong follows a request that is being answered: there is no place for it
                 self.transport.close()
             else:

@@ -92,8 +92,8 @@ class Target(_Model):
     )
     api_key: Secret | None = Field(
         None,
-        description="`env:NAME`, `file:PATH`, the key itself, or `caller` to pass the caller's own key through; the gateway's key "
-        "then stands in `x-portcullis-key`.",
+        description="`env:NAME`, `file:PATH`, the key itself, or `caller` to pass the caller's own key through; the "
+        "gateway's key then stands in `x-portcullis-key`.",
     )
 
 
