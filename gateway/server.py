@@ -264,6 +264,8 @@ def _supervise(
     def pass_on(number: int, _frame: FrameType | None) -> None:
         nonlocal ending
         ending = ending or number != signal.SIGHUP
+        if ending:  # or the kernel would go on taking connections for us when no worker does any more
+            listener.close()
         for pid in list(alive):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -283,5 +285,6 @@ def _supervise(
             code = os.waitstatus_to_exitcode(status)
             _log.error("a worker ended with %d and is started again", code)
             time.sleep(max(0.0, RESTART_SECONDS - (time.monotonic() - began)))
+        if not ending:
             start(again=True)
     return 0 if ending else code

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import orjson
 import pytest
 import yaml
 from conftest import StartGateway
-from gateways import Gateway
+from gateways import Gateway, until
 from upstreams import reply, says, upstream
 
 from bench.processes import free_port
@@ -452,6 +453,32 @@ class TestOperations:
 
             # Whoever comes is still served, and told that nothing more is to be sent on its connection.
             assert asyncio.run(talk()) == [(503, "close"), (200, "close"), (400, "close")]
+        assert gateway.process.wait(20) == 0
+
+    def test_whoever_comes_while_workers_finish_is_turned_away(self, start_gateway: StartGateway) -> None:
+        """A connection that the kernel took, and no worker, would wait until all is over."""
+        release = asyncio.Event()
+
+        async def late(_body: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await release.wait()
+            writer.write(reply(orjson.dumps(ANSWER)))
+
+        def refused() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", gateway.port), timeout=10).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        with upstream(late) as provider, ThreadPoolExecutor(1) as beside:
+            gateway = start_gateway(workers=2, upstreams={"openai": {"base_url": provider.base_url}}, limits={"drain_seconds": 30})
+            with gateway.client() as client:
+                pending = beside.submit(client.post, CHAT, json=HELLO)
+                until(lambda: provider.bodies)
+                gateway.signal(signal.SIGTERM)
+                until(refused, 10)
+                provider._loop.call_soon_threadsafe(release.set)
+                assert pending.result(20).status_code == 200
         assert gateway.process.wait(20) == 0
 
     def test_readiness_and_documentation(self, echo_gateway: Gateway) -> None:
