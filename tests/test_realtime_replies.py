@@ -223,6 +223,29 @@ def test_a_client_who_leaves_while_nobody_reads_him_ends_the_session(scripted: G
         assert provider.over.wait(20)
 
 
+def test_one_who_closes_in_order_while_nobody_reads_him_ends_the_session(provider: Provider, tmp_path: Path) -> None:
+    stays = threading.Event()
+    message = json.dumps({"type": "input_audio_buffer.append", "audio": "QUJD" * 12_000}).encode()
+    frame = b"\x81\xfe" + len(message).to_bytes(2, "big") + b"\0\0\0\0" + message
+    settings = {"upstreams": {"openai": {"base_url": provider.base_url, "attempts": 1}}, "detection": {"encoder": False}}
+    gateway = Gateway(tmp_path, settings, 1, {}, constants={"gateway.websocket.socket.PING_SECONDS": 1.0})
+    try:
+        with provider.plays(lambda server: stays.wait(120)):  # it takes nothing
+            caller = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
+            caller.sendall(handshake({}))
+            assert caller.recv(4_096).endswith(b"\r\n\r\n"), "nothing is left unread, for which its kernel would send a reset"
+            caller.settimeout(2)
+            with pytest.raises(TimeoutError):
+                caller.sendall(frame * 2_000)
+            caller.close()
+            until(lambda: "portcullis_realtime_sessions 0.0" in metrics_of(gateway), 15)
+            stays.set()
+            assert provider.over.wait(20)
+    finally:
+        stays.set()
+        gateway.stop()
+
+
 def test_the_provider_is_reached_over_tls_and_must_be_who_it_says(start_gateway: StartGateway, tmp_path: Path) -> None:
     ca_file, tls = certificate(tmp_path)
     away = Provider(tls)

@@ -364,7 +364,11 @@ class WebSocket(asyncio.Protocol):
                 writer.set_result(None)
 
     def _tick(self) -> None:
-        """Ask who has been silent whether he is there; give up who does not answer, or reads nothing of what he is sent."""
+        """Ask who has been silent whether he is there; give up who does not answer, or reads nothing of what he is sent.
+
+        Who is not listened to is asked, too: his answer is not heard, but the kernel of one who has closed, whose end is stuck
+        behind what he said, sends a reset, and `left` tells.
+        """
         now = self._loop.time()
         silent = now - self._heard
         if self._paused:
@@ -372,8 +376,9 @@ class WebSocket(asyncio.Protocol):
         if (self._asked and silent >= PING_SECONDS + PONG_SECONDS) or self._stuck(now):
             self.abort()
             return
-        if silent >= PING_SECONDS and not self._asked and not self._full and not self._ended and self._transport is not None:
-            self._asked = True
+        due = self._paused or (silent >= PING_SECONDS and not self._asked)
+        if due and not self._full and not self._ended and self._transport is not None:
+            self._asked = self._asked or not self._paused
             self._transport.write(self._ws.send(Ping(b"")))
         wait = PONG_SECONDS if self._asked else PING_SECONDS - silent
         self._timer = self._loop.call_later(max(wait, 1.0), self._tick)
