@@ -297,6 +297,9 @@ class Proxy:
     async def _answer_whole(
         self, exchange: Exchange, answer: Answer, reply: UpstreamReply | Refused, upstream: str
     ) -> None:
+        if 300 <= reply.status < 400 and reply.status != 304:  # clients follow: past us, with what nobody screened
+            told = "the upstream sends its callers elsewhere; its base_url must name where the API is"
+            raise UpstreamFault(502, "upstream_error", told)
         try:
             body = await reply.read(exchange.live.settings.limits.reply_bytes)
         except UpstreamError as error:
@@ -314,8 +317,9 @@ class Proxy:
         except UpstreamFault:
             if reply.status < 400:
                 raise
-            # An error page of something on the way: its status is worth passing on, its text cannot be screened.
-            raise UpstreamFault(reply.status, "upstream_error", "the upstream answered with an error page") from None
+            # An error page of something on the way: status and headers are worth passing on, its text cannot be screened.
+            headers = tuple(pair for pair in reply_headers(reply.headers, True) if pair[0] != b"content-type")
+            raise UpstreamFault(reply.status, "upstream_error", "the upstream answered with an error page", headers) from None
         if screened.ruling.action is Action.BLOCK:
             await answer.refusal(screened)
             return

@@ -277,6 +277,7 @@ REPLIES: dict[str, tuple[Answer, set[int]]] = {
     "sends no gzip": (says(reply(b"not gzip", b"200 OK", b"content-encoding: gzip")), {502}),
     "sends an unknown encoding": (says(reply(b"{}", b"200 OK", b"content-encoding: rot13")), {502}),
     "sends a page": (says(reply(f"<p>{MARK}</p>".encode(), b"502 Bad Gateway", kind=b"text/html")), {502}),
+    "sends callers elsewhere": (says(reply(b"", b"307 Temporary Redirect", b"location: http://127.0.0.1:1/v1")), {502}),
     "sends a stream that nobody asked for": (says(reply(b"data: x\n\n", kind=b"text/event-stream")), {502}),
     "sends a hundred megabytes": (_hundred_megabytes, {502}),
 }
@@ -305,6 +306,13 @@ class TestUpstreams:
         got = scene.ask(name, answer)
         assert got.status_code in statuses
         assert "upstream" in told(name, got, got.status_code)
+
+    def test_a_page_that_says_when_to_come_again(self, scene: Scene) -> None:
+        page = reply(b"<p>later</p>", b"503 Service Unavailable", b"retry-after: 600", b"x-request-id: r1", kind=b"text/html")
+        got = scene.ask("openai", says(page))
+        assert "upstream" in told("openai", got, 503)
+        assert (got.headers["retry-after"], got.headers["x-request-id"]) == ("600", "r1")
+        assert got.headers.get_list("content-type") == ["application/json"]
 
     def test_a_hundred_megabytes_take_no_memory(self, scene: Scene) -> None:
         status = Path(f"/proc/{scene.gateway.process.pid}/status")
