@@ -339,18 +339,16 @@ class Proxy:
 
     async def _refuse_path(self, call: Call, live: Live) -> None:
         path = call.path
-        wire = routes.wire_for_error(path, routes.dialect(call.headers))
+        wire = PassedThrough(routes.wire_for_error(path, routes.dialect(call.headers)).provider, "unknown")
         if allowed := routes.allowed(path):
             fault = CallerFault(405, "method_not_allowed", f"{path.split('/')[-1][:40]}: wanted {' or '.join(allowed)}",
                                 ((b"allow", ", ".join(allowed).encode()),))  # fmt: skip
         else:
             fault = CallerFault(404, "unknown_path", "this path is not served; see the documentation for those that are")
-        reply = wire.error(fault.status, fault.code, fault.message)
-        headers = [(b"content-type", reply.content_type), (b"x-portcullis-action", b"none"),
-                   (b"x-portcullis-generation", b"%d" % live.engine.generation.number), *fault.headers]  # fmt: skip
-        self._services.metrics.requests.add(("unknown", self._services.nobody.tenant, "none", str(fault.status)))
+        exchange = Exchange(live, Target(wire, "unknown"), self._services.nobody)
         with contextlib.suppress(ClientGone):
-            await call.whole(reply.status, headers, reply.body)
+            await Answer(call, exchange).fault(fault)
+        self._finish(exchange)
 
 
 def _configured(provider: Provider | None, exchange: Exchange) -> Provider:

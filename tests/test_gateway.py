@@ -64,8 +64,13 @@ class TestBadInput:
     def test_a_known_path_with_another_method(self, echo_gateway: Gateway) -> None:
         with echo_gateway.client() as client:
             got = client.get(CHAT)
-        assert got.status_code == 405
-        assert got.headers["allow"] == "POST"
+            assert got.status_code == 405
+            assert got.headers["allow"] == "POST"
+            for one in (got, client.post("/v1/nowhere", json=HELLO)):
+                told = {"x-portcullis-id", "x-portcullis-action", "x-portcullis-generation", "x-portcullis-us"}
+                assert told <= one.headers.keys()
+                record = echo_gateway.decision(client, one.headers["x-portcullis-id"])
+                assert (record["wire"], record["status"]) == ("unknown", one.status_code)
 
     def test_too_large(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway(limits={"body_bytes": 2048})

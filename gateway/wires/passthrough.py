@@ -52,8 +52,8 @@ def read_rule(entry: str) -> Rule:
 class PassedThrough(Wire):
     """What stands in for a wire where none is spoken: it reads nothing and answers errors in the provider's terms."""
 
-    def __init__(self, provider: str) -> None:
-        self.name = f"{provider}.passthrough"
+    def __init__(self, provider: str, name: str = "") -> None:
+        self.name = name or f"{provider}.passthrough"
         self.provider = provider
 
     def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
