@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from detectors.stream import Released, TextStream
@@ -16,7 +17,7 @@ class ChannelText:
 
     Attributes:
         template, path: the last frame that carried a piece of it, and where in that the piece stands.
-        others: where in it the pieces of other channels stand.
+        others: what goes out of the texts in it, by their paths.
         links_removed: addresses that were taken out.
     """
 
@@ -29,7 +30,7 @@ class ChannelText:
         self.links_removed = 0
         self.template: Frame | None = None
         self.path: Path = ()
-        self.others: list[Path] = []
+        self.others: Mapping[Path, str] = {}
 
     @property
     def held(self) -> bool:
@@ -37,9 +38,9 @@ class ChannelText:
         by_others = (self._restorer is not None and self._restorer.held) or (self._links is not None and self._links.held)
         return bool(self.stream.held or by_others)
 
-    def carried(self, frame: Frame, path: Path, paths: list[Path]) -> None:
-        """``frame`` carries a piece of it, at ``path``, one of the ``paths`` of such pieces."""
-        self.template, self.path, self.others = frame, path, paths
+    def carried(self, frame: Frame, path: Path, texts: Mapping[Path, str]) -> None:
+        """``frame`` carries a piece of it, at ``path``; ``texts``: what goes out of all that it carries."""
+        self.template, self.path, self.others = frame, path, texts
 
     def restored(self, said: str, last: bool) -> str:
         """What goes out of ``said``, which was released: the caller's own values put back, addresses taken out."""

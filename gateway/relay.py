@@ -28,7 +28,7 @@ from gateway.sound import WITHHELD, Sound
 from gateway.steps import Steps, at_once
 from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
 from gateway.wires.frames import Frame
-from gateway.wires.rewriting import made_after, rewritten
+from gateway.wires.rewriting import rewritten, sequel
 
 MAX_OPEN: Final = 1_024
 """Texts that are under way at once: each holds its place in the patterns. A reply has a few."""
@@ -46,13 +46,15 @@ Refusal = Callable[[Cut], str]
 
 
 class _Read(NamedTuple):
-    """A frame that was read: what it says, what takes its texts' places, where each channel's stands, and which are over."""
+    """A frame that was read: what it says, what takes its texts' places, where each channel's stands, which end, and which of
+    these are over whatever follows."""
 
     frame: Frame
     events: list[StreamEvent]
     edits: dict[Path, str]
     carried: dict[Channel, Path]
     ends: list[Channel]
+    over: list[Channel]
 
 
 class Relay:
@@ -223,7 +225,7 @@ class Relay:
         _, channel, text, path, _ = piece.event
         self._listening.note(piece.event)
         self._listening.hear(channel, text)
-        known.carried(frame, path, [path])
+        known.carried(frame, path, {})
         said = self._restored(known, known.stream.feed(text), channel, False) if self._goes_on() else ""
         self._outgoing.send(frame if said == text else piece.saying(said), self._passed, alike=True)
         return True
@@ -237,23 +239,22 @@ class Relay:
             self._alike.note(frame, events)
         edits: dict[Path, str] = {}
         carried: dict[Channel, Path] = {}
-        paths = [event.path for event in events if event.path]
         for event in events:
             if event.path:
-                edits[event.path] = yield from self._text(event, frame, paths)
+                edits[event.path] = yield from self._text(event, frame, edits)
                 carried[event.channel] = event.path
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
-        read = _Read(frame, events, edits, carried, ends)
-        if self._reader.final or not ends or () in ends:
-            yield from self._complete(read, ends)
-        elif self.cut is None and any(text.held for channel, text in self._texts.items() if _within(channel, ends)):
+        over = ends if () in ends else [end for end in ends if self._reader.final(end)]
+        read = _Read(frame, events, edits, carried, ends, over)
+        waits = len(over) < len(ends) and self.cut is None
+        if waits and any(text.held for channel, text in self._texts.items() if _within(channel, ends)):
             self._aside = read  # whether the texts are over with it is known when something comes, or nothing
         else:
-            yield from self._complete(read, [])
+            yield from self._complete(read, over)
 
     def _complete(self, read: _Read, over: list[Channel]) -> Steps[None]:
         """Send a frame, after what is held of the channels that are ``over`` with it: all that it says end, or none of them."""
-        frame, events, edits, carried, ends = read
+        frame, events, edits, carried, ends, _ = read
         for prefix in over:
             self._flush(prefix, edits, carried)
         if ends:
@@ -273,7 +274,7 @@ class Relay:
         """The frame that was put aside goes; ``over``: nothing more is coming, so that its texts have ended with it."""
         if self._aside is not None:
             read, self._aside = self._aside, None
-            yield from self._complete(read, read.ends if over else [])
+            yield from self._complete(read, read.ends if over else read.over)
 
     def _hold_sound(self, frame: Frame, events: list[StreamEvent]) -> bool:
         """Whether a frame is audio that has to wait."""
@@ -295,7 +296,7 @@ class Relay:
             for frame in frames:
                 self._outgoing.send(frame, self._passed)
 
-    def _text(self, event: StreamEvent, frame: Frame, paths: list[Path]) -> Steps[str]:
+    def _text(self, event: StreamEvent, frame: Frame, edits: dict[Path, str]) -> Steps[str]:
         """Take an event's text; return what takes its place in the frame."""
         if self.cut is not None:
             return ""
@@ -326,7 +327,7 @@ class Relay:
             if event.channel in self._ended and event.text:  # its last words are forgotten, which may announce a value
                 raise Malformed(event.path, event.text, "no more of a text that was over")
             known = self._texts[event.channel] = self._open(event)
-        known.carried(frame, event.path, paths)
+        known.carried(frame, event.path, edits)
         return (yield from self._screened(known, event))
 
     def _screened(self, text: ChannelText, event: StreamEvent) -> Steps[str]:
@@ -391,7 +392,7 @@ class Relay:
     def _send_made(self, text: ChannelText, piece: str) -> None:
         """Send a piece in a frame made after the last one of its channel."""
         if piece and text.template is not None:
-            made = made_after(text.template, {**dict.fromkeys(text.others, ""), text.path: piece})
+            made = sequel(self._reader, text.template, text.path, text.others, piece)
             self._outgoing.send(made, self._passed)
 
 

@@ -254,7 +254,7 @@ EVENTS = [
     ("reasoning", (1, "thinking"), "hm"),
     ("other", ("whole", "content_block", "name"), "f"),
     ("tool", (2, "partial_json"), '{"q"'),
-    ("other", ("whole", "delta", "words"), "w"),
+    ("other", (2, "words"), "w"),
     ("other", ("whole", "content_block", "content", "0", "title"), "t"),
     ("other", ("whole", "delta", "stop_sequence"), "end"),
     ("other", ("whole", "type"), "brand_new"),

@@ -5,6 +5,7 @@ What its content blocks are stands in `anthropic_blocks`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -221,7 +222,7 @@ class MessageStream(StreamReader):
                 return _delta_events(event.get("delta"), index)
             case "content_block_start":
                 self._open.add(index)
-                return _block_events(event.get("content_block"))
+                return _block_events(event.get("content_block"), index)
             case "content_block_stop":
                 self._open.discard(index)
                 return [StreamEvent(EventKind.STOP, (index,))]
@@ -248,6 +249,12 @@ class MessageStream(StreamReader):
         known = {"stop_reason", "container"}
         return [found for key in delta if key not in known for found in loose(delta[key], ("delta", key))]
 
+    def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
+        if path[0] != "content_block":
+            return super().sequel(doc, path, others, text)
+        delta = {"type": f"{doc['content_block']['type']}_delta", path[1]: text}  # the block has begun
+        return {"type": "content_block_delta", "index": doc.get("index", 0), "delta": delta}
+
     def stop(self, message: str) -> bytes:
         if self._done:
             return b""
@@ -270,16 +277,28 @@ def _delta_events(delta: Any, index: int) -> list[StreamEvent]:
         if key == field and isinstance(value, str):
             if value:
                 events.append(StreamEvent(kind, (index, key), value, ("delta", key)))
-        elif key not in _DELTA_SETTINGS:
+        elif key in _DELTA_SETTINGS:
+            continue
+        elif isinstance(value, str) and value:
+            events.append(StreamEvent(EventKind.OTHER, (index, key), value, ("delta", key)))
+        else:
             events += loose(value, ("delta", key))
     return events
 
 
-def _block_events(block: Any) -> list[StreamEvent]:
-    """Events for a block as it begins: mostly empty; what a provider's own tools found comes whole."""
+def _block_events(block: Any, index: int) -> list[StreamEvent]:
+    """Events for a block as it begins: mostly empty, or with the beginning of its text; what a provider's own tools found comes
+    whole."""
+    events: list[StreamEvent] = []
+    if isinstance(block, dict):
+        field, kind = _DELTAS.get(f"{block.get('type')}_delta", ("", EventKind.OTHER))
+        if isinstance(text := block.get(field), str):
+            if text:
+                events.append(StreamEvent(kind, (index, field), text, ("content_block", field)))
+            block = {key: value for key, value in block.items() if key != field}
     out = Collector(strict=False)
     read_parts(out, block, BLOCKS, "assistant", Origin.ASSISTANT, 0, ("content_block",))
-    return events_of(out.parsed())
+    return events + events_of(out.parsed())
 
 
 def _message(id: str, model: str | None) -> dict[str, Any]:

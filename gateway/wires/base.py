@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self
 
@@ -109,12 +110,41 @@ class StreamReader(ABC):
     textless = True
     """Whether nothing of a frame's texts is kept: then two readers of frames that differ in their texts alone are alike."""
 
-    final = True
-    """Whether a text whose end was told goes on no more. Some senders tell an end with every piece."""
-
     varies: tuple[Path, ...] = ()
     """Paths of strings and numbers that differ from frame to frame and are none of a model's words: they are read to know how
     to end the stream, for which those of the last frame count, or not at all."""
+
+    said_once: frozenset[str] = frozenset()
+    """Names of strings, below the top, that clients would put together where two frames of one text had them."""
+
+    said_again: frozenset[str] = frozenset()
+    """Names of texts without which nobody can tell what another one goes on with."""
+
+    def final(self, channel: tuple[str | int, ...]) -> bool:
+        """Whether texts of ``channel`` whose end was told go on no more. Some senders tell an end with every piece."""
+        return True
+
+    def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
+        """What a frame says that goes on with the text at ``path`` in ``doc``: no other text, and of what stands beside the way
+        to it nothing but settings. ``others``: what went out of the texts of ``doc``, by their paths."""
+        made: dict[str, Any] = self._alone(doc, (), path, others, text)
+        return made
+
+    def _alone(self, value: Any, at: Path, path: Path, others: Mapping[Path, str], text: str) -> Any:
+        if at == path:
+            return text
+        step: Any = path[len(at)]
+        rest = self._alone(value[step], (*at, step), path, others, text)
+        if isinstance(value, list):
+            return [rest]
+        kept: dict[str, Any] = {
+            key: [] if isinstance(one, list) else others.get((*at, key), one) if key in self.said_again else one
+            for key, one in value.items()
+            if not isinstance(one, dict)
+            and (key in self.said_again or (*at, key) not in others)
+            and not (at and key in self.said_once)
+        }
+        return {**kept, step: rest}
 
     def follow(self, other: Self) -> None:
         """Take over what another reader knows of the stream."""

@@ -261,8 +261,9 @@ _HEAD: Final = names("modelVersion responseId usageMetadata createTime")
 class GeminiStream(StreamReader):
     """Follows the chunks of one streamed reply, in either form."""
 
-    final = False  # models before 1.5, and what imitates them, give a reason to finish with every chunk
     varies = (("usageMetadata", "candidatesTokenCount"), ("usageMetadata", "totalTokenCount"))
+    said_once = names("thoughtSignature")
+    said_again = names("jsonPath")
 
     def __init__(self, sse: bool) -> None:
         self._sse = sse
@@ -270,6 +271,10 @@ class GeminiStream(StreamReader):
         self._done = False
         self._head: dict[str, Any] = {}
         self._open: dict[int, bool] = {}
+        self._calls: dict[int, int] = {}  # how many have begun in each candidate
+
+    def final(self, channel: tuple[str | int, ...]) -> bool:
+        return len(channel) != 1  # models before 1.5, and what imitates them, give a reason to finish with every chunk
 
     def read(self, frame: Frame) -> list[StreamEvent]:
         if not frame.data:
@@ -303,7 +308,7 @@ class GeminiStream(StreamReader):
         parts = content.get("parts") if isinstance(content, dict) else None
         if isinstance(parts, list):
             for place, part in enumerate(parts):
-                events += _part_events(part, index, (*path, "content", "parts", place))
+                self._part(part, index, (*path, "content", "parts", place), events)
         else:
             events += loose(content, (*path, "content"))
         out = Collector(strict=False)
@@ -316,6 +321,27 @@ class GeminiStream(StreamReader):
         self._open[index] = not finished
         if finished:
             events.append(StreamEvent(EventKind.STOP, (index,)))
+
+    def _part(self, part: Any, index: int, path: Path, events: list[StreamEvent]) -> None:
+        """Events for one part of a chunk. Parts of one kind go on where the chunk before left off; calls come whole, or their
+        arguments in pieces."""
+        if isinstance(part, dict) and isinstance(text := part.get("text"), str):
+            thought = bool(part.get("thought"))
+            kind = EventKind.REASONING if thought else EventKind.TEXT
+            if text:
+                events.append(StreamEvent(kind, (index, "thought" if thought else "text"), text, (*path, "text")))
+            part = {key: value for key, value in part.items() if key != "text"}
+        read: list[StreamEvent] = []
+        for key in spellings("functionCall"):
+            if isinstance(part, dict) and isinstance(call := part.get(key), dict):
+                if call.get("name"):
+                    self._calls[index] = self._calls.get(index, 0) + 1
+                read += _pieces(call, (index, "call", self._calls.get(index, 0)), (*path, key))
+        events += read
+        out = Collector(strict=False)
+        read_parts(out, part, PARTS, "model", Origin.ASSISTANT, index, path)
+        paths = {event.path for event in read}
+        events += [event for event in events_of(out.parsed()) if event.path not in paths]
 
     def stop(self, message: str) -> bytes:
         if self._done:
@@ -343,16 +369,20 @@ class GeminiStream(StreamReader):
         return b"" if self._sse else b"\n]\n"
 
 
-def _part_events(part: Any, index: int, path: Path) -> list[StreamEvent]:
-    """Events for one part of a chunk. Parts of one kind go on where the chunk before left off; calls come
-    whole."""
+def _pieces(call: dict[str, Any], channel: tuple[str | int, ...], path: Path) -> list[StreamEvent]:
+    """Events for strings in a call's arguments that come in pieces."""
     events: list[StreamEvent] = []
-    if isinstance(part, dict) and isinstance(text := part.get("text"), str):
-        thought = bool(part.get("thought"))
-        kind = EventKind.REASONING if thought else EventKind.TEXT
-        if text:
-            events.append(StreamEvent(kind, (index, "thought" if thought else "text"), text, (*path, "text")))
-        part = {key: value for key, value in part.items() if key != "text"}
-    out = Collector(strict=False)
-    read_parts(out, part, PARTS, "model", Origin.ASSISTANT, index, path)
-    return events + events_of(out.parsed())
+    for key in spellings("partialArgs"):
+        pieces = call.get(key)
+        for place, piece in enumerate(pieces if isinstance(pieces, list) else ()):
+            if not isinstance(piece, dict):
+                continue
+            whose = (*channel, *(str(piece.get(name, "")) for name in spellings("jsonPath")))
+            events += [
+                StreamEvent(EventKind.OTHER, whose, text, (*path, key, place, name))
+                for name in spellings("stringValue")
+                if isinstance(text := piece.get(name), str) and text
+            ]
+            if not any(piece.get(name) for name in spellings("willContinue")):
+                events.append(StreamEvent(EventKind.STOP, whose))
+    return events

@@ -49,7 +49,10 @@ _DELTA_KINDS: Final = {
     "refusal": EventKind.REFUSAL,
     "reasoning_content": EventKind.REASONING,
     "reasoning": EventKind.REASONING,
+    "reasoning_details": EventKind.REASONING,
+    "thinking_blocks": EventKind.REASONING,
 }
+_PART_TEXTS: Final = frozenset({"text", "thinking", "summary"})
 _DONE: Final = StreamEvent(EventKind.STOP, ())
 
 
@@ -112,6 +115,7 @@ class ChatStream(StreamReader):
     """Follows the chunks of one chat completion."""
 
     varies = (("system_fingerprint",), ("obfuscation",))
+    said_once = frozenset({"id", "role"})
 
     def __init__(self, model: str | None) -> None:
         self._head: dict[str, Any] = {
@@ -166,6 +170,8 @@ class ChatStream(StreamReader):
                 if value and key != "role":
                     kind = _DELTA_KINDS.get(key, EventKind.OTHER)
                     events.append(StreamEvent(kind, (number, key), value, (*path, key)))
+            elif key in _DELTA_KINDS and isinstance(value, list):
+                _part_events(value, (number, key), _DELTA_KINDS[key], (*path, key), events)
             elif key == "tool_calls" and isinstance(value, list):
                 for index, call in enumerate(value):
                     _call_events(call, number, (*path, key, index), events)
@@ -188,6 +194,27 @@ class ChatStream(StreamReader):
 
     def fail(self, message: str) -> bytes:
         return b"" if self._done else common.stream_error(message)
+
+
+def _part_events(
+    parts: list[Any], channel: tuple[str | int, ...], kind: EventKind, path: Path, events: list[StreamEvent]
+) -> None:
+    """Events for a piece of text, or of thoughts, that comes as typed parts, as Mistral's and OpenRouter's do."""
+    for place, part in enumerate(parts):
+        here = (*path, place)
+        if not isinstance(part, dict):
+            events += loose(part, here)
+            continue
+        index = part.get("index")
+        whose = (*channel, index) if isinstance(index, int) else channel
+        for key, value in part.items():
+            inner = whose if key == "text" else (*whose, key)
+            if key in _PART_TEXTS and isinstance(value, str) and value:
+                events.append(StreamEvent(kind if key == "text" else EventKind.REASONING, inner, value, (*here, key)))
+            elif key == "thinking" and isinstance(value, list) and kind is EventKind.TEXT:
+                _part_events(value, inner, EventKind.REASONING, (*here, key), events)
+            else:
+                events += loose(value, (*here, key))
 
 
 def _call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) -> None:

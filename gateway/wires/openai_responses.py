@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -152,6 +153,17 @@ _DELTAS: Final = {
     "response.code_interpreter_call_code.delta": EventKind.TOOL,
     "response.shell_call_command.delta": EventKind.TOOL,
 }
+# Where an item or part that begins may have text already, by its type: the field, and the events that go on with it.
+_BEGUN: Final = {
+    "output_text": ("text", "response.output_text.delta"),
+    "refusal": ("refusal", "response.refusal.delta"),
+    "reasoning_text": ("text", "response.reasoning_text.delta"),
+    "summary_text": ("text", "response.reasoning_summary_text.delta"),
+    "function_call": ("arguments", "response.function_call_arguments.delta"),
+    "mcp_call": ("arguments", "response.mcp_call_arguments.delta"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input.delta"),
+    "code_interpreter_call": ("code", "response.code_interpreter_call_code.delta"),
+}
 _BLOBS: Final = frozenset({"response.audio.delta", "response.image_generation_call.partial_image"})
 _REPEATED: Final = frozenset({"text", "refusal", "transcript"})
 _PLACES: Final = ("output_index", "content_index", "summary_index", "command_index")
@@ -207,10 +219,22 @@ class ResponseStream(StreamReader):
             events += events_of(OpenAIResponses().read_reply(response, _NO_TARGET), ("response",))
         else:
             events += loose(response, ("response",))
-        events += _rest(event, {"response"}, _repeated(kind))
+        begun = _begun(event) if kind.endswith(".added") else []
+        rest = _rest(event, {"response"}, _repeated(kind))
+        events += begun + [one for one in rest if not any(one.path[: len(each.path)] == each.path for each in begun)]
         if kind.endswith(".done"):
             events.append(StreamEvent(EventKind.STOP, _place(event)))
         return events or [StreamEvent(EventKind.OTHER, ())]
+
+    def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
+        if path[0] not in ("item", "part"):
+            return super().sequel(doc, path, others, text)
+        begun = next(event for event in _begun(doc) if event.path == path)
+        *places, kind = begun.channel
+        item = doc.get("item")
+        names = [*(key for key in _PLACES if isinstance(doc.get(key), int)), *(f"{key}_index" for key in path[1:2])]
+        delta = {"type": kind, "item_id": item.get("id") if isinstance(item, dict) else doc.get("item_id"), "delta": text}
+        return {**delta, **dict(zip(names, places, strict=False)), "sequence_number": doc.get("sequence_number", 0)}
 
     def stop(self, message: str) -> bytes:
         if self._done:
@@ -252,6 +276,25 @@ def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
         else:
             events += loose(piece, ("delta", key))
     return events
+
+
+def _begun(event: dict[str, Any]) -> list[StreamEvent]:
+    """Events for the text that an item or a part has as it begins: the pieces that follow go on with it."""
+    things: list[tuple[Any, Path, tuple[str | int, ...]]] = []
+    place = _place(event)
+    for name in ("item", "part"):
+        if isinstance(thing := event.get(name), dict):
+            things.append((thing, (name,), place))
+            for key in ("content", "summary"):
+                parts = thing.get(key)
+                for index, part in enumerate(parts if isinstance(parts, list) else ()):
+                    things.append((part, (name, key, index), (*place, index)))
+    found = []
+    for thing, path, where in things:
+        field, kind = _BEGUN.get(str(thing.get("type")), ("", "")) if isinstance(thing, dict) else ("", "")
+        if field and isinstance(text := thing.get(field), str) and text:
+            found.append(StreamEvent(_DELTAS[kind], (*where, kind), text, (*path, field)))
+    return found
 
 
 def _repeated(kind: str) -> EventKind:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import orjson
+
 from detectors.values import Path
+from gateway.wires.base import StreamReader
 from gateway.wires.events import sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
@@ -24,9 +27,17 @@ def rewritten(frame: Frame, texts: Mapping[Path, str]) -> Frame:
     return Frame(sse(data, frame.event), frame.event, data)
 
 
-def made_after(frame: Frame, texts: Mapping[Path, str]) -> Frame:
-    """A frame of the gateway's own that is made after one that went out, and follows it."""
-    made = rewritten(frame, texts)
-    if made.raw.lstrip().startswith(b"["):  # that one opened the array; by now it is open
-        return made._replace(raw=b",\r\n" + made.data)
-    return made
+def sequel(reader: StreamReader, frame: Frame, path: Path, others: Mapping[Path, str], text: str) -> Frame:
+    """A frame that goes on with the text at ``path`` in ``frame``, which was sent, and says nothing else.
+
+    Args:
+        others: what went out of the texts of ``frame``, by their paths.
+    """
+    doc = reader.sequel(orjson.loads(frame.data), path, others, text)
+    data = without_probabilities(orjson.dumps(doc))
+    if frame.raw.startswith(frame.data):  # a message of its own
+        return Frame(frame.raw.replace(frame.data, data), frame.event, data)
+    if frame.raw.lstrip()[:1] in (b"[", b","):  # of an array, which is open by now
+        return Frame(b",\r\n" + data, frame.event, data)
+    event = str(doc.get("type")).encode() if frame.event else b""
+    return Frame(sse(data, event), event, data)

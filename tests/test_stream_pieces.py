@@ -1,0 +1,206 @@
+"""Texts whose pieces stand where few would look for them, in every wire: in lists, where a text begins, in parts of a call.
+
+And what is sent after a frame of which something was held: it says the rest of that text, and nothing once more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.lib.streaming._deltas import accumulate_delta
+from test_relay import ACTING, KEY, SECRET, _chunk, _refusal, _relay, _target
+from wires_support import frames_of
+
+from gateway.redaction import Vault
+from gateway.relay import Relay
+from gateway.wires.events import sse
+
+Doc = dict[str, Any]
+
+
+def _sse(docs: Sequence[Doc]) -> bytes:
+    return b"".join(sse(orjson.dumps(doc), str(doc.get("type", "")).encode()) for doc in docs)
+
+
+def _docs(name: str, out: bytes) -> list[Doc]:
+    where = _target(name)
+    frames = frames_of(where.wire.splitter(where), [out])
+    return [orjson.loads(frame.data) for frame in frames if frame.data and frame.data != b"[DONE]"]
+
+
+def _deltas(make: Callable[[str], Doc]) -> Callable[[list[str]], bytes]:
+    return lambda pieces: b"".join(_chunk(make(piece)) for piece in pieces) + _chunk({}, finish_reason="stop")
+
+
+def _block(kind: str, field: str) -> Callable[[list[str]], bytes]:
+    def stream(pieces: list[str]) -> bytes:
+        first, *more = pieces
+        deltas: list[Doc] = [
+            {"type": "content_block_delta", "index": 0, "delta": {"type": f"{kind}_delta", field: one}} for one in more
+        ]
+        return _sse(
+            [{"type": "content_block_start", "index": 0, "content_block": {"type": kind, field: first}}, *deltas,
+             {"type": "content_block_stop", "index": 0}, {"type": "message_stop"}]
+        )  # fmt: skip
+
+    return stream
+
+
+def _unknown_delta(pieces: list[str]) -> bytes:
+    deltas = [{"type": "content_block_delta", "index": 0, "delta": {"type": "new_delta", "words": one}} for one in pieces]
+    return _sse([*deltas, {"type": "content_block_stop", "index": 0}])
+
+
+def _part(
+    kind: str, field: str, event: str, place: str, added: str = "response.content_part.added"
+) -> Callable[[list[str]], bytes]:
+    def stream(pieces: list[str]) -> bytes:
+        first, *more = pieces
+        where = {"item_id": "i", "output_index": 0, place: 0}
+        deltas = [{"type": f"{event}.delta", **where, "delta": one} for one in more]
+        begun = {"type": added, **where, "part": {"type": kind, field: first}}
+        return _sse([begun, *deltas, {"type": f"{event}.done", **where}])
+
+    return stream
+
+
+def _item(item: Doc, event: str, *places: str) -> Callable[[list[str]], bytes]:
+    """``item`` has the beginning of its text where it says ``FIRST``."""
+
+    def stream(pieces: list[str]) -> bytes:
+        first, *more = pieces
+        whole = orjson.loads(orjson.dumps(item).replace(b'"FIRST"', orjson.dumps(first)))
+        where = {"item_id": "i", "output_index": 0, **dict.fromkeys(places, 0)}
+        deltas = [{"type": f"{event}.delta", **where, "delta": one} for one in more]
+        added = {"type": "response.output_item.added", "output_index": 0, "item": {"id": "i", **whole}}
+        return _sse([added, *deltas, {"type": f"{event}.done", **where}])
+
+    return stream
+
+
+def _call(spelling: Callable[[str], str]) -> Callable[[list[str]], bytes]:
+    def stream(pieces: list[str]) -> bytes:
+        path, value, more = map(spelling, ("jsonPath", "stringValue", "willContinue"))
+        begun = [{spelling("partialArgs"): [{path: "$.k", value: one, more: True}], more: True} for one in pieces[:-1]]
+        last = {spelling("partialArgs"): [{path: "$.k", value: pieces[-1]}], more: True}
+        calls = [{"name": "f", more: True}, *begun, last, {}]
+        parts = [{spelling("functionCall"): call} for call in calls]
+        return _sse([{"candidates": [{"content": {"parts": [part]}}]} for part in parts])
+
+    return stream
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: "_" + letter.group().lower(), name)
+
+
+PLACES: dict[str, tuple[str, Callable[[list[str]], bytes]]] = {
+    "mistral's parts": ("chat", _deltas(lambda one: {"content": [{"type": "text", "text": one}]})),
+    "mistral's thoughts": (
+        "chat", _deltas(lambda one: {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": one}]}]})
+    ),
+    "openrouter's thoughts": (
+        "chat", _deltas(lambda one: {"reasoning_details": [{"type": "reasoning.text", "text": one, "index": 0}]})
+    ),
+    "openrouter's summary": (
+        "chat", _deltas(lambda one: {"reasoning_details": [{"type": "reasoning.summary", "summary": one, "index": 1}]})
+    ),
+    "litellm's thoughts": ("chat", _deltas(lambda one: {"thinking_blocks": [{"type": "thinking", "thinking": one}]})),
+    "a block's text": ("messages", _block("text", "text")),
+    "a block's thoughts": ("messages", _block("thinking", "thinking")),
+    "a delta nobody knows": ("messages", _unknown_delta),
+    "a part": ("responses", _part("output_text", "text", "response.output_text", "content_index")),
+    "a refusal": ("responses", _part("refusal", "refusal", "response.refusal", "content_index")),
+    "a summary": (
+        "responses",
+        _part("summary_text", "text", "response.reasoning_summary_text", "summary_index",
+              "response.reasoning_summary_part.added"),
+    ),
+    "a message": (
+        "responses",
+        _item({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "FIRST"}]},
+              "response.output_text", "content_index"),
+    ),
+    "a call": (
+        "responses", _item({"type": "function_call", "name": "f", "arguments": "FIRST"}, "response.function_call_arguments")
+    ),
+    "code": ("responses", _item({"type": "code_interpreter_call", "code": "FIRST"}, "response.code_interpreter_call_code")),
+    "a part of a call": ("gemini-sse", _call(str)),
+    "a part of a call, in snake case": ("gemini-sse", _call(_snake)),
+}  # fmt: skip
+SETTINGS = {"type", "name", "id", "item_id", "jsonPath", "json_path", "object", "model", "role", "finish_reason"}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(one, dict | list):
+            yield from _strings(one)
+        elif isinstance(one, str) and key not in SETTINGS:
+            yield one
+
+
+@pytest.mark.parametrize("place", PLACES)
+@settings(max_examples=40, deadline=None)
+@given(marks=st.sets(st.integers(1, len(SECRET) + 11), min_size=1), more=st.sampled_from(["", "!"]))
+def test_a_value_in_pieces_is_replaced(place: str, marks: set[int], more: str) -> None:
+    name, stream = PLACES[place]
+    text = f"it is {SECRET} so{more}"
+    edges = [0, *sorted(marks), len(text)]
+    out, relay = _relay(name, [stream([text[a:b] for a, b in pairwise(edges)])])
+    docs = _docs(name, out)
+    said = "".join(one for doc in docs for one in _strings(doc))
+    assert re.fullmatch(rf"it is \[SECRET_CLOUD_KEY_[0-9A-F]{{10}}\] so{more}", said)
+    assert not relay.held
+    begun = [doc["type"] for doc in docs if str(doc.get("type")).endswith((".added", "_start"))]
+    assert len(begun) <= 1, "what has begun does not begin again"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_held_to_the_end_is_a_piece_like_the_others(place: str) -> None:
+    name, stream = PLACES[place]
+    docs = _docs(name, _relay(name, [stream(["it is ", "the number 41"])])[0])
+    assert "".join(one for doc in docs for one in _strings(doc)) == "it is the number 41"
+    docs = _docs(name, _relay(name, [stream(["number 41", ""])])[0])
+    assert "".join(one for doc in docs for one in _strings(doc)) == "number 41"
+
+
+def test_what_a_chunk_says_once_is_not_said_again_with_what_was_held_of_it() -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "dial", "arguments": '{"number": 4111 1111'}}
+    delta = {"role": "assistant", "content": "The number 4111 1111", "tool_calls": [call]}
+    whole = _chunk(delta, logprobs={"content": [{"token": "4111"}]})
+    out, _ = _relay("chat", [b"\xef\xbb\xbf" + whole + _chunk({}, finish_reason="tool_calls")])
+    assert out.count(b"\xef\xbb\xbf") == 1
+    docs = _docs("chat", out)
+    message: dict[object, object] = {}
+    for doc in docs:
+        message = accumulate_delta(message, doc["choices"][0]["delta"])
+    assert message == delta
+    assert b"token" not in out
+
+
+@pytest.mark.parametrize("name", ["gemini-sse", "gemini-array"])
+def test_a_call_or_an_image_beside_a_text_is_not_repeated_with_what_was_held_of_it(name: str) -> None:
+    parts = [{"text": "The number 4111 1111"}, {"functionCall": {"name": "dial", "args": {"a": "b"}}},
+             {"inlineData": {"mimeType": "image/png", "data": "QQ=="}}]  # fmt: skip
+    chunks: list[Doc] = [{"candidates": [{"content": {"role": "model", "parts": parts}}], "modelVersion": "m"},
+              {"candidates": [{"content": {"role": "model", "parts": []}, "finishReason": "STOP"}]}]  # fmt: skip
+    out, _ = _relay(name, [_sse(chunks) if name == "gemini-sse" else orjson.dumps(chunks)])
+    said = [part for doc in _docs(name, out) for part in doc["candidates"][0]["content"]["parts"]]
+    assert "".join(part.get("text", "") for part in said) == "The number 4111 1111"
+    assert [part for part in said if "text" not in part] == parts[1:]
+
+
+def test_a_part_of_a_call_that_is_let_go_in_silence_says_of_what_it_is_part() -> None:
+    relay = Relay(_target("gemini-sse"), "m", ACTING, Vault(KEY))
+    out = relay.feed(_call(str)(["number 41", "11", ""])[:-80], _refusal) + relay.release_overdue(_refusal)
+    pieces = [piece for doc in _docs("gemini-sse", out) for part in doc["candidates"][0]["content"]["parts"]
+              for piece in part["functionCall"].get("partialArgs", [])]  # fmt: skip
+    assert "".join(piece["stringValue"] for piece in pieces) == "number 4111"
+    assert {piece["jsonPath"] for piece in pieces} == {"$.k"}
