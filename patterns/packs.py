@@ -12,6 +12,7 @@ import orjson
 import yaml
 
 from patterns import cache as caching
+from patterns import yamls
 from patterns.schema import Pattern, PatternError, read_pattern
 
 SHIPPED: Final = Path(__file__).parent / "packs"
@@ -68,10 +69,10 @@ def load(path: Path) -> list[Pattern]:
 def _parse(path: Path, source: bytes) -> list[Pattern]:
     where = path.name
     try:
-        raw: Any = yaml.load(source.decode("utf-8"), Loader=_LOADER)
+        raw: Any = yamls.load(source.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise PatternError(f"{where}: cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise PatternError(f"{where}: not YAML: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("patterns"), list):
         raise PatternError(f"{where}: wanted a mapping with pack, version, description, provenance and a list of patterns")
@@ -143,4 +144,3 @@ def _load_cached(file: Path, source: bytes, cache: Path) -> list[Pattern]:
 
 _restored: Final = msgspec.json.Decoder(list[Pattern]).decode  # of ten thousand, in a fifth of the time that Python takes
 _SCHEMA: Final = (Path(__file__).parent / "schema.py").read_bytes() + (Path(__file__).parent / "taxonomy.py").read_bytes()
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -38,6 +38,7 @@ E = TypeVar("E", bound=StrEnum)
 
 _MOVE = re.compile(r"[+-][0-9](\.[0-9]{1,4})?")
 _ID = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can name one, and nothing can store it
 
 
 class Kind(StrEnum):
@@ -156,7 +157,7 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     """
     identity = raw.get("id")
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
-        raise PatternError(f"{where}: id: got {identity!r}; wanted lower-case words joined by '.', '-' or '_'")
+        raise PatternError(f"{where}: id: got {_shown(identity)}; wanted lower-case words joined by '.', '-' or '_'")
     where = f"{where}: {identity}"
     if not raw.keys() <= _FIELDS:
         unknown = min(map(str, raw.keys() - _FIELDS))
@@ -224,8 +225,10 @@ def _reach(kind: Kind, body: str, where: str) -> int:
     # Python's parser reads the same syntax as Hyperscan's for all that we allow, and knows the widths.
     try:
         low, high = re._parser.parse(body).getwidth()  # type: ignore[attr-defined]
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise PatternError(f"{where}: body: not an expression: {error}") from None
+    except RecursionError:
+        raise PatternError(f"{where}: body: its groups are nested too deeply") from None
     if low == 0:
         raise PatternError(f"{where}: body: it matches the empty text, and so everything")
     if high > MAX_REACH:
@@ -238,14 +241,16 @@ def _reach(kind: Kind, body: str, where: str) -> int:
 
 def _text(raw: Mapping[str, Any], field: str, where: str, longest: int) -> str:
     value = raw.get(field)
-    if not isinstance(value, str) or not 0 < len(value) <= longest:
+    if not isinstance(value, str) or not 0 < len(value) <= longest or _SURROGATE.search(value):
         raise PatternError(f"{where}: {field}: got {_shown(value)}; wanted a text of 1 to {longest} code points")
     return value
 
 
 def _texts(raw: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
     value = raw.get(field, ())
-    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and 0 < len(v) <= MAX_EXAMPLE for v in value):
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(v, str) and 0 < len(v) <= MAX_EXAMPLE and not _SURROGATE.search(v) for v in value
+    ):
         raise PatternError(f"{where}: {field}: wanted a list of texts of 1 to {MAX_EXAMPLE} code points")
     return tuple(value)
 

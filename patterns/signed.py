@@ -16,6 +16,7 @@ import yaml
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from patterns import yamls
 from patterns.entries import key_id
 from patterns.schema import PatternError
 
@@ -105,8 +106,8 @@ def _read(path: Path) -> bytes:
 
 def _head(data: bytes, name: str) -> dict[str, Any]:
     try:
-        raw: Any = yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError:
+        raw: Any = yamls.load(data.decode("utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError):
         raise PatternError(f"{name}: not YAML") from None
     if not isinstance(raw, dict) or "pack" not in raw or "version" not in raw:
         raise PatternError(f"{name}: pack and version: a signed pack needs both")

@@ -94,6 +94,52 @@ def test_garbage_is_a_fault_and_never_a_crash(form: str, data: bytes) -> None:
     assert len({pattern.id for pattern in found.patterns}) == len(found.patterns)
 
 
+LAUGHS = b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 12))
+SLOW = 400_000
+"""Bytes that what takes the square of them would take minutes for."""
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "message"),
+    [
+        *(("yaml", LAUGHS + b"patterns: [{id: a, kind: regex, category: jailbreak.persona, severity: high, %s: *a11}]" % field,
+           "its aliases stand for too much") for field in (b"body", b"rollout", b"provenance")),
+        ("yaml", LAUGHS + b"patterns: [{id: *a11}]", "its aliases stand for too much"),
+        *(("sigma", LAUGHS + b"detection: {k: [abcdefgh]}\n%s: *a11" % field, "its aliases stand for too much")
+          for field in (b"title", b"level")),
+        ("sigma", LAUGHS + b"detection: {k: [abcdefgh], condition: *a11}", "its aliases stand for too much"),
+        ("sigma", LAUGHS + b"detection: {k: *a11}", "its aliases stand for too much"),
+        ("sigma", b"detection: {k: &a [*a]}", "something that it is itself a part of"),
+        ("yaml", b"- {id: a, rollout: 1" + b":1" * SLOW + b"}", "line 1: a value that is no text has at most 64 characters"),
+        ("yaml", b"- {id: a, rollout: " + b"1" * 5_000 + b"}", "has at most 64 characters"),
+        ("yaml", b"- {id: a, body: 2020-99-99}", "a value is not what it is marked as: month must be"),
+        ("yaml", b"- {id: a, body: !!bool maybe}", "a value is not what it is marked as"),
+        ("promptfoo", b"- {vars: {a: !!timestamp never}}", "a value is not what it is marked as"),
+        ("yaml", b"- " * 900, "it is nested too deeply"),
+        ("labelled-csv", b",".join(b"c%d" % n for n in range(1_001)) + b"\n" + b"a\n" * 1_000, "more than 1000 columns"),
+    ],
+)
+def test_a_document_stands_for_no_more_than_it_is(form: str, data: bytes, message: str) -> None:
+    with pytest.raises(Unreadable, match=message):
+        convert.convert(data, form, "x")
+
+
+@pytest.mark.parametrize("data", [b"rule a " * (SLOW // 7), b"/*a" * (SLOW // 3), b"rule a {" + b"strings:" * (SLOW // 8),
+                                  b"rule a {strings: condition:" + b"condition:" * (SLOW // 10),
+                                  b"rule a {strings: " + b"$a={" * (SLOW // 4) + b" condition:"])  # fmt: skip
+def test_a_source_that_was_written_to_be_slow_is_read_like_any_other(data: bytes) -> None:
+    """Each took hours: some expression went on to the end of the source from each of its characters."""
+    assert not convert.convert(data, "yara", "x").patterns
+
+
+def test_aliases_are_taken_as_what_they_stand_for() -> None:
+    found = convert.convert(
+        b"base: &base {kind: semantic, category: jailbreak.persona, severity: high}\n"
+        b"patterns:\n- {<<: *base, id: a, body: one}\n- {<<: *base, id: b, body: two}\n", "yaml", "x",
+    )  # fmt: skip
+    assert [pattern.body for pattern in found.patterns] == ["one", "two"]
+
+
 def test_bounds_and_names() -> None:
     with pytest.raises(Unreadable, match="unknown format 'word'; known: yaml"):
         convert.convert(b"", "word", "x")

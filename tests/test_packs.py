@@ -13,7 +13,7 @@ from detectors.values import Origin
 from gateway.cli.patterns import faults
 from gateway.live import load_patterns
 from patterns import packs, taxonomy
-from patterns.schema import Pattern, PatternError, State
+from patterns.schema import Pattern, PatternError, State, read_pattern
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,9 @@ GOOD = "  - {id: my.one, kind: regex, body: 'ab', category: jailbreak.persona, s
         (GOOD.replace("'ab'", "'a(b'"), "mine.yaml: my.one: body: not an expression"),
         (GOOD.replace("'ab'", "'a*'"), "mine.yaml: my.one: body: it matches the empty text"),
         (GOOD.replace("'ab'", "'ab+'"), "mine.yaml: my.one: body: its longest match is unbounded"),
+        (GOOD.replace("'ab'", "'" + "(" * 1_900 + "a" + ")" * 1_900 + "'"), "my.one: body: its groups are nested too deeply"),
+        (GOOD.replace("'ab'", "'a{99999999999}'"), "my.one: body: not an expression: the repetition number is too large"),
+        (GOOD.replace("severity: high", "severity: 2020-99-99"), "mine.yaml: not YAML: a value is not what it is marked as"),
         (GOOD.replace("hits: [ab], ", ""), "mine.yaml: my.one: hits and misses"),
         (GOOD.replace("severity", "sevrity"), "mine.yaml: my.one: unknown field 'sevrity'"),
         (GOOD + GOOD, "mine.yaml: my.one: this id is taken"),
@@ -82,6 +85,16 @@ def test_a_broken_pack_is_refused_by_file_pattern_and_field(tmp_path: Path, entr
     with pytest.raises(PatternError) as caught:
         packs.load_all([_pack(tmp_path, entry)])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["body", "hits", "misses", "provenance"])
+def test_half_a_character_is_no_text(field: str) -> None:
+    """JSON can name one, which nothing can store: a proposed pattern that held one was answered with 500."""
+    raw = {"id": "a", "kind": "literal", "body": "ab", "category": "jailbreak.persona", "severity": "high", "hits": ["ab"],
+           "misses": ["b"], "provenance": "us"}  # fmt: skip
+    half = "a\ud800" if isinstance(raw[field], str) else ["a\ud800"]
+    with pytest.raises(PatternError, match=f"a: {field}: "):
+        read_pattern({**raw, field: half}, "x")
 
 
 def test_no_patterns_at_all_is_a_failure(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import orjson
 import yaml
 
+from patterns import yamls
 from patterns.convert.base import Converted, Fault, Unreadable, text
 
 
 def read_yaml(data: bytes) -> Iterator[Converted | Fault]:
     """A pack, or a plain list of patterns."""
     try:
-        raw: Any = yaml.load(text(data), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError) as error:
+        raw: Any = yamls.load(text(data))
+    except yaml.YAMLError as error:
         raise Unreadable(f"not YAML: {str(error)[:300]}") from None
     rows = raw.get("patterns") if isinstance(raw, dict) else raw
     if not isinstance(rows, list):

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import yaml
 
+from patterns import yamls
 from patterns.convert.base import Converted, Fault, Unreadable, exemplar, text
 from patterns.schema import MAX_BODY
 
@@ -30,8 +31,8 @@ def read_garak(data: bytes) -> Iterator[Converted | Fault]:
 def read_promptfoo(data: bytes) -> Iterator[Converted | Fault]:
     """Test cases (``tests`` of a configuration, or a list): variable ``prompt``, ``query`` or ``input``, or the only one."""
     try:
-        raw: Any = yaml.load(text(data), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError) as error:
+        raw: Any = yamls.load(text(data))
+    except yaml.YAMLError as error:
         raise Unreadable(f"not YAML: {str(error)[:300]}") from None
     tests = raw.get("tests") if isinstance(raw, dict) else raw
     if not isinstance(tests, list):

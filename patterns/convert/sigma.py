@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from patterns import yamls
 from patterns.convert.base import ATTACK, Converted, Fault, Unreadable, literal, text
 
 LEAST: Final = 6
@@ -22,8 +23,8 @@ _OR: Final = re.compile(r"\s*(?:1 of \w+\*?|[\w*]+(?:\s+or\s+[\w*]+)*)\s*", re.I
 def read(data: bytes) -> Iterator[Converted | Fault]:
     """One rule a document."""
     try:
-        documents = list(yaml.load_all(text(data), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (yaml.YAMLError, RecursionError) as error:
+        documents = yamls.load_all(text(data))
+    except yaml.YAMLError as error:
         raise Unreadable(f"not YAML: {str(error)[:300]}") from None
     for number, rule in enumerate(documents):
         where = f"rule {number + 1}"

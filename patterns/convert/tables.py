@@ -15,6 +15,9 @@ from patterns.schema import MAX_BODY
 TEXTS: Final = ("text", "prompt", "content", "input", "sentence")
 LABELS: Final = ("label", "type", "class", "is_attack", "target")
 ATTACKS: Final = frozenset({"1", "true", "attack", "injection", "jailbreak", "malicious", "unsafe", "harmful"})
+MAX_COLUMNS: Final = 1_000
+"""Columns of a table. Each costs every row, however short that is."""
+
 HARMLESS: Final = frozenset({"0", "false", "benign", "legit", "safe", "harmless", "normal", "clean"})
 
 
@@ -23,6 +26,8 @@ def read_csv(data: bytes) -> Iterator[Converted | Fault]:
     csv.field_size_limit(8 * MAX_BODY)
     rows = csv.DictReader(io.StringIO(text(data), newline=""))
     try:
+        if len(rows.fieldnames or ()) > MAX_COLUMNS:
+            raise Unreadable(f"more than {MAX_COLUMNS} columns")
         for number, row in enumerate(rows, 2):
             yield _row(f"row {number}", row)
     except csv.Error as error:

@@ -16,13 +16,15 @@ from patterns.convert.base import ATTACK, Converted, Fault, literal, text
 LEAST: Final = 6
 """Characters of a text string below which it is too common to stand alone."""
 
-_COMMENT: Final = re.compile(r'("(?:[^"\\\n]|\\.)*")|/\*.*?\*/|//[^\n]*', re.S)
-_RULE: Final = re.compile(r"\brule\s+(\w+)[^{]*\{")
-_SECTION: Final = re.compile(r"\bstrings\s*:(.*?)\bcondition\s*:", re.S)
-_STRING: Final = re.compile(r'\$(\w*)\s*=\s*(?:"((?:[^"\\\n]|\\.)*)"|(/(?:[^/\\\n]|\\.)+/[is]*)|(\{[^}]*\}))([^\n$]*)')
+_COMMENT: Final = re.compile(r'("(?:[^"\\\n]|\\.)*")|/\*.*?(?:\*/|\Z)|//[^\n]*', re.S)
+# Each expression fails soon after where it began, or is looked for once: a source may be written to be slow to read.
+_RULE: Final = re.compile(r"\brule\s+(\w+)\s*(?::[\w\s]*)?\{")
+_STRINGS: Final = re.compile(r"\bstrings\s*:")
+_CONDITION: Final = re.compile(r"\bcondition\s*:")
+_STRING: Final = re.compile(r'\$(\w*)\s*=\s*(?:"((?:[^"\\\n]|\\.)*)"|(/(?:[^/\\\n]|\\.)+/[is]*)|(\{[^}$]*\}))([^\n$]*)')
 _ESCAPE: Final = re.compile(r'\\(?:x([0-9a-fA-F]{2})|(.))')
 _NAMED: Final = {"n": "\n", "t": "\t", "r": "\r"}
-_ALL: Final = re.compile(r"condition\s*:[^}]*\b(?:all\s+of|and)\b")
+_ALL: Final = re.compile(r"\b(?:all\s+of|and)\b")
 
 
 def read(data: bytes) -> Iterator[Converted | Fault]:
@@ -31,14 +33,15 @@ def read(data: bytes) -> Iterator[Converted | Fault]:
     starts = list(_RULE.finditer(source))
     for at, rule in enumerate(starts):
         body = source[rule.end() : starts[at + 1].start() if at + 1 < len(starts) else len(source)]
-        section = _SECTION.search(body)
-        if section is None:
+        strings = _STRINGS.search(body)
+        condition = _CONDITION.search(body, strings.end()) if strings else None
+        if strings is None or condition is None:
             yield Fault(f"rule {rule[1]}", "it has no strings")
             continue
-        if _ALL.search(body):
+        if _ALL.search(body[condition.end() :].partition("}")[0]):
             yield Fault(f"rule {rule[1]}", "its condition needs several strings together; each alone would match too much")
             continue
-        for string in _STRING.finditer(section[1]):
+        for string in _STRING.finditer(body, strings.end(), condition.start()):
             yield _string(rule[1], string)
 
 
