@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from detectors.lexical import Match
 from detectors.stream import Released, TextStream
-from detectors.values import Path
-from gateway.links import Links
-from gateway.redaction import Restorer
+from detectors.streamrules import StreamRules
+from detectors.values import INNER, ChannelKind, Path
+from gateway.links import Hosts, Links
+from gateway.listening import PROSE
+from gateway.redaction import Restorer, Vault
+from gateway.wires.base import EventKind, StreamEvent
 from gateway.wires.frames import Frame
 
 
@@ -53,6 +57,28 @@ class ChannelText:
             said += self._links.finish() if last else ""
             self.links_removed += self._links.removed - before
         return said
+
+
+def opened(
+    event: StreamEvent, rules: Mapping[ChannelKind, StreamRules], vault: Vault, sealed: Vault, hosts: Hosts | None
+) -> ChannelText:
+    """A text that begins with an event.
+
+    Args:
+        rules: as for `gateway.relay.Relay`, and so ``hosts``.
+        vault: what comes back out of it. sealed: what the values that are found in it go into, from which none does.
+    """
+    in_json = event.kind is EventKind.TOOL or INNER in event.path
+    acting = rules.get(ChannelKind.PROSE if event.kind in PROSE else ChannelKind.TOOL_CALL)
+    stream: TextStream | Unscreened = Unscreened()
+    if acting is not None:
+
+        def stand_in(match: Match, value: str) -> str:
+            return sealed.stand_in(value, match.pattern.category)
+
+        stream = TextStream(acting, stand_in, escaped=event.kind is EventKind.TOOL)
+    restorer = Restorer(vault, in_json) if len(vault) else None
+    return ChannelText(stream, restorer, Links(hosts) if hosts is not None else None)
 
 
 class Unscreened:

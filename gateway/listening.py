@@ -33,34 +33,36 @@ class Listening:
         self.said = Said()
         self.cut: Cut | None = None
 
-    def note(self, event: StreamEvent) -> None:
-        """Take note of an event's text, which is then to be looked through by `hear`."""
+    def hear(self, event: StreamEvent, last: bool = False) -> None:
+        """Take note of an event's text, a short one; ``last``: its channel is over with it."""
+        self._note(event)
+        if self._leakage is not None:
+            self._tell(self._leakage.feed(event.channel, event.text))
+            if last:
+                self.over(event.channel)
+
+    def hear_long(self, event: StreamEvent, last: bool) -> Steps[None]:
+        """As `hear`, of a text of any length."""
+        self._note(event)
+        if self._leakage is not None:
+            for piece in slices(event.text):
+                yield None
+                self._tell(self._leakage.feed(event.channel, piece))
+            if last:
+                self.over(event.channel)
+
+    def over(self, channel: Channel) -> None:
+        """A text is over."""
+        if self._leakage is not None:
+            self._tell(self._leakage.finish(channel))
+
+    def _note(self, event: StreamEvent) -> None:
         called = event.kind not in PROSE
         if called:
             self.said.calls.add(event.channel)
         if self._follower is not None:
             self._follower.feed(event.channel, event.text, called)
         self.said.add(event)
-
-    def hear(self, channel: Channel, piece: str) -> None:
-        """Look through the next piece of a text."""
-        if self._leakage is not None:
-            self._tell(self._leakage.feed(channel, piece))
-
-    def whole(self, event: StreamEvent, last: bool) -> Steps[None]:
-        """Both, of a text of any length; ``last``: its channel is over with it."""
-        self.note(event)
-        if self._leakage is not None:
-            for piece in slices(event.text):
-                yield None
-                self.hear(event.channel, piece)
-        if last:
-            self.over(event.channel)
-
-    def over(self, channel: Channel) -> None:
-        """A text is over."""
-        if self._leakage is not None:
-            self._tell(self._leakage.finish(channel))
 
     def _tell(self, leak: Leak | None) -> None:
         if leak is not None and self.cut is None and self._gives_away(leak):

@@ -187,10 +187,14 @@ class Moving:
                         await beside.catch_up(progress)
                     if relay.cut is not None:
                         return
-                if self._usage is not None:
-                    self._usage.feed(chunk[at : at + AT_ONCE])
-                out = self._fed(await self._in_turns(relay.steps(chunk[at : at + AT_ONCE], self._refusal)))
-                self._last = self._loop.time()
+                piece = chunk[at : at + AT_ONCE]
+                if relay.begun + len(piece) <= LONG:
+                    out = self._feed(piece)
+                else:
+                    if self._usage is not None:
+                        self._usage.feed(piece)
+                    out = self._fed(await self._in_turns(relay.steps(piece, self._refusal)))
+                    self._last = self._loop.time()
                 if self._keep is not None and relay.thread is not None:  # before the caller knows by what to go on
                     keep, self._keep = self._keep, None
                     await keep(relay.thread)

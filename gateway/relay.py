@@ -14,16 +14,16 @@ from typing import Final, NamedTuple
 
 from detectors.leakage import Leak, Leakage
 from detectors.lexical import SCORES, Match
-from detectors.stream import Released, TextStream
+from detectors.stream import Released
 from detectors.streamrules import Act, StreamRules
-from detectors.values import INNER, ChannelKind, Path, Skipped
+from detectors.values import ChannelKind, Path, Skipped
 from gateway.alike import Alike
-from gateway.channel_text import ChannelText, Unscreened
+from gateway.channel_text import ChannelText, opened
 from gateway.following import Channel, Cut, Follower, Rise
-from gateway.links import Hosts, Links
-from gateway.listening import LONG, PROSE, SLICE, Listening, slices
+from gateway.links import Hosts
+from gateway.listening import LONG, SLICE, Listening, slices
 from gateway.outgoing import Outgoing
-from gateway.redaction import Restorer, Vault
+from gateway.redaction import Vault
 from gateway.sound import WITHHELD, Sound
 from gateway.steps import Steps, at_once
 from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
@@ -138,8 +138,15 @@ class Relay:
         return self._splitter.begun
 
     def feed(self, chunk: bytes, refusal: Refusal) -> bytes:
-        """As `steps`, at once."""
-        return at_once(self.steps(chunk, refusal))
+        """As `steps`, at once, which is for what is short."""
+        if not (self._splitter.between and self._once_more(chunk, framed=False)):
+            return at_once(self.steps(chunk, refusal))
+        if self.cut is not None:
+            return self.stop(self.cut, refusal)
+        out = self._outgoing.take()
+        if (work := self._outgoing.keep_step(self._reader, self._like_last)) is not None:
+            work()
+        return out
 
     def steps(self, chunk: bytes, refusal: Refusal) -> Steps[bytes]:
         """Take bytes of the upstream; return what goes on now.
@@ -153,12 +160,11 @@ class Relay:
             FrameTooLong, BadFraming: the upstream's stream is none.
             Malformed: it passes a bound.
         """
-        if not (self._splitter.between and self._once_more(chunk, framed=False)):
-            for frame in self._splitter.feed(chunk):
-                if not self._once_more(frame.raw):
-                    yield from self._frame(frame)
-                if self.cut is not None:
-                    break
+        for frame in self._splitter.feed(chunk):
+            if not self._once_more(frame.raw):
+                yield from self._frame(frame)
+            if self.cut is not None:
+                break
         if self.cut is not None:
             return self.stop(self.cut, refusal)
         out = self._outgoing.take()
@@ -223,8 +229,7 @@ class Relay:
         self._alike.confirm()
         self._like_last = frame = piece.frame
         _, channel, text, path, _ = piece.event
-        self._listening.note(piece.event)
-        self._listening.hear(channel, text)
+        self._listening.hear(piece.event)
         known.carried(frame, path, {})
         said = self._restored(known, known.stream.feed(text), channel, False) if self._goes_on() else ""
         self._outgoing.send(frame if said == text else piece.saying(said), self._passed, alike=True)
@@ -233,7 +238,8 @@ class Relay:
     def _frame(self, frame: Frame) -> Steps[None]:
         long = len(frame.raw) > LONG
         events = (yield partial(self._reader.read, frame)) if long else self._reader.read(frame)
-        yield from self._settle(any(event.kind is EventKind.STOP and not event.channel for event in events))
+        if self._aside is not None:
+            yield from self._settle(any(event.kind is EventKind.STOP and not event.channel for event in events))
         self._like_last = None
         if not long:
             self._alike.note(frame, events)
@@ -242,6 +248,8 @@ class Relay:
         for event in events:
             if event.path:
                 edits[event.path] = yield from self._text(event, frame, edits)
+                if long:
+                    yield None
                 carried[event.channel] = event.path
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         over = ends if () in ends else [end for end in ends if self._reader.final(end)]
@@ -308,13 +316,16 @@ class Relay:
         repeated = event.repeats is not None and "".join(self.said.texts.get(event.repeats, ())) == event.text
         whole = event.channel[0] == "whole"
         if not repeated:
-            yield from self._listening.whole(event, whole)
+            if len(event.text) <= SLICE:
+                self._listening.hear(event, whole)
+            else:
+                yield from self._listening.hear_long(event, whole)
             if not self._goes_on():
                 return ""
         if whole:
             # It is not cut into pieces, and nothing can follow it.
-            text, passed = self._open(event), self._passed
-            said = yield from self._screened(text, event)
+            text, passed = opened(event, self._rules, self._vault, self._sealed, self._hosts), self._passed
+            said = yield from self._screened(text, event.channel, event.text)
             if self.cut is None:
                 said += self._restored(text, text.stream.finish(), event.channel, True)
             text.stream.close()
@@ -326,16 +337,18 @@ class Relay:
                 raise Malformed(event.path, event.text, f"at most {MAX_OPEN} texts under way at once")
             if event.channel in self._ended and event.text:  # its last words are forgotten, which may announce a value
                 raise Malformed(event.path, event.text, "no more of a text that was over")
-            known = self._texts[event.channel] = self._open(event)
+            known = self._texts[event.channel] = opened(event, self._rules, self._vault, self._sealed, self._hosts)
         known.carried(frame, event.path, edits)
-        return (yield from self._screened(known, event))
+        if len(event.text) <= SLICE:
+            return self._restored(known, known.stream.feed(event.text), event.channel, False)
+        return (yield from self._screened(known, event.channel, event.text))
 
-    def _screened(self, text: ChannelText, event: StreamEvent) -> Steps[str]:
-        """What goes out now that a text goes on with an event's."""
+    def _screened(self, text: ChannelText, channel: Channel, more: str) -> Steps[str]:
+        """What goes out now that a text goes on with some more."""
         said: list[str] = []
-        for piece in slices(event.text):
+        for piece in slices(more):
             yield None
-            said.append(self._restored(text, text.stream.feed(piece), event.channel, False))
+            said.append(self._restored(text, text.stream.feed(piece), channel, False))
             if self.cut is not None:
                 break
         return "".join(said)
@@ -345,23 +358,10 @@ class Relay:
         self.cut = self.cut or self._listening.cut
         return self.cut is None
 
-    def _open(self, event: StreamEvent) -> ChannelText:
-        in_json = event.kind is EventKind.TOOL or INNER in event.path
-        rules = self._rules.get(ChannelKind.PROSE if event.kind in PROSE else ChannelKind.TOOL_CALL)
-        stream: TextStream | Unscreened = Unscreened()
-        if rules is not None:
-            stream = TextStream(rules, self._stand_in, escaped=event.kind is EventKind.TOOL)
-        restorer = Restorer(self._vault, in_json) if len(self._vault) else None
-        return ChannelText(stream, restorer, Links(self._hosts) if self._hosts is not None else None)
-
-    def _stand_in(self, match: Match, value: str) -> str:
-        return self._sealed.stand_in(value, match.pattern.category)
-
     def _restored(self, text: ChannelText, released: Released, channel: Channel, last: bool) -> str:
         self.seen += [Seen(channel, match, act) for act, match in released.found]
         self._passed += len(released.text)
-        if released.overdue:
-            self.overdue += 1
+        self.overdue += released.overdue
         if released.cut is not None:
             pattern, start, end = released.cut
             score = SCORES[pattern.severity]
