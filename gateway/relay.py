@@ -28,6 +28,7 @@ from gateway.sound import WITHHELD, Sound
 from gateway.steps import Steps, at_once
 from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
 from gateway.wires.frames import Frame
+from gateway.wires.probabilities import has_probabilities
 from gateway.wires.rewriting import rewritten, sequel
 
 MAX_OPEN: Final = 1_024
@@ -46,8 +47,7 @@ Refusal = Callable[[Cut], str]
 
 
 class _Read(NamedTuple):
-    """A frame that was read: what it says, what takes its texts' places, where each channel's stands, which end, and which of
-    these are over whatever follows."""
+    """A frame that was read: what takes its texts' places, where each channel's stands, which end, and are over for good."""
 
     frame: Frame
     events: list[StreamEvent]
@@ -270,8 +270,8 @@ class Relay:
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and ends:
             return  # the frame says that all is well, and it is not
-        if changed:
-            made = partial(rewritten, frame, changed)
+        if changed or (self._rules and has_probabilities(frame.data)):
+            made = partial(rewritten, frame, changed, [event.text for event in events])
             frame = (yield made) if len(frame.raw) > LONG else made()
         if not self._hold_sound(frame, events):
             self._outgoing.send(frame, self._passed, bool(ends))

@@ -222,6 +222,29 @@ def test_the_probabilities_of_held_tokens_are_not_told(key: str) -> None:
     assert _said("chat", out) == {(0, "content"): "AKIAABCD no more"}
 
 
+def _tokens(name: str, text: str, *tokens: str) -> bytes:
+    told = [{"token": one, "logprob": -0.1, "top_logprobs": [{"token": "or another"}]} for one in tokens]
+    if name == "chat":
+        return _chunk({"content": text}, logprobs={"content": told, "refusal": None})
+    if name == "completions":
+        choice = {"index": 0, "text": text, "logprobs": {"tokens": list(tokens), "token_logprobs": [-0.1] * len(tokens)}}
+        return sse(orjson.dumps({"id": "c", "object": "text_completion", "choices": [choice]}))
+    if name == "responses":
+        doc = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text, "logprobs": told}
+        return sse(orjson.dumps(doc), b"response.output_text.delta")
+    chosen = {"chosenCandidates": told, "topCandidates": [{"candidates": [{"token": "or another"}]}]}
+    return sse(orjson.dumps({"candidates": [{"content": {"parts": [{"text": text}]}, "logprobsResult": chosen}]}))
+
+
+@pytest.mark.parametrize("name", ["chat", "completions", "responses", "gemini-sse"])
+def test_the_probabilities_of_other_tokens_than_the_frames_own_are_not_told(name: str) -> None:
+    own = _tokens(name, "the key", "the", " key")
+    assert _relay(name, [own])[0] == own
+    server_is_ahead = _tokens(name, "the key", "the", " key is ", SECRET[:9])
+    assert SECRET[:9].encode() not in _relay(name, [server_is_ahead])[0]
+    assert SECRET[:9].encode() not in _relay(name, [_tokens(name, "", SECRET[:9])])[0]
+
+
 @settings(max_examples=60)
 @given(st.integers(SLICE // 5 - 14, SLICE // 5), st.integers(0, SLICE), texts, texts, cuts)
 def test_a_long_piece_is_screened_as_its_parts_are(words: int, more: int, first: str, last: str, where: list[int]) -> None:

@@ -21,6 +21,7 @@ from wires_support import frames_of
 from gateway.redaction import Vault
 from gateway.relay import Relay
 from gateway.wires.events import sse
+from gateway.wires.frames import BadFraming
 
 Doc = dict[str, Any]
 
@@ -204,3 +205,25 @@ def test_a_part_of_a_call_that_is_let_go_in_silence_says_of_what_it_is_part() ->
               for piece in part["functionCall"].get("partialArgs", [])]  # fmt: skip
     assert "".join(piece["stringValue"] for piece in pieces) == "number 4111"
     assert {piece["jsonPath"] for piece in pieces} == {"$.k"}
+
+
+@pytest.mark.parametrize("name", ["A", "Pay2025", "dial"])
+def test_a_called_functions_name_waits_for_nothing_once_its_arguments_begin(name: str) -> None:
+    function = {"name": name, "arguments": ""}
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    begun = _chunk({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
+    assert relay.feed(begun, _refusal) == begun
+
+
+@pytest.mark.parametrize("name", ["chat", "messages", "gemini-sse"])
+def test_json_that_stands_beside_the_data_is_read_or_does_not_pass(name: str) -> None:
+    doc = {"type": "error", "error": {"message": f"it is {SECRET}"}}
+    one = orjson.dumps(doc)
+    for data in (one, b"data: {}\n" + one, one + b"\n" + one, orjson.dumps(doc, option=orjson.OPT_INDENT_2)):
+        relay, out = Relay(_target(name), "m", ACTING, Vault(KEY)), b""
+        try:
+            out += relay.feed(data + b"\n\n", _refusal) + relay.end(_refusal)
+        except BadFraming:
+            out += relay.fail("broke off")
+        assert SECRET.encode() not in out
+        assert b"error" in out

@@ -314,7 +314,7 @@ CHAT_EVENTS = [
     ("text", (0, "content"), "Hel"),
     ("text", (1, "content"), "Other"),
     ("text", (0, "content"), "lo"),
-    ("other", (1, "tool", 0, "name"), "f"),
+    ("other", ("whole", "choices", "0", "delta", "tool_calls", "0", "function", "name"), "f"),
     ("tool", (1, "tool", 0), '{"q"'),
     ("refusal", (0, "refusal"), "no"),
     ("other", ("whole", "choices", "0", "delta", "images", "0", "url"), "u"),

@@ -82,6 +82,8 @@ class Splitter(ABC):
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA: Final = re.compile(rb"\ndata(?::[ ]?+([^\n]*+))?+(?=\n)")
 _NAME: Final = re.compile(rb"\nevent(?::[ ]?+([^\n]*+))?+(?=\n)")
+# A line that is no field of an event. The standard passes it by, but Google's client reads JSON in it, so it is read as data.
+_ALIEN: Final = re.compile(rb"\n(?!(?:data|event|id|retry)?+[:\n])([^\n]++)(?=\n)")
 # Where an event ends: a line's end and a blank line. After LF or CRLF, a CR that is the last byte so far may
 # be half a CRLF, so it waits for the next byte. After a bare CR it does not: there CR is the sender's line
 # end, and a LF that follows after all opens the next frame as one more blank line, which says nothing.
@@ -147,8 +149,11 @@ def _read_event(raw: bytes, text: bytes) -> Frame:
     lines = b"\n%b\n" % text
     if b"\r" in lines:
         lines = lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if lines.count(b"\ndata") + lines.count(b"\nevent") > MAX_LINES:
+    alien = _ALIEN.search(lines)
+    if (lines.count(b"\n") if alien else lines.count(b"\ndata") + lines.count(b"\nevent")) > MAX_LINES:
         raise BadFraming(f"an event of the stream has more than {MAX_LINES} lines")
+    if alien:
+        lines = _ALIEN.sub(rb"\ndata: \1", lines)
     names = _NAME.findall(lines)
     return Frame(raw, names[-1] if names else b"", b"\n".join(_DATA.findall(lines)))
 

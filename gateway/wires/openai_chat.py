@@ -11,7 +11,7 @@ from gateway.wires import openai_common as common
 from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.blocks import DOCUMENT, FILE, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
-from gateway.wires.events import load_frame, loose, sse
+from gateway.wires.events import load_frame, loose, own_channel, sse
 from gateway.wires.frames import Frame
 
 # Settings of the call that hold no text for the model. Every field not named here is walked and listed.
@@ -237,11 +237,13 @@ def _function_events(function: Any, channel: tuple[str | int, ...], text: str, p
         events += loose(function, path)
         return
     for key, value in function.items():
+        here = (*path, key)
         if isinstance(value, str) and value:
             if key == text:
-                events.append(StreamEvent(EventKind.TOOL, channel, value, (*path, key)))
-            else:
-                events.append(StreamEvent(EventKind.OTHER, (*channel, key), value, (*path, key)))
+                events.append(StreamEvent(EventKind.TOOL, channel, value, here))
+            else:  # where arguments begin the name is whole: it waits for nothing that might follow it
+                whose = own_channel(here) if text in function else (*channel, key)
+                events.append(StreamEvent(EventKind.OTHER, whose, value, here))
         else:
             events += loose(value, (*path, key))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import orjson
 
@@ -11,11 +11,14 @@ from gateway.wires.base import StreamReader
 from gateway.wires.events import sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
-from gateway.wires.probabilities import without_probabilities
+from gateway.wires.probabilities import tell_more, without_probabilities
 
 
-def rewritten(frame: Frame, texts: Mapping[Path, str]) -> Frame:
-    """The frame with its texts replaced. Probabilities of tokens tell the text that was there, so they go."""
+def rewritten(frame: Frame, texts: Mapping[Path, str], said: Collection[str] = ()) -> Frame:
+    """The frame with its texts replaced. Probabilities of tokens tell the text that was there, so they go; where no text is
+    replaced, they go if they tell another one than what is ``said``."""
+    if not texts and not tell_more(frame.data, said):
+        return frame
     if len(texts) == 1:
         ((path, text),) = texts.items()
         data = replace_text(frame.data, path, text)
