@@ -92,7 +92,10 @@ class Chores:
         # keeps a cancellation to itself that comes in the moment in which what it waits for is done.
         while not self._stopping:
             await asyncio.sleep(seconds)
-            await work()
+            try:
+                await work()
+            except Exception:  # or nobody would do it any more, nor know
+                _log.exception("%s failed; it is tried again in %g s", getattr(work, "__name__", "a chore"), seconds)
 
     async def stop(self) -> None:
         self._stopping = True

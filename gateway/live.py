@@ -287,7 +287,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         acts=base.acts,
         rules=rules,
         on_block=settings.on_block,
-        failure={**base.failure, **settings.failure},
+        failure={**base.failure, **{str(stage): mode for stage, mode in settings.failure.items()}},
         restore=settings.restore,
         waits=base.waits,
         canary=settings.canary,

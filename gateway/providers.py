@@ -9,7 +9,7 @@ from typing import Final
 from gateway import echo_server
 from gateway.faults import Fault, OwnFault, UpstreamFault
 from gateway.inbound import Head, Headers
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.settings import Target as TargetSettings
 from gateway.settings import Upstream as UpstreamSettings
 from gateway.upstream.breaker import State as BreakerState
@@ -135,7 +135,11 @@ class Providers:
         await self.replace(self._settings)
 
     async def replace(self, settings: Settings) -> None:
-        """Take other settings; requests under way finish with the old ones."""
+        """Take other settings; requests under way finish with the old ones.
+
+        Raises:
+            SettingsError: an address, its certificates or its key cannot be used.
+        """
         configured = dict(settings.upstreams) or {name: UpstreamSettings(base_url=ECHO) for name in NAMES}
         targets = [target for one in configured.values() for target in (one, *one.fallbacks)]
         if self._echo is None and any(target.base_url == ECHO for target in targets):
@@ -166,10 +170,13 @@ class Providers:
         return [upstream for provider in self._providers.values() for upstream in provider.targets]
 
     def _make(self, name: str, settings: UpstreamSettings) -> Provider:
-        targets = [
-            self._target(name if not number else f"{name}-{number + 1}", name, settings, target)
-            for number, target in enumerate((settings, *settings.fallbacks))
-        ]
+        try:
+            targets = [
+                self._target(name if not number else f"{name}-{number + 1}", name, settings, target)
+                for number, target in enumerate((settings, *settings.fallbacks))
+            ]
+        except (OSError, ValueError, RequestRefused) as error:
+            raise SettingsError(f"upstreams.{name}: {error}") from None
         return Provider(name, targets, _key(settings) == CALLER)
 
     def _target(self, label: str, name: str, settings: UpstreamSettings, target: TargetSettings) -> Upstream:

@@ -21,6 +21,7 @@ from gateway.policy import Action, Direction, FailureMode, Mode
 from gateway.reporting import NotifySettings, Traces
 from gateway.state.redis_url import SCHEMES, read_url
 from gateway.sync.settings import SyncSettings
+from gateway.upstream.dial import tls_context
 from gateway.wires.passthrough import read_rule
 from patterns import taxonomy
 
@@ -36,13 +37,30 @@ def _listen(value: str) -> str:
     return value
 
 
+_BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?(?:/[!-~]*)?", re.IGNORECASE)
+
+
 def _base_url(value: str) -> str:
     if value == "echo:":
         return value
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+    match = _BASE_URL.fullmatch(value)
+    if match is None or set("?#") & set(value) or int(match[1] or 0) > 65_535:
         raise ValueError("wanted http(s)://host[:port][/path] with no user, query or fragment, or echo: for the built-in model")
     return value.rstrip("/")
+
+
+def _api_key(value: SecretStr) -> SecretStr:
+    if not re.fullmatch("[!-~]*", value.get_secret_value()):
+        raise ValueError("wanted a key in visible ASCII, as a header can hold it")
+    return value
+
+
+def _certificates(value: Path) -> Path:
+    try:
+        tls_context(value)
+    except OSError:
+        raise ValueError("wanted a file of certificates (PEM) that can be read") from None
+    return value
 
 
 def _threat(value: str) -> str:
@@ -73,6 +91,7 @@ def _passthrough(value: str) -> str:
 
 
 Threat = Annotated[str, AfterValidator(_threat)]
+Stage = Literal["canonical", "decode", "lexical", "fast", "encoder", "index", "stream", "consensus", "audit", "*"]
 
 
 class Timeouts(_Model):
@@ -90,7 +109,7 @@ class Target(_Model):
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="Where the provider's API begins, path included. `echo:` is the built-in echo model."
     )
-    api_key: Secret | None = Field(
+    api_key: Annotated[Secret, AfterValidator(_api_key)] | None = Field(
         None,
         description="`env:NAME`, `file:PATH`, the key itself, or `caller` to pass the caller's own key through; the "
         "gateway's key then stands in `x-portcullis-key`.",
@@ -106,7 +125,9 @@ class Upstream(Target):
         2, ge=1, le=10, description="How often one address is tried. Only what is safe to repeat is: see docs."
     )
     connections: int = Field(256, ge=1, le=65_536, description="Connections to one address, for each worker.")
-    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's.")
+    ca_file: Annotated[Path, AfterValidator(_certificates)] | None = Field(
+        None, description="Certificates to trust instead of the system's."
+    )
     passthrough: tuple[Annotated[str, AfterValidator(_passthrough)], ...] = Field(
         (), description="Paths that go through without being screened: `/v1/files`, `/v1/files/*`, `GET /v1/batches/*`."
     )
@@ -152,7 +173,7 @@ class PolicySettings(_Model):
         description="By category, what takes a redacted value's place: `placeholder` (where nothing is said), `mask`, `hash` "
         "(keyed, stable) or `format` (another value of the same shape). Placeholders and formats come back.",
     )
-    failure: dict[str, FailureMode] = Field(
+    failure: dict[Stage, FailureMode] = Field(
         {}, description="By stage, `closed`, `flag` or `open`: what it means that the stage did not run. `*`: all others."
     )
     links: tuple[Annotated[str, AfterValidator(_host)], ...] | None = Field(

@@ -431,6 +431,12 @@ class TestOperations:
             assert client.post(CHAT, json=ATTACK).status_code == 200
             assert "did you mean 'policy'" in client.get("/admin/v1/generation").json()["configuration_error"]
             assert "portcullis_config_broken 1.0" in client.get("/metrics").text
+            # What only shows when it is put to use is refused as well, and so without a signal.
+            gateway.write({**gateway.settings, "upstreams": {"openai": {"base_url": "http://localhost/v1/../x"}}})
+            gateway.wait_for(lambda line: "refused" in line["message"] and "upstreams.openai: " in line["message"])
+            gateway.write(gateway.settings)
+            gateway.wait_for(lambda line: line["message"].startswith("configuration taken"), count=2)
+            assert client.post(CHAT, json=ATTACK).status_code == 400
 
     def test_sigterm_lets_requests_finish(self, start_gateway: StartGateway) -> None:
         release = asyncio.Event()

@@ -20,6 +20,14 @@ from gateway.settings import SettingsError
         ("listen: 8080", "listen"),
         ("state: mysql://x", "state: wanted sqlite:PATH"),
         ("upstreams: {openai: {base_url: 'ftp://x'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ("upstreams: {openai: {base_url: 'http://x:99999'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ("upstreams: {openai: {base_url: 'http://x:y/v1'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ("upstreams: {openai: {base_url: 'http://a b/v1'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ("upstreams: {openai: {base_url: 'http://a:b@x/v1'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ("upstreams: {openai: {base_url: 'http://x/v1?a=b'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ('upstreams: {openai: {base_url: "http://x", api_key: "a\\nb: c"}}', "upstreams.openai.api_key: wanted a key in visible ASCII"),
+        ("upstreams: {openai: {base_url: 'https://x', ca_file: /dev/null}}", "upstreams.openai.ca_file: wanted a file of certificates"),
+        ("policy: {failure: {lexcal: open}}", "did you mean 'lexical'?"),
         ("upstreams: {openai: {base_url: 'http://x', api_key: 'env:NO_SUCH_NAME'}}", "NO_SUCH_NAME is not set"),
         ("policy: {rules: [{action: block, category: pii.nothing}]}", "unknown subcategory"),
         ("[1, 2]", "wanted a mapping"),
@@ -32,6 +40,13 @@ def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, message: str) -> 
     with pytest.raises(SettingsError) as caught:
         configuration.load(file, {})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/v1", "https://api.openai.com/v1/", "http://[::1]:8080", "https://bücher.example/a%20b", "echo:"]
+)
+def test_an_address_of_an_upstream(url: str) -> None:
+    assert configuration.check({"upstreams": {"openai": {"base_url": url}}}, "x").upstreams["openai"].base_url == url.rstrip("/")
 
 
 def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
