@@ -84,7 +84,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
         tuple(credentials),
         (*forward, *_providers(credentials)),
         kind.strip().lower() in _JSON_TYPES and charset in (b"", b"utf-8", b"utf8"),
-        once.get(b"content-encoding", b"") not in (b"", b"identity"),
+        once.get(b"content-encoding", b"").lower() not in (b"", b"identity"),
         once.get(b"host", b""),
     )
 

@@ -18,6 +18,8 @@ import orjson
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from detectors.stages import STAGES
+
 SCREEN_BUCKETS: Final = (
     5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.5, 1.0,
 )  # fmt: skip
@@ -28,7 +30,7 @@ UPSTREAM_BUCKETS: Final = (
 MAX_SERIES: Final = 2_000
 """Label sets of one metric. Labels never hold what a caller can choose freely, so this is reached by many tenants only."""
 
-FAIL_OPEN_STAGES: Final = ("lexical", "semantic", "stream", "audit", "consensus")
+FAIL_OPEN_STAGES: Final = (*STAGES, "stream", "consensus", "audit")
 """Counted from zero: of a series that begins with its first count, Prometheus sees no increase, and no alert fires."""
 
 FLUSH_SECONDS: Final = 1.0

@@ -56,12 +56,12 @@ CASES: Final = {
         {BLOCKED: "0+300x300 90300+3000x20"}, {BLOCKED: "0+300x300 90300+300x20"}, "26h", "5m"
     ),
     "PortcullisIncompleteVerdicts": Case(
-        {OK: "0+100x60", 'portcullis_incomplete_verdicts_total{job="p",stage="semantic",reason="queue"}': "0+5x60"},
-        {OK: "0+1000x60", 'portcullis_incomplete_verdicts_total{job="p",stage="semantic",reason="queue"}': "0+5x60"},
+        {OK: "0+100x60", 'portcullis_incomplete_verdicts_total{job="p",stage="encoder",reason="queue"}': "0+5x60"},
+        {OK: "0+1000x60", 'portcullis_incomplete_verdicts_total{job="p",stage="encoder",reason="queue"}': "0+5x60"},
     ),
     "PortcullisFailOpen": Case(
-        {'portcullis_fail_open_total{job="p",stage="semantic"}': "0x24 1x36"},
-        {'portcullis_fail_open_total{job="p",stage="semantic"}': "7x60"},
+        {'portcullis_fail_open_total{job="p",stage="encoder"}': "0x24 1x36"},
+        {'portcullis_fail_open_total{job="p",stage="encoder"}': "7x60"},
     ),
     "PortcullisConfigurationRefused": Case(
         {f"portcullis_config_broken{ONE}": "0x20 1x40"}, {f"portcullis_config_broken{ONE}": "0x26 1x2 0x30"}

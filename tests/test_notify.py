@@ -91,9 +91,9 @@ class TestConditions:
 
     def test_fail_open_names_the_stage(self) -> None:
         history = History()
-        history.add(Reading(0, {"portcullis_fail_open": {("semantic",): 4, ("audit",): 2}}))
-        history.add(Reading(60, {"portcullis_fail_open": {("semantic",): 5, ("audit",): 2}}))
-        assert [(one.name, one.key) for one in conditions(history)] == [("PortcullisFailOpen", "semantic")]
+        history.add(Reading(0, {"portcullis_fail_open": {("encoder",): 4, ("audit",): 2}}))
+        history.add(Reading(60, {"portcullis_fail_open": {("encoder",): 5, ("audit",): 2}}))
+        assert [(one.name, one.key) for one in conditions(history)] == [("PortcullisFailOpen", "encoder")]
 
     def test_a_surge_is_measured_against_the_day_before(self) -> None:
         def blocked(count: float) -> dict[str, dict[tuple[str, ...], float]]:

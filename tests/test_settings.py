@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from gateway import configuration
-from gateway.settings import SettingsError
+from gateway.metrics import FAIL_OPEN_STAGES
+from gateway.settings import SettingsError, Stage
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,7 @@ def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
 def test_every_key_is_documented() -> None:
     documented = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
     assert documented == configuration.document()
+
+
+def test_every_stage_that_may_be_left_open_is_counted_from_zero() -> None:
+    assert get_args(Stage) == (*FAIL_OPEN_STAGES, "*")

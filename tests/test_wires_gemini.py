@@ -156,6 +156,12 @@ def test_counting_takes_a_request_inside() -> None:
     assert ("tool_definition", 0, "generateContentRequest.tools[0].functionDeclarations[0].description", "d") in listed(parsed)
 
 
+def test_both_spellings_of_the_request_to_count_are_read() -> None:
+    other = {"contents": [{"parts": [{"text": "other"}]}]}
+    parsed = read(COUNT_GEMINI, {"generateContentRequest": REQUEST, "generate_content_request": other})
+    assert {"q", "other"} <= {text for *_, text in listed(parsed)}
+
+
 def test_embeddings() -> None:
     one = read(
         EMBED, {"model": "models/x", "content": {"parts": [{"text": "a"}, {"text": "b"}]}, "taskType": "T", "title": "t"}

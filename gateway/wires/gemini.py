@@ -55,16 +55,14 @@ class GeminiGenerate(Wire):
 
     def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
         out = Collector()
-        inner = next((key for key in spellings("generateContentRequest") if key in doc), None)
-        if inner is None:
-            _read_request(out, doc, ())
-            if not doc.get("contents"):
-                raise Malformed(("contents",), doc.get("contents"), "a list of at least one message")
-        elif isinstance(request := doc[inner], dict):
-            _read_request(out, request, (inner,))
-            _read_request(out, {key: doc[key] for key in doc if key != inner}, ())
-        else:
-            raise Malformed((inner,), request, "an object")
+        inner = [key for key in spellings("generateContentRequest") if key in doc]
+        for key in inner:
+            if not isinstance(request := doc[key], dict):
+                raise Malformed((key,), request, "an object")
+            _read_request(out, request, (key,))
+        _read_request(out, {key: doc[key] for key in doc if key not in inner}, ())
+        if not inner and not doc.get("contents"):
+            raise Malformed(("contents",), doc.get("contents"), "a list of at least one message")
         return out.parsed(target.model, target.operation == "streamGenerateContent")
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
