@@ -29,14 +29,15 @@ class Answer:
     async def made(self, reply: Reply, headers: Headers) -> None:
         await self.whole(reply.status, [(b"content-type", reply.content_type), *headers], reply.body)
 
-    async def refusal(self, inspected: Inspected, early: bool = False) -> None:
-        """Refuse a message; ``early``: before its end, so that nobody knows what kind of reply it asks for."""
+    async def refusal(self, inspected: Inspected, early: bool = False, headers: Headers | None = None) -> None:
+        """Refuse a message; ``early``: before its end, so that nobody knows what kind of reply it asks for. ``headers``: what
+        the refusal carries besides."""
         exchange = self._exchange
         target, request = exchange.target, exchange.request
         as_reply = exchange.bound.policy.on_block == "refusal" and not early
         message = f"Blocked by Portcullis: {inspected.ruling.reason}. Decision {exchange.id}."
         parsed = request.parsed if request else inspected.parsed
-        await self.made(target.wire.refuse(target, parsed, message, as_reply, exchange.id), [])
+        await self.made(target.wire.refuse(target, parsed, message, as_reply, exchange.id), headers or [])
 
     async def fault(self, fault: Fault) -> None:
         if self.begun:

@@ -126,6 +126,11 @@ def reply_headers(headers: Headers, changed: bool) -> Headers:
     ]
 
 
+def beside_a_body(headers: Headers) -> Headers:
+    """The upstream's reply headers that hold with a body of ours, too: request ids and limits above all."""
+    return [pair for pair in reply_headers(headers, True) if pair[0] != b"content-type"]
+
+
 # The server in front of us writes a date of its own; the client behind us has dropped what belongs to its connection.
 _NOT_PASSED: Final = _OURS | {b"date"}
 # What describes the very bytes of a body, and is wrong for an edited or decoded one.

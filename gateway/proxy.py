@@ -20,7 +20,7 @@ from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.exchange import Exchange
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
 from gateway.following import STEP, Follower
-from gateway.inbound import Head, check_body, reply_headers
+from gateway.inbound import Head, beside_a_body, check_body, reply_headers
 from gateway.inspection import (
     AT_ONCE,
     OFFLOAD_BYTES,
@@ -318,10 +318,10 @@ class Proxy:
             if reply.status < 400:
                 raise
             # An error page of something on the way: status and headers are worth passing on, its text cannot be screened.
-            headers = tuple(pair for pair in reply_headers(reply.headers, True) if pair[0] != b"content-type")
-            raise UpstreamFault(reply.status, "upstream_error", "the upstream answered with an error page", headers) from None
+            told = "the upstream answered with an error page"
+            raise UpstreamFault(reply.status, "upstream_error", told, tuple(beside_a_body(reply.headers))) from None
         if screened.ruling.action is Action.BLOCK:
-            await answer.refusal(screened)
+            await answer.refusal(screened, headers=beside_a_body(reply.headers))
             return
         if self._services.threads.keeps(exchange):
             await self._services.threads.keep(exchange, screened.parsed.thread)
