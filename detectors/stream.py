@@ -12,6 +12,7 @@ from detectors.fold import folds
 from detectors.lanes import FoldedLane, Lane, reach_back
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
+from detectors.values import by_name
 
 MAX_HOLD: Final = 16_384
 """Code points held at most: four times the longest match. A text that is the beginning of matches for ever ends here."""
@@ -172,7 +173,7 @@ class TextStream:
 def _joined(matches: list[Match]) -> list[tuple[int, int, Match]]:
     """Overlapping matches as one span, named after the one that begins first and reaches furthest."""
     joined: list[tuple[int, int, Match]] = []
-    for match in sorted(matches, key=lambda match: (match.start, -match.end, match.pattern.id)):
+    for match in sorted(matches, key=lambda match: (match.start, -match.end, by_name(match.pattern.category))):
         if joined and match.start < joined[-1][1]:
             start, end, first = joined[-1]
             joined[-1] = (start, max(end, match.end), first)

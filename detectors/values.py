@@ -94,6 +94,11 @@ def show_path(path: Path) -> str:
     return shown or "$"
 
 
+def by_name(category: str) -> tuple[bool, str]:
+    """Sorts the categories of one value: the one that it is named after is the first, and says most of it."""
+    return "generic" in category, category
+
+
 # Tuples rather than dataclasses: a request makes several of each, and a tuple is made in a third of the time.
 
 

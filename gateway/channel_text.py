@@ -73,10 +73,13 @@ def opened(
     stream: TextStream | Unscreened = Unscreened()
     if acting is not None:
 
-        def stand_in(match: Match, value: str) -> str:
-            return sealed.stand_in(value, match.pattern.category)
+        escaped = event.kind is EventKind.TOOL
+        put = sealed.stand_in_json if escaped else sealed.stand_in
 
-        stream = TextStream(acting, stand_in, escaped=event.kind is EventKind.TOOL)
+        def stand_in(match: Match, value: str) -> str:
+            return put(value, match.pattern.category)
+
+        stream = TextStream(acting, stand_in, escaped)
     restorer = Restorer(vault, in_json) if len(vault) else None
     return ChannelText(stream, restorer, Links(hosts) if hosts is not None else None)
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from detectors import leakage
-from detectors.values import WATCHED, ChannelKind, Finding, Origin, Segment, Skipped, Verdict
+from detectors.values import WATCHED, ChannelKind, Finding, Origin, Segment, Skipped, Verdict, by_name
 from gateway.links import Hosts
 from patterns import taxonomy
 
@@ -207,7 +207,7 @@ class Edit(NamedTuple):
 def joined(edits: Iterable[Edit]) -> list[Edit]:
     """Overlapping edits as one, named after the one that begins first and reaches furthest: one value is replaced once."""
     found: list[Edit] = []
-    for edit in sorted(edits, key=lambda edit: (edit.segment, edit.start, -edit.end)):
+    for edit in sorted(edits, key=lambda edit: (edit.segment, edit.start, -edit.end, by_name(edit.category))):
         if found and edit.segment == found[-1].segment and edit.start < found[-1].end:
             found[-1] = found[-1]._replace(end=max(found[-1].end, edit.end))
         else:

@@ -106,6 +106,14 @@ class Vault:
             self._addresses.add((made, address))
         return made
 
+    def stand_in_json(self, value: str, category: str) -> str:
+        """As `stand_in`, for a value as it stands in a JSON string."""
+        try:
+            plain: str = orjson.loads(f'"{value}"')
+        except orjson.JSONDecodeError:  # it reaches beyond its string
+            return self.stand_in(value, category)
+        return orjson.dumps(self.stand_in(plain, category)).decode()[1:-1]
+
     def _stand_in(self, value: str, category: str) -> str:
         mode = self._modes.get(category) or self._modes.get(category.partition(".")[0], Mode.PLACEHOLDER)
         if mode is Mode.MASK:

@@ -268,8 +268,8 @@ class Relay:
         if ends:
             self._alike.forget()
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
-        if self.cut is not None and ends:
-            return  # the frame says that all is well, and it is not
+        if self.cut is not None and (ends or any(event.channel[:1] == ("whole",) for event in events)):
+            return  # the frame says that all is well, and it is not; half a call that comes whole would be run
         if changed or (self._rules and has_probabilities(frame.data)):
             made = partial(rewritten, frame, changed, [event.text for event in events])
             frame = (yield made) if len(frame.raw) > LONG else made()

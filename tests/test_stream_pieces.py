@@ -18,6 +18,7 @@ from openai.lib.streaming._deltas import accumulate_delta
 from test_relay import ACTING, KEY, SECRET, _chunk, _refusal, _relay, _target
 from wires_support import frames_of
 
+from gateway.policy import Mode
 from gateway.redaction import Vault
 from gateway.relay import Relay
 from gateway.wires.events import sse
@@ -227,3 +228,39 @@ def test_json_that_stands_beside_the_data_is_read_or_does_not_pass(name: str) ->
             out += relay.fail("broke off")
         assert SECRET.encode() not in out
         assert b"error" in out
+
+
+CALL = {"to": "me", "cmd": "first do rm -rf / and wait", "a": "1", "b": "2", "c": "3"}
+GEMINIS = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "run", "args": CALL}}]}}]}
+BLOCK = {"type": "tool_use", "id": "t", "name": "run", "input": CALL}
+WHOLE_CALLS = {
+    "chat": _chunk({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "run", "arguments": CALL}}]}),
+    "messages": _sse([{"type": "content_block_start", "index": 0, "content_block": BLOCK}]),
+    "responses": _sse([{"type": "response.output_item.added", "item": {"type": "brand_new_call", "action": CALL}}]),
+    "gemini-sse": _sse([GEMINIS]),
+    "gemini-array": b"[" + orjson.dumps(GEMINIS),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE_CALLS)
+def test_of_a_call_that_comes_whole_and_is_cut_nothing_goes_out(name: str) -> None:
+    out, relay = _relay(name, [WHOLE_CALLS[name]])
+    assert relay.cut is not None
+    assert b"first do" not in out
+    assert b'"run"' not in out
+    assert len(_docs(name, out)) >= 1, "the stream ends as the wire ends"
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+@pytest.mark.parametrize("mode", Mode)
+def test_a_value_has_the_stand_in_in_a_streamed_call_that_it_has_in_a_text(mode: Mode, size: int) -> None:
+    vault = Vault(KEY, {"pii": mode, "secret": mode})
+    arguments = r'{"card": "4111\u0020\u0034111 1111 1111", "key": "AKIA\u0041BCDEFGH12345678", "more": 1}'
+    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    call = [_chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}) for piece in pieces]
+    relay = Relay(_target("chat"), "m", ACTING, vault)
+    out = relay.feed(b"".join(call), _refusal) + relay.end(_refusal)
+    said = "".join(doc["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] for doc in _docs("chat", out))
+    own = vault.sealed()
+    card, key = own.stand_in("4111 4111 1111 1111", "pii.payment"), own.stand_in(SECRET, "secret.cloud_key")
+    assert orjson.loads(said) == {"card": card, "key": key, "more": 1}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import orjson
 import pytest
 from gateways import CACHE_DIR
-from test_relay import _bytes, _refusal, _target
+from test_relay import SECRET, _bytes, _pattern, _refusal, _target
 from test_tool_calls import engine
 
 from detectors.engine import Engine
 from detectors.leakage import DETECTOR, THREAT, Leakage
-from detectors.values import Origin, Segment
+from detectors.streamrules import Act, StreamRules
+from detectors.values import ChannelKind, Origin, Segment
 from gateway import live
 from gateway.exchange import relay_summary, said_segments
 from gateway.following import Cut, Follower
@@ -97,3 +98,11 @@ def test_a_judgement_that_did_not_come_is_no_finding(engine: Engine, bound: Boun
 def test_edits_that_overlap_are_one() -> None:
     apart = [Edit(0, 4, 9, "secret.web_token"), Edit(1, 4, 9, "pii.bank"), Edit(0, 9, 12, "pii.tax")]
     assert joined([*apart, Edit(0, 2, 6, "pii.payment")]) == [Edit(0, 2, 9, "pii.payment"), apart[2], apart[1]]
+
+
+def test_a_value_that_is_known_twice_over_is_named_after_what_says_more_of_it_in_any_order() -> None:
+    edits = [Edit(0, 2, 6, "secret.generic_credential"), Edit(0, 2, 6, "secret.source_control_token")]
+    assert joined(edits) == joined(edits[::-1]) == edits[1:]
+    rules = StreamRules([_pattern(edit.category, r"\bAKIA[0-9A-Z]{16}\b", edit.category) for edit in edits], lambda _: Act.REPLACE)
+    relay = Relay(_target("chat"), "m", dict.fromkeys(ChannelKind, rules), Vault(b"k" * 32))
+    assert b"[SECRET_SOURCE_CONTROL_TOKEN_" in relay.feed(_bytes("chat", f"say:it is {SECRET} so"), _refusal)
