@@ -157,7 +157,8 @@ class Moving:
                 await sink.piece(out)
             await self._in_turns(relay.keep_step())
 
-        while True:
+        ended = False
+        while not ended:
             if beside is not None:
                 await beside.catch_up(progress)
             if relay.cut is not None:
@@ -175,7 +176,7 @@ class Moving:
             try:
                 chunk = await source.__anext__()
             except StopAsyncIteration:
-                break
+                chunk, ended = relay.splitter.missing, True
             except Interrupted as stop:
                 await sink.piece(relay.stop(stop.cut, stop.refusal))
                 return
@@ -188,7 +189,7 @@ class Moving:
                     if relay.cut is not None:
                         return
                 piece = chunk[at : at + AT_ONCE]
-                if relay.begun + len(piece) <= LONG:
+                if relay.splitter.begun + len(piece) <= LONG:
                     out = self._feed(piece)
                 else:
                     if self._usage is not None:
@@ -211,7 +212,7 @@ class Moving:
     def _take(self, source: Pieces, sink: Direct) -> bool:
         """Bytes came while the task waits: pass them on, if that is all there is to do. Whether the task waits on."""
         beside = self._beside
-        size = self._relay.begun + source.buffered
+        size = self._relay.splitter.begun + source.buffered
         if sink.full or self._keep is not None or size > LONG or (beside is not None and beside.full):
             return False
         self._last = self._loop.time()

@@ -83,7 +83,7 @@ class Relay:
             sound: keeps audio until its transcript was judged, or lets it pass, whatever it says; the latter where it is None.
         """
         self._reader = target.wire.stream(target, model)
-        self._splitter = target.wire.splitter(target)
+        self.splitter = target.wire.splitter(target)  # of what the upstream sends
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
         self._aside: _Read | None = None  # a frame of texts that hold something, and may be over with it
@@ -132,14 +132,9 @@ class Relay:
         """The stages that did not judge in time."""
         return sorted(self._follower.skipped) if self._follower is not None else []
 
-    @property
-    def begun(self) -> int:
-        """Bytes of a frame that has begun."""
-        return self._splitter.begun
-
     def feed(self, chunk: bytes, refusal: Refusal) -> bytes:
         """As `steps`, at once, which is for what is short."""
-        if not (self._splitter.between and self._once_more(chunk, framed=False)):
+        if not (self.splitter.between and self._once_more(chunk, framed=False)):
             return at_once(self.steps(chunk, refusal))
         if self.cut is not None:
             return self.stop(self.cut, refusal)
@@ -160,7 +155,7 @@ class Relay:
             FrameTooLong, BadFraming: the upstream's stream is none.
             Malformed: it passes a bound.
         """
-        for frame in self._splitter.feed(chunk):
+        for frame in self.splitter.feed(chunk):
             if not self._once_more(frame.raw):
                 yield from self._frame(frame)
             if self.cut is not None:
@@ -188,7 +183,7 @@ class Relay:
 
     def end(self, refusal: Refusal) -> bytes:
         """The upstream's stream is over: what was held goes out, and then what is left of it."""
-        left = self._splitter.end()
+        left = self.splitter.end()
         at_once(self._settle(True))
         self._flush(())
         for frame in left:

@@ -335,6 +335,13 @@ class TestUpstreams:
             assert "upstream" in told(name, client.post(dialect.path, content=dialect.asking(), headers=JSON), 502)
 
     @every_dialect
+    def test_a_last_frame_without_its_end_is_heard(self, scene: Scene, name: str) -> None:
+        """The providers' clients read it, so whoever goes through a gateway does, too."""
+        got = scene.ask(name, _streamed(FRAME[name].rstrip(b"\n")), streamed=True)
+        assert "half of it" in got.text
+        assert got.content == FRAME[name]
+
+    @every_dialect
     @pytest.mark.parametrize("fault", ["breaks off", "ends in half a frame", "is no JSON"])
     def test_a_stream_that(self, scene: Scene, name: str, fault: str) -> None:
         half = FRAME[name] + b'data: {"' + MARK.encode()

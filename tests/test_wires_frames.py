@@ -116,6 +116,23 @@ def test_what_is_no_array_of_objects_is_an_error(stream: bytes) -> None:
             frames_of(JsonArraySplitter(), chunks)
 
 
+@pytest.mark.parametrize(
+    ("begun", "missing"),
+    [
+        (b"", b""), (b'data: {"a":1}', b"\n\n"), (b'data: {"a":1}\n', b"\n"), (b'event: x\r\ndata: {"a":1}\r\n', b"\n"),
+        (b'data: {"a":1}\r', b"\n\n"), (b"data: [DONE]", b"\n\n"), (b'\xef\xbb\xbfdata: {"a":1}', b"\n\n"),
+        (b'data: {"a":1', b""), (b"data: 1", b""), (b"data: [1]", b""), (b": ping", b""), (b'{"error":{}}\n', b"\n"),
+    ],
+)  # fmt: skip
+def test_what_a_last_frame_lacks(begun: bytes, missing: bytes) -> None:
+    splitter = SseSplitter()
+
+    assert splitter.feed(begun) == []
+    assert splitter.missing == missing
+    assert len(splitter.feed(missing)) == (1 if missing else 0)
+    assert not missing or splitter.end() == []
+
+
 @pytest.mark.parametrize(("splitter", "begin", "more"), [(SseSplitter, b"data: ", b"x"), (JsonArraySplitter, b'[{"a":"', b"x")])
 def test_a_frame_has_a_bound(monkeypatch: pytest.MonkeyPatch, splitter: Any, begin: bytes, more: bytes) -> None:
     monkeypatch.setattr(frames, "MAX_FRAME", 100)

@@ -13,6 +13,8 @@ import re
 from abc import ABC, abstractmethod
 from typing import Final, NamedTuple
 
+import orjson
+
 MAX_FRAME: Final = 16 * 1024 * 1024
 """Bytes that one frame may have. A whole reply of a model with its tool results is far smaller; an image in
 base64 fits."""
@@ -79,6 +81,12 @@ class Splitter(ABC):
         """
 
 
+    @property
+    def missing(self) -> bytes:
+        """What would end the frame that has begun, if it says all it has to: some senders leave that out of the last one."""
+        return b""
+
+
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA: Final = re.compile(rb"\ndata(?::[ ]?+([^\n]*+))?+(?=\n)")
 _NAME: Final = re.compile(rb"\nevent(?::[ ]?+([^\n]*+))?+(?=\n)")
@@ -130,6 +138,18 @@ class SseSplitter(Splitter):
         rest = bytes(self._buffer)
         self._buffer.clear()
         return [self._frame(rest)] if rest else []
+
+    @property
+    def missing(self) -> bytes:
+        raw = bytes(self._buffer)
+        data = _read_event(raw, raw.removeprefix(_BOM)).data.strip()
+        try:
+            whole = data == b"[DONE]" or isinstance(orjson.loads(data), dict)
+        except orjson.JSONDecodeError:
+            whole = False
+        if not whole:
+            return b""
+        return b"\n" if raw.endswith(b"\n") else b"\n\n"
 
     def _frame(self, raw: bytes) -> Frame:
         if len(raw) > MAX_FRAME:
