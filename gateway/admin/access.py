@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 
 from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
 from gateway.credentials import AmbiguousCredential, gateway_key
-from gateway.keys import LOCAL_OPERATOR, Keyring, Permission, Principal
+from gateway.keys import EVERY_TENANT, LOCAL_OPERATOR, Keyring, Permission, Principal
 from gateway.services import Services, is_loopback
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -46,6 +46,19 @@ def require(services: Services, permission: Permission) -> Callable[[Request], A
         return principal
 
     return check
+
+
+def require_all(services: Services, permission: Permission) -> Callable[[Request], Awaitable[Principal]]:
+    """As `require`, for what concerns the traffic of all tenants: a key of one tenant decides nothing about the others'."""
+    check = require(services, permission)
+
+    async def check_all(request: Request) -> Principal:
+        principal = await check(request)
+        if not principal.sees(EVERY_TENANT):
+            raise HTTPException(403, "patterns act on all tenants, and this key is of one: ask for one of tenant '*'")
+        return principal
+
+    return check_all
 
 
 async def keyring(services: Services) -> Keyring:

@@ -28,8 +28,8 @@ def routes(app: FastAPI, services: Services) -> None:
         tenant: str | None = None,
         category: Annotated[str | None, Query(description="a category or category.subcategory")] = None,
         wire: str | None = None,
-        since: Annotated[float | None, Query(description="UNIX seconds")] = None,
-        until: Annotated[float | None, Query(description="UNIX seconds")] = None,
+        since: Annotated[float | None, Query(allow_inf_nan=False, description="UNIX seconds")] = None,
+        until: Annotated[float | None, Query(allow_inf_nan=False, description="UNIX seconds")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
     ) -> dict[str, Any]:

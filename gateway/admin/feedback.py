@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require
-from gateway.keys import Permission, Principal, role_of
+from gateway.keys import EVERY_TENANT, Permission, Principal, role_of
 from gateway.learning.intake import Given
 from gateway.learning.values import MAX_NOTE, MAX_TEXT, Refused
 from gateway.services import Services
@@ -90,18 +90,25 @@ def routes(app: FastAPI, services: Services) -> None:
             faults.append({"line": MAX_BULK + 1, "error": f"at most {MAX_BULK} labels are taken at once"})
         return {"taken": len(ids), "wrong": wrong, "ids": ids, "faults": faults}
 
-    @app.get("/admin/v1/feedback", tags=["feedback"], dependencies=[reader])
+    @app.get("/admin/v1/feedback", tags=["feedback"])
     async def list_labels(
+        principal: Principal = reader,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
     ) -> dict[str, Any]:
-        """Labels, newest first, each with what became of its case."""
+        """Labels, newest first, each with what became of its case. A key of one tenant sees those that its own keys gave, and a
+        page of them may hold fewer than ``limit``."""
         book = services.learning.book
         found = await book.labels(limit, cursor)
         more = len(found) == limit and await book.labels(1, found[-1].id)
+        own = {key.id for key in await services.state.keys() if principal.sees(key.tenant)}
         shown = []
         for one in found:
+            if one.by not in own and not principal.sees(EVERY_TENANT):
+                continue
             case = await book.case(one.case)
+            if case is not None and not principal.sees(case.trajectory.tenant):
+                case = None  # another tenant's callers sent the same text first: what became of it is theirs
             shown.append({
                 **one._asdict(), "label": one.said, "outcome": case.outcome if case else None,
                 "decision_id": case.trajectory.decision or None if case else None,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require
 from gateway.admin.audit import detail
-from gateway.keys import Permission, Role, StoredKey, make_key
+from gateway.keys import Permission, Principal, Role, StoredKey, make_key
 from gateway.services import Services
 
 
@@ -29,14 +29,16 @@ class NewKeyRequest(BaseModel):
 def routes(app: FastAPI, services: Services) -> None:
     keeper = Depends(require(services, Permission.MANAGE_KEYS))
 
-    @app.get("/admin/v1/keys", tags=["keys"], dependencies=[keeper])
-    async def list_keys() -> dict[str, Any]:
-        """Every key ever made, without what would open anything."""
-        return {"keys": [shown_key(key) for key in await services.state.keys()]}
+    @app.get("/admin/v1/keys", tags=["keys"])
+    async def list_keys(principal: Principal = keeper) -> dict[str, Any]:
+        """Every key ever made that is of a tenant which the caller sees, without what would open anything."""
+        return {"keys": [shown_key(key) for key in await services.state.keys() if principal.sees(key.tenant)]}
 
-    @app.post("/admin/v1/keys", tags=["keys"], dependencies=[keeper], status_code=201)
-    async def create_key(wanted: NewKeyRequest, request: Request) -> dict[str, Any]:
+    @app.post("/admin/v1/keys", tags=["keys"], status_code=201)
+    async def create_key(wanted: NewKeyRequest, request: Request, principal: Principal = keeper) -> dict[str, Any]:
         """Make a key. Its token is in this reply and nowhere else."""
+        if not principal.sees(wanted.tenant):
+            raise HTTPException(403, "this key makes keys of its own tenant only")
         try:
             made = make_key(
                 wanted.role, wanted.tenant, time.time(), policy=wanted.policy, expires_at=wanted.expires_at,
@@ -49,10 +51,11 @@ def routes(app: FastAPI, services: Services) -> None:
         detail(request, made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant)
         return {**shown_key(made.key), "token": made.token}
 
-    @app.delete("/admin/v1/keys/{key_id}", tags=["keys"], dependencies=[keeper])
-    async def revoke_key(key_id: str) -> dict[str, Any]:
+    @app.delete("/admin/v1/keys/{key_id}", tags=["keys"])
+    async def revoke_key(key_id: str, principal: Principal = keeper) -> dict[str, Any]:
         """Revoke a key; every worker follows within about a second."""
-        if not await services.state.revoke_key(key_id, time.time()):
+        theirs = {key.id for key in await services.state.keys() if principal.sees(key.tenant)}
+        if key_id not in theirs or not await services.state.revoke_key(key_id, time.time()):
             raise HTTPException(404, "there is no key with this id")
         await services.keys.refresh()
         return {"id": key_id, "revoked": True}

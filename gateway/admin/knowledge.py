@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import Depends, FastAPI, Query, Response
 
 from gateway import coverage
 from gateway.admin.access import require
-from gateway.keys import Permission
+from gateway.keys import EVERY_TENANT, Permission, Principal
 from gateway.learning.promotion import Effect
+from gateway.learning.values import LEARNT
 from gateway.services import Services
 from patterns import taxonomy
 from patterns.schema import Pattern
@@ -48,8 +49,9 @@ def routes(app: FastAPI, services: Services) -> None:
             for name, one in taxonomy.CATEGORIES.items()
         }  # fmt: skip
 
-    @app.get("/admin/v1/patterns", tags=["knowledge"], dependencies=[reader])
+    @app.get("/admin/v1/patterns", tags=["knowledge"])
     async def list_patterns(
+        principal: Principal = reader,
         category: str | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
@@ -62,7 +64,7 @@ def routes(app: FastAPI, services: Services) -> None:
         ]
         effects = await services.learning.book.effects()
         page = [
-            shown_pattern(one) | {"effectiveness": shown_effect(effects.get(one.id, Effect()))}
+            shown_to(principal, one) | {"effectiveness": shown_effect(effects.get(one.id, Effect()))}
             for one in chosen[offset : offset + limit]
         ]
         return as_json({"total": len(chosen), "patterns": page})
@@ -76,6 +78,20 @@ def as_json(document: dict[str, Any]) -> Response:
 def shown_effect(effect: Effect) -> dict[str, Any]:
     """How a pattern did, for people and programs."""
     return {**effect._asdict(), "precision": effect.precision}
+
+
+TEXTS: Final[dict[str, Any]] = {"body": None, "hits": [], "misses": []}
+"""Fields of a pattern that hold the very texts that were labelled, where it was learnt from them, and what stands for them."""
+
+
+def reads(principal: Principal, id: str) -> bool:
+    """Whether somebody may see the texts of a pattern: what was learnt is made of texts of any tenant's callers."""
+    return not id.startswith(LEARNT) or (principal.may(Permission.READ_TEXT) and principal.sees(EVERY_TENANT))
+
+
+def shown_to(principal: Principal, pattern: Pattern) -> dict[str, Any]:
+    """A pattern for this caller."""
+    return shown_pattern(pattern) | ({} if reads(principal, pattern.id) else TEXTS)
 
 
 def shown_pattern(pattern: Pattern) -> dict[str, Any]:

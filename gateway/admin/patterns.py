@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.aside import yielded
 from detectors.semantic.prototypes import PrototypeError
-from gateway.admin.access import require
-from gateway.admin.knowledge import as_json, shown_effect, shown_pattern
+from gateway.admin.access import require, require_all
+from gateway.admin.knowledge import TEXTS, as_json, reads, shown_effect, shown_pattern, shown_to
 from gateway.admin.proposals import Reason, summary
 from gateway.keys import Permission, Principal
 from gateway.learning.values import MAX_NOTE, Refused
@@ -49,7 +49,7 @@ class Rollback(BaseModel):
 def routes(app: FastAPI, services: Services) -> None:
     reader = Depends(require(services, Permission.READ_DECISIONS))
     proposer = Depends(require(services, Permission.PROPOSE))
-    approver = Depends(require(services, Permission.APPROVE))
+    approver = Depends(require_all(services, Permission.APPROVE))
     store, learning = services.store, services.learning
 
     @app.post("/admin/v1/patterns/test", tags=["knowledge"], dependencies=[proposer])
@@ -88,8 +88,8 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(error.status, str(error)) from None
         return summary(made, learning.stages.rules)
 
-    @app.get("/admin/v1/patterns/{id}", tags=["knowledge"], dependencies=[reader])
-    async def explain_pattern(id: str) -> dict[str, Any]:
+    @app.get("/admin/v1/patterns/{id}", tags=["knowledge"])
+    async def explain_pattern(id: str, principal: Principal = reader) -> dict[str, Any]:
         """One pattern with its history and how it did."""
         history = await _stored(asyncio.to_thread(store.history, id))
         standing = store.patterns().get(id) or _serving(services).get(id)
@@ -97,9 +97,9 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(404, "there is no pattern with this id")
         effect = await learning.book.effect(id)
         return {
-            **(shown_pattern(standing) if standing else {"id": id, "state": "removed"}),
+            **(shown_to(principal, standing) if standing else {"id": id, "state": "removed"}),
             "from_pack": not history,
-            "history": [_revision(one) for one in history],
+            "history": [_revision(principal, one) for one in history],
             "effectiveness": shown_effect(effect),
         }
 
@@ -116,13 +116,14 @@ def routes(app: FastAPI, services: Services) -> None:
             "next": found[limit - 1].number if len(found) > limit else None,
         }  # fmt: skip
 
-    @app.get("/admin/v1/generations/{a}/diff/{b}", tags=["knowledge"], dependencies=[reader])
+    @app.get("/admin/v1/generations/{a}/diff/{b}", tags=["knowledge"])
     async def compare(
-        a: Number, b: Number, limit: Annotated[int, Query(ge=1, le=100_000, description="of each list")] = 100
+        a: Number, b: Number, limit: Annotated[int, Query(ge=1, le=100_000, description="of each list")] = 100,
+        principal: Principal = reader,
     ) -> Response:
         """What leads from generation ``a`` to generation ``b``; ``counts`` says how much, where the lists are cut short."""
         found: Diff = await _stored(asyncio.to_thread(store.diff, a, b, limit))
-        return as_json({"from": a, "to": b, **shown_diff(found)})
+        return as_json({"from": a, "to": b, **shown_diff(principal, found)})
 
     @app.post("/admin/v1/rollback", tags=["knowledge"])
     async def roll_back(wanted: Rollback, principal: Principal = approver) -> dict[str, Any]:
@@ -143,14 +144,17 @@ async def _stored(work: Any) -> Any:
         raise HTTPException(503, f"the pattern store does not answer: {error}") from None
 
 
-def shown_diff(found: Diff) -> dict[str, Any]:
+def shown_diff(principal: Principal, found: Diff) -> dict[str, Any]:
     """A difference for people and programs."""
     return {
         "counts": found.counts._asdict(),
-        "added": [shown_pattern(one) for one in found.added.values()],
-        "removed": [shown_pattern(one) for one in found.removed.values()],
+        "added": [shown_to(principal, one) for one in found.added.values()],
+        "removed": [shown_to(principal, one) for one in found.removed.values()],
         "changed": {
-            id: [{"field": one.field, "before": _plain(one.before), "after": _plain(one.after)} for one in changes]
+            id: [
+                {"field": one.field, "before": _plain(one.before), "after": _plain(one.after)}
+                for one in changes if one.field not in TEXTS or reads(principal, id)
+            ]
             for id, changes in found.changed.items()
         },
     }
@@ -160,12 +164,12 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, frozenset) else value
 
 
-def _revision(one: Revision) -> dict[str, Any]:
+def _revision(principal: Principal, one: Revision) -> dict[str, Any]:
     entry = one.entry
     return {
         "generation": one.generation, "author": entry.author, "reason": entry.reason, "at": entry.stamp.wall_ms / 1000,
         "node": entry.stamp.node, "parent": entry.parent, "signer": entry.signer,
-        "pattern": shown_pattern(entry.pattern) if entry.pattern else None,
+        "pattern": shown_to(principal, entry.pattern) if entry.pattern else None,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin.access import require
+from gateway.admin.access import require, require_all
 from gateway.admin.knowledge import shown_pattern
 from gateway.keys import Permission, Principal
 from gateway.learning import wording
@@ -27,7 +27,7 @@ class Reason(BaseModel):
 
 def routes(app: FastAPI, services: Services) -> None:
     reader = Depends(require(services, Permission.READ_DECISIONS))
-    approver = Depends(require(services, Permission.APPROVE))
+    approver = Depends(require_all(services, Permission.APPROVE))
     learning = services.learning
 
     @app.get("/admin/v1/proposals", tags=["proposals"], dependencies=[reader])
@@ -54,7 +54,7 @@ def routes(app: FastAPI, services: Services) -> None:
         if found is None:
             raise HTTPException(404, "there is no such proposal")
         cases = [case for one in found.cases if (case := await learning.book.case(one)) is not None]
-        return explained(found, cases, learning.stages.rules, principal.may(Permission.READ_TEXT))
+        return explained(found, cases, learning.stages.rules, principal)
 
     @app.post("/admin/v1/proposals/{id}/approve", tags=["proposals"])
     async def approve(id: str, why: Reason, principal: Principal = approver) -> dict[str, Any]:
@@ -94,8 +94,10 @@ def summary(proposal: Proposal, rules: Rules) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def explained(proposal: Proposal, cases: list[Case], rules: Rules, texts: bool) -> dict[str, Any]:
-    """A proposal with its evidence; texts only for who may read them."""
+def explained(proposal: Proposal, cases: list[Case], rules: Rules, principal: Principal) -> dict[str, Any]:
+    """A proposal with its evidence: texts only for who may read them, and of other tenants' cases nothing."""
+    own = [case for case in cases if principal.sees(case.trajectory.tenant)]
+    texts = principal.may(Permission.READ_TEXT) and len(own) == len(cases)
     pattern = shown_pattern(proposal.pattern)
     if not texts:
         pattern |= {"body": None, "hits": [], "misses": []}
@@ -106,7 +108,7 @@ def explained(proposal: Proposal, cases: list[Case], rules: Rules, texts: bool) 
     return {
         **summary(proposal, rules),
         "pattern": pattern,
-        "reflection": proposal.reflection,
+        "reflection": proposal.reflection if len(own) == len(cases) else "",
         "worded": wording.shown(proposal) if texts else None,
         "nearest": [{"id": id, "category": category, "similarity": near} for id, category, near in proposal.nearest],
         "trial": shown_trial,
@@ -119,6 +121,6 @@ def explained(proposal: Proposal, cases: list[Case], rules: Rules, texts: bool) 
                 "labels": [{"by": one.by, "role": one.role, "label": one.said, "trust": round(one.trust, 3), "at": one.at,
                             "note": one.note} for one in case.labels],
             }
-            for case in cases
+            for case in own
         ],
     }  # fmt: skip

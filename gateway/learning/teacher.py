@@ -31,12 +31,12 @@ from detectors.semantic.prototypes import (
     write,
 )
 from detectors.values import Origin
-from gateway.learning import evidence, trial
+from gateway.learning import evidence, rehearsal, trial
 from gateway.learning.evidence import Labelled, fair_share, spoken
 from gateway.learning.mining import Ordinary, mine
 from gateway.learning.reflection import Facts
 from gateway.learning.trial import Corpus
-from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Trial
+from gateway.learning.values import LEARNT, Case, Outcome, Proposal, ProposalKind, Trial
 from patterns import packs
 from patterns.schema import MAX_BODY, Kind, Pattern, PatternError, Severity, State, read_pattern
 from patterns.similar import Similar
@@ -242,7 +242,7 @@ class Teacher:
         if pattern.kind.corrects:
             raise PatternError(f"kind: {pattern.kind.value}: labels lead to it, nobody writes one; a policy's rules move bars")
         if pattern.kind.lexical:
-            return trial.lexical(pattern, self.corpus)
+            return rehearsal.lexical(pattern, self.corpus)
         if self.model is None:
             return Trial(against=("no model is loaded, so an exemplar cannot be tried",))
         ready = self._ready(pattern)
@@ -277,7 +277,7 @@ class Teacher:
         bodies = [_example(case) for case in cases]
         category = _category(cases)
         pattern = Pattern(
-            id=f"learnt.{'attack' if kind is Kind.SEMANTIC else 'benign'}.{id[-12:]}", kind=kind, body=bodies[0],
+            id=f"{LEARNT}{'attack' if kind is Kind.SEMANTIC else 'benign'}.{id[-12:]}", kind=kind, body=bodies[0],
             category=category, severity=Severity.HIGH, reach=None, origins=_origins(cases, kind),
             closeness=1.0, hits=tuple(bodies[1:]),
             provenance=f"learnt from {len(cases)} labelled texts",
@@ -307,7 +307,7 @@ class Teacher:
         if mined is None:
             return None
         raw: dict[str, Any] = {
-            "id": f"learnt.words.{id.removesuffix('-lexical')[-12:]}", "kind": "regex", "body": mined.body,
+            "id": f"{LEARNT}words.{id.removesuffix('-lexical')[-12:]}", "kind": "regex", "body": mined.body,
             "category": _category(group.cases), "severity": "high", "hits": list(mined.hits[:MOST_EXAMPLES]),
             "misses": list(mined.misses), "origins": sorted(_origins(group.cases, Kind.REGEX)),
             "provenance": f"mined from {len(texts)} labelled texts",

@@ -19,6 +19,9 @@ MAX_NOTE: Final = MAX_WORDS
 MAX_TEXT: Final = MAX_EXAMPLE
 """Code points of a labelled text: what an example of a pattern may have."""
 
+LEARNT: Final = "learnt."
+"""What the ids of patterns begin with that the engine made of labelled texts."""
+
 MAX_LABELS: Final = 50
 """Labels kept of one case: a quorum needs a handful, and a flood must not make a case grow without end."""
 

@@ -1,0 +1,38 @@
+"""Expressions that take for ever are refused, and nothing waits for them meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.learning import rehearsal
+from gateway.learning.trial import Corpus
+from patterns.schema import PatternError, read_pattern
+
+CORPUS = Corpus(("the bridge is long", "raise the drawbridge"), ())
+
+
+def tried(body: str, hit: str, miss: str) -> tuple[int, int, int]:
+    raw = {"id": "own.one", "kind": "regex", "body": body, "category": "jailbreak.persona", "severity": "high",
+           "hits": [hit], "misses": [miss]}  # fmt: skip
+    found = rehearsal.lexical(read_pattern(raw, "x"), CORPUS)
+    return found.caught, found.harmless, found.false_alarms
+
+
+@pytest.mark.parametrize(
+    ("body", "hit"),
+    [
+        ("x(?:a{1,20}){1,20}b|c", "x" + "a" * 50 + "c"),  # its own hit takes for ever
+        ("x(?:a{1,20}){1,20}b|c", "c"),  # nothing of its own does
+        (r"(?:\w{1,20}\s?){1,20}!|lower", "lower"),
+        ("(?:a|aa|aaa){1,200}b|lower", "lower"),
+    ],
+)
+def test_what_takes_for_ever_is_refused(body: str, hit: str) -> None:
+    with pytest.raises(PatternError, match=r"own\.one: body: there are texts for which it takes longer"):
+        tried(body, hit, "raise")
+
+
+def test_others_are_tried_as_before() -> None:
+    assert tried(r"\braise\b.{1,20}\bthe drawbridge\b|long", "so long", "raise it") == (1, 2, 2)
+    with pytest.raises(PatternError, match=r"own\.one"):
+        tried("(a)(?:b(?=c)|d)", "ad", "b")  # Hyperscan takes no look ahead
