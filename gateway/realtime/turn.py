@@ -97,7 +97,10 @@ class TurnSink:
         for message in data.split(SEPARATOR)[:-1]:
             self._exchange.bytes_out += len(message)
             self._events.add(("server", "pass"))
+            text = message.decode()
+            if len(message) > LONG:
+                await asyncio.sleep(0)  # it is copied several times yet
             try:
-                await self._socket.send(message.decode())
+                await self._socket.send(text)
             except Closed:
                 raise ClientGone from None
