@@ -18,11 +18,12 @@ from typing import Final
 
 import numpy as np
 
+from bench import five_labels
 from bench.causes import explain
+from bench.five_labels import LABELS
 from bench.machine import machine, versions
 from bench.report import Goal, finish, table
 from bench.school import HONEST, Bench, Said, School, Text
-from bench.wrapped import NAMES, Wrapped
 from detectors.semantic.learnt import views
 from detectors.train.exemplars import own_pools
 from detectors.train.generate import Example, Generator
@@ -40,7 +41,6 @@ FAMILIES: Final = Path(__file__).parent / "families"
 SETS: Final = ("later", "third", "fourth")
 """Families that nothing was chosen on when they were written, by the beginning of their sections' names."""
 
-LABELS: Final = 5
 MEMBERS: Final = 60
 OUTSIDE: Final = {
     "reviewer_note", "ranking_bias", "bank_details", "calendar_plant", "changelog_plant", "survey_plant", "delivery_manifest",
@@ -59,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--liars", type=int, default=5, help="draws of hostile labels (default: 5)")
     parser.add_argument("--cache", type=Path, default=Path("var"), help="a folder with compiled patterns")
     parser.add_argument("--causes", choices=("first", *SETS), help="say only why members of these families are not reached")
+    parser.add_argument("--five-labels", action="store_true", help="say only what five labels teach")
     parser.add_argument("--plot", type=Path, help="draw the ten weeks into this file (PNG)")
     parser.add_argument("--json", type=Path, help="write the last line there too")
 
@@ -76,78 +77,18 @@ def run(arguments: argparse.Namespace) -> int:
     lookalikes = [text for texts in alarms.values() for text in texts]
     known = _known_attacks(600)
     goals: list[Goal] = []
-    goals += _attacks(bench, attacks, ordinary, lookalikes, figures)
-    goals += _alarms(bench, alarms, known, figures)
-    goals += _weeks(bench, attacks, ordinary, figures, arguments.plot, arguments.liars)
+    goals += five_labels.attacks(bench, attacks, ordinary, lookalikes, figures)
+    goals += five_labels.alarms(bench, alarms, known, figures)
+    liars = 0 if arguments.five_labels else arguments.liars
+    if liars:
+        goals += _weeks(bench, attacks, ordinary, figures, arguments.plot, liars)
     for name in SETS:
-        goals += _unseen(bench, name, ordinary, known, arguments.liars, figures)
-    goals += _times(bench, attacks, alarms, figures)
-    _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
+        goals += _unseen(bench, name, ordinary, known, liars, figures)
+    if liars:
+        goals += _times(bench, attacks, alarms, figures)
+        _corrections(bench, attacks, alarms, ordinary, known, arguments.cache, figures)
     finish(NAME, machine(), versions(), figures, goals, arguments.json)
     return 0 if all(goal.met for goal in goals) else 1
-
-
-def _attacks(
-    bench: Bench, families: dict[str, list[Text]], ordinary: Sequence[Text], lookalikes: Sequence[Text],
-    figures: dict[str, float],
-) -> list[Goal]:  # fmt: skip
-    """Five labels of each family, by itself."""
-    before_fp, before_look = bench.share(bench.base, ordinary), bench.share(bench.base, lookalikes)
-    rows: list[tuple[object, ...]] = []
-    for name, texts in families.items():
-        missed = [text for text in texts if not bench.stopped(bench.base, text)]
-        labelled, unseen = missed[:LABELS], [text for text in texts if text not in missed[:LABELS]]
-        learnt = bench.learn([(text, Outcome.FALSE_NEGATIVE) for text in labelled], name)
-        engine = bench.taught(learnt)
-        added_look = 100 * (bench.share(engine, lookalikes) - before_look)
-        rows.append((name, 100 * bench.share(bench.base, unseen), 100 * bench.share(engine, unseen),
-                     100 * (bench.share(engine, ordinary) - before_fp), added_look, len(learnt)))  # fmt: skip
-    print(table("Five labels of an attack family: unseen members stopped, in percent; false positives added in points of "
-                f"{len(ordinary)} ordinary texts and {len(lookalikes)} look-alikes",
-                ("family", "before", "after", "+FP", "+FP look-alikes", "patterns"), rows))  # fmt: skip
-    after = [float(str(row[2])) for row in rows]
-    added = [float(str(row[3])) for row in rows]
-    figures |= {
-        "siblings_stopped_before": _mean([float(str(row[1])) for row in rows]), "siblings_stopped": _mean(after),
-        "siblings_stopped_worst": min(after), "false_positives_added": _mean(added),
-        "false_positives_added_worst": max(added), "lookalikes_stopped_added": _mean([float(str(row[4])) for row in rows]),
-        "false_positives_before": 100 * before_fp, "lookalikes_stopped_before": 100 * before_look,
-    }  # fmt: skip
-    return [Goal("siblings_stopped_percent_at_least", _mean(after), 80.0),
-            Goal("false_positives_added_points_at_most", _mean(added), 0.2)]  # fmt: skip
-
-
-def _alarms(
-    bench: Bench, families: dict[str, list[Text]], known: Sequence[Text], figures: dict[str, float]
-) -> list[Goal]:
-    """Five labels of each family that the gateway stops although it is harmless."""
-    recall = bench.share(bench.base, known)
-    wrapped = Wrapped(bench, known)
-    rows: list[tuple[object, ...]] = []
-    for name, texts in families.items():
-        stopped = [text for text in texts if bench.stopped(bench.base, text)]
-        if len(stopped) < 2 * LABELS:
-            continue
-        labelled, unseen = stopped[:LABELS], stopped[LABELS:]
-        learnt = bench.learn([(text, Outcome.FALSE_POSITIVE) for text in labelled], name)
-        engine = bench.taught(learnt)
-        rows.append((name, len(stopped), len(unseen), 100 * (1 - bench.share(engine, unseen)),
-                     100 * (recall - bench.share(engine, known)), len(learnt),
-                     *(100 * (1 - bench.share(engine, texts)) for texts in wrapped.texts(labelled))))  # fmt: skip
-    print(table("Five labels of a false-alarm family: its other stopped members that pass, in percent, and recall lost in "
-                f"points of {len(known)} known attacks; then of those that were stopped in quotation marks, in a note, in a"
-                " scene, beside a labelled text, between two quoted words beside it, and in the place of what it quotes, those"
-                " that pass, in percent",
-                ("family", "stopped", "unseen", "pass", "recall lost", "patterns", *NAMES), rows))  # fmt: skip
-    if not rows:
-        return []
-    passing, lost = [float(str(row[3])) for row in rows], [float(str(row[4])) for row in rows]
-    figures |= {"false_alarm_families": len(rows), "false_alarms_pass": _mean(passing), "recall_lost": max(lost)}
-    for at, name in enumerate(NAMES, 6):
-        through = [float(str(row[at])) for row in rows]
-        figures |= {f"wrapped_pass: {name}": _mean(through), f"wrapped_pass_worst: {name}": max(through)}
-    return [Goal("false_alarms_pass_percent_at_least", _mean(passing), 90.0),
-            Goal("recall_lost_points_at_most", max(lost), 1.0)]  # fmt: skip
 
 
 def _unseen(
@@ -158,8 +99,9 @@ def _unseen(
     found: dict[str, float] = {}
     lookalikes = [text for texts in alarms.values() for text in texts]
     print(f"\nFamilies that nothing was chosen on: {which}\n")
-    goals = _attacks(bench, attacks, ordinary, lookalikes, found) + _alarms(bench, alarms, known, found)
-    goals += _weeks(bench, attacks, ordinary, found, None, liars)
+    goals = five_labels.attacks(bench, attacks, ordinary, lookalikes, found) + five_labels.alarms(bench, alarms, known, found)
+    if liars:
+        goals += _weeks(bench, attacks, ordinary, found, None, liars)
     figures |= {f"{which}: {name}": value for name, value in found.items()}
     return [goal._replace(name=f"{which}_{goal.name}") for goal in goals]
 

@@ -78,6 +78,20 @@ class Bench:
         school.week([Said(*one, HONEST[at % len(HONEST)]) for at, one in enumerate(labelled)], name)
         return school.learnt
 
+    def learn_in_turn(self, wrong: Sequence[Text], outcome: Outcome, name: str, count: int) -> tuple[list[Text], School]:
+        """The same of labels that come one after another, and what was learnt between them acts: each is of the first text
+        that is still judged wrongly. What is labelled, and what knows it."""
+        school = School(self, rules=None)
+        labelled: list[Text] = []
+        while len(labelled) < count:
+            left = (text for text in wrong if self.stopped(school.engine, text) is (outcome not in ATTACKS))
+            text = next((text for text in left if text not in labelled), None)
+            if text is None:
+                break
+            school.week([Said(text, outcome, HONEST[len(labelled) % len(HONEST)])], f"{name}-{len(labelled)}")
+            labelled.append(text)
+        return labelled, school
+
     def taught(self, patterns: dict[str, Pattern], known: Engine | None = None) -> Engine:
         return self.base.renewed(patterns, 2, 0.0, known)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.causes import ALARMS, ATTACKS, explain
-from bench.learning import FAMILIES, LABELS, _families
+from bench.five_labels import LABELS
+from bench.learning import FAMILIES, _families
 from bench.school import Bench, Text
 from bench.wrapped import NAMES, Wrapped
 from detectors.train.grammar import Grammar
