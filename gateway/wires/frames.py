@@ -90,8 +90,9 @@ class Splitter(ABC):
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA: Final = re.compile(rb"\ndata(?::[ ]?+([^\n]*+))?+(?=\n)")
 _NAME: Final = re.compile(rb"\nevent(?::[ ]?+([^\n]*+))?+(?=\n)")
-# A line that is no field of an event. The standard passes it by, but Google's client reads JSON in it, so it is read as data.
-_ALIEN: Final = re.compile(rb"\n(?!(?:data|event|id|retry)?+[:\n])([^\n]++)(?=\n)")
+# A line that can be no field of an event, whatever its name. The standard passes it by, but Google's client reads JSON in it:
+# it is read as data.
+_ALIEN: Final = re.compile(rb"\n(?![A-Za-z:\n])([^\n]++)(?=\n)")
 # Where an event ends: a line's end and a blank line. After LF or CRLF, a CR that is the last byte so far may
 # be half a CRLF, so it waits for the next byte. After a bare CR it does not: there CR is the sender's line
 # end, and a LF that follows after all opens the next frame as one more blank line, which says nothing.
