@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway import echo_server
+from gateway.credentials import without_key
 from gateway.faults import Fault, OwnFault, UpstreamFault
 from gateway.inbound import Head, Headers
 from gateway.settings import Settings, SettingsError
@@ -60,9 +61,9 @@ class Provider:
         Raises:
             UpstreamError: of the last address.
         """
-        target, headers = self._asked(path, query, head)
         attempts = 0
         for number, upstream in enumerate(self.targets, 1):
+            target, headers = self._asked(upstream, path, query, head)
             last = number == len(self.targets)
             before = upstream.retries
             try:
@@ -88,8 +89,8 @@ class Provider:
             Refused: an address answered with something else. RequestRefused: as `send`.
             UpstreamError: of the last address.
         """
-        target, headers = self._asked(path, query, head)
         for number, upstream in enumerate(self.targets, 1):
+            target, headers = self._asked(upstream, path, query, head)
             try:
                 return await upstream.connect(target, headers, protocols, message_bytes), upstream.name
             except (UpstreamError, RequestRefused) as error:
@@ -98,13 +99,18 @@ class Provider:
                     raise
         raise AssertionError("a provider has at least one address")
 
-    def _asked(self, path: bytes, query: bytes, head: Head) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
-        """The target below an address's path, and the caller's headers that go on."""
+    def _asked(
+        self, upstream: Upstream, path: bytes, query: bytes, head: Head
+    ) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+        """The target below an address's path, and the caller's headers that go on; no key of his to an address with its own."""
+        callers_key = self.callers_key and not upstream.has_key
         # OpenAI's base URLs contain the /v1 that the others' leave to the path.
         target = path.removeprefix(_OPENAI_PREFIX) if self.name == "openai" else path
+        if query and not callers_key:
+            query = without_key(query)
         if query:
             target += b"?" + query
-        return target, head.every if self.callers_key else head.forward
+        return target, head.every if callers_key else head.forward
 
     def fault(self, error: UpstreamError) -> Fault:
         """What a caller is told of a failed exchange."""

@@ -16,7 +16,7 @@ from gateway.admission import check_records
 from gateway.answer import Answer
 from gateway.arriving import Arriving
 from gateway.call import BODYLESS, Call
-from gateway.credentials import AmbiguousCredential, gateway_key, without_key
+from gateway.credentials import AmbiguousCredential, gateway_key
 from gateway.exchange import Exchange
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
 from gateway.following import STEP, Follower
@@ -224,14 +224,13 @@ class Proxy:
     async def _forward(
         self, call: Call, exchange: Exchange, head: Head, provider: Provider, request: Inspected
     ) -> Sent:
-        query = without_key(call.query) if call.query and not provider.callers_key else call.query
         if exchange.trace is not None:
             head = exchange.trace.forwarded(head)
         exchange.upstream_began = began = time.perf_counter()
         exchange.upstream = provider.name
         try:
             sent = await provider.send(
-                call.method.encode(), call.raw_path, query, head, request.body, request.parsed.streaming
+                call.method.encode(), call.raw_path, call.query, head, request.body, request.parsed.streaming
             )
         except RequestRefused as error:
             raise CallerFault(400, "invalid_header", str(error)) from None
@@ -252,11 +251,10 @@ class Proxy:
         """Hold a realtime session."""
         self._realtime.admit(call, offer, exchange.principal)
         provider = _configured(provider, exchange)
-        query = without_key(call.query) if call.query and not provider.callers_key else call.query
         exchange.upstream, exchange.upstream_began = provider.name, time.perf_counter()
         try:
             token = _token(head, call.query, provider)
-            await self._realtime.hold(call, exchange, offer, token, head, query, provider)
+            await self._realtime.hold(call, exchange, offer, token, head, call.query, provider)
         except RequestRefused as error:
             raise CallerFault(400, "invalid_header", str(error)) from None
         except Refused as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from detectors.values import WINDOWS, ChannelKind, Origin
 from gateway.audit.keys import private_key
@@ -131,6 +131,13 @@ class Upstream(Target):
     passthrough: tuple[Annotated[str, AfterValidator(_passthrough)], ...] = Field(
         (), description="Paths that go through without being screened: `/v1/files`, `/v1/files/*`, `GET /v1/batches/*`."
     )
+
+    @model_validator(mode="after")
+    def _callers_send_one(self) -> Upstream:
+        keys = [one.api_key.get_secret_value() if one.api_key else "" for one in (self, *self.fallbacks)]
+        if "caller" in keys[1:] and keys[0] != "caller":
+            raise ValueError("a fallback's api_key may be caller where the upstream's own is")
+        return self
 
 
 class Override(_Model):

@@ -244,6 +244,19 @@ class TestUpstreams:
             assert b"x-portcullis-key" not in head
             assert token.lower().encode() not in head
 
+    def test_a_callers_own_key_does_not_go_to_a_fallback_with_a_key(self, start_gateway: StartGateway) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        with upstream(says(reply(orjson.dumps(ANSWER)))) as second:
+            fallbacks = [{"base_url": second.base_url, "api_key": "sk-second"}]
+            gateway = self._start(start_gateway, f"http://127.0.0.1:{port}/v1", api_key="caller", fallbacks=fallbacks)
+            own = {"authorization": "Bearer sk-mine", "x-api-key": "sk-mine"}
+            with gateway.client() as client:
+                assert client.post(f"{CHAT}?a=b&key=sk-mine", json=HELLO, headers=own).status_code == 200
+            assert second.heads[0].startswith(b"POST /v1/chat/completions?a=b HTTP/1.1")
+            assert b"sk-second" in second.heads[0]
+            assert b"sk-mine" not in second.heads[0]
+
     def test_one_that_hangs(self, start_gateway: StartGateway) -> None:
         async def hang(_body: bytes, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
             await reader.read()

@@ -29,6 +29,8 @@ from gateway.settings import SettingsError, Stage
         ("upstreams: {openai: {base_url: 'http://x/v1?a=b'}}", "upstreams.openai.base_url: wanted http(s)://"),
         ('upstreams: {openai: {base_url: "http://x", api_key: "a\\nb: c"}}', "upstreams.openai.api_key: wanted a key in visible ASCII"),
         ("upstreams: {openai: {base_url: 'https://x', ca_file: /dev/null}}", "upstreams.openai.ca_file: wanted a file of certificates"),
+        ("upstreams: {openai: {base_url: 'http://x', api_key: k, fallbacks: [{base_url: 'http://y', api_key: caller}]}}",
+         "upstreams.openai: a fallback's api_key may be caller where"),
         ("policy: {failure: {lexcal: open}}", "did you mean 'lexical'?"),
         ("upstreams: {openai: {base_url: 'http://x', api_key: 'env:NO_SUCH_NAME'}}", "NO_SUCH_NAME is not set"),
         ("policy: {rules: [{action: block, category: pii.nothing}]}", "unknown subcategory"),

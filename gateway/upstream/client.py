@@ -76,6 +76,7 @@ class Upstream:
         """
         origin, prefix, host = _parse(base_url, tls)
         self._origin, self._host, self._own = origin, host, headers
+        self.has_key = bool(headers)
         self.name = name
         self.requests = 0
         self.retries = 0
