@@ -17,6 +17,9 @@ import orjson
 
 from patterns import taxonomy
 
+MAX_ID: Final = 200
+"""Code points of an id: it stands in records, logs and errors."""
+
 MAX_BODY: Final = 4_000
 """Code points in a body. The longest hand-written pattern is about 600; a longer one is a mistake or an attack."""
 
@@ -156,8 +159,9 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
         PatternError: a field is missing, unknown, of the wrong type or out of range.
     """
     identity = raw.get("id")
-    if not isinstance(identity, str) or not _ID.fullmatch(identity):
-        raise PatternError(f"{where}: id: got {_shown(identity)}; wanted lower-case words joined by '.', '-' or '_'")
+    if not isinstance(identity, str) or len(identity) > MAX_ID or not _ID.fullmatch(identity):
+        wanted = f"lower-case words joined by '.', '-' or '_', {MAX_ID} characters at most"
+        raise PatternError(f"{where}: id: got {_shown(identity)}; wanted {wanted}")
     where = f"{where}: {identity}"
     if not raw.keys() <= _FIELDS:
         unknown = min(map(str, raw.keys() - _FIELDS))

@@ -413,6 +413,9 @@ class TestSignIn:
             answers = [client.post("/admin/v1/session", json={"key": f"pc_wrong{n}"}) for n in range(6)]
             assert [got.status_code for got in answers] == [401] * 5 + [429]
             assert 50 < int(answers[-1].headers["retry-after"]) <= 60
+            right = client.post("/admin/v1/session", json={"key": deployment.tokens["viewer"]})
+            assert right.status_code == 200, "strangers keep nobody out"
+            client.cookies.clear()
             metrics = client.get("/metrics").text
         assert 'portcullis_console_sign_ins_total{result="limited"} 1.0' in metrics
         assert re.search(r'portcullis_console_sign_ins_total\{result="refused"\} [5-9]', metrics)

@@ -259,6 +259,12 @@ def test_many_labels_at_once_and_each_fault_by_its_line(people: People) -> None:
     told = people.analyst.post("/admin/v1/feedback/bulk", content=table, headers={"content-type": "text/csv"}).json()
     assert (told["taken"], told["wrong"]) == (2, 1)
     assert people.analyst.post("/admin/v1/feedback/bulk", content=b"x" * (33 * 2**20)).status_code == 413
+    flood = people.analyst.post("/admin/v1/feedback/bulk", content=b"1\n" * 2**20).json()
+    assert (flood["taken"], flood["wrong"]) == (0, 20_001), "what is beyond the bound is not read"
+    assert flood["faults"][-1] == {"line": 20_001, "error": "at most 20000 labels are taken at once; the rest was not read"}
+    wide = ",".join(f"c{n}" for n in range(101)) + "\n" + "a\n" * 100
+    refused = people.analyst.post("/admin/v1/feedback/bulk", content=wide, headers={"content-type": "text/csv"})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "the upload: more than 100 columns")
 
 
 def test_each_labeller_is_held_to_a_rate_of_his_own(tmp_path: Path) -> None:
@@ -304,6 +310,19 @@ def test_pages_of_labels(people: People) -> None:
         paged += [label["id"] for label in page.json()["feedback"]]
         cursor = page.json()["next"]
     assert paged == everything
+
+
+@pytest.mark.parametrize("at", ["inf", "-inf", "nan", "1e400"])
+def test_no_time_is_such_a_number(people: People, at: str) -> None:
+    for name in ("since", "until"):
+        assert people.analyst.get(f"/admin/v1/decisions?{name}={at}").status_code == 422
+
+
+def test_no_answer_is_kept_or_shown_in_a_frame(people: People) -> None:
+    for path in ("/admin/docs", "/admin/v1/decisions", "/admin/v1/nothing", "/console"):
+        headers = people.analyst.get(path).headers
+        assert (headers["x-frame-options"], headers["x-content-type-options"]) == ("DENY", "nosniff")
+        assert headers["cache-control"] == ("no-cache" if path == "/console" else "no-store")
 
 
 @pytest.mark.parametrize("path", ["/admin/v1/generations?cursor={}", "/admin/v1/generations/{}/diff/1"])

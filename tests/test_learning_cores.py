@@ -103,6 +103,8 @@ def test_a_label_replaces_the_labellers_earlier_one_and_a_flood_is_bounded() -> 
     for n in range(500):
         case = case.with_label(label(f"app{n}", Said.ATTACK, "app"))
     assert len(case.labels) == 50
+    assert case.labels[0].by == "ada", "a flood of what weighs little drives out no word that weighs more"
+    assert case.labels[-1].by == "app499"
 
 
 def test_a_case_names_its_text_by_a_keyed_hash() -> None:

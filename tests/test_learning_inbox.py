@@ -24,7 +24,7 @@ from gateway.learning.book import PROPOSALS, Book, Listed
 from gateway.learning.events import MAX_MATCHED, Spoken, Watched
 from gateway.learning.inbox import FEEDBACK, MAX_DELIVERIES, TRAJECTORIES, Full, Inbox
 from gateway.learning.teacher import Teacher
-from gateway.learning.values import Case, Label, Proposal, ProposalKind, Stage, Trajectory, encode_proposal
+from gateway.learning.values import Case, Label, Outcome, Proposal, ProposalKind, Stage, Trajectory, encode_proposal
 from gateway.state.base import State
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
@@ -345,3 +345,19 @@ def test_a_case_is_the_same_in_whatever_order_its_labels_come(order: list[int], 
         return {(one.by, one.said) for one in case.labels}
 
     assert after([made[at] for at in order]) == {(by, one.said) for by, one in last.items()}
+
+
+def test_whoever_weighs_more_says_which_decision_a_text_is_of() -> None:
+    """An application could say of an attack that a blocked decision was it, so that nobody's label taught anything any more."""
+
+    def spoken(by: str, trust: float, stopped: bool, at: float) -> Spoken:
+        told = Label(f"{by}{at}", by, "app" if trust < 1 else "analyst", "attack", "", "", trust, at)
+        return Spoken(label=told, case="c", trajectory=TRAJECTORY._replace(stopped=stopped))
+
+    first = events.heard(None, spoken("app", 0.2, True, 1.0))
+    case = events.heard(first, spoken("ada", 1.0, False, 2.0))
+    assert case is not None
+    assert (case.trajectory.stopped, case.outcome) == (False, Outcome.FALSE_NEGATIVE)
+    again = events.heard(case, spoken("app2", 0.2, True, 3.0))
+    assert again is not None
+    assert not again.trajectory.stopped

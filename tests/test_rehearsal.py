@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from gateway.learning import rehearsal
 from gateway.learning.trial import Corpus
-from patterns.schema import PatternError, read_pattern
+from patterns import packs
+from patterns.schema import Kind, PatternError, read_pattern
 
 CORPUS = Corpus(("the bridge is long", "raise the drawbridge"), ())
 
@@ -30,6 +33,19 @@ def tried(body: str, hit: str, miss: str) -> tuple[int, int, int]:
 def test_what_takes_for_ever_is_refused(body: str, hit: str) -> None:
     with pytest.raises(PatternError, match=r"own\.one: body: there are texts for which it takes longer"):
         tried(body, hit, "raise")
+
+
+def test_every_shipped_expression_is_written_for() -> None:
+    draw = random.Random(0)
+    for pattern in packs.load_all([packs.SHIPPED]):
+        if pattern.kind in (Kind.REGEX, Kind.PII):
+            assert rehearsal.written(pattern.body, draw), pattern.id
+
+
+def test_what_a_literal_says_is_no_expression() -> None:
+    raw = {"id": "own.one", "kind": "literal", "body": "((a+)+*[", "category": "jailbreak.persona", "severity": "high",
+           "hits": ["((a+)+*[ and more"], "misses": ["a"]}  # fmt: skip
+    assert rehearsal.lexical(read_pattern(raw, "x"), CORPUS).passed
 
 
 def test_others_are_tried_as_before() -> None:

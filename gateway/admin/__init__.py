@@ -24,7 +24,7 @@ from gateway.admin import (
     sync,
 )
 from gateway.admin.audit import WriteDown
-from gateway.admin.bodies import Bounded, invalid
+from gateway.admin.bodies import Bounded, Shielded, invalid
 from gateway.admin.described import describe
 from gateway.audit.writer import AuditUnavailable
 from gateway.services import Services
@@ -47,6 +47,7 @@ def control_plane(services: Services) -> FastAPI:
 
     app.add_middleware(WriteDown, services=services)
     app.add_middleware(Bounded, services=services)
+    app.add_middleware(Shielded)
     app.add_exception_handler(RequestValidationError, invalid)
 
     @app.exception_handler(StateUnavailable)

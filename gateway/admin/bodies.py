@@ -27,6 +27,13 @@ MAX_NAME: Final = 64
 """Code points of a field's name that are told; where it is not one of ours, it is the caller's text."""
 
 
+SHIELD: Final = (
+    (b"x-frame-options", b"DENY"), (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)  # fmt: skip
+"""Headers of every answer of the control plane that has no other of the name: it holds texts of callers, and keys just made."""
+
+
 class Bounded:
     """ASGI middleware: a body longer than its sender may send is a 413, and is not read to its end."""
 
@@ -63,6 +70,22 @@ class Bounded:
             return
         size = 0
         await self._app(scope, counted, send)
+
+
+class Shielded:
+    """ASGI middleware: no other site's page shows an answer in a frame, and no browser keeps one or guesses its kind."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def shield(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                set_already = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in SHIELD if pair[0] not in set_already)]
+            await send(message)
+
+        await self._app(scope, receive, shield)
 
 
 async def invalid(_request: Request, error: Exception) -> JSONResponse:

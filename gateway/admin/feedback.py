@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -27,8 +28,17 @@ MAX_BULK_BYTES: Final = 32 * 2**20
 MAX_BULK: Final = 20_000
 """Labels of one bulk upload."""
 
+MAX_COLUMNS: Final = 100
+"""Columns of a table of labels; each costs every row, however short that is."""
+
+AT_A_TIME: Final = 100
+"""Rows of a bulk upload between two turns of the event loop: those that are refused take no turn by themselves."""
+
 MAX_FAULTS: Final = 100
 """Faults told of one bulk upload; the rest are counted."""
+
+
+Row = dict[str, Any]
 
 
 class FeedbackIn(BaseModel):
@@ -75,7 +85,15 @@ def routes(app: FastAPI, services: Services) -> None:
         ids: list[str] = []
         faults: list[dict[str, Any]] = []
         wrong = 0
-        for number, row in rows[:MAX_BULK]:
+        for count, (number, row) in enumerate(rows):
+            if count == MAX_BULK:
+                wrong += 1
+                faults.append({"line": number, "error": f"at most {MAX_BULK} labels are taken at once; the rest was not read"})
+                break
+            if not count % AT_A_TIME:
+                await asyncio.sleep(0)
+            if row is None:
+                continue
             try:
                 if isinstance(row, str):
                     raise Refused(422, row)
@@ -85,9 +103,6 @@ def routes(app: FastAPI, services: Services) -> None:
                 wrong += 1
                 if len(faults) < MAX_FAULTS:
                     faults.append({"line": number, "error": str(error)})
-        if len(rows) > MAX_BULK:
-            wrong += len(rows) - MAX_BULK
-            faults.append({"line": MAX_BULK + 1, "error": f"at most {MAX_BULK} labels are taken at once"})
         return {"taken": len(ids), "wrong": wrong, "ids": ids, "faults": faults}
 
     @app.get("/admin/v1/feedback", tags=["feedback"])
@@ -142,26 +157,27 @@ def _fields(row: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in row.items() if value}
 
 
-def _lines(body: bytes) -> list[tuple[int, dict[str, Any] | str]]:
-    rows: list[tuple[int, dict[str, Any] | str]] = []
-    for number, line in enumerate(body.splitlines(), 1):
+def _lines(body: bytes) -> Iterator[tuple[int, Row | str | None]]:
+    """Each line as it is asked for; None where it is empty."""
+    for number, line in enumerate(io.BytesIO(body), 1):
         if not line.strip():
+            yield number, None
             continue
         try:
             row = orjson.loads(line)
-            rows.append((number, row if isinstance(row, dict) else "wanted a JSON object"))
+            yield number, row if isinstance(row, dict) else "wanted a JSON object"
         except orjson.JSONDecodeError as error:
-            rows.append((number, f"not valid JSON: {error.msg}"))
-    return rows
+            yield number, f"not valid JSON: {error.msg}"
 
 
-def _csv(body: bytes) -> list[tuple[int, dict[str, Any] | str]]:
+def _csv(body: bytes) -> Iterator[tuple[int, Row | str | None]]:
+    """Each row as it is asked for."""
     try:
         reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""))
-        return [
-            (number, "more values than the header names" if None in row else {k: v or "" for k, v in row.items()})
-            for number, row in enumerate(reader, 2)
-        ]
+        if len(reader.fieldnames or ()) > MAX_COLUMNS:
+            raise HTTPException(422, f"the upload: more than {MAX_COLUMNS} columns")
+        for number, row in enumerate(reader, 2):
+            yield number, "more values than the header names" if None in row else {k: v or "" for k, v in row.items()}
     except UnicodeDecodeError:
         raise HTTPException(422, "the upload: not UTF-8") from None
     except csv.Error as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -74,6 +74,8 @@ def heard(case: Case | None, event: Spoken) -> Case | None:
     if known is not None and repeats(known, label):
         again = known._replace(at=label.at)  # so that what he said in between, and is heard later, is not his last word
         return None if again == known else case.with_label(again)
+    if case.labels and label.trust > max(one.trust for one in case.labels):
+        case = replace(case, trajectory=event.trajectory)  # whoever weighs more is believed about which decision the text is of
     return quorum.judged(case.with_label(label))
 
 

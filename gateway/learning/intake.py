@@ -143,7 +143,7 @@ class Intake:
             a_minute = max(1.0, a_minute / APP_SHARE)
         by = principal.key or "local"
         left, at = self._buckets.get(by, (a_minute, now))
-        left = min(a_minute, left + (now - at) * a_minute / 60)
+        left = min(a_minute, left + max(0.0, now - at) * a_minute / 60)  # a clock that went back costs nobody his turn
         if left < 1:
             wait = math.ceil((1 - left) * 60 / a_minute)
             raise Refused(429, f"too many labels: at most {a_minute:.0f} a minute are taken from one labeller", wait)

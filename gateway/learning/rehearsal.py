@@ -25,7 +25,7 @@ from detectors.expressions import anchored
 from gateway.learning import trial
 from gateway.learning.trial import Corpus
 from gateway.learning.values import Trial
-from patterns.schema import MAX_REACH, Pattern, PatternError
+from patterns.schema import MAX_REACH, Kind, Pattern, PatternError
 
 CPU_SECONDS: Final = 5
 """What a trial may take of a processor: one takes half a second."""
@@ -45,6 +45,8 @@ def lexical(pattern: Pattern, corpus: Corpus) -> Trial:
     Raises:
         PatternError: Hyperscan cannot take it, or there are texts that Python's engine takes too long for.
     """
+    if pattern.kind is Kind.LITERAL:
+        return trial.lexical(pattern, corpus)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__], input=msgspec.json.encode(Asked(pattern, tuple(corpus.harmless))),
@@ -52,6 +54,8 @@ def lexical(pattern: Pattern, corpus: Corpus) -> Trial:
     )  # fmt: skip
     if done.returncode == REFUSED:
         raise PatternError(done.stdout.decode())
+    if done.returncode > 0:
+        raise PatternError(f"{pattern.id}: it could not be tried: {done.stderr.decode(errors='replace')[-200:].strip()}")
     if done.returncode:
         raise PatternError(f"{pattern.id}: body: there are texts for which it takes longer than anybody waits; write what it"
                            " repeats so that a text can be read in one way only")  # fmt: skip

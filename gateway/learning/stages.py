@@ -126,8 +126,8 @@ class Stages:
 
         changed = await self._book.change_proposal(id, change)
         assert changed is not None
-        if not approves and changed.stage in OUT:
-            return await self.enter(changed, Stage.DEMOTED, reason or "rejected", now, by)
+        while not approves and changed.stage in OUT:  # somebody may move it on meanwhile
+            changed = await self.enter(changed, Stage.DEMOTED, reason or "rejected", now, by)
         return await self.advance(changed, now) if approves else changed
 
     async def promote(self, principal: Principal, id: str, reason: str, now: float) -> Proposal:
@@ -154,23 +154,31 @@ class Stages:
         return proposal if move is None else await self.enter(proposal, move.to, move.reason, now, "rules")
 
     async def enter(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> Proposal:
-        """Let a proposal's pattern stand in the store with its new state, and then say so."""
-        change = await asyncio.to_thread(self._change, proposal, to)
-        if change:
-            try:
-                await asyncio.to_thread(self._store.revise, change, by, f"{to}: {reason}"[:MAX_NOTE], now)
-            except StoreError as error:
-                raise StateUnavailable("pattern store", str(error)) from None
+        """Let a proposal's pattern stand in the store with its new state, and then say so. Where somebody else moved it
+        meanwhile, what he said stands, and the store is made to say it too: he may have written to it before this did."""
+        await self._revise(proposal, to, reason, now, by)
 
         def moved(old: Proposal | None) -> Proposal | None:
             if old is None or old.stage is not proposal.stage:
                 return None  # somebody else moved it
             return replace(old, stage=to, since=now, reason=reason, watched=0, alarms=0)
 
-        changed = await self._book.change_proposal(proposal.id, moved)
-        self.moves[to] += 1
-        _log.info("proposal %s (%s) is now %s: %s", proposal.id, proposal.pattern.id, to, reason)
-        return changed or await self._book.proposal(proposal.id) or proposal
+        if (changed := await self._book.change_proposal(proposal.id, moved)) is not None:
+            self.moves[to] += 1
+            _log.info("proposal %s (%s) is now %s: %s", proposal.id, proposal.pattern.id, to, reason)
+            return changed
+        while (standing := await self._book.proposal(proposal.id)) is not None and standing.stage is not to:
+            await self._revise(replace(proposal, stage=to), standing.stage, standing.reason, now, by)
+            to = standing.stage
+        return standing or proposal
+
+    async def _revise(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> None:
+        change = await asyncio.to_thread(self._change, proposal, to)
+        if change:
+            try:
+                await asyncio.to_thread(self._store.revise, change, by, f"{to}: {reason}"[:MAX_NOTE], now)
+            except StoreError as error:
+                raise StateUnavailable("pattern store", str(error)) from None
 
     def _change(self, proposal: Proposal, to: Stage) -> dict[str, Pattern | None]:
         """What the store must hold for a proposal in a stage."""

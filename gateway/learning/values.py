@@ -118,8 +118,10 @@ class Case:
 
     def with_label(self, label: Label) -> Case:
         """The same case with one more word; a labeller's later word replaces the earlier one."""
-        others = tuple(one for one in self.labels if one.by != label.by)
-        return replace(self, labels=(*others, label)[-MAX_LABELS:])
+        labels = [one for one in self.labels if one.by != label.by] + [label]
+        if len(labels) > MAX_LABELS:  # the one that weighs least goes, the oldest of several: a flood drives out nobody's word
+            labels.remove(min(labels, key=lambda one: one.trust))
+        return replace(self, labels=tuple(labels))
 
 
 class ProposalKind(StrEnum):

@@ -1,0 +1,59 @@
+"""Several people, and the gateway itself, move one proposal at a time: what acts is what is said to act."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from gateways import CACHE_DIR
+
+from gateway import configuration
+from gateway import live as live_module
+from gateway.keys import EVERY_TENANT, Permission, Principal
+from gateway.learning.book import Book
+from gateway.learning.stages import Stages
+from gateway.learning.storage import open_store
+from gateway.learning.teacher import Teacher
+from gateway.learning.values import Proposal, ProposalKind, Refused, Stage, Trial
+from gateway.state.opening import open_state
+from patterns.schema import Kind, Pattern, Severity, State
+
+ROUNDS = 12
+
+
+def test_a_rejection_stands_whoever_lets_the_pattern_act_meanwhile(tmp_path: Path) -> None:
+    """The store said active of a pattern that its proposal called demoted, or the other way round, and nobody looked again."""
+
+    async def run() -> None:
+        (tmp_path / "cache").symlink_to(CACHE_DIR)
+        settings = configuration.check({"data_dir": str(tmp_path), "detection": {"model": False}}, "test")
+        live = live_module.build(settings, 1, 0.0, {})
+        state, store = open_state(f"sqlite:{tmp_path / 'state.db'}"), open_store(settings)
+        await state.ping()
+        book = Book(state)
+        workers = [Stages(book, store, lambda: live, lambda: Teacher(None)) for _ in range(3)]
+        bob, cat = (Principal(name, EVERY_TENANT, None, frozenset(Permission)) for name in ("bob", "cat"))
+        orders = set()
+        for number in range(ROUNDS):
+            pattern = Pattern(id=f"own.p{number}", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
+                              severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",), rollout=10,
+                              state=State.CANARY)  # fmt: skip
+            proposal = Proposal(id=f"{number:032x}", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="ann",
+                                stage=Stage.CANARY, trial=Trial())  # fmt: skip
+            await book.change_proposal(proposal.id, lambda _, one=proposal: one)  # type: ignore[misc]
+            store.revise({pattern.id: pattern}, "rules", "canary", 1.0)
+            votes = [
+                workers[0].promote(bob, proposal.id, "go", 2.0), workers[1].vote(cat, proposal.id, False, "no", 2.0),
+                workers[2].advance(replace(proposal, since=-1e9), 2.0),
+            ]  # fmt: skip
+            done = await asyncio.gather(*(votes if number % 2 else reversed(votes)), return_exceptions=True)
+            assert not [one for one in done if isinstance(one, BaseException) and not isinstance(one, Refused)], done
+            told = await book.proposal(proposal.id)
+            assert told is not None
+            orders.add(len(store.history(pattern.id)))
+            assert (told.stage, store.patterns()[pattern.id].state) == (Stage.DEMOTED, State.RETIRED)
+        assert max(orders) > 2, "somebody let it act meanwhile"
+        await state.close()
+
+    asyncio.run(run())
