@@ -23,7 +23,7 @@ from gateway.chores import Chores
 from gateway.configuration import load as load_settings
 from gateway.console.sessions import Sessions
 from gateway.console.traffic import Traffic
-from gateway.keys import ANYONE, Principal, Tenant
+from gateway.keys import ANYONE, EVERY_TENANT, Permission, Principal, Tenant
 from gateway.learning.feeds import Feeds
 from gateway.learning.series import register as register_learning
 from gateway.learning.service import Learning
@@ -93,7 +93,7 @@ class Services:
         self.providers = Providers(settings)
         self.request_log = RequestLog()
         self.semantics = Semantics(lambda: self.live.settings.detection)
-        self.learning = Learning(self.state, self.store, lambda: self.live)
+        self.learning = Learning(self.state, self.store, lambda: self.live, self._approves)
         stages = self.learning.stages
         self.feeds = Feeds(lambda: self.live.settings.learning.feeds, stages.propose_from_feed, stages.known)
         self.wording = Wording(self.learning.book, lambda: self.live, self.provider)
@@ -125,6 +125,12 @@ class Services:
         )
         vitals.register(self.metrics, lambda: self.live.settings.limits.in_flight)
         self._chores = Chores(self)
+
+    def _approves(self, by: str) -> bool:
+        """Whether the bearer of this key may approve what acts on all tenants; without keys, everybody may."""
+        ring = self.keys.ring
+        principal = ring.bearer(by, time.time())
+        return ring.open or (principal is not None and principal.may(Permission.APPROVE) and principal.sees(EVERY_TENANT))
 
     async def start(self) -> None:
         """Open the state and begin the periodic work.

@@ -73,6 +73,12 @@ def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many.write_text("\n".join(f"say number {n}" for n in range(450)))
     taken = Taken(FeedSettings(name="many", source=str(many), every_seconds=10))
     assert [len(taken.run(now)) for now in (0, 10, 20, 30)] == [200, 200, 50, 0]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("\n".join(f"tell number {n}" for n in range(250)))
+    (folder / "b.txt").write_text("one more line")
+    taken = Taken(FeedSettings(name="folder", source=str(folder), every_seconds=10))
+    assert [len(taken.run(now)) for now in (0, 10, 20)] == [201, 50, 0], "what is left of any file is pulled again"
     monkeypatch.setattr(pulling, "MAX_BYTES", 10)
     with pytest.raises(FeedFault, match=r"many: many\.txt: more than 10 bytes"):
         asyncio.run(pull(FeedSettings(name="many", source=str(many)), ""))

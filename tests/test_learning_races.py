@@ -6,12 +6,14 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from gateways import CACHE_DIR
 
 from gateway import configuration
 from gateway import live as live_module
 from gateway.keys import EVERY_TENANT, Permission, Principal
 from gateway.learning.book import Book
+from gateway.learning.service import Learning
 from gateway.learning.stages import Stages
 from gateway.learning.storage import open_store
 from gateway.learning.teacher import Teacher
@@ -20,6 +22,50 @@ from gateway.state.opening import open_state
 from patterns.schema import Kind, Pattern, Severity, State
 
 ROUNDS = 12
+
+
+def test_a_vote_counts_while_its_key_may_vote(tmp_path: Path) -> None:
+    async def run() -> None:
+        (tmp_path / "cache").symlink_to(CACHE_DIR)
+        chosen = {"data_dir": str(tmp_path), "detection": {"model": False}, "learning": {"approvals": 2}}
+        settings = configuration.check(chosen, "test")
+        live = live_module.build(settings, 1, 0.0, {})
+        state = open_state(f"sqlite:{tmp_path / 'state.db'}")
+        await state.ping()
+        revoked: set[str] = set()
+        book = Book(state)
+        stages = Stages(book, open_store(settings), lambda: live, lambda: Teacher(None), lambda by: by not in revoked)
+        ann, bob, cat = (Principal(name, EVERY_TENANT, None, frozenset(Permission)) for name in ("ann", "bob", "cat"))
+        pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
+                          severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",))  # fmt: skip
+        proposal = Proposal(id="1", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="x", trial=Trial())
+        await book.change_proposal("1", lambda _: proposal)
+        assert (await stages.vote(ann, "1", True, "yes", 1.0)).stage is Stage.PROPOSED
+        revoked.add("ann")
+        assert (await stages.vote(bob, "1", True, "yes", 2.0)).stage is Stage.PROPOSED, "one of the two was revoked"
+        with pytest.raises(Refused, match="not enough approvals"):
+            await stages.promote(bob, "1", "now", 3.0)
+        assert (await stages.vote(cat, "1", True, "yes", 4.0)).stage is Stage.SHADOW
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_a_lease_that_was_taken_before_the_clock_went_back_holds_nobody_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        (tmp_path / "cache").symlink_to(CACHE_DIR)
+        settings = configuration.check({"data_dir": str(tmp_path), "detection": {"model": False}}, "test")
+        live = live_module.build(settings, 1, 0.0, {})
+        state, store = open_state(f"sqlite:{tmp_path / 'state.db'}"), open_store(settings)
+        await state.ping()
+        before, after = (Learning(state, store, lambda: live, lambda _: True) for _ in range(2))
+        assert await before.run(10_000.0)
+        assert not await after.run(10_001.0), "another holds it"
+        assert not await after.run(9_900.0), "clocks differ by minutes"
+        assert await after.run(5_000.0), "its holder is gone, and would be so for an hour and a half"
+        await state.close()
+
+    asyncio.run(run())
 
 
 def test_a_rejection_stands_whoever_lets_the_pattern_act_meanwhile(tmp_path: Path) -> None:
@@ -32,7 +78,7 @@ def test_a_rejection_stands_whoever_lets_the_pattern_act_meanwhile(tmp_path: Pat
         state, store = open_state(f"sqlite:{tmp_path / 'state.db'}"), open_store(settings)
         await state.ping()
         book = Book(state)
-        workers = [Stages(book, store, lambda: live, lambda: Teacher(None)) for _ in range(3)]
+        workers = [Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True) for _ in range(3)]
         bob, cat = (Principal(name, EVERY_TENANT, None, frozenset(Permission)) for name in ("bob", "cat"))
         orders = set()
         for number in range(ROUNDS):

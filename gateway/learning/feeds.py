@@ -53,7 +53,8 @@ class Feeds:
                 _log.error("a feed brought nothing: %s", error)
 
     async def _one(self, feed: FeedSettings) -> None:
-        for pulled in await pull(feed, self._marks.get(feed.name, "")):
+        left, mark = 0, self._marks.get(feed.name, "")
+        for pulled in await pull(feed, mark):
             form = feed.format or convert.guess(pulled.name)
             found = await asyncio.to_thread(convert.convert, pulled.data, form, feed.name, f"feed {feed.name}")
             for fault in found.faults[:10]:
@@ -63,5 +64,7 @@ class Feeds:
             for pattern in fresh[:MAX_PROPOSED]:
                 await self._propose(pattern, f"from feed {feed.name}")
             self.pulled[feed.name] = self.pulled.get(feed.name, 0) + min(len(fresh), MAX_PROPOSED)
-            if len(fresh) <= MAX_PROPOSED:
-                self._marks[feed.name] = pulled.mark
+            left += max(0, len(fresh) - MAX_PROPOSED)
+            mark = pulled.mark
+        if not left:  # a folder's files have one mark: what is left of any of them is pulled again
+            self._marks[feed.name] = mark

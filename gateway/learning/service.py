@@ -36,15 +36,18 @@ PASS_SECONDS: Final = 0.5
 LEASE_SECONDS: Final = 10.0
 """How long a lease holds; another worker takes over when its holder has not renewed it for so long."""
 
+SKEW_SECONDS: Final = 300.0
+"""How far apart workers' clocks may be. A lease that ends later was taken before a clock went back, and nobody may hold it."""
+
 _LEASE: Final = "learning-lease"
 
 _log = logging.getLogger(__name__)
 
 
 class Learning:
-    """See the module. ``live`` gives what serves now."""
+    """See the module. ``live`` gives what serves now; ``approves`` as `Stages` has it."""
 
-    def __init__(self, state: State, store: Store, live: Callable[[], Live]) -> None:
+    def __init__(self, state: State, store: Store, live: Callable[[], Live], approves: Callable[[str], bool]) -> None:
         self.book = Book(state)
         self.store = store
         self._state = state
@@ -55,7 +58,7 @@ class Learning:
         kept = lambda: live().settings.retention.text_seconds  # noqa: E731
         self.inbox = Inbox(state, self.book, lambda: self.teacher, kept, self._name)
         self.intake = Intake(state, self.book, self.inbox, live, lambda: self.teacher)
-        self.stages = Stages(self.book, store, live, lambda: self.teacher)
+        self.stages = Stages(self.book, store, live, lambda: self.teacher, approves)
         self.lessons = Lessons(self.book, live, lambda: self.teacher, lambda: self.stages.rules)
         self._matches: Counter[str] = Counter()
         self._seen = 0
@@ -149,7 +152,7 @@ class Learning:
         found = await self._state.get(_LEASE)
         if found is not None:
             holder, until = orjson.loads(found.value)
-            if holder != self._name and now < until:
+            if holder != self._name and now < until < now + SKEW_SECONDS:
                 return False
             if holder == self._name and until - now > LEASE_SECONDS / 2:
                 return True

@@ -45,11 +45,16 @@ _log = logging.getLogger(__name__)
 class Stages:
     """See the module."""
 
-    def __init__(self, book: Book, store: Store, live: Callable[[], Live], teacher: Callable[[], Teacher]) -> None:
+    def __init__(
+        self, book: Book, store: Store, live: Callable[[], Live], teacher: Callable[[], Teacher],
+        approves: Callable[[str], bool],
+    ) -> None:  # fmt: skip
+        """``approves``: whether somebody who voted may approve now; of a key that was revoked since, no vote counts."""
         self._book = book
         self._store = store
         self._live = live
         self._teacher = teacher
+        self._approves = approves
         self.moves = Counter[str]()
 
     @property
@@ -141,7 +146,7 @@ class Stages:
             raise Refused(404, "there is no such proposal")
         if proposal.stage in (Stage.ACTIVE, Stage.DEMOTED, Stage.REJECTED):
             raise Refused(409, f"the proposal is {proposal.stage} already")
-        move = step(proposal, self.rules, now, force=True)
+        move = step(self._counted(proposal), self.rules, now, force=True)
         if move is None:
             against = "; ".join(proposal.trial.against) if proposal.trial else "it was not tried"
             why = f"its trial failed: {against}" if against else "it has not enough approvals of others than its author"
@@ -150,8 +155,11 @@ class Stages:
 
     async def advance(self, proposal: Proposal, now: float) -> Proposal:
         """Make the move that is due, if one is."""
-        move = step(proposal, self.rules, now)
+        move = step(self._counted(proposal), self.rules, now)
         return proposal if move is None else await self.enter(proposal, move.to, move.reason, now, "rules")
+
+    def _counted(self, proposal: Proposal) -> Proposal:
+        return replace(proposal, votes=tuple(vote for vote in proposal.votes if not vote.approves or self._approves(vote.by)))
 
     async def enter(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> Proposal:
         """Let a proposal's pattern stand in the store with its new state, and then say so. Where somebody else moved it
