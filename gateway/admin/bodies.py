@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ STRANGER_BYTES: Final = 64 * 1024
 
 MAX_BYTES: Final = 33 * 2**20
 """Bytes of any body. The largest that is asked for, a bulk upload of labels, has a limit of its own just below."""
+
+BODY_SECONDS: Final = 120.0
+"""How long a body may take to come: whoever sends none to its end holds a connection no longer."""
 
 MAX_FAULTS: Final = 20
 """Faults told of one body; it may have as many as it has fields."""
@@ -57,8 +61,20 @@ class Bounded:
             if size > limit:
                 raise HTTPException(413, f"the body is larger than {limit} bytes", {"connection": "close"})
 
+        ends = asyncio.get_running_loop().time() + BODY_SECONDS
+        whole = False
+
         async def counted() -> Message:
-            message = await receive()
+            nonlocal whole
+            if whole:  # what is waited for now is that the caller goes
+                return await receive()
+            try:
+                async with asyncio.timeout_at(ends):
+                    message = await receive()
+            except TimeoutError:
+                why = f"the body did not come within {BODY_SECONDS:.0f} s"
+                raise HTTPException(408, why, {"connection": "close"}) from None
+            whole = not message.get("more_body", False)
             count(len(message.get("body", b"")))
             return message
 
