@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -52,3 +53,11 @@ def test_others_are_tried_as_before() -> None:
     assert tried(r"\braise\b.{1,20}\bthe drawbridge\b|long", "so long", "raise it") == (1, 2, 2)
     with pytest.raises(PatternError, match=r"own\.one"):
         tried("(a)(?:b(?=c)|d)", "ad", "b")  # Hyperscan takes no look ahead
+
+
+@pytest.mark.parametrize("id", ["obfuscation.homoglyph.small-capitals", "obfuscation.homoglyph.math-letters"])
+def test_runs_of_letters_are_read_in_one_way(id: str) -> None:
+    (pattern,) = [one for one in packs.load_all([packs.SHIPPED]) if one.id == id]
+    letter = pattern.hits[0][0]
+    long = replace(pattern, hits=(*pattern.hits, letter * 200))
+    assert rehearsal.lexical(long, CORPUS).passed
