@@ -13,6 +13,7 @@ from bench import (
     audit,
     capacity,
     console,
+    drowned,
     failover,
     gateway,
     languages,
@@ -31,8 +32,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, languages, stream, realtime, learning, patterns, capacity, memory, scan, sync,
-    sync_scale, agreement, failover, verdicts,
+    gateway, profile, audit, console, quality, languages, drowned, stream, realtime, learning, patterns, capacity, memory, scan,
+    sync, sync_scale, agreement, failover, verdicts,
 )  # fmt: skip
 
 

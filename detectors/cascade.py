@@ -17,19 +17,20 @@ import numpy as np
 
 from detectors.canonical import Canonical, canonicalise
 from detectors.lexical import SCORES, Lexical, Match
+from detectors.mentions import around_of, only_mentions, pardoned, speaks
 from detectors.readings import Inner, Span, View, layers, through, views
+from detectors.semantic.closer import Looked, looked
 from detectors.semantic.corrections import NO_CORRECTIONS, Corrections
 from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, Reading, SemanticModel, Weighed
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.legible import legible
 from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
-from detectors.semantic.quotes import around, quoted, quotes
+from detectors.semantic.quotes import quotes
 from detectors.semantic.repetition import once
 from detectors.stages import CHEAP, DEEP, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WATCHED, WINDOWS, Origin, Skipped
 from patterns.schema import WATCHING, Kind, Pattern, Severity, State, acts_on
-from patterns.taxonomy import is_attack
 
 EVIDENCE: Final = {Severity.LOW: 0.3, Severity.MEDIUM: 0.8, Severity.HIGH: 1.0, Severity.CRITICAL: 1.2}
 """What a finding adds to the model's own signs, in units that the calibration weighs. The ratios are those of the
@@ -69,10 +70,6 @@ LAYERS: Final = {
 }  # fmt: skip
 """What it says that a text holds readable text in an encoding, by the outermost one. Those not named are ciphers and
 codes (ROT-n, Morse, Braille...), which ordinary texts hold no sentences in."""
-
-
-MENTIONED: Final = 0.75
-"""Of a match, the share that stands in quotation marks where it is only mentioned: patterns may take a word after it along."""
 
 
 class Cascade:
@@ -129,7 +126,7 @@ class Cascade:
         """The cheap stages."""
         findings, skipped, views = self._unmodelled(text, origin, clock)
         began = time.perf_counter_ns()
-        evidence = max((_SCORED[f.score] for f in findings if _speaks(f)), default=0.0) if findings else 0.0
+        evidence = max((_SCORED[f.score] for f in findings if speaks(f)), default=0.0) if findings else 0.0
         settled: Asked | None = None
         asked: list[Asked] = []
         if self.model is not None:
@@ -137,10 +134,11 @@ class Cascade:
         clock[3] += time.perf_counter_ns() - began
         doubt = False
         if len(asked) > self.windows:
-            asked = sorted(asked, key=lambda one: (one.around, -one.suspicion))
+            asked = sorted(asked, key=lambda one: (one.around, one.part, -one.suspicion))
             doubt = any(one.around for one in asked[self.windows :])
+            if not all(one.part for one in asked[self.windows :]):  # parts were read within their windows
+                skipped.append(Skipped("encoder", "budget"))
             asked = asked[: self.windows]
-            skipped.append(Skipped("encoder", "budget"))
         told = tuple(dict.fromkeys(findings)) if findings else ()
         return Screened(origin, told, evidence, settled, tuple(asked), tuple(skipped), doubt)
 
@@ -174,7 +172,7 @@ class Cascade:
         """
         findings = screened.findings
         if self.model is None:
-            score = max((finding.score for finding in findings if _speaks(finding)), default=0.0)
+            score = max((finding.score for finding in findings if speaks(finding)), default=0.0)
             return TextVerdict(findings, score, screened.skipped, self._cheap)
         if screened.settled is not None and not screened.asked:
             return self._settled(self.model, screened, screened.settled)
@@ -183,22 +181,25 @@ class Cascade:
         best: TextFinding | None = None
         told: dict[TextFinding, None] = {}
         harmless: list[tuple[Asked, bool]] = []
+        cleared: list[Asked] = []
         ordered = screened.doubt or any(
             window.around and self._orders(self.model, window, reading, screened.origin)
             for window, reading in zip(screened.asked, readings, strict=True)
         )
         weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
         for window, reading in weighed:
-            if window is None or window.around:
+            if window is None or window.around or (window.part and (reading is None or _within(window, cleared))):
                 continue
             near = NOTHING
-            if reading is not None and len(self.prototypes):
-                mentions = partial(_mentions, window, screened.findings, ordered)
+            if reading is not None and len(self.prototypes) and not window.part:
+                mentions = partial(only_mentions, window, screened.findings, ordered)
                 near = self.prototypes.near(reading.embedding, screened.origin, window.text, mentions)
                 told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
                          for one in near.watching}  # fmt: skip
                 harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
             judged = self._weigh(self.model, window, reading, near.acting, screened)
+            if judged.stage == "index" and judged.score == KNOWN_HARMLESS and (near.acting is None or not quotes(window.text)):
+                cleared.append(window)
             pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
             if reading is not None and judged.stage == "encoder" and len(self.corrections):
                 judged, crossed = self._correct(self.model, judged, reading, window, screened.origin)
@@ -211,7 +212,7 @@ class Cascade:
             told.pop(best, None)
             findings += (best,)
         if any(is_so for _, is_so in harmless):
-            findings = tuple(_pardoned(finding, harmless) for finding in findings)
+            findings = tuple(pardoned(finding, harmless) for finding in findings)
         findings += tuple(told)
         missed = sum(reading is None for reading in readings) - blind
         skipped = screened.skipped
@@ -321,28 +322,32 @@ class Cascade:
         settled: Asked | None = None
         asked: list[Asked] = []
         for view in views:
-            front = model.front(view.text, origin)
+            front = looked(model, view.text, origin, self.deep)
             woken = self._woken(model, view.text, front, sure)
-            for at, (start, end, suspicion) in enumerate(front):
-                window = view.text[start:end]
+            for at, (start, end, suspicion, part) in enumerate(front):
+                window, place = view.text[start:end], part and view.span(part.start, part.end)
                 if suspicion >= sure and (told := once(window)) != window:
-                    window, suspicion = told, max(again for _, _, again in model.front(told, origin))
-                if suspicion >= sure or at in woken:
-                    setting = model.setting(window, len(front), origin)
+                    again = looked(model, told, origin, self.deep)
+                    window, suspicion = told, max(one.suspicion for one in again)
+                    part, place = next((one.part for one in again if one.part), None), view.span(start, end)
+                setting = model.setting(window, len(front), origin)
+                learnable = part is not None and len(self.prototypes) > 0  # a harmless kind clears what it is part of
+                if suspicion >= sure or at in woken or learnable:
                     asked.append(Asked(window, suspicion, *view.span(start, end), suspicion < sure, setting))
                     if self.prototypes.mentions and quotes(window):
-                        asked += _around(model, asked[-1], origin)
+                        asked += around_of(model, asked[-1], origin)
                 elif settled is None or suspicion > settled.suspicion:
-                    setting = model.setting(window, len(front), origin)
                     settled = Asked("", suspicion, *view.span(start, end), setting=setting)
+                if part and place:
+                    asked.append(Asked(part.text, part.suspicion, *place, setting=setting, part=True))
         return settled, asked
 
-    def _woken(self, model: SemanticModel, text: str, front: list[tuple[int, int, float]], sure: float) -> frozenset[int]:
+    def _woken(self, model: SemanticModel, text: str, front: Sequence[Looked], sure: float) -> frozenset[int]:
         """The windows that resemble something learnt although the front stage settled them."""
-        if not self.prototypes.wakes or all(suspicion >= sure for _, _, suspicion in front):
+        if not self.prototypes.wakes or all(one.suspicion >= sure for one in front):
             return frozenset()
-        suspicion = np.array([suspicion - sure for _, _, suspicion in front], np.float32)
-        found = self.prototypes.woken(model.words(text, [(start, end) for start, end, _ in front]), suspicion)
+        suspicion = np.array([one.suspicion - sure for one in front], np.float32)
+        found = self.prototypes.woken(model.words(text, [(one.start, one.end) for one in front]), suspicion)
         return frozenset(found.nonzero()[0].tolist())
 
 
@@ -353,47 +358,5 @@ def _finding(detector: str, text: str, match: Match, start: int, end: int) -> Te
     return TextFinding(detector, pattern.id, pattern.category, SCORES[pattern.severity], start, end)
 
 
-def _speaks(finding: TextFinding) -> bool:
-    """Whether a finding speaks for an attack, now."""
-    return finding.detector != WATCHED and is_attack(finding.category)
-
-
-def _around(model: SemanticModel, window: Asked, origin: Origin) -> list[Asked]:
-    """What stands around the quotations of a window, where the front stage does not settle it: an order there is no mention."""
-    text = around(window.text)
-    suspicion = max(suspicion for _, _, suspicion in model.front(text, origin))
-    if suspicion < model.calibration.sure[origin]:
-        return []
-    return [Asked(text, suspicion, window.start, window.end, setting=model.setting(text, 1, origin), around=True)]
-
-
-def _mentions(window: Asked, findings: Sequence[TextFinding], ordered: bool) -> bool:
-    """Whether a window quotes, and does so with all that would be blocked by itself: an attack beside a quotation attacks.
-
-    ``ordered`` says that what stands around the text's quotations does.
-    """
-    if ordered or not quotes(window.text):
-        return False
-    passages = quoted(window.text)
-    grave = [one for one in findings if _speaks(one) and one.score >= SCORES[Severity.HIGH]
-             and window.start < one.end and one.start < window.end]  # fmt: skip
-    if not grave:
-        return True
-    if window.end - window.start != len(window.text):
-        return False  # a reading whose places are not the text's
-    inside = [
-        sum(max(0, min(one.end - window.start, end) - max(one.start - window.start, start)) for start, end in passages)
-        for one in grave
-    ]  # fmt: skip
-    return all(within >= MENTIONED * (one.end - one.start) for one, within in zip(grave, inside, strict=True))
-
-
-def _pardoned(finding: TextFinding, windows: Sequence[tuple[Asked, bool]]) -> TextFinding:
-    """A finding within a learnt harmless kind is recorded and not acted on, unless it is critical.
-
-    All windows that it touches must be of such a kind: an attack beside harmless text is an attack.
-    """
-    if finding.detector in DEEP or not is_attack(finding.category) or finding.score >= SCORES[Severity.CRITICAL]:
-        return finding
-    around = [is_so for window, is_so in windows if window.start < finding.end and finding.start < window.end]
-    return finding._replace(detector=WATCHED) if around and all(around) else finding
+def _within(part: Asked, windows: Sequence[Asked]) -> bool:
+    return any(one.start <= part.start and part.end <= one.end for one in windows)

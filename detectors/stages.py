@@ -41,7 +41,8 @@ class Asked(NamedTuple):
 
     ``woken`` is one that the front stage had settled as harmless, and that resembles something learnt. ``setting`` is what
     its company adds to its log-odds (`detectors.semantic.judge.SemanticModel.setting`). ``around`` is what stands around the
-    quotations of another window, and says only whether that one mentions what it quotes.
+    quotations of another window, and says only whether that one mentions what it quotes. ``part`` is of another window, which
+    is looked at more closely.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Asked(NamedTuple):
     woken: bool = False
     setting: float = 0.0
     around: bool = False
+    part: bool = False
 
 
 class Screened(NamedTuple):

@@ -211,20 +211,20 @@ def test_what_stands_around_a_quotation_is_read_only_where_something_may_pardon_
     told = [text for text in draw("benign.linguistics", 60) if '"' in text][:5]
     pattern = replace(learnt(model, told, Kind.BENIGN), closeness=LEAST_QUOTED)
     text = f"{told[0]} {draw('later_attack.estate_executor', 1)[0]}"
-    asked = [len(with_(model, *some).screen([Segment(text, "user", Origin.USER, 0, ())], "").asked)
-             for some in ((), (replace(pattern, state=State.SHADOW),), (pattern,))]  # fmt: skip
-    assert asked == [1, 1, 2]
+    screenings = [with_(model, *some).screen([Segment(text, "user", Origin.USER, 0, ())], "")
+                  for some in ((), (replace(pattern, state=State.SHADOW),), (pattern,))]  # fmt: skip
+    assert [sum(one.around for one in screening.asked) for screening in screenings] == [0, 0, 1]
 
 
 def test_where_the_windows_run_out_nothing_is_a_mention(model: SemanticModel) -> None:
     told = [text for text in draw("benign.linguistics", 60) if '"' in text][:5]
     pattern = replace(learnt(model, told, Kind.BENIGN), closeness=LEAST_QUOTED)
     text = f"{told[0]} {draw('later_attack.estate_executor', 1)[0]}"
-    engine = with_(model, pattern)
-    engine.cascade.windows = 1
+    engine, plain = with_(model, pattern), with_(model)
+    engine.cascade.windows = plain.cascade.windows = 1
     screening = engine.screen([Segment(text, "user", Origin.USER, 0, ())], "")
     assert [one.around for one in screening.asked] == [False]
-    alone = with_(model).judge([Segment(text, "user", Origin.USER, 0, ())], "")
+    alone = plain.judge([Segment(text, "user", Origin.USER, 0, ())], "")
     judged = screening.close([model.read(one.text) for one in screening.asked])
     assert judged.verdict.score == alone.verdict.score
     assert Skipped("encoder", "budget") in judged.verdict.skipped
