@@ -86,11 +86,12 @@ class Learning:
         return self._tuner
 
     def observe(self, *sides: Inspected | None) -> None:
-        """Count a screened request, and which patterns matched in it. Called for every request: it only adds numbers."""
+        """Count a screened request, and which patterns matched in it or in its reply: each once, for a reply may repeat what it
+        answers. Called for every request: it only adds numbers."""
         self._seen += 1
-        for side in sides:
-            if side is not None and side.judged.verdict.findings:
-                self._matches.update({finding.pattern for finding in side.judged.verdict.findings})
+        if any(side is not None and side.judged.verdict.findings for side in sides):
+            told = (side.judged.verdict.findings for side in sides if side is not None)
+            self._matches.update({finding.pattern for some in told for finding in some})
 
     async def report(self, now: float) -> None:
         """Tell the loop what was counted since the last time, and do what work waits in it, whoever told of it.
