@@ -35,8 +35,9 @@ class Listener(HttpToolsProtocol):
     """One connection of a caller.
 
     Attributes:
-        idle_since: loop time at which the last answer was out; infinite while something is under way. Whoever serves
-            closes connections that have been idle for too long: one look at all of them instead of a timer for each.
+        idle_since: loop time at which the last answer was out, or the head began that is being read; infinite while a request
+            is under way. Whoever serves closes connections that have been idle for too long: one look at all of them instead of
+            a timer for each.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -71,7 +72,6 @@ class Listener(HttpToolsProtocol):
         return self._app.services.draining
 
     def data_received(self, data: bytes) -> None:
-        self.idle_since = _NEVER
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as asked:
@@ -102,6 +102,8 @@ class Listener(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
+        if self.idle_since != _NEVER:  # the head has as long to come as the connection may be idle
+            self.idle_since = self.loop.time()
         self.url = b""
         self.headers = []
         self._lengths = []
@@ -117,6 +119,7 @@ class Listener(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self.idle_since = _NEVER
         url = self._url()
         refused = self.parser.should_upgrade() and self._has_body()
         if refused and url[0] != REALTIME and self.parser.get_method() != b"CONNECT":
