@@ -18,10 +18,22 @@ from gateway.learning.stages import Stages
 from gateway.learning.storage import open_store
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import Proposal, ProposalKind, Refused, Stage, Trial
+from gateway.live import Live
+from gateway.state import base
 from gateway.state.opening import open_state
 from patterns.schema import Kind, Pattern, Severity, State
+from patterns.store import Store
 
 ROUNDS = 12
+
+
+async def opened(folder: Path) -> tuple[Live, base.State, Store]:
+    """Patterns, a state and a pattern store of one machine, without a model."""
+    (folder / "cache").symlink_to(CACHE_DIR)
+    settings = configuration.check({"data_dir": str(folder), "detection": {"model": False}}, "test")
+    state = open_state(f"sqlite:{folder / 'state.db'}")
+    await state.ping()
+    return live_module.build(settings, 1, 0.0, {}), state, open_store(settings)
 
 
 def test_a_vote_counts_while_its_key_may_vote(tmp_path: Path) -> None:
@@ -53,11 +65,7 @@ def test_a_vote_counts_while_its_key_may_vote(tmp_path: Path) -> None:
 
 def test_a_lease_that_was_taken_before_the_clock_went_back_holds_nobody_back(tmp_path: Path) -> None:
     async def run() -> None:
-        (tmp_path / "cache").symlink_to(CACHE_DIR)
-        settings = configuration.check({"data_dir": str(tmp_path), "detection": {"model": False}}, "test")
-        live = live_module.build(settings, 1, 0.0, {})
-        state, store = open_state(f"sqlite:{tmp_path / 'state.db'}"), open_store(settings)
-        await state.ping()
+        live, state, store = await opened(tmp_path)
         before, after = (Learning(state, store, lambda: live, lambda _: True) for _ in range(2))
         assert await before.run(10_000.0)
         assert not await after.run(10_001.0), "another holds it"
@@ -72,11 +80,7 @@ def test_a_rejection_stands_whoever_lets_the_pattern_act_meanwhile(tmp_path: Pat
     """The store said active of a pattern that its proposal called demoted, or the other way round, and nobody looked again."""
 
     async def run() -> None:
-        (tmp_path / "cache").symlink_to(CACHE_DIR)
-        settings = configuration.check({"data_dir": str(tmp_path), "detection": {"model": False}}, "test")
-        live = live_module.build(settings, 1, 0.0, {})
-        state, store = open_state(f"sqlite:{tmp_path / 'state.db'}"), open_store(settings)
-        await state.ping()
+        live, state, store = await opened(tmp_path)
         book = Book(state)
         workers = [Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True) for _ in range(3)]
         bob, cat = (Principal(name, EVERY_TENANT, None, frozenset(Permission)) for name in ("bob", "cat"))
