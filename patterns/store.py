@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -182,17 +182,20 @@ class Store:
             return Applied(self.generation, accepted, tuple(refused))
 
     def revise(
-        self, changes: Mapping[str, Pattern | None], author: str, reason: str, now: float
+        self, changes: Mapping[str, Pattern | None], author: str, reason: str, now: float, after: Stamp = ZERO
     ) -> Applied:
         """Change patterns here, as one generation: None removes. What stands that way already is left alone.
 
-        Each becomes a revision with author, reason, time and parent, signed with this machine's key.
+        Each becomes a revision with author, reason, time and parent, signed with this machine's key. ``after``: of a change
+        made elsewhere that whoever asks knows of, though it may not have come here yet; what is made now is later.
 
         Raises:
             StoreError: the file cannot be written. Nothing is changed then.
         """
         with self._lock, _faults(self.path):
             self._catch_up()
+            with suppress(FutureStamp):
+                self._clock.observe(after, now)
             made = []
             for id, pattern in changes.items():
                 before = self._entries.get(id)

@@ -130,7 +130,7 @@ def routes(app: FastAPI, services: Services) -> None:
         """Let what stood under an earlier generation stand again, as a new one, which acts here when this answers."""
         by = principal.key or "local"
         applied = await _stored(asyncio.to_thread(yielded, store.rollback, wanted.generation, by, wanted.reason, time.time()))
-        await learning.stages.follow_store(by, wanted.reason, time.time())
+        await learning.stages.follow_store(time.time())
         await services.renew()
         return {"generation": applied.generation, "changes": len(applied.accepted)}
 

@@ -23,6 +23,7 @@ from gateway.learning.teacher import Teacher
 from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, Stage, Vote
 from gateway.live import Live
 from gateway.state.base import StateUnavailable
+from patterns.clock import ZERO, Stamp
 from patterns.schema import Pattern, PatternError
 from patterns.schema import State as PatternState
 from patterns.store import Store, StoreError
@@ -36,6 +37,9 @@ OUT: Final = (Stage.SHADOW, Stage.CANARY, Stage.ACTIVE)
 
 TAKES_AWAY: Final = frozenset({ProposalKind.RETIRE, ProposalKind.NARROW})
 """Proposals about a pattern that stands already."""
+
+LATE_SECONDS: Final = 60.0
+"""When it is told that a pattern has not come to this machine."""
 
 _STAGES: Final = {state: stage for stage, state in STATES.items()}
 
@@ -56,6 +60,7 @@ class Stages:
         self._teacher = teacher
         self._approves = approves
         self.moves = Counter[str]()
+        self._late: set[str] = set()
 
     @property
     def rules(self) -> Rules:
@@ -144,6 +149,7 @@ class Stages:
         proposal = await self._book.proposal(id)
         if proposal is None:
             raise Refused(404, "there is no such proposal")
+        proposal = await self._followed(proposal, now)
         if proposal.stage in (Stage.ACTIVE, Stage.DEMOTED, Stage.REJECTED):
             raise Refused(409, f"the proposal is {proposal.stage} already")
         move = step(self._counted(proposal), self.rules, now, force=True)
@@ -154,7 +160,16 @@ class Stages:
         return await self.enter(proposal, move.to, reason or move.reason, now, principal.key or "local")
 
     async def advance(self, proposal: Proposal, now: float) -> Proposal:
-        """Make the move that is due, if one is."""
+        """Make the move that is due, if one is. Where the store says something else of its pattern by now, that is followed;
+        and what another machine let stand is first to have come to this one."""
+        proposal = await self._followed(proposal, now)
+        if self._stamp(proposal) < proposal.stamp:
+            if proposal.id not in self._late and now - proposal.since > LATE_SECONDS:
+                self._late.add(proposal.id)
+                _log.warning("proposal %s waits: its pattern %s is not in this machine's pattern store as another one left it",
+                             proposal.id, proposal.pattern.id)  # fmt: skip
+            return proposal
+        self._late.discard(proposal.id)
         move = step(self._counted(proposal), self.rules, now)
         return proposal if move is None else await self.enter(proposal, move.to, move.reason, now, "rules")
 
@@ -164,12 +179,12 @@ class Stages:
     async def enter(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> Proposal:
         """Let a proposal's pattern stand in the store with its new state, and then say so. Where somebody else moved it
         meanwhile, what he said stands, and the store is made to say it too: he may have written to it before this did."""
-        await self._revise(proposal, to, reason, now, by)
+        stamp = await self._revise(proposal, to, reason, now, by)
 
         def moved(old: Proposal | None) -> Proposal | None:
             if old is None or old.stage is not proposal.stage:
                 return None  # somebody else moved it
-            return replace(old, stage=to, since=now, reason=reason, watched=0, alarms=0)
+            return replace(old, stage=to, since=now, reason=reason, watched=0, alarms=0, stamp=stamp)
 
         if (changed := await self._book.change_proposal(proposal.id, moved)) is not None:
             self.moves[to] += 1
@@ -180,13 +195,17 @@ class Stages:
             to = standing.stage
         return standing or proposal
 
-    async def _revise(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> None:
+    async def _revise(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> Stamp:
         change = await asyncio.to_thread(self._change, proposal, to)
         if change:
+            why = f"{to}: {reason}"[:MAX_NOTE]
             try:
-                await asyncio.to_thread(self._store.revise, change, by, f"{to}: {reason}"[:MAX_NOTE], now)
+                made = await asyncio.to_thread(self._store.revise, change, by, why, now, proposal.stamp)
             except StoreError as error:
                 raise StateUnavailable("pattern store", str(error)) from None
+            if made.accepted:
+                return made.accepted[0].stamp
+        return self._stamp(proposal)
 
     def _change(self, proposal: Proposal, to: Stage) -> dict[str, Pattern | None]:
         """What the store must hold for a proposal in a stage."""
@@ -206,17 +225,36 @@ class Stages:
                 return before
         return None
 
-    async def follow_store(self, by: str, reason: str, now: float) -> None:
+    async def follow_store(self, now: float) -> None:
         """After a rollback: proposals whose patterns no longer stand in the store are demoted."""
-        standing = self._store.patterns()
         async for proposal in self._book.all_proposals():
-            if proposal.stage not in OUT or proposal.kind in TAKES_AWAY:
-                continue
-            known = standing.get(proposal.pattern.id)
-            if known is None or known.state is not STATES[proposal.stage]:
-                stage = _STAGES.get(known.state, Stage.DEMOTED) if known else Stage.DEMOTED
-                await self._book.change_proposal(proposal.id, _moved_by_hand(stage, f"rolled back by {by}: {reason}", now))
+            await self._followed(proposal, now)
 
+    async def _followed(self, proposal: Proposal, now: float) -> Proposal:
+        """A proposal whose pattern somebody changed in the store since it entered its stage, here or on any replica, stands
+        where the store says: what was rolled back does not come back because its time of watching is over."""
+        if proposal.stage not in OUT or proposal.kind in TAKES_AWAY or self._stamp(proposal) < proposal.stamp:
+            return proposal
+        entry = self._store.entries().get(proposal.pattern.id)
+        state = entry.pattern.state if entry and entry.pattern else None
+        retired = proposal.stage is Stage.ACTIVE and state is PatternState.RETIRED  # by a proposal to, which may be taken back
+        if retired or state is STATES[proposal.stage]:
+            return proposal
+        stage = _STAGES.get(state, Stage.DEMOTED) if state else Stage.DEMOTED
+        reason = f"{entry.reason} ({entry.author}, {entry.stamp.node})" if entry else "the pattern store lost its pattern"
 
-def _moved_by_hand(stage: Stage, reason: str, now: float) -> Callable[[Proposal | None], Proposal | None]:
-    return lambda old: old and replace(old, stage=stage, reason=reason, since=now)
+        def moved(old: Proposal | None) -> Proposal | None:
+            if old is None or (old.stage, old.stamp) != (proposal.stage, proposal.stamp):
+                return None
+            return replace(old, stage=stage, reason=reason, since=now, stamp=self._stamp(proposal))
+
+        changed = await self._book.change_proposal(proposal.id, moved)
+        if changed is not None:
+            self.moves[stage] += 1
+            _log.info("proposal %s (%s) is %s, as the store has it: %s", proposal.id, proposal.pattern.id, stage, reason)
+        return changed or await self._book.proposal(proposal.id) or proposal
+
+    def _stamp(self, proposal: Proposal) -> Stamp:
+        """Of what stands in this machine's store of a proposal's pattern."""
+        entry = self._store.entries().get(proposal.pattern.id)
+        return entry.stamp if entry else ZERO

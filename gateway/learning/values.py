@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from patterns.clock import ZERO, Stamp
 from patterns.entries import MAX_WORDS
 from patterns.schema import MAX_EXAMPLE, Kind, Pattern, Severity, State
 from patterns.similar import ALIKE
@@ -203,6 +204,7 @@ class Proposal:
         nearest: known exemplars or patterns nearest to it: (id, category, similarity).
         expected: what it is expected to change, in words.
         trial, votes: see there. reason: of the last change of stage.
+        stamp: of what stood in the pattern store when it had entered its stage: a later one there has overruled it.
         supporters: the people whose labels it was made from say what it says.
         watched, alarms: texts seen and matched since it entered its stage.
         confirmed, refuted: verdicts on texts that it matched, those it was made from aside.
@@ -232,6 +234,7 @@ class Proposal:
     spoken_against: float = 0.0
     worded: str = field(default="", repr=False)
     worded_by: str = ""
+    stamp: Stamp = ZERO
 
     @property
     def open(self) -> bool:
@@ -242,6 +245,9 @@ class Proposal:
         """Ids of those nearest that say nearly the same."""
         least = ALIKE if self.pattern.kind.lexical else SAME_MEANING
         return tuple(id for id, _, similarity in self.nearest if similarity >= least)
+
+
+_FIELDS: Final = frozenset(field.name for field in fields(Proposal))
 
 
 def case_id(key: bytes, text: str) -> str:
@@ -266,8 +272,9 @@ def encode_proposal(proposal: Proposal) -> bytes:
 
 
 def decode_proposal(body: bytes) -> Proposal:
-    raw: dict[str, Any] = orjson.loads(body)
+    raw: dict[str, Any] = {name: value for name, value in orjson.loads(body).items() if name in _FIELDS}  # a newer version's
     raw["kind"], raw["stage"] = ProposalKind(raw["kind"]), Stage(raw["stage"])
+    raw["stamp"] = Stamp(*raw.get("stamp", ZERO))
     raw["pattern"] = _pattern(raw["pattern"])
     for name in ("cases", "supporters"):
         raw[name] = tuple(raw.get(name, ()))
