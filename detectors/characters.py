@@ -18,12 +18,17 @@ _SURROGATES: Final = range(0xD800, 0xE000)
 class Ranges:
     """A set of characters, held as ranges of code points."""
 
-    __slots__ = ("_firsts", "_lasts")
+    __slots__ = ("_bounds", "_firsts")
 
     def __init__(self, pairs: list[tuple[int, int]]) -> None:
-        ordered = sorted(pairs)
-        self._firsts = [first for first, _ in ordered]
-        self._lasts = [last for _, last in ordered]
+        self._bounds: list[tuple[int, int]] = []
+        """Ascending, without two that overlap or touch."""
+        for first, last in sorted(pairs):
+            if self._bounds and first <= self._bounds[-1][1] + 1:
+                self._bounds[-1] = (self._bounds[-1][0], max(last, self._bounds[-1][1]))
+            else:
+                self._bounds.append((first, last))
+        self._firsts = [first for first, _ in self._bounds]
 
     @classmethod
     def stored(cls, name: str) -> Ranges:
@@ -36,31 +41,33 @@ class Ranges:
         return cls([(ord(char), ord(char)) for char in chars])
 
     def __or__(self, other: Ranges) -> Ranges:
-        return Ranges([*self._bounds(), *other._bounds()])
+        return Ranges(self._bounds + other._bounds)
 
     def __sub__(self, other: Ranges) -> Ranges:
         left = []
-        taken = other._merged()
-        for first, last in self._merged():
-            for low, high in taken:
-                if low <= last and high >= first:
-                    if first < low:
-                        left.append((first, low - 1))
-                    first = high + 1
+        taken = other._bounds
+        at = 0
+        for first, last in self._bounds:
+            while at < len(taken) and taken[at][1] < first:
+                at += 1
+            ahead = at
+            while ahead < len(taken) and taken[ahead][0] <= last:
+                low, high = taken[ahead]
+                if first < low:
+                    left.append((first, low - 1))
+                first = high + 1
+                ahead += 1
             if first <= last:
                 left.append((first, last))
         return Ranges(left)
 
     def __contains__(self, char: str) -> bool:
         at = bisect_right(self._firsts, ord(char)) - 1
-        return at >= 0 and ord(char) <= self._lasts[at]
-
-    def _bounds(self) -> list[tuple[int, int]]:
-        return list(zip(self._firsts, self._lasts, strict=True))
+        return at >= 0 and ord(char) <= self._bounds[at][1]
 
     def few(self) -> str:
         """The characters of the set's short ranges: those that are met, of a set with large areas of others."""
-        short = (bounds for bounds in self._merged() if bounds[1] - bounds[0] < _SHORT)
+        short = (bounds for bounds in self._bounds if bounds[1] - bounds[0] < _SHORT)
         return "".join(chr(code) for first, last in short for code in range(first, last + 1))
 
     def exactly(self) -> str:
@@ -69,11 +76,11 @@ class Ranges:
         That engine looks up a character of the Basic Multilingual Plane in a table, and compares any other with one
         range after the other: a class of many ranges beyond that plane is slow. See `roughly` and `plane`.
         """
-        return "".join(_written(first, last) for first, last in self._merged())
+        return "".join(_written(first, last) for first, last in self._bounds)
 
     def plane(self) -> str:
         """As `exactly`, with the characters of the Basic Multilingual Plane alone."""
-        inside = [(first, min(last, _LAST_OF_BMP)) for first, last in self._merged() if first <= _LAST_OF_BMP]
+        inside = [(first, min(last, _LAST_OF_BMP)) for first, last in self._bounds if first <= _LAST_OF_BMP]
         return "".join(_written(first, last) for first, last in inside)
 
     def roughly(self) -> str:
@@ -83,20 +90,11 @@ class Ranges:
     def automaton(self) -> str:
         """A character class for Hyperscan in its UTF-8 mode, without surrogates, which UTF-8 cannot hold."""
         items = []
-        for first, last in self._merged():
+        for first, last in self._bounds:
             for low, high in ((first, min(last, _SURROGATES[0] - 1)), (max(first, _SURROGATES[-1] + 1), last)):
                 if low <= high:
                     items.append(rf"\x{{{low:x}}}-\x{{{high:x}}}")
         return f"[{''.join(dict.fromkeys(items))}]"
-
-    def _merged(self) -> list[tuple[int, int]]:
-        merged: list[tuple[int, int]] = []
-        for first, last in self._bounds():
-            if merged and first <= merged[-1][1] + 1:
-                merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-            else:
-                merged.append((first, last))
-        return merged
 
 
 def _written(first: int, last: int) -> str:

@@ -6,6 +6,7 @@ word. Only what has no such reason is evidence.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -68,79 +69,104 @@ TERMINAL_SEQUENCE: Final = r"\x1b\[[0-9;?]{0,16}[A-Za-z]"
 _CONTROLS: Final = Ranges([(0x00, 0x08), (0x0E, 0x1F), (0x7F, 0x7F)])
 _WRONGLY_DECODED: Final = Ranges([(0x80, 0x9F)])  # controls that nobody writes: what is left of Windows' quotes and dashes
 _ON_THEIR_OWN: Final = Ranges.of("\u200b\u200c\u200d\u00ad\ufeff")  # each has reasons of its own
-_INVISIBLE: Final = HIDDEN - _TAGS - VARIATION - BIDI - _CONTROLS - _WRONGLY_DECODED - _PRIVATE - _ON_THEIR_OWN
 
-_UNSEEN: Final = (_INVISIBLE | _ON_THEIR_OWN).roughly()
-_DIRECTION, _VARIANT, _IDEOGRAPHIC = (s.exactly() for s in (BIDI, VARIATION, _IDEOGRAPHIC_VARIANTS))
-_JOINS, _HAN, _BASE, _PICTURE = (s.exactly() for s in (JOINING, IDEOGRAPHS, VARIED, PICTORIAL))
-_BREAKABLE, _RTL = UNSPACED.exactly(), RIGHT_TO_LEFT.exactly()
+class _Expressions(NamedTuple):
+    unexplained: re.Pattern[str]
+    in_word: re.Pattern[str]
+    hidden: dict[str, re.Pattern[str]]
+    flag: re.Pattern[str]
+    accented: re.Pattern[str]
+    stack: re.Pattern[str]
+    tall_stack: re.Pattern[str]
+    marked: re.Pattern[str]
+    spaces: re.Pattern[str]
+    styled: re.Pattern[str]
+    full_width: re.Pattern[str]
+    east_asian: re.Pattern[str]
 
-# Each begins with one class of characters, which the engine finds fast, and looks around itself only there.
-_UNEXPLAINED: Final = re.compile(
-    f"[{_UNSEEN}](?:(?<=[{_INVISIBLE.exactly()}])"
-    f"|(?<=\u200c)(?<![{_JOINS}]\u200c)"
-    f"|(?<=\u200d)(?<![{_JOINS}]\u200d)(?:(?<![{_PICTURE}]\u200d)(?<![{_PICTURE}]\ufe0f\u200d)|(?![{_PICTURE}]))"
-    f"|(?<=\u200b)(?<![{_BREAKABLE}]\u200b)(?![{_BREAKABLE}])"
-    r"|(?<=\u00ad)(?:(?<![^\W\d_]\u00ad)|(?![^\W\d_]))"
-    r"|(?<=\ufeff)(?<!\A\ufeff))"
-)
-_IN_WORD: Final = re.compile(rf"[{_UNSEEN}](?:(?<=[^\W_][{_UNSEEN}])[{_UNSEEN}]*(?=[^\W_])|[{_UNSEEN}]{{{MIN_RUN - 1},}})")
-_HIDDEN: Final = {
-    "variation": re.compile(f"[{_VARIANT}](?:(?<![{_BASE}{_HAN}][{_VARIANT}])|(?<=[{_IDEOGRAPHIC}])(?<![{_HAN}][{_VARIANT}]))"),
-    "bidi": re.compile(
-        f"[{_DIRECTION}](?:(?<=[\u202d\u202e])|(?<![{_RTL}][{_DIRECTION}])(?![{_RTL}])"
-        rf"(?:(?<![\u200e\u200f\u061c])|(?<=\w[{_DIRECTION}])(?=\w)))"
-    ),
-    "tags": re.compile(f"[{_TAGS.exactly()}]"),
-    "control": re.compile(f"[{_CONTROLS.exactly()}](?:(?<!\x1b)|(?<!(?={TERMINAL_SEQUENCE}).))"),
-    "private": re.compile(f"[{_PRIVATE.exactly()}]"),
-}
-_FLAG = re.compile("(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
-# A class written three times is found faster than one counted: the engine looks for the first alone.
-_MARK, _ACCENT, _WIDE, _STYLE = MARKS.plane(), ACCENTS.plane(), _WIDE_LETTERS.plane(), _STYLED_LETTERS.exactly()
-_ACCENTED = re.compile(f"[{_ACCENT}]")
-_STACK = re.compile(f"[{_ACCENT}][{_ACCENT}][{_ACCENT}]+")
-_TALL_STACK = re.compile(f"[{_MARK}][{_MARK}][{_MARK}]{{{MAX_MARKS - 1},}}")
-_MARKED = re.compile(f"(?:[A-Za-z][{_ACCENT}]{{1,2}}){{4,}}")
-_SPACES = re.compile(f"[{_ODD_SPACES.plane()}]")
-_STYLED = re.compile(f"[{_STYLE}][{_STYLE}][{_STYLE}]+")
-_FULL_WIDTH = re.compile(f"[{_WIDE}][{_WIDE}][{_WIDE}]+")
-_EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+
+@functools.cache
+def _expressions() -> _Expressions:
+    """Compiled for the first text that has anything to give: it takes Python's engine thirty milliseconds, so large are the
+    classes, and most texts are ASCII."""
+    invisible = HIDDEN - _TAGS - VARIATION - BIDI - _CONTROLS - _WRONGLY_DECODED - _PRIVATE - _ON_THEIR_OWN
+    unseen = (invisible | _ON_THEIR_OWN).roughly()
+    direction, variant, ideographic = (s.exactly() for s in (BIDI, VARIATION, _IDEOGRAPHIC_VARIANTS))
+    joins, han, base, picture = (s.exactly() for s in (JOINING, IDEOGRAPHS, VARIED, PICTORIAL))
+    breakable, rtl = UNSPACED.exactly(), RIGHT_TO_LEFT.exactly()
+    mark, accent, wide, style = MARKS.plane(), ACCENTS.plane(), _WIDE_LETTERS.plane(), _STYLED_LETTERS.exactly()
+    # Each begins with one class of characters, which the engine finds fast, and looks around itself only there. A class
+    # written three times is found faster than one counted: the engine looks for the first alone.
+    return _Expressions(
+        unexplained=re.compile(
+            f"[{unseen}](?:(?<=[{invisible.exactly()}])"
+            f"|(?<=\u200c)(?<![{joins}]\u200c)"
+            f"|(?<=\u200d)(?<![{joins}]\u200d)(?:(?<![{picture}]\u200d)(?<![{picture}]\ufe0f\u200d)|(?![{picture}]))"
+            f"|(?<=\u200b)(?<![{breakable}]\u200b)(?![{breakable}])"
+            r"|(?<=\u00ad)(?:(?<![^\W\d_]\u00ad)|(?![^\W\d_]))"
+            r"|(?<=\ufeff)(?<!\A\ufeff))"
+        ),
+        in_word=re.compile(
+            rf"[{unseen}](?:(?<=[^\W_][{unseen}])[{unseen}]*(?=[^\W_])|[{unseen}]{{{MIN_RUN - 1},}})"
+        ),
+        hidden={
+            "variation": re.compile(
+                f"[{variant}](?:(?<![{base}{han}][{variant}])|(?<=[{ideographic}])(?<![{han}][{variant}]))"
+            ),
+            "bidi": re.compile(
+                f"[{direction}](?:(?<=[\u202d\u202e])|(?<![{rtl}][{direction}])(?![{rtl}])"
+                rf"(?:(?<![\u200e\u200f\u061c])|(?<=\w[{direction}])(?=\w)))"
+            ),
+            "tags": re.compile(f"[{_TAGS.exactly()}]"),
+            "control": re.compile(f"[{_CONTROLS.exactly()}](?:(?<!\x1b)|(?<!(?={TERMINAL_SEQUENCE}).))"),
+            "private": re.compile(f"[{_PRIVATE.exactly()}]"),
+        },
+        flag=re.compile("(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"),
+        accented=re.compile(f"[{accent}]"),
+        stack=re.compile(f"[{accent}][{accent}][{accent}]+"),
+        tall_stack=re.compile(f"[{mark}][{mark}][{mark}]{{{MAX_MARKS - 1},}}"),
+        marked=re.compile(f"(?:[A-Za-z][{accent}]{{1,2}}){{4,}}"),
+        spaces=re.compile(f"[{_ODD_SPACES.plane()}]"),
+        styled=re.compile(f"[{style}][{style}][{style}]+"),
+        full_width=re.compile(f"[{wide}][{wide}][{wide}]+"),
+        east_asian=re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"),
+    )
 
 
 def evidence(text: str) -> Iterator[Evidence]:
     """What in ``text`` is hidden or dressed up without an ordinary reason."""
-    if unseen := list(_unseen(text)):
+    seen = _expressions()
+    if unseen := list(_unseen(text, seen)):
         yield Evidence("invisible", sum(end - start for start, end in unseen), unseen[0][0])
-    plain = _FLAG.sub(_blank, text) if "\U000e007f" in text else text
-    for kind, expression in _HIDDEN.items():
+    plain = seen.flag.sub(_blank, text) if "\U000e007f" in text else text
+    for kind, expression in seen.hidden.items():
         if first := expression.search(plain):
             yield Evidence(kind, len(expression.findall(plain)), first.start())
-    stacks = [_TALL_STACK, _STACK, _MARKED] if _ACCENTED.search(text) else [_TALL_STACK]
+    stacks = [seen.tall_stack, seen.stack, seen.marked] if seen.accented.search(text) else [seen.tall_stack]
     if marked := [match.span() for expression in stacks for match in expression.finditer(text)]:
         yield Evidence("combining", sum(end - start for start, end in marked), min(marked)[0])
-    styled = [m.start() for m in _STYLED.finditer(text)]
-    if not _EAST_ASIAN.search(text):
-        styled += [m.start() for m in _FULL_WIDTH.finditer(text)]
+    styled = [m.start() for m in seen.styled.finditer(text)]
+    if not seen.east_asian.search(text):
+        styled += [m.start() for m in seen.full_width.finditer(text)]
     if styled:
         yield Evidence("styled", len(styled), min(styled))
-    if spaces := [m.start() for m in _SPACES.finditer(text)]:
+    if spaces := [m.start() for m in seen.spaces.finditer(text)]:
         yield Evidence("whitespace", len(spaces), spaces[0])
 
 
-def _unseen(text: str) -> Iterator[tuple[int, int]]:
+def _unseen(text: str, seen: _Expressions) -> Iterator[tuple[int, int]]:
     """Characters that show nothing, without a reason: inside of words, in long rows, or at very many places.
 
     One or two at the edge of a word come from editors, translators and word processors every day.
     """
-    first = _UNEXPLAINED.search(text)
+    first = seen.unexplained.search(text)
     if first is None:
         return
-    if len(everywhere := _UNEXPLAINED.findall(text)) >= MANY:
+    if len(everywhere := seen.unexplained.findall(text)) >= MANY:
         yield first.start(), first.start() + len(everywhere)
         return
-    for run in _IN_WORD.finditer(text):
-        found = _UNEXPLAINED.search(text, run.start())
+    for run in seen.in_word.finditer(text):
+        found = seen.unexplained.search(text, run.start())
         if found is not None and found.start() < run.end():
             yield run.span()
 

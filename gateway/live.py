@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -57,6 +58,32 @@ class Bound(NamedTuple):
         return sorted({name for rules in self.streams.values() for name in rules.late})
 
 
+class Presets(Mapping[str, Bound]):
+    """The presets that a key may name, each bound when the first one does: few gateways have such a key, and to bind them all
+    is a tenth of a start."""
+
+    def __init__(self, names: Iterable[str], bind: Callable[[str], Bound]) -> None:
+        self._bind = bind
+        self._bound: dict[str, Bound | None] = dict.fromkeys(names)
+        self._binding = threading.Lock()
+
+    def __getitem__(self, name: str) -> Bound:
+        with self._binding:
+            bound = self._bound[name]
+            if bound is None:
+                bound = self._bound[name] = self._bind(name)
+            return bound
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._bound
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bound)
+
+    def __len__(self) -> int:
+        return len(self._bound)
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
     """Everything that a request keeps from its beginning to its end."""
@@ -65,7 +92,7 @@ class Live:
     engine: Engine
     default: Bound
     tenants: Mapping[str, Bound]
-    presets: Mapping[str, Bound]
+    presets: Presets
     packs: Engine
     """Judges by the packs alone: what the pattern store is laid over."""
     cached: frozenset[Path]
@@ -123,7 +150,10 @@ def _build(settings: Settings, number: int, now: float, store: Mapping[str, Patt
         engine.renewed(store, number, now) if store else engine,
         default,
         tenants,
-        {name: bound(PolicySettings(preset=name)) for name in PRESETS if not unenforced(name, settings.detection)},
+        Presets(
+            (name for name in PRESETS if not unenforced(name, settings.detection)),
+            lambda name: bound(PolicySettings(preset=name)),
+        ),
         engine,
         frozenset(),
     )

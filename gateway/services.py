@@ -32,7 +32,6 @@ from gateway.learning.wording import Wording
 from gateway.limiter import Limiter
 from gateway.live import Live
 from gateway.metrics import Exposition, Metrics
-from gateway.notify.notifier import Notifier
 from gateway.policy import Policy
 from gateway.providers import Provider, Providers
 from gateway.recorder import Recorder
@@ -50,6 +49,7 @@ from patterns.schema import PatternError
 from patterns.store import Store
 
 if TYPE_CHECKING:
+    from gateway.notify.notifier import Notifier
     from gateway.sync.service import SyncService
     from gateway.traces import Tracing
 
@@ -120,9 +120,7 @@ class Services:
         gauges.register(self)
         register_learning(self.metrics, self.learning, self.wording)
         self.tracing = _tracing(settings, self.metrics)
-        self.notifier = (
-            Notifier(settings.notify, self.exposition, self.metrics, settings.data_dir) if settings.notify else None
-        )
+        self.notifier = _notifier(settings, self.exposition, self.metrics)
         vitals.register(self.metrics, lambda: self.live.settings.limits.in_flight)
         self._chores = Chores(self)
 
@@ -322,6 +320,14 @@ def _tracing(settings: Settings, metrics: Metrics) -> Tracing | None:
     from gateway.traces import Tracing  # takes a tenth of a second and ten megabytes to load
 
     return Tracing(settings.traces, metrics)
+
+
+def _notifier(settings: Settings, exposition: Exposition, metrics: Metrics) -> Notifier | None:
+    if not settings.notify:
+        return None
+    from gateway.notify.notifier import Notifier  # it brings what reads and writes mail
+
+    return Notifier(settings.notify, exposition, metrics, settings.data_dir)
 
 
 def _state(settings: Settings) -> State:

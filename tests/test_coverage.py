@@ -156,7 +156,10 @@ def test_a_key_whose_policy_cannot_be_enforced_is_told_so(start_gateway: StartGa
 def test_a_preset_is_loaded_for_streams_when_a_key_names_it(tmp_path: Path) -> None:
     (tmp_path / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
     built = live.build(check({"data_dir": str(tmp_path)}, "test"), 1, 0.0)
+    assert set(built.presets) == {"strict", "balanced", "monitor"}
     strict = built.presets["strict"]
+    assert built.presets["strict"] is strict, "it is bound once, for all keys that name it"
+    assert "lenient" not in built.presets
     assert built.default.loaded
     assert built.presets["balanced"].loaded, "it is the configuration's"
     assert not strict.loaded

@@ -7,6 +7,7 @@ whole token: where the value's neighbour could belong to the value, it is a part
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections.abc import Callable
@@ -89,10 +90,14 @@ def ending(shape: str, accept: Callable[[str], bool], glue: frozenset[str] = WOR
         accept: whether such a text is a real value.
         glue: the characters that would make a neighbour part of the value.
     """
-    expression = re.compile(f"(?:{shape})\\Z", re.ASCII)
+
+
+    @functools.cache
+    def expression() -> re.Pattern[str]:  # there are a hundred, and most gateways never see what most of them are for
+        return re.compile(f"(?:{shape})\\Z", re.ASCII)
 
     def check(text: str, start: int, end: int) -> Span | None:
-        found = expression.search(text, start, end)
+        found = expression().search(text, start, end)
         if found is None or not whole(text, found.start(), end, glue) or not accept(found.group()):
             return None
         return found.start(), end

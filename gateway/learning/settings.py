@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from gateway.fields import Model
 from patterns.signing import read_public
 
 
@@ -22,10 +23,8 @@ def _key(value: str) -> str:
     return value
 
 
-class FeedSettings(BaseModel):
+class FeedSettings(Model):
     """Patterns that others keep, pulled on a schedule and proposed; they act after a trial and an approval as all do."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Names it in ids, logs and errors: a-z, 0-9 and `-`.")
     source: Annotated[str, AfterValidator(_source)] = Field(description="`https://...`, or a file or folder as `file:PATH`.")
@@ -41,10 +40,8 @@ class FeedSettings(BaseModel):
     )
 
 
-class WordingSettings(BaseModel):
+class WordingSettings(Model):
     """A language model that words reflections for people, off while left out; see docs/learning.md for what it is shown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     upstream: Literal["openai", "anthropic", "gemini"] = Field(
         description="Which of `upstreams`; one with an `api_key` of its own, not `caller`."
@@ -53,10 +50,8 @@ class WordingSettings(BaseModel):
     seconds: float = Field(20.0, gt=0, le=300, description="How long one answer may take.")
 
 
-class LearningSettings(BaseModel):
+class LearningSettings(Model):
     """How what people label becomes what the gateway knows; see docs/learning.md."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     approvals: int = Field(1, ge=1, le=10, description="People other than its author who must approve a proposal.")
     automatic: bool = Field(

@@ -6,7 +6,9 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from gateway.fields import Model
 
 
 def _address(value: str) -> str:
@@ -19,10 +21,8 @@ def _address(value: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 
 
-class SyncSettings(BaseModel):
+class SyncSettings(Model):
     """Replicas that agree on what the pattern store holds; see docs/sync.md. Off while `listen` is not set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     listen: Address | None = Field(None, description="Where replicas meet: UDP for QUIC and TCP for the fallback, one port.")
     node: str = Field("", description="This replica's name, which its certificate must cover. Left out, the host's name.")
