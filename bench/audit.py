@@ -23,9 +23,10 @@ from bench.report import Goal
 from detectors.values import Origin, Segment
 from gateway.audit.log import AuditLog
 from gateway.audit.reading import verify_folder
+from gateway.audit.settings import AuditSettings
 from gateway.decisions import Decision, Screened, Upstream, new_id
 from gateway.server import GC_THRESHOLD
-from gateway.settings import AuditSettings, Settings
+from gateway.settings import Settings
 
 NAME: Final = "audit"
 HELP: Final = "what the audit log costs each request, and how fast it is verified"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -18,7 +20,7 @@ class Model(BaseModel):
 
 
 def _secret(value: SecretStr) -> SecretStr:
-    """Resolve ``env:NAME`` and ``file:PATH``; anything else is the secret itself."""
+    """Resolve ``env:NAME`` and ``file:PATH``; anything else is the secret itself. An empty one protects nothing."""
     raw = value.get_secret_value()
     if raw.startswith("env:"):
         found = os.environ.get(raw[4:])
@@ -27,10 +29,36 @@ def _secret(value: SecretStr) -> SecretStr:
         return SecretStr(found)
     if raw.startswith("file:"):
         try:
-            return SecretStr(Path(raw[5:]).read_text(encoding="utf-8").strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"the file cannot be read: {type(error).__name__}") from None
+            raw = Path(raw[5:]).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"the file {raw[5:]} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"the file {raw[5:]} is not UTF-8") from None
+        if not raw:
+            raise ValueError("the file is empty")
+    if not raw:
+        raise ValueError("wanted a secret, and this is empty; leave the key out where there is none")
+    return SecretStr(raw)
+
+
+def _certificates(value: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=str(value))
+    except OSError:
+        raise ValueError("wanted a file of certificates (PEM) that can be read") from None
     return value
+
+
+def differ(names: Iterable[str], what: str) -> None:
+    """
+    Raises:
+        ValueError: a name stands twice.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"two {what} are named {name!r}; wanted a name for each")
+        seen.add(name)
 
 
 def http_url(value: str) -> str:
@@ -49,6 +77,7 @@ def _secret_url(value: SecretStr) -> SecretStr:
     return value
 
 
+Certificates = Annotated[Path, AfterValidator(_certificates)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 SecretUrl = Annotated[SecretStr, AfterValidator(_secret), AfterValidator(_secret_url)]
 """An address that is a secret itself, as those of incoming webhooks are."""

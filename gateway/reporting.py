@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from gateway.fields import Model, Seconds, Secret, SecretUrl, Url
+from gateway.fields import Certificates, Model, Seconds, Secret, SecretUrl, Url
 
 
 class Traces(Model):
@@ -69,7 +68,7 @@ class NotifyEmail(Model):
     security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection is protected.")
     username: str | None = Field(None, description="For servers that ask who sends.")
     password: Secret | None = Field(None, description="The password itself, `env:NAME` or `file:PATH`.")
-    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's.")
+    ca_file: Certificates | None = Field(None, description="Certificates to trust instead of the system's.")
 
     @model_validator(mode="after")
     def _whole(self) -> NotifyEmail:

@@ -5,23 +5,23 @@ The models below are the configuration's documentation as well: ``docs/configura
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from detectors.values import WINDOWS, ChannelKind, Origin
-from gateway.audit.keys import private_key
+from gateway.audit.settings import AuditSettings
+from gateway.fields import Certificates, Seconds, Secret
 from gateway.fields import Model as _Model
-from gateway.fields import Seconds, Secret
+from gateway.keys import checked_name
 from gateway.learning.settings import LearningSettings
 from gateway.policy import Action, Direction, FailureMode, Mode
 from gateway.reporting import NotifySettings, Traces
 from gateway.state.redis_url import SCHEMES, read_url
 from gateway.sync.settings import SyncSettings
-from gateway.upstream.dial import tls_context
 from gateway.wires.passthrough import read_rule
 from patterns import taxonomy
 
@@ -30,11 +30,31 @@ class SettingsError(ValueError):
     """A configuration that cannot be used. One line for each fault: the key, what was wrong, what is accepted."""
 
 
+_LISTEN = re.compile(r"(?:([\w.-]+)|\[([0-9a-f:.]+(?:%[\w.-]+)?)\]):([0-9]{1,5})", re.IGNORECASE)
+
+
 def _listen(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    match = _LISTEN.fullmatch(value)
+    if match is None or int(match[3]) > 65_535 or not (match[1] or _is_ipv6(match[2])):
         raise ValueError("wanted host:port, for example 127.0.0.1:8080 or [::]:8080")
     return value
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
+def _hard_to_guess(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < 16:
+        raise ValueError("wanted at least 16 characters that nobody can guess, as `openssl rand -hex 32` prints them")
+    return value
+
+
+def _tenant(value: str) -> str:
+    return checked_name("tenant", value)
 
 
 _BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?(?:/[!-~]*)?", re.IGNORECASE)
@@ -55,14 +75,6 @@ def _api_key(value: SecretStr) -> SecretStr:
     return value
 
 
-def _certificates(value: Path) -> Path:
-    try:
-        tls_context(value)
-    except OSError:
-        raise ValueError("wanted a file of certificates (PEM) that can be read") from None
-    return value
-
-
 def _threat(value: str) -> str:
     if value in taxonomy.CATEGORIES:
         return value
@@ -74,6 +86,16 @@ def _host(value: str) -> str:
     if not re.fullmatch(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]", value.lower()):
         raise ValueError("wanted a host's name, as example.com, or *.example.com for all below it")
     return value.lower()
+
+
+def _own_host(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", value.lower()):
+        raise ValueError("wanted a host's name without a port, as gateway.example.com")
+    return value.lower().strip("[]")
+
+
+def _text_kept(value: object) -> object:
+    return "off" if value is False else value  # what YAML makes of `off`
 
 
 def _state_url(value: str) -> str:
@@ -125,9 +147,7 @@ class Upstream(Target):
         2, ge=1, le=10, description="How often one address is tried. Only what is safe to repeat is: see docs."
     )
     connections: int = Field(256, ge=1, le=65_536, description="Connections to one address, for each worker.")
-    ca_file: Annotated[Path, AfterValidator(_certificates)] | None = Field(
-        None, description="Certificates to trust instead of the system's."
-    )
+    ca_file: Certificates | None = Field(None, description="Certificates to trust instead of the system's.")
     passthrough: tuple[Annotated[str, AfterValidator(_passthrough)], ...] = Field(
         (), description="Paths that go through without being screened: `/v1/files`, `/v1/files/*`, `GET /v1/batches/*`."
     )
@@ -286,7 +306,7 @@ class Detection(_Model):
 class Retention(_Model):
     """What is kept of the traffic, and how long."""
 
-    text: Literal["off", "redacted", "full"] = Field(
+    text: Annotated[Literal["off", "redacted", "full"], BeforeValidator(_text_kept)] = Field(
         "off", description="Whether the text of flagged, redacted and blocked messages is kept."
     )
     text_seconds: int = Field(7 * 86_400, ge=60, description="How long kept text lives.")
@@ -302,57 +322,6 @@ class Retention(_Model):
     )  # fmt: skip
     decisions: int = Field(200_000, ge=100, description="How many decisions are kept.")
     decision_seconds: int = Field(30 * 86_400, ge=60, description="How long a decision is kept.")
-
-
-def _audit_key(value: SecretStr) -> SecretStr:
-    private_key(value.get_secret_value().encode(), "the key")
-    return value
-
-
-def _export_address(value: str) -> str:
-    parts = urlsplit(value)
-    kind = parts.scheme
-    if kind == "file" and value.startswith("file:") and len(value) > 5:
-        return value
-    try:
-        usable = kind in ("tls", "tcp", "https", "http") and bool(parts.hostname) and not parts.username
-        usable = usable and (kind in ("https", "http") or parts.port is not None)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("wanted tls://HOST:PORT or tcp://HOST:PORT (syslog), https://HOST/PATH (webhook), or file:PATH")
-    return value
-
-
-class AuditExport(_Model):
-    """A place that records of the audit log are sent to, each at least once."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = Field(
-        description="Names it in metrics and in the file that remembers how far it came: a-z, 0-9 and `-`."
-    )
-    to: Annotated[str, AfterValidator(_export_address)] = Field(
-        description="`tls://HOST:6514` or `tcp://HOST:514` (syslog, RFC 5424), `https://HOST/PATH` (webhook), `file:PATH`."
-    )
-    format: Literal["json", "ocsf", "cef"] = Field("json", description="The log's own records, OCSF 1.3 or CEF.")
-    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's.")
-    secret: Secret | None = Field(None, description="Signs webhooks: HMAC-SHA256 in `x-portcullis-signature`.")
-
-
-class AuditSettings(_Model):
-    """The audit log. See [audit.md](audit.md)."""
-
-    enabled: bool = Field(True, description="Whether it is written.")
-    directory: Path | None = Field(None, description="Its folder; left out, `audit` in `data_dir`.")
-    signing_key: Annotated[Secret, AfterValidator(_audit_key)] | None = Field(
-        None, description="An Ed25519 private key in PEM (`file:PATH`, `env:NAME`). Left out, one is made beside the log."
-    )
-    root_seconds: Seconds = Field(60.0, description="How often a signed root covers what was written.")
-    rotate_bytes: int = Field(64 * 2**20, ge=2**16, description="The size from which a new file is begun.")
-    rotate_seconds: Seconds = Field(86_400.0, description="The age from which a new file is begun.")
-    compress: bool = Field(True, description="Whether complete files are compressed (gzip).")
-    keep_seconds: float = Field(400 * 86_400.0, ge=3600, description="How long a file is kept.")
-    keep_bytes: int = Field(20 * 2**30, ge=2**20, description="How much is kept in all; the oldest files go first.")
-    exports: tuple[AuditExport, ...] = Field((), description="Where records are sent. See `audit.exports` below.")
 
 
 class Settings(_Model):
@@ -371,16 +340,20 @@ class Settings(_Model):
     upstreams: dict[Literal["openai", "anthropic", "gemini"], Upstream] = Field(
         {}, description="The providers. With none at all, the built-in echo model answers."
     )
-    tenants: dict[str, TenantSettings] = Field({}, description="Tenants with a policy of their own, by name.")
+    tenants: dict[Annotated[str, AfterValidator(_tenant)], TenantSettings] = Field(
+        {}, description="Tenants with a policy of their own, by name."
+    )
     patterns: tuple[Path, ...] = Field((), description="More packs of patterns: files, or folders of `*.yaml`.")
     data_dir: Path = Field(Path("var"), description="Where compiled patterns and spilled records are kept.")
-    secret: Secret | None = Field(
-        None, description="Keys the stand-ins of redacted values. Left out, one is made and kept in the state."
+    secret: Annotated[Secret, AfterValidator(_hard_to_guess)] | None = Field(
+        None,
+        description="Keys the stand-ins of redacted values and the console's sessions; 16 characters or more. Left out, one is "
+        "made and kept in the state.",
     )
     open: bool = Field(
         False, description="Serve the data plane without keys although `listen` is not a loopback address."
     )
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_own_host)], ...] = Field(
         (), description="Names that the Host header may carry; left out, any name is taken for the data plane."
     )
     detection: Detection = Field(Detection(), description="See `detection` below.")

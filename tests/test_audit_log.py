@@ -34,10 +34,11 @@ from gateway.audit.export import Exporter
 from gateway.audit.formats import FORMATS
 from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.senders import FileSender, Sender, open_sender
+from gateway.audit.settings import AuditSettings
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
 from gateway.decision_records import settle
 from gateway.decisions import Decision, Screened, Shadow, Upstream
-from gateway.settings import AuditSettings, Settings
+from gateway.settings import Settings
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 CALM = Rules(1e9, 2**30, 1e9)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from gateway import configuration
 from gateway.metrics import FAIL_OPEN_STAGES
@@ -36,6 +37,26 @@ from gateway.settings import SettingsError, Stage
         ("policy: {rules: [{action: block, category: pii.nothing}]}", "unknown subcategory"),
         ("[1, 2]", "wanted a mapping"),
         ("a: [", "is not YAML: line"),
+        ("policy: strict\nopen: true\npolicy: monitor", "is not YAML: line 3, column 1: the key 'policy' stands twice"),
+        ("policy: {consensus: {replica: 3}}", "policy.consensus.replica: unknown key; did you mean 'replicas'?"),
+        ("tenants: {shop: strict}", "tenants.shop: wanted a mapping; its keys: key_rate_limits, policy, rate_limits"),
+        ("tenants: {'My Shop': {}}", "tenants.My Shop.[key]: tenant: got 'My Shop'; wanted 1 to 63 of a-z"),
+        ("patterns: my.yaml", "patterns: wanted a list"),
+        ("listen: '::1:8080'", "listen: wanted host:port, for example 127.0.0.1:8080 or [::]:8080"),
+        ("listen: 'http://127.0.0.1:80'", "listen: wanted host:port"),
+        ("listen: '[::1'", "listen: wanted host:port"),
+        ("secret: ''", "secret: wanted a secret, and this is empty"),
+        ("secret: 'file:/dev/null'", "secret: the file is empty"),
+        ("secret: 'file:/nowhere'", "secret: the file /nowhere cannot be read: No such file or directory"),
+        ("secret: hunter2", "secret: wanted at least 16 characters that nobody can guess"),
+        ("allowed_hosts: ['gateway.example:8080']", "allowed_hosts.0: wanted a host's name without a port"),
+        ("audit: {exports: [{name: a, to: 'file:/x'}, {name: a, to: 'file:/y'}]}", "audit: two exports are named 'a'"),
+        ("audit: {enabled: false, exports: [{name: a, to: 'file:/x'}]}", "audit: exports send what the log holds"),
+        ("audit: {exports: [{name: a, to: 'tls://x:1', ca_file: /nowhere}]}", "audit.exports.0.ca_file: wanted a file of certificates"),
+        ("learning: {feeds: [{name: a, source: 'file:/x'}, {name: a, source: 'file:/y'}]}", "learning: two feeds are named 'a'"),
+        ("learning: {trusted_keys: [x]}", "learning.trusted_keys.0: got 'x'; wanted ed25519:"),
+        ("sync: {advertise: elsewhere}", "sync.advertise: wanted host:port"),
+        ("[]", "wanted a mapping of keys"),
     ],
 )
 def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, message: str) -> None:
@@ -66,6 +87,54 @@ def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
     assert chosen.limits.body_bytes == 2048
     assert chosen.policy.preset == "strict"
     assert chosen.upstreams["openai"].base_url == "http://127.0.0.1:1/v1"
+
+
+def test_a_variable_says_what_it_says(tmp_path: Path) -> None:
+    """YAML would make a number of one key and a mapping of another, and end a third at its mark of a comment."""
+    for key in ("1234567890123456", "sk-one #two", "a: b", "'quoted'", "yes", "[x", "*x", "0x1f"):
+        environment = {"PORTCULLIS_NOTIFY__PAGERDUTY__ROUTING_KEY": key}
+        notify = configuration.load(None, environment).notify
+        assert notify is not None
+        assert notify.pagerduty is not None
+        assert notify.pagerduty.routing_key.get_secret_value() == key
+    environment = {
+        "PORTCULLIS_RETENTION__TEXT": "off", "PORTCULLIS_OPEN": "true", "PORTCULLIS_LIMITS__DRAIN_SECONDS": "2.5",
+        "PORTCULLIS_UPSTREAMS__OPENAI__BASE_URL": "echo:", "PORTCULLIS_PATTERNS": "[a.yaml, b.yaml]",
+        "PORTCULLIS_POLICY": "{preset: strict, canary: true}", "PORTCULLIS_TENANTS": "shop:\n  policy: monitor\n",
+        "PORTCULLIS_SECRET": "", "PORTCULLIS_LEARNING__WORDING": "null",
+    }  # fmt: skip
+    chosen = configuration.load(None, environment)
+    assert (chosen.open, chosen.limits.drain_seconds, chosen.upstreams["openai"].base_url) == (True, 2.5, "echo:")
+    assert chosen.patterns == (Path("a.yaml"), Path("b.yaml"))
+    assert (chosen.policy.preset, chosen.policy.canary, chosen.tenants["shop"].policy.preset) == ("strict", True, "monitor")
+    assert chosen.secret is chosen.learning.wording is None
+
+
+def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "portcullis.yaml"
+    file.write_text("polcy: strict\n")
+    with pytest.raises(SettingsError) as caught:
+        configuration.load(file, {"PORTCULLIS_SERVICE_HOST": "10.0.0.1", "PORTCULLIS_LIMITS__IN_FLIGHT": "many"})
+    [limit, policy, host] = sorted(str(caught.value).splitlines())
+    assert limit.startswith("$PORTCULLIS_LIMITS__IN_FLIGHT: limits.in_flight: Input should be a valid integer")
+    assert policy.startswith("$PORTCULLIS_SERVICE_HOST: service_host: unknown key")
+    assert host == f"{file}: polcy: unknown key; did you mean 'policy'?"
+
+
+def test_values_as_the_documentation_has_them() -> None:
+    assert configuration.load(None, {}).retention.text == "off"
+    for text in ("off", "'off'"):
+        assert configuration.check(yaml.safe_load(f"retention: {{text: {text}}}"), "x").retention.text == "off"
+    hosts = configuration.check({"allowed_hosts": ["Gateway.Example", "[::1]", "my_gateway"]}, "x").allowed_hosts
+    assert hosts == ("gateway.example", "::1", "my_gateway")
+
+
+def test_a_mapping_that_is_merged_into_another_may_be_overridden(tmp_path: Path) -> None:
+    file = tmp_path / "portcullis.yaml"
+    file.write_text("tenants:\n  a: &a\n    rate_limits: &r {requests_per_minute: 1}\n"
+                    "  b: {<<: *a, rate_limits: {<<: *r, requests_per_minute: 2}}\n")
+    limits = [tenant.rate_limits for tenant in configuration.load(file, {}).tenants.values()]
+    assert [limit and limit.requests_per_minute for limit in limits] == [1, 2]
 
 
 def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ from gateway.audit.export import Exporter
 from gateway.audit.keys import private_key
 from gateway.audit.retention import Keep, tidy
 from gateway.audit.senders import open_sender
+from gateway.audit.settings import AuditExport, AuditSettings
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
 from gateway.decisions import AnyDecision
 from gateway.live import Live
-from gateway.settings import AuditExport, AuditSettings, Settings
+from gateway.settings import Settings
 
 FLUSH_SECONDS: Final = 0.25
 """The longest that a decision waits for its batch: what a killed worker loses."""

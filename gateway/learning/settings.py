@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from gateway.fields import Model
+from gateway.fields import Certificates, Model, differ
 from patterns.signing import read_public
 
 
@@ -23,6 +23,14 @@ def _key(value: str) -> str:
     return value
 
 
+def _public(value: str) -> str:
+    read_public(value)
+    return value
+
+
+PublicKey = Annotated[str, AfterValidator(_public)]
+
+
 class FeedSettings(Model):
     """Patterns that others keep, pulled on a schedule and proposed; they act after a trial and an approval as all do."""
 
@@ -35,7 +43,7 @@ class FeedSettings(Model):
     key: Annotated[str, AfterValidator(_key)] = Field(
         "", description="The public key (`ed25519:...`) that must have signed it, in a file of its name and `.sig` beside it."
     )
-    ca_file: Path | None = Field(
+    ca_file: Certificates | None = Field(
         None, description="Certificates (PEM) that its server's must lead to, instead of the system's."
     )
 
@@ -67,11 +75,16 @@ class LearningSettings(Model):
     signing_key: Path | None = Field(
         None, description="The key (PEM, Ed25519) that signs changes; left out, `store.key` in `data_dir`, made when missing."
     )
-    trusted_keys: tuple[str, ...] = Field(
+    trusted_keys: tuple[PublicKey, ...] = Field(
         (), description="Public keys (`ed25519:...`) of the other machines whose changes are taken."
     )
-    pack_keys: tuple[str, ...] = Field((), description="Public keys (`ed25519:...`) whose signed packs are taken.")
+    pack_keys: tuple[PublicKey, ...] = Field((), description="Public keys (`ed25519:...`) whose signed packs are taken.")
     unsigned_packs: bool = Field(False, description="Whether the packs under `patterns` may be unsigned.")
     feeds: tuple[FeedSettings, ...] = Field((), description="See `learning.feeds` below.")
     wording: WordingSettings | None = Field(None, description="See `learning.wording` below.")
     labels_per_minute: int = Field(600, ge=1, description="Labels taken from one labeller; an app's key gets a tenth.")
+
+    @model_validator(mode="after")
+    def _named(self) -> LearningSettings:
+        differ((feed.name for feed in self.feeds), "feeds")
+        return self

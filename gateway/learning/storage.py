@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import orjson
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.settings import Settings, SettingsError
 from patterns import packs, release, signed
@@ -34,7 +32,7 @@ def open_store(settings: Settings) -> Store:
         key = read_private(chosen.signing_key) if chosen.signing_key else own_key(settings.data_dir / "store.key")
     except KeyFault as error:
         raise SettingsError(f"learning.signing_key: {error}") from None
-    trusted = [key.public_key(), *_public_keys(chosen.trusted_keys, "trusted_keys")]
+    trusted = [key.public_key(), *map(read_public, chosen.trusted_keys)]
     try:
         return Store(settings.data_dir / "patterns.db", Trust(trusted), Signer(key), settings.sync.node)
     except StoreError as error:
@@ -47,16 +45,17 @@ def check_packs(settings: Settings, shipped: Path = release.HERE) -> dict[Path, 
 
     Raises:
         PatternError: there is one; the message names it and what is wrong with it.
-        SettingsError: ``learning.pack_keys`` holds something that is no key.
     """
     chosen = settings.learning
-    keys = _public_keys(chosen.pack_keys, "pack_keys")
+    keys = [read_public(text) for text in chosen.pack_keys]
     record = settings.data_dir / "packs.json"
     seen = _versions(record)
     found = release.digests(shipped)
     taken = dict(seen) | _shipped(shipped, found, chosen.unsigned_packs, seen)
     checked = {shipped / name: digest for name, digest in found.items() if name.startswith("packs/")}
     for file in packs.files(settings.patterns):
+        if not file.exists():
+            raise PatternError(f"patterns: {file}: is not there")
         if chosen.unsigned_packs:
             checked[file] = packs.digest(file)
             continue
@@ -96,13 +95,3 @@ def _versions(record: Path) -> dict[str, str]:
     except (OSError, orjson.JSONDecodeError):
         return {}
     return {str(pack): str(version) for pack, version in found.items()} if isinstance(found, dict) else {}
-
-
-def _public_keys(texts: Sequence[str], key: str) -> list[Ed25519PublicKey]:
-    found = []
-    for number, text in enumerate(texts):
-        try:
-            found.append(read_public(text))
-        except KeyFault as error:
-            raise SettingsError(f"learning.{key}.{number}: {error}") from None
-    return found

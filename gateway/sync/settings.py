@@ -21,12 +21,16 @@ def _address(value: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 
 
+def _address_or_none(value: str) -> str:
+    return value and _address(value)
+
+
 class SyncSettings(Model):
     """Replicas that agree on what the pattern store holds; see docs/sync.md. Off while `listen` is not set."""
 
     listen: Address | None = Field(None, description="Where replicas meet: UDP for QUIC and TCP for the fallback, one port.")
     node: str = Field("", description="This replica's name, which its certificate must cover. Left out, the host's name.")
-    advertise: str = Field(
+    advertise: Annotated[str, AfterValidator(_address_or_none)] = Field(
         "", description="`host:port` at which others reach it. Left out: `listen`, or where its packets come from."
     )
     peers: tuple[Address, ...] = Field((), description="Replicas to begin with; the rest is learned from them.")
