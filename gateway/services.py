@@ -27,7 +27,7 @@ from gateway.keys import ANYONE, EVERY_TENANT, Permission, Principal, Tenant
 from gateway.learning.feeds import Feeds
 from gateway.learning.series import register as register_learning
 from gateway.learning.service import Learning
-from gateway.learning.storage import open_store
+from gateway.learning.storage import open_store, signing
 from gateway.learning.wording import Wording
 from gateway.limiter import Limiter
 from gateway.live import Live
@@ -213,6 +213,7 @@ class Services:
             try:
                 settings = load_settings(self.config)
                 self._check_fixed(settings)
+                trust, signer = signing(settings)
                 number = self.live.engine.generation.number + 1
                 served, learnt = self.store.generation, self.store.patterns()
                 fresh = await asyncio.to_thread(yielded, live_module.build, settings, number, time.time(), learnt)
@@ -226,6 +227,7 @@ class Services:
                 return False
             old = [self.live]
             self.live, self.served = fresh, served
+            self.store.trust, self.store.signer = trust, signer
             await asyncio.to_thread(yielded, live_module.let_go, old)
             self._hosts_seen.clear()
             self.reload_error = ""

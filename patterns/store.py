@@ -100,8 +100,8 @@ class Store:
 
         Args:
             path: the file; its folder is made when it is missing.
-            trust: whose entries are taken. It may be replaced later.
-            signer: signs what is changed here; it should be among those trusted.
+            trust: whose entries are taken.
+            signer: signs what is changed here; it should be among those trusted. Both may be replaced later.
             node: this replica's name in stamps; left out, the signer's id.
 
         Raises:

@@ -84,6 +84,20 @@ def test_a_pattern_that_nobody_trusted_signed_is_held_by_nobody_else(pair: tuple
         until(lambda: "entries are refused" in client.get("/admin/v1/sync").json()["peers"][0]["in_words"])
 
 
+def test_a_key_that_is_trusted_no_longer_is_refused_without_a_restart(pair: tuple[Gateway, Gateway], approver: Approver) -> None:
+    """The configuration was taken, as the log said, and whoever had stolen the key went on."""
+    a, b = pair
+    approver.promote(a, "before")
+    until(lambda: approver.holds(b, "before"))
+    b.write({**b.settings, "learning": {"trusted_keys": [Approver(Ed25519PrivateKey.generate()).public]}})
+    b.wait_for(lambda line: "configuration taken" in line["message"], count=2)
+    approver.promote(a, "after")
+    with b.client() as client:
+        until(lambda: client.get("/admin/v1/sync").json()["refused"].get("untrusted"))
+    assert approver.holds(b, "before"), "what was taken stays; it is rolled back by hand"
+    assert not approver.holds(b, "after")
+
+
 def test_certificates_are_made_once_and_misuse_is_named(tmp_path: Path) -> None:
     assert cli("sync", "init-ca", tmp_path).returncode == 0
     again = cli("sync", "init-ca", tmp_path)

@@ -21,20 +21,28 @@ from patterns.store import Store, StoreError
 _log = logging.getLogger(__name__)
 
 
-def open_store(settings: Settings) -> Store:
-    """The store under ``data_dir``, which trusts its own key and those of ``learning.trusted_keys``.
+def signing(settings: Settings) -> tuple[Trust, Signer]:
+    """Who signs what is changed here, and whose changes are taken: its own, and those of ``learning.trusted_keys``.
 
     Raises:
-        SettingsError: a key or the store cannot be used; the message names the setting or the file.
+        SettingsError: a key cannot be used; the message names the setting.
     """
     chosen = settings.learning
     try:
         key = read_private(chosen.signing_key) if chosen.signing_key else own_key(settings.data_dir / "store.key")
     except KeyFault as error:
         raise SettingsError(f"learning.signing_key: {error}") from None
-    trusted = [key.public_key(), *map(read_public, chosen.trusted_keys)]
+    return Trust([key.public_key(), *map(read_public, chosen.trusted_keys)]), Signer(key)
+
+
+def open_store(settings: Settings) -> Store:
+    """The store under ``data_dir``.
+
+    Raises:
+        SettingsError: as `signing`; or the store cannot be used, with the name of its file.
+    """
     try:
-        return Store(settings.data_dir / "patterns.db", Trust(trusted), Signer(key), settings.sync.node)
+        return Store(settings.data_dir / "patterns.db", *signing(settings), settings.sync.node)
     except StoreError as error:
         raise SettingsError(f"data_dir: the pattern store cannot be opened: {error}") from None
 

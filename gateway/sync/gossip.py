@@ -45,10 +45,10 @@ class Gossip:
 
     def tick(self, links: Iterable[Link], now: float) -> list[Send]:
         """What is due: a word of our own, and the news that were gathered."""
-        if now - self._announced_at >= ANNOUNCE_SECONDS:
+        if not 0 <= now - self._announced_at < ANNOUNCE_SECONDS:
             self._announced_at = now
             self._news[self._directory.node] = self._directory.announce(now)
-        if not self._news or now - self._spread_at < SPREAD_SECONDS:
+        if not self._news or 0 <= now - self._spread_at < SPREAD_SECONDS:
             return []
         self._spread_at = now
         return self._spread(links)

@@ -42,6 +42,9 @@ STALLED_SECONDS: Final = 60.0
 TREE_SECONDS: Final = 1.0
 """The least time between two comparisons on one connection; they cost both sides work."""
 
+REFUSED_SECONDS: Final = 60.0
+"""When an entry that was refused is tried again: clocks are set right, and trust is changed, while connections stand."""
+
 MAX_REFUSED: Final = 4_096
 """Fingerprints remembered as refused by, or refused from, one peer."""
 
@@ -86,8 +89,8 @@ class Link:
         self.round_trip: float | None = None
         self.skew_ms = 0
         self.told: dict[str, int] = {}  # by node, the `seen_ms` that the peer knows
-        self.refused_by_peer: dict[bytes, None] = {}
-        self.refused_from_peer: dict[bytes, None] = {}
+        self.refused_by_peer: dict[bytes, float] = {}  # by fingerprint, when
+        self.refused_from_peer: dict[bytes, float] = {}
         self.sent = self.received = self.refused = 0  # entries
         self._fresh: dict[str, None] = {}
         self._bulk: dict[str, None] = {}
@@ -146,7 +149,7 @@ class Link:
             if held is not None and raws and size + len(held.raw) > BATCH_BYTES:
                 break
             del queue[identity]
-            if held is None or held.fingerprint in self.refused_by_peer:
+            if held is None or _lately(self.refused_by_peer, held.fingerprint, now):
                 continue
             raws.append(held.raw)
             ids[identity] = held.fingerprint
@@ -201,7 +204,7 @@ class Link:
 
     def tree(self, frame: frames.Tree, ledger: Ledger, now: float) -> list[Frame]:
         """The peer asks where we differ: list what we hold there, or send it where the peer holds nothing."""
-        if now - self._their_tree_at < TREE_SECONDS / 2:
+        if 0 <= now - self._their_tree_at < TREE_SECONDS / 2:  # not where our clock went back
             raise Misbehaved("comparisons without a pause")
         self._their_tree_at = now
         differing = ledger.differing(frame.digests)
@@ -218,15 +221,22 @@ class Link:
             out.append(frames.Listing(bucket, ledger.listing(bucket), left))
         return out
 
-    def listing(self, frame: frames.Listing, ledger: Ledger) -> list[Frame]:
+    def listing(self, frame: frames.Listing, ledger: Ledger, now: float) -> list[Frame]:
         if not self._comparing:
             raise Misbehaved("a Listing that nobody asked for")
         self._comparing = frame.left > 0
         want, send = ledger.compare(frame.bucket, frame.items)
         self.owe(send)
         prints = {item.id: item.fingerprint for item in frame.items}
-        want = [identity for identity in want if prints[identity] not in self.refused_from_peer]
+        want = [identity for identity in want if not _lately(self.refused_from_peer, prints[identity], now)]
         return [frames.Want(want)] if want else []
+
+    def want(self, frame: frames.Want, ledger: Ledger) -> None:
+        """The peer asks for entries: also for what it refused before, which it may take by now."""
+        for identity in frame.ids:
+            if (held := ledger.get(identity)) is not None:
+                self.refused_by_peer.pop(held.fingerprint, None)
+                self.owe([identity])
 
     def entries(self, frame: frames.Entries) -> None:
         """Note a batch that came; `acknowledge` must follow."""
@@ -235,18 +245,20 @@ class Link:
         self._unanswered.add(frame.batch)
         self.received += len(frame.entries)
 
-    def acknowledge(self, batch: int, refused: list[bytes]) -> Frame:
+    def acknowledge(self, batch: int, refused: list[bytes], now: float) -> Frame:
         self._unanswered.discard(batch)
-        self.refused += len(refused)
-        _remember(self.refused_from_peer, refused)
+        # What was refused before and tried again when that is due says nothing new of the peer.
+        known = self.refused_from_peer
+        self.refused += sum(one not in known or _lately(known, one, now) for one in refused)
+        _remember(self.refused_from_peer, refused, now)
         return frames.Ack(batch, refused)
 
-    def ack(self, frame: frames.Ack) -> dict[str, bytes]:
+    def ack(self, frame: frames.Ack, now: float) -> dict[str, bytes]:
         """A batch of ours is durable there; returns its ids and fingerprints without those that were refused."""
         batch = self._away.pop(frame.batch, None)
         if batch is None:
             raise Misbehaved("an Ack for nothing")
-        _remember(self.refused_by_peer, frame.refused)
+        _remember(self.refused_by_peer, frame.refused, now)
         refused = set(frame.refused)
         return {identity: one for identity, one in batch.ids.items() if one not in refused}
 
@@ -264,7 +276,8 @@ class Link:
             raise Misbehaved("silent")
         if self.oldest(now) > STALLED_SECONDS:
             raise Misbehaved("acknowledges nothing")
-        if not self.node or now < self._ping_at:
+        self._heard_at = min(self._heard_at, now)
+        if not self.node or self._ping_at - 2 * PING_SECONDS <= now < self._ping_at:
             return []
         self._ping_at = now + 2 * PING_SECONDS  # the peer's turn is between ours
         self._number += 1
@@ -275,7 +288,7 @@ class Link:
 
     def compare(self, ledger: Ledger, now: float) -> list[Frame]:
         """Find what differs by comparing buckets, unless that was begun just now."""
-        if now - self._tree_at < TREE_SECONDS:
+        if 0 <= now - self._tree_at < TREE_SECONDS:
             return []
         self._tree_at = now
         self._comparing = True
@@ -294,8 +307,12 @@ class Link:
             self.differs_since = now
 
 
-def _remember(known: dict[bytes, None], more: Iterable[bytes]) -> None:
+def _lately(refused: dict[bytes, float], fingerprint: bytes, now: float) -> bool:
+    return now - refused.get(fingerprint, -REFUSED_SECONDS) < REFUSED_SECONDS
+
+
+def _remember(known: dict[bytes, float], more: Iterable[bytes], now: float) -> None:
     for one in more:
-        known[one] = None
+        known[one] = now
     while len(known) > MAX_REFUSED:
         del known[next(iter(known))]

@@ -52,6 +52,9 @@ class _Trial(NamedTuple):
     failures: int
     again_at: float
 
+    def due(self, now: float) -> bool:
+        return not now < self.again_at <= now + LAST_RETRY  # later than that it is where our clock went back
+
 
 class Directory:
     """The members of a cluster, as one node knows them."""
@@ -160,7 +163,7 @@ class Directory:
                 if address in have or address in busy:
                     break
                 trial = self._trials.get(address)
-                if trial is None or trial.again_at <= now:
+                if trial is None or trial.due(now):
                     chosen.append(address)
                     busy.add(address)
                     if trial is None:
@@ -194,7 +197,7 @@ class Directory:
         skip = known | set(busy) | {address for address, node in aliases.items() if node in heard}
         lost = [
             address for address in self._ring()
-            if address not in skip and (address not in self._trials or self._trials[address].again_at <= now)
+            if address not in skip and (address not in self._trials or self._trials[address].due(now))
         ]
         return self.random.sample(lost, min(SOUGHT, len(lost)))
 

@@ -46,7 +46,7 @@ class Neighbours:
     def review(self, links: Iterable[Link], limit: int, now: float) -> tuple[list[Link], list[str]]:
         """Now and then: connections to end, since what they stood in for is back; and addresses to dial besides, at most
         ``limit``, since no word comes from there."""
-        if now - self._reviewed_at < REVIEW_SECONDS:
+        if 0 <= now - self._reviewed_at < REVIEW_SECONDS:
             return [], []
         self._reviewed_at = now
         self._directory.forget(now)

@@ -257,7 +257,7 @@ class Node:
             case frames.Entries():
                 return self._entries(link, frame, now)
             case frames.Ack():
-                for one in link.ack(frame).values():
+                for one in link.ack(frame, now).values():
                     self._held_by(one, [link.node], now)
                 return self._fill(link, now)
             case frames.Holds():
@@ -269,9 +269,9 @@ class Node:
             case frames.Tree():
                 return [*self._sends(link, link.tree(frame, ledger, now)), *self._fill(link, now)]
             case frames.Listing():
-                return [*self._sends(link, link.listing(frame, ledger)), *self._fill(link, now)]
+                return [*self._sends(link, link.listing(frame, ledger, now)), *self._fill(link, now)]
             case frames.Want():
-                link.owe(identity for identity in frame.ids if ledger.get(identity) is not None)
+                link.want(frame, ledger)
                 return self._fill(link, now)
             case frames.Members():
                 self._gossip.heard(link, frame.members, now)
@@ -351,7 +351,7 @@ class Node:
         return [*self._acknowledge(link, frame.batch, list(arrived.refused), now), *self._fill(link, now)]
 
     def _acknowledge(self, link: Link, batch: int, refused: list[bytes], now: float) -> list[Command]:
-        out: list[Command] = [Send(link.key, link.acknowledge(batch, refused))]
+        out: list[Command] = [Send(link.key, link.acknowledge(batch, refused, now))]
         if refused:
             out.append(Warn(link.node, f"{len(refused)} of its entries were refused"))
         if link.refused > MAX_REFUSALS:
