@@ -31,8 +31,8 @@ class App:
         )
 
     def load(self) -> asyncio.Future[Any]:
-        """The control plane, which is loaded in a thread, once."""
-        if self._control is None:
+        """The control plane, which is loaded in a thread, once; again where that failed, for want of files or memory."""
+        if self._control is None or (self._control.done() and (self._control.cancelled() or self._control.exception())):
             self._control = asyncio.ensure_future(asyncio.to_thread(_control_plane, self.services))
             self._control.add_done_callback(_loaded)
         return self._control

@@ -63,6 +63,7 @@ class Chores:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._tasks: list[asyncio.Task[None]] = []
+        self._waits: dict[str, str] = {}
         self._stopping = False
 
     def start(self) -> None:
@@ -103,6 +104,17 @@ class Chores:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _patiently(self, what: str, work: Awaitable[object]) -> None:
+        """Do what needs the state; where it does not answer, say so once, until it does or says something else."""
+        try:
+            await work
+        except StateUnavailable as error:
+            if self._waits.get(what) != str(error):
+                _log.warning("%s: %s", what, error)
+            self._waits[what] = str(error)
+        else:
+            self._waits.pop(what, None)
+
     async def _refresh_keys(self) -> None:
         try:
             await self._services.keys.refresh()
@@ -115,10 +127,7 @@ class Chores:
             self._services.state_error = ""
 
     async def _flush_metrics(self) -> None:
-        try:
-            self._services.exposition.flush()
-        except OSError as error:
-            _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
+        self._services.exposition.flush()
 
     async def _sample(self) -> None:
         self._services.traffic.sample(time.time())
@@ -139,38 +148,24 @@ class Chores:
             await self._services.renew()
 
     async def _pull_feeds(self) -> None:
-        try:
-            if self._services.learning.leads:
-                await self._services.feeds.run()
-        except StateUnavailable as error:
-            _log.warning("feeds wait: %s", error)
+        if self._services.learning.leads:
+            await self._patiently("feeds wait", self._services.feeds.run())
 
     async def _word(self) -> None:
-        try:
-            if self._services.learning.leads:
-                await self._services.wording.run()
-        except StateUnavailable as error:
-            _log.warning("reflections wait: %s", error)
+        if self._services.learning.leads:
+            await self._patiently("reflections wait", self._services.wording.run())
 
     async def _report(self) -> None:
-        try:
-            await self._services.learning.report(time.time())
-        except StateUnavailable as error:
-            _log.warning("what was counted for the learning loop waits: %s", error)
+        await self._patiently("what was counted for the learning loop waits", self._services.learning.report(time.time()))
 
     async def _learn(self) -> None:
-        try:
-            await self._services.learning.run(time.time())
-        except StateUnavailable as error:
-            _log.warning("the learning loop waits: %s", error)
+        await self._patiently("the learning loop waits", self._services.learning.run(time.time()))
 
     async def _expire(self) -> None:
         retention = self._services.live.settings.retention
         now = time.time()
-        try:
-            await self._services.state.expire(now, now - retention.decision_seconds, retention.decisions)
-        except StateUnavailable as error:
-            _log.warning("old decisions were not removed: %s", error)
+        removing = self._services.state.expire(now, now - retention.decision_seconds, retention.decisions)
+        await self._patiently("old decisions were not removed", removing)
 
     async def _tidy(self) -> None:
         live = self._services.live

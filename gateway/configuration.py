@@ -38,6 +38,9 @@ from gateway.sync.settings import SyncSettings
 
 PREFIX: Final = "PORTCULLIS_"
 
+COMMAND_LINE: Final = frozenset({"PORTCULLIS_CONFIG", "PORTCULLIS_URL", "PORTCULLIS_KEY"})
+"""Variables of commands: which file they read, which gateway they ask, with which key. They set nothing in the gateway."""
+
 Variables = Mapping[tuple[str, ...], str]
 """The variables of the environment that set something, by the key they set."""
 
@@ -127,7 +130,7 @@ def _unasked(settings: Settings) -> str:
 def _overlay(raw: dict[str, Any], environment: Mapping[str, str]) -> Variables:
     variables: dict[tuple[str, ...], str] = {}
     for name, value in sorted(environment.items()):
-        if not name.startswith(PREFIX) or name == PREFIX + "CONFIG":
+        if not name.startswith(PREFIX) or name in COMMAND_LINE:
             continue
         node = raw
         steps = tuple(name[len(PREFIX) :].lower().split("__"))

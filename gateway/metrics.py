@@ -7,6 +7,7 @@ second, and whichever worker is scraped adds up its own numbers and the files of
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from bisect import bisect_left
@@ -34,6 +35,8 @@ FAIL_OPEN_STAGES: Final = (*STAGES, "stream", "consensus", "audit")
 """Counted from zero: of a series that begins with its first count, Prometheus sees no increase, and no alert fires."""
 
 FLUSH_SECONDS: Final = 1.0
+
+_log = logging.getLogger(__name__)
 
 Labels = tuple[str, ...]
 
@@ -169,6 +172,7 @@ class Exposition:
         self._metrics = metrics
         self._folder = folder
         self._file = folder / f"{os.getpid()}.json" if folder else None
+        self._fault = ""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -177,10 +181,20 @@ class Exposition:
         if self._file is None:
             return
         scratch = self._file.with_suffix(".new")
-        scratch.write_bytes(orjson.dumps({"at": time.time(), "series": self._metrics.snapshot()}))
-        scratch.replace(self._file)
+        try:
+            scratch.write_bytes(orjson.dumps({"at": time.time(), "series": self._metrics.snapshot()}))
+            scratch.replace(self._file)
+        except OSError as error:
+            if self._fault != str(error):
+                _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
+            self._fault = str(error)
+        else:
+            self._fault = ""
 
     def render(self) -> bytes:
+        """What a scrape gets; it is written first, or a worker that is killed would take back what was told of it. A number
+        that went back is a new beginning to Prometheus, which would count all of it once more."""
+        self.flush()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -29,14 +30,12 @@ from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
 from gateway.listener import Listener, close_idle
 from gateway.live import Live, build, prepare_streams
+from gateway.port import address
 from gateway.services import Services
 from gateway.settings import Settings, SettingsError
 from gateway.state.base import StateUnavailable
 from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
-
-BACKLOG: Final = 2048
-"""Connections that the kernel keeps for us while all workers are busy."""
 
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection of a caller stays open; longer than the 60 s after which common load balancers reuse none."""
@@ -52,6 +51,9 @@ RESTART_SECONDS: Final = 1.0
 
 LEAVE_SECONDS: Final = 1.0
 """How long a worker that has drained waits for threads that still work."""
+
+PR_SET_PDEATHSIG: Final = 1
+"""The kernel's number for it (prctl(2))."""
 
 ASIDE: Final = "portcullis-aside"
 """How the names of those threads begin."""
@@ -114,12 +116,12 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def serve(settings: Settings, config: Path | None, workers: int) -> int:
+def serve(settings: Settings, config: Path | None, workers: int, listener: socket.socket) -> int:
     """Serve until a signal ends it; returns the exit code."""
     mapped.set_memory_apart()
     log_to_stderr()
-    listener = _listen(settings)
-    folder = settings.data_dir / "metrics" if workers > 1 else None
+    # Named for the port: another gateway may have the same folder for its data, and counts for itself.
+    folder = settings.data_dir / "metrics" / str(listener.getsockname()[1]) if workers > 1 else None
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -134,24 +136,6 @@ def serve(settings: Settings, config: Path | None, workers: int) -> int:
         return 1
     _settle()
     return _supervise(settings, config, listener, folder, workers, packs)
-
-
-def address(listener: socket.socket) -> str:
-    """The address that a client would use."""
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _listen(settings: Settings) -> socket.socket:
-    host, _, port = settings.listen.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SystemExit(f"portcullis: listen: {settings.listen}: {error.strerror}") from None
 
 
 def _work(
@@ -246,6 +230,13 @@ def _announce(services: Services, listener: socket.socket) -> None:
     )  # fmt: skip
 
 
+def _end_with_parent() -> None:
+    """Let the kernel send SIGTERM when the supervisor is killed outright: nobody else would end this worker or start it again,
+    and it would keep the port."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _supervise(
     settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None, workers: int, packs: Live
 ) -> int:
@@ -258,6 +249,7 @@ def _supervise(
         if pid == 0:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
+            _end_with_parent()
             os._exit(_work(settings, config, listener, folder, packs, again))
         alive[pid] = time.monotonic()
 

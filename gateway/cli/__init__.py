@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
-from gateway.cli.common import Failed, Misused
+from gateway.cli.common import Failed, Misused, add_command
 
 COMMANDS: Final = {
     "serve": "serve", "scan": "scan", "eval": "evaluate", "patterns": "patterns", "feedback": "feedback", "replay": "replay",
@@ -30,10 +30,7 @@ def parser(names: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in names:
         command = import_module(f"gateway.cli.{COMMANDS[name]}")
-        one = commands.add_parser(
-            name, help=command.HELP, description=command.HELP,
-            epilog=f"example:\n  {command.EXAMPLE}", formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        one = add_command(commands, name, command.HELP, command.EXAMPLE)
         command.configure(one)
         one.set_defaults(run=command.run)
     return top

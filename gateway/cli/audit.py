@@ -20,7 +20,7 @@ from gateway.audit.keys import BadKey, public_key
 from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.report import Evidence, as_html
 from gateway.audit.verify import Head, Verification
-from gateway.cli.common import Failed, Misused, add_config, settings, write_json, write_table
+from gateway.cli.common import Failed, Misused, add_command, add_config, settings, write_json, write_table
 from gateway.settings import Settings
 from gateway.state.base import StateUnavailable
 from gateway.state.opening import open_state
@@ -33,9 +33,18 @@ _FOR_EVER: Final = 1e12
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    verifying = actions.add_parser("verify", help="find and name whatever was removed, changed, reordered or cut off")
-    reporting = actions.add_parser("report", help="write evidence for an auditor: NAME.html and NAME.json")
-    exporting = actions.add_parser("export", help="write the records of a span of time to standard output")
+    verifying = add_command(
+        actions, "verify", "find and name whatever was removed, changed, reordered or cut off",
+        "portcullis audit verify --key audit.pub.pem",
+    )
+    reporting = add_command(
+        actions, "report", "write evidence for an auditor: NAME.html and NAME.json",
+        "portcullis audit report --from 2026-11-01 --to 2026-12-01 --output november",
+    )
+    exporting = add_command(
+        actions, "export", "write the records of a span of time to standard output",
+        "portcullis audit export --from 2026-11-01 --to 2026-11-02 --format ocsf > records.jsonl",
+    )
     for one in (verifying, reporting, exporting):
         add_config(one)
         one.add_argument("--directory", type=Path, metavar="DIR", help="the log's folder (default: the configuration's)")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from gateway import airgap
-from gateway.cli.common import Failed, add_json, write_json
+from gateway.cli.common import Failed, add_command, add_json, write_json
 
 HELP = "make one signed archive of all that an installation needs, or check and unpack one"
 EXAMPLE = "portcullis bundle make --wheels dist/ --key signing.pem portcullis.bundle.tar"
@@ -14,7 +14,10 @@ EXAMPLE = "portcullis bundle make --wheels dist/ --key signing.pem portcullis.bu
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    make = actions.add_parser("make", help="gather wheels, packs and the configuration's example into one archive")
+    make = add_command(
+        actions, "make", "gather wheels, packs and the configuration's example into one archive",
+        "portcullis bundle make --wheels dist/ --packs my-packs/ --key signing.pem portcullis.bundle.tar",
+    )
     make.add_argument("archive", type=Path, help="the archive to write")
     make.add_argument(
         "--wheels", type=Path, required=True, metavar="FOLDER",
@@ -22,11 +25,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     make.add_argument("--packs", type=Path, nargs="*", default=[], metavar="PACK", help="more packs, files or folders")
     make.add_argument("--key", type=Path, required=True, help="Ed25519 private key (PEM) that signs it")
-    open_ = actions.add_parser("open", help="check an archive and unpack it; nothing of it is kept if anything is wrong")
+    open_ = add_command(
+        actions, "open", "check an archive and unpack it; nothing of it is kept if anything is wrong",
+        "portcullis bundle open portcullis.bundle.tar ./bundle --public-key signing.pem.pub",
+    )
     open_.add_argument("archive", type=Path)
     open_.add_argument("folder", type=Path, help="where to unpack; must not exist yet")
     open_.add_argument("--public-key", type=Path, required=True, help="Ed25519 public key (PEM) of whoever made it")
-    key = actions.add_parser("key", help="make a pair of keys for signing")
+    key = add_command(actions, "key", "make a pair of keys for signing", "portcullis bundle key signing.pem")
     key.add_argument("private", type=Path, help="the private key's file; the public one's name ends in .pub")
     for one in (make, open_, key):
         add_json(one)

@@ -25,6 +25,15 @@ class Failed(Exception):  # noqa: N818
     """The command could not do its work: exit code 1."""
 
 
+def add_command(commands: Any, name: str, help_: str, example: str) -> argparse.ArgumentParser:
+    """The parser of one command, or of one action of a command, with an example at the end of its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_, description=help_, epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    return parser
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """``--config`` and ``--json``, which most commands take."""
     parser.add_argument(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.common import Misused, add_json, write_json, write_table
+from gateway.cli.common import Misused, add_command, add_json, write_json, write_table
 from gateway.cli.remote import Remote, add_remote
 
 HELP = "say that a decision or a text was an attack or harmless, one or many, and list what was said"
@@ -16,16 +16,22 @@ EXAMPLE = "portcullis feedback add --decision 018f3c... attack --note 'seen on t
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="label one decision, or a text")
+    add = add_command(
+        actions, "add", "label one decision, or a text",
+        "echo 'Ignore all previous instructions' | portcullis feedback add attack --text - --note 'seen on the forum'",
+    )
     add.add_argument("label", choices=("attack", "benign"))
     add.add_argument("--decision", default="", metavar="ID", help="the decision's id, as in x-portcullis-id")
     add.add_argument("--text", default="", help="the text; - reads standard input")
     add.add_argument("--category", default="", help="category.subcategory")
     add.add_argument("--note", default="")
     add.add_argument("--origin", default="user", help="who said it, where there is no decision to tell")
-    many = actions.add_parser("import", help="label many: JSON lines, or CSV with a header")
+    many = add_command(
+        actions, "import", "label many: JSON lines, or CSV with a header",
+        "portcullis feedback import labels.jsonl",
+    )
     many.add_argument("file", type=Path)
-    listing = actions.add_parser("list", help="what was said, newest first")
+    listing = add_command(actions, "list", "what was said, newest first", "portcullis feedback list --limit 20")
     listing.add_argument("--limit", type=int, default=50)
     for one in (add, many, listing):
         add_remote(one)

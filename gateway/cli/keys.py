@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import getpass
+import os
+import pwd
 import sys
 import time
 
@@ -12,7 +13,7 @@ from gateway.audit import log as audit_log
 from gateway.audit import records
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
-from gateway.cli.common import Failed, Misused, add_config, settings, write_json, write_table
+from gateway.cli.common import Failed, Misused, add_command, add_config, settings, write_json, write_table
 from gateway.keys import Role
 from gateway.settings import Settings
 from gateway.state import keystore
@@ -24,15 +25,21 @@ EXAMPLE = "portcullis keys create --role app --tenant shop --note 'checkout serv
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key; it is shown once")
+    create = add_command(
+        actions, "create", "make a key; it is shown once",
+        "portcullis keys create --role analyst --tenant '*' --days 90 --note 'Ann'",
+    )
     add_config(create)
     create.add_argument("--role", choices=[role.value for role in Role], default=Role.APP.value)
     create.add_argument("--tenant", default="default", help="whose it is; '*' sees all (control plane only)")
     create.add_argument("--policy", choices=["strict", "balanced", "monitor"], help="instead of the tenant's policy")
     create.add_argument("--days", type=float, help="how long it is valid (default: for ever)")
     create.add_argument("--note", default="", help="for people, shown in listings")
-    add_config(actions.add_parser("list", help="list all keys, without what would open anything"))
-    revoke = actions.add_parser("revoke", help="revoke a key; every worker follows within about a second")
+    add_config(add_command(actions, "list", "list all keys, without what would open anything", "portcullis keys list"))
+    revoke = add_command(
+        actions, "revoke", "revoke a key; every worker follows within about a second",
+        "portcullis keys revoke 2zmnunxt",
+    )
     add_config(revoke)
     revoke.add_argument("id", help="the key's id, as `keys list` shows it")
 
@@ -47,11 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write_down(chosen: Settings, action: str, **fields: object) -> None:
     """Note the change in the audit log. The key is made or revoked already, so a log that cannot be written is a warning."""
-    who = {"user": getpass.getuser(), "method": "CLI", "path": f"keys {action}", "status": 0}
+    who = {"user": _user(), "method": "CLI", "path": f"keys {action}", "status": 0}
     try:
         audit_log.write_down(chosen, records.ADMIN, {**who, **fields})
     except (AuditUnavailable, BadKey) as error:
         print(f"portcullis keys: this is not in the audit log, which cannot be written: {error}", file=sys.stderr)
+
+
+def _user() -> str:
+    """Who calls, whatever the environment says; by number where that user has no name, as in a container that runs as any."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _create(arguments: argparse.Namespace, chosen: Settings) -> int:

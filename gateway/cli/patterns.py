@@ -11,7 +11,7 @@ from detectors.engine import Engine
 from detectors.values import Origin, Segment
 from gateway.admin.knowledge import shown_pattern
 from gateway.cli import patterns_actions, patterns_alike, patterns_taxonomy
-from gateway.cli.common import Failed, add_json, write_json, write_table
+from gateway.cli.common import Failed, add_command, add_json, write_json, write_table
 from gateway.live import load_patterns
 from patterns.schema import Pattern, PatternError
 
@@ -21,8 +21,14 @@ EXAMPLE = "portcullis patterns test my-pack.yaml"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the patterns that ship, and those of the packs named")
-    testing = actions.add_parser("test", help="every pattern must find its hits and none of its misses")
+    listing = add_command(
+        actions, "list", "the patterns that ship, and those of the packs named",
+        "portcullis patterns list my-packs/ --category prompt_injection",
+    )
+    testing = add_command(
+        actions, "test", "every pattern must find its hits and none of its misses",
+        "portcullis patterns test my-pack.yaml",
+    )
     for one in (listing, testing):
         one.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="a pack, or a folder of packs")
         one.add_argument("--category", help="only this category, or category.subcategory")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.cli.common import Failed, Misused, add_json, write_json, write_table
+from gateway.cli.common import Failed, Misused, add_command, add_json, write_json, write_table
 from gateway.cli.remote import Remote, add_remote
 from patterns import convert, detached, release, signed
 from patterns.entries import key_id
@@ -23,35 +23,71 @@ from patterns.signing import KeyFault, own_key, public_text, read_private, read_
 
 def configure(actions: Any) -> None:
     """Add the parsers."""
-    sign = actions.add_parser("sign", help="sign packs with a private key (made when missing); prints the public half")
+    sign = add_command(
+        actions, "sign", "sign packs with a private key (made when missing); prints the public half",
+        "portcullis patterns sign my-pack.yaml --key packs.pem",
+    )
     sign.add_argument("packs", nargs="*", type=Path, metavar="PACK")
     sign.add_argument("--key", type=Path, required=True, help="PEM file of an Ed25519 private key; keep it out of repositories")
     sign.add_argument("--feed", action="store_true", help="files of any format, for `learning.feeds[].key`")
-    verify = actions.add_parser("verify", help="check packs against their signatures")
+    verify = add_command(
+        actions, "verify", "check packs against their signatures",
+        "portcullis patterns verify my-pack.yaml --trust ed25519:...",
+    )
     verify.add_argument("packs", nargs="*", type=Path, metavar="PACK")
     verify.add_argument("--trust", action="append", default=[], metavar="ed25519:...", help="a public key; may be repeated")
     for one in (sign, verify):
         one.add_argument("--shipped", action="store_true", help="the packs that ship, by patterns/release.pub")
-    show = actions.add_parser("show", help="one pattern of a running gateway, with its history and how it did")
+    show = add_command(
+        actions, "show", "one pattern of a running gateway, with its history and how it did",
+        "portcullis patterns show injection.override.prior-instructions",
+    )
     show.add_argument("id")
-    add = actions.add_parser("add", help="propose the patterns of a file to a running gateway")
-    imported = actions.add_parser("import", help="the same from what other tools write")
+    add = add_command(
+        actions, "add", "propose the patterns of a file to a running gateway",
+        "portcullis patterns add my-pack.yaml --reason 'seen in tickets'",
+    )
+    imported = add_command(
+        actions, "import", "the same from what other tools write",
+        "portcullis patterns import rules.yar --dry-run",
+    )
     for one in (add, imported):
         one.add_argument("file", type=Path)
         one.add_argument("--reason", default="", help="why, for whoever approves")
     imported.add_argument("--format", choices=sorted(convert.READERS), help="left out, by the file's name")
     imported.add_argument("--dry-run", action="store_true", help="only say what would be proposed")
-    diff = actions.add_parser("diff", help="what leads from one generation of the store to another")
+    diff = add_command(
+        actions, "diff", "what leads from one generation of the store to another",
+        "portcullis patterns diff 3 4",
+    )
     diff.add_argument("a", type=int)
     diff.add_argument("b", type=int)
-    effects = actions.add_parser("effects", help="how the patterns that serve did: matches, and what labels said of them")
-    export = actions.add_parser("export", help="the patterns that serve, one a line in JSON")
-    generations = actions.add_parser("generations", help="the store's generations, latest first")
-    promote = actions.add_parser("promote", help="move a proposal one stage on")
+    effects = add_command(
+        actions, "effects", "how the patterns that serve did: matches, and what labels said of them",
+        "portcullis patterns effects",
+    )
+    export = add_command(
+        actions, "export", "the patterns that serve, one a line in JSON",
+        "portcullis patterns export > patterns.jsonl",
+    )
+    generations = add_command(
+        actions, "generations", "the store's generations, latest first",
+        "portcullis patterns generations",
+    )
+    promote = add_command(
+        actions, "promote", "move a proposal one stage on",
+        "portcullis patterns promote p-1a2b3c --reason 'no false alarms in a week'",
+    )
     promote.add_argument("proposal")
-    retire = actions.add_parser("retire", help="propose that a pattern is retired")
+    retire = add_command(
+        actions, "retire", "propose that a pattern is retired",
+        "portcullis patterns retire my.pattern --reason 'fires on invoices'",
+    )
     retire.add_argument("id")
-    rollback = actions.add_parser("rollback", help="let an earlier generation of the store stand again")
+    rollback = add_command(
+        actions, "rollback", "let an earlier generation of the store stand again",
+        "portcullis patterns rollback 3 --reason 'generation 4 blocks invoices'",
+    )
     rollback.add_argument("generation", type=int)
     for one in (promote, retire, rollback):
         one.add_argument("--reason", required=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from detectors.semantic.clusters import of_exemplars
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
-from gateway.cli.common import Failed, add_json, write_json, write_table
+from gateway.cli.common import Failed, add_command, add_json, write_json, write_table
 from gateway.live import load_patterns
 from patterns import packs
 from patterns.schema import PatternError
@@ -18,11 +18,17 @@ from patterns.similar import ALIKE, Similar
 
 def configure(actions: Any) -> None:
     """Add the parsers."""
-    duplicates = actions.add_parser("duplicates", help="patterns, or exemplars, that say nearly the same")
+    duplicates = add_command(
+        actions, "duplicates", "patterns, or exemplars, that say nearly the same",
+        "portcullis patterns duplicates my-pack.yaml",
+    )
     duplicates.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="packs beside the shipped ones")
     duplicates.add_argument("--exemplars", action="store_true", help="of the shipped exemplars instead")
     duplicates.add_argument("--alike", type=float, default=ALIKE, help="from which share on (default: %(default)s)")
-    grouped = actions.add_parser("clusters", help="what the shipped exemplars are about: clusters by meaning, with names")
+    grouped = add_command(
+        actions, "clusters", "what the shipped exemplars are about: clusters by meaning, with names",
+        "portcullis patterns clusters --count 20",
+    )
     grouped.add_argument("--count", type=int, default=40, help="how many (default: %(default)s)")
     grouped.add_argument("--harmless", action="store_true", help="of harmless exemplars instead of attacks")
     for one in (duplicates, grouped):

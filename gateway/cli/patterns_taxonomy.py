@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.cli.common import add_json, write_json, write_table
+from gateway.cli.common import add_command, add_json, write_json, write_table
 from patterns import packs, taxonomy
 
 _ABOUT: Final = """# Threats
@@ -23,7 +23,10 @@ ship patterns, exemplars or both, and harmless texts with an attack's words; the
 
 def configure(actions: Any) -> None:
     """Add the parser."""
-    listing = actions.add_parser("taxonomy", help="the names of threats: severity, meaning, and how much of each ships")
+    listing = add_command(
+        actions, "taxonomy", "the names of threats: severity, meaning, and how much of each ships",
+        "portcullis patterns taxonomy",
+    )
     listing.add_argument("--markdown", action="store_true", help="as docs/taxonomy.md has it")
     add_json(listing)
 

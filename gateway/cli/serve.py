@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import socket
 import sys
 
-from gateway.cli.common import Misused, add_config, config_path, settings
+from gateway import port
+from gateway.cli.common import Failed, Misused, add_config, config_path, settings
 
 HELP = "run the gateway"
 EXAMPLE = "portcullis serve --config portcullis.yaml --workers 2"
@@ -21,21 +23,25 @@ def run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.workers <= 256:
         raise Misused("--workers: wanted 1 to 256")
     chosen = settings(arguments)
+    try:
+        listener = port.bind(chosen.listen)
+    except OSError as error:
+        why = str(error.strerror).partition(" (while ")[0]  # what follows says the address once more
+        raise Failed(f"listen: {chosen.listen}: {why}") from None
     if not arguments.json:
-        print(greeting(chosen.listen, not chosen.upstreams), file=sys.stderr, flush=True)
+        print(greeting(listener, not chosen.upstreams), file=sys.stderr, flush=True)
         if not (chosen.data_dir / "cache").exists():
             waiting = "The first start compiles the patterns, a minute or two; what is sent meanwhile waits."
             print(waiting, file=sys.stderr, flush=True)
     gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
     from gateway import server
 
-    return server.serve(chosen, config_path(arguments), arguments.workers)
+    return server.serve(chosen, config_path(arguments), arguments.workers, listener)
 
 
-def greeting(listen: str, echo: bool) -> str:
+def greeting(listener: socket.socket, echo: bool) -> str:
     """What a person reads first: where it listens and something to try."""
-    host, _, port = listen.rpartition(":")
-    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"
+    url = port.address(listener)
     model = "echo-1" if echo else "gpt-4o-mini"
     return (
         f"Portcullis listens on {url}"

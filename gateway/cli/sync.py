@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.common import Failed, add_config, add_json, settings, write_json, write_table
+from gateway.cli.common import Failed, add_command, add_config, add_json, settings, write_json, write_table
 from gateway.sync import certificates, status
 from gateway.sync.certificates import AUTHORITY_DAYS, NODE_DAYS
 from gateway.sync.faults import CertificateFault
@@ -18,12 +18,21 @@ EXAMPLE = "portcullis sync init-ca ./ca && portcullis sync issue ./ca gateway-1.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add_config(actions.add_parser("status", help="who lags and why; exit code 1 where replicas differ or none is reached"))
-    authority = actions.add_parser("init-ca", help="make a certificate authority for the replicas of a cluster")
+    add_config(add_command(
+        actions, "status", "who lags and why; exit code 1 where replicas differ or none is reached",
+        "portcullis sync status --config portcullis.yaml",
+    ))
+    authority = add_command(
+        actions, "init-ca", "make a certificate authority for the replicas of a cluster",
+        "portcullis sync init-ca ./ca",
+    )
     authority.add_argument("folder", type=Path, help="where ca.pem and ca.key are written")
     authority.add_argument("--days", type=int, default=AUTHORITY_DAYS, help=f"how long it is valid (default: {AUTHORITY_DAYS})")
     add_json(authority)
-    issue = actions.add_parser("issue", help="make a replica's certificate and key; again to renew them")
+    issue = add_command(
+        actions, "issue", "make a replica's certificate and key; again to renew them",
+        "portcullis sync issue ./ca gateway-1.example.org --out ./certificates",
+    )
     issue.add_argument("folder", type=Path, help="where ca.pem and ca.key are")
     issue.add_argument("node", help="the replica's name: a DNS name, as in sync.node")
     issue.add_argument("--name", action="append", default=[], help="a further DNS name, such as '*.gateways.example.org'")

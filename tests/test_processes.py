@@ -1,0 +1,197 @@
+"""A gateway's processes: what they say first, where they listen, what one leaves behind that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pwd
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from conftest import StartGateway
+from gateways import CACHE_DIR, Gateway, free_port, until
+from wires_support import CHAT
+
+from gateway import cli
+from gateway.app import App
+from gateway.metrics import Exposition, Metrics
+from gateway.services import Services
+from gateway.settings import Settings
+
+HELLO = {"model": "echo-1", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+@contextmanager
+def started(folder: Path, listen: str) -> Iterator[list[str]]:
+    """A gateway as a person starts it; its lines so far, of which the first two are for that person."""
+    config = folder / "portcullis.yaml"
+    config.write_text(yaml.safe_dump({"listen": listen, "state": f"sqlite:{folder / 'state.db'}", "data_dir": str(folder)}))
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        yield [process.stderr.readline(), process.stderr.readline()]
+    finally:
+        process.kill()
+        process.wait(20)
+        process.stderr.close()
+
+
+def test_any_address_is_that_of_ipv4_too_and_the_line_to_try_is_true(tmp_path: Path) -> None:
+    port = free_port()
+    with started(tmp_path, f"[::]:{port}") as lines:
+        assert lines[0].startswith(f"Portcullis listens on http://127.0.0.1:{port} ")
+        for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+            with socket.socket(family) as caller:
+                caller.connect((host, port))
+
+
+def test_a_port_that_is_taken_is_not_told_of_as_ours(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        with started(tmp_path, taken) as lines:
+            assert lines == [f"portcullis serve: listen: {taken}: Address already in use\n", ""]
+
+
+def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, {"limits": {"ready_grace_seconds": 0}}, 2, {}, forked=False)
+    workers = [line["pid"] for line in gateway.log if line["message"] == "serving"]
+    gateway.process.kill()
+    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and _runs(pid) for pid in workers))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", gateway.port), 5)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_two_gateways_over_one_folder_count_for_themselves(start_gateway: StartGateway, tmp_path: Path) -> None:
+    one = start_gateway(workers=2)
+    data = {"data_dir": one.settings["data_dir"]}
+    with one.client() as client:
+        for _ in range(3):
+            assert client.post(CHAT, json=HELLO).status_code == 200
+        until(lambda: _counted(client) == 3)
+        (tmp_path / "other").mkdir()
+        other = Gateway(tmp_path / "other", data, 2, {})
+        try:
+            with other.client() as second:
+                assert _counted(second) == 0
+                assert second.post(CHAT, json=HELLO).status_code == 200
+                until(lambda: _counted(second) == 1)
+            assert _counted(client) == 3
+        finally:
+            other.stop()
+
+
+def _counted(client: httpx.Client) -> float:
+    rows = [line for line in client.get("/metrics").text.splitlines() if line.startswith("portcullis_requests_total")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in rows)
+
+
+TOLD_AND_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from gateway.metrics import Exposition, Metrics
+
+metrics = Metrics()
+metrics.clients_gone.add(("openai.chat",), 7)
+sys.stdout.buffer.write(Exposition(metrics, Path(sys.argv[1])).render())
+sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_scrape_was_told_is_not_taken_back(tmp_path: Path) -> None:
+    """Prometheus takes a number that went back for a new beginning, and counts all of it as new."""
+    told = 'portcullis_clients_gone_total{wire="openai.chat"} 7.0'
+    killed = subprocess.run([sys.executable, "-c", TOLD_AND_KILLED, str(tmp_path)], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert told in killed.stdout
+    assert told in Exposition(Metrics(), tmp_path).render().decode()
+
+
+def test_a_folder_that_cannot_be_written_stops_no_scrape(tmp_path: Path) -> None:
+    metrics = Metrics()
+    metrics.clients_gone.add(("openai.chat",), 7)
+    assert b"portcullis_clients_gone_total" in Exposition(metrics, tmp_path / "gone").render()
+
+
+def test_a_key_is_shown_to_a_user_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setenv("PORTCULLIS_STATE", f"sqlite:{tmp_path / 'state.db'}")
+    monkeypatch.setenv("PORTCULLIS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("PORTCULLIS_CONFIG", os.devnull)
+    monkeypatch.setenv("PORTCULLIS_KEY", "pc_of_the_command_line")
+    assert cli.main(["keys", "create", "--role", "viewer"]) == 0
+    assert capsys.readouterr().out.startswith("pc_")
+    assert cli.main(["audit", "export"]) == 0
+    assert f'"user":"{os.getuid()}"' in capsys.readouterr().out
+
+
+class NoFiles:
+    """What an import meets while a process has no file descriptor left."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == "gateway.admin":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+
+
+def test_a_control_plane_that_could_not_be_loaded_is_loaded_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    settings = Settings(data_dir=tmp_path, state=f"sqlite:{tmp_path}/state.db", detection={"model": False})
+
+    async def loaded() -> None:
+        app = App(Services(settings, None, None))
+        with monkeypatch.context() as full:
+            full.delitem(sys.modules, "gateway.admin", raising=False)
+            full.setattr(sys, "meta_path", [NoFiles(), *sys.meta_path])
+            with pytest.raises(OSError, match="Too many open files"):
+                await app.load()
+        assert await app.load() is await app.load()
+
+    asyncio.run(loaded())
+
+
+def _helps() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [()]
+    for name in cli.COMMANDS:
+        found.append((name,))
+        commands = cli.parser([name])._subparsers
+        assert commands is not None
+        [command] = [one for group in commands._group_actions for one in (group.choices or {}).values()]  # type: ignore[union-attr]
+        for group in command._subparsers._group_actions if command._subparsers else ():
+            found += [(name, action) for action in group.choices or ()]
+    return found
+
+
+@pytest.mark.parametrize("words", _helps()[1:], ids=" ".join)
+def test_every_help_ends_with_an_example_that_is_one(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.parser([words[0]]).parse_args([*words, "--help"])
+    example = capsys.readouterr().out.rpartition("\nexample:\n  ")[2].strip()
+    assert "\n" not in example
+    assert f"portcullis {words[0]}" in example
+    for command in example.split(" | ")[-1].split(" && "):
+        given = shlex.split(command.partition(" > ")[0])
+        assert tuple(given[: 1 + len(words)]) == ("portcullis", *words)
+        cli.parser([words[0]]).parse_args(given[1:])
