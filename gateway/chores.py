@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from detectors.aside import yielded
+from gateway.audit import witness
 from gateway.console.traffic import SAMPLE_SECONDS
 from gateway.learning.service import PASS_SECONDS
 from gateway.metrics import FLUSH_SECONDS
@@ -54,6 +55,12 @@ PREPARE_SECONDS: Final = 5.0
 """How long after its start, or after a new key names another preset, a worker makes ready what streams need: what comes before
 that makes what it needs itself."""
 
+AGAIN_SECONDS: Final = 60.0
+"""How often it is told that work still fails, after the first time."""
+
+_EXPECTED: Final = (StateUnavailable, StoreError, OSError)
+"""Faults of what work is done with, told in a line; of any other, where it happened is told as well."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -63,40 +70,49 @@ class Chores:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._tasks: list[asyncio.Task[None]] = []
-        self._waits: dict[str, str] = {}
         self._stopping = False
 
     def start(self) -> None:
         """Begin; each kind of work is done for the first time when its interval has passed."""
-        for seconds, work in (
-            (KEYS_SECONDS, self._refresh_keys),
-            (FLUSH_SECONDS, self._flush_metrics),
-            (LOG_SECONDS, self._flush_log),
-            (FILE_SECONDS, self._look_at_file),
-            (EXPIRE_SECONDS, self._expire),
-            (TIDY_SECONDS, self._tidy),
-            (WITNESS_SECONDS, self._services.testify),
-            (STORE_SECONDS, self._look_at_store),
-            (PASS_SECONDS, self._report),
-            (PASS_SECONDS, self._learn),
-            (SAMPLE_SECONDS, self._sample),
-            (FEEDS_SECONDS, self._pull_feeds),
-            (WORDING_SECONDS, self._word),
-            (SYNC_REPORT_SECONDS, self._report_sync),
-            (PREPARE_SECONDS, self._services.prepare_streams),
+        for seconds, work, what in (
+            (KEYS_SECONDS, self._refresh_keys, "asking the state"),
+            (FLUSH_SECONDS, self._flush_metrics, "sharing metrics with the other workers"),
+            (LOG_SECONDS, self._flush_log, "writing the request log"),
+            (FILE_SECONDS, self._look_at_file, "looking at the configuration file"),
+            (EXPIRE_SECONDS, self._expire, "removing old decisions"),
+            (TIDY_SECONDS, self._tidy, "tidying the cache"),
+            (WITNESS_SECONDS, self._testify, "telling the state how far the audit log has come"),
+            (STORE_SECONDS, self._look_at_store, "reading the pattern store"),
+            (PASS_SECONDS, self._report, "telling the learning loop what was counted"),
+            (PASS_SECONDS, self._learn, "the learning loop"),
+            (SAMPLE_SECONDS, self._sample, "sampling the traffic"),
+            (FEEDS_SECONDS, self._pull_feeds, "pulling feeds"),
+            (WORDING_SECONDS, self._word, "wording reflections"),
+            (SYNC_REPORT_SECONDS, self._report_sync, "writing the state of pattern sync"),
+            (PREPARE_SECONDS, self._services.prepare_streams, "preparing streams"),
         ):
-            self._tasks.append(asyncio.create_task(self.every(seconds, work), name=work.__name__))
+            self._tasks.append(asyncio.create_task(self.every(seconds, work, what), name=work.__name__))
 
-    async def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do ``work`` again and again, until `stop`."""
+    async def every(self, seconds: float, work: Callable[[], Awaitable[None]], what: str) -> None:
+        """Do ``work`` again and again, until `stop`. That it fails is told at the first time, at times while it goes on, and
+        when it is over; ``what`` names it then."""
         # To cancel a task does not always end it: until Python 3.12 asyncio.wait_for, by which the client of Redis sends,
         # keeps a cancellation to itself that comes in the moment in which what it waits for is done.
+        times, told_at = 0, float("-inf")
         while not self._stopping:
             await asyncio.sleep(seconds)
             try:
                 await work()
-            except Exception:  # or nobody would do it any more, nor know
-                _log.exception("%s failed; it is tried again in %g s", getattr(work, "__name__", "a chore"), seconds)
+            except Exception as error:  # or nobody would do it any more, nor know
+                times += 1
+                if (now := time.monotonic()) - told_at >= AGAIN_SECONDS:
+                    told_at = now
+                    trace = None if isinstance(error, _EXPECTED) else error
+                    _log.error("%s fails (%d in a row, every %g s): %s", what, times, seconds, error, exc_info=trace)
+            else:
+                if times:
+                    _log.info("%s works again; it had failed %d in a row", what, times)
+                times, told_at = 0, float("-inf")
 
     async def stop(self) -> None:
         self._stopping = True
@@ -104,30 +120,20 @@ class Chores:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _patiently(self, what: str, work: Awaitable[object]) -> None:
-        """Do what needs the state; where it does not answer, say so once, until it does or says something else."""
-        try:
-            await work
-        except StateUnavailable as error:
-            if self._waits.get(what) != str(error):
-                _log.warning("%s: %s", what, error)
-            self._waits[what] = str(error)
-        else:
-            self._waits.pop(what, None)
-
     async def _refresh_keys(self) -> None:
         try:
             await self._services.keys.refresh()
             await self._services.state.ping()
         except StateUnavailable as error:
-            if not self._services.state_error:
-                _log.error("the state does not answer: %s", error)
             self._services.state_error = str(error)
-        else:
-            self._services.state_error = ""
+            raise
+        self._services.state_error = ""
 
     async def _flush_metrics(self) -> None:
         self._services.exposition.flush()
+
+    async def _testify(self) -> None:
+        await witness.testify(self._services.state, self._services.audit)
 
     async def _sample(self) -> None:
         self._services.traffic.sample(time.time())
@@ -140,32 +146,28 @@ class Chores:
             await self._services.reload()
 
     async def _look_at_store(self) -> None:
-        try:
-            await asyncio.to_thread(yielded, self._services.store.poll)
-        except StoreError as error:
-            _log.error("the pattern store cannot be read: %s", error)
+        await asyncio.to_thread(yielded, self._services.store.poll)
         if self._services.store.generation != self._services.served:
             await self._services.renew()
 
     async def _pull_feeds(self) -> None:
         if self._services.learning.leads:
-            await self._patiently("feeds wait", self._services.feeds.run())
+            await self._services.feeds.run()
 
     async def _word(self) -> None:
         if self._services.learning.leads:
-            await self._patiently("reflections wait", self._services.wording.run())
+            await self._services.wording.run()
 
     async def _report(self) -> None:
-        await self._patiently("what was counted for the learning loop waits", self._services.learning.report(time.time()))
+        await self._services.learning.report(time.time())
 
     async def _learn(self) -> None:
-        await self._patiently("the learning loop waits", self._services.learning.run(time.time()))
+        await self._services.learning.run(time.time())
 
     async def _expire(self) -> None:
         retention = self._services.live.settings.retention
         now = time.time()
-        removing = self._services.state.expire(now, now - retention.decision_seconds, retention.decisions)
-        await self._patiently("old decisions were not removed", removing)
+        await self._services.state.expire(now, now - retention.decision_seconds, retention.decisions)
 
     async def _tidy(self) -> None:
         live = self._services.live
@@ -178,7 +180,4 @@ class Chores:
 
     async def _report_sync(self) -> None:
         if self._services.sync is not None and self._services.sync.runs:
-            try:
-                sync_status.write(self._services.sync, time.time())
-            except OSError as error:
-                _log.error("the state of pattern sync cannot be written: %s", error.strerror)
+            sync_status.write(self._services.sync, time.time())

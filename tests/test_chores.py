@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from gateway.chores import Chores
+from gateway.state.base import StateUnavailable
 
 
 def test_work_that_loses_a_cancellation_ends_all_the_same() -> None:
@@ -24,7 +26,7 @@ def test_work_that_loses_a_cancellation_ends_all_the_same() -> None:
                 await asyncio.Event().wait()
 
         chores = Chores(cast(Any, SimpleNamespace()))
-        task = asyncio.create_task(chores.every(0.0, work))
+        task = asyncio.create_task(chores.every(0.0, work, "it"))
         await begun.wait()
         await chores.stop()
         task.cancel()
@@ -34,7 +36,10 @@ def test_work_that_loses_a_cancellation_ends_all_the_same() -> None:
     asyncio.run(story())
 
 
-def test_work_that_fails_is_tried_again_and_told(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("fault", "traced"), [(ValueError("what is this"), True), (StateUnavailable("state", "gone"), False)])
+def test_work_that_fails_is_tried_again_and_told_once(
+    caplog: pytest.LogCaptureFixture, fault: Exception, traced: bool
+) -> None:
     async def story() -> None:
         times = 0
         again = asyncio.Event()
@@ -42,16 +47,22 @@ def test_work_that_fails_is_tried_again_and_told(caplog: pytest.LogCaptureFixtur
         async def work() -> None:
             nonlocal times
             times += 1
-            if times == 1:
-                raise ValueError("it was the first time")
-            again.set()
+            if times <= 5:
+                raise fault
+            if times == 7:
+                again.set()
 
         chores = Chores(cast(Any, SimpleNamespace()))
-        task = asyncio.create_task(chores.every(0.0, work))
+        task = asyncio.create_task(chores.every(0.0, work, "it"))
         async with asyncio.timeout(20):
             await again.wait()
         await chores.stop()
         task.cancel()
 
+    caplog.set_level(logging.INFO)
     asyncio.run(story())
-    assert "work failed" in caplog.text
+    told = [record for record in caplog.records if record.name == "gateway.chores"]
+    assert [record.getMessage() for record in told] == [
+        f"it fails (1 in a row, every 0 s): {fault}", "it works again; it had failed 5 in a row",
+    ], "twice a second it would fill the log for as long as the state is gone"  # fmt: skip
+    assert bool(told[0].exc_info) == traced

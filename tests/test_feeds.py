@@ -19,6 +19,7 @@ from gateway.learning import pulling
 from gateway.learning.feeds import Feeds
 from gateway.learning.pulling import FeedFault, pull
 from gateway.learning.settings import FeedSettings
+from gateway.state.base import StateUnavailable
 from patterns import detached
 from patterns.schema import Pattern
 from patterns.signing import public_text
@@ -65,7 +66,52 @@ def test_a_broken_feed_brings_nothing_and_harms_no_other(tmp_path: Path) -> None
         FeedSettings(name="good", source=f"file:{good}"),
     )
     assert taken.run(0) == ["say it aloud"]
-    assert taken.feeds.faults == {"gone": "gone: No such file or directory", "bad": "bad: not valid JSON: unexpected end of data"}
+    assert taken.feeds.faults == {
+        "gone": "gone: No such file or directory", "bad": "bad: not valid JSON: unexpected end of data (bad.stix.json)",
+    }  # fmt: skip
+
+
+def test_a_broken_file_of_a_folder_stops_none_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.stix.json").write_text("{")
+    (tmp_path / "b.txt").write_text("say it aloud\n")
+    (tmp_path / "c.csv").write_bytes(b"\x1f\x8b\xff")
+    (tmp_path / "d.sheet").write_text("what is this\n")
+    (tmp_path / "e.txt").write_text("be evil\n")
+    (tmp_path / "f.txt").write_text("x" * 100)
+    monkeypatch.setattr(pulling, "MAX_BYTES", 100)
+    taken = Taken(FeedSettings(name="ours", source=str(tmp_path), every_seconds=10))
+    assert taken.run(0) == ["say it aloud", "be evil"]
+    told = taken.feeds.faults["ours"]
+    assert [name for name in "abcdef" if f"{name}." in told] == ["a", "c", "d", "f"]
+    assert "f.txt: more than 100 bytes with the files before it" in told
+    for name in ("a.stix.json", "c.csv", "d.sheet", "f.txt"):
+        (tmp_path / name).unlink()
+    assert taken.run(10) == []
+    assert taken.feeds.faults == {}
+
+
+def test_an_unsigned_file_of_a_folder_stops_none_of_the_others(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "a.txt").write_bytes(b"be evil\n")
+    (tmp_path / "b.txt").write_bytes(b"say it aloud\n")
+    (tmp_path / "b.txt.sig").write_bytes(detached.sign(b"say it aloud\n", key))
+    taken = Taken(FeedSettings(name="ours", source=str(tmp_path), key=public_text(key.public_key())))
+    assert taken.run(0) == ["say it aloud"]
+    assert "a.txt: unsigned" in taken.feeds.faults["ours"]
+
+
+def test_what_the_state_did_not_take_is_pulled_again_at_once(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("say it aloud\n")
+    taken = Taken(FeedSettings(name="ours", source=str(tmp_path), every_seconds=3600))
+
+    async def gone(_pattern: Pattern, _where: str) -> None:
+        raise StateUnavailable("state", "gone")
+
+    propose, taken.feeds._propose = taken.feeds._propose, gone
+    with pytest.raises(StateUnavailable):
+        taken.run(0)
+    taken.feeds._propose = propose
+    assert taken.run(5) == ["say it aloud"]
 
 
 def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +170,7 @@ class Server(ThreadingHTTPServer):
         self.status = 200
         self.ended = threading.Event()
         self.slow = 0.0
+        self.kind, self.lies = "text/plain", 0
         self.asked: list[tuple[str, str | None]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -144,7 +191,8 @@ class Handler(BaseHTTPRequestHandler):
         if status == 302:
             self.send_header("location", "/list.txt")
         self.send_header("etag", mark)
-        self.send_header("content-length", str(len(data or b"") if status == 200 else 0))
+        self.send_header("content-type", self.server.kind)
+        self.send_header("content-length", str(len(data or b"") + self.server.lies if status == 200 else 0))
         self.end_headers()
         for byte in data if data and status == 200 and self.server.slow else b"":
             if self.server.ended.wait(self.server.slow):
@@ -203,7 +251,15 @@ def test_a_server_is_held_to_certificate_status_size_and_time(server: Server, mo
     assert fault("/none.txt") == "partner: the server answered 404"
     server.status = 302
     assert fault("/list.txt") == "partner: the server answered 302", "an address is what the operator wrote, and no other"
+    server.status = 304
+    assert fault("/list.txt") == "partner: the server answered 304", "to who has nothing"
     server.status = 200
+    server.kind = "Text/HTML; charset=utf-8"
+    assert fault("/list.txt") == "partner: the server answered with a web page"
+    server.kind = "text/plain"
+    server.lies = 5
+    assert "partner: " in fault("/list.txt"), "it ends before all of it was sent"
+    server.lies = 0
     monkeypatch.setattr(pulling, "MAX_BYTES", 1000)
     assert "longer than is allowed" in fault("/large.txt")
     monkeypatch.setattr(pulling, "SECONDS", 0.6)

@@ -12,8 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from gateway.learning.pulling import FeedFault, pull
+from gateway.learning.pulling import FeedFault, Pulled, pull
 from gateway.learning.settings import FeedSettings
+from gateway.state.base import StateUnavailable
 from patterns import convert
 from patterns.schema import Pattern
 
@@ -48,15 +49,22 @@ class Feeds:
             try:
                 await self._one(feed)
                 self.faults.pop(feed.name, None)
-            except (FeedFault, convert.Unreadable) as error:
+            except FeedFault as error:
                 self.faults[feed.name] = str(error)
-                _log.error("a feed brought nothing: %s", error)
+                _log.error("a feed brought nothing, or not all of it: %s", error)
+            except StateUnavailable:
+                del self._due[feed.name]  # what is left of it waits for the state and no longer
+                raise
 
     async def _one(self, feed: FeedSettings) -> None:
         left, mark = 0, self._marks.get(feed.name, "")
+        broken: list[str] = []
         for pulled in await pull(feed, mark):
-            form = feed.format or convert.guess(pulled.name)
-            found = await asyncio.to_thread(convert.convert, pulled.data, form, feed.name, f"feed {feed.name}")
+            try:
+                found = await asyncio.to_thread(_read, feed, pulled)
+            except FeedFault as error:
+                broken.append(str(error))
+                continue
             for fault in found.faults[:10]:
                 _log.warning("a feed's entry is left out: %s", fault)
             known = await self._known()
@@ -66,5 +74,16 @@ class Feeds:
             self.pulled[feed.name] = self.pulled.get(feed.name, 0) + min(len(fresh), MAX_PROPOSED)
             left += max(0, len(fresh) - MAX_PROPOSED)
             mark = pulled.mark
+        if broken:
+            raise FeedFault("; ".join(broken))
         if not left:  # a folder's files have one mark: what is left of any of them is pulled again
             self._marks[feed.name] = mark
+
+
+def _read(feed: FeedSettings, pulled: Pulled) -> convert.Import:
+    if pulled.fault:
+        raise FeedFault(pulled.fault)
+    try:
+        return convert.convert(pulled.data, feed.format or convert.guess(pulled.name), feed.name, f"feed {feed.name}")
+    except convert.Unreadable as error:
+        raise FeedFault(f"{error} ({pulled.name})") from None

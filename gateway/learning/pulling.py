@@ -32,11 +32,13 @@ MAX_MARK: Final = 1_000
 
 
 class Pulled(NamedTuple):
-    """What a pull gave: the bytes and the name they came under, and what tells whether they changed."""
+    """What a pull gave: the bytes and the name they came under, and what tells whether they changed; or, of one of a folder's
+    files, why it cannot be taken."""
 
     data: bytes
     name: str
     mark: str
+    fault: str = ""
 
 
 class FeedFault(Exception):  # noqa: N818 - reads as the condition that it is
@@ -44,7 +46,7 @@ class FeedFault(Exception):  # noqa: N818 - reads as the condition that it is
 
 
 async def pull(feed: FeedSettings, mark: str) -> list[Pulled]:
-    """Fetch a feed; nothing where it is as it was at ``mark``.
+    """Fetch a feed; nothing where it is as it was at ``mark``. A folder's files are each taken or not by themselves.
 
     Raises:
         FeedFault: it cannot be fetched, is too large, or is not signed as it should be.
@@ -64,21 +66,33 @@ async def pull(feed: FeedSettings, mark: str) -> list[Pulled]:
 
 def _files(feed: FeedSettings, mark: str) -> list[Pulled]:
     path = Path(feed.source.removeprefix("file:"))
-    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
-    found = []
-    for file in files:
-        if file.suffix == detached.SUFFIX:
-            continue
-        if file.stat().st_size > MAX_BYTES:
-            raise FeedFault(f"{feed.name}: {file.name}: more than {MAX_BYTES} bytes")
-        data = file.read_bytes()
-        if feed.key:
-            beside = file.with_name(file.name + detached.SUFFIX)
-            signature = beside.read_bytes() if beside.exists() else b""
-            _check(feed, data, signature[: detached.MAX_SIGNATURE], file.name)
-        found.append((file.name, data))
-    now = hashlib.sha256(b"".join(name.encode() + data for name, data in found)).hexdigest()
-    return [] if now == mark else [Pulled(data, name, now) for name, data in found]
+    if not path.is_dir():
+        data = _file(feed, path, MAX_BYTES)
+        now = hashlib.sha256(data).hexdigest()
+        return [] if now == mark else [Pulled(data, path.name, now)]
+    found, left = [], MAX_BYTES
+    for file in sorted(one for one in path.iterdir() if one.is_file() and one.suffix != detached.SUFFIX):
+        try:
+            found.append(Pulled(_file(feed, file, left), file.name, ""))
+        except FeedFault as error:
+            found.append(Pulled(b"", file.name, "", str(error)))
+        except (OSError, ValueError) as error:
+            found.append(Pulled(b"", file.name, "", f"{feed.name}: {getattr(error, 'strerror', None) or error}"))
+        left -= len(found[-1].data)
+    now = hashlib.sha256(b"".join(one.name.encode() + one.data for one in found)).hexdigest()
+    return [] if now == mark else [one._replace(mark=now) for one in found]
+
+
+def _file(feed: FeedSettings, file: Path, most: int) -> bytes:
+    if file.stat().st_size > most:
+        more = " with the files before it" if most < MAX_BYTES else ""
+        raise FeedFault(f"{feed.name}: {file.name}: more than {MAX_BYTES} bytes{more}")
+    data = file.read_bytes()
+    if feed.key:
+        beside = file.with_name(file.name + detached.SUFFIX)
+        signature = beside.read_bytes() if beside.exists() else b""
+        _check(feed, data, signature[: detached.MAX_SIGNATURE], file.name)
+    return data
 
 
 async def _fetched(feed: FeedSettings, mark: str) -> list[Pulled]:
@@ -90,10 +104,12 @@ async def _fetched(feed: FeedSettings, mark: str) -> list[Pulled]:
         asked = [(b"user-agent", b"portcullis"), *([(b"if-none-match", mark.encode())] if mark else [])]
         status, headers, data = await _get(server, target + query, asked, MAX_BYTES)
         tag = dict(headers).get(b"etag", b"").decode("latin-1")[:MAX_MARK] or hashlib.sha256(data).hexdigest()
-        if status == 304 or (status == 200 and tag == mark):
+        if mark and (status == 304 or (status == 200 and tag == mark)):
             return []
         if status != 200:
             raise FeedFault(f"{feed.name}: the server answered {status}")
+        if dict(headers).get(b"content-type", b"").lower().startswith(b"text/html"):  # to sign in, or to say sorry
+            raise FeedFault(f"{feed.name}: the server answered with a web page")
         name = parts.path.rpartition("/")[2]
         if feed.key:
             asked = [(b"user-agent", b"portcullis")]
