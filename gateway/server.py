@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import math
 import os
 import shutil
 import signal
@@ -89,8 +90,9 @@ class _Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
-        grace = self._services.live.settings.limits.ready_grace_seconds
-        self._loop.call_later(grace, setattr, self, "should_exit", True)
+        limits = self._services.live.settings.limits  # as they are now, not as they were at the start
+        self.config.timeout_graceful_shutdown = math.ceil(limits.drain_seconds)
+        self._loop.call_later(limits.ready_grace_seconds, setattr, self, "should_exit", True)
 
 
 class _JsonLines(logging.Formatter):
@@ -174,7 +176,6 @@ async def _run_worker(services: Services, listener: socket.socket, again: bool) 
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            timeout_graceful_shutdown=int(services.live.settings.limits.drain_seconds),
             h11_max_incomplete_event_size=None,
         ),
         app,

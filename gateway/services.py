@@ -61,6 +61,10 @@ _SECRET_NAME: Final = "stand-in-secret"
 _log = logging.getLogger(__name__)
 
 
+FIXED: Final = ("listen", "state", "data_dir", "secret", "open", "traces", "notify", "audit", "sync")
+"""What cannot change while a gateway runs; the chart makes new pods for it."""
+
+
 class Services:
     """Everything long-lived in a worker. Make it, `start` it, serve, `close` it."""
 
@@ -282,7 +286,7 @@ class Services:
             return True
 
     def _check_fixed(self, settings: Settings) -> None:
-        for key in ("listen", "state", "data_dir", "secret", "open", "traces", "notify", "audit", "sync"):
+        for key in FIXED:
             if getattr(settings, key) != getattr(self.live.settings, key):
                 raise SettingsError(f"{key}: cannot change while the gateway runs; restart it for that")
 

@@ -16,8 +16,11 @@ import pytest
 import yaml
 
 from gateway import cli, configuration, settings
+from gateway.services import FIXED
+from gateway.state.spool import MAX_SPOOL
 from helm.generate.__main__ import ROOT
 from helm.generate.chart_values import ABOUT, defaults, leaves
+from patterns.cache import KEPT_BYTES
 
 CHART: Final = ROOT / "helm/portcullis"
 VALUES: Final = sorted((ROOT / "tests/chart_values").glob("*.yaml"))
@@ -189,11 +192,60 @@ def test_everything_has_what_it_promises(render: Render) -> None:
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs: wanted at least one Gateway"),
         ({"certificate": {"enabled": True}}, "certificate.issuerRef.name: wanted the name"),
         ({"secretEnv": {"existingSecret": "x", "values": {"A": "b"}}}, "exclude each other"),
+        ({"config": {"state": "redis://mine:6379/0"}}, "config.state and the chart's redis exclude each other"),
+        ({"config": {"data_dir": "/data"}}, "config.data_dir: wanted /var/lib/portcullis"),
+        ({"config": {"data_dir": "/var/lib/portcullis-2"}}, "config.data_dir: wanted /var/lib/portcullis"),
+        ({"config": {"listen": "127.0.0.1:8080"}}, "config.listen: nobody reaches loopback in a pod"),
+        ({"config": {"listen": "[::1]:8080"}}, "config.listen: nobody reaches loopback in a pod"),
     ],
 )  # fmt: skip
 def test_values_that_contradict_each_other(render: Render, values: dict[str, Any], message: str) -> None:
     with pytest.raises(Refused, match=re.escape(message)):
         render(values=values)
+
+
+def test_what_cannot_change_makes_new_pods(render: Render) -> None:
+    """What a running gateway refuses to take would else be refused by each pod until somebody restarts it."""
+
+    def pods(config: dict[str, Any]) -> str:
+        template = render(values={"config": config})["Deployment", "demo-portcullis"]["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/fixed"])
+
+    usual = pods({})
+    assert pods({"policy": "strict"}) == usual
+    for key, value in (("audit", {"enabled": False}), ("sync", {"node": "x"}), ("open", True)):
+        assert pods({key: value}) != usual, key
+    picked = re.search(r"pick .Values.config ([^|]+)\|", (CHART / "templates/deployment.yaml").read_text())
+    assert picked is not None
+    assert tuple(re.findall(r'"(\w+)"', picked[1])) == FIXED
+    listed = re.search(r"change while a gateway runs \(([^)]+)\)", (ROOT / "docs/operate.md").read_text())
+    assert listed is not None
+    assert tuple(re.findall(r"`(\w+)`", listed[1])) == FIXED
+
+
+def test_what_is_written_fits_the_pods_own_folder(render: Render) -> None:
+    """A pod that outgrows it is evicted, and so would be its successor."""
+    objects = render()
+    config = configuration.check(yaml.safe_load(objects["ConfigMap", "demo-portcullis"]["data"]["portcullis.yaml"]), "chart")
+    [size] = [volume["emptyDir"]["sizeLimit"] for volume in
+              objects["Deployment", "demo-portcullis"]["spec"]["template"]["spec"]["volumes"] if volume["name"] == "data"]
+    open_files = defaults()["workers"] * config.audit.rotate_bytes
+    assert config.audit.keep_bytes + open_files + KEPT_BYTES + MAX_SPOOL < int(size.removesuffix("Gi")) * 2**30
+
+
+def test_a_service_that_is_reached_from_outside_is_not_closed_to_it(render: Render) -> None:
+    def ingress(**values: Any) -> list[dict[str, Any]]:
+        rules: list[dict[str, Any]] = render(values=values)["NetworkPolicy", "demo-portcullis"]["spec"]["ingress"]
+        return rules
+
+    assert len(ingress()[0]["from"]) == 2
+    assert "from" not in ingress(service={"type": "LoadBalancer"})[0]
+    apps = ingress(service={"type": "LoadBalancer"}, networkPolicy={"clientNamespaces": {"team": "apps"}})[0]["from"]
+    assert apps[0] == {"namespaceSelector": {"matchLabels": {"team": "apps"}}}
+    issuer = {"enabled": True, "issuerRef": {"name": "x"}}
+    assert [rule["ports"] for rule in ingress(sync={"enabled": True}, certificate=issuer) if "from" not in rule] == []
+    outside = ingress(sync={"enabled": True}, certificate=issuer, service={"udp": {"enabled": True}})
+    assert [rule["ports"] for rule in outside if "from" not in rule] == [[{"port": "sync-quic", "protocol": "UDP"}]]
 
 
 @pytest.mark.parametrize(

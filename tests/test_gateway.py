@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -492,6 +493,30 @@ class TestOperations:
             # Whoever comes is still served, and told that nothing more is to be sent on its connection.
             assert asyncio.run(talk()) == [(503, "close"), (200, "close"), (400, "close")]
         assert gateway.process.wait(20) == 0
+
+    def test_the_end_waits_as_long_as_the_configuration_says_now(self, start_gateway: StartGateway) -> None:
+        """Not as it said at the start, and not for a part of that."""
+        release = asyncio.Event()
+
+        async def never(_body: bytes, _reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            await release.wait()
+
+        with upstream(never) as provider:
+            gateway = start_gateway(upstreams={"openai": {"base_url": provider.base_url}}, limits={"drain_seconds": 600})
+            limits = {**gateway.settings["limits"], "drain_seconds": 1.5}
+            gateway.write({**gateway.settings, "limits": limits})
+            gateway.signal(signal.SIGHUP)
+            gateway.wait_for(lambda line: line["message"].startswith("configuration taken"))
+            with socket.create_connection(("127.0.0.1", gateway.port), 20) as caller:
+                body = orjson.dumps(HELLO)
+                caller.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+                               b"content-length: %d\r\n\r\n" % len(body) + body)
+                until(lambda: provider.bodies)
+                began = time.monotonic()
+                gateway.signal(signal.SIGTERM)
+                assert gateway.process.wait(60) == 0
+                assert time.monotonic() - began > 1.5
+            provider._loop.call_soon_threadsafe(release.set)
 
     def test_whoever_comes_while_workers_finish_is_turned_away(self, start_gateway: StartGateway) -> None:
         """A connection that the kernel took, and no worker, would wait until all is over."""

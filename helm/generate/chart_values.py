@@ -84,7 +84,8 @@ ABOUT: Final[dict[str, Value]] = {
     "topologySpread.zone": Value("What if zones cannot be balanced.", _SPREAD),
     "topologySpread.node": Value("What if nodes cannot be balanced.", _SPREAD),
     "networkPolicy.enabled": Value("Whether traffic is limited to what is listed here."),
-    "networkPolicy.clientNamespaces": Value("Labels of namespaces that may call the gateway; empty is all.", _TEXTS),
+    "networkPolicy.clientNamespaces": Value("Labels of namespaces that may call the gateway; empty is all, and with a NodePort or "
+                                            "LoadBalancer everybody outside too.", _TEXTS),
     "networkPolicy.monitoringNamespaces": Value("Labels of namespaces that may scrape it.", _TEXTS),
     "networkPolicy.egress.providerCIDRs": Value("Where upstreams may be.", _CIDRS),
     "networkPolicy.egress.providerExcept": Value("What of `0.0.0.0/0` stays closed: the cluster itself, and the cloud's metadata "
