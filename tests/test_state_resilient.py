@@ -76,15 +76,17 @@ def test_while_it_is_gone_nobody_waits_and_known_values_are_served(tmp_path: Pat
         asyncio.run(story(ResilientState(open_state(server.url), tmp_path / "spool")))
 
 
-def test_what_a_killed_process_left_is_stored_by_the_next_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pid", ["its own", "ours", "of one that runs"])
+def test_what_a_killed_process_left_is_stored_by_the_next_one(tmp_path: Path, pid: str) -> None:
+    """Also where that has the same id, as in a container: what it left waited until something else did."""
     left = [decision(NOW + n) for n in range(3)]
-    dead = Spool(tmp_path / "spool")
-    dead.put(left, [])
+    if not (child := os.fork()):
+        Spool(tmp_path / "spool").put(left, [])
+        os._exit(0)
+    os.waitpid(child, 0)
     [file] = (tmp_path / "spool").iterdir()
-    pid = os.spawnlp(os.P_NOWAIT, "true", "true")
-    os.waitpid(pid, 0)
-    file.rename(file.with_name(f"state-{pid}.spool"))
-    with (tmp_path / "spool" / f"state-{pid}.spool").open("ab") as torn:
+    file = file.rename(file.with_name(f"state-{ {'its own': child, 'ours': os.getpid(), 'of one that runs': 1}[pid] }.spool"))
+    with file.open("ab") as torn:
         torn.write(b'D["half a rec')
 
     async def story(state: ResilientState) -> None:
@@ -95,6 +97,24 @@ def test_what_a_killed_process_left_is_stored_by_the_next_one(tmp_path: Path) ->
 
     with redis_server(tmp_path) as server:
         asyncio.run(story(ResilientState(open_state(server.url), tmp_path / "spool")))
+
+
+def test_what_a_process_writes_is_left_to_it(tmp_path: Path) -> None:
+    one, other = Spool(tmp_path), Spool(tmp_path)
+    one.put([decision(NOW)], [])
+    assert other.waiting() == []
+    other.put([decision(NOW + 1)], [])
+    [mine] = one.waiting()
+    assert [mine] == one.waiting(), "what is not stored yet waits on"
+    one.put([decision(NOW + 2)], [])
+    assert one.waiting() == [mine], "and is stored before more is"
+    [theirs] = other.waiting()
+    assert mine != theirs
+    one.drop(mine)
+    [last] = one.waiting()
+    one.drop(last)
+    assert list(tmp_path.iterdir()) == [theirs]
+    assert (one.size, one.records, one.waiting()) == (0, 0, [])
 
 
 def test_a_full_queue_is_an_error_and_loses_nothing_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ A file of lines, one record each. A line that a killed process left unfinished i
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -25,12 +27,16 @@ class SpoolFull(Exception):  # noqa: N818 - reads as the condition that it is
 
 
 class Spool:
-    """One process's queue."""
+    """One process's queue.
+
+    Its files are locked for as long as it lives, so what a process left that was killed, anybody may store: a process id does
+    not tell, since in a container the next one has the same.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = folder / f"state-{os.getpid()}.spool"
-        self._sealed = 0
+        self._file: Path | None = None  # that is appended to
+        self._locks: dict[Path, int] = {}  # of ours, and of those left behind that we store
         self._sizes: dict[Path, tuple[int, int]] = {}  # of this process's files: bytes and decisions
 
     @property
@@ -56,35 +62,53 @@ class Spool:
         if self.size + len(data) > MAX_SPOOL:
             raise SpoolFull(f"the queue on disk holds {self.size} bytes, as much as it may")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                if os.write(handle, data) != len(data):
-                    os.ftruncate(handle, self._sizes.get(self._file, (0, 0))[0])
-                    raise SpoolFull("the disk is full")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            file = self._file = self._file or self._begin()
+            size, before = self._sizes[file]
+            if os.write(self._locks[file], data) != len(data):
+                os.ftruncate(self._locks[file], size)
+                raise SpoolFull("the disk is full")
+            os.fsync(self._locks[file])
         except OSError as error:
             raise SpoolFull(f"the queue on disk cannot be written: {error.strerror}") from None
-        size, before = self._sizes.get(self._file, (0, 0))
-        self._sizes[self._file] = size + len(data), before + count
+        self._sizes[file] = size + len(data), before + count
+
+    def _begin(self) -> Path:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            file = self._folder / f"state-{os.getpid()}-{secrets.token_hex(4)}.spool"
+            if self._lock(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND):
+                self._sizes[file] = 0, 0
+                return file
+
+    def _lock(self, file: Path, flags: int) -> bool:
+        """Take a file for ours; False where another process has it, or had it and dropped it."""
+        handle = os.open(file, flags | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return False
+        if os.fstat(handle).st_nlink == 0:
+            os.close(handle)
+            return False
+        self._locks[file] = handle
+        return True
 
     def waiting(self) -> list[Path]:
-        """The files to read: ours, to which nothing is appended from now on, and those of processes that have ended."""
-        if self._file in self._sizes:
-            self._sealed += 1
-            sealed = self._file.with_name(f"state-{os.getpid()}.{self._sealed}.spool")
-            self._file.rename(sealed)
-            self._sizes[sealed] = self._sizes.pop(self._file)
-        others = [file for file in sorted(self._folder.glob("state-*.spool")) if file not in self._sizes and not _alive(file)]
-        return [*others, *self._sizes]
+        """The files to read: those of processes that have ended, and ours, to which nothing is appended from now on."""
+        for file in sorted(self._folder.glob("state-*.spool")):
+            if file not in self._locks:
+                with contextlib.suppress(OSError):  # another process has stored it, or it is none of ours
+                    self._lock(file, os.O_RDONLY)
+        if self._locks.keys() <= {self._file}:  # one by one, however long the state takes nothing
+            self._file = None
+        return [file for file in self._locks if file != self._file]
 
     def read(self, file: Path, batch: int) -> Iterator[tuple[list[Record], list[KeptTexts]]]:
         """What a file holds, in batches."""
         decisions: list[Record] = []
         kept: list[KeptTexts] = []
-        with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:  # another worker may have stored it
+        with file.open("rb") as lines:
             for line in lines:
                 try:
                     if line.startswith(_DECISION):
@@ -102,14 +126,5 @@ class Spool:
     def drop(self, file: Path) -> None:
         """Forget a file that was stored."""
         file.unlink(missing_ok=True)
+        os.close(self._locks.pop(file))
         self._sizes.pop(file, None)
-
-
-def _alive(file: Path) -> bool:
-    try:
-        os.kill(int(file.name.split("-")[1].split(".")[0]), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
