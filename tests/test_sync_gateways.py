@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,25 @@ def test_a_pattern_that_nobody_trusted_signed_is_held_by_nobody_else(pair: tuple
         until(lambda: 'portcullis_sync_refused_total{reason="untrusted"}' in client.get("/metrics").text)
     with a.client() as client:
         until(lambda: "entries are refused" in client.get("/admin/v1/sync").json()["peers"][0]["in_words"])
+
+
+def test_where_the_worker_that_speaks_with_replicas_is_killed_another_does(
+    pair: tuple[Gateway, Gateway], approver: Approver
+) -> None:
+    a, b = pair
+    killed = speaks(b)
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: speaks(b) not in (None, killed))
+    approver.promote(a, "from-a")
+    until(lambda: approver.holds(b, "from-a"))
+
+
+def speaks(gateway: Gateway) -> int | None:
+    """The worker that holds the lock."""
+    file = (Path(gateway.settings["data_dir"]) / "sync.lock").stat().st_ino
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return next((int(one[4]) for one in locks if one[1] == "FLOCK" and one[5].endswith(f":{file}")), None)
 
 
 def test_a_key_that_is_trusted_no_longer_is_refused_without_a_restart(pair: tuple[Gateway, Gateway], approver: Approver) -> None:

@@ -145,7 +145,7 @@ class SyncService:
         if self._turn.take():
             await self._run()
         else:
-            self._spawn(self._wait_for_turn())
+            self._spawn(self._turn.await_and(self._run))
 
     async def close(self) -> None:
         """Say farewell and end."""
@@ -199,11 +199,6 @@ class SyncService:
         self._do(self.node.judged(link, answer))
 
     # Begin
-
-    async def _wait_for_turn(self) -> None:
-        await self._turn.wait()
-        _log.info("pattern sync: this worker takes over")
-        await self._run()
 
     async def _run(self) -> None:
         settings = self.settings

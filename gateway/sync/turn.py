@@ -5,12 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 LOCK_SECONDS: Final = 0.5
 """How often a worker that does not run the service tries to."""
+
+
+AGAIN_SECONDS: Final = 60.0
+"""How often it is told that it still cannot."""
+
+_log = logging.getLogger(__name__)
 
 
 class Turn:
@@ -32,10 +41,24 @@ class Turn:
         self._held = handle
         return True
 
-    async def wait(self) -> None:
-        """Return when it is this worker's turn."""
-        while not self.take():  # noqa: ASYNC110 - a lock tells nobody that it is free
-            await asyncio.sleep(LOCK_SECONDS)
+    async def await_and(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run the service when it is this worker's turn. Where it cannot, since its address is taken for a moment, say, the
+        turn is anybody's again."""
+        told_at = float("-inf")
+        while True:
+            try:
+                while not self.take():  # noqa: ASYNC110 - a lock tells nobody that it is free
+                    await asyncio.sleep(LOCK_SECONDS)
+                await run()
+            except OSError as error:
+                self.leave()
+                if (now := time.monotonic()) - told_at >= AGAIN_SECONDS:
+                    told_at = now
+                    _log.error("pattern sync: this worker cannot take over, and tries on: %s", error)
+                await asyncio.sleep(LOCK_SECONDS)
+            else:
+                _log.info("pattern sync: this worker has taken over")
+                return
 
     def leave(self) -> None:
         if self._held is not None:
