@@ -58,6 +58,8 @@ class Deployment:
             self.ids = {name: ask(client, text) for name, text in asked.items()}
             streamed = client.post("/v1beta/models/m:streamGenerateContent?alt=sse", json={"contents": [{"parts": [{"text": "Hi"}]}]})
             self.ids["streamed"] = streamed.headers["x-portcullis-id"]
+            named = client.post(CHAT, json={**said(ATTACK), "model": "model\u202egnp.exe\u200b" + "x" * 100})
+            self.ids["named"] = named.headers["x-portcullis-id"]
             ask(client, "Hello!")
             for role in ("operator", "analyst", "approver", "viewer", "app"):
                 tenant = "default" if role == "app" else "*"
@@ -227,6 +229,14 @@ class TestDecisions:
         expect(page.locator(".text").first).to_contain_text("x" * 50_000, timeout=60_000)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0
+
+    def test_a_name_hides_and_turns_around_nothing(self, analyst: Seat, deployment: Deployment) -> None:
+        page = analyst.go(f"decision/{deployment.ids['named']}", re.compile("Decision"))
+        expect(page.get_by_text("gnp.exe")).to_have_text("modelU+202Egnp.exeU+200B" + "x" * 100)
+        assert page.locator("dd .ctl").all_text_contents() == ["U+202E", "U+200B"]
+        analyst.go("decisions", "Decisions")
+        cell = page.locator("tr", has=page.locator(f"a[href='#/decision/{deployment.ids['named']}']")).get_by_text("gnp.exe")
+        expect(cell).to_have_text("modelU+202Egnp.exeU+200B" + "x" * 46 + "…")
 
 
 class TestNearest:

@@ -111,6 +111,18 @@ def test_from_an_open_gateway_to_a_revoked_session(gateway: Gateway) -> None:
             assert browser.post("/admin/v1/keys", json={"role": "app"}, headers={**ours, **elsewhere}).status_code == 403
             assert browser.post("/admin/v1/keys", json={"role": "app"}, headers=ours).status_code == 201
             assert browser.post("/admin/v1/playground", json={"text": "x"}, headers=ours).json()["policies"]["current"]
+            with gateway.client(**fresh, cookies=dict(browser.cookies)) as thief:
+                assert thief.get("/admin/v1/keys").status_code == 200
+                again = browser.post("/admin/v1/session", json={"key": operator["token"]})
+                assert thief.delete("/admin/v1/session", headers=elsewhere).status_code == 403
+                gone = thief.delete("/admin/v1/session")
+                assert gone.json() == {"signed_in": False, "open": False}
+                assert "Max-Age=0" in gone.headers["set-cookie"]
+                for _ in range(8):  # whichever worker answers
+                    assert thief.get("/admin/v1/keys").status_code == 401
+                    assert not thief.get("/admin/v1/session").json()["signed_in"]
+                    assert browser.get("/admin/v1/keys").status_code == 200, "another session of the same key goes on"
+                ours["x-portcullis-csrf"] = again.json()["csrf"]
             assert script.delete(f"/admin/v1/keys/{operator['id']}").status_code == 200
             _until(browser, lambda: browser.get("/admin/v1/keys"), 401)
 

@@ -12,6 +12,7 @@ from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
 from gateway.credentials import AmbiguousCredential, gateway_key
 from gateway.keys import EVERY_TENANT, LOCAL_OPERATOR, Keyring, Permission, Principal
 from gateway.services import Services, is_loopback
+from gateway.state.base import StateUnavailable
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -35,7 +36,7 @@ def require(services: Services, permission: Permission) -> Callable[[Request], A
             return LOCAL_OPERATOR
         if ring.open:
             raise HTTPException(401, "the key is not known")
-        principal = ring.find(token, time.time()) if token is not None else _signed_in(request, services)
+        principal = ring.find(token, time.time()) if token is not None else await _signed_in(request, services)
         if principal is None:
             raise HTTPException(
                 401, "send a key (Authorization: Bearer pc_...) or sign in to the console", {"www-authenticate": "Bearer"}
@@ -91,9 +92,22 @@ def local_operator(request: Request, services: Services) -> bool:
 
 
 def session_of(request: Request, services: Services, now: float) -> Session | None:
-    """The console's session that a request belongs to."""
+    """The console's session that a request belongs to; somebody may have signed out of it."""
     cookie = request.cookies.get(COOKIE)
     return services.sessions.read(cookie, now) if cookie else None
+
+
+async def open_session(request: Request, services: Services, now: float) -> Session | None:
+    """The console's session that a request belongs to, unless somebody signed out of it: a copy of its cookie opens nothing
+    then. While the state does not answer it is taken for open, as keys are that were revoked meanwhile."""
+    session = session_of(request, services, now)
+    if session is None:
+        return None
+    try:
+        [ended] = await services.state.fleeting([session.ended], now)
+    except StateUnavailable:
+        return session
+    return session if ended is None else None
 
 
 def check_origin(request: Request) -> None:
@@ -109,9 +123,9 @@ def check_origin(request: Request) -> None:
         raise HTTPException(403, "this request comes from a page of another site")
 
 
-def _signed_in(request: Request, services: Services) -> Principal | None:
+async def _signed_in(request: Request, services: Services) -> Principal | None:
     now = time.time()
-    session = session_of(request, services, now)
+    session = await open_session(request, services, now)
     if session is None:
         return None
     check_origin(request)

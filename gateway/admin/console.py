@@ -9,13 +9,14 @@ from typing import Any, Final
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin.access import check_origin, keyring, local_operator, require, session_of
+from gateway.admin.access import check_origin, keyring, local_operator, open_session, require, session_of
 from gateway.audit import records
 from gateway.audit.writer import AuditUnavailable
 from gateway.console import files
 from gateway.console.sessions import COOKIE, Attempts
 from gateway.keys import LOCAL_OPERATOR, Permission, Principal
 from gateway.services import Services
+from gateway.state.base import StateUnavailable
 
 PAGE: Final = "index.html"
 
@@ -53,7 +54,7 @@ def routes(app: FastAPI, services: Services) -> None:
         ring = await keyring(services)
         if ring.open and local_operator(request, services):
             return {"signed_in": True, "open": True, "csrf": "", **_shown(LOCAL_OPERATOR, None)}
-        session = session_of(request, services, time.time())
+        session = await open_session(request, services, time.time())
         principal = ring.bearer(session.key, time.time()) if session else None
         if session is None or principal is None:
             return {"signed_in": False, "open": False}
@@ -85,8 +86,15 @@ def routes(app: FastAPI, services: Services) -> None:
         return {"signed_in": True, "open": False, "csrf": session.csrf, **_shown(principal, session.expires_at)}
 
     @app.delete("/admin/v1/session", tags=["console"])
-    async def sign_out(response: Response) -> dict[str, Any]:
-        """Forget the session in this browser."""
+    async def sign_out(request: Request, response: Response) -> dict[str, Any]:
+        """End the session, for whoever has a copy of its cookie too; 503 where only this browser could be made to forget it."""
+        check_origin(request)
+        session = session_of(request, services, time.time())
+        if session is not None:
+            try:
+                await services.state.put_fleeting({session.ended: b"1"}, session.expires_at)
+            except StateUnavailable:
+                response.status_code = 503
         response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="strict")
         return {"signed_in": False, "open": False}
 

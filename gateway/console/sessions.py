@@ -1,7 +1,7 @@
 """Sessions of the console: a signed cookie that names a key, and the token that proves a request comes from our own page. Pure.
 
-Nothing is stored: every worker can read the cookie, since all share the secret that signs it. A session ends when it expires or
-when its key is revoked, whichever is first; the key itself is asked each time.
+Every worker can read the cookie, since all share the secret that signs it. A session ends when it expires, when its key is
+revoked (the key itself is asked each time) or when somebody signs out; what the state keeps of it is that last thing alone.
 """
 
 from __future__ import annotations
@@ -36,11 +36,17 @@ _COOKIE: Final = re.compile(r"([a-z2-7]{8})\.(\d{1,12})\.([0-9a-f]{32})\.([0-9a-
 
 
 class Session(NamedTuple):
-    """A session that is valid: whose key, until when (UNIX seconds), and its CSRF token."""
+    """A session that is valid: whose key, until when (UNIX seconds), its CSRF token, and what tells it from others."""
 
     key: str
     expires_at: int
     csrf: str
+    id: str
+
+    @property
+    def ended(self) -> str:
+        """The name under which the state knows that it was ended."""
+        return f"console.ended.{self.id}"
 
 
 class Sessions:
@@ -53,8 +59,9 @@ class Sessions:
     def begin(self, key: str, now: float, key_expires_at: float) -> tuple[str, Session]:
         """A cookie for the bearer of a key, and the session that it stands for."""
         expires_at = int(min(now + SESSION_SECONDS, key_expires_at))
-        body = f"{key}.{expires_at}.{self._entropy(16).hex()}"
-        return f"{body}.{self._sign('session', body)}", Session(key, expires_at, self._sign("csrf", body))
+        id_ = self._entropy(16).hex()
+        body = f"{key}.{expires_at}.{id_}"
+        return f"{body}.{self._sign('session', body)}", Session(key, expires_at, self._sign("csrf", body), id_)
 
     def read(self, cookie: str, now: float) -> Session | None:
         """The session of a cookie; None where it is none of ours or has expired."""
@@ -64,7 +71,7 @@ class Sessions:
         body = cookie.rpartition(".")[0]
         if not hmac.compare_digest(self._sign("session", body), match[4]) or now >= int(match[2]):
             return None
-        return Session(match[1], int(match[2]), self._sign("csrf", body))
+        return Session(match[1], int(match[2]), self._sign("csrf", body), match[3])
 
     def _sign(self, purpose: str, body: str) -> str:
         return hmac.new(self._secret, f"{purpose}\n{body}".encode(), hashlib.sha256).hexdigest()

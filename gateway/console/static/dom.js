@@ -16,9 +16,36 @@ export function h(tag, props = {}, ...children) {
 export function append(element, children) {
   for (const child of [children].flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    element.append(child instanceof Node ? child : String(child));
+    element.append(...(child instanceof Node ? [child] : visible(String(child))));
   }
 }
+
+// Controls, bidirectional controls, invisible and tag characters, variation selectors, lone surrogates; tabs and newlines aside.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb]+|[\u{e0000}-\u{e0fff}]+|\p{Surrogate}+/gu;
+
+/** A text with what cannot be seen, or turns what stands beside it around, as its code points: parts for `append`. */
+export function visible(text) {
+  const out = [];
+  let last = 0;
+  for (const match of text.matchAll(UNSEEN)) {
+    out.push(text.slice(last, match.index), unseen(match[0]));
+    last = match.index + match[0].length;
+  }
+  out.push(text.slice(last));
+  return out.filter((one) => one !== "");
+}
+
+function unseen(run) {
+  const points = Array.from(run);
+  const names = points.slice(0, 4).map((one) => "U+" + one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0"));
+  return h("span", { class: "ctl" }, names.join(" ") + (points.length > 4 ? ` … ${points.length} in all` : ""));
+}
+
+/** The beginning of a text of strangers, where there is no room for more. */
+export const brief = (text, most = 60) => {
+  const points = Array.from(text ?? "");
+  return points.length > most ? points.slice(0, most).join("") + "…" : points.join("");
+};
 
 /** Replace what an element holds. */
 export function fill(element, ...children) {

@@ -1,10 +1,7 @@
 // Texts of strangers: shown whole, inert, with what cannot be seen made visible and findings marked.
-import { h } from "./dom.js";
+import { h, visible } from "./dom.js";
 
 const SHOWN = 20000; // UTF-16 units at first: a line of a megabyte takes a browser seconds to break
-
-// Controls, bidirectional controls, invisible and tag characters, variation selectors, lone surrogates; tabs and newlines aside.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb]+|[\u{e0000}-\u{e0fff}]+|\p{Surrogate}+/gu;
 
 /** A text with findings, whose ``start`` and ``end`` count code points. */
 export function shownText(text, findings = [], label = "text") {
@@ -43,21 +40,4 @@ function pieces(text, findings) {
     } else out.push(...inside);
   }
   return out;
-}
-
-function visible(text) {
-  const out = [];
-  let last = 0;
-  for (const match of text.matchAll(UNSEEN)) {
-    out.push(text.slice(last, match.index), unseen(match[0]));
-    last = match.index + match[0].length;
-  }
-  out.push(text.slice(last));
-  return out.filter((one) => one !== "");
-}
-
-function unseen(run) {
-  const points = Array.from(run);
-  const names = points.slice(0, 4).map((one) => "U+" + one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0"));
-  return h("span", { class: "ctl" }, names.join(" ") + (points.length > 4 ? ` … ${points.length} in all` : ""));
 }

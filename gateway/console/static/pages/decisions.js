@@ -1,5 +1,5 @@
 import { get, getIfThere } from "../api.js";
-import { badge, categories, field, fill, h, number, say, select, table, time } from "../dom.js";
+import { badge, brief, categories, field, fill, h, number, say, select, table, time } from "../dom.js";
 import { label } from "../labels.js";
 
 const SIZE = 100;
@@ -48,7 +48,7 @@ export default async function decisions(place, [what, value]) {
       ["action", (row) => [badge(row.action), row.complete ? "" : " incomplete"]],
       ["categories", (row) => categories(row.categories)],
       ["score", (row) => number(row.score, 2), { n: true }],
-      ["model", (row) => row.model, { optional: true }], ["wire", (row) => row.wire, { unbroken: true, optional: true }],
+      ["model", (row) => brief(row.model), { optional: true }], ["wire", (row) => row.wire, { unbroken: true, optional: true }],
       ["tenant", (row) => row.tenant, { optional: true }], ["status", (row) => row.status, { n: true, optional: true }],
       ["ms", (row) => number(row.seconds * 1000, 1), { n: true, optional: true }],
     ], rows, (row, index) => ({ tabindex: index ? "-1" : "0", "data-id": row.id, class: chosen.has(row.id) ? "chosen" : null })));
