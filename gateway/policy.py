@@ -298,12 +298,12 @@ def preset(name: str, thresholds: Thresholds = MappingProxyType({})) -> Policy:
         ValueError: there is no such preset.
     """
     if name == "balanced":
-        return Policy(name=name, version="5", rules=_balanced(thresholds), failure=_DEGRADE, ahead=AHEAD)
+        return Policy(name=name, version="6", rules=_balanced(thresholds), failure=_DEGRADE, ahead=AHEAD)
     if name == "strict":
         closed = {"*": FailureMode.CLOSED}
         return Policy(name=name, version="3", rules=_strict(thresholds), failure=closed, waits=True, ahead=0)
     if name == "monitor":
-        return Policy(name=name, version="5", acts=False, rules=_balanced(thresholds), failure=_DEGRADE)
+        return Policy(name=name, version="6", acts=False, rules=_balanced(thresholds), failure=_DEGRADE)
     raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
 
 
@@ -357,10 +357,11 @@ def _replies(flag: float, block: float, leak: float, judged: Mapping[Origin, flo
 
 def _balanced(thresholds: Thresholds) -> tuple[Rule, ...]:
     # A block in a system prompt or in the assistant's history needs certainty: the developer wrote the one, and the other
-    # is old. What the stricter preset would block is flagged.
+    # is old. What the stricter preset would block is flagged. A tool's definition is orders to a model by its nature, and a
+    # program sends the same dozens of them with every request: one that the model misjudges would stop that program for good.
     rules = _attacks(flag=0.5, block=0.9, trusted=0.98)
     if thresholds:
-        rules += _judged(thresholds["strict"], thresholds["balanced"], _TRUSTED)
+        rules += _judged(thresholds["strict"], thresholds["balanced"], (*_TRUSTED, Origin.TOOL_DEFINITION))
     rules += _replies(flag=0.5, block=0.9, leak=leakage.CERTAIN, judged=thresholds.get("balanced"))
     # A command that is told of is not run: where people explain, ask and warn, it is flagged. An order to run it is judged by
     # what it is besides, and the call that obeys it is blocked.

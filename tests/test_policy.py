@@ -63,6 +63,19 @@ def test_presets(
     assert preset(name).action(threat, score, origin, direction) is action
 
 
+def test_the_model_alone_blocks_no_tool_definition_but_strictly() -> None:
+    bars = dict.fromkeys(Origin, 0.9)
+    thresholds = {"balanced": bars, "strict": dict.fromkeys(Origin, 0.8)}
+    asked = {
+        (name, model): preset(name, thresholds).action("agent_abuse.tool_poisoning", 0.99, Origin.TOOL_DEFINITION, REQUEST, model)
+        for name in ("balanced", "strict") for model in (True, False)
+    }  # fmt: skip
+    assert asked == {
+        ("balanced", True): Action.FLAG, ("balanced", False): Action.BLOCK,
+        ("strict", True): Action.BLOCK, ("strict", False): Action.BLOCK,
+    }  # fmt: skip
+
+
 def test_the_strictest_finding_decides_and_gives_the_reason() -> None:
     verdict = _verdict(("pii.payment", 0.95), ("jailbreak.persona", 0.99))
     ruling = decide(preset("balanced"), verdict, _segments(Origin.USER), REQUEST)
