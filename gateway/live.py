@@ -27,7 +27,7 @@ from gateway.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, 
 from gateway.settings import Detection, PolicySettings, Settings, SettingsError
 from patterns import cache as caching
 from patterns import packs
-from patterns.schema import Pattern, Severity, State
+from patterns.schema import Pattern, PatternError, Severity, State
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +97,8 @@ class Live:
     """Judges by the packs alone: what the pattern store is laid over."""
     cached: frozenset[Path]
     """The files of the cache that it was built from."""
+    left_out: Mapping[Pattern, str]
+    """The patterns of the store that do not act, since they cannot be compiled here, and why."""
 
     def bound(self, tenant: str, policy: str | None) -> Bound:
         """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one.
@@ -111,6 +113,9 @@ class Live:
             return self.presets[policy]
         return self.tenants.get(tenant, self.default)
 
+
+MOST_LEFT_OUT: Final = 100
+"""Patterns of the store that may be left out: each costs an attempt to compile what is new, once."""
 
 _EMPTY: Final[Mapping[str, Pattern]] = MappingProxyType({})
 
@@ -145,9 +150,10 @@ def _build(settings: Settings, number: int, now: float, store: Mapping[str, Patt
     default = bound(settings.policy)
     tenants = {name: bound(one.policy) for name, one in settings.tenants.items()}
     load_rules(made.values(), cache)  # those of the presets, below, when somebody's key names one
+    together, left_out = _laid_over(engine, store, number, now) if store else (engine, {})
     return Live(
         settings,
-        engine.renewed(store, number, now) if store else engine,
+        together,
         default,
         tenants,
         Presets(
@@ -156,6 +162,7 @@ def _build(settings: Settings, number: int, now: float, store: Mapping[str, Patt
         ),
         engine,
         frozenset(),
+        left_out,
     )
 
 
@@ -164,7 +171,31 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
 
     What streams are cut by stays as it was built: the packs' patterns alone.
     """
-    return replace(live, engine=live.packs.renewed(store, number, now, live.engine))
+    engine, left_out = _laid_over(live.packs, store, number, now, live)
+    return replace(live, engine=engine, left_out=left_out)
+
+
+def _laid_over(
+    packs: Engine, store: Mapping[str, Pattern], number: int, now: float, live: Live | None = None
+) -> tuple[Engine, dict[Pattern, str]]:
+    """The packs' patterns with those of the store over them that can be compiled here, and those that cannot: another replica's
+    Hyperscan may have taken what ours does not, and one pattern must keep neither others nor a rollback from acting.
+
+    Raises:
+        PatternError: more than `MOST_LEFT_OUT` cannot.
+    """
+    known = {} if live is None else live.left_out
+    left_out = {pattern: known[pattern] for pattern in store.values() if pattern in known} if known else {}
+    while True:
+        over = {id: pattern for id, pattern in store.items() if pattern not in left_out} if left_out else store
+        try:
+            return packs.renewed(over, number, now, live.engine if live else None), left_out
+        except PatternError as error:
+            pattern = over.get(str(error).partition(":")[0])
+            if pattern is None or len(left_out) >= MOST_LEFT_OUT:
+                raise
+            left_out[pattern] = str(error)
+            _log.error("a pattern of the store does not act here: %s", error)
 
 
 def prepare_streams(live: Live, named: Collection[str] = ()) -> None:

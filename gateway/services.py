@@ -112,7 +112,7 @@ class Services:
         self.draining = False
         self.state_error = ""
         self.reload_error = ""
-        self.store_error = ""
+        self.store_error = _left_out(self.live)
         self._secret = b""
         self._vault_keys: dict[str, bytes] = {}
         self._hosts_seen: set[bytes] = set()
@@ -230,7 +230,7 @@ class Services:
                 await self._note({"result": "refused", "error": str(error)})
                 return False
             old = [self.live]
-            self.live, self.served = fresh, served
+            self.live, self.served, self.store_error = fresh, served, _left_out(fresh)
             self.store.trust, self.store.signer = trust, signer
             await asyncio.to_thread(yielded, live_module.let_go, old)
             self._hosts_seen.clear()
@@ -280,7 +280,7 @@ class Services:
                 _log.error("generation %d of the pattern store cannot serve and the old one serves on: %s", served, error)
                 return False
             old = [self.live]
-            self.live, self.served, self.store_error = fresh, served, ""
+            self.live, self.served, self.store_error = fresh, served, _left_out(fresh)
             await asyncio.to_thread(yielded, live_module.let_go, old)
             _log.info("pattern store generation %d serves as generation %d", served, number)
             return True
@@ -319,6 +319,11 @@ class Services:
         if isinstance(self.state, ResilientState):
             return True, self.state.health
         return not self.state_error, self.state_error or "answers"
+
+
+def _left_out(live: Live) -> str:
+    return "; ".join(live.left_out.values())
+
 
 def _tracing(settings: Settings, metrics: Metrics) -> Tracing | None:
     if settings.traces is None:

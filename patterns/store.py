@@ -289,6 +289,7 @@ class Store:
     def _take(self, number: int, whole: str, clock: Stamp, changed: dict[str, Entry], names: dict[str, str]) -> None:
         """Let a written generation stand in memory, and tell who asked to be told."""
         replaced = [self._entries.get(id) for id in changed]
+        self.faults = {id: fault for id, fault in self.faults.items() if id not in changed}
         self._entries = {**self._entries, **changed}
         self._names = {**self._names, **names}
         self.generation, self.digest, self._stamp = number, whole, clock
@@ -312,6 +313,8 @@ class Store:
             if entry := self._read(id, name, body):
                 changed[id] = entry
                 self._observe(entry.stamp)
+            else:
+                changed.pop(id, None)
         whole, clock = self._history.generation(number)
         self._take(number, whole, clock, changed, names)
         return True

@@ -250,6 +250,8 @@ def test_an_entry_of_another_version_is_left_out_and_named(tmp_path: Path) -> No
     again = open_store(tmp_path)
     assert again.patterns().keys() == {"one"}
     assert "unknown subcategory 'of_next_year'" in again.faults["two"]
+    again.revise({"two": literal("two")}, "ada", "again", NOW + 1)
+    assert again.faults == {}, "what stands now can be read"
     again.close()
 
 
