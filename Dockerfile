@@ -33,13 +33,12 @@ RUN apt-get update \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin portcullis
 COPY --from=build /opt/portcullis /opt/portcullis
 COPY --from=build --chown=10001:10001 /var/lib/portcullis /var/lib/portcullis
+# No variable sets a key: it would go before the file that somebody mounts.
 ENV PATH=/opt/portcullis/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     MALLOC_ARENA_MAX=2 \
-    PORTCULLIS_LISTEN=0.0.0.0:8080 \
-    PORTCULLIS_DATA_DIR=/var/lib/portcullis \
-    PORTCULLIS_STATE=sqlite:/var/lib/portcullis/portcullis.db
+    PORTCULLIS_DEFAULTS=/opt/portcullis/defaults.yaml
 USER 10001:10001
 WORKDIR /var/lib/portcullis
 # The one folder that is written to; everything else may be read-only (docker run --read-only).

@@ -38,8 +38,10 @@ from gateway.sync.settings import SyncSettings
 
 PREFIX: Final = "PORTCULLIS_"
 
-COMMAND_LINE: Final = frozenset({"PORTCULLIS_CONFIG", "PORTCULLIS_URL", "PORTCULLIS_KEY"})
-"""Variables of commands: which file they read, which gateway they ask, with which key. They set nothing in the gateway."""
+DEFAULTS: Final = "PORTCULLIS_DEFAULTS"
+
+COMMAND_LINE: Final = frozenset({"PORTCULLIS_CONFIG", DEFAULTS, "PORTCULLIS_URL", "PORTCULLIS_KEY"})
+"""Variables of commands: which files they read, which gateway they ask, with which key. They set no key themselves."""
 
 Variables = Mapping[tuple[str, ...], str]
 """The variables of the environment that set something, by the key they set."""
@@ -64,27 +66,35 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
 
     Args:
         path: the file; None starts from nothing but defaults.
-        environment: as `os.environ`; ``PORTCULLIS_LIMITS__BODY_BYTES=1024`` sets ``limits.body_bytes``.
+        environment: as `os.environ`; ``PORTCULLIS_LIMITS__BODY_BYTES=1024`` sets ``limits.body_bytes``, and
+            ``PORTCULLIS_DEFAULTS`` names a file whose keys stand where the other leaves them out.
 
     Raises:
-        SettingsError: the file cannot be read, or a value in it is wrong.
+        SettingsError: a file cannot be read, or a value is wrong.
     """
-    raw: Any = {}
-    if path is not None:
-        try:
-            raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        except OSError as error:
-            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise SettingsError(f"{path}: is not UTF-8") from None
-        except yaml.YAMLError as error:
-            raise SettingsError(f"{path}: is not YAML: {_yaml_fault(error)}") from None
-        if raw is None:
-            raw = {}
+    environment = os.environ if environment is None else environment
+    raw: dict[str, Any] = {}
+    for file in (environment.get(DEFAULTS), path):
+        if file:
+            raw |= _mapping(Path(file))
+    variables = _overlay(raw, environment)
+    return check(raw, str(path or "configuration"), variables)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: is not UTF-8") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: is not YAML: {_yaml_fault(error)}") from None
+    if raw is None:
+        return {}
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: wanted a mapping of keys, as in docs/configuration.md")
-    variables = _overlay(raw, os.environ if environment is None else environment)
-    return check(raw, str(path or "configuration"), variables)
+    return raw
 
 
 def check(raw: dict[str, Any], where: str, variables: Variables = MappingProxyType({})) -> Settings:
@@ -224,6 +234,8 @@ def document() -> str:
         "key: `PORTCULLIS_LIMITS__BODY_BYTES=1024` sets `limits.body_bytes`; lists and mappings are written there in YAML, all",
         "else as it is. Unknown keys are refused, and so is a key that stands twice. A changed file is taken on SIGHUP or",
         "within two seconds; a broken one is refused and the old one serves on. `portcullis check` validates.", "",
+        "`$PORTCULLIS_DEFAULTS` names a file of the same form, whose top-level keys stand where yours leaves them out: the",
+        "image has one, for `listen`, `data_dir` and `state`.", "",
     ]  # fmt: skip
     for title, model in (
         ("Top level", Settings), ("policy, and tenants.NAME.policy", PolicySettings),

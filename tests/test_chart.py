@@ -108,12 +108,13 @@ def test_the_gateway_takes_the_configuration(render: Render, file: Path | None, 
     parsed = cli.parser().parse_args(container["args"])
     assert parsed.workers >= 1
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert str(parsed.config) == f"{mounts['config']}/portcullis.yaml"
+    assert parsed.config is None
+    environment = {one["name"]: one.get("value", "") for one in container["env"]}
+    assert environment["PORTCULLIS_CONFIG"] == f"{mounts['config']}/portcullis.yaml", "commands in the pod mean it, too"
     assert str(chosen.data_dir) == mounts["data"]
     assert container["ports"][0]["containerPort"] == int(chosen.listen.rpartition(":")[2])
     # What a request in flight may take at the end is less than what Kubernetes grants.
     assert pod["terminationGracePeriodSeconds"] > chosen.limits.drain_seconds + chosen.limits.ready_grace_seconds + 5
-    environment = {one["name"] for one in container["env"]}
     assert chosen.state.startswith("sqlite:/var/lib/portcullis") != ("PORTCULLIS_STATE" in environment)
     if "PORTCULLIS_STATE" not in environment:
         assert "PersistentVolumeClaim" in {kind for kind, _ in objects}

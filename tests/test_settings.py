@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -108,6 +109,23 @@ def test_a_variable_says_what_it_says(tmp_path: Path) -> None:
     assert chosen.patterns == (Path("a.yaml"), Path("b.yaml"))
     assert (chosen.policy.preset, chosen.policy.canary, chosen.tenants["shop"].policy.preset) == ("strict", True, "monitor")
     assert chosen.secret is chosen.learning.wording is None
+
+
+def test_the_image_sets_what_a_file_leaves_out_and_nothing_more(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    variables = set(re.findall(r"\b(PORTCULLIS_\w+)=", (root / "Dockerfile").read_text().rpartition("\nFROM ")[2]))
+    assert variables == {configuration.DEFAULTS}, "any other would go before the file"
+    image = {configuration.DEFAULTS: str(root / "image/defaults.yaml")}
+    alone = configuration.load(None, image)
+    folder = "/var/lib/portcullis"
+    assert (alone.listen, str(alone.data_dir), alone.state) == ("0.0.0.0:8080", folder, f"sqlite:{folder}/portcullis.db")
+    file = tmp_path / "portcullis.yaml"
+    file.write_text("state: redis://redis:6379/0\nlisten: 0.0.0.0:9090\n")
+    mounted = configuration.load(file, image)
+    assert (mounted.listen, str(mounted.data_dir), mounted.state) == ("0.0.0.0:9090", folder, "redis://redis:6379/0")
+    assert configuration.load(file, {**image, "PORTCULLIS_LISTEN": "[::]:1"}).listen == "[::]:1"
+    with pytest.raises(SettingsError, match="nowhere: cannot be read"):
+        configuration.load(file, {configuration.DEFAULTS: "nowhere"})
 
 
 def test_a_wrong_variable_is_named(tmp_path: Path) -> None:

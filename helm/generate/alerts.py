@@ -194,8 +194,9 @@ ALERTS: Final = (
     Alert(
         "PortcullisStateDown", "critical", "min by (job, instance) (portcullis_state_up) == 0", "2m",
         "{{ $labels.instance }} cannot reach its state",
-        "SQLite's file or Redis does not answer. Traffic goes on; decisions wait in memory up to a bound; keys made or revoked "
-        "meanwhile are not seen; `/readyz` fails.",
+        "SQLite's file or Redis does not answer. Traffic goes on; keys made or revoked meanwhile are not seen. With Redis decisions "
+        "wait on each replica's disk, then in memory, and `/readyz` stays ready and says since when; with SQLite they wait in "
+        "memory up to a bound, and `/readyz` fails.",
         ("`/readyz`: the error in words.", "Redis: `redis-cli -u URL ping`, its memory and its connections.",
          "SQLite: is the volume mounted, writable and not full?"),
         ("Bring the state back: replicas recover by themselves, and write what waited.",),
