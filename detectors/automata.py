@@ -30,6 +30,9 @@ from patterns.schema import PatternError
 MAX_MATCHES: Final = 20_000
 """Raw matches taken from one text. Each costs about a microsecond; a text made of nothing but digits must not stall us."""
 
+BYTES_A_MATCH: Final = 16
+"""Of a text that is longer than so many for each of them, one for every so many: a log has an address in each line."""
+
 
 COMPILERS: Final = 4
 """Sets that are compiled at once, where there are as many cores: each takes some hundred megabytes meanwhile."""
@@ -77,7 +80,7 @@ class Expressions(tuple[Expression, ...]):
 
 
 class Ends(NamedTuple):
-    """``(expression, end)`` of every match, end exclusive; ``exhausted`` when there were more than `MAX_MATCHES`."""
+    """``(expression, end)`` of every match, end exclusive; ``exhausted`` when there were more than are taken."""
 
     found: list[tuple[int, int]]
     exhausted: bool
@@ -112,7 +115,8 @@ class Block:
         """Find all expressions in ``data``, which must be UTF-8."""
         found: list[tuple[int, int]] = []
         try:
-            self._database.scan(data, _note, 0, found, self._scratch)  # by position: names cost as much as a short scan
+            note = _note if len(data) <= MAX_MATCHES * BYTES_A_MATCH else functools.partial(_noted, len(data) // BYTES_A_MATCH)
+            self._database.scan(data, note, 0, found, self._scratch)  # by position: names cost as much as a short scan
         except hyperscan.ScanTerminated:
             return Ends(found, True)
         return Ends(found, False) if found else _NONE
@@ -121,6 +125,11 @@ class Block:
 def _note(number: int, _start: int, end: int, _flags: int, found: Any) -> bool:
     found.append((number, end))
     return len(found) > MAX_MATCHES
+
+
+def _noted(most: int, number: int, _start: int, end: int, _flags: int, found: Any) -> bool:
+    found.append((number, end))
+    return len(found) > most
 
 
 class FlowAutomata:

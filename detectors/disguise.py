@@ -166,7 +166,8 @@ def _unseen(text: str, seen: _Expressions) -> Iterator[tuple[int, int]]:
         yield first.start(), first.start() + len(everywhere)
         return
     for run in seen.in_word.finditer(text):
-        found = seen.unexplained.search(text, run.start())
+        # It looks at one character behind; looking on from each run to the end would take a time that grows with the square.
+        found = seen.unexplained.search(text, run.start(), run.end() + 1)
         if found is not None and found.start() < run.end():
             yield run.span()
 

@@ -54,6 +54,9 @@ text that was written to be dear one can take a tenth of a millisecond, twenty t
 ALL_SECONDS: Final = 0.5
 """CPU that all patterns may take for that over one text: each has half of what is left, so that none takes it from the rest."""
 
+LONG: Final = 250_000
+"""Characters from which on both grow with the text: a list of addresses is looked at whole, however long it is."""
+
 LOOKS: Final = 64
 """Matches of one pattern between two looks at the clock; among the first ones it is looked at more often."""
 
@@ -295,12 +298,13 @@ def _confirmed(
     matches: list[Match] = []
     spent: dict[int, float] = {}
     given_up: set[int] = set()
-    rest = ALL_SECONDS
+    longer = max(1.0, len(text) / LONG)
+    rest = ALL_SECONDS * longer
     for number, run in runs(ends):
         rule = rules[number]
         if number in given_up or not rule.concerns(origin):
             continue
-        left = min(LOOKING_SECONDS - spent.get(number, 0.0), rest / 2)
+        left = min(LOOKING_SECONDS * longer - spent.get(number, 0.0), rest / 2)
         began = time.thread_time()
         places = _places(rule, text, run, began + left)
         took = time.thread_time() - began

@@ -266,6 +266,12 @@ def test_work_grows_with_the_text_and_no_faster(make: Callable[[int], str]) -> N
     assert large <= 4.2 * small + 200
 
 
+def test_hyphens_that_have_a_reason_are_passed_once() -> None:
+    """To look on from each word to the one place without a reason would take the better part of an hour."""
+    (found, *_) = canonicalise("wo\u00adrd " * 200_000 + "a\u2063\u2063b").evidence
+    assert (found.kind, found.first) == ("invisible", 1_200_001)
+
+
 def test_marks_are_bounded_before_the_library_orders_them() -> None:
     # unicodedata orders marks in a number of steps that grows with the square of their number.
     canonical = canonicalise("ס" + "\u05bc\u05b0" * 1_000)

@@ -292,6 +292,7 @@ def test_broken_compressed_data_is_no_layer(wrap: Callable[[bytes], bytes]) -> N
         lambda n: "".join(shift("the and you ", k % 25 + 1) for k in range(n)),
         lambda n: "1gn0r3 th3 ru135 " * n,
         lambda n: "ǝɹ" * n,
+        lambda n: "ɐɔǝɟwhich-stands-right-side-up" * (n // 10),
         lambda n: "\U000e0041" * n,
         lambda n: "\u200b\u200c" * n,
         lambda n: base64.encodebytes(bytes(range(256)) * (n // 100)).decode(),

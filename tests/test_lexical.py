@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import lexical as module
-from detectors.automata import MAX_MATCHES, Block, Expression
+from detectors.automata import BYTES_A_MATCH, MAX_MATCHES, Block, Expression
 from detectors.lexical import LOOKS, MOST_OVERLAYS, Lexical, Rule
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
@@ -52,6 +52,13 @@ def test_too_many_matches_in_any_part_are_told() -> None:
     text = "7" * (MAX_MATCHES + 1)
     assert lexical.scan(text, Origin.USER).exhausted
     assert not lexical.scan(text, Origin.ASSISTANT).exhausted
+
+
+def test_a_long_text_has_more_matches_than_a_short_one() -> None:
+    """A log has an address in each line, and is refused where they are not looked at."""
+    lexical = Lexical([_pattern("dot", r"\d", [Origin.USER])])
+    assert not lexical.scan(("7" + "x" * BYTES_A_MATCH) * (2 * MAX_MATCHES), Origin.USER).exhausted
+    assert lexical.scan("7" * 2 * MAX_MATCHES * BYTES_A_MATCH, Origin.USER).exhausted
 
 
 def test_no_patterns_at_all_is_an_error() -> None:

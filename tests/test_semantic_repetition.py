@@ -33,6 +33,11 @@ def test_what_is_said_once(text: str, told: str) -> None:
     assert once(text) == told
 
 
+def test_white_space_is_passed_once() -> None:
+    """It takes minutes to look for a word from each line break anew."""
+    assert once("word" + "\n" * 300_000) == "word" + "\n" * 300_000
+
+
 @given(st.lists(WORDS, unique=True))
 def test_what_does_not_repeat_itself_stays(words: list[str]) -> None:
     assert once(" ".join(words)) == " ".join(words)

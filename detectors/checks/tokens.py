@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from detectors.checks.base import BASE64, DASHED, WORD, Check, Span, ending, whole
+from detectors.checks.base import BASE64, DASHED, WORD, Check, Span, ending, left, whole
 from detectors.checks.checksums import crc32_base62
 
 _STANDARD: Final = str.maketrans("-_", "+/")
@@ -110,6 +110,22 @@ def url_secret(text: str, start: int, end: int) -> Span | None:
 
 _URL_GLUE: Final = DASHED | {"%"}
 
+def _announced(check: Check) -> Check:
+    """As ``check``, where a word says that the value is secret: a hash or an id stands behind a service's name far more often."""
+
+    def announced(text: str, start: int, end: int) -> Span | None:
+        span = check(text, start, end)
+        if span is None:
+            return None
+        said = left(text, start, _NAME_REACH).rpartition("\n")[2] + text[start : span[0]]
+        return span if _SECRECY.search(said) else None
+
+    return announced
+
+
+_NAME_REACH: Final = 24
+_SECRECY: Final = re.compile(r"key|token|secret|crumb|ssws|passw|credential|auth(?!or|0)", re.IGNORECASE)
+
 CHECKS: Final[dict[str, Check]] = {
     "token": _token(WORD),
     "token_dashed": _token(DASHED),
@@ -120,7 +136,7 @@ CHECKS: Final[dict[str, Check]] = {
     "token_discord": _token(DASHED, _is_discord),
     "aws_key_id": _token(WORD, lambda value: len(set(value[4:])) > 5),
     "aws_secret": ending(r"[A-Za-z0-9/+]{40}", is_aws_secret, BASE64),
-    "named_token": ending(r"[A-Za-z0-9_-]{16,}", is_random_named, DASHED),
+    "named_token": _announced(ending(r"[A-Za-z0-9_-]{16,}", is_random_named, DASHED)),
     "named_base64": ending(r"[A-Za-z0-9+/_-]{16,}={0,2}", is_random_base64, BASE64),
     "named_dotted": ending(r"[A-Za-z0-9._~-]{16,}", is_random_named, DASHED),
     "token_client_secret": _token(DASHED | {"~"}),

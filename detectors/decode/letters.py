@@ -97,7 +97,10 @@ def _number(written: str) -> str | None:
 
 def upside_down(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Text turned by half a circle: letters upside down, and mostly from the end to the start."""
+    end = 0
     for match in _TURNED_RUN.finditer(text):
+        if match.start() < end:
+            continue  # of a word that was read already
         start = _word_start(text, match.start())
         end = _word_end(text, match.end())
         upright = text[start:end].translate(_UPSIDE_DOWN)

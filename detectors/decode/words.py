@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import accumulate
+from string import ascii_lowercase
 from typing import Final
 
 from detectors.decode.english import COMMON, LIKELY, english, likeness
 from detectors.decode.piece import MIN_DECODED, Allowance, Piece, readable, solid
 from detectors.offsets import Change, Shift, rewrite
 
-MAX_WORD: Final = 14
-"""Letters of the longest common word: how far back a word of a sentence without spaces can reach."""
+MAX_WORD: Final = max(map(len, COMMON))
+"""Letters of the longest common word: how far a word of a sentence without spaces can reach."""
+
+_SIZES: Final = {
+    head: sorted({len(word) for word in COMMON if word.startswith(head) or word == head[0]})
+    for head in {word[:2] for word in COMMON} | {word + letter for word in COMMON if len(word) == 1 for letter in ascii_lowercase}
+}
+"""How long the common words are that begin with two letters."""
 
 MIN_KNOWN: Final = 0.9
 """The least share of letters in common words, in a sentence without spaces."""
@@ -100,13 +107,15 @@ def _cut(run: str) -> list[str]:
     length = len(run)
     # The best cost of the letters up to each place, and where its last word begins. A common word costs one, any other
     # letter three, so that long words win.
-    costs = [0.0] * (length + 1)
-    begins = [0] * (length + 1)
-    for end in range(1, length + 1):
-        costs[end], begins[end] = costs[end - 1] + 3.0, end - 1
-        for start in range(max(0, end - MAX_WORD), end):
-            if costs[start] + 1.0 < costs[end] and run[start:end] in COMMON:
-                costs[end], begins[end] = costs[start] + 1.0, start
+    costs = [0] + [3 * length + 1] * (length + MAX_WORD)
+    begins = [0] * (length + MAX_WORD + 1)
+    for start in range(length):
+        cost = costs[start]
+        if cost + 3 <= costs[start + 1]:
+            costs[start + 1], begins[start + 1] = cost + 3, start
+        for size in _SIZES.get(run[start : start + 2], ()):
+            if cost + 1 < costs[start + size] and run[start : start + size] in COMMON:
+                costs[start + size], begins[start + size] = cost + 1, start
     words = []
     at = length
     while at:

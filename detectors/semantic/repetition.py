@@ -24,7 +24,8 @@ def once(window: str) -> str:
     if _RUN.search(window) is None and len(words) < OFTEN * len(set(words)):
         return window
     cut = _RUN.sub(r"\1\1\1", window)
-    pieces, words = _WORD.findall(cut), cut.split()
+    words = cut.split()
+    pieces = _WORD.findall(cut.rstrip())  # of white space with no word behind it, each character would be looked on from
     for unit in range(1, LONGEST + 1):
         begin = 0
         while (begin := (same := bytes(map(eq, words, words[unit:]))).find(b"\1" * (3 * unit), begin)) >= 0:
