@@ -98,9 +98,11 @@ static int escapes(const char *start, const char *at, const char *end)
     case '%':
         return end - at > 2 && isxdigit((uint8_t)at[1]) && isxdigit((uint8_t)at[2]);
     case '=':
-        return end - at > 3 && kinds[(uint8_t)at[1]] & HEX && kinds[(uint8_t)at[2]] & HEX && at[3] == '=';
-    case '+':
-        return at > start && (at[-1] | 32) == 'u' && end - at > 4;
+        return end - at > 2
+            && (at[1] == '\n' || at[1] == '\r'
+                || (end - at > 3 && kinds[(uint8_t)at[1]] & HEX && kinds[(uint8_t)at[2]] & HEX && at[3] == '='));
+    case '+': /* of a code point, or between the words of a field */
+        return at > start && at[-1] > ' ' && end - at > 1 && kinds[(uint8_t)at[1]] & ALNUM;
     case '"':
     case '\'':
         return joins(at, end);

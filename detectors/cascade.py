@@ -54,8 +54,8 @@ DISGUISES: Final = {
 _ORDINARY: Final = ("escape_payload", Severity.LOW)
 _CIPHER: Final = ("cipher_payload", Severity.MEDIUM)
 
-_UNTOLD: Final = "literals"
-"""What is no sign by itself: nearly all JSON within JSON has it, and so have programs."""
+_UNTOLD: Final = frozenset({"literals", "form", "soft_breaks"})
+"""What is no sign by itself: nearly all JSON within JSON has it, and so have programs, addresses and mail."""
 
 LAYERS: Final = {
     "percent": _ORDINARY, "entities": _ORDINARY, "escapes": _ORDINARY, "quoted_printable": _ORDINARY,
@@ -301,13 +301,12 @@ class Cascade:
                 threat, severity = DISGUISES[kind]
                 findings.append(TextFinding("canonical", f"disguise.{kind}", f"obfuscation.{threat}", SCORES[severity],
                                             first, first + count))  # fmt: skip
-        for layer, span in inner:
-            if telling := [scheme for scheme in layer.scheme.split(">") if scheme != _UNTOLD]:
+        for layer, plain, span in inner:
+            if telling := [scheme for scheme in layer.scheme.split(">") if scheme not in _UNTOLD]:
                 threat, severity = LAYERS.get(telling[0], _CIPHER)
                 findings.append(TextFinding("decode", f"layer.{layer.scheme}", f"obfuscation.{threat}", SCORES[severity],
                                             *span(0, len(layer.text))))  # fmt: skip
             add("decode", layer.text, span)
-            plain = canonicalise(layer.text)
             if not plain.identical:
                 add("decode", plain.text, through(plain.span, span))
         for view in legible:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from detectors.canonical import Canonical
+from detectors.canonical import Canonical, canonicalise
 from detectors.decode import Layer, decode
 
 Span = Callable[[int, int], tuple[int, int]]
@@ -19,21 +19,25 @@ class View(NamedTuple):
 
 
 class Inner(NamedTuple):
-    """A decoded layer and the way back from it to the text as it came."""
+    """A decoded layer, its canonical form, and the way back from it to the text as it came."""
 
     layer: Layer
+    canonical: Canonical
     span: Span
 
 
 def layers(text: str, canonical: Canonical) -> tuple[list[Inner], bool]:
     """The layers of the text and of what its disguise hid, and whether there were more than may be decoded."""
     raw = decode(text)
-    found = [Inner(layer, layer.span) for layer in raw.layers]
+    found = [Inner(layer, canonicalise(layer.text), layer.span) for layer in raw.layers]
     if not canonical.evidence:
         return found, raw.exhausted
     known = {text, canonical.text, *(layer.text for layer in raw.layers)}
     inner = decode(canonical.text)
-    found += [Inner(layer, through(layer.span, canonical.span)) for layer in inner.layers if layer.text not in known]
+    found += [
+        Inner(layer, canonicalise(layer.text), through(layer.span, canonical.span))
+        for layer in inner.layers if layer.text not in known
+    ]  # fmt: skip
     return found, raw.exhausted or inner.exhausted
 
 
@@ -42,7 +46,10 @@ def views(text: str, canonical: Canonical, inner: Sequence[Inner], legible: Sequ
     found = [View(text, same)]
     if canonical.evidence and not canonical.identical:
         found.append(View(canonical.text, canonical.span))
-    found += [View(layer.text, span) for layer, span in inner]
+    for layer, plain, span in inner:
+        found.append(View(layer.text, span))
+        if plain.evidence and not plain.identical:
+            found.append(View(plain.text, through(plain.span, span)))
     return [*found, *legible]
 
 

@@ -28,6 +28,9 @@ GROWTH: Final = 8
 ALWAYS: Final = 65_536
 """Code points that any text may decode to, however short it is, for the sake of compressed data."""
 
+_WRITTEN: Final = frozenset({"percent", "entities", "escapes", "quoted_printable", "soft_breaks", "form"})
+"""What holds text by the way it is written, if hardly a letter is in it: the number of a card."""
+
 DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "base64": bases.base64_,
     "base32": bases.base32_,
@@ -40,6 +43,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "literals": escapes.literals,
     "code_points": escapes.code_points,
     "quoted_printable": escapes.quoted_printable,
+    "form": escapes.form,
     "leet": letters.leet,
     "upside_down": letters.upside_down,
     "morse": codes.morse,
@@ -108,7 +112,7 @@ def decode(text: str, *, depth: int = MAX_DEPTH, budget: int = MAX_DECODED) -> D
             if piece.text in known:
                 continue
             further = _suspects(piece.text)
-            if further == NOTHING and not readable(piece.text):
+            if further == NOTHING and not (readable(piece.text) or piece.scheme in _WRITTEN):
                 continue  # neither a text nor another encoding of one
             if level == depth or not allowance.take(len(piece.text)):
                 allowance.exhausted = True

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from detectors.decode.piece import Allowance, Piece, printable
+from detectors.characters import ACCENTS, HIDDEN
+from detectors.decode.piece import Allowance, Piece, cleaned, printable
 from detectors.offsets import Change, Shift, rewrite
 
 MAX_GAP: Final = 80
@@ -30,9 +31,14 @@ MIN_GAPS: Final = 3
 """Escaped spaces between words that make a sentence of them; a search in a link has one or two."""
 
 
-_JOINTS: Final = frozenset("\u00ad\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff")
-"""Characters that show nothing, of those that HTML has names for or that are written as escapes into words."""
+MIN_STACK: Final = 3
+"""Escaped accents on one letter; of Vietnamese letters some have two."""
 
+MIN_LINE: Final = 50
+"""Characters of a line behind which a soft line break may cut a word: mail programs break at 76."""
+
+_UNSEEN: Final = HIDDEN | ACCENTS
+"""What nobody writes into words, as an escape, where it is no letter's own accent: it shows nothing, or hardly anything."""
 
 class _Grammar(NamedTuple):
     scheme: str
@@ -89,8 +95,24 @@ def code_points(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def quoted_printable(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Quoted-printable (RFC 2045)."""
-    return _stretches(text, _QUOTED)
+    """Quoted-printable (RFC 2045); words that its line breaks cut are no sign of anything, but words."""
+    yield from _stretches(text, _QUOTED)
+    cuts = [cut.span(1) for cut in _CUT.finditer(text) if cut.start() - text.rfind("\n", 0, cut.start()) > MIN_LINE]
+    decoded, edits = rewrite(text, ((start, end, "") for start, end in cuts))
+    if edits is not None and printable(decoded):
+        yield Piece("soft_breaks", decoded, 0, len(text), (edits,))
+
+
+def form(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Fields as addresses and forms have them (``a=x+y&b=%40``); most addresses have some, so that they are no sign."""
+    for fields in _FIELDS.finditer(text):
+        start, end = fields.span()
+        if fields[0].count("+") + fields[0].count("%20") < MIN_GAPS and not _VALUE.search(fields[0]):
+            continue
+        changes = [(*match.span(), " " if match[0] == "+" else cleaned(_percent(match))) for match in _FORM.finditer(fields[0])]
+        decoded, edits = rewrite(fields[0], [change for change in changes if change[2] != fields[0][change[0] : change[1]]])
+        if decoded != fields[0] and printable(decoded):
+            yield Piece("form", decoded, start, end, (Shift(start),) if edits is None else (Shift(start), edits))
 
 
 def _percent(match: re.Match[str]) -> str:
@@ -102,10 +124,10 @@ def _quoted(match: re.Match[str]) -> str:
 
 
 def _utf8(data: bytes, otherwise: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return otherwise
+    """UTF-8 without what is none of it; ``otherwise`` where that is most of it, as in Latin-1."""
+    text = data.decode("utf-8", "replace")
+    wrong = text.count("\ufffd")
+    return otherwise if 2 * wrong > len(data) else text.replace("\ufffd", "")
 
 
 def _entity(match: re.Match[str]) -> str:
@@ -146,7 +168,7 @@ _PERCENTS = re.compile(r"%(?:25)*(?=[0-9A-Fa-f]{2})")
 _SOFT_BREAK = re.compile(r"=\r?\n")
 _PERCENT = _Grammar("percent", re.compile(r"(?:%(?:25)*[0-9A-Fa-f]{2})+"), _percent)
 _ENTITY = _Grammar(
-    "entities", re.compile(r"&(?:amp;)*(?:(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});?|([A-Za-z][A-Za-z0-9]{1,30});)"), _entity
+    "entities", re.compile(r"&(?:amp;)*(?:(#0*+[0-9]{1,7}|#[xX]0*+[0-9A-Fa-f]{1,6});?|([A-Za-z][A-Za-z0-9]{1,30});)"), _entity
 )
 _BACKSLASH = _Grammar(
     "escapes",
@@ -162,6 +184,11 @@ _LITERALS: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/
 _LITERAL = re.compile(r"(?<!\\)\\++([nrt\"'/])")
 _STYLE = _Grammar("css", re.compile(r"\\([0-9A-Fa-f]{2,6}) ?"), _code_point)
 _CODE_POINT = _Grammar("code_points", re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?:(?:[,;] ?| )(?=[Uu]\+| [Uu]\+))?"), _code_point)
+_CUT = re.compile(r"(?<=[A-Za-z0-9])(=\r?\n)(?=[A-Za-z0-9])")
+_NAMED: Final = r"[A-Za-z_][\w.\[\]-]{0,40}="
+_FIELDS = re.compile(rf"(?:(?<=\?)(?={_NAMED})|\b(?={_NAMED}[^\s&\"'<>]{{0,200}}&{_NAMED}))[^\s\"'<>#\\]{{8,4000}}")
+_VALUE = re.compile(r"%40|[0-9](?:\+|%20)[0-9]")
+_FORM = re.compile(r"\+|(?:%[0-9A-Fa-f]{2})+")
 _QUOTED = _Grammar("quoted_printable", re.compile(r"(?:=[0-9A-F]{2}|=\r?\n)+"), _quoted)
 
 
@@ -178,7 +205,7 @@ def _stretches(text: str, grammar: _Grammar) -> Iterator[Piece]:
 
 
 def _stretch(text: str, escapes: list[re.Match[str]], grammar: _Grammar) -> Iterator[Piece]:
-    changes = [(*match.span(), new) for match in escapes if (new := grammar.decode(match)) != match[0]]
+    changes = [(*match.span(), cleaned(new)) for match in escapes if (new := grammar.decode(match)) != match[0]]
     if not _matters(text, changes):
         return
     start, end = _around(text, escapes[0].start(), escapes[-1].end())
@@ -189,18 +216,19 @@ def _stretch(text: str, escapes: list[re.Match[str]], grammar: _Grammar) -> Iter
 
 def _matters(text: str, changes: list[Change]) -> bool:
     """Whether escapes stand for letters where nobody has to escape them, or hold words apart."""
-    row = gaps = edges = 0
+    row = gaps = edges = stack = 0
     last = -1
     for start, end, new in changes:
-        row = row if start == last else 0
+        row, stack = (row, stack) if start == last else (0, 0)
         row += sum(char.isalnum() or char in "-._" or not char.isascii() for char in new)
+        stack = stack + 1 if len(new) == 1 and new in ACCENTS else 0
         last = end
         beside = _is_letter(text[start - 1 : start]) + _is_letter(text[end : end + 1])
         if new.isascii() and new.isalnum():
             edges += beside
         elif beside == 2:
-            gaps += new.isspace() or new in _JOINTS
-        if row >= MIN_ESCAPED or edges >= MIN_EDGES or gaps >= MIN_GAPS:
+            gaps += new.isspace() or (len(new) == 1 and new in _UNSEEN)
+        if row >= MIN_ESCAPED or edges >= MIN_EDGES or gaps >= MIN_GAPS or stack >= MIN_STACK:
             return True
     return False
 

@@ -7,8 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+from detectors.decode.english import LIKELY, english
+from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import Allowance, Piece, decoded, printable
 from detectors.offsets import Blob, Change, Shift, rewrite
+
+MIN_KINDS: Final = 5
+"""Different characters in what is hidden so; marks that follow each other as regularly as lines of a table spell fewer."""
 
 MIN_BITS: Final = 56
 """Zero-width characters that may be a message of eight letters."""
@@ -68,9 +73,16 @@ def zero_width(text: str, allowance: Allowance) -> Iterator[Piece]:
     signs = "".join(match[0] for match in found)
     start, end = found[0].start(), found[-1].end()
     for plain in _readings(signs):
-        if plain is not None:
+        if plain is not None and _is_said(plain):
             yield Piece("zero_width", plain, start, end, (Blob(start, end),))
             return
+
+
+def _is_said(plain: str) -> bool:
+    """Whether somebody wrote it: the direction marks of a Hebrew or Arabic text are bits of something, too."""
+    if len(set(plain)) < MIN_KINDS:
+        return False
+    return not plain.isascii() or english(plain) >= LIKELY or suspects(plain) != NOTHING
 
 
 def _readings(signs: str) -> Iterator[str | None]:

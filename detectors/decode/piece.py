@@ -14,6 +14,12 @@ MIN_DECODED: Final = 8
 MIN_LETTERS: Final = 0.6
 """The least share of letters and spaces in text. Sentences have 0.95, JSON and shell commands 0.65 and more."""
 
+MIN_ODD: Final = 32
+"""Code points from which on a few may be controls or wrong bytes. Of so many that came by chance most are."""
+
+MAX_ODD: Final = 10
+"""One in so many at most: as many accents as French has in Latin-1."""
+
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff]")
 _LETTERS = re.compile(r"[^\W\d_]+| +")
 
@@ -64,18 +70,29 @@ def printable(text: str) -> bool:
     return len(text) >= MIN_DECODED and not _NOT_TEXT.search(text)
 
 
+def cleaned(text: str) -> str:
+    """``text`` without its controls."""
+    return _NOT_TEXT.sub("", text)
+
+
 def readable(text: str) -> bool:
     """Whether ``text`` is text: `printable`, and mostly letters and spaces."""
     return printable(text) and sum(map(len, _LETTERS.findall(text))) >= MIN_LETTERS * len(text)
 
 
 def decoded(data: bytes) -> str | None:
-    """``data`` as text in UTF-8, or UTF-16 where every other byte is zero; None where it is not `printable`."""
+    """``data`` as text in UTF-8, or UTF-16 where every other byte is zero, without the little in it that is none; else None.
+
+    Whoever reads it passes over a stray byte, so one makes no blob of a message.
+    """
     encoding = "utf-8"
     if data.count(0) * 3 > len(data):
         encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
-        return None
-    return text if printable(text) else None
+        text = data.decode(encoding, "replace")
+    if printable(text):
+        return text
+    kept, odd = _NOT_TEXT.subn("", text)
+    return kept if len(text) >= MIN_ODD and odd * MAX_ODD <= len(text) else None
