@@ -27,7 +27,8 @@ _NAME: Final = re.compile(
 )
 _KEY_NAME: Final = re.compile(r"(?::=|=>|[:=]|\bis\b)\s{0,3}[\"'`]?(?=[^\s:=>\"'`])")
 _OTHER_KEY: Final = re.compile(
-    r"(?:partition|primary|foreign|cache|idempotency|sort|row|range|public|object|storage|s3|dedup\w*|lookup|group|composite|unique)"
+    r"(?:partition|primary|foreign|cache|idempotency|sort|row|range|public|object|storage|s3|dedup\w*|lookup|group|composite|unique"
+    r"|page|continuation|restore|surrogate|media|routing|shard|join|translation|i18n)"
     r"[ _-]?\Z",
     re.IGNORECASE,
 )
