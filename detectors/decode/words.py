@@ -15,11 +15,6 @@ from detectors.offsets import Change, Shift, rewrite
 MAX_WORD: Final = max(map(len, COMMON))
 """Letters of the longest common word: how far a word of a sentence without spaces can reach."""
 
-_SIZES: Final = {
-    head: sorted({len(word) for word in COMMON if word.startswith(head) or word == head[0]})
-    for head in {word[:2] for word in COMMON} | {word + letter for word in COMMON if len(word) == 1 for letter in ascii_lowercase}
-}
-"""How long the common words are that begin with two letters."""
 
 MIN_KNOWN: Final = 0.9
 """The least share of letters in common words, in a sentence without spaces."""
@@ -100,6 +95,18 @@ def unspaced(text: str, allowance: Allowance) -> Iterator[Piece]:
         plain, edits = rewrite(run, [(at, at, " ") for at in ends])
         if edits is not None:
             yield Piece("unspaced", plain, match.start(), match.end(), (Shift(match.start()), edits))
+
+
+def _sizes() -> dict[str, set[int]]:
+    """How long the common words are that begin with two letters, or are the first of them."""
+    sizes: dict[str, set[int]] = {}
+    for word in COMMON:
+        for head in [word[:2]] if len(word) > 1 else [word, *(word + letter for letter in ascii_lowercase)]:
+            sizes.setdefault(head, set()).add(len(word))
+    return sizes
+
+
+_SIZES: Final = _sizes()
 
 
 def _cut(run: str) -> list[str]:
