@@ -111,7 +111,7 @@ def url_secret(text: str, start: int, end: int) -> Span | None:
 _URL_GLUE: Final = DASHED | {"%"}
 
 def _announced(check: Check) -> Check:
-    """As ``check``, where a word says that the value is secret: a hash or an id stands behind a service's name far more often."""
+    """As ``check``, where a word says that the value is secret: more often a hash or an id stands behind a service's name."""
 
     def announced(text: str, start: int, end: int) -> Span | None:
         span = check(text, start, end)
