@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from gateways import Gateway
+
+from gateway.cli import main
 
 CHAT = "/v1/chat/completions"
 PATTERN = {
@@ -143,6 +146,48 @@ def test_a_retirement_taken_back_lets_what_stood_before_stand_again(people: Peop
     people.until(attack, 200)
     assert people.second.post(retirement + "/reject", json={"reason": "we need it"}).json()["state"] == "demoted"
     people.until(attack, 400)
+
+
+def test_what_is_watched_takes_the_place_of_nothing_that_acts(people: People) -> None:
+    """An id of a pattern that acts, in a proposal: it stopped acting when that one was let into the shadow."""
+    attack = "slowly wind up for us the siege engine"
+    pattern = {**PATTERN, "id": "own.siege", "body": r"\bwind up\b.{1,20}\bthe siege engine\b", "hits": [attack], "misses": ["x"]}
+    path = "/admin/v1/proposals/" + people.analyst.post("/admin/v1/patterns", json={"pattern": pattern}).json()["id"]
+    other = {**pattern, "body": r"\bwind down\b.{1,20}\bthe siege engine\b", "hits": ["wind down the siege engine"]}
+    says = "a pattern with this id stands or is proposed already; give it another id, and propose to retire that one"
+    answer = people.analyst.post("/admin/v1/patterns", json={"pattern": other})
+    assert (answer.status_code, answer.json()["detail"]) == (409, f"own.siege: {says}"), "while it is proposed"
+    people.approver.post(path + "/approve", json={})
+    for _ in range(2):
+        people.approver.post(path + "/promote", json={"reason": "go"})
+    people.until(attack, 400)
+    shipped = "injection.override.prior-instructions"
+    for id in ("own.siege", shipped):
+        answer = people.analyst.post("/admin/v1/patterns", json={"pattern": {**other, "id": id}})
+        assert (answer.status_code, answer.json()["detail"]) == (409, f"{id}: {says}")
+    assert people.chat(attack).status_code == 400
+    assert people.second.post(path + "/reject", json={"reason": "no"}).json()["state"] == "demoted"
+    assert people.analyst.post("/admin/v1/patterns", json={"pattern": other}).status_code == 202, "nothing of this id acts now"
+
+
+def test_a_pattern_of_a_file_that_is_refused_keeps_none_of_the_others_out(
+    people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file whose import was cut off is imported again, too."""
+    monkeypatch.setenv("PORTCULLIS_KEY", people.analyst.headers["authorization"].removeprefix("Bearer "))
+    file = tmp_path / "theirs.jsonl"
+    bodies = {"own.behind": "(?<=the )moat", "own.moat": r"\bdrain\b.{1,20}\bthe moat\b"}
+    rows = [{**PATTERN, "id": id, "body": body, "hits": ["drain all of the moat"], "misses": ["x"]} for id, body in bodies.items()]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    importing = ["patterns", "import", str(file), "--reason", "theirs", "--url", people.gateway.url]
+    assert main(importing) == 1
+    told = capsys.readouterr()
+    assert "2 read, 1 proposed, 1 wrong" in told.out
+    assert "own.behind: body: Hyperscan cannot take it" in told.err
+    assert main(importing) == 1
+    told = capsys.readouterr()
+    assert "2 read, 0 proposed, 2 wrong" in told.out
+    assert "own.moat: a pattern with this id stands or is proposed already" in told.err
 
 
 def test_a_shipped_pattern_is_overridden_by_its_id(people: People) -> None:

@@ -17,7 +17,7 @@ from gateway.learning.service import Learning
 from gateway.learning.stages import Stages
 from gateway.learning.storage import open_store
 from gateway.learning.teacher import Teacher
-from gateway.learning.values import Proposal, ProposalKind, Refused, Stage, Trial
+from gateway.learning.values import Proposal, ProposalKind, Refused, Stage, Trial, Vote
 from gateway.live import Live
 from gateway.state import base
 from gateway.state.opening import open_state
@@ -104,6 +104,54 @@ def test_a_rejection_stands_whoever_lets_the_pattern_act_meanwhile(tmp_path: Pat
             orders.add(len(store.history(pattern.id)))
             assert (told.stage, store.patterns()[pattern.id].state) == (Stage.DEMOTED, State.RETIRED)
         assert max(orders) > 2, "somebody let it act meanwhile"
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_who_approves_what_was_rejected_or_written_anew_meanwhile_lets_nothing_act(tmp_path: Path) -> None:
+    """A rejection that came between ended in an error, and its pattern was watched; what the engine had written anew was
+    taken for what was approved."""
+
+    async def run() -> None:
+        live, state, store = await opened(tmp_path)
+        book = Book(state)
+        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True)
+        pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
+                          severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",))  # fmt: skip
+        approved = Proposal(id="1", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="ann", trial=Trial(),
+                            votes=(Vote("bob", True, "yes", 0.0),))  # fmt: skip
+        for meanwhile in (
+            replace(approved, stage=Stage.REJECTED), replace(approved, stage=Stage.FAILED),
+            replace(approved, pattern=replace(pattern, body="e", hits=("e",)), votes=()),
+        ):  # fmt: skip
+            await book.change_proposal("1", lambda _, one=meanwhile: one)  # type: ignore[misc]
+            assert await stages.enter(approved, Stage.SHADOW, "approved", 1.0, "rules") == meanwhile
+            assert await book.proposal("1") == meanwhile
+            assert store.patterns()["own.gate"].state is State.RETIRED
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_killed_while_it_moved_moves_on(tmp_path: Path) -> None:
+    """Its pattern stands in the shadow, and the proposal does not say so yet: it is its own, and no other one's."""
+
+    async def run() -> None:
+        live, state, store = await opened(tmp_path)
+        book = Book(state)
+        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True)
+        pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
+                          severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",), state=State.PROPOSED)  # fmt: skip
+        approved = Proposal(id="1", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="ann", trial=Trial(),
+                            votes=(Vote("bob", True, "yes", 0.0),))  # fmt: skip
+        await book.change_proposal("1", lambda _: approved)
+        store.revise({"own.gate": replace(pattern, state=State.SHADOW)}, "rules", "shadow: approved", 1.0)
+        assert (await stages.advance(approved, 2.0)).stage is Stage.SHADOW
+        other = replace(approved, id="2", pattern=replace(pattern, body="shut the gate"))
+        await book.change_proposal("2", lambda _: other)
+        assert (await stages.advance(other, 3.0)).stage is Stage.PROPOSED
+        assert store.patterns()["own.gate"].body == "open the gate"
         await state.close()
 
     asyncio.run(run())

@@ -14,7 +14,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.cli.common import Failed, Misused, add_command, add_json, write_json, write_table
-from gateway.cli.remote import Remote, add_remote
+from gateway.cli.remote import Refusal, Remote, add_remote
 from patterns import convert, detached, release, signed
 from patterns.entries import key_id
 from patterns.schema import PatternError
@@ -217,20 +217,25 @@ def _propose(arguments: argparse.Namespace) -> int:
     for fault in found.faults:
         print(fault, file=sys.stderr)
     made: list[Any] = []
+    wrong = found.wrong
     if not getattr(arguments, "dry_run", False):
         remote = Remote(arguments)
         for pattern in found.patterns:
             raw = {name: value for name, value in _plain(pattern).items() if value not in (None, "", [], ())}
-            made.append(remote.post("/admin/v1/patterns", {"pattern": raw, "reason": arguments.reason}))
+            try:
+                made.append(remote.post("/admin/v1/patterns", {"pattern": raw, "reason": arguments.reason}))
+            except Refusal as error:  # those after it are proposed all the same
+                wrong += 1
+                print(error, file=sys.stderr)
     if arguments.json:
-        write_json({"patterns": [_plain(one) for one in found.patterns], "proposals": made, "wrong": found.wrong})
+        write_json({"patterns": [_plain(one) for one in found.patterns], "proposals": made, "wrong": wrong})
     else:
         for one in made:
             twins = f"  (nearly the same as {', '.join(one['duplicates'])})" if one["duplicates"] else ""
             found_out = "trial passed" if one["trial"]["passed"] else one["trial"]["against"][0]
             print(f"{one['id']}  {one['pattern']}  {found_out}{twins}")
-        print(f"{len(found.patterns)} read, {len(made)} proposed, {found.wrong} wrong")
-    return 1 if found.wrong else 0
+        print(f"{len(found.patterns)} read, {len(made)} proposed, {wrong} wrong")
+    return 1 if wrong else 0
 
 
 def _plain(pattern: Any) -> dict[str, Any]:

@@ -24,6 +24,10 @@ def add_remote(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+class Refusal(Failed):
+    """The gateway understood, and does not take what it was given."""
+
+
 class Remote:
     """A running gateway's control plane."""
 
@@ -54,7 +58,8 @@ class Remote:
             with opener.open(request, timeout=SECONDS) as answer:
                 return orjson.loads(answer.read())
         except urllib.error.HTTPError as error:
-            raise Failed(f"{self._url}{path}: {error.code}: {_detail(error.read())}") from None
+            fault = Refusal if error.code in (409, 422) else Failed
+            raise fault(f"{self._url}{path}: {error.code}: {_detail(error.read())}") from None
         except (OSError, ValueError) as error:
             raise Failed(f"{self._url}: does not answer: {getattr(error, 'reason', error)}") from None
 

@@ -43,6 +43,8 @@ LATE_SECONDS: Final = 60.0
 
 _STAGES: Final = {state: stage for stage, state in STATES.items()}
 
+_STANDS: Final = "a pattern with this id stands or is proposed already; give it another id, and propose to retire that one"
+
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +82,10 @@ class Stages:
             Refused: it cannot be tried.
         """
         by = principal.key or "local"
+        if not retire:
+            busy = {one.pattern.id async for one in self._book.all_proposals() if one.stage in (Stage.PROPOSED, *OUT)}
+            if pattern.id in busy or self._stands(pattern):
+                raise Refused(409, f"{pattern.id}: {_STANDS}")
 
         def make() -> Proposal:
             if retire:
@@ -129,6 +135,8 @@ class Stages:
             if approves and principal.key and speaks_for_itself(proposal, by):
                 who = "proposes" if by == proposal.author else "alone labelled its texts"
                 raise Refused(403, f"whoever {who} does not approve: ask a second person")
+            if approves and self._hides(proposal):
+                raise Refused(409, f"{proposal.pattern.id}: {_STANDS}")
             votes = (*(vote for vote in proposal.votes if vote.by != by), Vote(by, approves, reason, now))
             if not approves and proposal.stage is Stage.PROPOSED:
                 return replace(proposal, votes=votes, stage=Stage.REJECTED, since=now, reason=reason)
@@ -152,6 +160,8 @@ class Stages:
         proposal = await self._followed(proposal, now)
         if proposal.stage in (Stage.ACTIVE, Stage.DEMOTED, Stage.REJECTED):
             raise Refused(409, f"the proposal is {proposal.stage} already")
+        if self._hides(proposal):
+            raise Refused(409, f"{proposal.pattern.id}: {_STANDS}")
         move = step(self._counted(proposal), self.rules, now, force=True)
         if move is None:
             against = "; ".join(proposal.trial.against) if proposal.trial else "it was not tried"
@@ -171,7 +181,9 @@ class Stages:
             return proposal
         self._late.discard(proposal.id)
         move = step(self._counted(proposal), self.rules, now)
-        return proposal if move is None else await self.enter(proposal, move.to, move.reason, now, "rules")
+        if move is None or self._hides(proposal):
+            return proposal
+        return await self.enter(proposal, move.to, move.reason, now, "rules")
 
     def _counted(self, proposal: Proposal) -> Proposal:
         return replace(proposal, votes=tuple(vote for vote in proposal.votes if not vote.approves or self._approves(vote.by)))
@@ -182,8 +194,8 @@ class Stages:
         stamp = await self._revise(proposal, to, reason, now, by)
 
         def moved(old: Proposal | None) -> Proposal | None:
-            if old is None or old.stage is not proposal.stage:
-                return None  # somebody else moved it
+            if old is None or (old.stage, old.pattern) != (proposal.stage, proposal.pattern):
+                return None  # somebody else moved it, or it was written anew and nobody has approved that
             return replace(old, stage=to, since=now, reason=reason, watched=0, alarms=0, stamp=stamp)
 
         if (changed := await self._book.change_proposal(proposal.id, moved)) is not None:
@@ -212,10 +224,23 @@ class Stages:
         pattern = proposal.pattern
         if proposal.kind not in TAKES_AWAY:
             rollout = self.rules.canary_percent if to is Stage.CANARY else 100
-            return {pattern.id: replace(pattern, state=STATES[to], rollout=rollout)}
-        if to is Stage.SHADOW or (to is Stage.DEMOTED and proposal.stage is not Stage.ACTIVE):
+            return {pattern.id: replace(pattern, state=STATES.get(to, PatternState.RETIRED), rollout=rollout)}
+        if to is Stage.SHADOW or (to not in OUT and proposal.stage is not Stage.ACTIVE):
             return {}  # while it is watched, what it would take away goes on acting
         return {pattern.id: pattern if to is Stage.ACTIVE else self._before(pattern)}
+
+    def _hides(self, proposal: Proposal) -> bool:
+        """Whether the pattern of a proposal that is about to be watched would take the place of another one."""
+        return proposal.stage is Stage.PROPOSED and proposal.kind not in TAKES_AWAY and self._stands(proposal.pattern)
+
+    def _stands(self, pattern: Pattern) -> bool:
+        """Whether another pattern with this id acts or is watched: one in the shadow must not take its place."""
+        entry = self._store.entries().get(pattern.id)
+        if entry is None or entry.pattern is None:
+            return any(one.id == pattern.id for one in self._live().packs.generation.patterns)
+        known = entry.pattern
+        own = replace(known, state=pattern.state, rollout=pattern.rollout, revision=pattern.revision) == pattern
+        return known.state in _STAGES and known.state is not PatternState.RETIRED and not own
 
     def _before(self, pattern: Pattern) -> Pattern | None:
         """What stood in the store before ``pattern`` did; None where it was a pack's."""
