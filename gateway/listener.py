@@ -28,7 +28,18 @@ PROVIDER_PREFIXES: Final = ("/v1/", "/v1beta/", "/v1alpha/")
 FEEDBACK: Final = "/v1/feedback"
 """Applications label with the key that they call with, so this one path beside the providers' is the control plane's."""
 
+MAX_HEAD: Final = 65_536
+"""Bytes of a request's head, and of what follows a body in chunks: path and query, and of each header `HEADER` beside its own.
+What stands before a gateway takes 8 to 64 KB."""
+
+HEADER: Final = 32
+"""What a header counts beside its name and value, as in HTTP/2 (RFC 9113, 6.5.2): short ones cost more than they hold."""
+
 _log = logging.getLogger(__name__)
+
+
+class _HeadTooLarge(Exception):  # noqa: N818 - reads as the condition that it is
+    """A request's head has more than `MAX_HEAD` bytes."""
 
 
 class Listener(HttpToolsProtocol):
@@ -46,6 +57,9 @@ class Listener(HttpToolsProtocol):
         self._lengths: list[bytes] = []
         self._call: Call | None = None  # the one whose request is being read
         self._running: Call | None = None  # the one being answered
+        self._head_size = 0
+        self._told = False  # the parser has told something of what it was fed last
+        self._silent = 0  # bytes of a name or value that does not come to its end, which the parser keeps
         self._again = False  # the request being read asks for a protocol that it will not get, and has a body
         # A caller sends the same headers and path again and again: they are read once for a connection.
         self._known_headers: Headers = []
@@ -72,8 +86,12 @@ class Listener(HttpToolsProtocol):
         return self._app.services.draining
 
     def data_received(self, data: bytes) -> None:
+        self._told = False
         try:
             self.parser.feed_data(data)
+            self._silent = 0 if self._told else self._silent + len(data)
+            if self._silent > MAX_HEAD:
+                self._refuse_head()
         except httptools.HttpParserUpgrade as asked:
             # Only a session can be upgraded to; any other request is answered as if it had not asked. What follows before
             # there is an agreement could be meant as a request, or as a frame: it is neither.
@@ -85,6 +103,9 @@ class Listener(HttpToolsProtocol):
             if self._call is not None:
                 self._call.early = True
             cause = error.__context__
+            if isinstance(cause, _HeadTooLarge):
+                self._refuse_head()
+                return
             bad_url = isinstance(cause, httptools.HttpParserInvalidURLError)  # the caller's fault, and it may hold a key
             if isinstance(error, httptools.HttpParserCallbackError) and not bad_url:
                 _log.error("a request could not be taken", exc_info=cause)
@@ -105,11 +126,17 @@ class Listener(HttpToolsProtocol):
         if self.idle_since != _NEVER:  # the head has as long to come as the connection may be idle
             self.idle_since = self.loop.time()
         self.url = b""
+        self._head_size, self._told = 0, True
         self.headers = []
         self._lengths = []
         self.expect_100_continue = False
 
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        self.url += url
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + HEADER)
         name = name.lower()
         if name == b"content-length":
             self._lengths.append(value)
@@ -143,6 +170,7 @@ class Listener(HttpToolsProtocol):
             self._start(call)
 
     def on_body(self, body: bytes) -> None:
+        self._told = True
         call = self._call
         if call is None:
             super().on_body(body)
@@ -183,6 +211,19 @@ class Listener(HttpToolsProtocol):
         socket.on_lost.append(lambda: server.connections.discard(socket))
         self._running = None
         socket.attach(self.transport)
+
+    def _count(self, size: int) -> None:
+        self._told = True
+        self._head_size += size
+        if self._head_size > MAX_HEAD:
+            raise _HeadTooLarge
+
+    def _refuse_head(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:  # or nothing else is being answered on this connection
+            text = b"The request's head is too large."
+            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
+                                 b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text))
+        self.transport.close()
 
     def _has_body(self) -> bool:
         return any(map(int, self._lengths)) or any(name == b"transfer-encoding" for name, _ in self.headers)

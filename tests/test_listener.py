@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 import uvicorn
-from gateways import CACHE_DIR
+from gateways import CACHE_DIR, Gateway
 from uvicorn.server import ServerState
 
 from gateway.app import App
@@ -57,3 +58,40 @@ async def closed_when_idle(services: Services, sent: bytes, kept: bool) -> None:
         writer.close()
         server.close()
         await services.close()
+
+
+START = b"GET /v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [START + b"x: " + b"y" * 66_000, START + b"x: y\r\n" * 2_000 + b"z: z", b"GET /v1/models?" + b"y" * 66_000 + START[14:-2],
+     b"GET /readyz?" + b"y" * 66_000 + START[14:-2]],
+    ids=["a value", "many headers", "a query", "a query of a probe"],
+)  # fmt: skip
+def test_a_head_that_is_too_large_is_told_so(echo_gateway: Gateway, head: bytes) -> None:
+    answer = echo_gateway.raw(head + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n")
+    assert answer.endswith(b"\r\n\r\nThe request's head is too large.")
+
+
+def test_a_head_that_is_not_is_taken(echo_gateway: Gateway) -> None:
+    with echo_gateway.client() as client:
+        assert client.get("/v1/models", headers={"x-long": "y" * 60_000}).status_code == 200
+        assert client.get("/v1/models", headers={f"x-{n}": "y" for n in range(1_500)}).status_code == 200
+        assert client.get("/readyz", params={"x": "y" * 60_000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [(START + b"x: ", b"y" * 65_536), (START + b"x", b"y" * 65_536), (START, b"x: y\r\n" * 10_000), (b"GET /v1/models?", b"y" * 65_536),
+     (START[:-2] + b"\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ", b"y" * 65_536),
+     (START[:-2] + b"\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 10_000)],
+    ids=["a value", "a name", "headers", "a query", "a value behind a body", "headers behind a body"],
+)  # fmt: skip
+def test_a_head_without_an_end_is_not_kept(echo_gateway: Gateway, begin: bytes, more: bytes) -> None:
+    """All of it was, and read once more at each piece: a caller without a key took a worker's memory and time."""
+    with socket.create_connection(("127.0.0.1", echo_gateway.port), 20) as caller:
+        caller.sendall(begin)
+        with pytest.raises(ConnectionError):
+            caller.sendall(more * 1_000)  # 64 MB; what the kernel takes before it knows of the end is less
