@@ -112,9 +112,20 @@ def test_eval_measures_labelled_lines(config: Path, tmp_path: Path, capsys: pyte
 
 def test_eval_names_lines_that_it_cannot_use(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "some.jsonl"
-    path.write_text('{"id": 1, "text": "hello", "label": 0}\n{"id": 2, "text": "x", "label": "yes"}\n{\n')
+    path.write_text(
+        '\ufeff{"id": 1, "text": "hello", "label": 0, "source": "a\\u001b[31mb"}\n{"id": 2, "text": "x", "label": "yes"}\n{"id": 3,\n'
+        '{"id": 4, "messages": [], "label": 0}\n{"id": 5, "text": "x", "messages": [], "label": 0}\n'
+    )
     assert main(["eval", str(path), "--config", str(config), "--jobs", "1"]) == 1
-    told = capsys.readouterr().err
+    shown, told = capsys.readouterr()
     assert "some: 2: label: wanted 0" in told
-    assert "some: a line: not valid JSON" in told
+    assert "some: b'{\"id\": 3,': not valid JSON" in told
+    assert "some: 5: wanted text or messages, not both" in told
+    assert "2 texts in" in shown
+    assert "\x1b" not in shown
+    cut = tmp_path / "cut.jsonl.gz"
+    for data in (gzip.compress(path.read_bytes())[:-12], gzip.compress(path.read_bytes())[:20] + bytes(200), b"no gzip at all"):
+        cut.write_bytes(data)
+        assert main(["eval", str(cut), "--config", str(config), "--jobs", "1"]) == 2
+        assert str(cut) in capsys.readouterr().err
     assert main(["eval", str(tmp_path / "none"), "--config", str(config)]) == 2

@@ -47,6 +47,17 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON for machines")
 
 
+def positive(text: str) -> int:
+    """A number from one on, for `argparse`."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number from 1 on")
+    return number
+
+
 def config_path(arguments: argparse.Namespace) -> Path | None:
     """The configuration file that applies; None where there is none."""
     if arguments.config is not None:
@@ -77,10 +88,15 @@ def write_json(value: Any) -> None:
 
 def write_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table for people."""
-    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    cells = [[plain(str(cell)) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def plain(text: str) -> str:
+    """``text`` without what would move the cursor or colour the terminal: names of sources and kinds come from files."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _plain(value: Any) -> Any:

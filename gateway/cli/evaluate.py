@@ -6,21 +6,26 @@ import argparse
 import functools
 import sys
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from detectors.values import Origin
 from gateway import evaluation
-from gateway.cli.common import Misused, add_config, write_json, write_table
+from gateway.cli.common import Misused, add_config, positive, write_json, write_table
 from gateway.cli.scan import BadLine, Scanner, segments_of
 from gateway.cli.streaming import available, stream
 from gateway.evaluation import COLUMNS, Result
 
 HELP = "measure detection on labelled texts: AUC, recall, accuracy at the shipped threshold, latency"
 EXAMPLE = "portcullis eval labelled.jsonl more.jsonl.gz"
+
+
+BEGINNING: Final = 60
+"""Bytes shown of a line without an id that cannot be used."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--origin", choices=[origin.value for origin in Origin], default=Origin.USER.value,
                         help="who speaks where neither the line nor its kind says (default: user)")  # fmt: skip
     parser.add_argument("--without", action="append", default=[], metavar="KIND", help="leave lines of this kind out")
-    parser.add_argument("--jobs", type=int, default=available(), metavar="N", help="processes (default: one for each core)")
+    parser.add_argument("--jobs", type=positive, default=available(), metavar="N",
+                        help="processes (default: one for each core)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
                 for judged, faults in stream(source, work, arguments.jobs):
                     results += judged
                     bad += faults
-        except OSError as error:
-            raise Misused(f"{path}: {error.strerror or error}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise Misused(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     seconds = time.perf_counter() - began
     for fault in bad[:20]:
         print(fault, file=sys.stderr)
@@ -102,7 +108,7 @@ def _judge(
                 results.append(result)
         except ValueError as error:
             identity = getattr(error, "identity", None)
-            bad.append(f"{source}: {'a line' if identity is None else repr(identity)}: {error}")
+            bad.append(f"{source}: {ascii(line[:BEGINNING]) if identity is None else repr(identity)}: {error}")
     return results, bad
 
 
@@ -120,7 +126,7 @@ def _result(scanner: Scanner, origin: Origin, source: str, without: frozenset[st
         raise BadLine(raw.get("id"), "label: wanted 0 (harmless) or 1 (attack)")
     segments = segments_of(raw, evaluation.PLACES.get(kind, origin))
     verdict = scanner.judge(segments)
-    last = [stage for stage, state in verdict["stages"].items() if state == "ran"][-1]
+    last = next((stage for stage, state in reversed(verdict["stages"].items()) if state == "ran"), "none")
     return Result(
         raw["label"], kind or "unnamed", str(raw.get("source") or source), str(raw.get("lang") or ""), verdict["score"],
         verdict["action"], last, verdict["complete"], verdict["us"],

@@ -15,7 +15,7 @@ import orjson
 from detectors.engine import Engine
 from detectors.values import Origin, Segment, show_path
 from gateway import live
-from gateway.cli.common import Failed, Misused, add_config, settings, write_json
+from gateway.cli.common import Failed, Misused, add_config, positive, settings, write_json
 from gateway.cli.streaming import available, stream
 from gateway.coverage import stages
 from gateway.policy import Action, Direction, Policy, evaluate
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help='one object a line: {"id","text"} or {"id","messages":[{"role","content"}]}, with an "origin" if you like',
     )  # fmt: skip
     parser.add_argument("--origin", choices=[origin.value for origin in Origin], default=Origin.USER.value)
-    parser.add_argument("--jobs", type=int, default=available(), metavar="N",
+    parser.add_argument("--jobs", type=positive, default=available(), metavar="N",
                         help="processes for --jsonl (default: one for each core)")  # fmt: skip
 
 
@@ -172,17 +172,19 @@ def segments_of(raw: dict[str, Any], origin: Origin) -> list[Segment]:
     """What a line holds: ``text``, or ``messages`` (also called ``turns``), with an ``origin`` where it names one.
 
     Raises:
-        BadLine: it has neither, or an unknown origin or role.
+        BadLine: it has neither or both, or an unknown origin or role.
     """
     identity = raw.get("id")
     try:
         origin = Origin(raw["origin"]) if "origin" in raw else origin
     except ValueError:
         raise BadLine(identity, f"origin: wanted one of {', '.join(Origin)}") from None
-    if isinstance(text := raw.get("text"), str):
-        return [Segment(text, "user", origin, 0, ("text",))]
     name = "messages" if "messages" in raw else "turns"
     messages = raw.get(name)
+    if isinstance(text := raw.get("text"), str):
+        if messages is not None:
+            raise BadLine(identity, f"wanted text or {name}, not both")
+        return [Segment(text, "user", origin, 0, ("text",))]
     if not isinstance(messages, list):
         raise BadLine(identity, "wanted text (a string) or messages (a list)")
     out = Collector()

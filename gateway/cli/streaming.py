@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import multiprocessing
@@ -79,7 +80,10 @@ def _work(lines: Sequence[bytes]) -> Any:
 def _blocks(source: IO[bytes]) -> Iterator[list[bytes]]:
     """The lines of each block read, without those that are empty."""
     rest: list[bytes] = []
+    begun = False
     while block := _read(source):
+        if not begun:  # a mark of byte order is none of the first line, where an editor wrote it
+            block, begun = block.removeprefix(codecs.BOM_UTF8), True
         head, newline, tail = block.rpartition(b"\n")
         if not newline:
             rest.append(block)
