@@ -46,9 +46,9 @@ class Listener(HttpToolsProtocol):
     """One connection of a caller.
 
     Attributes:
-        idle_since: loop time at which the last answer was out, or the head began that is being read; infinite while a request
-            is under way. Whoever serves closes connections that have been idle for too long: one look at all of them instead of
-            a timer for each.
+        idle_since: loop time at which the last answer was out, the head began that is being read, or the last of a provider's
+            body came that is not whole; infinite while a request is under way. Whoever serves closes connections that have been
+            idle for too long: one look at all of them instead of a timer for each.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -146,7 +146,6 @@ class Listener(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self.idle_since = _NEVER
         url = self._url()
         refused = self.parser.should_upgrade() and self._has_body()
         if refused and url[0] != REALTIME and self.parser.get_method() != b"CONNECT":
@@ -154,6 +153,7 @@ class Listener(HttpToolsProtocol):
             return
         if not url[0].startswith(PROVIDER_PREFIXES) or url[0] == FEEDBACK:
             self._call = None
+            self.idle_since = _NEVER  # the control plane looks after the time itself
             self._begin_asgi()
             return
         length = int(self._lengths[0]) if self._lengths else None
@@ -175,6 +175,8 @@ class Listener(HttpToolsProtocol):
         if call is None:
             super().on_body(body)
             return
+        if self.idle_since != _NEVER:
+            self.idle_since = self.loop.time()
         call.feed(body)
         if call.task is None and not call.queued and call.ready:
             self._start(call)
@@ -186,6 +188,8 @@ class Listener(HttpToolsProtocol):
         if call is None:
             super().on_message_complete()
             return
+        if not call.response_complete:
+            self.idle_since = _NEVER
         call.complete()
         if call.task is None and not call.queued:
             self._start(call)
@@ -198,6 +202,8 @@ class Listener(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
+            if isinstance(cycle, Call) and cycle.more_body:
+                self.idle_since = self.loop.time()
             self._start_asgi_task(cycle, app)
         else:
             self.idle_since = self.loop.time()
@@ -294,7 +300,7 @@ _NEVER: Final = float("inf")
 
 
 def close_idle(connections: Any, before: float) -> None:
-    """Close the connections that have been idle since ``before`` (loop time)."""
+    """Close the connections that have been idle since ``before`` (loop time), but for those that nobody reads from."""
     for connection in list(connections):
-        if isinstance(connection, Listener) and connection.idle_since < before:
+        if isinstance(connection, Listener) and connection.idle_since < before and not connection.flow.read_paused:
             connection.transport.close()

@@ -18,16 +18,24 @@ from gateway.settings import Settings
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
 
+ASKED = b'{"model":"m","messages":[{"role":"user","content":"Hello!"}]}'
+WHOLE = HEAD.replace(b"content-length: 2", b"content-length: %d" % len(ASKED)) + ASKED
+
 
 @pytest.mark.parametrize(
     ("sent", "kept"),
-    [(b"", False), (HEAD[:50], False), (HEAD[:-2], False), (HEAD, True), (HEAD + b"[", True), (HEAD + b"[]" + HEAD[:50], False)],
-    ids=["nothing", "half a head", "nearly all of it", "a head", "half a body", "half a head behind an answer"],
+    [(b"", False), (HEAD[:50], False), (HEAD[:-2], False), (HEAD, False), (HEAD + b"[", False), (HEAD + b"[]" + HEAD[:50], False),
+     (HEAD + b"[]" + HEAD + b"[", False), (WHOLE, True), (WHOLE + HEAD, True)],
+    ids=["nothing", "half a head", "nearly all of it", "a head", "half a body", "half a head behind an answer",
+         "half a body behind an answer", "a request", "a request and a head"],
 )  # fmt: skip
-def test_a_head_that_does_not_end_is_no_request_under_way(sent: bytes, kept: bool, tmp_path: Path) -> None:
+def test_what_does_not_come_to_its_end_is_no_request_under_way(sent: bytes, kept: bool, tmp_path: Path) -> None:
     (tmp_path / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
-    settings = Settings(data_dir=tmp_path, state=f"sqlite:{tmp_path}/state.db", detection={"model": False})
-    asyncio.run(closed_when_idle(Services(settings, None, None), sent, kept))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        provider = {"openai": {"base_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}}
+        detection = {"model": False}
+        settings = Settings(data_dir=tmp_path, state=f"sqlite:{tmp_path}/state.db", detection=detection, upstreams=provider)
+        asyncio.run(closed_when_idle(Services(settings, None, None), sent, kept))
 
 
 async def closed_when_idle(services: Services, sent: bytes, kept: bool) -> None:
