@@ -55,7 +55,7 @@ static void learn(void)
     mark(".*_-", SIGN);
     mark(" /|\n", PARTS_SIGNS);
     mark("013457$", IN_WORD);
-    mark("%&\\=\"'+", BEGINS);
+    mark("%&\\=\"'+_", BEGINS);
 }
 
 static int is_radio(const char *word, Py_ssize_t length)
@@ -103,6 +103,9 @@ static int escapes(const char *start, const char *at, const char *end)
                 || (end - at > 3 && kinds[(uint8_t)at[1]] & HEX && kinds[(uint8_t)at[2]] & HEX && at[3] == '='));
     case '+': /* of a code point, or between the words of a field */
         return at > start && at[-1] > ' ' && end - at > 1 && kinds[(uint8_t)at[1]] & ALNUM;
+    case '_': /* of Markdown: before a word */
+        return (at == start || !(kinds[(uint8_t)at[-1]] & ALNUM || at[-1] == '_'))
+            && end - at > 8 && (kinds[(uint8_t)at[1]] & ALNUM || at[1] == '_' || at[1] == '+');
     case '"':
     case '\'':
         return joins(at, end);

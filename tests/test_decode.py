@@ -142,6 +142,8 @@ def test_numbers_come_out_where_they_are_escaped() -> None:
         ("card=4111+1111+1111+1111&mail=jane%40example.org", "4111+1111+1111+1111"),
         ("GET /pay?card=4111%201111%201111%201111", "4111%201111%201111%201111"),
         ("It is " + "".join(f"\\u{ord(char):04x}" for char in card), "".join(f"\\u{ord(char):04x}" for char in card)),
+        ("Pay with _4111 1111 1111 1111_, please.", "4111 1111 1111 1111"),
+        ("Pay with **__4111 1111 1111 1111__**", "4111 1111 1111 1111"),
         ("The long line of a mail whose program breaks it here: 4111 11=\n11 1111 1111", "4111 11=\n11 1111 1111"),
     ):
         (layer,) = decode(text).layers

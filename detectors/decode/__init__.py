@@ -28,7 +28,7 @@ GROWTH: Final = 8
 ALWAYS: Final = 65_536
 """Code points that any text may decode to, however short it is, for the sake of compressed data."""
 
-_WRITTEN: Final = frozenset({"percent", "entities", "escapes", "quoted_printable", "soft_breaks", "form"})
+_WRITTEN: Final = frozenset({"percent", "entities", "escapes", "quoted_printable", "soft_breaks", "form", "emphasis"})
 """What holds text by the way it is written, if hardly a letter is in it: the number of a card."""
 
 DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
@@ -44,6 +44,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "code_points": escapes.code_points,
     "quoted_printable": escapes.quoted_printable,
     "form": escapes.form,
+    "emphasis": escapes.emphasis,
     "leet": letters.leet,
     "upside_down": letters.upside_down,
     "morse": codes.morse,

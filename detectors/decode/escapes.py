@@ -115,6 +115,20 @@ def form(text: str, allowance: Allowance) -> Iterator[Piece]:
             yield Piece("form", decoded, start, end, (Shift(start),) if edits is None else (Shift(start), edits))
 
 
+def emphasis(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Figures and addresses between the underscores of Markdown (``_4111 1111..._``), which make another word of them."""
+    for marked in _EMPHASIS.finditer(text):
+        if not _FIGURES.search(marked[2]):
+            continue
+        (start, opened), (closed, end) = marked.span(1), (marked.end(2), marked.end())
+        low, high = _around(text, start, end)
+        changes: list[Change] = [(start - low, opened - low, ""), (closed - low, end - low, "")]
+        plain, edits = rewrite(text[low:high], changes)
+        assert edits is not None  # underscores go
+        if printable(plain):
+            yield Piece("emphasis", plain, low, high, (Shift(low), edits))
+
+
 def _percent(match: re.Match[str]) -> str:
     return _utf8(bytes.fromhex(_PERCENTS.sub("", match[0])), match[0])
 
@@ -184,6 +198,10 @@ _LITERALS: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/
 _LITERAL = re.compile(r"(?<!\\)\\++([nrt\"'/])")
 _STYLE = _Grammar("css", re.compile(r"\\([0-9A-Fa-f]{2,6}) ?"), _code_point)
 _CODE_POINT = _Grammar("code_points", re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?:(?:[,;] ?| )(?=[Uu]\+| [Uu]\+))?"), _code_point)
+_FIGURES = re.compile(r"[0-9@]")
+_EMPHASIS = re.compile(
+    r"(?<![^\s(\[{>*\"'|~:,;])(_{1,3})(?=[0-9A-Za-z+])([^\n]{6,120}?[0-9A-Za-z=])\1(?![^\s.,;:!?)\]}<*\"'|~])"
+)
 _CUT = re.compile(r"(?<=[A-Za-z0-9])(=\r?\n)(?=[A-Za-z0-9])")
 _NAMED: Final = r"[A-Za-z_][\w.\[\]-]{0,40}="
 _FIELDS = re.compile(rf"(?:(?<=\?)(?={_NAMED})|\b(?={_NAMED}[^\s&\"'<>]{{0,200}}&{_NAMED}))[^\s\"'<>#\\]{{8,4000}}")

@@ -199,8 +199,9 @@ def segments_of(raw: dict[str, Any], origin: Origin) -> list[Segment]:
 
 
 def _show(verdict: dict[str, Any]) -> None:
+    left_open = [f"{stage} {state}" for stage, state in verdict["stages"].items() if state not in ("ran", "not needed")]
     print(f"{verdict['action']}  score {verdict['score']:.3f}  {verdict['us']} µs"
-          + ("" if verdict["complete"] else "  INCOMPLETE"))  # fmt: skip
+          + ("" if verdict["complete"] else f"  INCOMPLETE: {', '.join(left_open)}"))  # fmt: skip
     for one in verdict["findings"]:
         print(f"  {one['action']:6}  {one['category']}  {one['pattern']}  {one['start']}-{one['end']}"
               f"  {one['score']:.2f} ({one['detector']})")  # fmt: skip
