@@ -82,7 +82,9 @@ class LearningSettings(Model):
     unsigned_packs: bool = Field(False, description="Whether the packs under `patterns` may be unsigned.")
     feeds: tuple[FeedSettings, ...] = Field((), description="See `learning.feeds` below.")
     wording: WordingSettings | None = Field(None, description="See `learning.wording` below.")
-    labels_per_minute: int = Field(600, ge=1, description="Labels taken from one labeller; an app's key gets a tenth.")
+    labels_per_minute: int = Field(
+        600, ge=1, description="Labels that a worker takes from one labeller; an app's key gets a tenth.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _named(self) -> LearningSettings:
