@@ -123,7 +123,8 @@ class Beside:
         trip, since, task = self._trip
         self._trip = None
         self._settle(trip, since, None if task.exception() else task.result())
-        self.heard()
+        if self.cut is None:
+            self.heard()
         return True
 
     def _settle(self, trip: Trip, since: float, judged: Judged | None) -> None:

@@ -115,7 +115,7 @@ class Follower:
     def due(self, last: bool) -> int:
         """How much must have been judged before a frame may go out that says no more than was heard by now.
 
-        ``last``: it ends a text, after which nothing could be cut any more.
+        ``last``: it ends a text, after which nothing could be cut any more, or is of a tool call, which is run as it is.
         """
         return self.heard if last else self.heard - self._ahead
 

@@ -21,6 +21,15 @@ LONG: Final = 4_096
 PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
 
 
+_CALLS: Final = frozenset("functionCall function_call tool_calls content_block item arguments input".split())
+"""What holds a tool call in a frame, of whatever wire, on the way to its texts."""
+
+
+def is_call(event: StreamEvent) -> bool:
+    """Whether an event's text is of a tool call, or may be: a client runs the call that it has, whatever comes after it."""
+    return event.kind is EventKind.TOOL or (event.kind is EventKind.OTHER and not _CALLS.isdisjoint(event.path))
+
+
 class Listening:
     """What one stream says. ``cut`` is what it is to be cut for, once it gives too much away."""
 

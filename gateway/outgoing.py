@@ -45,7 +45,7 @@ class Outgoing:
         """Send a frame when that may be.
 
         Args:
-            said: code points that were said by then. last: it ends a text.
+            said: code points that were said by then. last: it ends a text, or is of a tool call.
             alike: it says what the one before it said, but for its text.
         """
         if self._follower is None:

@@ -21,7 +21,7 @@ from gateway.alike import Alike
 from gateway.channel_text import ChannelText, opened
 from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts
-from gateway.listening import LONG, SLICE, Listening, slices
+from gateway.listening import LONG, SLICE, Listening, is_call, slices
 from gateway.outgoing import Outgoing
 from gateway.redaction import Vault
 from gateway.sound import WITHHELD, Sound
@@ -200,7 +200,7 @@ class Relay:
         at_once(self._settle(False))
         for channel, text in list(self._texts.items()):
             if text.stream.held:
-                self._send_made(text, self._restored(text, text.stream.release_overdue(), channel, False))
+                self._send_made(channel, text, self._restored(text, text.stream.release_overdue(), channel, False))
                 if self.cut is not None:
                     return self.stop(self.cut, refusal)
         return self._outgoing.take()
@@ -227,7 +227,8 @@ class Relay:
         self._listening.hear(piece.event)
         known.carried(frame, path, {})
         said = self._restored(known, known.stream.feed(text), channel, False) if self._goes_on() else ""
-        self._outgoing.send(frame if said == text else piece.saying(said), self._passed, alike=True)
+        frame = frame if said == text else piece.saying(said)
+        self._outgoing.send(frame, self._passed, is_call(piece.event), alike=True)
         return True
 
     def _frame(self, frame: Frame) -> Steps[None]:
@@ -269,7 +270,7 @@ class Relay:
             made = partial(rewritten, frame, changed, [event.text for event in events])
             frame = (yield made) if len(frame.raw) > LONG else made()
         if not self._hold_sound(frame, events):
-            self._outgoing.send(frame, self._passed, bool(ends))
+            self._outgoing.send(frame, self._passed, bool(ends) or any(map(is_call, events)))
         for prefix in ends:
             self._free_sound(prefix)
 
@@ -382,13 +383,13 @@ class Relay:
             if edits is not None and carried is not None and channel in carried:
                 edits[carried[channel]] += rest
             else:
-                self._send_made(text, rest)
+                self._send_made(channel, text, rest)
 
-    def _send_made(self, text: ChannelText, piece: str) -> None:
+    def _send_made(self, channel: Channel, text: ChannelText, piece: str) -> None:
         """Send a piece in a frame made after the last one of its channel."""
         if piece and text.template is not None:
             made = sequel(self._reader, text.template, text.path, text.others, piece)
-            self._outgoing.send(made, self._passed)
+            self._outgoing.send(made, self._passed, channel in self.said.calls)
 
 
 def _within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
