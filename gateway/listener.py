@@ -17,13 +17,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.call import Call
 from gateway.inbound import Head, Headers, read_head
 from gateway.websocket.socket import WebSocket
-from gateway.wires.routes import REALTIME
+from gateway.wires.routes import ENDINGS, REALTIME
 
 if TYPE_CHECKING:
     from gateway.app import App
 
 PROVIDER_PREFIXES: Final = ("/v1/", "/v1beta/", "/v1alpha/")
-"""Under these every path is the proxy's to answer."""
+"""Under these every path is the proxy's to answer, and so is one that only wants another base URL, which its caller is told."""
 
 FEEDBACK: Final = "/v1/feedback"
 """Applications label with the key that they call with, so this one path beside the providers' is the control plane's."""
@@ -151,7 +151,7 @@ class Listener(HttpToolsProtocol):
         if refused and url[0] != REALTIME and self.parser.get_method() != b"CONNECT":
             self._again = True
             return
-        if not url[0].startswith(PROVIDER_PREFIXES) or url[0] == FEEDBACK:
+        if url[0] == FEEDBACK or not (url[0].startswith(PROVIDER_PREFIXES) or url[0].endswith(ENDINGS)):
             self._call = None
             self.idle_since = _NEVER  # the control plane looks after the time itself
             self._begin_asgi()

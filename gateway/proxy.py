@@ -342,7 +342,9 @@ class Proxy:
             fault = CallerFault(405, "method_not_allowed", f"{path.split('/')[-1][:40]}: wanted {' or '.join(allowed)}",
                                 ((b"allow", ", ".join(allowed).encode()),))  # fmt: skip
         else:
-            fault = CallerFault(404, "unknown_path", "this path is not served; see the documentation for those that are")
+            served = routes.meant(path)
+            told = f"{served} is: look at the base URL" if served else "upstreams.X.passthrough can name it"
+            fault = CallerFault(404, "unknown_path", f"this path is not served; {told}")
         exchange = Exchange(live, Target(wire, "unknown"), self._services.nobody)
         with contextlib.suppress(ClientGone):
             await Answer(call, exchange).fault(fault)

@@ -73,6 +73,13 @@ class TestBadInput:
                 record = echo_gateway.decision(client, one.headers["x-portcullis-id"])
                 assert (record["wire"], record["status"]) == ("unknown", one.status_code)
 
+    @pytest.mark.parametrize("path", ["/chat/completions", "/v1/v1/chat/completions"])
+    def test_a_base_url_that_is_not_the_gateways(self, echo_gateway: Gateway, path: str) -> None:
+        with echo_gateway.client() as client:
+            got = client.post(path, json=HELLO)
+        assert (got.status_code, got.json()["error"]["code"]) == (404, "unknown_path")
+        assert "/v1/chat/completions is" in got.json()["error"]["message"]
+
     def test_too_large(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway(limits={"body_bytes": 2048})
         long = {**HELLO, "messages": [{"role": "user", "content": "x" * 3000}]}

@@ -117,6 +117,22 @@ def test_an_unknown_path_has_the_error_that_its_client_reads(path: str, provider
 
 
 @pytest.mark.parametrize(
+    ("path", "served"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/openai/v1/responses", "/v1/responses"),
+        ("/messages/count_tokens", "/v1/messages/count_tokens"),
+        ("/models/x:generateContent", "/v1beta/models/MODEL:generateContent"),
+        ("/v1/files", None),
+        ("/api/chat", None),
+    ],
+)
+def test_a_path_that_wants_another_base_url_is_told_so(path: str, served: str | None) -> None:
+    assert routes.meant(path) == served
+
+
+@pytest.mark.parametrize(
     ("path", "provider", "doc"),
     [
         ("/v1/models", "openai", {"object": "list", "data": [{"id": "a", "object": "model", "owned_by": "o", "note": "n"}]}),

@@ -60,6 +60,12 @@ SCREENED: Final = (
 )
 """The paths that carry text to a model: none of them can be passed through."""
 
+ENDINGS: Final = (
+    *(key.removeprefix("POST /v1") for key in _STATIC if key.startswith("POST ")),
+    *(f":{call}" for call in _GEMINI),
+)
+"""How the paths that carry text to a model end, whatever a base URL put before that."""
+
 # Names in a path end where the upstream's path would begin to mean something else: no dot segment, no control
 # character.
 _GEMINI_CALL: Final = re.compile(r"/v1(?:beta|alpha)?/models/([A-Za-z0-9][\w.-]{0,127}):([A-Za-z]{1,40})", re.ASCII)
@@ -89,6 +95,15 @@ def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -
         if model := _MODEL.fullmatch(path):
             return _LISTS[provider]._replace(operation="models.get", model=model[1])
     return None
+
+
+def meant(path: str) -> str | None:
+    """The path that an unknown one would be with another base URL; None where it ends as none does."""
+    ends = [ending for ending in ENDINGS if path.endswith(ending)]
+    if not ends:
+        return None
+    longest = max(ends, key=len)
+    return f"/v1beta/models/MODEL{longest}" if longest[0] == ":" else f"/v1{longest}"
 
 
 def _asked_model(query: bytes) -> str | None:
