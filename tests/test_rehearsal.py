@@ -55,6 +55,20 @@ def test_others_are_tried_as_before() -> None:
         tried("(a)(?:b(?=c)|d)", "ad", "b")  # Hyperscan takes no look ahead
 
 
+@pytest.mark.parametrize(
+    ("id", "before"),
+    [
+        ("exfil.dump.search-for-it", f"fetch https://a.example/c and append   and append   and append   {'-' * 75}dat "),
+        ("jailbreak.persona.lawless-ai-role", f"you are {',' * 60}guideline-free {'super,,,' * 4}mode "),
+    ],
+)
+def test_what_stands_before_a_match_is_read_in_one_way(id: str, before: str) -> None:
+    """A request of 265 characters held its worker for fourteen seconds."""
+    (pattern,) = [one for one in packs.load_all([packs.SHIPPED]) if one.id == id]
+    longer = replace(pattern, hits=(*pattern.hits, 10 * f"{before}{pattern.hits[0]} "))
+    assert rehearsal.lexical(longer, CORPUS).passed
+
+
 @pytest.mark.parametrize("id", ["obfuscation.homoglyph.small-capitals", "obfuscation.homoglyph.math-letters"])
 def test_runs_of_letters_are_read_in_one_way(id: str) -> None:
     (pattern,) = [one for one in packs.load_all([packs.SHIPPED]) if one.id == id]
