@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from detectors.engine import Generation
 from gateway.audit.series import register as register_audit
 from gateway.state.resilient import ResilientState
+from gateway.stderr import STANDARD_ERROR
 from gateway.sync import status as sync_status
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def register(services: Services) -> None:
     metrics.count("portcullis_decisions_stored", "Decisions stored.", (), lambda: {(): recorder.stats.written})
     metrics.count("portcullis_decisions_dropped", "Decisions lost.", (), lambda: {(): recorder.stats.dropped})
     metrics.count(
-        "portcullis_log_lines_dropped", "Log lines lost.", (), lambda: {(): services.request_log.dropped}
+        "portcullis_log_lines_dropped", "Log lines lost.", (),
+        lambda: {(): services.request_log.dropped + STANDARD_ERROR.dropped},
     )
     metrics.count(
         "portcullis_decision_write_errors", "Failed writes of decisions.", (),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Final
 
 import orjson
 
 from gateway.exchange import Exchange
+from gateway.stderr import STANDARD_ERROR
 
 MAX_LINES: Final = 4_096
-"""Lines that wait to be written. Standard error that nobody reads must not hold up the gateway or fill its memory."""
+"""Lines that wait between two times of writing."""
 
 
 class RequestLog:
@@ -37,8 +37,7 @@ class RequestLog:
         """Write what waits."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            sys.stderr.buffer.write(b"\n".join([_line(*one) for one in waiting]) + b"\n")
-            sys.stderr.buffer.flush()
+            STANDARD_ERROR.write(_line(*one) for one in waiting)
 
 
 def _line(

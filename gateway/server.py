@@ -35,6 +35,7 @@ from gateway.port import address
 from gateway.services import Services
 from gateway.settings import Settings, SettingsError
 from gateway.state.base import StateUnavailable
+from gateway.stderr import STANDARD_ERROR
 from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
 
@@ -49,6 +50,9 @@ GC_THRESHOLD: Final = 10_000
 
 RESTART_SECONDS: Final = 1.0
 """The least time between two starts of one worker, so that one that cannot start does not keep a core busy."""
+
+LOG_SECONDS: Final = 1.0
+"""How long a process that ends waits for what is to be read in its log."""
 
 LEAVE_SECONDS: Final = 1.0
 """How long a worker that has drained waits for threads that still work."""
@@ -111,9 +115,22 @@ class _JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+class _Handler(logging.Handler):
+    """Hands lines to the thread that writes them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            STANDARD_ERROR.write([self.format(record).encode()])
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        STANDARD_ERROR.drain(LOG_SECONDS)
+
+
 def log_to_stderr() -> None:
     """JSON lines to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
@@ -251,7 +268,9 @@ def _supervise(
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             _end_with_parent()
-            os._exit(_work(settings, config, listener, folder, packs, again))
+            code = _work(settings, config, listener, folder, packs, again)
+            logging.shutdown()
+            os._exit(code)
         alive[pid] = time.monotonic()
 
     def pass_on(number: int, _frame: FrameType | None) -> None:

@@ -27,6 +27,7 @@ from gateway.app import App
 from gateway.metrics import Exposition, Metrics
 from gateway.services import Services
 from gateway.settings import Settings
+from gateway.stderr import Stderr
 
 HELLO = {"model": "echo-1", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -146,6 +147,57 @@ def test_a_key_is_shown_to_a_user_without_a_name(
     assert capsys.readouterr().out.startswith("pc_")
     assert cli.main(["audit", "export"]) == 0
     assert f'"user":"{os.getuid()}"' in capsys.readouterr().out
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
+    """As behind a collector that hangs: what does not fit into the pipe waits, then is dropped, and is counted."""
+    data = tmp_path / "var"
+    data.mkdir()
+    (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    config, port = tmp_path / "portcullis.yaml", free_port()
+    config.write_text(yaml.safe_dump({"listen": f"127.0.0.1:{port}", "state": f"sqlite:{tmp_path / 'state.db'}", "data_dir": str(data)}))
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+            until(lambda: _alive(client))
+            for _ in range(600):  # some 350 bytes each, of which a pipe holds 64 KB
+                assert client.get("/v1/models").status_code == 200
+            assert client.get("/healthz").status_code == 200
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait(20)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def _alive(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_lines_go_out_whole_and_what_is_too_much_is_counted() -> None:
+    read, write = os.pipe()
+    out = Stderr(write, most=1_000)
+    lines = [b"%d:%b" % (number, b"x" * (number % 700)) for number in range(3_000)]
+    out.write(lines)
+    assert not out.drain(0.0)
+    assert 1_900 < out.dropped <= 2_000, "all but those that wait, and those in the pipe"
+    got = b""
+    while got.count(b"\n") < 3_000 - out.dropped:
+        got += os.read(read, 65_536)
+    assert got.splitlines() == lines[: 3_000 - out.dropped]
+    assert out.drain(20)
+    os.close(read)
+    before = out.dropped
+    out.write([b"to nobody"])
+    assert out.drain(20)
+    assert out.dropped == before + 1
+    os.close(write)
 
 
 class NoFiles:
