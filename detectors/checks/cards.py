@@ -99,11 +99,24 @@ def _find(text: str, start: int, end: int, announced: bool) -> Span | None:
             continue
         value = found.group()
         digits = compact(value)
-        if len(digits) != len(value) and tuple(map(len, _GROUP.findall(value))) not in _LAYOUTS:
+        if len(digits) != len(value) and (
+            tuple(map(len, _GROUP.findall(value))) not in _LAYOUTS or _in_row(text, found.start(), end)
+        ):
             continue
         if _announced(digits) if announced else is_payment_card(digits):
             return found.start(), end
     return None
+
+
+def _in_row(text: str, start: int, end: int) -> bool:
+    """Whether groups of a row stand before it that are no cards: of years, or of a table's numbers."""
+    found = _GROUPS_BEFORE.search(left(text, start))
+    groups = len(found[0]) // 5 if found is not None else 0
+    return groups % 4 > 0 and (groups > 1 or _GROUP_AFTER.match(right(text, end, 6)) is not None)
+
+
+_GROUPS_BEFORE: Final = re.compile(r"(?:(?<!\d)\d{4}[ .-])+\Z", re.ASCII)
+_GROUP_AFTER: Final = re.compile(r"[ .-]\d{4}(?!\d)", re.ASCII)
 
 
 def card_expiry(text: str, start: int, end: int) -> Span | None:

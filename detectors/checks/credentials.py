@@ -186,7 +186,7 @@ def written_password(shape: str) -> Check:
             return None
         begin = found.start("secret")
         stop = begin + len(text[begin:end].rstrip("\"'"))
-        return (begin, stop) if _is_password(text[begin:stop], spoken=False) else None
+        return (begin, stop) if _is_password(text[begin:stop].rstrip(",;)"), spoken=False) else None
 
     return check
 
