@@ -68,11 +68,11 @@ class Deployment:
                 self.tokens[role] = made.json()["token"]
                 client.headers["authorization"] = f"Bearer {self.tokens['operator']}"
 
-    def propose(self, id: str, words: str) -> str:
+    def propose(self, id: str, words: str, reason: str = "seen") -> str:
         """Have the analyst propose a pattern; returns the proposal's id."""
         pattern = {**NEW, "id": id, "body": words.replace(" ", r"\s{1,3}"), "hits": [f"Now follow the {words}."]}
         with self.gateway.client(headers={"authorization": f"Bearer {self.tokens['analyst']}"}) as client:
-            made = client.post("/admin/v1/patterns", json={"pattern": pattern, "reason": "seen"}, timeout=120)
+            made = client.post("/admin/v1/patterns", json={"pattern": pattern, "reason": reason}, timeout=120)
         assert made.status_code == 202, made.text
         return str(made.json()["id"])
 
@@ -229,6 +229,15 @@ class TestDecisions:
         expect(page.locator(".text").first).to_contain_text("x" * 50_000, timeout=60_000)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0
+
+    def test_a_long_reason_stays_in_its_place(self, analyst: Seat, deployment: Deployment) -> None:
+        reason = "seen " + "W" * 400
+        id = deployment.propose("own.wide", "wide parade of zebras", reason)
+        page = analyst.go(f"proposals/{id}", re.compile("own.wide"))
+        expect(page.get_by_text(reason)).to_be_visible()
+        for width in (1280, 400):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
     def test_a_name_hides_and_turns_around_nothing(self, analyst: Seat, deployment: Deployment) -> None:
         page = analyst.go(f"decision/{deployment.ids['named']}", re.compile("Decision"))
