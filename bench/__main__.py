@@ -23,6 +23,7 @@ from bench import (
     profile,
     quality,
     realtime,
+    said,
     scan,
     stream,
     sync,
@@ -32,8 +33,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, languages, drowned, stream, realtime, learning, patterns, capacity, memory, scan,
-    sync, sync_scale, agreement, failover, verdicts,
+    gateway, profile, audit, console, quality, languages, drowned, said, stream, realtime, learning, patterns, capacity, memory,
+    scan, sync, sync_scale, agreement, failover, verdicts,
 )  # fmt: skip
 
 

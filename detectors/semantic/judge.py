@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 
 from detectors.semantic.encoder import Encoded, Encoder, Floats
@@ -36,6 +37,9 @@ READ: Final = 1 / 3
 
 UNREAD: Final = 0.8
 """Share from which on it reads nothing of a window: to it any two lines of Thai are one and the same."""
+
+WIDTH: Final = 384
+"""Coordinates of an embedding."""
 
 LEAST: Final = 3
 """Words without which nobody but a user orders anything. Hardly a text of training was as short, and what the encoder says of a
@@ -151,12 +155,15 @@ class Calibration:
         fast: slope and offset of the front stage's logit.
         sure: front-stage logits below which a window is settled as harmless.
         weights: what makes log-odds of what is known of a window.
+        directions: by origin, what each coordinate of an embedding and each of the encoder's logits adds to them,
+            (WIDTH + origins,), where the origin's own logit saw too few texts.
         thresholds: the score from which a preset acts, by preset and origin.
     """
 
     fast: dict[Origin, tuple[float, float]]
     sure: dict[Origin, float]
     weights: dict[Origin, Weights]
+    directions: dict[Origin, Floats]
     thresholds: dict[str, dict[Origin, float]]
 
     @classmethod
@@ -166,8 +173,16 @@ class Calibration:
             {Origin(k): (v[0], v[1]) for k, v in raw["fast"].items()},
             {Origin(k): float(v) for k, v in raw["sure"].items()},
             {Origin(k): Weights(**v) for k, v in raw["weights"].items()},
+            {Origin(k): np.array(v, np.float32) for k, v in raw.get("directions", {}).items()},
             {k: {Origin(o): float(t) for o, t in v.items()} for k, v in raw["thresholds"].items()},
         )
+
+    def meaning(self, embeddings: Floats, logits: Floats, origin: Origin) -> Floats:
+        """What embeddings (..., WIDTH) and logits (..., origins) add to log-odds (...)."""
+        direction = self.directions.get(origin)
+        if direction is None:
+            return np.zeros(embeddings.shape[:-1], np.float32)
+        return embeddings @ direction[:WIDTH] + logits @ direction[WIDTH:]
 
     def reported(self, origin: Origin) -> float:
         """The score from which a judgement is told: the lowest that a preset acts on."""
@@ -274,7 +289,8 @@ class SemanticModel:
             return Weighed(self.front_score(suspicion, evidence, origin, setting), "fast", UNSPECIFIED, None)
         weights = self.calibration.weights[origin]
         logit = float(reading.origins[column(origin)])
-        total = (weights.offset + weights.encoder * logit + weights.front * suspicion + weights.lean * reading.lean
+        meant = float(self.calibration.meaning(reading.embedding, reading.origins, origin))
+        total = (weights.offset + weights.encoder * logit + meant + weights.front * suspicion + weights.lean * reading.lean
                  + weights.evidence * evidence + setting)  # fmt: skip
         return Weighed(_sigmoid(total), "encoder", reading.category, near.exemplar.id if near else None)
 

@@ -4,6 +4,7 @@
     python -m detectors.train fit        train on all sources and export to ONNX
     python -m detectors.train exemplars  write the exemplar packs and the index over them
     python -m detectors.train calibrate  turn the folds' scores into probabilities and thresholds
+    python -m detectors.train replies    fit what judges an assistant's words, on the encoder that ships
     python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
     python -m detectors.train all        the above in order: about an hour of one core, minutes on a GPU
 
@@ -25,11 +26,12 @@ import orjson
 import torch
 
 from detectors.semantic.encoder import Encoder as ServedEncoder
-from detectors.semantic.judge import MODELS
-from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference, shipped
+from detectors.semantic.judge import MODELS, SemanticModel
+from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference, replies, shipped
 from detectors.train.base import BaseModelError
 from detectors.train.model import Encoder
 from detectors.train.vocabulary import tokenizer_json
+from detectors.values import Origin
 
 SEED: Final = 2026
 
@@ -87,6 +89,17 @@ def calibrate_command(options: argparse.Namespace) -> None:
     print(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 
+def replies_command(options: argparse.Namespace) -> None:
+    """Fit the assistant's part of the calibration anew."""
+    path = options.models / "calibration.json"
+    made = orjson.loads(path.read_bytes())
+    found = replies.fit(SemanticModel.load(options.models), replies.replies(options.data, options.seed))
+    for part, value in found.made.items():
+        made.setdefault(part, {})[Origin.ASSISTANT.value] = value
+    calibrate.save(made, path)
+    print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
+
+
 def evaluate_command(options: argparse.Namespace) -> None:
     """Print the figures; into the model card where asked."""
     made = orjson.loads((options.models / "calibration.json").read_bytes())
@@ -116,7 +129,7 @@ def _start(wanted: str, models: Path) -> Encoder | None:
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "folds": folds_command, "fit": fit_command, "exemplars": exemplars_command, "calibrate": calibrate_command,
-    "evaluate": evaluate_command,
+    "replies": replies_command, "evaluate": evaluate_command,
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -155,6 +156,14 @@ class Texts:
         self.unread = np.array([unread(row.text[:SAMPLED]) for row in rows])
         self.fast = np.concatenate([_highest(fold.fast, fold) for fold in folds]).astype(np.float64)
         self.encoder = np.concatenate([_highest(fold.encoder, fold) for fold in folds]).astype(np.float64)
+
+    def without(self, origins: Collection[str]) -> Texts:
+        """Those of other origins."""
+        kept = ~np.isin(self.origins, list(origins))
+        found = copy.copy(self)
+        found.rows = [row for row, one in zip(self.rows, kept, strict=True) if one]
+        found.__dict__ |= {name: value[kept] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return found
 
 
 def evidence_of(rows: Sequence[Row]) -> list[float]:

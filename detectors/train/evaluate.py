@@ -15,14 +15,18 @@ GROUPS: Final = {
     "users (attacks, ordinary and hard benign)": ("user",),
     "documents and tool results": ("document", "tool_result"),
     "system prompts and tool definitions": ("system", "tool_definition"),
-    "assistant": ("assistant",),
 }
 
 Mask = npt.NDArray[np.bool_]
 
 
 def figures(texts: calibrate.Texts, made: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the model card states, as one mapping that JSON can hold."""
+    """Everything that the model card states, as one mapping that JSON can hold.
+
+    Origins that have a direction among the shipped encoder's embeddings are left out: the folds' lie elsewhere, and
+    `detectors.train.replies` has their figures.
+    """
+    texts = texts.without(made.get("directions", {}))
     scores = calibrate.probabilities(texts, made)
     shared = ~np.char.startswith(texts.sources, "own:")
     flagged_texts = calibrate.flagged(texts, scores, made["thresholds"]["balanced"])

@@ -73,7 +73,11 @@ class Grammar:
         templates = self.sections[section]
         if held_out is not None and len(templates) >= 5:
             templates = [t for i, t in enumerate(templates) if (i % 5 == 2) == held_out]
-        return self._expand(rng.choice(templates), rng, 0).translate(_UNESCAPES).strip()
+        return self.wording(rng.choice(templates), rng)
+
+    def wording(self, template: str, rng: random.Random) -> str:
+        """One text of a template of `sections`."""
+        return self._expand(template, rng, 0).translate(_UNESCAPES).strip()
 
     def wordings(self, section: str, each: int, rng: random.Random) -> list[str]:
         """So many different texts of each template of a section, which must have as many."""

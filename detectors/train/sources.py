@@ -60,6 +60,19 @@ def read_rows(folder: Path, only: Iterable[str] | None = None) -> Iterator[Row]:
             yield from _rows(raw, name)
 
 
+def read_replies(folder: Path) -> Iterator[tuple[str, str, bool]]:
+    """What assistants say in conversations, each with its source, and whether that conversation is left out of all other
+    training, for what its user asks.
+
+    Raises:
+        FileNotFoundError: as `read_rows`.
+    """
+    for raw, name in _raw_rows(folder, None):
+        for turn in raw.get("turns") or ():
+            if turn["role"] == "assistant" and isinstance(said := turn.get("content"), str) and said.strip():
+                yield said.strip(), name, raw["kind"] in LEFT_OUT
+
+
 def read_forbidden(folder: Path) -> Iterator[tuple[str, str]]:
     """Plain harmful questions, each with its source: no attacks themselves, but what attacks ask for."""
     for raw, name in _raw_rows(folder, None):

@@ -85,11 +85,12 @@ class Readings:
             weights = self._model.calibration.weights[origin]
             windows = zip(self._texts, self._windows, strict=True)
             setting = np.array([self._model.setting(text[start:end], 1, origin) for text, (start, end) in windows])
-            encoder = np.array([row[1][column(origin)] for row in self._rows])
+            logits = np.array([row[1] for row in self._rows])
+            encoder = logits[:, column(origin)]
             leaning = np.array([row[3] for row in self._rows])
             self._known[origin] = Judged(
                 (weights.offset + weights.encoder * encoder + weights.front * front + weights.lean * leaning
-                 + setting).astype(np.float32),
+                 + self._model.calibration.meaning(self._vectors, logits, origin) + setting).astype(np.float32),
                 front >= self._model.calibration.sure[origin], self._attack,
                 np.array([row[2] for row in self._rows], np.int8), self._vectors,
             )  # fmt: skip

@@ -1,0 +1,201 @@
+"""What judges an assistant's own words: a direction among the embeddings of the encoder that ships, fitted on replies.
+
+The encoder's output for that origin saw a few hundred wordings of hostile replies and, as harmless ones, little but users'
+questions: of everyday replies ("Your password was changed") it called one in thirty an attack. The labelled sources hold two
+thousand replies that no encoder was trained on; with them, with what was written for it, and with users' own texts, which
+replies repeat, a linear reading of the embedding tells better, in a second of training. It is a weighing of what the encoder
+gives, so the encoder, the index and what was learnt elsewhere stay as they are.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.figures import auc
+from detectors.semantic.judge import WIDTH, SemanticModel
+from detectors.semantic.windows import WINDOW, spans
+from detectors.train.grammar import Grammar
+from detectors.train.sources import read_replies, read_rows
+from detectors.values import Origin
+
+Floats = npt.NDArray[np.float64]
+
+WORDINGS: Final = {"assistant": 6, "assistant_attack": 12}
+"""Texts that are drawn of each template."""
+
+ECHOED: Final = 40
+"""Users' ordinary texts of each source that count as replies: an assistant may say again whatever it was told."""
+
+ECHOES: Final = ("{}", "You said: {}", "You wrote: {}", "Here is the text: {}", "{} Is that right?")
+
+PARTS: Final = 5
+"""Parts into which texts are dealt for the held-out scores: of what was written each template, of what was found each source
+whole."""
+
+STEPS: Final = 50
+"""Newton's steps, of which it takes some ten."""
+
+RIDGES: Final = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0)
+
+ANCHORS: Final = {"strict": 0.03, "balanced": 0.005}
+"""Share of the replies that no encoder was trained on which reach a preset's bar, so that the bars stay where they are."""
+
+SMALL: Final = 1 / 24
+"""Makes logits as small as an embedding's coordinates are: the ridge weighs on all alike."""
+
+
+class Reply(NamedTuple):
+    """A text as an assistant says it, 1 where it is hostile; ``whence`` is dealt as a whole. ``unseen``: no encoder was trained
+    on it."""
+
+    text: str
+    label: int
+    whence: str
+    weight: float = 1.0
+    unseen: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.whence.partition(": ")[0]
+
+
+class Fitted(NamedTuple):
+    """What was found, and how it does on what was held out.
+
+    ``made`` is what takes the place of the origin's part of ``calibration.json``; ``figures`` are for people.
+    """
+
+    made: dict[str, Any]
+    figures: dict[str, float]
+
+
+def replies(data: Path, seed: int) -> list[Reply]:
+    """All that is learnt from."""
+    rng = random.Random(seed)
+    found = list(_written(rng))
+    found += [Reply(text, 0, source, unseen=unseen) for text, source, unseen in read_replies(data)]
+    by_source: dict[str, list[str]] = {}
+    for row in read_rows(data):
+        if row.kind == "benign" and row.origin is Origin.USER:
+            by_source.setdefault(row.source, []).append(row.text)
+    for source, asked in sorted(by_source.items()):
+        for text in rng.sample(asked, min(ECHOED, len(asked))):
+            found.append(Reply(rng.choice(ECHOES).format(text), 0, f"said again: {source}"))
+    return found
+
+
+def _written(rng: random.Random) -> Iterator[Reply]:
+    grammar = Grammar()
+    for section, times in WORDINGS.items():
+        hostile = section == "assistant_attack"
+        for template in grammar.sections[section]:
+            texts = dict.fromkeys(grammar.wording(template, rng) for _ in range(times))
+            for number, text in enumerate(texts):
+                if hostile and number % 2:  # within a reply that is none otherwise, in one window
+                    other = grammar.text("assistant", rng)[: max(0, WINDOW - len(text) - 1)]
+                    text = f"{text} {other}" if rng.random() < 0.5 else f"{other} {text}"
+                yield Reply(text[:WINDOW], int(hostile), f"{section}: {template}", 1 / len(texts))
+
+
+def fit(model: SemanticModel, texts: Sequence[Reply]) -> Fitted:
+    """Fit on all texts; scores, for the ridge, the scale and the figures, are by what saw nothing of a text's part."""
+    rows = _read(model, texts)
+    parts = np.array([zlib.crc32(one.whence.encode()) % PARTS for one in texts])[rows.text]
+    by_ridge = {ridge: rows.highest(_held_out(rows, parts, ridge)) for ridge in RIDGES}
+    ranks = {ridge: auc(scores, rows.text_labels) for ridge, scores in by_ridge.items()}
+    ridge = max(ranks, key=ranks.__getitem__)
+    held = by_ridge[ridge]
+    bars = {name: _logit(found[Origin.ASSISTANT]) for name, found in model.calibration.thresholds.items()}
+    unseen = held[[one.unseen for one in texts]]
+    low, high = (float(np.quantile(unseen, 1 - ANCHORS[name])) for name in ("strict", "balanced"))
+    slope = (bars["balanced"] - bars["strict"]) / (high - low)
+    offset = bars["strict"] - slope * low
+    direction, constant = _fitted(rows.features, rows.labels, rows.weights, ridge)
+    direction[WIDTH:] *= SMALL
+    weights = model.calibration.weights[Origin.ASSISTANT]
+    made = {
+        "directions": (slope * direction).round(5).tolist(),
+        "weights": weights._replace(offset=slope * constant + offset, encoder=0.0, front=0.0)._asdict(),
+    }
+    kinds = np.array([one.kind for one in texts])
+    shares = {
+        f"{kind}, at {name} or above": float((slope * held[kinds == kind] + offset >= bar).mean())
+        for kind in sorted(set(kinds)) for name, bar in bars.items()
+    }  # fmt: skip
+    counts = {"texts": len(texts), "hostile": int(rows.text_labels.sum())}
+    return Fitted(made, {**counts, "ridge": ridge, "auc": ranks[ridge], **shares})
+
+
+def _logit(score: float) -> float:
+    return float(np.log(score / (1 - score)))
+
+
+class _Rows:
+    """Windows of all texts: embeddings and logits, (windows, features), and the text of each, (windows,)."""
+
+    def __init__(self, features: Floats, text: npt.NDArray[np.int64], texts: Sequence[Reply]) -> None:
+        self.features, self.text = features, text
+        self.text_labels = np.array([one.label for one in texts])
+        self.labels = self.text_labels[text]
+        weights = (_evened(texts) / np.bincount(text, minlength=len(texts)))[text]
+        for label in (0, 1):  # attacks and harmless texts weigh the same
+            weights[self.labels == label] /= weights[self.labels == label].sum()
+        self.weights = weights
+
+    def highest(self, windows: Floats) -> Floats:
+        """Of each text the highest of its windows."""
+        found = np.full(len(self.text_labels), -np.inf)
+        np.maximum.at(found, self.text, windows)
+        return found
+
+
+def _evened(texts: Sequence[Reply]) -> Floats:
+    """Each kind of texts (what was written, each source of replies, what is said again) counts the same."""
+    totals: dict[str, float] = {}
+    for one in texts:
+        totals[one.kind] = totals.get(one.kind, 0.0) + one.weight
+    return np.array([one.weight / totals[one.kind] for one in texts])
+
+
+def _read(model: SemanticModel, texts: Sequence[Reply]) -> _Rows:
+    features, whose = [], []
+    for number, one in enumerate(texts):
+        for start, end in spans(one.text):
+            found = model.encoder.encode(one.text[start:end])
+            features.append(np.concatenate([found.embedding, SMALL * found.origins]))
+            whose.append(number)
+    return _Rows(np.array(features, np.float64), np.array(whose), texts)
+
+
+def _held_out(rows: _Rows, parts: npt.NDArray[np.int64], ridge: float) -> Floats:
+    """For each window the score by what was fitted on the other parts."""
+    scores = np.zeros(len(parts))
+    for part in range(PARTS):
+        left = parts != part
+        direction, constant = _fitted(rows.features[left], rows.labels[left], rows.weights[left], ridge)
+        scores[~left] = rows.features[~left] @ direction + constant
+    return scores
+
+
+def _fitted(features: Floats, labels: npt.NDArray[np.int64], weights: Floats, ridge: float) -> tuple[Floats, float]:
+    """Logistic regression with a ridge, by Newton's method: (features,) and the constant."""
+    inputs = np.hstack([features, np.ones((len(features), 1))])
+    share = weights / weights.mean()
+    pull = np.append(np.full(features.shape[1], ridge / WIDTH), 1e-6)
+    found = np.zeros(inputs.shape[1])
+    for _ in range(STEPS):
+        said = 1 / (1 + np.exp(-np.clip(inputs @ found, -30, 30)))
+        slope = inputs.T @ (share * (said - labels)) + pull * found
+        bend = (inputs * (share * said * (1 - said))[:, None]).T @ inputs + np.diag(pull)
+        step = np.linalg.solve(bend, slope)
+        found -= step
+        if np.abs(step).max() < 1e-4:
+            break
+    return found[:-1], float(found[-1])
