@@ -24,11 +24,19 @@ from detectors.semantic.windows import WINDOW, spans
 from detectors.train.grammar import Grammar
 from detectors.train.sources import read_replies, read_rows
 from detectors.values import Origin
+from patterns import packs
 
 Floats = npt.NDArray[np.float64]
 
-WORDINGS: Final = {"assistant": 6, "assistant_attack": 12}
+WORDINGS: Final = {"assistant": 6, "call": 6, "assistant_attack": 12}
 """Texts that are drawn of each template."""
+
+LESS: Final = {"call": 0.1, "command": 0.1}
+"""What kinds weigh that count for less than others. One direction has to do for prose and for commands: where these weigh as
+much, half of what is told of hostile prose is lost; without them, most of the commands."""
+
+CALLS: Final = ("{}", '{{"cmd":"{}"}}', '{{"command":"{}"}}', '{{"code":"{}"}}')
+"""How a command stands in a reply: by itself, as it is judged where it is a string of a call's arguments, and within these."""
 
 ECHOED: Final = 40
 """Users' ordinary texts of each source that count as replies: an assistant may say again whatever it was told."""
@@ -79,7 +87,7 @@ class Fitted(NamedTuple):
 def replies(data: Path, seed: int) -> list[Reply]:
     """All that is learnt from."""
     rng = random.Random(seed)
-    found = list(_written(rng))
+    found = [*_written(rng), *_commands(rng)]
     found += [Reply(text, 0, source, unseen=unseen) for text, source, unseen in read_replies(data)]
     by_source: dict[str, list[str]] = {}
     for row in read_rows(data):
@@ -102,6 +110,15 @@ def _written(rng: random.Random) -> Iterator[Reply]:
                     other = grammar.text("assistant", rng)[: max(0, WINDOW - len(text) - 1)]
                     text = f"{text} {other}" if rng.random() < 0.5 else f"{other} {text}"
                 yield Reply(text[:WINDOW], int(hostile), f"{section}: {template}", 1 / len(texts))
+
+
+def _commands(rng: random.Random) -> Iterator[Reply]:
+    """What the packs' patterns of harmful code are to hit, and what they are not."""
+    for pattern in packs.load_all([packs.SHIPPED]):
+        if pattern.category.partition(".")[0] == "harmful_code":
+            for hostile, texts in enumerate((pattern.misses, pattern.hits)):
+                for text in texts:
+                    yield Reply(rng.choice(CALLS).format(text), hostile, f"{('call', 'command')[hostile]}: {pattern.id}")
 
 
 def fit(model: SemanticModel, texts: Sequence[Reply]) -> Fitted:
@@ -157,11 +174,11 @@ class _Rows:
 
 
 def _evened(texts: Sequence[Reply]) -> Floats:
-    """Each kind of texts (what was written, each source of replies, what is said again) counts the same."""
+    """Each kind of texts (what was written, each source of replies, what is said again) counts the same, but for `LESS`."""
     totals: dict[str, float] = {}
     for one in texts:
         totals[one.kind] = totals.get(one.kind, 0.0) + one.weight
-    return np.array([one.weight / totals[one.kind] for one in texts])
+    return np.array([LESS.get(one.kind, 1.0) * one.weight / totals[one.kind] for one in texts])
 
 
 def _read(model: SemanticModel, texts: Sequence[Reply]) -> _Rows:
