@@ -97,6 +97,8 @@ class _Server(uvicorn.Server):
         limits = self._services.live.settings.limits  # as they are now, not as they were at the start
         self.config.timeout_graceful_shutdown = math.ceil(limits.drain_seconds)
         self._loop.call_later(limits.ready_grace_seconds, setattr, self, "should_exit", True)
+        if self._services.sync is not None:
+            self._services.sync.stand_back()
 
 
 class _JsonLines(logging.Formatter):

@@ -46,3 +46,27 @@ def test_who_cannot_listen_when_its_turn_has_come_tries_on(
         one.close()
     [told] = [record.getMessage() for record in caplog.records]
     assert "ddress already in use" in told, "once a minute"
+
+
+def test_who_is_to_end_takes_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two workers end, the second one took over from the first, and came back to replicas that had heard a farewell."""
+    monkeypatch.setattr(turn, "LOCK_SECONDS", 0.01)
+    ran: list[bool] = []
+
+    async def run() -> None:
+        ran.append(True)
+
+    async def story() -> None:
+        first, second = Turn(tmp_path / "lock"), Turn(tmp_path / "lock")
+        assert first.take()
+        waiting = asyncio.create_task(second.await_and(run))
+        await asyncio.sleep(0)  # it has tried once
+        second.stand_back()
+        first.leave()
+        async with asyncio.timeout(20):
+            await waiting
+        assert first.take(), "nobody has it"
+        first.leave()
+
+    asyncio.run(story())
+    assert not ran

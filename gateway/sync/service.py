@@ -147,6 +147,10 @@ class SyncService:
         else:
             self._spawn(self._turn.await_and(self._run))
 
+    def stand_back(self) -> None:
+        """This process is to end: if another worker speaks with other replicas, it is not to be this one's turn any more."""
+        self._turn.stand_back()
+
     async def close(self) -> None:
         """Say farewell and end."""
         self._closing = True

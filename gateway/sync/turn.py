@@ -28,6 +28,7 @@ class Turn:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._held: int | None = None
+        self._stands_back = False
 
     def take(self) -> bool:
         """Take the turn, if nobody has it."""
@@ -45,10 +46,11 @@ class Turn:
         """Run the service when it is this worker's turn. Where it cannot, since its address is taken for a moment, say, the
         turn is anybody's again."""
         told_at = float("-inf")
-        while True:
+        while not self._stands_back:
             try:
-                while not self.take():  # noqa: ASYNC110 - a lock tells nobody that it is free
-                    await asyncio.sleep(LOCK_SECONDS)
+                if not self.take():
+                    await asyncio.sleep(LOCK_SECONDS)  # a lock tells nobody that it is free
+                    continue
                 await run()
             except OSError as error:
                 self.leave()
@@ -59,6 +61,10 @@ class Turn:
             else:
                 _log.info("pattern sync: this worker has taken over")
                 return
+
+    def stand_back(self) -> None:
+        """Wait for no turn any more, for one that ends: it would come back to replicas that were just told farewell."""
+        self._stands_back = True
 
     def leave(self) -> None:
         if self._held is not None:
