@@ -23,7 +23,7 @@ from bench import (
     profile,
     quality,
     realtime,
-    said,
+    replies,
     scan,
     stream,
     sync,
@@ -33,8 +33,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, languages, drowned, said, stream, realtime, learning, patterns, capacity, memory,
-    scan, sync, sync_scale, agreement, failover, verdicts,
+    gateway, profile, audit, console, quality, languages, drowned, replies, stream, realtime, learning, patterns, capacity,
+    memory, scan, sync, sync_scale, agreement, failover, verdicts,
 )  # fmt: skip
 
 
