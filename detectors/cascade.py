@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import numpy as np
 
 from detectors.canonical import Canonical, canonicalise
 from detectors.lexical import SCORES, Lexical, Match
-from detectors.mentions import around_of, only_mentions, pardoned, speaks
+from detectors.mentions import around_of, speaks
 from detectors.readings import Inner, Span, View, layers, through, views
 from detectors.semantic.closer import Looked, looked
 from detectors.semantic.corrections import NO_CORRECTIONS, Corrections
-from detectors.semantic.judge import KNOWN_HARMLESS, LEARNT_ATTACK, Reading, SemanticModel, Weighed
+from detectors.semantic.judge import Reading, SemanticModel
 from detectors.semantic.learnt import corrections as corrections_among
 from detectors.semantic.learnt import made_ready
 from detectors.semantic.legible import legible
-from detectors.semantic.prototypes import NO_PROTOTYPES, NOTHING, Prototypes
+from detectors.semantic.prototypes import NO_PROTOTYPES, Prototypes
 from detectors.semantic.quotes import quotes
 from detectors.semantic.repetition import once
 from detectors.stages import CHEAP, DEEP, Asked, Screened, TextFinding, TextVerdict
 from detectors.values import WATCHED, WINDOWS, Origin, Skipped
-from patterns.schema import WATCHING, Kind, Pattern, Severity, State, acts_on
+from detectors.weighing import Weighing
+from patterns.schema import WATCHING, Pattern, Severity, State, acts_on
 
 EVIDENCE: Final = {Severity.LOW: 0.3, Severity.MEDIUM: 0.8, Severity.HIGH: 1.0, Severity.CRITICAL: 1.2}
 """What a finding adds to the model's own signs, in units that the calibration weighs. The ratios are those of the
@@ -177,48 +177,15 @@ class Cascade:
         if screened.settled is not None and not screened.asked:
             return self._settled(self.model, screened, screened.settled)
         blind = sum(reading is not None and reading.blind for reading in readings)
-        readings = [None if reading is None or reading.blind else reading for reading in readings]
-        best: TextFinding | None = None
-        told: dict[TextFinding, None] = {}
-        harmless: list[tuple[Asked, bool]] = []
-        cleared: list[Asked] = []
-        ordered = screened.doubt or any(
-            window.around and self._orders(self.model, window, reading, screened.origin)
-            for window, reading in zip(screened.asked, readings, strict=True)
-        )
-        weighed = zip((*screened.asked, screened.settled), (*readings, None), strict=True)
-        for window, reading in weighed:
-            if window is None or window.around or (window.part and (reading is None or _within(window, cleared))):
-                continue
-            near = NOTHING
-            if reading is not None and len(self.prototypes) and not window.part:
-                mentions = partial(only_mentions, window, screened.findings, ordered)
-                near = self.prototypes.near(reading.embedding, screened.origin, window.text, mentions)
-                told |= {TextFinding(WATCHED, one.id, one.category, LEARNT_ATTACK, window.start, window.end): None
-                         for one in near.watching}  # fmt: skip
-                harmless.append((window, near.acting is not None and near.acting.kind is Kind.BENIGN))
-            judged = self._weigh(self.model, window, reading, near.acting, screened)
-            if judged.stage == "index" and judged.score == KNOWN_HARMLESS and (near.acting is None or not quotes(window.text)):
-                cleared.append(window)
-            pattern = judged.exemplar if judged.exemplar and judged.stage == "index" else f"model.{screened.origin}"
-            if reading is not None and judged.stage == "encoder" and len(self.corrections):
-                judged, crossed = self._correct(self.model, judged, reading, window, screened.origin)
-                told |= dict.fromkeys(crossed)
-                pattern = next((one.pattern for one in crossed if one.detector != WATCHED), pattern)
-            if best is None or judged.score > best.score:
-                best = TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end)
-        assert best is not None  # a text has at least one window
-        if best.score >= self._reported[screened.origin]:
-            told.pop(best, None)
-            findings += (best,)
-        if any(is_so for _, is_so in harmless):
-            findings = tuple(pardoned(finding, harmless) for finding in findings)
-        findings += tuple(told)
-        missed = sum(reading is None for reading in readings) - blind
+        seen = [None if reading is None or reading.blind else reading for reading in readings]
+        reported = self._reported[screened.origin]
+        weighing = Weighing(self.model, self.prototypes, self.corrections, reported, screened, seen)
+        missed = sum(reading is None for reading in seen) - blind
         skipped = screened.skipped
         skipped += (Skipped("encoder", reason),) if missed else ()
         skipped += (Skipped("encoder", "unread"),) if blind else ()
-        return TextVerdict(findings, best.score, skipped, (*self._cheap, *DEEP) if any(readings) else self._cheap)
+        ran = (*self._cheap, *DEEP) if any(seen) else self._cheap
+        return TextVerdict(weighing.findings(), weighing.score, skipped, ran)
 
     def _settled(self, model: SemanticModel, screened: Screened, window: Asked) -> TextVerdict:
         """The verdict of a text that the front stage settled: nearly all of them, and nothing was read."""
@@ -229,40 +196,6 @@ class Cascade:
             pattern = f"model.{origin}"
             findings += (TextFinding(judged.stage, pattern, judged.category, judged.score, window.start, window.end),)
         return TextVerdict(findings, judged.score, screened.skipped, self._cheap)
-
-    @staticmethod
-    def _weigh(
-        model: SemanticModel, window: Asked, reading: Reading | None, learnt: Pattern | None, screened: Screened
-    ) -> Weighed:
-        """One window's probability of attack: what was learnt of its kind goes before what the model says of it."""
-        if learnt is not None and (reading is None or reading.same is None):
-            if learnt.kind is Kind.SEMANTIC:
-                return Weighed(LEARNT_ATTACK, "index", learnt.category, learnt.id)
-            return Weighed(KNOWN_HARMLESS, "index", learnt.category, learnt.id)
-        known = None if window.woken else reading  # the front stage had settled it, and nothing learnt says otherwise
-        return model.weigh(known, window.suspicion, screened.evidence, screened.origin, window.setting)
-
-    def _orders(self, model: SemanticModel, window: Asked, reading: Reading | None, origin: Origin) -> bool:
-        """Whether what stands around a quotation attacks by itself, by the front stage's word or the encoder's: in doubt
-        nothing is pardoned. What other stages found weighs nothing here, for it stands within the quotation (`_mentions`)."""
-        words = (model.weigh(one, window.suspicion, 0.0, origin, window.setting) for one in (reading, None))
-        return reading is None or max(word.score for word in words) >= self._reported[origin]
-
-    def _correct(
-        self, model: SemanticModel, judged: Weighed, reading: Reading, window: Asked, origin: Origin
-    ) -> tuple[Weighed, list[TextFinding]]:
-        """What corrections make of one window's probability, and which of them it crossed a preset's bar by.
-
-        One that acts is told as the encoder's finding under its own name, also where the window fell below the bar.
-        """
-        bars = [thresholds[origin] for thresholds in model.calibration.thresholds.values()]
-        found = self.corrections.correct(judged.score, reading.embedding, judged.category, origin, window.text, bars)
-        told = [("encoder", found.by, found.score)] if found.by is not None else []
-        told += [(WATCHED, pattern, score) for pattern, score in found.watching]
-        return judged._replace(score=found.score), [
-            TextFinding(detector, pattern.id, judged.category, score, window.start, window.end)
-            for detector, pattern, score in told
-        ]
 
     def _legible(self, text: str, canonical: Canonical) -> list[View]:
         """What can be read of a text in which much cannot be."""
@@ -356,6 +289,3 @@ def _finding(detector: str, text: str, match: Match, start: int, end: int) -> Te
         detector = WATCHED
     return TextFinding(detector, pattern.id, pattern.category, SCORES[pattern.severity], start, end)
 
-
-def _within(part: Asked, windows: Sequence[Asked]) -> bool:
-    return any(one.start <= part.start and part.end <= one.end for one in windows)

@@ -364,12 +364,8 @@ class Settings(_Model):
     traces: Traces | None = Field(None, description="See `traces` below.")
     notify: NotifySettings | None = Field(None, description="See `notify` below and docs/notify.md.")
     audit: AuditSettings = Field(AuditSettings(), description="See `audit` below.")
+    learning: LearningSettings = Field(LearningSettings(), description="See `learning` below.")
 
     @property
     def audit_directory(self) -> Path:
         return self.audit.directory or self.data_dir / "audit"
-    learning: LearningSettings = Field(LearningSettings(), description="See `learning` below.")
-
-    def policy_for(self, tenant: str) -> PolicySettings:
-        own = self.tenants.get(tenant)
-        return own.policy if own else self.policy

@@ -155,11 +155,11 @@ def test_the_index_finds_what_brute_force_finds(model: SemanticModel) -> None:
     assert np.mean(np.array(found) >= best - 1e-4) >= 0.99
 
 
-def test_an_exemplar_added_decides_and_the_old_index_stays(model: SemanticModel) -> None:
+def test_an_exemplar_that_a_text_is_decides_and_another_model_stays(model: SemanticModel) -> None:
     text = ATTACK + " Thank you."
-    vector = model.encoder.embed([text])
+    index = ExemplarIndex([Exemplar("mine", "")], model.encoder.embed([text]))
     before = model.judge([(text, Origin.USER)])[0]
-    harmless = model.with_index(model.index.extended([Exemplar("mine", "")], vector))
+    harmless = SemanticModel(model.fast, model.encoder, index, model.calibration)
     found = harmless.judge([(text, Origin.USER)])[0]
     assert (found.stage, found.neighbour) == ("index", "mine")
     assert found.score < harmless.calibration.thresholds["strict"][Origin.USER]
@@ -182,8 +182,11 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_an_empty_index_has_no_neighbours() -> None:
     index = ExemplarIndex([], np.zeros((0, 384), np.float32))
     assert index.nearest(np.ones(384, np.float32)) == []
-    added = index.extended([Exemplar("one", "")], np.eye(1, 384, dtype=np.float32))
-    assert added.nearest(np.eye(1, 384, dtype=np.float32)[0])[0].exemplar.id == "one"
+
+
+def test_each_exemplar_has_one_vector() -> None:
+    with pytest.raises(ValueError, match="1 exemplars but 2 vectors"):
+        ExemplarIndex([Exemplar("one", "")], np.eye(2, 384, dtype=np.float32))
 
 
 def test_the_runtime_writes_no_name_of_the_machine_and_reports_nothing(tmp_path: Path) -> None:

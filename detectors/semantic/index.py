@@ -1,14 +1,14 @@
 """The index of exemplars, the one door to hnswlib: which known attack or harmless text lies nearest.
 
-An index never changes: `ExemplarIndex.extended` makes a new one, and whoever holds the old one swaps a reference.
-Stored, a vector takes a byte per dimension, and the graph its links alone; both are put together when loading, which
-takes a tenth of the time that building the graph anew would.
+An index never changes, and another model comes with another one; what is learnt meanwhile is judged by prototypes
+(`detectors.semantic.prototypes`). Stored, a vector takes a byte per dimension, and the graph its links alone; both are put
+together when loading, which takes a tenth of the time that building the graph anew would.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,9 +22,6 @@ EF: Final = 64
 """Candidates held while searching: recall against brute force is above 0.99 on the shipped vectors (see the tests)."""
 
 SEED: Final = 7
-GONE: Final = 0.1
-"""Share of a graph's places that may be marked as gone; more would make searches slower and worse."""
-
 STEPS: Final = 127.0
 """A stored coordinate is a whole number of 1/127 of the vector's largest."""
 
@@ -58,16 +55,15 @@ class ExemplarIndex:
             raise ValueError(f"{len(exemplars)} exemplars but {len(vectors)} vectors")
         self._exemplars = tuple(exemplars)
         self._graph = None if not len(vectors) else _build(vectors)
-        self._gone: frozenset[int] = frozenset()
 
     @classmethod
-    def _of(cls, exemplars: Sequence[Exemplar], graph: Any, gone: frozenset[int] = frozenset()) -> ExemplarIndex:
+    def _of(cls, exemplars: Sequence[Exemplar], graph: Any) -> ExemplarIndex:
         index = cls.__new__(cls)
-        index._exemplars, index._graph, index._gone = tuple(exemplars), graph, gone
+        index._exemplars, index._graph = tuple(exemplars), graph
         return index
 
     def __len__(self) -> int:
-        return len(self._exemplars) - len(self._gone)
+        return len(self._exemplars)
 
     @property
     def exemplars(self) -> tuple[Exemplar, ...]:
@@ -76,17 +72,9 @@ class ExemplarIndex:
     @property
     def vectors(self) -> Floats:
         """The unit vectors, float32 (exemplars, width), a copy: the graph holds the only ones."""
-        return self._all_vectors()[[place for place in range(len(self._exemplars)) if place not in self._gone]]
-
-    def _all_vectors(self) -> Floats:
-        """Those of what is gone, too, by place."""
         if self._graph is None:
             return np.zeros((0, 0), np.float32)
-        # What is marked as gone gives its vector to nobody: for that, a copy in which nothing is.
-        graph = _copy(self._graph) if self._gone else self._graph
-        for place in self._gone:
-            graph.unmark_deleted(place)
-        return np.array(graph.get_items(np.arange(len(self._exemplars))), np.float32)
+        return np.array(self._graph.get_items(np.arange(len(self))), np.float32)
 
     def nearest(self, vector: Floats, count: int = 1) -> list[Neighbour]:
         """The ``count`` exemplars nearest to a vector of unit length, nearest first; fewer where there are fewer."""
@@ -96,43 +84,10 @@ class ExemplarIndex:
         pairs = zip(labels[0].tolist(), distances[0].tolist(), strict=True)
         return [Neighbour(self._exemplars[label], 1.0 - distance) for label, distance in pairs]
 
-    def extended(
-        self, exemplars: Sequence[Exemplar], vectors: Floats, without: Collection[str] = frozenset()
-    ) -> ExemplarIndex:
-        """A new index of these and further exemplars; one of the same id replaces the old one.
-
-        Where nothing is replaced the graph is copied and grows: milliseconds for a few exemplars, where building it anew
-        takes seconds. Ids in ``without`` are left out, and so is what is replaced: their places in the graph stay, marked
-        as gone, until they are a `GONE` share of it; then it is built anew.
-
-        Args:
-            exemplars, vectors: as the constructor takes them.
-            without: ids of exemplars to leave out; those that are not there are passed over.
-        """
-        if len(exemplars) != len(vectors):
-            raise ValueError(f"{len(exemplars)} exemplars but {len(vectors)} vectors")
-        leaving = {exemplar.id for exemplar in exemplars} | set(without)
-        gone = self._gone | {place for place, exemplar in enumerate(self._exemplars) if exemplar.id in leaving}
-        together = (*self._exemplars, *exemplars)
-        if self._graph is None or len(gone) > GONE * len(together):
-            kept = [place for place in range(len(self._exemplars)) if place not in gone]
-            rest = [self._exemplars[place] for place in kept]
-            old = self._all_vectors()[kept] if kept else np.zeros((0, vectors.shape[1]), np.float32)
-            return ExemplarIndex([*rest, *exemplars], np.concatenate([old, vectors]).astype(np.float32))
-        graph = _copy(self._graph)
-        if len(exemplars):
-            graph.resize_index(len(together))
-            graph.add_items(vectors, np.arange(len(self._exemplars), len(together)), num_threads=1)
-        for place in gone - self._gone:
-            graph.mark_deleted(place)
-        return self._of(together, graph, frozenset(gone))
-
     def save(self, path: Path) -> None:
         """Write ``path`` (npz): exemplars, vectors in eight bits, and the graph without the vectors it repeats."""
         if self._graph is None:
             raise ValueError("an empty index is not saved")
-        if self._gone:
-            raise ValueError("an index with exemplars marked as gone is not saved: build it anew")
         stored, scale = quantise(self.vectors)
         state = self._graph.__getstate__()[0]
         rows = state.pop("data_level0").reshape(len(self), state["size_data_per_element"])
@@ -180,10 +135,6 @@ def _restored(state: dict[str, Any]) -> Any:
     graph.__setstate__((state,))
     graph.set_ef(EF)
     return graph
-
-
-def _copy(graph: Any) -> Any:
-    return _restored(graph.__getstate__()[0])
 
 
 def _build(vectors: Floats) -> Any:

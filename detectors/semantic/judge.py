@@ -235,10 +235,6 @@ class SemanticModel:
     def encoder(self) -> Encoder:
         return self._encoder
 
-    def with_index(self, index: ExemplarIndex) -> SemanticModel:
-        """The same model with other exemplars; whoever holds the old one keeps it."""
-        return SemanticModel(self._fast, self._encoder, index, self.calibration)
-
     def front(
         self, text: str, origin: Origin, windows: Sequence[tuple[int, int]] | None = None
     ) -> list[tuple[int, int, float]]:

@@ -51,12 +51,9 @@ class Record(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the labels come to. ``said`` is None where they do not suffice; weights are after all bounds."""
+    """What the labels come to. ``said`` is None where they do not suffice."""
 
     said: Said | None
-    weight_for: float
-    weight_against: float
-    labellers: int
     category: str
 
 
@@ -98,7 +95,7 @@ def decide(labels: Iterable[Label]) -> Verdict:
     said, other = sorted(Said, key=lambda one: -totals[one])
     category = max(categories, key=lambda one: (categories[one], one), default="")
     decided = totals[said] >= QUORUM - 1e-9 and totals[said] >= MARGIN * totals[other]
-    return Verdict(said if decided else None, totals[said], totals[other], len(labels), category)
+    return Verdict(said if decided else None, category)
 
 
 def judged(case: Case) -> Case:

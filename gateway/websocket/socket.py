@@ -21,7 +21,6 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
-PROTOCOL_ERROR: Final = 1002
 UNSUPPORTED: Final = 1003
 NO_STATUS: Final = 1005
 ABNORMAL: Final = 1006
