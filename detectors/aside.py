@@ -80,6 +80,11 @@ def yielded(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         return work(*args, **named)
 
 
+def lower() -> int:
+    """By how much the priority of a process is to be lower that this thread starts."""
+    return LOWEST * _yields.get()
+
+
 def kept(file: Path, work: Work, given: Iterable[Any], take: Callable[[bytes], T | None]) -> T | None:
     """What ``take`` makes of a file of the cache; where that is nothing, a process of its own writes it first.
 
@@ -99,8 +104,7 @@ def kept(file: Path, work: Work, given: Iterable[Any], take: Callable[[bytes], T
         if (found := _taken(file, take)) is not None:
             return found
         # -P: nothing is imported from where the gateway was started, but for what it imports from there itself.
-        lower = str(LOWEST * _yields.get())
-        argv = [sys.executable, "-P", "-m", __name__, f"{work.__module__}:{work.__name__}", str(file), lower]
+        argv = [sys.executable, "-P", "-m", __name__, f"{work.__module__}:{work.__name__}", str(file), str(lower())]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         lines = "".join([json.dumps(one) + "\n" for one in given])  # one by one: each call keeps the interpreter to itself
         with contextlib.suppress(OSError):
@@ -127,8 +131,8 @@ def _alone(file: Path) -> Iterator[None]:
         yield
 
 
-def _work(name: str, file: str, lower: str) -> None:
-    os.nice(int(lower))
+def _work(name: str, file: str, nice: str) -> None:
+    os.nice(int(nice))
     module, _, function = name.partition(":")
     work: Work = getattr(importlib.import_module(module), function)
     caching.write(Path(file), work([json.loads(line) for line in sys.stdin]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from detectors import cost
 from detectors.engine import Engine
 from detectors.lexical import SCORES
 from detectors.probe import prepare
@@ -27,7 +28,7 @@ from gateway.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, 
 from gateway.settings import Detection, PolicySettings, Settings, SettingsError
 from patterns import cache as caching
 from patterns import packs
-from patterns.schema import Pattern, PatternError, Severity, State
+from patterns.schema import WATCHING, Pattern, PatternError, Severity, State
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ def _build(settings: Settings, number: int, now: float, store: Mapping[str, Patt
     default = bound(settings.policy)
     tenants = {name: bound(one.policy) for name, one in settings.tenants.items()}
     load_rules(made.values(), cache)  # those of the presets, below, when somebody's key names one
-    together, left_out = _laid_over(engine, store, number, now) if store else (engine, {})
+    together, left_out = _laid_over(engine, store, number, now, cache) if store else (engine, {})
     return Live(
         settings,
         together,
@@ -171,21 +172,23 @@ def renew(live: Live, number: int, now: float, store: Mapping[str, Pattern]) -> 
 
     What streams are cut by stays as it was built: the packs' patterns alone.
     """
-    engine, left_out = _laid_over(live.packs, store, number, now, live)
+    engine, left_out = _laid_over(live.packs, store, number, now, live.settings.data_dir / "cache", live)
     return replace(live, engine=engine, left_out=left_out)
 
 
 def _laid_over(
-    packs: Engine, store: Mapping[str, Pattern], number: int, now: float, live: Live | None = None
+    packs: Engine, store: Mapping[str, Pattern], number: int, now: float, cache: Path, live: Live | None = None
 ) -> tuple[Engine, dict[Pattern, str]]:
-    """The packs' patterns with those of the store over them that can be compiled here, and those that cannot: another replica's
-    Hyperscan may have taken what ours does not, and one pattern must keep neither others nor a rollback from acting.
+    """The packs' patterns with those of the store over them that can be compiled here and hold no worker, and the others:
+    another replica's Hyperscan may have taken what ours does not, a replica may be hostile, and one pattern must keep neither
+    others nor a rollback from acting.
 
     Raises:
-        PatternError: more than `MOST_LEFT_OUT` cannot.
+        PatternError: those others are more than `MOST_LEFT_OUT`.
     """
     known = {} if live is None else live.left_out
     left_out = {pattern: known[pattern] for pattern in store.values() if pattern in known} if known else {}
+    _leave_dear_out(store, left_out, live, cache)
     while True:
         over = {id: pattern for id, pattern in store.items() if pattern not in left_out} if left_out else store
         try:
@@ -194,8 +197,27 @@ def _laid_over(
             pattern = over.get(str(error).partition(":")[0])
             if pattern is None or len(left_out) >= MOST_LEFT_OUT:
                 raise
-            left_out[pattern] = str(error)
-            _log.error("a pattern of the store does not act here: %s", error)
+            _leave_out(pattern, str(error), left_out)
+
+
+def _leave_dear_out(store: Mapping[str, Pattern], left_out: dict[Pattern, str], live: Live | None, cache: Path) -> None:
+    """Those that take Python's engine too long; what acted before was tried before.
+
+    Raises:
+        PatternError: with ``left_out`` they are more than `MOST_LEFT_OUT`.
+    """
+    tried = set(map(id, live.engine.generation.patterns)) if live else set()
+    fresh = [one for one in store.values() if one.state in WATCHING and id(one) not in tried and one not in left_out]
+    for pattern in cost.dear(fresh, cache, MOST_LEFT_OUT + 1 - len(left_out)):
+        why = f"{pattern.id}: {cost.TOO_LONG}"
+        if len(left_out) >= MOST_LEFT_OUT:
+            raise PatternError(why)
+        _leave_out(pattern, why, left_out)
+
+
+def _leave_out(pattern: Pattern, why: str, left_out: dict[Pattern, str]) -> None:
+    left_out[pattern] = why
+    _log.error("a pattern of the store does not act here: %s", why)
 
 
 def prepare_streams(live: Live, named: Collection[str] = ()) -> None:
@@ -295,7 +317,7 @@ def load_engine(settings: Settings, number: int, now: float) -> Engine:
     model, absent = load_model(chosen)
     checked = check_packs(settings)
     return Engine.load(
-        load_patterns(settings.patterns, cache, checked), number, now, cache, model, absent,
+        load_patterns(settings.patterns, cache, checked, tries=True), number, now, cache, model, absent,
         decodes=chosen.decode, deep=chosen.encoder, windows=chosen.windows,
     )  # fmt: skip
 
@@ -318,10 +340,19 @@ def _model(folder: Path) -> SemanticModel:
 
 
 def load_patterns(
-    extra: tuple[Path, ...], cache: Path | None = None, checked: Mapping[Path, str] | None = None
+    extra: tuple[Path, ...], cache: Path | None = None, checked: Mapping[Path, str] | None = None, *, tries: bool = False
 ) -> list[Pattern]:
-    """The shipped packs and those of the configuration; arguments and errors as `packs.load_all`."""
-    return packs.load_all([packs.SHIPPED, *extra], cache, checked)
+    """The shipped packs and those of the configuration; arguments and errors as `packs.load_each`.
+
+    ``tries``: a pack with an expression that could hold a worker is refused, too (`detectors.cost`).
+    """
+    found = packs.load_each([packs.SHIPPED, *extra], cache, checked)
+    if tries:
+        own = [pattern for file, some in found.items() if file.parent != packs.SHIPPED for pattern in some]
+        for pattern in cost.dear(own, cache, 1):
+            [file] = [file for file, some in found.items() if pattern in some]
+            raise PatternError(f"{file.name}: {pattern.id}: {cost.TOO_LONG}")
+    return [pattern for some in found.values() for pattern in some]
 
 
 def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Policy | None]:

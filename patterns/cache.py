@@ -25,7 +25,7 @@ KEPT_BYTES: Final = 2**30
 FRESH_SECONDS: Final = 3600.0
 """What was used so lately stays, however much there is: a process beside this one may be about to read it."""
 
-_KINDS: Final = ("hyperscan-", "python-", "probe-", "fits-", "beginnings-", "pack-", "corpus-")
+_KINDS: Final = ("hyperscan-", "python-", "probe-", "fits-", "beginnings-", "pack-", "corpus-", "tried-")
 """How names of the cache's files begin; everything else in the folder is somebody else's."""
 
 _SCRATCH: Final = ".scratch-"

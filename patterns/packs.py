@@ -94,7 +94,14 @@ def _parse(path: Path, source: bytes) -> list[Pattern]:
 def load_all(
     paths: Iterable[Path], cache: Path | None = None, checked: Mapping[Path, str] | None = None
 ) -> list[Pattern]:
-    """Read packs and folders of packs together.
+    """Read packs and folders of packs together; arguments and errors as `load_each`."""
+    return [pattern for some in load_each(paths, cache, checked).values() for pattern in some]
+
+
+def load_each(
+    paths: Iterable[Path], cache: Path | None = None, checked: Mapping[Path, str] | None = None
+) -> dict[Path, list[Pattern]]:
+    """Read packs and folders of packs, by file.
 
     Args:
         paths: files, or folders of ``*.yaml``.
@@ -106,7 +113,8 @@ def load_all(
         PatternError: as `load`; also when two patterns share an id, when there is none at all, or when packs are not what was
             checked.
     """
-    patterns: dict[str, Pattern] = {}
+    found: dict[Path, list[Pattern]] = {}
+    known: set[str] = set()
     read = files(paths)
     if checked is not None and (differ := sorted(checked.keys() ^ set(read))):
         raise PatternError(f"{differ[0].name}: came or went between being checked and being read")
@@ -114,13 +122,15 @@ def load_all(
         source = _bytes(file)
         if checked is not None and hashlib.sha256(source).hexdigest() != checked[file]:
             raise PatternError(f"{file.name}: was changed between being checked and being read")
-        for pattern in _load_cached(file, source, cache) if cache else _parse(file, source):
-            if pattern.id in patterns:
+        patterns = _load_cached(file, source, cache) if cache else _parse(file, source)
+        for pattern in patterns:
+            if pattern.id in known:
                 raise PatternError(f"{file.name}: {pattern.id}: this id is taken by another pattern")
-            patterns[pattern.id] = pattern
-    if not patterns:
+            known.add(pattern.id)
+        found.setdefault(file, []).extend(patterns)
+    if not known:
         raise PatternError("no patterns found: a gateway without patterns would call every text clean")
-    return list(patterns.values())
+    return found
 
 
 def _bytes(file: Path) -> bytes:

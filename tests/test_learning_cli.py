@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from gateways import CACHE_DIR
 
 from gateway.cli import main
 from gateway.learning.settings import LearningSettings
 from gateway.learning.storage import check_packs
-from gateway.live import load_patterns
+from gateway.live import load_engine, load_patterns
 from gateway.settings import Settings
 from patterns import detached, signed
 from patterns.schema import PatternError
@@ -31,6 +32,20 @@ def pack(tmp_path: Path) -> Path:
     path = tmp_path / "gate.yaml"
     path.write_text(PACK.format(version=2))
     return path
+
+
+def test_a_pack_that_could_hold_a_worker_is_refused_by_name(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While Python's engine looks for where a match starts, nothing else runs; some expressions would have it look for ever."""
+    pack.write_text(pack.read_text().replace("literal, body: open the gate", "regex, body: '(?:a|aa){1,200}b|open the gate'"))
+    fault = "gate.yaml: own.gate: body: there are texts for which it takes longer than anybody waits"
+    assert main(["patterns", "test", str(pack)]) == 1
+    assert fault in capsys.readouterr().err
+    settings = Settings(patterns=(pack,), data_dir=tmp_path, learning=LearningSettings(unsigned_packs=True))
+    (tmp_path / "cache").symlink_to(CACHE_DIR)
+    with pytest.raises(PatternError, match=f"^{fault}"):
+        load_engine(settings, 1, 0.0)
 
 
 def sign(pack: Path, capsys: pytest.CaptureFixture[str]) -> str:

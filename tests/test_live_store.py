@@ -57,3 +57,16 @@ def test_of_those_that_cannot_be_compiled_there_is_a_bound(settings: Settings, m
     live = live_module.build(settings, 1, 0.0, held(GATE))
     with pytest.raises(PatternError, match="Hyperscan cannot take it"):
         live_module.renew(live, 2, 0.0, held(GATE, *(replace(BROKEN, id=f"own.b{number}") for number in range(4))))
+
+
+def test_a_pattern_that_could_hold_a_worker_does_not_act(settings: Settings) -> None:
+    """One that another replica let in, say: while Python's engine looks for where a match starts, nothing else runs."""
+    dear = replace(GATE, id="own.dear", body="(?:a|aa|aaa){1,200}b|lower", reach=601)
+    began = live_module.build(settings, 1, 0.0, held(dear, GATE))
+    assert acts(began)
+    assert began.left_out.keys() == {dear}
+    assert "own.dear: body: there are texts for which it takes longer" in began.left_out[dear]
+    later = live_module.renew(began, 2, 0.0, held(dear, replace(dear, id="own.twin"), replace(GATE, severity=Severity.MEDIUM)))
+    assert acts(later)
+    assert {one.id for one in later.left_out} == {"own.dear", "own.twin"}
+    later.engine.judge([Segment("a" * 60 + "lower", "user", Origin.USER, 0, ())], "")  # it would take years

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from gateways import CACHE_DIR
 
+from detectors import cost
 from gateway.learning import rehearsal
 from gateway.learning.trial import Corpus
 from patterns import packs
-from patterns.schema import Kind, PatternError, read_pattern
+from patterns.schema import Kind, Pattern, PatternError, read_pattern
 
 CORPUS = Corpus(("the bridge is long", "raise the drawbridge"), ())
 
 
-def tried(body: str, hit: str, miss: str) -> tuple[int, int, int]:
-    raw = {"id": "own.one", "kind": "regex", "body": body, "category": "jailbreak.persona", "severity": "high",
+DEAR = "x(?:a{1,20}){1,20}b|c"
+
+
+def own(body: str, hit: str = "c", miss: str = "raise", id: str = "own.one") -> Pattern:
+    raw = {"id": id, "kind": "regex", "body": body, "category": "jailbreak.persona", "severity": "high",
            "hits": [hit], "misses": [miss]}  # fmt: skip
-    found = rehearsal.lexical(read_pattern(raw, "x"), CORPUS)
+    return read_pattern(raw, "x")
+
+
+def tried(body: str, hit: str, miss: str) -> tuple[int, int, int]:
+    found = rehearsal.lexical(own(body, hit, miss), CORPUS)
     return found.caught, found.harmless, found.false_alarms
 
 
 @pytest.mark.parametrize(
     ("body", "hit"),
     [
-        ("x(?:a{1,20}){1,20}b|c", "x" + "a" * 50 + "c"),  # its own hit takes for ever
-        ("x(?:a{1,20}){1,20}b|c", "c"),  # nothing of its own does
+        (DEAR, "x" + "a" * 50 + "c"),  # its own hit takes for ever
+        (DEAR, "c"),  # nothing of its own does
         (r"(?:\w{1,20}\s?){1,20}!|lower", "lower"),
         ("(?:a|aa|aaa){1,200}b|lower", "lower"),
     ],
@@ -40,7 +50,7 @@ def test_every_shipped_expression_is_written_for() -> None:
     draw = random.Random(0)
     for pattern in packs.load_all([packs.SHIPPED]):
         if pattern.kind in (Kind.REGEX, Kind.PII):
-            assert rehearsal.written(pattern.body, draw), pattern.id
+            assert cost.written(pattern.body, draw), pattern.id
 
 
 def test_what_a_literal_says_is_no_expression() -> None:
@@ -75,3 +85,24 @@ def test_runs_of_letters_are_read_in_one_way(id: str) -> None:
     letter = pattern.hits[0][0]
     long = replace(pattern, hits=(*pattern.hits, letter * 200))
     assert rehearsal.lexical(long, CORPUS).passed
+
+
+def test_each_expression_is_tried_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of others' expressions those that could hold a worker are told, whichever stands before or behind them."""
+    good = [own(body, id=f"own.good-{number}") for number, body in enumerate((r"open\s{1,3}sesame", "[a-c]{2,9}d", "so long"))]
+    twins = [own(DEAR, id="own.dear"), own(DEAR, id="own.twin")]
+    also = own(r"(?:\w{1,20}\s?){1,20}!|lower", id="own.also")
+    assert cost.dear([good[0], *twins, good[1], also, good[2]], tmp_path, 9) == [*twins, also]
+    assert cost.dear([good[0], *twins, good[1], also], tmp_path, 1) == twins, "one was enough"
+
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("tried again")
+
+    monkeypatch.setattr("subprocess.run", started)
+    assert cost.dear(good, tmp_path, 9) == []
+    with pytest.raises(AssertionError, match="tried again"):
+        cost.dear([*good, also], tmp_path, 9)
+
+
+def test_what_ships_holds_nobody() -> None:
+    assert cost.dear(packs.load_all([packs.SHIPPED]), CACHE_DIR, 9) == []

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         chosen = [
             pattern
-            for pattern in load_patterns(tuple(arguments.packs))
+            for pattern in load_patterns(tuple(arguments.packs), tries=arguments.action == "test")
             if not arguments.category
             or pattern.category == arguments.category
             or pattern.category.startswith(arguments.category + ".")
