@@ -13,10 +13,15 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 _HYPHENS: Final = frozenset("\u2010\u2011\u2012\u2013\u2212\ufe58\ufe63\uff0d")
+_HIGH, _LOW, _UNIT = r"u[dD][89abAB][0-9a-fA-F]{2}", r"u[dD][c-fC-F][0-9a-fA-F]{2}", "u[0-9a-fA-F]{4}"
 _ESCAPE: Final = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[^u]|[^\\]|\\", re.DOTALL
+    rf"""\\{{1,7}}(?:{_HIGH}\\{{1,7}}{_LOW}|{_UNIT}|[bfnrt"'/])|\\[^u\\]|\\{{1,7}}|[^\\]""", re.DOTALL
 )
-_HALF_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3}|u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?)?\Z")
+"""JSON in a JSON string has its backslashes doubled, and again at every level: what a run of them stands before is read as one
+escape, down to three levels."""
+
+_HALF_ESCAPE: Final = re.compile(rf"(?<!\\)\\++(?:u[0-9a-fA-F]{{0,3}}|{_HIGH}(?:\\{{1,7}}(?:u[0-9a-fA-F]{{0,3}})?)?)?\Z")
+_LONGEST_HALF: Final = 24  # characters of the longest part of an escape, but for backslashes before its run
 _SIMPLE: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -74,24 +79,27 @@ def json_tokens(text: str) -> list[Token]:
 
 
 def half_escape(text: str) -> int:
-    """Where an escape begins that the end of ``text`` cuts in two; its length if there is none."""
-    cut = _HALF_ESCAPE.search(text[-12:])
+    """Where an escape begins that the end of ``text`` cuts in two; its length if there is none.
+
+    ``text`` does not begin in one.
+    """
+    near = max(0, len(text) - _LONGEST_HALF)
+    while near and text[near - 1] == "\\":
+        near -= 1
+    cut = _HALF_ESCAPE.search(text, near)
     if cut is None:
         return len(text)
-    at = max(0, len(text) - 12) + cut.start()
-    # An even number of backslashes before it: this one is itself escaped, and nothing is cut.
-    before = at
-    while before and text[before - 1] == "\\":
-        before -= 1
-    return at if (at - before) % 2 == 0 else len(text)
+    run = cut.end() - cut.start() - len(cut.group().lstrip("\\"))
+    return cut.start() + (run - 1) // 7 * 7  # of a longer run, the last escape that it begins
 
 
 def _unescape(raw: str) -> str:
-    if raw[0] != "\\" or len(raw) == 1:
+    if raw[0] != "\\":
         return raw
-    if raw[1] != "u":
-        return _SIMPLE.get(raw[1], raw[1])
-    if len(raw) == 12:
-        high, low = int(raw[2:6], 16), int(raw[8:12], 16)
+    said = raw.lstrip("\\")
+    if len(said) < 2:
+        return _SIMPLE.get(said, said or "\\")
+    if "\\" in said:
+        high, low = int(said[1:5], 16), int(said[-4:], 16)
         return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
-    return chr(int(raw[2:6], 16))
+    return chr(int(said[1:], 16))

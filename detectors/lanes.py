@@ -26,6 +26,12 @@ def reach_back(stream_rules: StreamRules) -> int:
     return stream_rules.lead + CONTEXT
 
 
+def told_once(found: list[tuple[Act, Match]]) -> list[tuple[Act, Match]]:
+    """What was found, without each match that lies inside another of the same pattern, in order of their ends."""
+    acts = {match.pattern.id: act for act, match in found}
+    return [(acts[match.pattern.id], match) for match in widest([match for _, match in found])]
+
+
 class _Pending(NamedTuple):
     """A match whose check may still want to see what follows: its span, where its value starts, and from where it is held."""
 
@@ -229,8 +235,7 @@ class Lane:
 
     def _new(self, decided: list[tuple[_Pending, Match]]) -> list[tuple[Act, Match]]:
         """The matches that no other of the same pattern contains."""
-        acts = {match.pattern.id: self._rules.acts[one.rule] for one, match in decided}
-        return [(acts[match.pattern.id], match) for match in widest([match for _, match in decided])]
+        return told_once([(self._rules.acts[one.rule], match) for one, match in decided])
 
     def _trim(self, out: int) -> None:
         """Forget text that no match can reach any more."""
@@ -243,15 +248,19 @@ class Lane:
 
 
 class FoldedLane:
-    """The folded reading of a text, in positions of the original. It reports only what the plain reading cannot see."""
+    """The folded reading of a text, in positions of the original.
 
-    __slots__ = ("_back", "_changed", "_escaped", "_first", "_half", "_lane", "_last", "_raw", "_starts")
+    What the plain reading may see too, it reports as well: whether something is a match depends on what stands around it, and
+    that may be an escape's last letter there (the ``n`` of ``\\n``).
+    """
 
-    def __init__(self, stream_rules: StreamRules, base: int, escaped: bool) -> None:
-        """``base`` is where in the original the first piece begins; ``escaped`` as for `TextStream`."""
+    __slots__ = ("_back", "_changed", "_first", "_half", "_lane", "_last", "_raw", "_starts", "_told")
+
+    def __init__(self, stream_rules: StreamRules, base: int, told: int) -> None:
+        """``base`` is where in the original the first piece begins; up to ``told`` the plain reading told all."""
         self._lane = Lane(stream_rules)
         self._back = reach_back(stream_rules)
-        self._escaped = escaped
+        self._told = told
         self._half = ""  # an escape that the last piece began
         self._raw = base  # how much of the original was read
         self._first = 0  # the folded position that the two sequences begin with
@@ -270,7 +279,7 @@ class FoldedLane:
 
     def feed(self, piece: str) -> None:
         text = self._half + piece
-        if self._escaped and "\\" in text:
+        if "\\" in text:
             cut = half_escape(text)
             text, self._half = text[:cut], text[cut:]
             self._take(json_tokens(text))
@@ -307,12 +316,9 @@ class FoldedLane:
 
     def take(self, limit: int, final: bool) -> list[tuple[Act, Match]]:
         """As `Lane.take`, in positions of the original."""
-        found = []
-        for act, match in self._lane.take(self._to(limit), final):
-            start, end = match.start - self._first, match.end - self._first
-            if any(self._changed[start:end]):
-                found.append((act, match._replace(start=self._starts[start], end=self._from(match.end))))
-        return found
+        found = self._lane.take(self._to(limit), final)
+        placed = [(act, match._replace(start=self._from(match.start), end=self._from(match.end))) for act, match in found]
+        return [(act, match) for act, match in placed if match.end > self._told]
 
     def _take_plain(self, text: str) -> None:
         """Take text of which every character stands for itself."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from detectors.fold import folds
-from detectors.lanes import FoldedLane, Lane, reach_back
+from detectors.lanes import FoldedLane, Lane, reach_back, told_once
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
 from detectors.values import by_name
@@ -35,21 +35,16 @@ class Released(NamedTuple):
 class TextStream:
     """One text of a stream (one channel of one choice), from its first piece to its end.
 
-    It is read in two ways: as it came, and, from the first character on that stands for another one, folded (see
+    It is read in two ways: as it came, and, from the first character or escape on that stands for another one, folded (see
     `detectors.fold`). What either reading finds is replaced; what either may still find is held.
     """
 
-    __slots__ = ("_ended", "_escaped", "_folded", "_out", "_plain", "_rules", "_stand_in")
+    __slots__ = ("_ended", "_folded", "_out", "_plain", "_rules", "_stand_in")
 
-    def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str], escaped: bool = False) -> None:
-        """
-        Args:
-            stand_in: gives what takes the place of a value that a match marks.
-            escaped: the text is JSON (a tool call's arguments), in whose strings characters may be escaped.
-        """
+    def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str]) -> None:
+        """``stand_in`` gives what takes the place of a value that a match marks."""
         self._rules = stream_rules
         self._stand_in = stand_in
-        self._escaped = escaped
         self._plain = Lane(stream_rules)
         self._folded: FoldedLane | None = None
         self._out = 0  # up to where the whole text was released
@@ -69,7 +64,7 @@ class TextStream:
             if self._folded.over(self._out):
                 self._folded.close()
                 self._folded = None
-        elif (self._escaped or not piece.isascii()) and self._stands_for_another(piece):
+        elif _stands_for_another(piece):
             self._folded = self._fold()
         if plain.pending or self._folded is not None:
             return self._within_bounds(self._advance(final=False))
@@ -102,18 +97,14 @@ class TextStream:
         self._plain.feed(seed)
         self._plain.forget()
         self._ended = self._out
-        self._folded = self._fold() if self._stands_for_another(seed) else None
+        self._folded = self._fold() if _stands_for_another(seed) else None
         return released._replace(overdue=True)
-
-    def _stands_for_another(self, piece: str) -> bool:
-        """Whether a character in it stands for another one."""
-        return (not piece.isascii() and folds(piece)) or (self._escaped and "\\" in piece)
 
     def _fold(self) -> FoldedLane:
         """Begin to read folded, with as much of what came before as a match may reach back: nothing in that is folded."""
         plain = self._plain
         base = max(plain.base, self._out - reach_back(self._rules))
-        folded = FoldedLane(self._rules, base, self._escaped)
+        folded = FoldedLane(self._rules, base, self._out)
         ended = max(self._ended, base) - plain.base
         folded.feed(plain.text[base - plain.base : ended])
         folded.forget()
@@ -134,8 +125,7 @@ class TextStream:
             found = plain.take(limit, final)
         else:
             limit = self._common_limit(limit, folded, final)
-            found = plain.take(limit, final)
-            found += folded.take(limit, final)
+            found = told_once(plain.take(limit, final) + folded.take(limit, final))
         cut = min(
             (match for act, match in found if act is Act.CUT), key=lambda match: match.start, default=None
         )
@@ -168,6 +158,11 @@ class TextStream:
         parts.append(text[self._out - base : max(limit, self._out) - base])
         self._out = max(self._out, limit)
         return Released("".join(parts), (), cut)
+
+
+def _stands_for_another(piece: str) -> bool:
+    """Whether a character or an escape in it stands for another character."""
+    return "\\" in piece or (not piece.isascii() and folds(piece))
 
 
 def _joined(matches: list[Match]) -> list[tuple[int, int, Match]]:

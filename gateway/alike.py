@@ -16,7 +16,7 @@ TRIES: Final = 8
 """Frames in a row that are each taken for the first of many that differ in their text alone. Where none of them was, nothing of
 the kind is expected of the stream any more."""
 
-_PIECES: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL, EventKind.TOOL})
+_PIECES: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL, EventKind.TOOL, EventKind.CODE})
 
 
 class Piece(NamedTuple):

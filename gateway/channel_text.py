@@ -8,7 +8,7 @@ from typing import Final
 from detectors.lexical import Match
 from detectors.stream import Released, TextStream
 from detectors.streamrules import StreamRules
-from detectors.values import INNER, ChannelKind, Path
+from detectors.values import ChannelKind, Path
 from gateway.links import Hosts, Links
 from gateway.listening import PROSE
 from gateway.redaction import Restorer, Vault
@@ -68,18 +68,17 @@ def opened(
         rules: as for `gateway.relay.Relay`, and so ``hosts``.
         vault: what comes back out of it. sealed: what the values that are found in it go into, from which none does.
     """
-    in_json = event.kind is EventKind.TOOL or INNER in event.path
+    in_json = event.kind is EventKind.TOOL
     acting = rules.get(ChannelKind.PROSE if event.kind in PROSE else ChannelKind.TOOL_CALL)
     stream: TextStream | Unscreened = Unscreened()
     if acting is not None:
 
-        escaped = event.kind is EventKind.TOOL
-        put = sealed.stand_in_json if escaped else sealed.stand_in
+        put = sealed.stand_in_json if in_json else sealed.stand_in
 
         def stand_in(match: Match, value: str) -> str:
             return put(value, match.pattern.category)
 
-        stream = TextStream(acting, stand_in, escaped)
+        stream = TextStream(acting, stand_in)
     restorer = Restorer(vault, in_json) if len(vault) else None
     return ChannelText(stream, restorer, Links(hosts) if hosts is not None else None)
 

@@ -21,13 +21,14 @@ LONG: Final = 4_096
 PROSE: Final = frozenset({EventKind.TEXT, EventKind.REASONING, EventKind.REFUSAL})
 
 
+_GIVEN: Final = frozenset({EventKind.TOOL, EventKind.CODE})
 _CALLS: Final = frozenset("functionCall function_call tool_calls content_block item arguments input".split())
 """What holds a tool call in a frame, of whatever wire, on the way to its texts."""
 
 
 def is_call(event: StreamEvent) -> bool:
     """Whether an event's text is of a tool call, or may be: a client runs the call that it has, whatever comes after it."""
-    return event.kind is EventKind.TOOL or (event.kind is EventKind.OTHER and not _CALLS.isdisjoint(event.path))
+    return event.kind in _GIVEN or (event.kind is EventKind.OTHER and not _CALLS.isdisjoint(event.path))
 
 
 class Listening:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -48,8 +49,8 @@ DISGUISED = (TAGGED[:6], TAGGED[6:], "\u200b", "４１１１ ", "\u2011", "1111\
 Outcome = tuple[str, tuple[tuple[str, int, int], ...], tuple[str, int] | None]
 
 
-def _run(pieces: Sequence[str], escaped: bool = False) -> Outcome:
-    stream = TextStream(RULES, lambda match, value: f"<{match.pattern.id}:{len(value)}>", escaped)
+def _run(pieces: Sequence[str]) -> Outcome:
+    stream = TextStream(RULES, lambda match, value: f"<{match.pattern.id}:{len(value)}>")
     text = ""
     found: list[Match] = []
     try:
@@ -123,7 +124,27 @@ def test_nothing_of_a_replaced_value_is_ever_released(text: str, where: list[int
 @given(st.lists(st.sampled_from((*ATOMS, '"', "\\n", "\\u0041", "\\u004", "\\\\", "\\ud83d\\ude00", "\\u0031111")),
                 max_size=12).map("".join), cuts)  # fmt: skip
 def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> None:
-    assert _run(_cut(text, where), escaped=True) == _run([text], escaped=True)
+    assert _run(_cut(text, where)) == _run([text])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from((*ATOMS, "\n", "\t", '"', "\\", "/", "\u200b")), max_size=10).map("".join), st.integers(1, 3), st.booleans(), cuts)
+@example("see\nAKIAABCDEFGH12345678", 1, True, [])
+@example("see\nrm -rf /", 2, True, [])
+def test_what_a_string_of_escaped_json_says_is_found_in_it(text: str, levels: int, to_ascii: bool, where: list[int]) -> None:
+    """Whatever stands before a value is what its escape stands for, in JSON inside JSON too, and not the escape's last letter."""
+    written, at = "", [0]
+    for char in text:
+        for _ in range(levels):
+            char = json.dumps(char, ensure_ascii=to_ascii)[1:-1]
+        written += char
+        at.append(len(written))
+    _released, found, cut = _run(_cut(written, where))
+    covered = {place for _, start, end in found for place in range(start, end)}
+    for match in LEXICAL.scan(text, Origin.ASSISTANT).matches:
+        if cut is None:
+            assert match.pattern.id != "shell"
+            assert covered.issuperset(range(at[match.start], at[match.end])), match
 
 
 def test_a_value_that_nobody_sees_is_replaced() -> None:
@@ -133,7 +154,7 @@ def test_a_value_that_nobody_sees_is_replaced() -> None:
 
 def test_an_escaped_value_in_a_tool_call_is_replaced() -> None:
     text = '{"key": "\\u0041KIAABCDEFGH12345678 and \\u0034111111111111111"}'
-    released, found, _ = _run(list(text), escaped=True)
+    released, found, _ = _run(list(text))
     assert {name for name, _, _ in found} >= {"key", "digits"}
     assert released == '{"key": "<key:25> and <digits:21>"}'
 

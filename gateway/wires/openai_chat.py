@@ -176,7 +176,7 @@ class ChatStream(StreamReader):
                 for index, call in enumerate(value):
                     _call_events(call, number, (*path, key, index), events)
             elif key == "function_call":
-                _function_events(value, (number, "function_call"), "arguments", (*path, key), events)
+                _function_events(value, (number, key), "arguments", EventKind.TOOL, (*path, key), events)
             elif key == "audio" and isinstance(value, dict) and isinstance(said := value.get("transcript"), str):
                 events.append(StreamEvent(EventKind.TEXT, (number, key), said, (*path, key, "transcript")))
             else:
@@ -225,14 +225,16 @@ def _call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) 
     channel = (number, "tool", index if isinstance(index, int) else 0)
     for key, value in call.items():
         if key == "function":
-            _function_events(value, channel, "arguments", (*path, key), events)
+            _function_events(value, channel, "arguments", EventKind.TOOL, (*path, key), events)
         elif key == "custom":
-            _function_events(value, channel, "input", (*path, key), events)
+            _function_events(value, channel, "input", EventKind.CODE, (*path, key), events)
         elif key not in ("id", "type", "index"):
             events += loose(value, (*path, key))
 
 
-def _function_events(function: Any, channel: tuple[str | int, ...], text: str, path: Path, events: list[StreamEvent]) -> None:
+def _function_events(
+    function: Any, channel: tuple[str | int, ...], text: str, kind: EventKind, path: Path, events: list[StreamEvent]
+) -> None:
     if not isinstance(function, dict):
         events += loose(function, path)
         return
@@ -240,7 +242,7 @@ def _function_events(function: Any, channel: tuple[str | int, ...], text: str, p
         here = (*path, key)
         if isinstance(value, str) and value:
             if key == text:
-                events.append(StreamEvent(EventKind.TOOL, channel, value, here))
+                events.append(StreamEvent(kind, channel, value, here))
             else:  # where arguments begin the name is whole: it waits for nothing that might follow it
                 whose = own_channel(here) if text in function else (*channel, key)
                 events.append(StreamEvent(EventKind.OTHER, whose, value, here))

@@ -149,9 +149,9 @@ _DELTAS: Final = {
     "response.reasoning.delta": EventKind.REASONING,
     "response.function_call_arguments.delta": EventKind.TOOL,
     "response.mcp_call_arguments.delta": EventKind.TOOL,
-    "response.custom_tool_call_input.delta": EventKind.TOOL,
-    "response.code_interpreter_call_code.delta": EventKind.TOOL,
-    "response.shell_call_command.delta": EventKind.TOOL,
+    "response.custom_tool_call_input.delta": EventKind.CODE,
+    "response.code_interpreter_call_code.delta": EventKind.CODE,
+    "response.shell_call_command.delta": EventKind.CODE,
 }
 # Where an item or part that begins may have text already, by its type: the field, and the events that go on with it.
 _BEGUN: Final = {
@@ -165,7 +165,7 @@ _BEGUN: Final = {
     "code_interpreter_call": ("code", "response.code_interpreter_call_code.delta"),
 }
 _BLOBS: Final = frozenset({"response.audio.delta", "response.image_generation_call.partial_image"})
-_REPEATED: Final = frozenset({"text", "refusal", "transcript"})
+_REPEATED: Final = frozenset({"text", "refusal", "transcript", "arguments", "input", "code", "command"})
 _PLACES: Final = ("output_index", "content_index", "summary_index", "command_index")
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _EVENT: Final = frozenset(
@@ -299,8 +299,7 @@ def _begun(event: dict[str, Any]) -> list[StreamEvent]:
 
 def _repeated(kind: str) -> EventKind:
     """What an event repeats that came in pieces before: ``response.output_text.done`` says the text once more."""
-    found = _DELTAS.get(kind.removesuffix(".done") + ".delta", EventKind.OTHER)
-    return EventKind.OTHER if found is EventKind.TOOL else found  # whose pieces are JSON, and this is not always
+    return _DELTAS.get(kind.removesuffix(".done") + ".delta", EventKind.OTHER)
 
 
 def _rest(event: dict[str, Any], read: set[str], repeated: EventKind = EventKind.OTHER) -> list[StreamEvent]:

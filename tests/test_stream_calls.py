@@ -1,0 +1,107 @@
+"""What a model gives to tools, in streams: JSON in pieces, code and other text in pieces, and all of it once more at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_relay import ACTING, KEY, SECRET, _chunk, _cut, _refusal, _target
+from wires_support import sse_events
+
+from gateway.redaction import Vault
+from gateway.relay import Relay
+from gateway.wires.events import sse
+
+PLACE = {"item_id": "i", "output_index": 0}
+CALLS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "function": ({"type": "function_call", "call_id": "c", "name": "f"}, "arguments", "response.function_call_arguments"),
+    "mcp": ({"type": "mcp_call", "name": "f", "server_label": "s"}, "arguments", "response.mcp_call_arguments"),
+    "custom": ({"type": "custom_tool_call", "call_id": "c", "name": "f"}, "input", "response.custom_tool_call_input"),
+    "code": ({"type": "code_interpreter_call", "container_id": "c"}, "code", "response.code_interpreter_call_code"),
+}
+"""Items of Responses that are calls: without what is given, the field of that, and the events that bring it."""
+
+
+def _response(name: str, pieces: Sequence[str]) -> bytes:
+    call, field, event = CALLS[name]
+    whole = {"id": "i", **call, field: "".join(pieces)}
+    docs: list[dict[str, Any]] = [
+        {"type": "response.output_item.added", "output_index": 0, "item": {**whole, field: ""}},
+        *({"type": f"{event}.delta", **PLACE, "delta": piece} for piece in pieces),
+        {"type": f"{event}.done", **PLACE, field: "".join(pieces)},
+        {"type": "response.output_item.done", "output_index": 0, "item": whole},
+        {"type": "response.completed", "response": {"id": "r", "output": [whole]}},
+    ]
+    return b"".join(sse(orjson.dumps(doc), doc["type"].encode()) for doc in docs)
+
+
+def _pieces(text: str, where: Sequence[int]) -> list[str]:
+    marks = sorted({min(cut, len(text)) for cut in where})
+    return [text[a:b] for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
+
+
+def _heard(name: str, out: bytes) -> list[str]:
+    """What was given, as each of a response's four places says."""
+    _, field, _ = CALLS[name]
+    docs = list(sse_events(out))
+    *_, again, item, last = docs
+    return ["".join(doc.get("delta", "") for doc in docs), again[field], item["item"][field], last["response"]["output"][0][field]]
+
+
+def _relayed(name: str, data: bytes, vault: Vault, where: Sequence[int] = ()) -> bytes:
+    relay = Relay(_target(name), "m", ACTING, vault)
+    return b"".join(relay.feed(chunk, _refusal) for chunk in _cut(data, where)) + relay.end(_refusal)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(list(CALLS)), st.text('ab "\\\n\t\u00e9/', max_size=6), st.sampled_from([SECRET, "4111 1111 1111 1111"]),
+    st.text(' "\n', max_size=2), st.lists(st.integers(0, 60), max_size=6), st.lists(st.integers(0, 2_000), max_size=6),
+)  # fmt: skip
+def test_a_value_is_taken_out_wherever_a_call_says_it(
+    name: str, before: str, value: str, behind: str, pieces: list[int], where: list[int]
+) -> None:
+    """Also behind a line's end, of which JSON makes a letter; and each place says the same."""
+    text = f"{before}\n{value}{behind}"
+    given = text if CALLS[name][1] != "arguments" else json.dumps({"text": text, "more": 1})
+    out = _relayed("responses", _response(name, _pieces(given, pieces)), Vault(KEY))
+    first, *others = _heard(name, out)
+    assert value not in first
+    assert value[5:] not in out.decode()
+    for other in others:
+        assert other == first or orjson.loads(other) == orjson.loads(first)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(list(CALLS)), st.text('ab"\\\n\u00e9', min_size=1, max_size=6), st.lists(st.integers(0, 60), max_size=6))
+def test_a_value_comes_back_as_it_was_wherever_a_call_says_it(name: str, value: str, pieces: list[int]) -> None:
+    """In JSON as JSON writes it, at whatever depth that is read, and in code as it is."""
+    vault = Vault(KEY)
+    held = vault.stand_in(f"pw {value}", "secret.password")
+    given = f"send {held}" if CALLS[name][1] != "arguments" else json.dumps({"text": f"send {held}"})
+    out = _relayed("responses", _response(name, _pieces(given, pieces)), vault)
+    for heard in _heard(name, out):
+        assert (heard if heard[:1] != "{" else orjson.loads(heard)["text"]) == f"send pw {value}"
+
+
+def test_what_a_custom_tool_of_chat_is_given_is_no_json() -> None:
+    vault = Vault(KEY)
+    held = vault.stand_in('a "quoted"\nvalue', "secret.password")
+    calls = [{"index": 0, "type": "custom", "custom": {"input": piece}} for piece in ("say ", held[:9], held[9:], "!")]
+    out = _relayed("chat", b"".join(_chunk({"tool_calls": [call]}) for call in calls), vault)
+    said = [doc["choices"][0]["delta"]["tool_calls"][0]["custom"]["input"] for doc in sse_events(out)]
+    assert "".join(said) == 'say a "quoted"\nvalue!'
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_an_escape_before_a_value_in_code_that_is_shown_hides_nothing(size: int) -> None:
+    text = f'Run print("key:\\n{SECRET}") and see.'
+    deltas = [_chunk({"content": text[at : at + size]}) for at in range(0, len(text), size)]
+    out = _relayed("chat", b"".join(deltas) + _chunk({}, finish_reason="stop"), Vault(KEY))
+    said = "".join(doc["choices"][0]["delta"].get("content", "") for doc in sse_events(out))
+    assert said == f'Run print("key:\\n{Vault(KEY).stand_in(SECRET, "secret.cloud_key")}") and see.'
