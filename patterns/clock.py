@@ -6,7 +6,7 @@ is the greatest wall-clock reading seen so far and a counter for what happened w
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 MAX_AHEAD_MS: Final = 10 * 60_000
 """How far a foreign stamp may lie ahead of our clock. Minutes of skew are ordinary; a stamp of next year would win for good."""
@@ -16,11 +16,32 @@ MAX_COUNTER: Final = 2**31 - 1
 
 
 class Stamp(NamedTuple):
-    """When a change was made: milliseconds since 1970, a counter within them, and the node that made it. Totally ordered."""
+    """When a change was made: milliseconds since 1970, a counter within them, and the node that made it. Totally ordered.
+
+    ``taken``: how often what is changed was taken back until then, as far as whoever changes it knows. It goes before the time:
+    of two changes that were made without knowledge of each other, the one that takes back stands, whichever came later.
+    """
 
     wall_ms: int
     counter: int
     node: str
+    taken: int = 0
+
+    def __lt__(self, other: tuple[object, ...]) -> bool:
+        return _order(self) < _order(other)
+
+    def __le__(self, other: tuple[object, ...]) -> bool:
+        return _order(self) <= _order(other)
+
+    def __gt__(self, other: tuple[object, ...]) -> bool:
+        return _order(self) > _order(other)
+
+    def __ge__(self, other: tuple[object, ...]) -> bool:
+        return _order(self) >= _order(other)
+
+
+def _order(stamp: Any) -> tuple[int, int, int, str]:
+    return stamp[3], stamp[0], stamp[1], stamp[2]
 
 
 ZERO: Final = Stamp(0, 0, "")
@@ -37,14 +58,15 @@ class Clock:
         self.node = node
         self._wall_ms, self._counter = last.wall_ms, last.counter
 
-    def tick(self, now: float) -> Stamp:
-        """A stamp for a change made here at ``now`` (UNIX seconds), later than every stamp made or seen before."""
+    def tick(self, now: float, taken: int = 0) -> Stamp:
+        """A stamp for a change made here at ``now`` (UNIX seconds), later than every stamp made or seen before that was taken
+        back no more often."""
         wall_ms = int(now * 1000)
         if wall_ms > self._wall_ms:
             self._wall_ms, self._counter = wall_ms, 0
         else:
             self._counter += 1
-        return Stamp(self._wall_ms, self._counter, self.node)
+        return Stamp(self._wall_ms, self._counter, self.node, taken)
 
     def observe(self, stamp: Stamp, now: float) -> None:
         """Take notice of a foreign stamp, so that what is made here from now on is later.

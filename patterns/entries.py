@@ -5,6 +5,9 @@ store is a map from pattern id to entry, and merging two stores keeps the later 
 map (Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.2):
 merging is commutative, associative and idempotent, so replicas that saw the same entries in any order agree.
 
+Later is what took the pattern back more often (a rollback, a retirement, a demotion), and else what has the later time: what is
+done on one side of a parted cluster does not undo what was taken back on the other meanwhile.
+
 An entry is signed by whoever let it act, over all of its content (`signed_bytes`). A replica can relay an entry and cannot
 forge one: `Trust.verify` names the signer or refuses it.
 """
@@ -58,7 +61,7 @@ class Entry:
     Attributes:
         id: the pattern's id, also where it was removed.
         pattern: the pattern as of this revision; None is a tombstone.
-        stamp: when and on which node it was made; the latest stamp of an id wins.
+        stamp: when and on which node it was made, and how often the pattern was taken back; the latest stamp of an id wins.
         author: who made it. reason: why, in words.
         parent: the digest of the entry that it replaces, empty for the first.
         signer: the id of the key that signed it, empty while it is unsigned. signature: 64 bytes of Ed25519.
@@ -240,8 +243,9 @@ def _plain(entry: Entry) -> dict[str, Any]:
         # Absent, as where it was read. Not `asdict`, which copies each value and takes ten times as long.
         pattern = {name: value for name in _WRITTEN if (value := getattr(standing, name)) not in (None, "")}
         pattern["origins"] = sorted(standing.origins)
+    stamp = entry.stamp if entry.stamp.taken else entry.stamp[:3]
     return {
-        "id": entry.id, "pattern": pattern, "stamp": list(entry.stamp), "author": entry.author, "reason": entry.reason,
+        "id": entry.id, "pattern": pattern, "stamp": list(stamp), "author": entry.author, "reason": entry.reason,
         "parent": entry.parent, "signer": entry.signer, "signature": entry.signature.hex(),
     }  # fmt: skip
 
@@ -261,11 +265,12 @@ def _text(plain: dict[str, Any], name: str, where: str) -> str:
 
 
 def _stamp(value: object, where: str) -> Stamp:
-    if isinstance(value, list) and len(value) == 3:
-        wall_ms, counter, node = value
+    if isinstance(value, list) and len(value) in (3, 4):
+        wall_ms, counter, node, *more = value
         if (
             type(wall_ms) is type(counter) is int and 0 <= wall_ms < MAX_TIME and 0 <= counter <= MAX_COUNTER
             and isinstance(node, str) and 0 < len(node) <= MAX_WORDS
+            and all(type(taken) is int and 0 < taken <= MAX_COUNTER for taken in more)
         ):  # fmt: skip
-            return Stamp(wall_ms, counter, node)
-    raise EntryError(f"{where}: stamp: wanted [milliseconds, counter, node]")
+            return Stamp(wall_ms, counter, node, *more)
+    raise EntryError(f"{where}: stamp: wanted [milliseconds, counter, node], and how often it was taken back, if it was")

@@ -24,11 +24,11 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from patterns.clock import ZERO, Clock, FutureStamp, Stamp
+from patterns.clock import MAX_COUNTER, ZERO, Clock, FutureStamp, Stamp
 from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, digest_of, encode, merge, named
 from patterns.history import Generation, History, Revision, content_of
 from patterns.migrations import migrate, transaction, write_ahead
-from patterns.schema import Pattern
+from patterns.schema import WATCHING, Pattern
 from patterns.snapshot import Diff, Snapshot
 
 BUSY_SECONDS: Final = 10.0
@@ -182,12 +182,18 @@ class Store:
             return Applied(self.generation, accepted, tuple(refused))
 
     def revise(
-        self, changes: Mapping[str, Pattern | None], author: str, reason: str, now: float, after: Stamp = ZERO
-    ) -> Applied:
+        self, changes: Mapping[str, Pattern | None], author: str, reason: str, now: float, after: Stamp = ZERO, *,
+        takes_back: bool = False,
+    ) -> Applied:  # fmt: skip
         """Change patterns here, as one generation: None removes. What stands that way already is left alone.
 
-        Each becomes a revision with author, reason, time and parent, signed with this machine's key. ``after``: of a change
-        made elsewhere that whoever asks knows of, though it may not have come here yet; what is made now is later.
+        Each becomes a revision with author, reason, time and parent, signed with this machine's key.
+
+        Args:
+            after: of a change made elsewhere that whoever asks knows of, though it may not have come here yet; what is made
+                now is later.
+            takes_back: it goes before whatever others do to these patterns who do not know of it yet. So does, in any case,
+                what keeps a pattern from being matched.
 
         Raises:
             StoreError: the file cannot be written. Nothing is changed then.
@@ -207,7 +213,10 @@ class Store:
                 elif standing is None:
                     continue
                 parent = digest(before) if before else ""
-                stamp = self._clock.tick(now)
+                taken = max(before.stamp.taken if before else 0, after.taken)
+                if takes_back or (_matched(standing) and not _matched(pattern)):
+                    taken = min(taken + 1, MAX_COUNTER)
+                stamp = self._clock.tick(now, taken)
                 made.append(self.signer.sign(
                     Entry(id=id, pattern=pattern, stamp=stamp, author=author, reason=reason, parent=parent)
                 ))  # fmt: skip
@@ -226,7 +235,7 @@ class Store:
             standing = self.patterns()
             changes: dict[str, Pattern | None] = dict.fromkeys(standing.keys() - wanted.keys())
             changes.update({id: pattern for id, pattern in wanted.items() if not _alike(pattern, standing.get(id))})
-            return self.revise(changes, author, reason, now)
+            return self.revise(changes, author, reason, now, takes_back=True)
 
     # History
 
@@ -273,8 +282,8 @@ class Store:
             digests = {id: digest(entry) for id, entry in changed}
             names = {id: named(id, digest) for id, digest in digests.items()}
             whole = digest_of((self._names | names).values())
-            latest = max(accepted.values(), key=lambda entry: entry.stamp)
-            clock = max(latest.stamp, self._stamp)
+            latest = max(accepted.values(), key=lambda entry: entry.stamp[:3])
+            clock = max(latest.stamp, self._stamp, key=lambda stamp: stamp[:3])
             self._db.executemany(
                 "INSERT INTO revisions VALUES (?, ?, ?, ?, ?)",
                 [(id, number, digests[id], body := encode(entry), content_of(body)) for id, entry in changed],
@@ -339,6 +348,10 @@ class Store:
 
 def _alike(pattern: Pattern, other: Pattern | None) -> bool:
     return other is not None and replace(other, revision=pattern.revision) == pattern
+
+
+def _matched(pattern: Pattern | None) -> bool:
+    return pattern is not None and pattern.state in WATCHING
 
 
 def _next_revision(before: Entry | None, pattern: Pattern) -> int:

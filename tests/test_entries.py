@@ -40,7 +40,7 @@ def pattern(identity: str, body: str = BODIES[0]) -> Pattern:
     )  # fmt: skip
 
 
-stamps = st.builds(Stamp, st.integers(1, 4), st.integers(0, 2), st.sampled_from(("a", "b", "c")))
+stamps = st.builds(Stamp, st.integers(1, 4), st.integers(0, 2), st.sampled_from(("a", "b", "c")), st.integers(0, 2))
 
 
 @st.composite
@@ -113,7 +113,7 @@ def test_a_signature_covers_everything() -> None:
     entry = signer.sign(Entry(id="one", pattern=pattern("one"), stamp=Stamp(1, 0, "a"), author="ada", reason="seen"))
     trust.verify(entry)
     changes = (
-        {"pattern": pattern("one", BODIES[1])}, {"pattern": None}, {"stamp": Stamp(2, 0, "a")}, {"author": "eve"},
+        {"pattern": pattern("one", BODIES[1])}, {"pattern": None}, {"stamp": Stamp(2, 0, "a")}, {"stamp": Stamp(1, 0, "a", 1)}, {"author": "eve"},
         {"reason": "other"}, {"parent": "00"}, {"signature": bytes(64)}, {"signature": b""}, {"id": "two"},
     )  # fmt: skip
     for change in changes:
@@ -147,6 +147,10 @@ GOOD = {
         ({"stamp": [1, 2**31, "a"]}, "stamp: wanted"),
         ({"stamp": [-1, 0, "a"]}, "stamp: wanted"),
         ({"stamp": [1, 0, ""]}, "stamp: wanted"),
+        ({"stamp": [1, 0, "a", 0]}, "stamp: wanted"),
+        ({"stamp": [1, 0, "a", True]}, "stamp: wanted"),
+        ({"stamp": [1, 0, "a", 2**31]}, "stamp: wanted"),
+        ({"stamp": [1, 0, "a", 1, 1]}, "stamp: wanted"),
         ({"signature": "xy"}, "signature: wanted hexadecimal"),
         ({"signature": None}, "signature: wanted hexadecimal"),
         ({"pattern": []}, "pattern: got list"),

@@ -139,6 +139,34 @@ def test_a_rejection_by_a_clock_that_is_behind_is_later_than_what_it_rejects(tmp
     asyncio.run(run())
 
 
+def test_what_was_taken_back_on_one_side_of_a_parted_cluster_stays_so_when_they_meet(tmp_path: Path) -> None:
+    """Each side with a state of its own: on the other one the pattern entered its next stage later, and acted again."""
+
+    async def run() -> None:
+        machines = Machines(tmp_path)
+        there = open_state(f"sqlite:{tmp_path / 'there.db'}")
+        other = Book(there)
+        await machines.in_canary()
+        replicate(machines.a, machines.b, NOW + 1)
+        canary = await machines.told()
+        await other.change_proposal("1", lambda _: canary)
+        here = machines.stages(machines.a)
+        elsewhere = Stages(other, machines.b, lambda: machines.live, lambda: Teacher(None), lambda _: True)
+        assert (await here.vote(EVE, "1", False, "it refuses customers", NOW + 60)).stage is Stage.DEMOTED
+        assert (await elsewhere.promote(EVE, "1", "quiet so far", NOW + 600)).stage is Stage.ACTIVE
+        replicate(machines.a, machines.b, NOW + 601)
+        assert {store.patterns()["own.gate"].state for store in (machines.a, machines.b)} == {State.RETIRED}
+        [told] = [one async for one in other.all_proposals()]
+        await elsewhere.advance(told, NOW + 602)
+        assert machines.b.patterns()["own.gate"].state is State.RETIRED
+        machines.b.revise({"own.gate": PATTERN}, "ann", "it does not any more", NOW + 603)
+        replicate(machines.a, machines.b, NOW + 604)
+        assert machines.a.patterns()["own.gate"].state is State.ACTIVE, "whoever knows may bring it back"
+        await asyncio.gather(machines.state.close(), there.close())
+
+    asyncio.run(run())
+
+
 def test_a_retirement_does_not_demote_what_it_retires(tmp_path: Path) -> None:
     async def run() -> None:
         machines = Machines(tmp_path)

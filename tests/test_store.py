@@ -173,7 +173,7 @@ def histories(draw: st.DrawFn) -> list[Entry]:
         id = draw(st.sampled_from(TOGETHER))
         body = draw(st.sampled_from(("open", "close", None)))
         signer = draw(st.integers(0, 1))
-        stamp = Stamp(draw(st.integers(1, 5)), number, "ab"[signer])
+        stamp = Stamp(draw(st.integers(1, 5)), number, "ab"[signer], draw(st.integers(0, 1)))
         pattern = literal(id, body) if body else None
         made.append(Signer(KEYS[signer]).sign(Entry(id=id, pattern=pattern, stamp=stamp, author="a", reason="r")))
     return made
@@ -195,6 +195,58 @@ def test_replicas_agree_whatever_the_order_and_the_grouping(history: list[Entry]
         assert left.digest == right.digest
         assert dict(left.entries()) == dict(right.entries())
         assert left.apply(right.entries().values(), NOW).accepted == ()
+        left.close(), right.close()
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("left", "right")), st.sampled_from(("change", "retire", "remove", "roll back")), st.integers(0, 99)),
+    max_size=8,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(STEPS, st.randoms(use_true_random=False))
+def test_what_one_side_took_back_the_other_does_not_bring_back_unknowingly(
+    steps: list[tuple[str, str, int]], rng: random.Random
+) -> None:
+    """Two parted replicas, whose clocks are minutes off: when they meet, what was taken back more often stands, and of what was
+    taken back as often the later change, in whatever order entries come."""
+    with tempfile.TemporaryDirectory() as folder:
+        trust = Trust(key.public_key() for key in KEYS)
+        stores = {name: Store(Path(folder) / name, trust, Signer(key), name) for name, key in zip(("left", "right"), KEYS, strict=True)}
+        left, right = stores.values()
+        begin = left.revise({"one": literal("one")}, "ada", "new", NOW).accepted
+        right.apply(begin, NOW)
+        back = {"left": 0, "right": 0}
+        for number, (side, what, minutes) in enumerate(steps):
+            store, now = stores[side], NOW + 60 * minutes
+            stands = store.patterns().get("one")
+            acted = stands is not None and stands.state is State.ACTIVE
+            change: dict[str, Pattern | None] = {"one": literal("one", f"gate {number}")}
+            if what == "roll back":
+                back[side] += len(store.rollback(1, "eve", "it was better before", now).accepted)
+                continue
+            if what == "retire":
+                change = {"one": replace(literal("one", f"gate {number}"), state=State.RETIRED)}
+            elif what == "remove":
+                change = {"one": None}
+            store.revise(change, "eve", what, now)
+            back[side] += acted and what != "change"
+        last = {name: store.entries()["one"] for name, store in stores.items()}
+        if back["left"] != back["right"]:
+            expected = last[max(back, key=lambda side: back[side])]
+        else:
+            expected = max(last.values(), key=lambda entry: entry.stamp[:3])
+        everything = [one.entry for store in stores.values() for one in store.history("one")]
+        for store in stores.values():
+            rng.shuffle(everything)
+            for entry in everything:
+                store.apply([entry], NOW + 6000)
+            assert store.entries()["one"] == expected
+        again = left.revise({"one": literal("one", "again")}, "ada", "knowingly", NOW).accepted
+        right.apply(again, NOW + 6000)
+        assert right.patterns()["one"].body == "again", "whoever knows that it was taken back may bring it back"
+        assert left.digest == right.digest
         left.close(), right.close()
 
 

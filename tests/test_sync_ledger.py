@@ -11,7 +11,7 @@ from gateway.sync.ledger import HORIZON_DAYS, MAX_REPEATED, Ledger
 from patterns.clock import Stamp
 from patterns.entries import Entry, later
 
-stamps = st.builds(Stamp, st.integers(1, 3), st.integers(0, 1), st.sampled_from("ab"))
+stamps = st.builds(Stamp, st.integers(1, 3), st.integers(0, 1), st.sampled_from("ab"), st.integers(0, 1))
 made = st.builds(entry, st.sampled_from([f"p{n}" for n in range(30)]), stamps, st.sampled_from(["one", "two", None]))
 stores = st.lists(made, max_size=40).map(lambda entries: {one.id: one for one in entries})
 

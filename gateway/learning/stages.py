@@ -212,7 +212,9 @@ class Stages:
         if change:
             why = f"{to}: {reason}"[:MAX_NOTE]
             try:
-                made = await asyncio.to_thread(self._store.revise, change, by, why, now, proposal.stamp)
+                made = await asyncio.to_thread(
+                    self._store.revise, change, by, why, now, proposal.stamp, takes_back=to not in OUT
+                )
             except StoreError as error:
                 raise StateUnavailable("pattern store", str(error)) from None
             if made.accepted:

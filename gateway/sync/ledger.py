@@ -150,7 +150,8 @@ class Ledger:
     def compare(self, bucket: int, theirs: Iterable[Listed]) -> tuple[list[str], list[str]]:
         """What to ask for and what to send, so that both sides of a bucket become the same.
 
-        Entries with one stamp and two contents go both ways: each side then keeps the same one of the two.
+        Entries with one stamp and two contents go both ways: each side then keeps the same one of the two. So does what was
+        taken back on either side: a listing does not tell.
         """
         want: list[str] = []
         send: list[str] = []
@@ -163,10 +164,8 @@ class Ledger:
                 continue
             if held.fingerprint == item.fingerprint:
                 continue
-            stamp = Stamp(item.wall_ms, item.counter, item.node)
-            if stamp >= held.stamp:
-                want.append(item.id)
-            if stamp <= held.stamp:
+            want.append(item.id)
+            if Stamp(item.wall_ms, item.counter, item.node) <= held.stamp:
                 send.append(item.id)
         send += [identity for identity in self._buckets[bucket] if identity not in listed]
         return want, send
