@@ -485,3 +485,18 @@ def test_every_role_and_field_is_read(path: str, doc: dict[str, Any], origin: Or
 )
 def test_state_that_the_provider_keeps_is_listed_as_not_read(path: str, doc: dict[str, Any]) -> None:
     assert [why for _, why in unread(read(path, doc))] == ["upstream state"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": ATTACK}},
+        {"type": "search_result", "source": ATTACK, "title": ATTACK, "content": [{"type": "text", "text": ATTACK}]},
+    ],
+)
+def test_whether_a_source_may_be_quoted_is_none_of_its_words(block: dict[str, Any]) -> None:
+    """The model took an "enabled" between a page's title and its text for an attack."""
+    plain = read(MESSAGES, claude(block))
+    quoted = read(MESSAGES, claude({**block, "citations": {"enabled": True}}))
+    assert [part.text for part in quoted.segments] == [part.text for part in plain.segments]
+    assert origins(read(MESSAGES, claude({**block, "citations": {"note": ATTACK}})))[-1] is Origin.DOCUMENT

@@ -29,6 +29,7 @@ _CALL: Final = shape("id caller cache_control", _A, "tool_call", name=WALK, inpu
 
 
 _FILES: Final = hidden("file")
+_CITED: Final = inside({"": shape("enabled")})  # whether a source may be quoted, not what it says
 
 
 def _result(origin: Origin) -> Shape:
@@ -48,8 +49,8 @@ _SOURCES: Final[dict[str, Shape]] = {
 BLOCKS: Final[Table] = {
     "text": shape(_CACHE, text=TEXT, citations=DOCUMENT),
     "image": shape(f"source transformations {_CACHE}", unread="image"),
-    "document": shape(_CACHE, _D, "document", source=inside(_SOURCES), title=WALK, context=WALK, citations=WALK),
-    "search_result": shape(_CACHE, _D, "search_result", content=PARTS, source=WALK, title=WALK, citations=WALK),
+    "document": shape(_CACHE, _D, "document", source=inside(_SOURCES), title=WALK, context=WALK, citations=_CITED),
+    "search_result": shape(_CACHE, _D, "search_result", content=PARTS, source=WALK, title=WALK, citations=_CITED),
     "thinking": shape("signature", _A, "thinking", thinking=WALK),
     "redacted_thinking": shape("data", _A, unread="encrypted"),
     "tool_use": _CALL,
