@@ -46,7 +46,7 @@ from gateway.websocket.asking import Refused
 from gateway.wires import routes
 from gateway.wires.base import Target
 from gateway.wires.collecting import MAX_PARTS
-from gateway.wires.passthrough import PassedThrough
+from gateway.wires.passthrough import PassedThrough, can_name
 
 _log = logging.getLogger(__name__)
 
@@ -336,15 +336,18 @@ class Proxy:
         self._services.learning.observe(exchange.request, exchange.reply)
 
     async def _refuse_path(self, call: Call, live: Live) -> None:
-        path = call.path
-        wire = PassedThrough(routes.wire_for_error(path, routes.dialect(call.headers)).provider, "unknown")
-        if allowed := routes.allowed(path):
+        path, dialect = call.path, routes.dialect(call.headers)
+        wire = PassedThrough(routes.wire_for_error(path, dialect).provider, "unknown")
+        if allowed := routes.allowed(path, dialect):
             fault = CallerFault(405, "method_not_allowed", f"{path.split('/')[-1][:40]}: wanted {' or '.join(allowed)}",
                                 ((b"allow", ", ".join(allowed).encode()),))  # fmt: skip
         else:
-            served = routes.meant(path)
-            told = f"{served} is: look at the base URL" if served else "upstreams.X.passthrough can name it"
-            fault = CallerFault(404, "unknown_path", f"this path is not served; {told}")
+            told = "this path is not served"
+            if served := routes.meant(path):
+                told += f"; {served} is: look at the base URL"
+            elif can_name(path):
+                told += f"; upstreams.{wire.provider}.passthrough can name it"
+            fault = CallerFault(404, "unknown_path", told)
         exchange = Exchange(live, Target(wire, "unknown"), self._services.nobody)
         with contextlib.suppress(ClientGone):
             await Answer(call, exchange).fault(fault)

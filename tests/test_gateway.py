@@ -80,6 +80,24 @@ class TestBadInput:
         assert (got.status_code, got.json()["error"]["code"]) == (404, "unknown_path")
         assert "/v1/chat/completions is" in got.json()["error"]["message"]
 
+    @pytest.mark.parametrize(
+        ("path", "headers", "told"),
+        [
+            ("/v1/files", {}, "upstreams.openai.passthrough"),
+            ("/v1/files", {"anthropic-version": "2023-06-01"}, "upstreams.anthropic.passthrough"),
+            ("/v1/models/g:batchGenerateContent", {"x-goog-api-key": "k"}, "upstreams.gemini.passthrough"),
+            ("/upload/v1beta/files", {"x-goog-api-key": "k"}, "is not served"),
+        ],
+    )
+    def test_what_is_not_served_says_whose_passthrough_can_name_it(
+        self, echo_gateway: Gateway, path: str, headers: dict[str, str], told: str
+    ) -> None:
+        with echo_gateway.client() as client:
+            got = client.post(path, json={}, headers=headers)
+        assert got.status_code == 404
+        assert told in got.json()["error"]["message"]
+        assert ("passthrough" in told) == ("passthrough" in got.json()["error"]["message"])
+
     def test_too_large(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway(limits={"body_bytes": 2048})
         long = {**HELLO, "messages": [{"role": "user", "content": "x" * 3000}]}

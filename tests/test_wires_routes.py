@@ -20,6 +20,7 @@ KNOWN = [
     ("POST", "/v1/messages/count_tokens", b"", "anthropic.messages", "count_tokens", None, False),
     ("GET", "/v1beta/models", b"pageSize=5", "gemini.models", "models.list", None, False),
     ("GET", "/v1beta/models/gemini-2.5-pro", b"", "gemini.models", "models.get", "gemini-2.5-pro", False),
+    ("GET", "/v1alpha/models", b"", "gemini.models", "models.list", None, False),
     ("POST", "/v1beta/models/g:generateContent", b"alt=sse", "gemini.generate", "generateContent", "g", False),
     ("POST", "/v1/models/g:generateContent", b"", "gemini.generate", "generateContent", "g", False),
     ("POST", "/v1alpha/models/g:countTokens", b"", "gemini.generate", "countTokens", "g", False),
@@ -85,6 +86,11 @@ def test_a_known_path_names_its_methods(path: str, methods: tuple[str, ...]) -> 
     assert routes.find("PUT", path) is None
 
 
+def test_a_call_that_google_has_and_we_do_not_is_no_model() -> None:
+    assert routes.allowed("/v1/models/g:batchGenerateContent", "gemini") == ()
+    assert routes.allowed("/v1/models/g", "gemini") == ("GET",)
+
+
 @pytest.mark.parametrize(
     ("headers", "provider"),
     [
@@ -108,7 +114,9 @@ def test_the_list_of_models_is_the_clients_own(headers: list[tuple[bytes, bytes]
         ("/v1/messages/batches", "openai", "anthropic"),
         ("/v1/nothing", "anthropic", "anthropic"),
         ("/v1beta/nothing", "openai", "gemini"),
+        ("/upload/v1beta/files", "openai", "gemini"),
         ("/v1/models/x:generateContent", "openai", "gemini"),
+        ("/v1/models/llama3:latest", "openai", "openai"),
         ("/v1/nothing", "gemini", "gemini"),
     ],
 )
@@ -124,6 +132,7 @@ def test_an_unknown_path_has_the_error_that_its_client_reads(path: str, provider
         ("/openai/v1/responses", "/v1/responses"),
         ("/messages/count_tokens", "/v1/messages/count_tokens"),
         ("/models/x:generateContent", "/v1beta/models/MODEL:generateContent"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
         ("/v1/files", None),
         ("/api/chat", None),
     ],

@@ -49,6 +49,15 @@ def read_rule(entry: str) -> Rule:
     return rule
 
 
+def can_name(path: str) -> bool:
+    """Whether an entry of the configuration can name a path, such as that of a request."""
+    try:
+        read_rule(path)
+    except ValueError:
+        return False
+    return True
+
+
 class PassedThrough(Wire):
     """What stands in for a wire where none is spoken: it reads nothing and answers errors in the provider's terms."""
 

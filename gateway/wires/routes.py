@@ -32,10 +32,11 @@ _STATIC: Final = {
     "POST /v1/embeddings": Target(OpenAIEmbeddings(), "embeddings"),
     "POST /v1/messages": Target(_MESSAGES, "messages"),
     "POST /v1/messages/count_tokens": Target(_MESSAGES, "count_tokens"),
-    "GET /v1beta/models": Target(_GEMINI_MODELS, "models.list"),
 }
 REALTIME: Final = "/v1/realtime"
 """Where a session begins, as a WebSocket."""
+UPLOADS: Final = "/upload/v1"
+"""Where Google's clients put files."""
 
 _SESSION: Final = Target(OpenAIRealtime(), "realtime")
 _LISTS: Final = {
@@ -69,8 +70,9 @@ ENDINGS: Final = (
 # Names in a path end where the upstream's path would begin to mean something else: no dot segment, no control
 # character.
 _GEMINI_CALL: Final = re.compile(r"/v1(?:beta|alpha)?/models/([A-Za-z0-9][\w.-]{0,127}):([A-Za-z]{1,40})", re.ASCII)
-_GEMINI_MODEL: Final = re.compile(r"/v1beta/models/([A-Za-z0-9][\w.-]{0,127})", re.ASCII)
-_MODEL: Final = re.compile(r"/v1/models/((?:[A-Za-z0-9][\w.:@-]{0,127}/){0,3}[A-Za-z0-9][\w.:@-]{0,127})", re.ASCII)
+_MODELS: Final = re.compile(r"/v1(beta|alpha)?/models(?:/(.+))?")
+_MODEL: Final = re.compile(r"(?:[A-Za-z0-9][\w.:@-]{0,127}/){0,3}[A-Za-z0-9][\w.:@-]{0,127}", re.ASCII)
+_GEMINI_MODEL: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)  # what stands behind a colon is a call
 _SSE: Final = re.compile(rb"(?:^|&)(?:\$|%24)?alt=sse(?=&|$)", re.IGNORECASE)
 
 
@@ -88,18 +90,18 @@ def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -
     elif method == "GET":
         if path == REALTIME:
             return _SESSION._replace(model=_asked_model(query))
-        if path == "/v1/models":
-            return _LISTS[provider]
-        if model := _GEMINI_MODEL.fullmatch(path):
-            return Target(_GEMINI_MODELS, "models.get", model[1])
-        if model := _MODEL.fullmatch(path):
-            return _LISTS[provider]._replace(operation="models.get", model=model[1])
+        if models := _MODELS.fullmatch(path):
+            whose, model = "gemini" if models[1] else provider, models[2]
+            if model is None:
+                return _LISTS[whose]
+            if (_GEMINI_MODEL if whose == "gemini" else _MODEL).fullmatch(model):
+                return _LISTS[whose]._replace(operation="models.get", model=model)
     return None
 
 
 def meant(path: str) -> str | None:
     """The path that an unknown one would be with another base URL; None where it ends as none does."""
-    ends = [ending for ending in ENDINGS if path.endswith(ending)]
+    ends = [ending for ending in ENDINGS if path.rstrip("/").endswith(ending)]
     if not ends:
         return None
     longest = max(ends, key=len)
@@ -111,9 +113,10 @@ def _asked_model(query: bytes) -> str | None:
     return next((value for name, value in parse_qsl(query.decode("latin-1")) if name == "model"), None)
 
 
-def allowed(path: str) -> tuple[str, ...]:
-    """The methods that a path takes: none for an unknown one. A known path with another method is a 405."""
-    return tuple(method for method in _METHODS if find(method, path))
+def allowed(path: str, provider: str = "openai") -> tuple[str, ...]:
+    """The methods that a path takes from a provider's client: none for an unknown one. A known path with another method is a
+    405."""
+    return tuple(method for method in _METHODS if find(method, path, provider=provider))
 
 
 def dialect(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -133,7 +136,8 @@ def errors_of(provider: str) -> Wire:
 
 def wire_for_error(path: str, provider: str = "openai") -> Wire:
     """The wire whose errors a client understands that asks for a path we do not know."""
-    if path.startswith(("/v1beta", "/v1alpha")) or _GEMINI_CALL.fullmatch(path):
+    call = _GEMINI_CALL.fullmatch(path)
+    if path.startswith(("/v1beta", "/v1alpha", UPLOADS)) or (call and call[2] in _GEMINI):
         return _GENERATE
     if path.startswith("/v1/messages") or provider == "anthropic":
         return _MESSAGES
