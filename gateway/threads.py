@@ -1,9 +1,9 @@
 """Values behind stand-ins in a conversation that the provider keeps: sealed in the state, for the caller who sent them.
 
-A request of the Responses API may go on from an earlier one (``previous_response_id``, ``conversation``) without repeating it,
-and the reply may name a stand-in that this request did not make. So what a request's vault holds is kept under the ids of its
-reply, and fetched, while the upstream works, by a request that goes on from them, wherever that lands. What was fetched is
-kept on under the new reply's id: a conversation takes its values along.
+A request may go on from an earlier one without repeating it (``previous_response_id`` and ``conversation`` of the Responses
+API, ``thread`` of Anthropic's messages), and the reply may name a stand-in that this request did not make. So what a request's
+vault holds is kept under the ids of its reply, and fetched, while the upstream works, by a request that goes on from them,
+wherever that lands. What was fetched is kept on under the new reply's id: a conversation takes its values along.
 
 It is kept for one tenant and one key of it, so nobody else gets it back, whatever ids they name: both are part of the name,
 and of the key that it is sealed by (`gateway.sealing`). Callers without a key cannot be told apart: nothing is kept for them.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import anthropic
 import openai
 import orjson
 import pytest
@@ -36,10 +37,17 @@ kept: dict[str, str] = {}
 async def _answer(body: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A provider that keeps what it is sent, by the reply's id and the conversation's, and says all of it again."""
     doc = orjson.loads(body)
-    where = target("/v1/responses", b"")
     conversation = (doc.get("conversation") or {}).get("id", "")
-    said = kept.get(doc.get("previous_response_id") or conversation, "") + doc["input"] + " "
-    doc["input"] = f"say:{said}"
+    if "messages" in doc:
+        where = target("/v1/messages", b"")
+        before = (doc.get("thread") or {}).get("previous_message_id", "")
+        (message,) = doc["messages"]
+        said = kept.get(before, "") + message["content"] + " "
+        message["content"] = f"say:{said}"
+    else:
+        where = target("/v1/responses", b"")
+        said = kept.get(doc.get("previous_response_id") or conversation, "") + doc["input"] + " "
+        doc["input"] = f"say:{said}"
     whole = orjson.loads(echo.respond(where, doc).body)
     kept[whole["id"]] = said
     if conversation:
@@ -76,6 +84,18 @@ class Two(NamedTuple):
                 id = event.response.id if event.type == "response.completed" else id
             return said, id
 
+    def write(self, gateway: Gateway, text: str, thread: dict[str, str] | None, stream: bool = False) -> tuple[str, str]:
+        """The same of Anthropic's messages."""
+        more: Any = {"model": "m", "max_tokens": 999, "messages": [{"role": "user", "content": text}]}
+        if thread is not None:
+            more["extra_body"] = {"thread": thread}
+        with anthropic.Anthropic(api_key=self.keys["app"], base_url=gateway.url, max_retries=0) as client:
+            if not stream:
+                whole: Any = client.messages.create(**more)
+                return whole.content[0].text, whole.id
+            with client.messages.stream(**more) as events:
+                return "".join(events.text_stream), events.get_final_message().id
+
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
 def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
@@ -87,7 +107,10 @@ def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         keys = {name: keystore.create(url, Role.APP, tenant, time.time()).token for name, tenant in tenants.items()}
         settings = {
             "state": url, "secret": SECRET, "limits": {"ready_grace_seconds": 0, "drain_seconds": 5},
-            "upstreams": {"openai": {"base_url": provider.base_url, "api_key": "k"}},
+            "upstreams": {
+                "openai": {"base_url": provider.base_url, "api_key": "k"},
+                "anthropic": {"base_url": provider.base_url.removesuffix("/v1"), "api_key": "k"},
+            },
             "policy": {"preset": "balanced", "redaction": {"pii.bank": "format"}},
         }  # fmt: skip
         started = []
@@ -119,6 +142,23 @@ def test_a_conversation_keeps_what_each_of_its_requests_brought(two: Two) -> Non
     said, _ = two.ask(two.a, "Both?", conversation=conversation)
     assert CARD in said
     assert IBAN in said
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_value_comes_back_where_anthropic_keeps_the_conversation(two: Two, stream: bool) -> None:
+    said, first = two.write(two.a, f"stream {stream}, card {CARD}.", {"type": "create"}, stream)
+    assert CARD in said
+    assert CARD not in kept[first]
+    said, second = two.write(two.b, "And now?", {"type": "continue", "previous_message_id": first}, stream)
+    assert f"card {CARD}." in said
+    said, _ = two.write(two.a, "Once more.", {"type": "continue", "previous_message_id": second}, not stream)
+    assert f"card {CARD}." in said
+
+
+def test_what_anthropic_does_not_keep_is_not_kept_here(two: Two) -> None:
+    _, first = two.write(two.a, f"not kept: card {CARD}.", None)
+    said, _ = two.write(two.b, "And now?", {"type": "continue", "previous_message_id": first})
+    assert CARD not in said
 
 
 @pytest.mark.parametrize("key", ["other app", "other tenant"])

@@ -22,7 +22,7 @@ from wires_support import (
     unread,
 )
 
-from gateway.wires.base import EventKind, Malformed
+from gateway.wires.base import EventKind, Malformed, Thread
 
 # A content block, who speaks around it, what is listed of it, and what is not read.
 BLOCKS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, str]]]] = [
@@ -88,6 +88,8 @@ BLOCKS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, s
         [(".encrypted_content", "encrypted")]),
     ({"type": "mcp_tool_listing", "mcp_server_name": "s", "tools": [{"name": "n", "description": "d"}]}, [("tool_definition",
         ".tools[0].description", "d")], []),
+    ({"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": "n", "description": "d"}}},
+     [("tool_definition", ".tool.definition.description", "d")], []),
     ({"type": "brand_new_result", "words": '{"r":"w"}'}, [("tool_result", ".words>r", "w")], []),
     ({"type": "brand_new", "words": ["w"]}, [("user", ".words[0]", "w")], []),
 ]  # fmt: skip
@@ -372,3 +374,14 @@ def test_errors_have_anthropics_shape(status: int, kind: str) -> None:
 
     assert reply.status == status
     assert orjson.loads(reply.body) == {"type": "error", "error": {"type": kind, "message": "told"}, "request_id": None}
+
+
+def test_what_a_thread_holds_is_listed_as_kept_by_the_provider() -> None:
+    messages = [{"role": "user", "content": "q"}]
+    begun = read(MESSAGES, {"model": "m", "messages": messages, "thread": {"type": "create"}})
+    assert (unread(begun), begun.thread) == ([], Thread(()))
+    more = {"type": "continue", "previous_message_id": "msg_1", "note": "n"}
+    gone_on = read(MESSAGES, {"model": "m", "messages": messages, "thread": more})
+    assert (unread(gone_on), gone_on.thread) == ([("thread", "upstream state")], Thread(("msg_1",)))
+    assert ("user", -1, "thread.note", "n") in listed(gone_on)
+    assert read(MESSAGES, {"model": "m", "messages": messages}).thread is None

@@ -12,7 +12,7 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires.anthropic_blocks import BLOCKS, SERVERS, TOOLS
-from gateway.wires.base import JSON, SSE, EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
+from gateway.wires.base import JSON, SSE, EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Thread, Wire
 from gateway.wires.blocks import Table, read_catalogue, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import events_of, load_frame, loose, sse
@@ -24,7 +24,7 @@ _SETTINGS: Final = words(
     "inference_geo betas anthropic_version anthropic_beta user_profile_id workspace_id fallback_credit_token",
     "billing_policy diagnostics",
 )
-_KNOWN: Final = _SETTINGS | words("tools tool_choice mcp_servers output_config output_format container")
+_KNOWN: Final = _SETTINGS | words("tools tool_choice mcp_servers output_config output_format container thread")
 _ORIGINS: Final = {"user": Origin.USER, "assistant": Origin.ASSISTANT, "system": Origin.SYSTEM}
 _REPLY: Final = words(
     "id type role model content stop_reason usage container context_management input_tokens diagnostics",
@@ -62,7 +62,7 @@ class AnthropicMessages(Wire):
             _read_message(out, message, turn, ("messages", turn))
         if doc.keys() - _SETTINGS:
             _read_rest(out, doc)
-        return out.parsed(want_model(doc), want_flag(doc, "stream"))
+        return out.parsed(want_model(doc), want_flag(doc, "stream"))._replace(thread=_going_on(doc.get("thread")))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
         out = Collector(strict=False)
@@ -71,7 +71,7 @@ class AnthropicMessages(Wire):
             out.unknown(doc, _REPLY, Origin.ASSISTANT)
         else:
             out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
-        return out.parsed()
+        return out.parsed()._replace(thread=_named(doc))
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
         return MessageStream(model)
@@ -167,7 +167,27 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
         out.hidden(Origin.USER, -1, ("container",), "upstream state")
     else:
         out.walk(container, "container", Origin.TOOL_DEFINITION, -1, ("container",))
+    if isinstance(thread := doc.get("thread"), dict):
+        if "previous_message_id" in thread:
+            out.hidden(Origin.USER, -1, ("thread",), "upstream state")
+        out.unknown(thread, {"type", "previous_message_id"}, Origin.USER, -1, ("thread",))
+    else:
+        out.walk(thread, "thread", Origin.USER, -1, ("thread",))
     out.unknown(doc, _KNOWN, Origin.USER)
+
+
+def _going_on(thread: Any) -> Thread | None:
+    """The conversation that a request begins or goes on with, where Anthropic keeps it."""
+    if not isinstance(thread, dict):
+        return None
+    before = thread.get("previous_message_id")
+    return Thread((before,) if isinstance(before, str) else ())
+
+
+def _named(message: Any) -> Thread | None:
+    """By what a later request can go on from a message."""
+    id = message.get("id") if isinstance(message, dict) else None
+    return Thread((id,)) if isinstance(id, str) else None
 
 
 _DELTAS: Final = {
@@ -228,6 +248,7 @@ class MessageStream(StreamReader):
                 return [StreamEvent(EventKind.STOP, (index,))]
             case "message_start":
                 self._started = True
+                self.thread = _named(event.get("message"))
                 return events_of(AnthropicMessages().read_reply(event.get("message"), _NO_TARGET), ("message",))
             case "message_delta":
                 return self._message_delta(event)

@@ -28,6 +28,7 @@ _RESULT: Final = "tool_use_id is_error caller cache_control"
 _CALL: Final = shape("id caller cache_control", _A, "tool_call", name=WALK, input=JSON, server_name=WALK)
 
 
+_CHANGE: Final = shape(_CACHE, Origin.TOOL_DEFINITION, "tool", tool=WALK)
 _FILES: Final = hidden("file")
 _CITED: Final = inside({"": shape("enabled")})  # whether a source may be quoted, not what it says
 
@@ -77,6 +78,8 @@ BLOCKS: Final[Table] = {
     "advisor_redacted_result": shape("encrypted_content", _R, unread="encrypted"),
     "container_upload": shape(f"file_id {_CACHE}", _D, unread="file"),
     "mcp_tool_listing": shape("", Origin.TOOL_DEFINITION, "tool", tools=WALK, mcp_server_name=WALK),
+    "tool_addition": _CHANGE,
+    "tool_removal": _CHANGE,
     "compaction": shape(
         f"signature {_CACHE}",
         _A,
