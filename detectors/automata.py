@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -219,7 +218,7 @@ def probe(bodies: Sequence[str], utf8: bool, cache: Path | None) -> hyperscan.Da
 @functools.cache
 def platform() -> str:
     """Names the library and the instruction set that it compiles for: an image moved to an older CPU compiles anew."""
-    return f"{version('hyperscan')} {_info()}"
+    return f"{hyperscan.__version__} {_info()}"  # type: ignore[attr-defined]
 
 
 def _identity(sources: Sequence[tuple[str, int]], mode: int) -> str:

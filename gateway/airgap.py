@@ -13,7 +13,6 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
@@ -28,6 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+
+from gateway import __version__
 
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
@@ -71,7 +72,7 @@ def make(archive: Path, wheels: Path, packs: Sequence[Path], key: Path) -> list[
     signer = _load_private(key)
     files = dict(_gather(wheels, packs))
     digests = {name: _digest(file) for name, file in files.items()}
-    about = {"format": FORMAT, "version": version("portcullis"), "files": digests}
+    about = {"format": FORMAT, "version": __version__, "files": digests}
     manifest = orjson.dumps(about, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
     scratch = archive.with_name(archive.name + ".new")
     try:

@@ -9,12 +9,15 @@ import asyncio
 import gc
 import logging
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from gateway import health
 from gateway.inbound import Receive, Scope, Send
 from gateway.proxy import Proxy
 from gateway.services import Services
+
+LATER: Final = ("gateway.admin", "gateway.realtime.session", "gateway.websocket.asking", "prometheus_client")
+"""What serving can begin without, and is loaded beside it: the control plane, realtime sessions, what writes metrics down."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class App:
 
 
 def _control_plane(services: Services) -> Any:
+    for module in LATER:
+        import_module(module)
     return import_module("gateway.admin").control_plane(services)
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.faults import ClientGone
 from gateway.inbound import Head, Headers, too_large
-from gateway.websocket.socket import WebSocket
 
 if TYPE_CHECKING:
     from gateway.listener import Listener
+    from gateway.websocket.socket import WebSocket
 
 EARLY_BYTES: Final = 64 * 1024
 """Bytes of a body that are gathered before anybody has looked who sends it; the rest is read when the caller was admitted."""

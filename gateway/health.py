@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.inbound import Send
 from gateway.services import Services
@@ -44,7 +43,9 @@ def ready(services: Services) -> Answer:
 
 def metrics(services: Services) -> Answer:
     """All series, in Prometheus' text format."""
-    return Answer(200, CONTENT_TYPE_LATEST, services.exposition.render())
+    from gateway.prometheus import CONTENT_TYPE  # what it brings is loaded beside serving
+
+    return Answer(200, CONTENT_TYPE, services.exposition.render())
 
 
 PATHS: Final[dict[str, Callable[[Services], Answer]]] = {"/healthz": alive, "/readyz": ready, "/metrics": metrics}

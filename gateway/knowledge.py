@@ -18,7 +18,7 @@ from typing import Final
 import detectors
 import patterns
 from detectors.semantic.judge import FILES, MODELS
-from gateway import semantics, verdicts
+from gateway import __version__, semantics, verdicts
 from gateway.live import Live
 
 DECIDES: Final = frozenset({".py", ".so", ".json"})
@@ -52,7 +52,7 @@ def of_code() -> str:
     for module in (semantics, verdicts):  # what is left unread, and how a verdict is written
         assert module.__file__
         _add(state, module.__name__, Path(module.__file__).read_bytes())
-    runs_on = (version("portcullis"), platform.python_version(), platform.machine(), *map(version, LIBRARIES))
+    runs_on = (__version__, platform.python_version(), platform.machine(), *map(version, LIBRARIES))
     _add(state, "versions", repr(runs_on).encode())
     return state.hexdigest()
 

@@ -16,11 +16,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.call import Call
 from gateway.inbound import Head, Headers, read_head
-from gateway.websocket.socket import WebSocket
 from gateway.wires.routes import ENDINGS, REALTIME, UPLOADS
 
 if TYPE_CHECKING:
     from gateway.app import App
+    from gateway.websocket.socket import WebSocket
 
 PROVIDER_PREFIXES: Final = ("/v1/", "/v1beta/", "/v1alpha/", UPLOADS)
 """Under these every path is the proxy's to answer, and so is one that only wants another base URL, which its caller is told."""

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from detectors.stages import STAGES
 
@@ -173,8 +171,6 @@ class Exposition:
         self._folder = folder
         self._file = folder / f"{os.getpid()}.json" if folder else None
         self._fault = ""
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
     def flush(self) -> None:
         """Write this worker's numbers for the others. A dead worker's last numbers stay: counters never go back."""
@@ -194,12 +190,10 @@ class Exposition:
     def render(self) -> bytes:
         """What a scrape gets; it is written first, or a worker that is killed would take back what was told of it. A number
         that went back is a new beginning to Prometheus, which would count all of it once more."""
-        self.flush()
-        return generate_latest(self._registry)
+        from gateway.prometheus import written  # what it brings is loaded beside serving
 
-    def collect(self) -> Iterator[Metric]:
-        """prometheus-client's own protocol."""
-        yield from map(_family, self.series().items())
+        self.flush()
+        return written(self.series())
 
     def series(self) -> dict[str, Any]:
         """All series of all workers: by name, (kind, help, label names, values by label values, …)."""
@@ -240,26 +234,3 @@ def _add(series: list[Any], old: Any, new: Any) -> Any:
     if series[0] == "gauge" and series[4] != "sum":
         return (max if series[4] == "max" else min)(old, new)
     return old + new
-
-
-def _family(item: tuple[str, Any]) -> Metric:
-    name, (kind, help_, labels, values, *rest) = item
-    if kind == "counter":
-        counter = CounterMetricFamily(name, help_, labels=labels)
-        for key, value in values.items():
-            counter.add_metric(key, value)
-        return counter
-    if kind == "gauge":
-        gauge = GaugeMetricFamily(name, help_, labels=labels)
-        for key, value in values.items():
-            gauge.add_metric(key, value)
-        return gauge
-    histogram = HistogramMetricFamily(name, help_, labels=labels)
-    for key, row in values.items():
-        buckets: list[tuple[str, float]] = []
-        total = 0.0
-        for bound, count in zip((*rest[0], "+Inf"), row[:-1], strict=True):
-            total += count
-            buckets.append((str(bound), total))
-        histogram.add_metric(key, buckets, row[-1])
-    return histogram

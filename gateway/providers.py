@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway import echo_server
 from gateway.credentials import without_key
@@ -17,12 +17,14 @@ from gateway.upstream.breaker import State as BreakerState
 from gateway.upstream.client import FAILING, Upstream
 from gateway.upstream.connection import Timeouts
 from gateway.upstream.dial import tls_context
-from gateway.upstream.errors import BreakerOpen, RequestRefused, TimedOut, TooBusy, UpstreamError
+from gateway.upstream.errors import BreakerOpen, Refused, RequestRefused, TimedOut, TooBusy, UpstreamError
 from gateway.upstream.pool import PoolLimits
 from gateway.upstream.reply import Reply
 from gateway.upstream.retry import RetryPolicy
-from gateway.websocket.asking import Opened, Refused
 from gateway.wires.passthrough import Table
+
+if TYPE_CHECKING:
+    from gateway.websocket.asking import Opened
 
 NAMES: Final = ("openai", "anthropic", "gemini")
 ECHO: Final = "echo:"

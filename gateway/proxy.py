@@ -39,10 +39,9 @@ from gateway.providers import Provider, Sent
 from gateway.realtime.opening import Realtime, with_key
 from gateway.services import Services
 from gateway.streaming import Streaming
-from gateway.upstream.errors import RequestRefused, UpstreamError
+from gateway.upstream.errors import Refused, RequestRefused, UpstreamError
 from gateway.upstream.reply import Reply as UpstreamReply
 from gateway.websocket.answering import REALTIME, Offer, read_offer
-from gateway.websocket.asking import Refused
 from gateway.wires import routes
 from gateway.wires.base import Target
 from gateway.wires.collecting import MAX_PARTS

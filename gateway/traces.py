@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from typing import Final
 
 from opentelemetry import trace as otel
@@ -25,6 +24,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from detectors.stages import STAGES
+from gateway import __version__
 from gateway.exchange import Exchange
 from gateway.inbound import Head, Headers
 from gateway.inspection import Inspected
@@ -174,12 +174,12 @@ class Tracing:
     def __init__(self, settings: TracesSettings, metrics: Metrics) -> None:
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
         exporter = _Counted(OTLPSpanExporter(settings.endpoint, headers=headers, timeout=SEND_SECONDS))
-        resource = Resource.create({"service.name": settings.service, "service.version": version("portcullis")})
+        resource = Resource.create({"service.name": settings.service, "service.version": __version__})
         self._provider = TracerProvider(ParentBased(TraceIdRatioBased(settings.ratio)), resource, shutdown_on_exit=False)
         self._provider.add_span_processor(
             BatchSpanProcessor(exporter, QUEUE, EXPORT_SECONDS * 1000, BATCH, SEND_SECONDS * 1000)
         )
-        self._tracer = self._provider.get_tracer("portcullis", version("portcullis"))
+        self._tracer = self._provider.get_tracer("portcullis", __version__)
         metrics.count("portcullis_spans", "Spans handed to the collector, or lost.", ("result",), exporter.counts)
         # The SDK would log each failed attempt with a trace of the stack; `_Counted` says it once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)

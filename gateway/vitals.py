@@ -6,9 +6,9 @@ import os
 import platform
 import resource
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Final
 
+from gateway import __version__
 from gateway.metrics import Metrics
 
 _PAGE: Final = resource.getpagesize()
@@ -19,7 +19,7 @@ _UTIME: Final = 11
 
 def register(metrics: Metrics, in_flight_limit: Callable[[], int]) -> None:
     """Add the series of one worker. ``in_flight_limit``: requests at once that this worker takes."""
-    build = (version("portcullis"), platform.python_version())
+    build = (__version__, platform.python_version())
     metrics.gauge("portcullis_build_info", "The version that runs.", ("version", "python"), lambda: {build: 1.0}, "max")
     metrics.gauge("portcullis_workers", "Workers that share this address.", (), lambda: {(): 1.0})
     metrics.gauge(

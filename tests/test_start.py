@@ -8,7 +8,8 @@ import sys
 import pytest
 from gateways import Gateway
 
-HEAVY = ("fastapi", "starlette", "aioquic", "opentelemetry", "redis", "cryptography.x509")
+HEAVY = ("fastapi", "starlette", "aioquic", "opentelemetry", "redis", "cryptography.x509",
+         "wsproto", "h11", "prometheus_client")  # fmt: skip
 
 
 def test_the_data_plane_is_loaded_without_what_it_does_not_need() -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any, Final
 
 import orjson
 
+from gateway import __version__
 from gateway.audit import records
 
 Format = Callable[[str, bytes, dict[str, Any]], bytes]
@@ -21,7 +21,7 @@ Format = Callable[[str, bytes, dict[str, Any]], bytes]
 
 OCSF_VERSION: Final = "1.3.0"
 
-_PRODUCT: Final = {"name": "Portcullis", "vendor_name": "Portcullis", "version": version("portcullis")}
+_PRODUCT: Final = {"name": "Portcullis", "vendor_name": "Portcullis", "version": __version__}
 
 # action: OCSF disposition, action and severity; CEF severity; syslog severity (RFC 5424 section 6.2.1)
 _ACTIONS: Final = {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import Final
 
-from gateway.cli.common import Failed, Misused, add_command
+from gateway import __version__
 
 COMMANDS: Final = {
     "serve": "serve", "scan": "scan", "eval": "evaluate", "patterns": "patterns", "feedback": "feedback", "replay": "replay",
@@ -23,11 +23,13 @@ Only the module of the command that is asked for is loaded: a health check every
 
 def parser(names: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The command line, with these commands."""
+    from gateway.cli.common import add_command
+
     top = argparse.ArgumentParser(
         prog="portcullis", description="A security gateway for LLM traffic.",
         epilog="Each command has its own --help with an example.",
     )  # fmt: skip
-    top.add_argument("--version", action="version", version=f"portcullis {version('portcullis')}")
+    top.add_argument("--version", action="version", version=f"portcullis {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in names:
         command = import_module(f"gateway.cli.{COMMANDS[name]}")
@@ -40,8 +42,12 @@ def parser(names: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    parsed = parser(given[:1] if given and given[0] in COMMANDS else tuple(COMMANDS)).parse_args(given)
+    if given[:1] == ["serve"]:
+        gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
+    from gateway.cli.common import Failed, Misused
+
     try:
+        parsed = parser(given[:1] if given and given[0] in COMMANDS else tuple(COMMANDS)).parse_args(given)
         code: int = parsed.run(parsed)
     except Misused as error:
         print(f"portcullis {parsed.command}: {error}", file=sys.stderr)
@@ -60,4 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        gc.enable()
     return code

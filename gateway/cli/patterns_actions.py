@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway import __version__
 from gateway.cli.common import Failed, Misused, add_command, add_json, write_json, write_table
 from gateway.cli.remote import Refusal, Remote, add_remote
 from patterns import convert, detached, release, signed
@@ -135,7 +135,7 @@ def _sign_shipped(arguments: argparse.Namespace) -> int:
         key = read_private(arguments.key)
         if key_id(key.public_key()) != key_id(release.release_key()):
             raise Failed(f"{arguments.key}: its public half is not patterns/release.pub: {public_text(key.public_key())}")
-        made = release.sign(key, version("portcullis"))
+        made = release.sign(key, __version__)
     except (PatternError, KeyFault) as error:
         raise Failed(str(error)) from None
     if arguments.json:
@@ -148,7 +148,7 @@ def _sign_shipped(arguments: argparse.Namespace) -> int:
 def _verify_shipped(arguments: argparse.Namespace) -> int:
     fault, said = "", None
     try:
-        said = release.verify(version("portcullis"))
+        said = release.verify(__version__)
     except PatternError as error:
         fault = str(error)
     signed_as = said._asdict() if said else None

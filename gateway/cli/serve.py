@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import socket
 import sys
 
@@ -33,7 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
         if not (chosen.data_dir / "cache").exists():
             waiting = "The first start compiles the patterns, a minute or two; what is sent meanwhile waits."
             print(waiting, file=sys.stderr, flush=True)
-    gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
     from gateway import server
 
     return server.serve(chosen, config_path(arguments), arguments.workers, listener)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
+from itertools import accumulate
+from math import inf
 from typing import Any, Final
 
 from gateway.metrics import Exposition
@@ -43,18 +46,20 @@ class Traffic:
         actions: Counter[str] = Counter()
         buckets: Counter[float] = Counter()
         categories: Counter[str] = Counter()
-        for family in self._exposition.collect():
-            if family.name == "portcullis_requests":
-                for one in family.samples:
-                    actions[one.labels["action"]] += int(one.value)
-            elif family.name == "portcullis_findings":
-                for one in family.samples:
-                    categories[one.labels["category"]] += int(one.value)
-            elif family.name == "portcullis_screening_seconds":
-                for one in family.samples:
-                    if one.name.endswith("_bucket") and one.labels["stage"] == "total":
-                        buckets[float(one.labels["le"])] += int(one.value)
+        series = self._exposition.series()
+        for (_, _, action, _), value in _values(series, "portcullis_requests"):
+            actions[action] += int(value)
+        for (category, *_), value in _values(series, "portcullis_findings"):
+            categories[category] += int(value)
+        for (stage,), row in _values(series, "portcullis_screening_seconds"):
+            if stage == "total":
+                bounds = (*series["portcullis_screening_seconds"][4], inf)
+                buckets.update(dict(zip(bounds, map(int, accumulate(row[:-1])), strict=True)))
         return actions, buckets, categories
+
+
+def _values(series: dict[str, Any], name: str) -> Iterable[tuple[tuple[str, ...], Any]]:
+    return series[name][3].items() if name in series else ()
 
 
 def _quantiles(cumulative: Counter[float]) -> list[float | None]:

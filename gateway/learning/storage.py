@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import orjson
 
+from gateway import __version__
 from gateway.settings import Settings, SettingsError
 from patterns import packs, release, signed
 from patterns.entries import Signer, Trust
@@ -82,7 +82,7 @@ def check_packs(settings: Settings, shipped: Path = release.HERE) -> dict[Path, 
 
 def _shipped(folder: Path, found: dict[str, str], unsigned: bool, seen: dict[str, str]) -> dict[str, str]:
     """What to remember of the shipped packs: the version, once they were signed; from then on they may not be unsigned."""
-    installed = version("portcullis")
+    installed = __version__
     said = release.verify(installed, folder, found)
     if said is not None:
         return {_RELEASE: installed}

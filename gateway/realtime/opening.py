@@ -17,11 +17,9 @@ from gateway.inspection import nothing
 from gateway.keys import Principal
 from gateway.providers import Provider
 from gateway.realtime.judging import Judge
-from gateway.realtime.session import Session
 from gateway.services import Services
 from gateway.streaming import Streaming
 from gateway.websocket.answering import HANDSHAKE, Offer
-from gateway.websocket.socket import Role, WebSocket
 
 _AUTHORIZATION: Final = b"authorization"
 
@@ -78,6 +76,9 @@ class Realtime:
             Refused, UpstreamError, RequestRefused: the provider did not agree; nothing was said to the caller.
             ClientGone: the caller left first.
         """
+        from gateway.realtime.session import Session  # with wsproto: not for the start
+        from gateway.websocket.socket import Role, WebSocket
+
         tenant = exchange.principal.tenant
         self._sessions += 1
         self._by_tenant[tenant] += 1

@@ -13,19 +13,21 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway.upstream import retry
 from gateway.upstream.breaker import Breaker, BreakerPolicy
 from gateway.upstream.connection import Timeouts
 from gateway.upstream.dial import Origin
-from gateway.upstream.errors import BreakerOpen, TooBusy, UpstreamError
+from gateway.upstream.errors import BreakerOpen, Refused, TooBusy, UpstreamError
 from gateway.upstream.http1 import OURS, Headers, check_method, check_target, header_lines
 from gateway.upstream.pool import Pool, PoolLimits
 from gateway.upstream.reply import Reply
 from gateway.upstream.retry import RetryPolicy
-from gateway.websocket.asking import Opened, Refused, connect
+
+if TYPE_CHECKING:
+    from gateway.websocket.asking import Opened
 
 FAILING: Final = frozenset({502, 503, 504})
 """Statuses that count against the upstream's health. Not 500, which one odd request can provoke (and could so shut the
@@ -165,6 +167,8 @@ class Upstream:
             Refused: the upstream answered with something else.
             RequestRefused, UpstreamError: as `send`.
         """
+        from gateway.websocket.asking import connect  # it brings wsproto, which no request but a session's needs
+
         check_target(target)
         loop = asyncio.get_running_loop()
         self.requests += 1

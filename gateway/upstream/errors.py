@@ -68,5 +68,21 @@ class BreakerOpen(UpstreamError):  # noqa: N818
         self.retry_after = retry_after
 
 
+class Refused(UpstreamError):  # noqa: N818
+    """The upstream answered with something else than a WebSocket: its ``status``, ``headers`` and body."""
+
+    kind = "refused"
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        super().__init__(f"the upstream refused the WebSocket with status {status}")
+        self.status = status
+        self.headers = headers
+        self._body = body
+
+    async def read(self, limit: int) -> bytes:
+        """The body, as a reply's is read."""
+        return self._body[:limit]
+
+
 class RequestRefused(ValueError):  # noqa: N818
     """A request that is not written: a control character in a header, or a target that is no plain path."""

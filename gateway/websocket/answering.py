@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
-
-from wsproto.utilities import generate_accept_token
 
 from gateway.faults import CallerFault
 from gateway.inbound import Headers
@@ -26,6 +25,7 @@ REALTIME: Final = "realtime"
 """The subprotocol of a session; what else is offered tells of the client."""
 
 _VERSION: Final = b"13"
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ANSWERS: Final = ((b"upgrade", b"websocket"), (b"sec-websocket-version", _VERSION))
 
@@ -70,11 +70,16 @@ def read_offer(headers: Iterable[tuple[bytes, bytes]]) -> Offer:
     if len(secrets) > 1:
         raise CallerFault(400, "ambiguous_key", "sec-websocket-protocol holds two keys; send one")
     others = tuple(name for name in names if not name.startswith(KEY_PROTOCOL))
-    return Offer(generate_accept_token(keys[0]), others, "".join(secrets), origins[0] if origins else None)
+    return Offer(_token(keys[0]), others, "".join(secrets), origins[0] if origins else None)
 
 
 def _tokens(values: list[bytes]) -> set[bytes]:
     return {token.strip().lower() for value in values for token in value.split(b",")}
+
+
+def _token(key: bytes) -> bytes:
+    """What proves that a handshake with this key was read."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 def _is_key(value: bytes) -> bool:

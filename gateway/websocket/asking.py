@@ -14,28 +14,12 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from gateway.upstream.connection import Timeouts
 from gateway.upstream.dial import Abortable, Origin, dial
-from gateway.upstream.errors import BadReply, RequestRefused, TimedOut, Truncated, UpstreamError
+from gateway.upstream.errors import BadReply, Refused, RequestRefused, TimedOut, Truncated, UpstreamError
 from gateway.upstream.http1 import HOP_BY_HOP, Headers
 from gateway.websocket.socket import Role, WebSocket
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of what an upstream says in place of a WebSocket: an error, which takes some hundred."""
-
-
-class Refused(UpstreamError):  # noqa: N818 - it says what happened
-    """The upstream answered with something else than a WebSocket: its ``status``, ``headers`` and body."""
-
-    kind = "refused"
-
-    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
-        super().__init__(f"the upstream refused the WebSocket with status {status}")
-        self.status = status
-        self.headers = headers
-        self._body = body
-
-    async def read(self, limit: int) -> bytes:
-        """The body, as a reply's is read."""
-        return self._body[:limit]
 
 
 class Opened(NamedTuple):
