@@ -68,6 +68,12 @@ class Clock:
             self._counter += 1
         return Stamp(self._wall_ms, self._counter, self.node, taken)
 
+    def set_right(self, now: float) -> None:
+        """Follow ``now`` again after it was, or what was seen was, further ahead than `MAX_AHEAD_MS`: what is stamped so nobody
+        else would take until that time has come."""
+        if self._wall_ms > int(now * 1000) + MAX_AHEAD_MS:
+            self._wall_ms = int(now * 1000)
+
     def observe(self, stamp: Stamp, now: float) -> None:
         """Take notice of a foreign stamp, so that what is made here from now on is later.
 

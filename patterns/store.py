@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from patterns.clock import MAX_COUNTER, ZERO, Clock, FutureStamp, Stamp
+from patterns.clock import MAX_AHEAD_MS, MAX_COUNTER, ZERO, Clock, FutureStamp, Stamp
 from patterns.entries import Entry, EntryError, Signer, Trust, decode, digest, digest_of, encode, merge, named
 from patterns.history import Generation, History, Revision, content_of
 from patterns.migrations import migrate, transaction, write_ahead
@@ -200,6 +200,7 @@ class Store:
         """
         with self._lock, _faults(self.path):
             self._catch_up()
+            self._clock.set_right(now)
             with suppress(FutureStamp):
                 self._clock.observe(after, now)
             made = []
@@ -212,14 +213,13 @@ class Store:
                         continue
                 elif standing is None:
                     continue
-                parent = digest(before) if before else ""
-                taken = max(before.stamp.taken if before else 0, after.taken)
-                if takes_back or (_matched(standing) and not _matched(pattern)):
-                    taken = min(taken + 1, MAX_COUNTER)
-                stamp = self._clock.tick(now, taken)
-                made.append(self.signer.sign(
-                    Entry(id=id, pattern=pattern, stamp=stamp, author=author, reason=reason, parent=parent)
-                ))  # fmt: skip
+                back = takes_back or (_matched(standing) and not _matched(pattern))
+                made.append(self._signed(id, pattern, before, (author, reason), now, after, back))
+            if made:
+                made += [
+                    self._signed(id, one.pattern, one, (one.author, one.reason), now)
+                    for id, one in self._ahead(now) if id not in changes
+                ]  # fmt: skip
             accepted = self._commit(made, now) if made else ()
             return Applied(self.generation, accepted, ())
 
@@ -270,6 +270,28 @@ class Store:
             return self._history.diff(a, b, most)
 
     # Within the lock
+
+    def _signed(
+        self, id: str, pattern: Pattern | None, before: Entry | None, said: tuple[str, str], now: float, after: Stamp = ZERO,
+        back: bool = False,
+    ) -> Entry:  # fmt: skip
+        """A revision that stands over ``before``, whatever time that says; ``said`` are author and reason."""
+        replaced = before.stamp if before else ZERO
+        least = max(replaced.taken, after.taken)
+        stamp = self._clock.tick(now, min(least + back, MAX_COUNTER))
+        if stamp < max(replaced, after):
+            stamp = self._clock.tick(now, min(least + 1, MAX_COUNTER))
+        parent = digest(before) if before else ""
+        return self.signer.sign(
+            Entry(id=id, pattern=pattern, stamp=stamp, author=said[0], reason=said[1], parent=parent)
+        )  # fmt: skip
+
+    def _ahead(self, now: float) -> list[tuple[str, Entry]]:
+        """What stands with a time that lies so far ahead that no other replica takes it: this machine's clock was wrong."""
+        limit = int(now * 1000) + MAX_AHEAD_MS
+        if self._stamp.wall_ms <= limit:
+            return []
+        return [(id, entry) for id, entry in self._entries.items() if entry.stamp.wall_ms > limit]
 
     def _commit(self, entries: Iterable[Entry], now: float) -> tuple[Entry, ...]:
         with transaction(self._db):

@@ -60,7 +60,7 @@ aged = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(aged, max_size=30), st.lists(st.integers(0, 2 * HORIZON_DAYS), max_size=3))
+@given(st.lists(aged, max_size=30), st.lists(st.integers(-HORIZON_DAYS, 2 * HORIZON_DAYS), max_size=3))
 def test_tombstones_beyond_the_horizon_are_held_and_not_exchanged(put: list[Entry], waits: list[int]) -> None:
     ledger, now = Ledger(now=TODAY), TODAY
     standing: dict[str, Entry] = {}

@@ -217,8 +217,8 @@ class Stages:
                 )
             except StoreError as error:
                 raise StateUnavailable("pattern store", str(error)) from None
-            if made.accepted:
-                return made.accepted[0].stamp
+            if own := [entry for entry in made.accepted if entry.id in change]:
+                return own[0].stamp
         return self._stamp(proposal)
 
     def _change(self, proposal: Proposal, to: Stage) -> dict[str, Pattern | None]:

@@ -85,8 +85,11 @@ class Ledger:
     def advance(self, now: float) -> None:
         """Let the horizon follow the time; call it now and then."""
         horizon = _horizon_ms(now)
-        if horizon <= self._horizon_ms:
-            return  # a clock that was set back brings nothing back
+        if horizon < self._horizon_ms:  # a clock that was ahead was set right
+            for identity, held in self._held.items():
+                if held.tomb and horizon <= held.stamp.wall_ms < self._horizon_ms:
+                    self._join(identity, held)
+                    self._retired -= 1
         self._horizon_ms = horizon
         for identity in [identity for identity, wall_ms in self._tombs.items() if wall_ms < horizon]:
             self._leave(identity)
@@ -106,9 +109,7 @@ class Ledger:
         if held.tomb and self.beyond(held.stamp):
             self._retired += 1
             return held
-        if held.tomb:
-            self._tombs[entry.id] = held.stamp.wall_ms
-        self._buckets[bucket_of(entry.id)][entry.id] = None
+        self._join(entry.id, held)
         return held
 
     @property
@@ -191,6 +192,14 @@ class Ledger:
     def _later(self, than: Mapping[str, Reached]) -> list[str]:
         held = self._held
         return later(((identity, held[identity].stamp) for bucket in self._buckets for identity in bucket), than)
+
+    def _join(self, identity: str, held: Held) -> None:
+        """Let an id be among what is exchanged."""
+        if held.tomb:
+            self._tombs[identity] = held.stamp.wall_ms
+        bucket = bucket_of(identity)
+        self._buckets[bucket][identity] = None
+        self._stale.add(bucket)
 
     def _leave(self, identity: str) -> None:
         """Take an id out of what is exchanged."""
