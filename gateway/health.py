@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from gateway.admission import refuses_all
 from gateway.inbound import Send
 from gateway.services import Services
 
@@ -26,7 +27,8 @@ def alive(_services: Services) -> Answer:
 
 
 def ready(services: Services) -> Answer:
-    """Ready: a generation is loaded, the state answers, and the worker is not about to end."""
+    """Ready: a generation is loaded, the state answers, decisions can be recorded or some policy serves without, and the worker is
+    not about to end."""
     served, state = services.state_health
     checks = {
         "generation": "loaded",
@@ -37,7 +39,7 @@ def ready(services: Services) -> Answer:
     }
     if services.limiter.enforces:
         checks["limits"] = services.limiter.health
-    is_ready = not services.draining and served
+    is_ready = not services.draining and served and not refuses_all(services)
     return _json(200 if is_ready else 503, {"status": "ready" if is_ready else "not ready", **checks})
 
 

@@ -430,12 +430,14 @@ def _write_nothing_down(gateway: Gateway, folder: Path) -> None:
         assert refused.status_code == 503
         assert "the audit log cannot be written, and the policy demands it" in refused.json()["detail"]
         assert client.post("/v1/chat/completions", json=ATTACK).json()["error"]["code"] == "audit_unavailable"
-        assert "File too large" in client.get("/readyz").json()["audit"]
+        ready = client.get("/readyz")
+        assert (ready.status_code, "File too large" in ready.json()["audit"]) == (503, True)
         assert "portcullis_audit_writable 0.0" in client.get("/metrics").text
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         deadline = time.monotonic() + 30
         while client.get("/readyz").json()["audit"] != "written":
             assert time.monotonic() < deadline
+        assert client.get("/readyz").status_code == 200
         assert client.get("/admin/v1/keys").json()["keys"] == []
     gateway.stop()
     result = verify_folder(folder)

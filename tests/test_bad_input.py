@@ -371,8 +371,11 @@ class TestFullDisk:
                     assert "cannot be recorded, and the policy demands it" in told(name, got, 503)
                 metrics = client.get("/metrics").text
                 assert re.search(r'portcullis_incomplete_verdicts_total\{reason="unavailable",stage="audit"\} [1-9]', metrics)
-                assert "disk" in client.get("/readyz").json()["decisions"]
+                ready = client.get("/readyz")
+                assert "disk" in ready.json()["decisions"]
+                assert ready.status_code == 503, "who refuses everybody is not sent anybody"
             self._until_recorded(client)
+            assert client.get("/readyz").status_code == 200
             assert client.post(DIALECTS["openai"].path, content=DIALECTS["openai"].asking(), headers=JSON).status_code == 200
 
     def test_it_is_served_and_counted_where_the_policy_says_so(self, start_gateway: StartGateway) -> None:
@@ -385,6 +388,7 @@ class TestFullDisk:
                     assert got.status_code == 200
                     ids.append(got.headers["x-portcullis-id"])
                 assert re.search(r'portcullis_fail_open_total\{stage="audit"\} [1-9]', client.get("/metrics").text)
+                assert client.get("/readyz").status_code == 200
             self._until_recorded(client)
             kept = {one["id"] for one in client.get("/admin/v1/decisions?limit=500").json()["decisions"]}
         assert kept >= set(ids), "what waited for the disk is stored when there is room"
