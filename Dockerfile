@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="Portcullis" \
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libgomp1 python3 \
- && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/doc /usr/share/man /usr/share/locale \
+ && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/doc /usr/share/man /usr/share/locale /usr/lib/*/gconv \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin portcullis
 COPY --from=build /opt/portcullis /opt/portcullis
 COPY --from=build --chown=10001:10001 /var/lib/portcullis /var/lib/portcullis

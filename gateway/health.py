@@ -27,7 +27,7 @@ def alive(_services: Services) -> Answer:
 
 
 def ready(services: Services) -> Answer:
-    """Ready: a generation is loaded, the state answers, decisions can be recorded or some policy serves without, and the worker is
+    """Ready: a generation is loaded, the state answers, decisions can be recorded or a policy serves without, and the worker is
     not about to end."""
     served, state = services.state_health
     checks = {

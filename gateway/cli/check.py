@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 
 from gateway import coverage, live
+from gateway.audit.keys import BadKey, private_key
 from gateway.cli.common import Failed, add_config, config_path, settings, write_json, write_table
-from gateway.settings import SettingsError
+from gateway.settings import Settings, SettingsError
+from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
+from patterns.signing import KeyFault, read_private
 
 HELP = "validate the configuration and print which stages act on which part of which route"
 EXAMPLE = "portcullis check --config portcullis.yaml"
@@ -21,6 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     chosen = settings(arguments)
+    if why := "; ".join(_unusable(chosen)):
+        raise Failed(why)
     try:
         built = live.build(chosen, 1, time.time())
         live.prepare_streams(built, built.presets)  # a key may name any
@@ -53,3 +61,37 @@ def run(arguments: argparse.Namespace) -> int:
             ],
         )  # fmt: skip
     return 0
+
+
+def _unusable(chosen: Settings) -> Iterator[str]:
+    """What keys, certificates and folders would keep a gateway from starting. Nothing is made: that is the gateway's to do, as
+    the user who runs it."""
+    folders = {"data_dir": chosen.data_dir}
+    if chosen.state.startswith("sqlite:") and chosen.state != "sqlite::memory:":
+        folders["state"] = Path(chosen.state.removeprefix("sqlite:")).parent
+    if chosen.audit.enabled:
+        folders["audit.directory"] = chosen.audit_directory
+    for key, folder in folders.items():
+        nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            yield f"{key}: {folder} cannot be written to"
+    try:
+        kept = chosen.audit_directory / "signing.key"
+        if chosen.audit.enabled and chosen.audit.signing_key is None and kept.is_file():
+            private_key(kept.read_bytes(), str(kept))
+    except (BadKey, OSError) as error:
+        yield f"audit.signing_key: {error}"
+    try:
+        own = chosen.data_dir / "store.key"
+        if chosen.learning.signing_key or own.is_file():
+            read_private(chosen.learning.signing_key or own)
+    except KeyFault as error:
+        yield f"learning.signing_key: {error}"
+    sync = chosen.sync
+    if sync.listen is not None and sync.ca and sync.certificate and sync.key:
+        from gateway.sync import certificates  # takes long to load, and few need it
+
+        try:
+            certificates.read(certificates.Files(sync.ca, sync.certificate, sync.key))
+        except CertificateFault as error:
+            yield f"sync: {error}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pwd
 import sys
 import time
+from typing import Final
 
 from gateway.admin.keys import shown_key
 from gateway.audit import log as audit_log
@@ -20,6 +22,9 @@ from gateway.state import keystore
 from gateway.state.base import StateUnavailable
 
 HELP = "make, list and revoke keys"
+MAX_DAYS: Final = 36_500
+"""A hundred years: for ever is what a key is valid without a bound."""
+
 EXAMPLE = "portcullis keys create --role app --tenant shop --note 'checkout service'"
 
 
@@ -33,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--role", choices=[role.value for role in Role], default=Role.APP.value)
     create.add_argument("--tenant", default="default", help="whose it is; '*' sees all (control plane only)")
     create.add_argument("--policy", choices=["strict", "balanced", "monitor"], help="instead of the tenant's policy")
-    create.add_argument("--days", type=float, help="how long it is valid (default: for ever)")
+    create.add_argument("--days", type=_days, metavar="DAYS", help="how long it is valid (default: for ever)")
     create.add_argument("--note", default="", help="for people, shown in listings")
     add_config(add_command(actions, "list", "list all keys, without what would open anything", "portcullis keys list"))
     revoke = add_command(
@@ -42,6 +47,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_config(revoke)
     revoke.add_argument("id", help="the key's id, as `keys list` shows it")
+
+
+def _days(text: str) -> float:
+    """How long a key is to be valid, for `argparse`."""
+    with contextlib.suppress(ValueError):
+        if 0 < (days := float(text)) <= MAX_DAYS:
+            return days
+    raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of days above 0, at most {MAX_DAYS:,}")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,64 @@
+"""``portcullis check`` finds what would keep a gateway from starting, and ``keys create`` takes days that there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway import cli
+from gateway.sync import certificates
+
+
+def _checked(folder: Path, capsys: pytest.CaptureFixture[str], **settings: Any) -> str:
+    config = folder / "portcullis.yaml"
+    config.write_bytes(orjson.dumps({"data_dir": str(folder / "data"), "state": "sqlite::memory:", **settings}))
+    assert cli.main(["check", "--config", str(config)]) == 1
+    assert not (folder / "data" / "audit").exists(), "nothing is made"
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "file"
+    path.write_text("no key, no certificate and no folder")
+    return str(path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_found(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = _checked(tmp_path, capsys, audit={"directory": f"{file}/audit"}, state=f"sqlite:{file}/state.db")
+    assert f"audit.directory: {file}/audit cannot be written to" in said
+    assert f"state: {file} cannot be written to" in said
+    assert f"data_dir: {file} cannot be written to" in _checked(tmp_path, capsys, data_dir=file)
+
+
+def test_a_key_that_is_none_is_found(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tmp_path / "log" / "signing.key"
+    kept.parent.mkdir()
+    kept.write_text("damaged")
+    said = _checked(tmp_path, capsys, learning={"signing_key": file}, audit={"directory": str(kept.parent)})
+    assert f"learning.signing_key: {file}: not a private key" in said
+    assert f"audit.signing_key: {kept}: not a private key" in said
+    assert "signing.key" not in _checked(tmp_path, capsys, learning={"signing_key": file}, audit={"enabled": False})
+
+
+def test_certificates_that_cannot_be_used_are_found(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    certificates.init_authority(tmp_path / "ca")
+    ours = certificates.issue(tmp_path / "ca", "one.test", tmp_path / "one")
+    other = certificates.issue(tmp_path / "ca", "two.test", tmp_path / "two")
+
+    def sync(key: Path | str) -> dict[str, str]:
+        return {"listen": "127.0.0.1:7443", "node": "one.test", "ca": str(ours.authority), "certificate": str(ours.certificate),
+                "key": str(key)}  # fmt: skip
+
+    assert f"sync: {other.key}: this is not the key of {ours.certificate}" in _checked(tmp_path, capsys, sync=sync(other.key))
+    assert "sync: " not in _checked(tmp_path, capsys, sync=sync(ours.key), learning={"signing_key": file})
+
+
+@pytest.mark.parametrize("days", ["-1", "0", "nan", "inf", "1e300", "soon"])
+def test_a_key_is_valid_for_days_that_there_are(days: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["keys", "create", "--days", days])
+    assert f"--days: {days!r}: wanted a number of days above 0, at most 36,500" in capsys.readouterr().err
