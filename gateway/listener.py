@@ -35,6 +35,12 @@ What stands before a gateway takes 8 to 64 KB."""
 HEADER: Final = 32
 """What a header counts beside its name and value, as in HTTP/2 (RFC 9113, 6.5.2): short ones cost more than they hold."""
 
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long an idle connection of a caller stays open; longer than the 60 s after which common load balancers reuse none."""
+
+BODY_SECONDS: Final = 900
+"""How long the body of a provider's request may take to come, however steadily: as long as an exchange with a provider may."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +55,7 @@ class Listener(HttpToolsProtocol):
         idle_since: loop time at which the last answer was out, the head began that is being read, or the last of a provider's
             body came that is not whole; infinite while a request is under way. Whoever serves closes connections that have been
             idle for too long: one look at all of them instead of a timer for each.
+        body_since: loop time from which on the body of a provider's request is awaited; infinite while none is.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -69,6 +76,7 @@ class Listener(HttpToolsProtocol):
         self._dated: object = None
         self._date_line = b""
         self.idle_since = self.loop.time()
+        self.body_since = _NEVER
 
     @property
     def date_line(self) -> bytes:
@@ -158,6 +166,7 @@ class Listener(HttpToolsProtocol):
             return
         length = int(self._lengths[0]) if self._lengths else None
         before = self.cycle
+        self.body_since = self.loop.time()
         call = self._call = Call(self, self.parser.get_method().decode("ascii"), url, length)
         if refused:
             call.keep_alive = False  # its body stays unread, and is no request
@@ -190,6 +199,7 @@ class Listener(HttpToolsProtocol):
             return
         if not call.response_complete:
             self.idle_since = _NEVER
+        self.body_since = _NEVER
         call.complete()
         if call.task is None and not call.queued:
             self._start(call)
@@ -203,7 +213,7 @@ class Listener(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             if isinstance(cycle, Call) and cycle.more_body:
-                self.idle_since = self.loop.time()
+                self.idle_since = self.body_since = self.loop.time()
             self._start_asgi_task(cycle, app)
         else:
             self.idle_since = self.loop.time()
@@ -299,8 +309,11 @@ class Listener(HttpToolsProtocol):
 _NEVER: Final = float("inf")
 
 
-def close_idle(connections: Any, before: float) -> None:
-    """Close the connections that have been idle since ``before`` (loop time), but for those that nobody reads from."""
+def close_idle(connections: Any, now: float) -> None:
+    """Close the connections that have, at ``now`` (loop time), been idle or brought a body for too long, but for those that
+    nobody reads from."""
     for connection in list(connections):
-        if isinstance(connection, Listener) and connection.idle_since < before and not connection.flow.read_paused:
+        if not isinstance(connection, Listener) or connection.flow.read_paused:
+            continue
+        if connection.idle_since < now - KEEP_ALIVE_SECONDS or connection.body_since < now - BODY_SECONDS:
             connection.transport.close()

@@ -39,9 +39,6 @@ from gateway.stderr import STANDARD_ERROR
 from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
 
-KEEP_ALIVE_SECONDS: Final = 75
-"""How long an idle connection of a caller stays open; longer than the 60 s after which common load balancers reuse none."""
-
 IDLE_TICKS: Final = 50
 """Ticks of the server, ten a second, between two looks for connections that have been idle for too long."""
 
@@ -81,7 +78,7 @@ class _Server(uvicorn.Server):
         if counter == 0:  # the socket answers
             self._app.load()
         if counter % IDLE_TICKS == 0:
-            close_idle(self.server_state.connections, self._loop.time() - KEEP_ALIVE_SECONDS)
+            close_idle(self.server_state.connections, self._loop.time())
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -58,10 +58,42 @@ async def closed_when_idle(services: Services, sent: bytes, kept: bool) -> None:
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
         while not state.connections or (sent and not getattr(made[0], "url", b"")):
             await asyncio.sleep(0)
-        close_idle(state.connections, loop.time() - 60)
+        close_idle(state.connections, loop.time() + 15)
         assert not made[0].transport.is_closing(), "a head has its time"
-        close_idle(state.connections, loop.time() + 1)
+        close_idle(state.connections, loop.time() + 76)
         assert made[0].transport.is_closing() is not kept
+    finally:
+        writer.close()
+        server.close()
+        await services.close()
+
+
+def test_a_body_that_trickles_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte a minute kept a connection, and its place among the requests in flight, for months."""
+    (tmp_path / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    monkeypatch.setattr("gateway.listener.BODY_SECONDS", 0.3)
+    settings = Settings(data_dir=tmp_path, state=f"sqlite:{tmp_path}/state.db", detection={"model": False})
+    asyncio.run(closed_while_it_trickles(Services(settings, None, None)))
+
+
+async def closed_while_it_trickles(services: Services) -> None:
+    await services.start()
+    loop = asyncio.get_running_loop()
+    config = uvicorn.Config(App(services), lifespan="off", log_config=None, proxy_headers=False)
+    config.load()
+    state = ServerState()
+    server = await loop.create_server(lambda: Listener(config, state, {}, loop), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    try:
+        writer.write(HEAD.replace(b"content-length: 2", b"content-length: 10000"))
+        ended = asyncio.ensure_future(reader.read())
+        for _ in range(200):
+            writer.write(b" ")
+            await asyncio.wait([ended], timeout=0.02)
+            close_idle(state.connections, loop.time())
+            if ended.done():
+                break
+        assert ended.done()
     finally:
         writer.close()
         server.close()
