@@ -118,6 +118,11 @@ class Segment(NamedTuple):
     glued: bool = False
 
     @property
+    def named(self) -> bool:
+        """Whether the text is a name in a JSON object, and no value."""
+        return bool(self.path) and isinstance(self.path[-1], Key)
+
+    @property
     def channel(self) -> ChannelKind:
         return ChannelKind.TOOL_CALL if self.role == TOOL_CALL else ChannelKind.PROSE
 

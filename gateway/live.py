@@ -387,6 +387,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         ahead=base.ahead if settings.ahead is None else settings.ahead,
         alarm=settings.alarm,
         redaction=settings.redaction,
+        earlier_texts=settings.earlier_texts,
         consensus=None if asked is None else Consensus(asked.replicas, asked.deadline_seconds),
     )
     if not thresholds or not policy.cuts_by_meaning():

@@ -140,6 +140,7 @@ class Policy:
         canary: whether a mark is planted in system prompts, by which a reply that repeats one is known.
         consensus: whom else a request is put to; None where this replica judges alone.
         redaction: by category or ``category.subcategory``, what takes a value's place; a placeholder where nothing is said.
+        earlier_texts: whether a request is refused for what was said earlier in its conversation, or that is taken out.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Policy:
     links: Hosts | None = None
     consensus: Consensus | None = None
     redaction: Mapping[str, Mode] = field(default_factory=dict)
+    earlier_texts: Literal["block", "remove"] = "block"
     _table: dict[tuple[str, Origin, Direction, bool, ChannelKind], tuple[tuple[float, Action], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )

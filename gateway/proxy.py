@@ -7,8 +7,6 @@ import contextlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
 
 from detectors.leakage import Leakage
 from detectors.values import Origin
@@ -23,15 +21,12 @@ from gateway.following import STEP, Follower
 from gateway.inbound import Head, beside_a_body, check_body, reply_headers
 from gateway.inspection import (
     AT_ONCE,
-    OFFLOAD_BYTES,
     Inspected,
-    Waiting,
-    inspect_reply,
-    inspect_request,
     nothing,
     passed,
     stopped,
 )
+from gateway.judging import Judge
 from gateway.keys import Permission, Principal
 from gateway.live import Live
 from gateway.policy import Action
@@ -56,6 +51,7 @@ class Proxy:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._scanner = ThreadPoolExecutor(1, "scanner")
+        self._judge = Judge(services, self._scanner)
         self._streaming = Streaming(services, self._scanner)
         self._realtime = Realtime(services, self._scanner, self._streaming, self._finish)
         self.in_flight = 0
@@ -129,11 +125,7 @@ class Proxy:
                 return
             body = await call.body(limit)
             exchange.bytes_in = len(body)
-            request = await self._inspect(inspect_request, exchange, body)
-            if exchange.bound.policy.consensus is not None:
-                request = await self._services.asking.put(
-                    request, live, exchange.bound, body, exchange.principal.tenant, exchange.vault
-                )
+            request = await self._judge.request(exchange, body)
         else:
             request = nothing(live.engine, exchange.bound, b"")
         exchange.request = request
@@ -207,18 +199,6 @@ class Proxy:
                     await answer.refusal(exchange.request, early=True)
                     return True
         return False
-
-    async def _inspect(self, inspect: Any, exchange: Exchange, body: bytes) -> Inspected:
-        live = exchange.live
-        common = (exchange.bound, exchange.target, body, exchange.principal.tenant, exchange.vault)
-        found: Inspected | Waiting
-        if len(body) <= OFFLOAD_BYTES:
-            found = inspect(live.engine, *common)
-        else:
-            found = await asyncio.get_running_loop().run_in_executor(self._scanner, inspect, live.engine.twin(), *common)
-        if isinstance(found, Waiting):
-            found = found.close(await self._services.verdicts.close(found.screening, exchange.principal.tenant))
-        return found
 
     async def _forward(
         self, call: Call, exchange: Exchange, head: Head, provider: Provider, request: Inspected
@@ -309,8 +289,7 @@ class Proxy:
             await answer.whole(reply.status, reply_headers(reply.headers, False), b"")
             return
         try:
-            inspect = partial(inspect_reply, leakage=exchange.leakage)
-            exchange.reply = screened = await self._inspect(inspect, exchange, body)
+            exchange.reply = screened = await self._judge.reply(exchange, body)
         except UpstreamFault:
             if reply.status < 400:
                 raise

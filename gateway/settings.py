@@ -194,6 +194,12 @@ class PolicySettings(_Model):
     on_block: Literal["error", "refusal"] = Field(
         "error", description="A refused request is an error (status 400) or a filtered reply (status 200)."
     )
+    earlier_texts: Literal["block", "remove"] = Field(
+        "block",
+        description="What becomes of a user's text, a document or a tool's result that would be blocked and is not what the "
+        "request says last: the request is refused, or the text is taken out, all of it, and the request goes on. A client "
+        "that sends a conversation again and again would otherwise be refused again and again.",
+    )
     restore: bool = Field(True, description="Whether redacted values of the request come back in the reply.")
     redaction: dict[Threat, Mode] = Field(
         {},

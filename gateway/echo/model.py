@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from detectors.values import Key, Origin, Segment
+from detectors.values import Origin, Segment
 from gateway.wires.base import Parsed
 
 CREATED: Final = 1_700_000_000
@@ -198,7 +198,7 @@ def _arguments(text: str, at: int) -> tuple[dict[str, Any], int]:
 
 def _last(segments: list[Segment]) -> tuple[str, str]:
     """The text of the last user message, and of the tool results that came after it."""
-    spoken = [part for part in segments if part.turn >= 0 and not isinstance(part.path[-1], Key)]
+    spoken = [part for part in segments if part.turn >= 0 and not part.named]
     users = [part for part in spoken if part.origin is Origin.USER]
     turn = max((part.turn for part in users), default=-1)
     said = ""
