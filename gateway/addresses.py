@@ -26,6 +26,7 @@ _CLOSED: Final = {
 """What ends an address, by the mark before it."""
 
 _BARE: Final = re.compile(r"""[\s"'<>`]""")
+_ESCAPED_SPACE: Final = re.compile(r"(?<!\\)((?:\\\\)*+)\\([nrtf]|u00(?:0[9a-dA-D]|20))")
 _HOST: Final = re.compile(r"(?:[a-z]+:)?[/\\]*(?:[^/\\?#\s]*@)?(\[[0-9a-f:.]*\]|[^/\\?#\s:@]*)", re.IGNORECASE)
 
 
@@ -58,10 +59,15 @@ class Addresses:
             self._closed = _CLOSED.get(text[self._begin - 1 : self._begin], _BARE)
 
 
-def known_end(text: str) -> str:
+def spaced(text: str) -> str:
+    """JSON text in which the escapes of white space are that, every other character where it was."""
+    return _ESCAPED_SPACE.sub(lambda found: found[1] + ("\n" if found[2] == "n" else " ").rjust(len(found[2]) + 1), text)
+
+
+def known_end(text: str, in_json: bool) -> str:
     """What must be remembered of a text to follow its sequel: the address that is open at its end, with the mark before it,
     or the characters in which one may begin. Of an address longer than `MAX_ADDRESS`, its beginning."""
-    begin = Addresses(text).open_at(len(text))
+    begin = Addresses(spaced(text) if in_json else text).open_at(len(text))
     if begin is None:
         return text[-REACH - 1 :]
     return text[max(0, begin - 1) : begin + MAX_ADDRESS + 1]

@@ -21,7 +21,7 @@ from typing import Final
 import orjson
 
 from detectors.values import Key, Origin, Path, Segment
-from gateway.addresses import MAX_ADDRESS, Addresses, known_end
+from gateway.addresses import MAX_ADDRESS, Addresses, known_end, spaced
 from gateway.fpe import JOINTS, Formats
 from gateway.policy import Edit, Mode, joined
 
@@ -137,7 +137,7 @@ class Vault:
         """
         if not self._values or (not self._begun and "[" not in text):
             return text[at:]
-        addresses = Addresses(text)
+        addresses = Addresses(spaced(text) if in_json else text)
         parts: list[str] = []
         for found in self._expression().finditer(text, at):
             known = self._values.get(found.group())
@@ -214,7 +214,7 @@ class Restorer:
         self._held = text[cut:]
         seen = self._before + text[:cut]
         restored = self._vault.restore(seen, self._in_json, len(self._before))
-        self._before = known_end(seen)
+        self._before = known_end(seen, self._in_json)
         return restored
 
     def finish(self) -> str:

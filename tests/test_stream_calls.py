@@ -89,6 +89,18 @@ def test_a_value_comes_back_as_it_was_wherever_a_call_says_it(name: str, value: 
         assert (heard if heard[:1] != "{" else orjson.loads(heard)["text"]) == f"send pw {value}"
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["\n", "\t", "\r\n", " ", "\n\n", ">", '"', "\\n", "/", ""]), st.lists(st.integers(0, 90), max_size=8))
+def test_an_address_ends_in_a_call_where_it_ends_in_a_text(between: str, pieces: list[int]) -> None:
+    """What stands on the line below it comes back, what stands in it does not."""
+    vault = Vault(KEY)
+    held = vault.stand_in("4111 1111 1111 1111", "pii.payment")
+    text = f"see https://x.example/a?q={held}{between}{held}"
+    out = _relayed("responses", _response("function", _pieces(json.dumps({"text": text}), pieces)), vault)
+    for heard in _heard("function", out):
+        assert orjson.loads(heard)["text"] == vault.restore(text)
+
+
 def test_what_a_custom_tool_of_chat_is_given_is_no_json() -> None:
     vault = Vault(KEY)
     held = vault.stand_in('a "quoted"\nvalue', "secret.password")
