@@ -74,8 +74,12 @@ def test_a_head_without_an_end_is_looked_for_once(value: str) -> None:
     assert isinstance(decoded(value), str)
 
 
+def chat_part(part: dict[str, Any]) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+
+
 def chat(file: dict[str, Any]) -> dict[str, Any]:
-    return {"model": "m", "messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]}
+    return chat_part({"type": "file", "file": file})
 
 
 def claude(source: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +90,12 @@ def gemini(blob: dict[str, Any]) -> dict[str, Any]:
     return {"contents": [{"role": "user", "parts": [{"inlineData": blob}]}]}
 
 
+def responses_part(part: dict[str, Any]) -> dict[str, Any]:
+    return {"model": "m", "input": [{"role": "user", "content": [part]}]}
+
+
 def items(file: dict[str, Any]) -> dict[str, Any]:
-    return {"model": "m", "input": [{"role": "user", "content": [{"type": "input_file", **file}]}]}
+    return responses_part({"type": "input_file", **file})
 
 
 URL = f"data:text/plain;base64,{coded(NOTES)}"
@@ -100,8 +108,15 @@ PLACES: list[tuple[str, dict[str, Any], str]] = [
     (GENERATE, gemini({"mime_type": "text/x-script.python", "data": coded(NOTES)}), "contents[0].parts[0].inlineData.data~"),
 ]
 
+IMAGES = [
+    (CHAT, chat_part({"type": "image_url", "image_url": {"url": URL}}), "messages[0].content[0].image_url.url~"),
+    (CHAT, chat_part({"type": "image_url", "image_url": URL}), "messages[0].content[0].image_url~"),
+    (CHAT, chat_part({"type": "video_url", "video_url": {"url": URL}}), "messages[0].content[0].video_url.url~"),
+    (RESPONSES, responses_part({"type": "input_image", "image_url": URL}), "input[0].content[0].image_url~"),
+]
 
-@pytest.mark.parametrize(("path", "doc", "place"), PLACES)
+
+@pytest.mark.parametrize(("path", "doc", "place"), [*PLACES, *IMAGES])
 def test_a_text_file_is_read_as_a_document_and_edited_where_it_stands(path: str, doc: dict[str, Any], place: str) -> None:
     parsed = read(path, doc)
     assert [(origin, where, text) for origin, _, where, text in listed(parsed)] == [("document", place, NOTES)]
@@ -135,6 +150,19 @@ def test_json_in_a_file_is_entered() -> None:
 )
 def test_what_is_not_read_or_not_alone_is_told(path: str, doc: dict[str, Any], place: str) -> None:
     assert unread(read(path, doc)) == [(place, "file")]
+
+
+def test_an_address_that_holds_its_text_unencoded_is_read() -> None:
+    doc = chat_part({"type": "image_url", "image_url": {"url": "data:text/plain,Minutes%20of%20May"}})
+    (only,) = listed(read(CHAT, doc))
+    assert only == ("document", 0, "messages[0].content[0].image_url.url", "data:text/plain,Minutes%20of%20May")
+
+
+@pytest.mark.parametrize("address", ["https://x.example/a.png", f"data:image/png;base64,{coded(PNG)}", "", None])
+def test_an_image_is_told_as_one(address: str | None) -> None:
+    for held in (address, {"url": address}):
+        parsed = read(CHAT, chat_part({"type": "image_url", "image_url": held}))
+        assert (listed(parsed), unread(parsed)) == ([], [("messages[0].content[0]", "image")])
 
 
 ANSWER = {"id": "c", "object": "chat.completion", "created": 1, "model": "m",

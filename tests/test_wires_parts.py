@@ -500,3 +500,29 @@ def test_whether_a_source_may_be_quoted_is_none_of_its_words(block: dict[str, An
     quoted = read(MESSAGES, claude({**block, "citations": {"enabled": True}}))
     assert [part.text for part in quoted.segments] == [part.text for part in plain.segments]
     assert origins(read(MESSAGES, claude({**block, "citations": {"note": ATTACK}})))[-1] is Origin.DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("path", "doc", "origin"),
+    [
+        (CHAT, chat({"role": "tool", "tool_call_id": ATTACK, "content": "x"}), Origin.TOOL_RESULT),
+        (CHAT, chat({"role": "assistant", "tool_calls": [{"id": ATTACK, "function": {"name": "f", "arguments": ""}}]}),
+            Origin.ASSISTANT),
+        (CHAT, chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}, "cache_control": ATTACK}]}),
+            Origin.USER),
+        (RESPONSES, items({"type": "function_call_output", "call_id": ATTACK, "output": "x"}), Origin.TOOL_RESULT),
+        (MESSAGES, claude({"type": "tool_result", "tool_use_id": ATTACK, "content": "x"}), Origin.TOOL_RESULT),
+        (GENERATE, gemini(systemInstruction={"role": ATTACK, "parts": [{"text": "x"}]}), Origin.SYSTEM),
+        (GENERATE, gemini(generationConfig={"responseMimeType": ATTACK}), Origin.USER),
+    ],
+)  # fmt: skip
+def test_an_id_that_has_spaces_is_none(path: str, doc: dict[str, Any], origin: Origin) -> None:
+    """Servers that write a prompt by a template put the ids of calls into it."""
+    assert origins(read(path, doc)) == [origin]
+
+
+@pytest.mark.parametrize("tool", [{"type": "function", "function": {"name": "f"}}, {"type": "new"}])
+def test_of_a_tool_that_is_no_server_what_is_named_as_its_key_is_text(tool: dict[str, Any]) -> None:
+    parsed = read(CHAT, chat(tools=[{**tool, "headers": {"note": ATTACK}, "authorization": ATTACK}]))
+    assert origins(parsed) == [Origin.TOOL_DEFINITION] * 2
+    assert unread(parsed) == []

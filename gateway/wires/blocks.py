@@ -27,6 +27,7 @@ class How(Enum):
     WALK = auto()  # any value
     MEDIA = auto()  # a blob or a link with its MIME type
     FILE = auto()  # a file in base64, whose MIME type stands in it or beside it
+    LINK = auto()  # an address, or an object whose ``url`` it is; of a ``data:`` URL that is text, that
     HIDDEN = auto()  # what no detector reads, for the field's reason
 
 
@@ -64,6 +65,7 @@ NAME: Final = Field(How.WALK, Origin.ASSISTANT, "tool_call")  # of the tool that
 SCHEMA: Final = Field(How.WALK, Origin.TOOL_DEFINITION)
 MEDIA: Final = Field(How.MEDIA)
 FILE: Final = Field(How.FILE)
+LINK: Final = Field(How.LINK)
 
 
 def hidden(reason: str) -> Field:
@@ -159,7 +161,11 @@ def read_block(
                 out.wrong(value, "a string", role, origin, turn, (*path, key))
         elif field.how is How.FILE:
             is_read = read_file(out, value, block, role, origin, turn, (*path, key)) and not block.keys() & _ELSEWHERE
-        elif field.how is not How.SETTING and value is not None:
+        elif field.how is How.LINK:
+            is_read = _read_link(out, value, role, origin, turn, (*path, key)) and not block.keys() & _ELSEWHERE
+        elif field.how is How.SETTING:
+            out.setting(value, role, origin, turn, (*path, key))
+        elif value is not None:
             _read_field(out, value, field, table, field.role or role, field.origin or origin, turn, (*path, key))
     if found.reason and not is_read:
         out.hidden(origin, turn, path, found.reason)
@@ -172,6 +178,19 @@ def read_file(out: Collector, value: Any, around: dict[str, Any], role: str, ori
     if text is not None:
         out.json_text(text, role, origin, turn, (*path, CODED))
     return text is not None
+
+
+def _read_link(out: Collector, value: Any, role: str, origin: Origin, turn: int, path: Path) -> bool:
+    """List the text of a ``data:`` URL; False where it is none, or no text."""
+    if isinstance(value, dict):
+        value, path = value.get("url"), (*path, "url")
+    if not isinstance(value, str) or value[:5].lower() != "data:":
+        return False
+    origin = Origin.DOCUMENT if origin is Origin.USER else origin
+    if files.is_coded(value):
+        return read_file(out, value, {}, role, origin, turn, path)
+    out.text(value, role, origin, turn, path)  # it stands there as it is, but for what an address must escape
+    return True
 
 
 def _read_field(

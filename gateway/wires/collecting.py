@@ -60,6 +60,12 @@ class Collector:
             if len(self.segments) > MAX_PARTS:
                 raise Malformed(path, value, f"at most {MAX_PARTS} texts in one body")
 
+    def setting(self, value: Any, role: str, origin: Origin, turn: int, path: Path) -> None:
+        """Meet an id, a kind, a name of a model: in a request, what has spaces in it is none, and some servers write even ids
+        into the prompt, so it is listed."""
+        if self.strict and isinstance(value, str) and len(value.split(maxsplit=1)) > 1:
+            self.text(value, role, origin, turn, path)
+
     def hidden(self, origin: Origin, turn: int, path: Path, reason: str) -> None:
         """List one part that no detector reads."""
         self.opaque.append(Opaque(origin, turn, path, reason))

@@ -57,6 +57,11 @@ def decoded(value: str) -> str:
     return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
 
 
+def is_coded(value: str) -> bool:
+    """Whether a text is a ``data:`` URL in base64."""
+    return bool(_head(value))
+
+
 def with_text(value: str, text: str) -> str:
     """The file with another text, in UTF-8; the head of a ``data:`` URL stays."""
     return _head(value) + base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")

@@ -200,6 +200,7 @@ def _read_content(out: Collector, content: Any, role: str, turn: int, path: Path
     said = content.get("role")
     if role == "system":
         origin = Origin.SYSTEM  # whatever role stands there
+        out.setting(said, role, origin, turn, (*path, "role"))
     elif said is not None and said != "":
         if not isinstance(said, str) or said not in _ORIGINS:
             raise Malformed((*path, "role"), said, "one of " + ", ".join(_ORIGINS))

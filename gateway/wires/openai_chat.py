@@ -9,7 +9,7 @@ import orjson
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
 from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
-from gateway.wires.blocks import DOCUMENT, FILE, TEXT, inside, read_parts, shape
+from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import load_frame, loose, own_channel, sse
 from gateway.wires.frames import Frame
@@ -35,9 +35,9 @@ _ORIGINS: Final = {
 _FILE: Final = {"": shape("file_id file_url format", unread="file", file_data=FILE, filename=DOCUMENT)}
 _PARTS: Final = {
     "text": shape("cache_control", text=TEXT),
-    "image_url": shape("image_url cache_control", unread="image"),
+    "image_url": shape("cache_control", unread="image", image_url=LINK),
     "input_audio": shape("input_audio cache_control", unread="audio"),
-    "video_url": shape("video_url cache_control", unread="video"),
+    "video_url": shape("cache_control", unread="video", video_url=LINK),
     "file": shape("cache_control", file=inside(_FILE, Origin.DOCUMENT)),
 }
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
@@ -271,6 +271,7 @@ def read_message(out: Collector, message: Any, turn: int, path: Path) -> None:
         read_parts(out, content, _PARTS, role, origin, turn, (*path, "content"))
     if message.keys() <= _PLAIN:
         return
+    out.setting(message.get("tool_call_id"), role, origin, turn, (*path, "tool_call_id"))
     _read_calls(out, message, origin, turn, path)
     for key in sorted(message.keys() - _MESSAGE):
         if key == "audio":
@@ -297,7 +298,9 @@ def _read_call(out: Collector, call: Any, origin: Origin, turn: int, path: Path)
     for key, value in call.items():
         if key == "function" or key == "custom":
             _read_function(out, value, origin, turn, (*path, key))
-        elif key not in ("id", "type", "index"):
+        elif key in ("id", "type", "index"):
+            out.setting(value, "tool_call", origin, turn, (*path, key))
+        else:
             out.walk({key: value}, "tool_call", origin, turn, path)
 
 

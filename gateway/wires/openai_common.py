@@ -20,15 +20,11 @@ NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0
 RATE_LIMITED: Final = "rate_limit_error"
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: RATE_LIMITED}
 
+_D: Final = Origin.TOOL_DEFINITION
 # The keys by which a provider calls a tool's server are the caller's to send; no model sees them.
 TOOLS: Final[Table] = {
-    "": shape(
-        "type cache_control",
-        origin=Origin.TOOL_DEFINITION,
-        role="tool",
-        authorization=hidden("credential"),
-        headers=hidden("credential"),
-    )
+    "mcp": shape("cache_control", _D, "tool", authorization=hidden("credential"), headers=hidden("credential")),
+    "": shape("type cache_control", _D, "tool"),
 }
 
 

@@ -9,6 +9,7 @@ from gateway.wires.blocks import (
     DOCUMENT,
     FILE,
     JSON,
+    LINK,
     NAME,
     RESULT,
     SCHEMA,
@@ -43,8 +44,8 @@ PARTS: Final[Table] = {
     "summary_text": shape("", text=TEXT),
     "reasoning_text": shape("", text=TEXT),
     "refusal": shape("", refusal=TEXT),
-    "input_image": shape(f"image_url file_id detail {_CACHE}", unread="image"),
-    "computer_screenshot": shape(f"image_url file_id detail {_CACHE}", unread="image"),
+    "input_image": shape(f"file_id detail {_CACHE}", unread="image", image_url=LINK),
+    "computer_screenshot": shape(f"file_id detail {_CACHE}", unread="image", image_url=LINK),
     "input_audio": shape(f"input_audio {_CACHE}", unread="audio"),
     "input_file": shape(
         f"file_id file_url detail {_CACHE}", Origin.DOCUMENT, unread="file", file_data=FILE, filename=WALK
