@@ -324,7 +324,8 @@ class Retention(_Model):
     values_seconds: int = Field(
         86_400, ge=0,
         description="How long values behind stand-ins are kept, sealed, for a conversation that the provider keeps "
-        "(`previous_response_id`); 0: not at all. `secret` must be set, and callers have keys. See [state.md](state.md).",
+        "(`previous_response_id`, Anthropic's `thread`); 0: not at all. `secret` must be set, and callers have keys. See "
+        "[state.md](state.md).",
     )  # fmt: skip
     decisions: int = Field(200_000, ge=100, description="How many decisions are kept.")
     decision_seconds: int = Field(30 * 86_400, ge=60, description="How long a decision is kept.")
