@@ -247,6 +247,8 @@ class Relay:
                 if long:
                     yield None
                 carried[event.channel] = event.path
+            elif event.kind is EventKind.UNREAD:
+                self._sound.note(event.channel, event.text)
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         over = ends if () in ends else [end for end in ends if self._reader.final(end)]
         read = _Read(frame, events, edits, carried, ends, over)

@@ -45,7 +45,7 @@ class Sound:
             Malformed: there are too many of them.
         """
         if channel not in self.unheard and len(self.unheard) >= MAX_PARTS:
-            raise Malformed((), "", f"audio of at most {MAX_PARTS} parts in one stream")
+            raise Malformed((), "", f"at most {MAX_PARTS} parts in one stream that nobody reads")
         self.unheard.setdefault(channel, what)
 
     def hold(self, channel: Channel, frame: Frame) -> bool:

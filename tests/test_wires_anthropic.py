@@ -257,6 +257,7 @@ EVENTS = [
     ("other", ("whole", "content_block", "name"), "f"),
     ("tool", (2, "partial_json"), '{"q"'),
     ("other", (2, "words"), "w"),
+    ("unread", ("content_block", "content", "0", "encrypted_content"), "encrypted"),
     ("other", ("whole", "content_block", "content", "0", "title"), "t"),
     ("other", ("whole", "delta", "stop_sequence"), "end"),
     ("other", ("whole", "type"), "brand_new"),

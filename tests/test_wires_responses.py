@@ -266,7 +266,9 @@ EVENTS = [
     ("tool", (2, "response.function_call_arguments.delta"), '{"q"'),
     ("other", (3, "response.shell_call_output_content.delta", "stdout"), "o"),
     ("other", (4, "response.brand_new.delta"), "n"),
+    ("unread", ("response.image_generation_call.partial_image",), "image"),
     ("other", ("whole", "item", "output"), "w"),
+    ("unread", ("item", "result"), "image"),
     ("text", ("whole", "response", "instructions"), "i"),
     ("text", ("whole", "response", "output", "0", "content"), "Hello"),
 ]

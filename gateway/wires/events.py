@@ -29,7 +29,7 @@ _SPEAKERS: Final = frozenset({Origin.SYSTEM, Origin.USER, Origin.ASSISTANT})
 
 def events_of(parsed: Parsed, path: Path = ()) -> list[StreamEvent]:
     """Events for what stands under ``path`` in a frame, comes whole, and was listed as a reply is."""
-    events = []
+    events = [StreamEvent(EventKind.UNREAD, own_channel((*path, *part.path))[1:], part.reason) for part in parsed.opaque]
     for part in parsed.segments:
         place = (*path, *part.path)
         prose = part.origin in _SPEAKERS and part.channel is ChannelKind.PROSE

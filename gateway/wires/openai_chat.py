@@ -177,8 +177,8 @@ class ChatStream(StreamReader):
                     _call_events(call, number, (*path, key, index), events)
             elif key == "function_call":
                 _function_events(value, (number, key), "arguments", EventKind.TOOL, (*path, key), events)
-            elif key == "audio" and isinstance(value, dict) and isinstance(said := value.get("transcript"), str):
-                events.append(StreamEvent(EventKind.TEXT, (number, key), said, (*path, key, "transcript")))
+            elif key == "audio" and isinstance(value, dict):
+                _audio_events(value, (number, key), (*path, key), events)
             else:
                 events += loose(value, (*path, key))
 
@@ -215,6 +215,17 @@ def _part_events(
                 _part_events(value, inner, EventKind.REASONING, (*here, key), events)
             else:
                 events += loose(value, (*here, key))
+
+
+def _audio_events(audio: dict[str, Any], channel: tuple[str | int, ...], path: Path, events: list[StreamEvent]) -> None:
+    for key, value in audio.items():
+        here = (*path, key)
+        if key == "transcript" and isinstance(value, str):
+            events.append(StreamEvent(EventKind.TEXT, channel, value, here))
+        elif key == "data" and isinstance(value, str) and value:
+            events.append(StreamEvent(EventKind.AUDIO, (*channel, key), value, here))
+        elif key != "id":
+            events += loose(value, here)
 
 
 def _call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) -> None:

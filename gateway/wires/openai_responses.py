@@ -139,10 +139,11 @@ def read_prompt(out: Collector, prompt: Any, path: Path = ("prompt",)) -> None:
             out.walk({key: value}, "prompt", Origin.USER, -1, path)
 
 
+_SPOKEN: Final = "response.audio.transcript.delta"
 # Pieces of text, by the event that brings them. What ends in ``.done`` repeats the whole of it.
 _DELTAS: Final = {
     "response.output_text.delta": EventKind.TEXT,
-    "response.audio.transcript.delta": EventKind.TEXT,
+    _SPOKEN: EventKind.TEXT,
     "response.refusal.delta": EventKind.REFUSAL,
     "response.reasoning_text.delta": EventKind.REASONING,
     "response.reasoning_summary_text.delta": EventKind.REASONING,
@@ -164,7 +165,6 @@ _BEGUN: Final = {
     "custom_tool_call": ("input", "response.custom_tool_call_input.delta"),
     "code_interpreter_call": ("code", "response.code_interpreter_call_code.delta"),
 }
-_BLOBS: Final = frozenset({"response.audio.delta", "response.image_generation_call.partial_image"})
 _REPEATED: Final = frozenset({"text", "refusal", "transcript", "arguments", "input", "code", "command"})
 _PLACES: Final = ("output_index", "content_index", "summary_index", "command_index")
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -202,8 +202,11 @@ class ResponseStream(StreamReader):
         kind = kind if isinstance(kind, str) else ""
         if isinstance(number := event.get("sequence_number"), int):
             self._number = number + 1
-        if kind in _BLOBS:
-            return [StreamEvent(EventKind.OTHER, ())]
+        if kind == "response.audio.delta":
+            return [StreamEvent(EventKind.AUDIO, (*_place(event), _SPOKEN)), *_rest(event, {"delta"})]
+        if kind == "response.image_generation_call.partial_image":
+            image = StreamEvent(EventKind.UNREAD, (*_place(event), kind), "image")
+            return [image, *_rest(event, {"partial_image_b64", "partial_image_index"})]
         if kind.endswith(".delta"):
             return _delta(event, kind) + _rest(event, {"delta"}) or [StreamEvent(EventKind.OTHER, ())]
         events: list[StreamEvent] = []
