@@ -307,9 +307,40 @@ def test_many_labels_at_once_and_each_fault_by_its_line(people: People) -> None:
     flood = people.analyst.post("/admin/v1/feedback/bulk", content=b"1\n" * 2**20).json()
     assert (flood["taken"], flood["wrong"]) == (0, 20_001), "what is beyond the bound is not read"
     assert flood["faults"][-1] == {"line": 20_001, "error": "at most 20000 labels are taken at once; the rest was not read"}
-    wide = ",".join(f"c{n}" for n in range(101)) + "\n" + "a\n" * 100
-    refused = people.analyst.post("/admin/v1/feedback/bulk", content=wide, headers={"content-type": "text/csv"})
-    assert (refused.status_code, refused.json()["detail"]) == (422, "the upload: more than 100 columns")
+
+
+def test_tables_of_labels_as_other_programs_write_them_and_as_they_break(people: People) -> None:
+    def upload(content: bytes, kind: str = "text/csv") -> httpx.Response:
+        return people.analyst.post("/admin/v1/feedback/bulk", content=content, headers={"content-type": kind})
+
+    def told(content: bytes, kind: str = "text/csv") -> tuple[int, list[tuple[int, str]]]:
+        found = upload(content, kind).json()
+        assert found["wrong"] == len(found["faults"])
+        return found["taken"], [(one["line"], one["error"]) for one in found["faults"]]
+
+    bom = b"\xef\xbb\xbf"
+    assert told(bom + b'{"label":"benign","text":"a bench"}\n{"label":"","text":"x"}', "application/jsonl") == (
+        1, [(2, "label: is missing; wanted attack or benign")],
+    )  # fmt: skip
+    assert told(bom + b'label,text\n\nbenign,"two\nlines"\nnothing,=1+1\nbenign,nul \x00 within\n') == (
+        2, [(5, "label: got 'nothing'; wanted attack or benign")],
+    )  # fmt: skip
+    cut = "not CSV: unexpected end of data; the rest was not read"
+    assert told(b'label,text\nbenign,a door\nbenign,"a window\nbenign,a roof\n') == (1, [(3, cut)]), "two rows, as one"
+    long = "not CSV: field larger than field limit (131072); the rest was not read"
+    assert told(b"label,text\nbenign,a gate\nbenign," + b"x" * 200_000 + b"\nbenign,a roof\n") == (1, [(3, long)])
+    known = "label, decision_id, text, category, note, origin"
+    for header, why in (
+        (b"Label,text", f"unknown column 'Label'; known, with commas between them: {known}"),
+        (b"label;text", f"unknown column 'label;text'; known, with commas between them: {known}"),
+        (b"label,text,label", f"wanted a first line that names columns, each once; known: {known}"),
+        (b"", f"wanted a first line that names columns, each once; known: {known}"),
+        (b",".join(b"label" for _ in range(200_000)), f"wanted a first line that names columns, each once; known: {known}"),
+    ):
+        refused = upload(header + b"\nbenign,a gate\n")
+        assert (refused.status_code, refused.json()["detail"]) == (422, f"the upload: {why}")
+    empty = told(b"label,text\n" + b"\n" * 2**20)
+    assert empty == (0, [(20_002, "at most 20000 labels are taken at once; the rest was not read")]), "others wait for no blank line"
 
 
 def test_each_labeller_is_held_to_a_rate_of_his_own(tmp_path: Path) -> None:

@@ -28,9 +28,6 @@ MAX_BULK_BYTES: Final = 32 * 2**20
 MAX_BULK: Final = 20_000
 """Labels of one bulk upload."""
 
-MAX_COLUMNS: Final = 100
-"""Columns of a table of labels; each costs every row, however short that is."""
-
 AT_A_TIME: Final = 100
 """Rows of a bulk upload between two turns of the event loop: those that are refused take no turn by themselves."""
 
@@ -152,14 +149,18 @@ def _fields(row: dict[str, Any]) -> dict[str, str]:
         raise Refused(422, f"unknown field {str(unknown[0])[:40]!r}; known: {', '.join(Given._fields)}")
     if wrong := [name for name, value in row.items() if not isinstance(value, str)]:
         raise Refused(422, f"{wrong[0]}: wanted a text")
-    if "label" not in row:
+    if not row.get("label"):
         raise Refused(422, "label: is missing; wanted attack or benign")
     return {name: value for name, value in row.items() if value}
 
 
+_BOM: Final = b"\xef\xbb\xbf"
+"""What some programs begin a file in UTF-8 with."""
+
+
 def _lines(body: bytes) -> Iterator[tuple[int, Row | str | None]]:
     """Each line as it is asked for; None where it is empty."""
-    for number, line in enumerate(io.BytesIO(body), 1):
+    for number, line in enumerate(io.BytesIO(body.removeprefix(_BOM)), 1):
         if not line.strip():
             yield number, None
             continue
@@ -171,14 +172,29 @@ def _lines(body: bytes) -> Iterator[tuple[int, Row | str | None]]:
 
 
 def _csv(body: bytes) -> Iterator[tuple[int, Row | str | None]]:
-    """Each row as it is asked for."""
+    """Each row as it is asked for, with the line that it begins on; None where it is empty. What is no CSV ends it: nobody can
+    tell where the next row begins.
+
+    Raises:
+        HTTPException: it has no header that names fields of a label.
+    """
     try:
-        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""))
-        if len(reader.fieldnames or ()) > MAX_COLUMNS:
-            raise HTTPException(422, f"the upload: more than {MAX_COLUMNS} columns")
-        for number, row in enumerate(reader, 2):
-            yield number, "more values than the header names" if None in row else {k: v or "" for k, v in row.items()}
+        rows = csv.reader(io.StringIO(body.removeprefix(_BOM).decode(), newline=""), strict=True)
+        header = next(rows, [])
     except UnicodeDecodeError:
         raise HTTPException(422, "the upload: not UTF-8") from None
     except csv.Error as error:
         raise HTTPException(422, f"the upload: not CSV: {error}") from None
+    known = ", ".join(Given._fields)
+    if unknown := [name for name in header if name not in Given._fields]:
+        raise HTTPException(422, f"the upload: unknown column {unknown[0][:40]!r}; known, with commas between them: {known}")
+    if len(set(header)) < len(header) or not header:
+        raise HTTPException(422, f"the upload: wanted a first line that names columns, each once; known: {known}")
+    number = rows.line_num + 1
+    try:
+        for row in rows:
+            whole = dict(zip(header, row, strict=False)) or None
+            yield number, whole if len(row) <= len(header) else "more values than the header names"
+            number = rows.line_num + 1
+    except csv.Error as error:
+        yield number, f"not CSV: {error}; the rest was not read"
