@@ -343,6 +343,19 @@ def test_tables_of_labels_as_other_programs_write_them_and_as_they_break(people:
     assert empty == (0, [(20_002, "at most 20000 labels are taken at once; the rest was not read")]), "others wait for no blank line"
 
 
+def test_all_workers_hold_a_labeller_to_one_rate(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, {"limits": {"ready_grace_seconds": 0}, "learning": {"labels_per_minute": 20}}, 2, {})
+    analyst = People(gateway).analyst
+    begin, taken = time.monotonic(), 0
+    for number in range(64):  # each over a connection of its own, so that either worker gets some
+        with gateway.client(headers=analyst.headers) as client:
+            client.timeout = analyst.timeout
+            answer = client.post("/admin/v1/feedback", json={"text": f"text number {number}", "label": "benign"})
+        taken += answer.status_code == 202
+    assert 20 <= taken <= 21 + (time.monotonic() - begin) / 3
+    assert gateway.stop() == 0
+
+
 def test_each_labeller_is_held_to_a_rate_of_his_own(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, {"limits": {"ready_grace_seconds": 0}, "learning": {"labels_per_minute": 20}}, 1, {})
     people = People(gateway)

@@ -21,6 +21,7 @@ LABELS: Final = "label"
 PROPOSALS: Final = "proposal"
 EFFECTS: Final = "effect"
 LABELLERS: Final = "labeller"
+TURNS: Final = "label-turns"
 
 _DIRTY: Final = "learning-dirty"
 
@@ -170,6 +171,21 @@ class Book:
 
     async def set_standing(self, labeller: str, record: Record) -> None:
         await self._change(LABELLERS, labeller, _read(Record), _write, lambda old: None if old == record else record)
+
+    async def turn(self, labeller: str, a_minute: float, now: float) -> float:
+        """Take one of the turns that a labeller has a minute, with all workers together; returns 0, or in how many seconds
+        there is one."""
+        wait = 0.0
+
+        def change(old: tuple[float, float] | None) -> tuple[float, float] | None:
+            nonlocal wait
+            left, at = old or (a_minute, now)
+            left = min(a_minute, left + max(0.0, now - at) * a_minute / 60)  # a clock that went back costs nobody his turn
+            wait = max(0.0, (1 - left) * 60 / a_minute)
+            return None if wait else (left - 1, now)
+
+        await self._change(TURNS, labeller, orjson.loads, _write, change)
+        return wait
 
     async def _all(self, kind: str, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
         before: str | None = None

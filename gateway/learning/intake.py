@@ -24,7 +24,7 @@ from gateway.state.base import State
 from patterns import taxonomy
 
 MAX_LABELLERS: Final = 10_000
-"""Labellers whose rate is remembered by a worker."""
+"""Labellers of whom a worker remembers when they have a turn again: it asks nobody for as long."""
 
 MAX_RECENT: Final = 4_096
 """Labels remembered by the worker that took them, for those that are not part of their cases yet."""
@@ -62,7 +62,8 @@ class Intake:
         self._live = live
         self._teacher = teacher
         self._key = b""
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._next: dict[str, float] = {}  # when a labeller has a turn again
+        self._turns = asyncio.Lock()
         self._recent: OrderedDict[tuple[str, str], Label] = OrderedDict()  # by labeller and case
         self.labels = Counter[str]()
 
@@ -78,7 +79,7 @@ class Intake:
             Refused: it is wrong, names nothing that is known, comes too fast, or too many wait.
         """
         _check(given)
-        self._slow_down(principal, role, now)
+        await self._slow_down(principal, role, now)
         trajectory, text = await self._trajectory(principal, given, now)
         subject = text or f"decision {trajectory.decision}"
         id = case_id(self._key, subject)
@@ -137,19 +138,21 @@ class Intake:
             return not any(not taxonomy.is_attack(one.category) for one in verdict.findings)
         return keeps == "full"
 
-    def _slow_down(self, principal: Principal, role: str, now: float) -> None:
+    async def _slow_down(self, principal: Principal, role: str, now: float) -> None:
         a_minute = float(self._live().settings.learning.labels_per_minute)
         if role == "app":
             a_minute = max(1.0, a_minute / APP_SHARE)
         by = principal.key or "local"
-        left, at = self._buckets.get(by, (a_minute, now))
-        left = min(a_minute, left + max(0.0, now - at) * a_minute / 60)  # a clock that went back costs nobody his turn
-        if left < 1:
-            wait = math.ceil((1 - left) * 60 / a_minute)
-            raise Refused(429, f"too many labels: at most {a_minute:.0f} a minute are taken from one labeller", wait)
-        if len(self._buckets) >= MAX_LABELLERS:
-            self._buckets.clear()
-        self._buckets[by] = (left - 1, now)
+        wait = self._next.get(by, now) - now
+        if not 0 < wait <= 60 / a_minute:  # longer: the clock went back
+            async with self._turns:  # those of one worker do not start over for each other
+                wait = await self._book.turn(by, a_minute, now)
+        if wait:
+            if len(self._next) >= MAX_LABELLERS:
+                self._next.clear()
+            self._next[by] = now + wait
+            why = f"too many labels: at most {a_minute:.0f} a minute are taken from one labeller"
+            raise Refused(429, why, math.ceil(wait))
 
 
 def _check(given: Given) -> None:

@@ -83,7 +83,7 @@ class LearningSettings(Model):
     feeds: tuple[FeedSettings, ...] = Field((), description="See `learning.feeds` below.")
     wording: WordingSettings | None = Field(None, description="See `learning.wording` below.")
     labels_per_minute: int = Field(
-        600, ge=1, description="Labels that a worker takes from one labeller; an app's key gets a tenth.",
+        600, ge=1, description="Labels that are taken from one labeller; an app's key gets a tenth.",
     )  # fmt: skip
 
     @model_validator(mode="after")
