@@ -127,7 +127,7 @@ class Proxy:
             exchange.bytes_in = len(body)
             request = await self._judge.request(exchange, body)
         else:
-            request = nothing(live.engine, exchange.bound, b"")
+            request = nothing(live.engine, exchange.bound, b"")._replace(parsed=target.wire.read_request({}, target))
         exchange.request = request
         exchange.leakage = _leakage(exchange, request)
         if request.ruling.action is Action.BLOCK:

@@ -22,7 +22,9 @@ MOST: Final = 10**8
 MAX_EVENT: Final = 2**20
 """Bytes of one event of a stream that are kept until it ends. A longer one is not looked at."""
 
-FREE: Final = frozenset({"count_tokens", "countTokens", "models.list", "models.get"})
+FREE: Final = frozenset(
+    {"count_tokens", "countTokens", "models.list", "models.get", "responses.input_tokens", "responses.get"}
+)
 """Operations that take no tokens."""
 
 _SPLITS: Final = (b"\n", b"\r", b"\x1e")  # what ends an event's line, and a realtime event as `wires.openai_realtime` cuts them

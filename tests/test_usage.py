@@ -86,7 +86,8 @@ def test_what_is_not_said_is_estimated() -> None:
 
 def test_what_takes_no_tokens_is_known_by_its_operation() -> None:
     asked = [("POST", "/v1/messages/count_tokens"), ("POST", "/v1beta/models/m:countTokens"), ("GET", "/v1beta/models"),
-             ("GET", "/v1/models"), ("GET", "/v1/models/m")]  # fmt: skip
+             ("GET", "/v1/models"), ("GET", "/v1/models/m"), ("POST", "/v1/responses/input_tokens"),
+             ("GET", "/v1/responses/resp_1")]  # fmt: skip
     found = [routes.find(method, path) for method, path in asked]
     assert {target.operation for target in found if target is not None} == FREE
 

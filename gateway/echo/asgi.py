@@ -33,6 +33,8 @@ def respond(target: Target, doc: dict[str, Any]) -> Reply:
     """
     body = _document(target, doc)
     if body is None:
+        if target.id:
+            return target.wire.error(404, "not_found", "the echo model keeps no responses")
         return target.wire.error(404, "model_not_found", f"the echo model has no model of this name: {target.model}")
     return Reply(200, JSON, orjson.dumps(body))
 
@@ -43,6 +45,12 @@ def _document(target: Target, doc: dict[str, Any]) -> dict[str, Any] | None:
             return openai.chat(model.answer(openai.chat_ask(target, doc)))
         case "openai.completions", _:
             return openai.completion(model.answer(openai.completion_ask(target, doc)))
+        case "openai.responses", "responses.get":
+            return None
+        case "openai.responses", "responses.input_tokens":
+            return responses.input_tokens(model.answer(responses.ask(target, doc)))
+        case "openai.responses", "responses.compact":
+            return responses.compacted(model.answer(responses.ask(target, doc)))
         case "openai.responses", _:
             return responses.whole(model.answer(responses.ask(target, doc)), doc)
         case "openai.embeddings", _:

@@ -46,13 +46,29 @@ def whole(answer: Answer, doc: dict[str, Any]) -> dict[str, Any]:
         "completed_at": None if cut else model.CREATED,
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "output": _items(answer),
-        "usage": {
-            "input_tokens": answer.prompt_words,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": answer.words,
-            "output_tokens_details": {"reasoning_tokens": answer.reasoning_words},
-            "total_tokens": answer.prompt_words + answer.words,
-        },
+        "usage": _usage(answer),
+    }
+
+
+def input_tokens(answer: Answer) -> dict[str, Any]:
+    """How many tokens a request has."""
+    return {"object": "response.input_tokens", "input_tokens": answer.prompt_words}
+
+
+def compacted(answer: Answer) -> dict[str, Any]:
+    """A conversation in few words: none, and sealed."""
+    item = {"type": "compaction", "id": f"cmp_{answer.ask.id}", "encrypted_content": "ZWNobw=="}
+    head = {"id": f"resp_{answer.ask.id}", "object": "response.compaction", "created_at": model.CREATED}
+    return {**head, "output": [item], "usage": _usage(answer)}
+
+
+def _usage(answer: Answer) -> dict[str, Any]:
+    return {
+        "input_tokens": answer.prompt_words,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": answer.words,
+        "output_tokens_details": {"reasoning_tokens": answer.reasoning_words},
+        "total_tokens": answer.prompt_words + answer.words,
     }
 
 

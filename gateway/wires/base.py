@@ -62,7 +62,8 @@ class Target(NamedTuple):
     wire: Wire
     operation: str
     model: str | None = None
-    sse: bool = False  # the query asks for server-sent events where the wire has two stream forms (Gemini)
+    sse: bool = False  # the query asks for server-sent events where there are other forms of an answer
+    id: str = ""  # of what the path names that the provider keeps
 
 
 class EventKind(StrEnum):

@@ -47,7 +47,8 @@ class OpenAIResponses(Wire):
             raise Malformed(("input",), items, "a string or a list of items")
         out.unknown(doc, _SETTINGS, Origin.USER)
         # A stored prompt names its own model.
-        model = None if "model" not in doc and "prompt" in doc else want_model(doc)
+        named = "model" in doc or not ("prompt" in doc or target.operation == "responses.input_tokens")
+        model = want_model(doc) if named else None
         before = (doc.get("previous_response_id"), _conversation(doc))
         ids = tuple(each for each in before if isinstance(each, str))
         thread = Thread(ids, doc.get("store") is not False or before[1] is not None)
@@ -68,7 +69,7 @@ class OpenAIResponses(Wire):
         return ResponseStream(model)
 
     def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
-        if not as_reply:
+        if not as_reply or target.operation != "responses":
             return common.refusal_error(message)
         response = _incomplete(_head(f"resp_{request_id}", parsed.model))
         refusal = {"type": "refusal", "refusal": message}
@@ -91,6 +92,13 @@ class OpenAIResponses(Wire):
 
     def error(self, status: int, code: str, message: str, request_id: str = "") -> Reply:
         return common.error(status, code, message)
+
+
+class StoredResponse(OpenAIResponses):
+    """A response that the provider keeps, as it is asked for: above all one that is made in the background."""
+
+    def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
+        return Parsed(None, target.sse, [], [], Thread((target.id,), kept=False))
 
 
 def _conversation(doc: dict[str, Any]) -> Any:

@@ -15,9 +15,11 @@ from gateway.wires.openai_completions import OpenAICompletions
 from gateway.wires.openai_embeddings import OpenAIEmbeddings
 from gateway.wires.openai_models import OpenAIModels
 from gateway.wires.openai_realtime import OpenAIRealtime
-from gateway.wires.openai_responses import OpenAIResponses
+from gateway.wires.openai_responses import OpenAIResponses, StoredResponse
 
 _CHAT: Final = OpenAIChat()
+_RESPONSES: Final = OpenAIResponses()
+_STORED: Final = StoredResponse()
 _OPENAI_MODELS: Final = OpenAIModels()
 _MESSAGES: Final = AnthropicMessages()
 _ANTHROPIC_MODELS: Final = AnthropicModels()
@@ -28,7 +30,9 @@ _GEMINI_MODELS: Final = GeminiModels()
 _STATIC: Final = {
     "POST /v1/chat/completions": Target(_CHAT, "chat.completions"),
     "POST /v1/completions": Target(OpenAICompletions(), "completions"),
-    "POST /v1/responses": Target(OpenAIResponses(), "responses"),
+    "POST /v1/responses": Target(_RESPONSES, "responses"),
+    "POST /v1/responses/compact": Target(_RESPONSES, "responses.compact"),
+    "POST /v1/responses/input_tokens": Target(_RESPONSES, "responses.input_tokens"),
     "POST /v1/embeddings": Target(OpenAIEmbeddings(), "embeddings"),
     "POST /v1/messages": Target(_MESSAGES, "messages"),
     "POST /v1/messages/count_tokens": Target(_MESSAGES, "count_tokens"),
@@ -73,7 +77,9 @@ _GEMINI_CALL: Final = re.compile(r"/v1(?:beta|alpha)?/models/([A-Za-z0-9][\w.-]{
 _MODELS: Final = re.compile(r"/v1(beta|alpha)?/models(?:/(.+))?")
 _MODEL: Final = re.compile(r"(?:[A-Za-z0-9][\w.:@-]{0,127}/){0,3}[A-Za-z0-9][\w.:@-]{0,127}", re.ASCII)
 _GEMINI_MODEL: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)  # what stands behind a colon is a call
+_RESPONSE: Final = re.compile(r"/v1/responses/([A-Za-z0-9_-]{1,256})")
 _SSE: Final = re.compile(rb"(?:^|&)(?:\$|%24)?alt=sse(?=&|$)", re.IGNORECASE)
+_STREAM: Final = re.compile(rb"(?:^|&)stream=true(?=&|$)", re.IGNORECASE)
 
 
 def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -> Target | None:
@@ -90,6 +96,8 @@ def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -
     elif method == "GET":
         if path == REALTIME:
             return _SESSION._replace(model=_asked_model(query))
+        if response := _RESPONSE.fullmatch(path):
+            return Target(_STORED, "responses.get", sse=bool(_STREAM.search(query)), id=response[1])
         if models := _MODELS.fullmatch(path):
             whose, model = "gemini" if models[1] else provider, models[2]
             if model is None:
