@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from gateway.wires.base import EventKind, StreamEvent, StreamReader
+from gateway.wires.events import one_line
 from gateway.wires.frames import Frame
 from gateway.wires.outline import Outline
 from gateway.wires.probabilities import without_probabilities
@@ -31,7 +32,7 @@ class Piece(NamedTuple):
     def saying(self, text: str) -> Frame:
         """The frame with ``text`` in place of its own."""
         raw = self.frame.raw
-        return self.outline.frame(b"%b%b%b" % (raw[: self.start], orjson.dumps(text)[1:-1], raw[self.end :]))
+        return self.outline.frame(b"%b%b%b" % (raw[: self.start], one_line(orjson.dumps(text)[1:-1]), raw[self.end :]))
 
 
 class Alike:

@@ -110,6 +110,18 @@ def test_what_a_custom_tool_of_chat_is_given_is_no_json() -> None:
     assert "".join(said) == 'say a "quoted"\nvalue!'
 
 
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("size", [1, 4, 1_000])
+def test_what_some_readers_end_a_line_at_stays_escaped(size: int, end: str) -> None:
+    """httpx reads lines as Python does; a frame in which such a character comes bare is two to its users, and neither is JSON."""
+    text = f"A line{end}and {SECRET[:9]} {end}{SECRET}{end} more"
+    deltas = [_chunk({"content": text[at : at + size]}) for at in range(0, len(text), size)]
+    escaped = [json.dumps(orjson.loads(delta[6:])) for delta in deltas]
+    out = _relayed("chat", "".join(f"data: {one}\n\n" for one in escaped).encode(), Vault(KEY)).decode()
+    said = [json.loads(line[6:])["choices"][0]["delta"]["content"] for line in out.splitlines() if line]
+    assert "".join(said) == text.replace(SECRET, Vault(KEY).stand_in(SECRET, "secret.cloud_key"))
+
+
 @pytest.mark.parametrize("size", [1, 3, 1_000])
 def test_an_escape_before_a_value_in_code_that_is_shown_hides_nothing(size: int) -> None:
     text = f'Run print("key:\\n{SECRET}") and see.'

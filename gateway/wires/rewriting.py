@@ -8,7 +8,7 @@ import orjson
 
 from detectors.values import Path
 from gateway.wires.base import StreamReader
-from gateway.wires.events import sse
+from gateway.wires.events import one_line, sse
 from gateway.wires.frames import Frame
 from gateway.wires.jsonedit import apply_edits, replace_text
 from gateway.wires.probabilities import tell_more, without_probabilities
@@ -24,7 +24,7 @@ def rewritten(frame: Frame, texts: Mapping[Path, str], said: Collection[str] = (
         data = replace_text(frame.data, path, text)
     else:
         data = apply_edits(frame.data, texts)
-    data = without_probabilities(data)
+    data = one_line(without_probabilities(data))
     if frame.raw.count(frame.data) == 1:
         return Frame(frame.raw.replace(frame.data, data), frame.event, data)
     return Frame(sse(data, frame.event), frame.event, data)
@@ -37,7 +37,7 @@ def sequel(reader: StreamReader, frame: Frame, path: Path, others: Mapping[Path,
         others: what went out of the texts of ``frame``, by their paths.
     """
     doc = reader.sequel(orjson.loads(frame.data), path, others, text)
-    data = without_probabilities(orjson.dumps(doc))
+    data = one_line(without_probabilities(orjson.dumps(doc)))
     if frame.raw.startswith(frame.data):  # a message of its own
         return Frame(frame.raw.replace(frame.data, data), frame.event, data)
     if frame.raw.lstrip()[:1] in (b"[", b","):  # of an array, which is open by now
