@@ -8,6 +8,7 @@ the other way, and the scheme may be left out.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import Final
 
 MAX_ADDRESS: Final = 2_048
@@ -26,7 +27,8 @@ _CLOSED: Final = {
 """What ends an address, by the mark before it."""
 
 _BARE: Final = re.compile(r"""[\s"'<>`]""")
-_ESCAPED_SPACE: Final = re.compile(r"(?<!\\)((?:\\\\)*+)\\([nrtf]|u00(?:0[9a-dA-D]|20))")
+_ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(.))|"', re.DOTALL)
+_SPACES: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
 _HOST: Final = re.compile(r"(?:[a-z]+:)?[/\\]*(?:[^/\\?#\s]*@)?(\[[0-9a-f:.]*\]|[^/\\?#\s:@]*)", re.IGNORECASE)
 
 
@@ -59,18 +61,44 @@ class Addresses:
             self._closed = _CLOSED.get(text[self._begin - 1 : self._begin], _BARE)
 
 
-def spaced(text: str) -> str:
-    """JSON text in which the escapes of white space are that, every other character where it was."""
-    return _ESCAPED_SPACE.sub(lambda found: found[1] + ("\n" if found[2] == "n" else " ").rjust(len(found[2]) + 1), text)
+class Shown:
+    """What a text says to who reads it, and where in it that stands."""
 
+    __slots__ = ("_raw", "_starts", "text")
 
-def known_end(text: str, in_json: bool) -> str:
-    """What must be remembered of a text to follow its sequel: the address that is open at its end, with the mark before it,
-    or the characters in which one may begin. Of an address longer than `MAX_ADDRESS`, its beginning."""
-    begin = Addresses(spaced(text) if in_json else text).open_at(len(text))
-    if begin is None:
-        return text[-REACH - 1 :]
-    return text[max(0, begin - 1) : begin + MAX_ADDRESS + 1]
+    def __init__(self, text: str, in_json: bool) -> None:
+        """``in_json``: the text is JSON: its escapes are undone, and where a string begins or ends stands a blank line."""
+        self._raw = self.text = text
+        self._starts: list[int] | None = None
+        if in_json:
+            starts: list[int] = []
+            parts: list[str] = []
+            at = 0
+            for found in _ESCAPE.finditer(text):
+                said = _SPACES.get(found[2], found[2] or "\n\n") if found[1] is None else chr(int(found[1], 16))
+                starts += (*range(at, found.start()), *([found.start()] * len(said)))
+                parts += (text[at : found.start()], said)
+                at = found.end()
+            starts.extend(range(at, len(text)))
+            self.text, self._starts = "".join((*parts, text[at:])), starts
+
+    def place(self, raw: int) -> int:
+        """Where what stands at ``raw`` in the text is shown."""
+        return raw if self._starts is None else bisect_left(self._starts, raw)
+
+    def remembered(self) -> str:
+        """What must be remembered of the text to follow its sequel: the address that is open at its end, with the mark before
+        it, or the characters in which one may begin. Of an address longer than `MAX_ADDRESS`, its beginning."""
+        length = len(self.text)
+        begin = Addresses(self.text).open_at(length)
+        if begin is None:
+            return self._raw[self._at(max(0, length - REACH - 1)) :]
+        return self._raw[self._at(max(0, begin - 1)) : self._at(min(length, begin + MAX_ADDRESS + 1))]
+
+    def _at(self, place: int) -> int:
+        if self._starts is None:
+            return place
+        return self._starts[place] if place < len(self._starts) else len(self._raw)
 
 
 def host(address: str) -> str:

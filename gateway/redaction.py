@@ -21,8 +21,9 @@ from typing import Final
 import orjson
 
 from detectors.values import Key, Origin, Path, Segment
-from gateway.addresses import MAX_ADDRESS, Addresses, known_end, spaced
+from gateway.addresses import MAX_ADDRESS, Addresses, Shown
 from gateway.fpe import JOINTS, Formats
+from gateway.nesting import Nesting
 from gateway.policy import Edit, Mode, joined
 
 DIGEST_CHARS: Final = 10
@@ -128,27 +129,39 @@ class Vault:
         # Two values of one request with one stand-in would come back mixed up: the second stays hidden for good.
         return name if self._remember(name, value) else f"[{kind}]"
 
-    def restore(self, text: str, in_json: bool = False, at: int = 0) -> str:
+    def restore(self, text: str, nesting: Nesting | None = None, at: int = 0) -> str:
         """Put the values back. Stand-ins that this vault did not make stay as they are.
 
         Args:
-            in_json: the text is JSON, so a value is written as it stands in a JSON string.
+            nesting: the text is JSON, and this has followed it up to ``at``: a value is written as it stands in a JSON string.
             at: where the text to be given begins; what stands before was given already, and tells in which address it is.
         """
         if not self._values or (not self._begun and "[" not in text):
+            if nesting is not None:
+                nesting.feed(text[at:])
             return text[at:]
-        addresses = Addresses(spaced(text) if in_json else text)
+        shown = Shown(text, nesting is not None)
+        addresses = Addresses(shown.text)
         parts: list[str] = []
+        followed = at
         for found in self._expression().finditer(text, at):
             known = self._values.get(found.group())
             if known is None:
                 continue
-            begin = addresses.open_at(found.start())
-            if begin is not None and (found.group(), text[begin : found.start()]) not in self._addresses:
+            place = shown.place(found.start())
+            begin = addresses.open_at(place)
+            if begin is not None and (found.group(), shown.text[begin:place]) not in self._addresses:
                 continue
-            parts += (text[at : found.start()], orjson.dumps(known).decode()[1:-1] if in_json else known)
+            if nesting is not None:
+                nesting.feed(text[followed : found.start()])
+                followed = found.start()
+                for _ in range(max(1, nesting.depth)):
+                    known = orjson.dumps(known).decode()[1:-1]
+            parts += (text[at : found.start()], known)
             at = found.end()
         parts.append(text[at:])
+        if nesting is not None:
+            nesting.feed(text[followed:])
         return "".join(parts)
 
     def begun(self, text: str) -> int:
@@ -193,12 +206,12 @@ class Vault:
 class Restorer:
     """Puts the values of a vault back into a text that comes in pieces, also where a stand-in is cut in two."""
 
-    __slots__ = ("_before", "_held", "_in_json", "_vault")
+    __slots__ = ("_before", "_held", "_nesting", "_vault")
 
     def __init__(self, vault: Vault, in_json: bool) -> None:
         """``in_json``: the text is JSON (a tool call's arguments), so a value is written as it stands in a JSON string."""
         self._vault = vault
-        self._in_json = in_json
+        self._nesting = Nesting() if in_json else None
         self._held = ""
         self._before = ""  # the address that is open, or the end of the text, in which one may begin
 
@@ -213,8 +226,8 @@ class Restorer:
         cut = self._vault.begun(text)
         self._held = text[cut:]
         seen = self._before + text[:cut]
-        restored = self._vault.restore(seen, self._in_json, len(self._before))
-        self._before = known_end(seen, self._in_json)
+        restored = self._vault.restore(seen, self._nesting, len(self._before))
+        self._before = Shown(seen, self._nesting is not None).remembered()
         return restored
 
     def finish(self) -> str:

@@ -22,6 +22,7 @@ from gateway.channel_text import ChannelText, opened
 from gateway.following import Channel, Cut, Follower, Rise
 from gateway.links import Hosts
 from gateway.listening import LONG, SLICE, Listening, is_call, slices
+from gateway.nesting import Nesting
 from gateway.outgoing import Outgoing
 from gateway.redaction import Vault
 from gateway.sound import WITHHELD, Sound
@@ -310,7 +311,7 @@ class Relay:
             self._sound.note(event.channel, WITHHELD if self._sound.waits else "audio")
             return "" if self._sound.waits else event.text
         if event.kind is EventKind.ECHO:
-            return self._vault.restore(event.text, event.text.startswith(("{", "[")))
+            return self._vault.restore(event.text, Nesting() if event.text.startswith(("{", "[")) else None)
         repeated = event.repeats is not None and "".join(self.said.texts.get(event.repeats, ())) == event.text
         whole = event.channel[0] == "whole"
         if not repeated:

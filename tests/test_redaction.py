@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from detectors.values import Origin, Segment
 from gateway.fpe import Ff1, Formats
+from gateway.nesting import Nesting
 from gateway.policy import Edit, Mode
 from gateway.redaction import Restorer, Vault, redact
 
@@ -133,6 +135,57 @@ def test_nothing_comes_back_where_the_policy_says_so_or_to_another_request(mode:
         assert CARD not in other.restore(f"it is {made}, [PII_PAYMENT_0123456789]")
 
 
+_SAID = st.lists(st.sampled_from(["HELD", "é", '"', "C:\\", "\n", "{", "[1]", " ", "see ", "ab", ". "]), max_size=6).map("".join)
+
+
+def _written(texts: list[str], levels: int, indent: int | None) -> str:
+    """JSON of texts; at each further level, a text of it is that JSON."""
+    inner = json.dumps({"a": texts, "b": 1, "c": texts[:1]}, indent=indent, ensure_ascii=bool(indent))
+    return inner if not levels else _written([*texts, inner, *texts[:1]], levels - 1, indent)
+
+
+def _read(value: object) -> object:
+    """What nested JSON says, read at every level where a text is JSON."""
+    if isinstance(value, dict):
+        return {key: _read(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_read(one) for one in value]
+    try:
+        return _read(json.loads(value)) if isinstance(value, str) and value[:1] in ("{", "[") else value
+    except ValueError:
+        return value
+
+
+@given(
+    st.lists(_SAID.filter(lambda text: text[:1] not in ("{", "[")), min_size=1, max_size=3), st.integers(0, 1),
+    st.sampled_from([None, 1]), st.text('ab"\\\n', min_size=1, max_size=5), st.lists(st.integers(0, 900), max_size=9),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_a_value_in_json_within_json_is_escaped_as_often_as_it_is_read(
+    texts: list[str], levels: int, indent: int | None, value: str, cuts: list[int]
+) -> None:
+    vault = Vault(KEY)
+    name = vault.stand_in(f"pw {value}", "secret.password")
+    text = _written(texts, levels, indent).replace("HELD", name)
+    marks = sorted({cut % len(text) for cut in cuts})
+    restorer = Restorer(vault, True)
+    said = "".join(restorer.feed(text[a:b]) for a, b in zip([0, *marks], [*marks, len(text)], strict=True)) + restorer.finish()
+    assert _read(json.loads(said)) == _read(json.loads(_written([one.replace("HELD", f"pw {value}") for one in texts], levels, indent)))
+
+
+@pytest.mark.parametrize(
+    ("before", "comes"), [("\\", True), (".\n", True), ("//", False), ("https:\\\\", False), ("\\\\", False), ("https://a\t", True)]
+)
+def test_an_address_in_json_begins_and_ends_where_it_does_in_what_the_json_says(before: str, comes: bool) -> None:
+    vault = Vault(KEY)
+    name = vault.stand_in(CARD, "pii.payment")
+    for text in (json.dumps({"a": f"{before}{name}"}), json.dumps({"a": f"{before}{name}"}).replace("/", "\\u002f")):
+        restorer = Restorer(vault, True)
+        said = "".join(map(restorer.feed, text)) + restorer.finish()
+        assert (CARD in said) is comes
+        assert json.loads(said)["a"] == vault.restore(f"{before}{name}")
+
+
 @given(st.lists(st.integers(0, 200), max_size=12), st.booleans())
 @settings(max_examples=80, deadline=None)
 def test_values_come_back_however_the_text_is_cut(cuts: list[int], in_json: bool) -> None:
@@ -143,7 +196,7 @@ def test_values_come_back_however_the_text_is_cut(cuts: list[int], in_json: bool
     marks = sorted({cut % len(text) for cut in cuts})
     restorer = Restorer(vault, in_json)
     said = "".join(restorer.feed(text[a:b]) for a, b in zip([0, *marks], [*marks, len(text)], strict=True)) + restorer.finish()
-    assert said == vault.restore(text, in_json)
+    assert said == vault.restore(text, Nesting() if in_json else None)
     assert CARD + "5500 0000 0000 0004" in said
     assert "[PII_NAME_0123456789]" in said
 
