@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -151,3 +152,24 @@ def test_a_feed_is_signed_in_any_format(tmp_path: Path, capsys: pytest.CaptureFi
     assert "prompts.jsonl: signed\npublic key, for learning.feeds[].key: ed25519:" in capsys.readouterr().out
     assert main(["patterns", "sign", "--feed", "--key", str(key), str(tmp_path / "none.txt")]) == 1
     assert "none.txt: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", ""], "id: got ''; wanted one as it is listed"),
+        (["promote", "..", "--reason", "x"], "proposal: got '..'; wanted one as it is listed"),
+        (["list", "--category", "jailbraek"], "--category: unknown category 'jailbraek'; known: prompt_injection"),
+        (["test", "--category", "jailbreak.x"], "--category: unknown subcategory 'x' of jailbreak; known: "),
+        (["clusters", "--count", "0"], "'0': wanted a number from 1 on"),
+        (["clusters", "--count", "99999"], "'99999': wanted a number from 1 to 1000"),
+        (["duplicates", "--alike", "7"], "'7': wanted a number above 0 and up to 1"),
+        (["import", "/dev/zero", "--format", "yaml"], "/dev/zero: more than 134217728 bytes"),
+    ],
+)
+def test_what_is_misused_is_told_with_what_is_accepted(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):
+        assert main(["patterns", *arguments]) > 0
+    assert says in capsys.readouterr().err

@@ -28,6 +28,9 @@ MAX_BULK_BYTES: Final = 32 * 2**20
 MAX_BULK: Final = 20_000
 """Labels of one bulk upload."""
 
+BULK_SECONDS: Final = 20.0
+"""How long one bulk upload may be read: whoever sent it waits for the answer, a minute as a rule."""
+
 AT_A_TIME: Final = 100
 """Rows of a bulk upload between two turns of the event loop: those that are refused take no turn by themselves."""
 
@@ -70,7 +73,8 @@ def routes(app: FastAPI, services: Services) -> None:
     async def label_many(request: Request, principal: Principal = labeller) -> dict[str, Any]:
         """Many labels: JSON lines, or CSV with a header (``content-type: text/csv``), with the fields of one label.
 
-        What is wrong is told by line; the rest is taken.
+        What is wrong is told by line; the rest is taken, up to the line that ``next`` names, if it does: there to go on with
+        another upload, after ``wait`` seconds.
         """
         body = bytearray()
         async for chunk in request.stream():
@@ -81,12 +85,10 @@ def routes(app: FastAPI, services: Services) -> None:
         rows = _csv(bytes(body)) if is_csv else _lines(bytes(body))
         ids: list[str] = []
         faults: list[dict[str, Any]] = []
-        wrong = 0
+        wrong, ends = 0, time.monotonic() + BULK_SECONDS
         for count, (number, row) in enumerate(rows):
-            if count == MAX_BULK:
-                wrong += 1
-                faults.append({"line": number, "error": f"at most {MAX_BULK} labels are taken at once; the rest was not read"})
-                break
+            if count == MAX_BULK or time.monotonic() > ends:
+                return _taken(ids, wrong, faults, number, 0)
             if not count % AT_A_TIME:
                 await asyncio.sleep(0)
             if row is None:
@@ -96,11 +98,13 @@ def routes(app: FastAPI, services: Services) -> None:
                     raise Refused(422, row)
                 given = Given(**_fields(row))
                 ids.append(await services.learning.intake.take(principal, role_of(principal), given, time.time()))
-            except (Refused, TypeError) as error:
+            except Refused as error:
+                if error.wait:
+                    return _taken(ids, wrong, faults, number, error.wait)
                 wrong += 1
                 if len(faults) < MAX_FAULTS:
                     faults.append({"line": number, "error": str(error)})
-        return {"taken": len(ids), "wrong": wrong, "ids": ids, "faults": faults}
+        return _taken(ids, wrong, faults, None, 0)
 
     @app.get("/admin/v1/feedback", tags=["feedback"])
     async def list_labels(
@@ -127,6 +131,10 @@ def routes(app: FastAPI, services: Services) -> None:
                 "proposal": case.proposal or None if case else None, "lesson": case.lesson if case else "",
             })  # fmt: skip
         return {"feedback": shown, "next": found[-1].id if more else None}
+
+
+def _taken(ids: list[str], wrong: int, faults: list[dict[str, Any]], line: int | None, wait: int) -> dict[str, Any]:
+    return {"taken": len(ids), "wrong": wrong, "ids": ids, "faults": faults, "next": line, "wait": wait}
 
 
 async def take(services: Services, principal: Principal, given: FeedbackIn) -> str:

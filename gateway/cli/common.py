@@ -47,6 +47,22 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON for machines")
 
 
+def read_file(file: Path, most: int) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        Misused: it cannot be read. Failed: it has more than ``most`` bytes, or no end.
+    """
+    try:
+        with file.open("rb") as source:
+            data = source.read(most + 1)
+    except OSError as error:
+        raise Misused(f"{file}: {error.strerror}") from None
+    if len(data) > most:
+        raise Failed(f"{file}: more than {most} bytes, which is what is taken; split it")
+    return data
+
+
 def positive(text: str) -> int:
     """A number from one on, for `argparse`."""
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from gateway.cli.common import Misused, add_command, add_json, write_json, write_table
+from gateway.cli.common import Misused, add_command, add_json, read_file, write_json, write_table
 from gateway.cli.remote import Remote, add_remote
 
 HELP = "say that a decision or a text was an attack or harmless, one or many, and list what was said"
@@ -72,17 +74,34 @@ def _add(remote: Remote, arguments: argparse.Namespace) -> int:
     return 0
 
 
+MAX_BYTES: Final = 32 * 2**20
+"""Bytes of a file, as the gateway takes them at once."""
+
+PAUSE_SECONDS: Final = 5
+"""How long to wait at least where labels came too fast: several may be given then."""
+
+
 def _import(remote: Remote, arguments: argparse.Namespace) -> int:
-    try:
-        data = arguments.file.read_bytes()
-    except OSError as error:
-        raise Misused(f"{arguments.file}: {error.strerror}") from None
-    kind = "text/csv" if arguments.file.suffix == ".csv" else "application/jsonl"
-    told = remote.post("/admin/v1/feedback/bulk", data, kind)
-    if arguments.json:
-        write_json(told)
-    else:
-        for fault in told["faults"]:
+    data, is_table = read_file(arguments.file, MAX_BYTES), arguments.file.suffix == ".csv"
+    lines = data.splitlines(keepends=True) if is_table else io.BytesIO(data).readlines()
+    kind = "text/csv" if is_table else "application/jsonl"
+    header = lines[:1] if is_table else []
+    taken, wrong, ids, faults = 0, 0, list[str](), list[dict[str, Any]]()
+    before = 0  # lines that are done with, the header aside
+    while True:
+        told = remote.post("/admin/v1/feedback/bulk", b"".join(header + lines[len(header) + before :]), kind)
+        taken, wrong, ids = taken + told["taken"], wrong + told["wrong"], ids + told["ids"]
+        faults += [{**fault, "line": fault["line"] + before} for fault in told["faults"]]
+        for fault in faults[-len(told["faults"]) :] if told["faults"] and not arguments.json else ():
             print(f"{arguments.file}:{fault['line']}: {fault['error']}", file=sys.stderr)
-        print(f"{told['taken']} taken, {told['wrong']} wrong")
-    return 1 if told["wrong"] else 0
+        if told["next"] is None:
+            break
+        before += told["next"] - 1 - len(header)
+        if told["wait"]:
+            print(f"{taken} taken so far; more are as fast as `learning.labels_per_minute` allows", file=sys.stderr)
+            time.sleep(max(told["wait"], PAUSE_SECONDS))
+    if arguments.json:
+        write_json({"taken": taken, "wrong": wrong, "ids": ids, "faults": faults})
+    else:
+        print(f"{taken} taken, {wrong} wrong")
+    return 1 if wrong else 0

@@ -11,8 +11,9 @@ from detectors.engine import Engine
 from detectors.values import Origin, Segment
 from gateway.admin.knowledge import shown_pattern
 from gateway.cli import patterns_actions, patterns_alike, patterns_taxonomy
-from gateway.cli.common import Failed, add_command, add_json, write_json, write_table
+from gateway.cli.common import Failed, Misused, add_command, add_json, write_json, write_table
 from gateway.live import load_patterns
+from patterns import taxonomy
 from patterns.schema import Pattern, PatternError
 
 HELP = "list, test and sign patterns; propose, compare, promote, retire and roll back those of a running gateway"
@@ -42,6 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     actions = patterns_actions.ACTIONS | patterns_alike.ACTIONS | patterns_taxonomy.ACTIONS
     if arguments.action in actions:
         return actions[arguments.action](arguments)
+    if arguments.category and arguments.category not in taxonomy.CATEGORIES:
+        try:
+            taxonomy.split(arguments.category)
+        except ValueError as error:
+            raise Misused(f"--category: {error}") from None
     try:
         chosen = [
             pattern

@@ -13,8 +13,8 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import __version__
-from gateway.cli.common import Failed, Misused, add_command, add_json, write_json, write_table
-from gateway.cli.remote import Refusal, Remote, add_remote
+from gateway.cli.common import Failed, Misused, add_command, add_json, read_file, write_json, write_table
+from gateway.cli.remote import Refusal, Remote, add_remote, part
 from patterns import convert, detached, release, signed
 from patterns.entries import key_id
 from patterns.schema import PatternError
@@ -186,7 +186,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    found = Remote(arguments).get(f"/admin/v1/patterns/{arguments.id}")
+    found = Remote(arguments).get(f"/admin/v1/patterns/{part('id', arguments.id)}")
     if arguments.json:
         write_json(found)
         return 0
@@ -206,12 +206,8 @@ def _show(arguments: argparse.Namespace) -> int:
 def _propose(arguments: argparse.Namespace) -> int:
     form = getattr(arguments, "format", None)
     try:
-        if (size := arguments.file.stat().st_size) > convert.MAX_BYTES:
-            raise Failed(f"{arguments.file}: {size} bytes; at most {convert.MAX_BYTES} are taken; split it")
-        data = arguments.file.read_bytes()
+        data = read_file(arguments.file, convert.MAX_BYTES)
         found = convert.convert(data, form or convert.guess(arguments.file.name), arguments.file.name)
-    except OSError as error:
-        raise Misused(f"{arguments.file}: {error.strerror}") from None
     except convert.Unreadable as error:
         raise Failed(str(error)) from None
     for fault in found.faults:
@@ -302,11 +298,11 @@ def _generations(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    return _told(arguments, f"/admin/v1/proposals/{arguments.proposal}/promote", {"reason": arguments.reason})
+    return _told(arguments, f"/admin/v1/proposals/{part('proposal', arguments.proposal)}/promote", {"reason": arguments.reason})
 
 
 def _retire(arguments: argparse.Namespace) -> int:
-    return _told(arguments, f"/admin/v1/patterns/{arguments.id}/retire", {"reason": arguments.reason})
+    return _told(arguments, f"/admin/v1/patterns/{part('id', arguments.id)}/retire", {"reason": arguments.reason})
 
 
 def _rollback(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from detectors.semantic.clusters import of_exemplars
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
-from gateway.cli.common import Failed, add_command, add_json, write_json, write_table
+from gateway.cli.common import Failed, add_command, add_json, positive, write_json, write_table
 from gateway.live import load_patterns
 from patterns import packs
 from patterns.schema import PatternError
@@ -24,15 +24,35 @@ def configure(actions: Any) -> None:
     )
     duplicates.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="packs beside the shipped ones")
     duplicates.add_argument("--exemplars", action="store_true", help="of the shipped exemplars instead")
-    duplicates.add_argument("--alike", type=float, default=ALIKE, help="from which share on (default: %(default)s)")
+    duplicates.add_argument("--alike", type=_share, default=ALIKE, help="from which share on (default: %(default)s)")
     grouped = add_command(
         actions, "clusters", "what the shipped exemplars are about: clusters by meaning, with names",
         "portcullis patterns clusters --count 20",
     )
-    grouped.add_argument("--count", type=int, default=40, help="how many (default: %(default)s)")
+    grouped.add_argument("--count", type=_count, default=40, help="how many (default: %(default)s)")
     grouped.add_argument("--harmless", action="store_true", help="of harmless exemplars instead of attacks")
     for one in (duplicates, grouped):
         add_json(one)
+
+
+MOST_CLUSTERS: Final = 1_000
+"""More than one for five exemplars are no clusters, and take hours."""
+
+
+def _count(text: str) -> int:
+    if (count := positive(text)) > MOST_CLUSTERS:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number from 1 to {MOST_CLUSTERS}")
+    return count
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number above 0 and up to 1")
+    return share
 
 
 def _duplicates(arguments: argparse.Namespace) -> int:

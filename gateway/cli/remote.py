@@ -7,6 +7,7 @@ import os
 import urllib.error
 import urllib.request
 from typing import Any, Final
+from urllib.parse import quote
 
 import orjson
 
@@ -64,9 +65,24 @@ class Remote:
             raise Failed(f"{self._url}: does not answer: {getattr(error, 'reason', error)}") from None
 
 
+def part(what: str, name: str) -> str:
+    """A name as a part of a path.
+
+    Raises:
+        Misused: it is empty.
+    """
+    if not name.strip("."):
+        raise Misused(f"{what}: got {name!r}; wanted one as it is listed")
+    return quote(name, safe="")
+
+
 def _detail(body: bytes) -> str:
     try:
         detail = orjson.loads(body)["detail"]
+        return detail if isinstance(detail, str) else "; ".join(map(_fault, detail))
     except (ValueError, KeyError, TypeError):
         return body[:200].decode("utf-8", "replace")
-    return detail if isinstance(detail, str) else orjson.dumps(detail)[:500].decode()
+
+
+def _fault(one: dict[str, Any]) -> str:
+    return f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}"
