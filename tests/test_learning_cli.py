@@ -164,7 +164,7 @@ def test_a_feed_is_signed_in_any_format(tmp_path: Path, capsys: pytest.CaptureFi
         (["clusters", "--count", "0"], "'0': wanted a number from 1 on"),
         (["clusters", "--count", "99999"], "'99999': wanted a number from 1 to 1000"),
         (["duplicates", "--alike", "7"], "'7': wanted a number above 0 and up to 1"),
-        (["import", "/dev/zero", "--format", "yaml"], "/dev/zero: more than 134217728 bytes"),
+        (["import", "/dev/zero", "--format", "yaml"], "/dev/zero: 134217729 bytes; at most 134217728 are taken"),
     ],
 )
 def test_what_is_misused_is_told_with_what_is_accepted(

@@ -100,5 +100,6 @@ def shown_pattern(pattern: Pattern) -> dict[str, Any]:
         "id": pattern.id, "kind": pattern.kind.value, "body": pattern.body, "category": pattern.category,
         "severity": pattern.severity.value, "reach": pattern.reach, "check": pattern.check,
         "origins": sorted(pattern.origins), "hits": pattern.hits, "misses": pattern.misses,
-        "state": pattern.state.value, "provenance": pattern.provenance, "revision": pattern.revision,
+        "closeness": pattern.closeness, "state": pattern.state.value, "rollout": pattern.rollout,
+        "provenance": pattern.provenance, "revision": pattern.revision,
     }  # fmt: skip

@@ -54,12 +54,14 @@ def read_file(file: Path, most: int) -> bytes:
         Misused: it cannot be read. Failed: it has more than ``most`` bytes, or no end.
     """
     try:
-        with file.open("rb") as source:
-            data = source.read(most + 1)
+        if (size := file.stat().st_size) <= most:
+            with file.open("rb") as source:
+                data = source.read(most + 1)
+            size = len(data)
     except OSError as error:
         raise Misused(f"{file}: {error.strerror}") from None
-    if len(data) > most:
-        raise Failed(f"{file}: more than {most} bytes, which is what is taken; split it")
+    if size > most:
+        raise Failed(f"{file}: {size} bytes; at most {most} are taken; split it")
     return data
 
 
