@@ -101,8 +101,8 @@ class Tenant:
 class Principal:
     """Who calls: the verified bearer of a key, or the one that an open gateway takes everybody for.
 
-    ``key`` is the key's id, empty without one; ``expires_at`` is in UNIX seconds, infinite where nothing
-    expires.
+    ``key`` is the key's id, empty without one, and ``owner`` whose it is, where that was said; ``expires_at`` is in UNIX
+    seconds, infinite where nothing expires.
     """
 
     key: str
@@ -110,6 +110,12 @@ class Principal:
     policy: str | None
     permissions: frozenset[Permission]
     expires_at: float = math.inf
+    owner: str = ""
+
+    @property
+    def person(self) -> str:
+        """Who speaks, whichever of his keys he uses: the owner as `owned` names him, else the key; empty without one."""
+        return owned(self.owner) if self.owner else self.key
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
@@ -117,6 +123,11 @@ class Principal:
     def sees(self, tenant: str) -> bool:
         """True where this caller may look at what belongs to ``tenant``."""
         return self.tenant in (EVERY_TENANT, tenant)
+
+
+def owned(owner: str) -> str:
+    """An owner's name where ids of keys stand, too: no key has such an id."""
+    return f"@{owner}"
 
 
 def role_of(principal: Principal) -> str:
@@ -145,6 +156,12 @@ class StoredKey:
     expires_at: float | None = None
     revoked_at: float | None = None
     note: str = ""
+    owner: str = ""
+
+    @property
+    def person(self) -> str:
+        """As `Principal.person`."""
+        return owned(self.owner) if self.owner else self.id
 
     def live(self, now: float) -> bool:
         """True while the key opens anything."""
@@ -178,6 +195,7 @@ def make_key(
     policy: str | None = None,
     expires_at: float | None = None,
     note: str = "",
+    owner: str = "",
     entropy: Callable[[int], bytes] = os.urandom,
 ) -> NewKey:
     """Make a key.
@@ -189,6 +207,7 @@ def make_key(
         policy: overrides the tenant's policy.
         expires_at: UNIX seconds, later than ``now``.
         note: for people, shown in listings.
+        owner: whose key it is: all keys of one owner have one voice among them. Left out, each has its own.
         entropy: gives that many bytes that nobody can guess.
 
     Raises:
@@ -200,6 +219,8 @@ def make_key(
         raise ValueError("tenant: got '*'; wanted one tenant: what an app sends belongs to somebody")
     if policy is not None:
         checked_name("policy", policy)
+    if owner:
+        checked_name("owner", owner)
     if expires_at is not None and not now < expires_at < math.inf:
         raise ValueError(f"expires_at: got {expires_at}; wanted a time after now ({now})")
     if len(note) > MAX_NOTE or not note.isprintable():
@@ -209,7 +230,7 @@ def make_key(
     salt = entropy(16)
     key = StoredKey(
         id=key_id, salt=salt, digest=_hash(secret, salt), role=role, tenant=tenant, policy=policy,
-        created_at=now, expires_at=expires_at, note=note,
+        created_at=now, expires_at=expires_at, note=note, owner=owner,
     )
     return NewKey(key, f"{PREFIX}{key_id}_{secret.decode()}")
 
@@ -219,7 +240,7 @@ def encode_key(key: StoredKey) -> bytes:
     return orjson.dumps({
         "id": key.id, "salt": key.salt.hex(), "digest": key.digest.hex(), "role": key.role,
         "tenant": key.tenant, "policy": key.policy, "created_at": key.created_at,
-        "expires_at": key.expires_at, "note": key.note,
+        "expires_at": key.expires_at, "note": key.note, **({"owner": key.owner} if key.owner else {}),
     })
 
 
@@ -304,6 +325,10 @@ class Keyring:
         principal = self._principal(key)
         return principal if now < principal.expires_at else None
 
+    def bearers(self, person: str, now: float) -> list[Principal]:
+        """Who bears the keys of somebody, as `Principal.person` names him, that open something."""
+        return [self._principal(key) for key in self._keys.values() if key.person == person and key.live(now)]
+
     def _verify(self, token: bytes) -> Principal | None:
         match = _TOKEN.fullmatch(token)
         if match is None:
@@ -318,7 +343,7 @@ class Keyring:
         tenant = self._tenants.get(key.tenant)
         policy = key.policy if key.policy is not None else tenant.policy if tenant else None
         expires_at = math.inf if key.expires_at is None else key.expires_at
-        return Principal(key.id, key.tenant, policy, PERMISSIONS[key.role], expires_at)
+        return Principal(key.id, key.tenant, policy, PERMISSIONS[key.role], expires_at, key.owner)
 
 
 _NOBODY: Final = StoredKey(

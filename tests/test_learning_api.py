@@ -117,6 +117,30 @@ def test_an_exemplar_is_exported_with_the_closeness_that_it_asks_for(people: Peo
     assert {name: shown[name] for name in exemplar} == exemplar
 
 
+def test_two_keys_of_one_owner_are_one_person(people: People) -> None:
+    def person(**key: str) -> tuple[httpx.Client, str]:
+        made = people.operator.post("/admin/v1/keys", json={"role": "approver", "tenant": "*", **key}).json()
+        return people.gateway.client(headers={"authorization": f"Bearer {made['token']}"}), made["id"]
+
+    refused = people.operator.post("/admin/v1/keys", json={"role": "approver", "tenant": "*", "owner": "Ann Smith"})
+    assert (refused.status_code, refused.json()["detail"][:24]) == (422, "owner: got 'Ann Smith'; ")
+    (one, first), (other, _), (bob, _) = person(owner="ann"), person(owner="ann"), person(owner="bob")
+    raw = {**PATTERN, "id": "own.pond", "body": r"\bdrain\b.{1,20}\bthe pond\b", "hits": ["now drain the pond"], "misses": ["the pond"]}
+    path = f"/admin/v1/proposals/{one.post('/admin/v1/patterns', json={'pattern': raw}).json()['id']}"
+    refused = other.post(path + "/approve", json={"reason": "mine"})
+    assert (refused.status_code, refused.json()["detail"]) == (403, "whoever proposes does not approve: ask a second person")
+    assert bob.post(path + "/approve", json={"reason": "agreed"}).json()["state"] == "shadow"
+    assert people.analyst.get(path).json()["author"] == "@ann"
+    for who in (one, other):
+        assert who.post("/admin/v1/feedback", json={"text": "a pond is wet", "label": "benign"}).status_code == 202
+    listed = [one for one in people.analyst.get("/admin/v1/feedback?limit=20").json()["feedback"] if one["by"] == "@ann"]
+    assert len(listed) == 1, "one word, whichever key it is said with"
+    keys = people.operator.get("/admin/v1/keys").json()["keys"]
+    assert [key["owner"] for key in keys if key["id"] == first] == ["ann"]
+    for client in (one, other, bob):
+        client.close()
+
+
 def _patterns(people: People) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while page := people.analyst.get(f"/admin/v1/patterns?limit=500&offset={len(found)}").json()["patterns"]:

@@ -70,7 +70,7 @@ async def every_page(state: State, only: Filter, limit: int) -> list[Record]:
 
 
 def test_keys_are_stored_listed_and_revoked(fresh: Fresh) -> None:
-    first = make_key(Role.APP, "acme", NOW, policy="strict", expires_at=NOW + 60, note="é").key
+    first = make_key(Role.APP, "acme", NOW, policy="strict", expires_at=NOW + 60, note="é", owner="ann").key
     second = make_key(Role.OPERATOR, "*", NOW + 1).key
 
     async def story(state: State) -> None:

@@ -117,7 +117,8 @@ def routes(app: FastAPI, services: Services) -> None:
         book = services.learning.book
         found = await book.labels(limit, cursor)
         more = len(found) == limit and await book.labels(1, found[-1].id)
-        own = {key.id for key in await services.state.keys() if principal.sees(key.tenant)}
+        keys = await services.state.keys()
+        own = {key.person for key in keys} - {key.person for key in keys if not principal.sees(key.tenant)}
         shown = []
         for one in found:
             if one.by not in own and not principal.sees(EVERY_TENANT):

@@ -24,6 +24,7 @@ class NewKeyRequest(BaseModel):
     policy: str | None = Field(None, description="A preset that overrides the tenant's policy.")
     expires_at: float | None = Field(None, description="UNIX seconds.")
     note: str = Field("", description="For people, shown in listings.")
+    owner: str = Field("", description="Whose it is: keys of one owner have one voice among labels and approvals.")
 
 
 def routes(app: FastAPI, services: Services) -> None:
@@ -42,13 +43,13 @@ def routes(app: FastAPI, services: Services) -> None:
         try:
             made = make_key(
                 wanted.role, wanted.tenant, time.time(), policy=wanted.policy, expires_at=wanted.expires_at,
-                note=wanted.note,
+                note=wanted.note, owner=wanted.owner,
             )  # fmt: skip
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
         await services.state.put_key(made.key)
         await services.keys.refresh()
-        detail(request, made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant)
+        detail(request, made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
         return {**shown_key(made.key), "token": made.token}
 
     @app.delete("/admin/v1/keys/{key_id}", tags=["keys"])
@@ -66,4 +67,5 @@ def shown_key(key: StoredKey) -> dict[str, Any]:
     return {
         "id": key.id, "role": key.role.value, "tenant": key.tenant, "policy": key.policy,
         "created_at": key.created_at, "expires_at": key.expires_at, "revoked_at": key.revoked_at, "note": key.note,
+        "owner": key.owner or None,
     }  # fmt: skip

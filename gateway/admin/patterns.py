@@ -128,7 +128,7 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.post("/admin/v1/rollback", tags=["knowledge"])
     async def roll_back(wanted: Rollback, principal: Principal = approver) -> dict[str, Any]:
         """Let what stood under an earlier generation stand again, as a new one, which acts here when this answers."""
-        by = principal.key or "local"
+        by = principal.person or "local"
         applied = await _stored(asyncio.to_thread(yielded, store.rollback, wanted.generation, by, wanted.reason, time.time()))
         await learning.stages.follow_store(time.time())
         await services.renew()

@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = add_command(
         actions, "create", "make a key; it is shown once",
-        "portcullis keys create --role analyst --tenant '*' --days 90 --note 'Ann'",
+        "portcullis keys create --role analyst --tenant '*' --days 90 --owner ann",
     )
     add_config(create)
     create.add_argument("--role", choices=[role.value for role in Role], default=Role.APP.value)
@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--policy", choices=["strict", "balanced", "monitor"], help="instead of the tenant's policy")
     create.add_argument("--days", type=_days, metavar="DAYS", help="how long it is valid (default: for ever)")
     create.add_argument("--note", default="", help="for people, shown in listings")
+    create.add_argument("--owner", default="", help="whose it is: keys of one owner have one voice among labels and approvals")
     add_config(add_command(actions, "list", "list all keys, without what would open anything", "portcullis keys list"))
     revoke = add_command(
         actions, "revoke", "revoke a key; every worker follows within about a second",
@@ -88,11 +89,11 @@ def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
     try:
         made = keystore.create(
             chosen.state, Role(arguments.role), arguments.tenant, now, policy=arguments.policy, expires_at=expires_at,
-            note=arguments.note,
+            note=arguments.note, owner=arguments.owner,
         )  # fmt: skip
     except ValueError as error:
         raise Misused(str(error)) from None
-    _write_down(chosen, "create", made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant)
+    _write_down(chosen, "create", made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
     if arguments.json:
         write_json({**shown_key(made.key), "token": made.token})
     else:
@@ -108,9 +109,10 @@ def _list(arguments: argparse.Namespace, chosen: Settings) -> int:
         return 0
     now = time.time()
     write_table(
-        ("id", "role", "tenant", "policy", "created", "state", "note"),
+        ("id", "role", "tenant", "owner", "policy", "created", "state", "note"),
         [
-            (key.id, key.role.value, key.tenant, key.policy or "-", time.strftime("%F %T", time.gmtime(key.created_at)),
+            (key.id, key.role.value, key.tenant, key.owner or "-", key.policy or "-",
+             time.strftime("%F %T", time.gmtime(key.created_at)),
              "live" if key.live(now) else "revoked" if key.revoked_at is not None else "expired", key.note)
             for key in keys
         ],

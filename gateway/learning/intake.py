@@ -83,7 +83,7 @@ class Intake:
         trajectory, text = await self._trajectory(principal, given, now)
         subject = text or f"decision {trajectory.decision}"
         id = case_id(self._key, subject)
-        by = principal.key or "local"
+        by = principal.person or "local"
         standing = await self._book.standing(by)
         label = Label(new_id(now), by, role, given.label, given.category, given.note, quorum.weight(role, standing), now)
         if (known := await self._said(label, id)) is not None:
@@ -142,7 +142,7 @@ class Intake:
         a_minute = float(self._live().settings.learning.labels_per_minute)
         if role == "app":
             a_minute = max(1.0, a_minute / APP_SHARE)
-        by = principal.key or "local"
+        by = principal.person or "local"
         wait = self._next.get(by, now) - now
         if not 0 < wait <= 60 / a_minute:  # longer: the clock went back
             async with self._turns:  # those of one worker do not start over for each other

@@ -101,7 +101,7 @@ async def _fetched(feed: FeedSettings, mark: str) -> list[Pulled]:
     server = Upstream("feed", f"https://{parts.netloc}", [], timeouts=timeouts, tls=tls_context(feed.ca_file))
     target, query = parts.path or "/", f"?{parts.query}" if parts.query else ""
     try:
-        asked = [(b"user-agent", b"portcullis"), *([(b"if-none-match", mark.encode())] if mark else [])]
+        asked = [(b"user-agent", b"portcullis"), *([(b"if-none-match", mark.encode("latin-1"))] if mark else [])]
         status, headers, data = await _get(server, target + query, asked, MAX_BYTES)
         tag = dict(headers).get(b"etag", b"").decode("latin-1")[:MAX_MARK] or hashlib.sha256(data).hexdigest()
         if mark and (status == 304 or (status == 200 and tag == mark)):

@@ -81,7 +81,7 @@ class Stages:
         Raises:
             Refused: it cannot be tried.
         """
-        by = principal.key or "local"
+        by = principal.person or "local"
         if not retire:
             busy = {one.pattern.id async for one in self._book.all_proposals() if one.stage in (Stage.PROPOSED, *OUT)}
             if pattern.id in busy or self._stands(pattern):
@@ -125,7 +125,7 @@ class Stages:
         """
         if len(reason) > MAX_NOTE:
             raise Refused(422, f"reason: at most {MAX_NOTE} characters")
-        by = principal.key or "local approver"  # without keys one person is both; with keys, two are needed
+        by = principal.person or "local approver"  # without keys one person is both; with keys, two are needed
 
         def change(proposal: Proposal | None) -> Proposal:
             if proposal is None:
@@ -167,7 +167,7 @@ class Stages:
             against = "; ".join(proposal.trial.against) if proposal.trial else "it was not tried"
             why = f"its trial failed: {against}" if against else "it has not enough approvals of others than its author"
             raise Refused(409, f"the proposal stays {proposal.stage}: {why}")
-        return await self.enter(proposal, move.to, reason or move.reason, now, principal.key or "local")
+        return await self.enter(proposal, move.to, reason or move.reason, now, principal.person or "local")
 
     async def advance(self, proposal: Proposal, now: float) -> Proposal:
         """Make the move that is due, if one is. Where the store says something else of its pattern by now, that is followed;

@@ -61,6 +61,7 @@ def create(
     policy: str | None = None,
     expires_at: float | None = None,
     note: str = "",
+    owner: str = "",
 ) -> NewKey:
     """Make a key and store it. Arguments as for `make_key`; ``url`` as for `open_state`.
 
@@ -68,7 +69,7 @@ def create(
         ValueError: an argument is not usable; the message names it.
         StateUnavailable: the store did not take it.
     """
-    made = make_key(role, tenant, now, policy=policy, expires_at=expires_at, note=note)
+    made = make_key(role, tenant, now, policy=policy, expires_at=expires_at, note=note, owner=owner)
     _with_state(url, lambda state: state.put_key(made.key))
     return made
 
