@@ -155,3 +155,41 @@ def test_what_was_killed_while_it_moved_moves_on(tmp_path: Path) -> None:
         await state.close()
 
     asyncio.run(run())
+
+
+def test_what_was_taken_back_and_acts_all_the_same_is_found(tmp_path: Path) -> None:
+    """Who promoted was killed before he heard of a rejection, and the pattern acted with nothing left to reject; and so did one
+    that a rollback had brought back."""
+
+    async def run() -> None:
+        live, state, store = await opened(tmp_path)
+        book = Book(state)
+        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True)
+        learning = Learning(state, store, lambda: live, lambda _: True)
+        eve = Principal("eve", EVERY_TENANT, None, frozenset(Permission))
+        pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
+                          severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",))  # fmt: skip
+        approved = Proposal(id="1", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="ann", trial=Trial(),
+                            votes=(Vote("bob", True, "yes", 0.0),))  # fmt: skip
+        await book.change_proposal("1", lambda _: approved)
+        await stages.advance(approved, 1_000.0)
+        assert (await stages.promote(eve, "1", "go", 1_000.0)).stage is Stage.CANARY
+        canary = store.generation
+        assert (await stages.vote(eve, "1", False, "no", 1_001.0)).stage is Stage.DEMOTED
+        store.revise({"own.gate": replace(pattern, state=State.ACTIVE)}, "rules", "active: it was time", 1_001.5)
+        assert await learning.run(1_002.0)
+        told = await book.proposal("1")
+        assert told is not None
+        assert (told.stage, store.patterns()["own.gate"].state) == (Stage.DEMOTED, State.RETIRED)
+
+        store.rollback(canary, "eve", "it was right after all", 1_003.0)
+        assert await learning.run(1_004.0 + 3 * 3600)
+        assert await learning.run(1_020.0 + 6 * 3600)
+        told = await book.proposal("1")
+        assert told is not None
+        assert (told.stage, store.patterns()["own.gate"].state) == (Stage.CANARY, State.CANARY), "and no further by itself"
+        assert (await stages.vote(eve, "1", False, "no", 1_030.0 + 6 * 3600)).stage is Stage.DEMOTED
+        assert store.patterns()["own.gate"].state is State.RETIRED
+        await state.close()
+
+    asyncio.run(run())

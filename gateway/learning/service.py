@@ -137,7 +137,7 @@ class Learning:
                 self._dirty = dirty
             await self.lessons.tune(now, lambda: self.tuner)
             async for proposal in self.book.all_proposals():
-                if proposal.stage in OPEN or proposal.stage is Stage.ACTIVE:
+                if proposal.stage in OPEN or proposal.stage in (Stage.ACTIVE, Stage.DEMOTED):
                     await self.stages.advance(proposal, now)
             return True
 

@@ -24,7 +24,7 @@ from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, S
 from gateway.live import Live
 from gateway.state.base import StateUnavailable
 from patterns.clock import ZERO, Stamp
-from patterns.schema import Pattern, PatternError
+from patterns.schema import WATCHING, Pattern, PatternError
 from patterns.schema import State as PatternState
 from patterns.store import Store, StoreError
 
@@ -173,6 +173,8 @@ class Stages:
         """Make the move that is due, if one is. Where the store says something else of its pattern by now, that is followed;
         and what another machine let stand is first to have come to this one."""
         proposal = await self._followed(proposal, now)
+        if proposal.stage is Stage.DEMOTED:
+            return proposal
         if self._stamp(proposal) < proposal.stamp:
             if proposal.id not in self._late and now - proposal.since > LATE_SECONDS:
                 self._late.add(proposal.id)
@@ -181,7 +183,8 @@ class Stages:
             return proposal
         self._late.discard(proposal.id)
         move = step(self._counted(proposal), self.rules, now)
-        if move is None or self._hides(proposal):
+        rejected = any(not vote.approves for vote in proposal.votes)  # and brought back by a rollback: no further by itself
+        if move is None or self._hides(proposal) or (rejected and move.to is not Stage.DEMOTED):
             return proposal
         return await self.enter(proposal, move.to, move.reason, now, "rules")
 
@@ -260,6 +263,8 @@ class Stages:
     async def _followed(self, proposal: Proposal, now: float) -> Proposal:
         """A proposal whose pattern somebody changed in the store since it entered its stage, here or on any replica, stands
         where the store says: what was rolled back does not come back because its time of watching is over."""
+        if proposal.stage is Stage.DEMOTED:
+            return await self._kept_back(proposal, now)
         if proposal.stage not in OUT or proposal.kind in TAKES_AWAY or self._stamp(proposal) < proposal.stamp:
             return proposal
         entry = self._store.entries().get(proposal.pattern.id)
@@ -267,7 +272,30 @@ class Stages:
         retired = proposal.stage is Stage.ACTIVE and state is PatternState.RETIRED  # by a proposal to, which may be taken back
         if retired or state is STATES[proposal.stage]:
             return proposal
-        stage = _STAGES.get(state, Stage.DEMOTED) if state else Stage.DEMOTED
+        return await self._as_stored(proposal, _STAGES.get(state, Stage.DEMOTED) if state else Stage.DEMOTED, now)
+
+    async def _kept_back(self, proposal: Proposal, now: float) -> Proposal:
+        """A demoted proposal whose pattern is matched all the same: whoever let it act was killed before he heard that it was
+        taken back, or somebody brought it back, by a rollback, say, and has to find a proposal that he can reject."""
+        entry = self._store.entries().get(proposal.pattern.id)
+        if proposal.kind in TAKES_AWAY or entry is None or entry.pattern is None or entry.stamp <= proposal.stamp:
+            return proposal
+        state = entry.pattern.state
+        if state not in WATCHING or self._stands(proposal.pattern):
+            return proposal
+        async for other in self._book.all_proposals():
+            if other.pattern.id == proposal.pattern.id and other.stage in OUT:
+                return proposal
+        settles = entry.stamp.wall_ms < (proposal.since + LATE_SECONDS) * 1000
+        if entry.stamp.taken > proposal.stamp.taken or not settles:
+            return await self._as_stored(proposal, _STAGES[state], now)
+        stamp = await self._revise(proposal, Stage.DEMOTED, proposal.reason, now, "rules")
+        return await self._book.change_proposal(
+            proposal.id, lambda old: replace(old, stamp=stamp) if old and old.stage is Stage.DEMOTED else None
+        ) or proposal  # fmt: skip
+
+    async def _as_stored(self, proposal: Proposal, stage: Stage, now: float) -> Proposal:
+        entry = self._store.entries().get(proposal.pattern.id)
         reason = f"{entry.reason} ({entry.author}, {entry.stamp.node})" if entry else "the pattern store lost its pattern"
 
         def moved(old: Proposal | None) -> Proposal | None:
