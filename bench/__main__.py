@@ -24,6 +24,7 @@ from bench import (
     quality,
     realtime,
     replies,
+    results,
     scan,
     stream,
     sync,
@@ -33,8 +34,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, languages, drowned, replies, stream, realtime, learning, patterns, capacity,
-    memory, scan, sync, sync_scale, agreement, failover, verdicts,
+    gateway, profile, audit, console, quality, languages, drowned, replies, results, stream, realtime, learning, patterns,
+    capacity, memory, scan, sync, sync_scale, agreement, failover, verdicts,
 )  # fmt: skip
 
 

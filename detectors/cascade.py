@@ -18,7 +18,7 @@ from detectors.canonical import Canonical, canonicalise
 from detectors.lexical import SCORES, Lexical, Match
 from detectors.mentions import around_of, speaks
 from detectors.readings import Inner, Span, View, layers, through, views
-from detectors.semantic.closer import Looked, looked
+from detectors.semantic.closer import ALONE, Looked, looked
 from detectors.semantic.corrections import NO_CORRECTIONS, Corrections
 from detectors.semantic.judge import Reading, SemanticModel
 from detectors.semantic.learnt import corrections as corrections_among
@@ -271,7 +271,7 @@ class Cascade:
                 elif settled is None or suspicion > settled.suspicion:
                     settled = Asked("", suspicion, *view.span(start, end), setting=setting)
                 if part and place:
-                    asked.append(Asked(part.text, part.suspicion, *place, setting=setting, part=True))
+                    asked.append(Asked(part.text, part.suspicion, *place, setting=setting + ALONE.get(origin, 0.0), part=True))
         return settled, asked
 
     def _woken(self, model: SemanticModel, text: str, front: Sequence[Looked], sure: float) -> frozenset[int]:

@@ -155,8 +155,8 @@ class Calibration:
         fast: slope and offset of the front stage's logit.
         sure: front-stage logits below which a window is settled as harmless.
         weights: what makes log-odds of what is known of a window.
-        directions: by origin, what each coordinate of an embedding and each of the encoder's logits adds to them,
-            (WIDTH + origins,), where the origin's own logit saw too few texts.
+        directions: by origin whose own logit saw too few texts of a sort, what each coordinate of an embedding and each of the
+            encoder's logits adds to them, and what all get, (WIDTH + origins + 1,).
         thresholds: the score from which a preset acts, by preset and origin.
     """
 
@@ -182,7 +182,7 @@ class Calibration:
         direction = self.directions.get(origin)
         if direction is None:
             return np.zeros(embeddings.shape[:-1], np.float32)
-        return embeddings @ direction[:WIDTH] + logits @ direction[WIDTH:]
+        return np.asarray(embeddings @ direction[:WIDTH] + logits @ direction[WIDTH:-1] + direction[-1], np.float32)
 
     def reported(self, origin: Origin) -> float:
         """The score from which a judgement is told: the lowest that a preset acts on."""

@@ -5,6 +5,7 @@
     python -m detectors.train exemplars  write the exemplar packs and the index over them
     python -m detectors.train calibrate  turn the folds' scores into probabilities and thresholds
     python -m detectors.train replies    fit what judges an assistant's words, on the encoder that ships
+    python -m detectors.train results    fit what is added to what the encoder says of tools' results and documents
     python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
     python -m detectors.train all        the above in order: about an hour of one core, minutes on a GPU
 
@@ -27,7 +28,7 @@ import torch
 
 from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.judge import MODELS, SemanticModel
-from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference, replies, shipped
+from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference, replies, results, shipped
 from detectors.train.base import BaseModelError
 from detectors.train.model import Encoder
 from detectors.train.vocabulary import tokenizer_json
@@ -100,6 +101,16 @@ def replies_command(options: argparse.Namespace) -> None:
     print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
 
 
+def results_command(options: argparse.Namespace) -> None:
+    """Fit what is added for tools' results and documents anew."""
+    path = options.models / "calibration.json"
+    made = orjson.loads(path.read_bytes())
+    found = results.fit(SemanticModel.load(options.models), results.pieces(options.data, options.seed))
+    made.setdefault("directions", {}).update({origin.value: found.direction for origin in results.ORIGINS})
+    calibrate.save(made, path)
+    print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
+
+
 def evaluate_command(options: argparse.Namespace) -> None:
     """Print the figures; into the model card where asked."""
     made = orjson.loads((options.models / "calibration.json").read_bytes())
@@ -129,7 +140,7 @@ def _start(wanted: str, models: Path) -> Encoder | None:
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "folds": folds_command, "fit": fit_command, "exemplars": exemplars_command, "calibrate": calibrate_command,
-    "replies": replies_command, "evaluate": evaluate_command,
+    "replies": replies_command, "results": results_command, "evaluate": evaluate_command,
 }
 
 

