@@ -418,3 +418,23 @@ def test_nothing_acts_where_the_policy_does_not() -> None:
 def test_kinds_of_events_are_what_the_relay_reads() -> None:
     assert {EventKind.STOP, EventKind.ERROR} <= set(EventKind)
     assert OPENAI_TOOLS
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_call_is_whole_before_the_next_one_begins(together: bool) -> None:
+    """Clients parse a call's arguments where the next call begins."""
+    rules = StreamRules([_pattern("pair", r"\bRome\W{1,8}secret\b", "secret.generic_credential")], lambda pattern: Act.REPLACE)
+    relay = Relay(_target("chat"), "m", dict.fromkeys(ChannelKind, rules), Vault(KEY))
+    calls = [
+        {"index": index, "id": str(index), "type": "function", "function": {"name": "f", "arguments": '{"city":"Rome"}'}}
+        for index in range(3)
+    ]
+    chunks = [_chunk({"tool_calls": calls})] if together else [_chunk({"tool_calls": [call]}) for call in calls]
+    out = b"".join(relay.feed(chunk, _refusal) for chunk in chunks)
+    assert relay.held
+    out += relay.feed(_chunk({}, finish_reason="tool_calls"), _refusal) + relay.end(_refusal)
+    where = _target("chat")
+    deltas = [orjson.loads(frame.data)["choices"][0]["delta"] for frame in frames_of(where.wire.splitter(where), [out])]
+    said = [(call["index"], call["function"].get("arguments", "")) for delta in deltas for call in delta.get("tool_calls", [])]
+    assert [index for index, _ in said] == sorted(index for index, _ in said)
+    assert ["".join(text for at, text in said if at == index) for index in range(3)] == ['{"city":"Rome"}'] * 3

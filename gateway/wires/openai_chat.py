@@ -125,6 +125,7 @@ class ChatStream(StreamReader):
             "model": model or "",
         }
         self._open: dict[int, bool] = {0: True}
+        self._call: dict[int, int] = {}  # which call each choice is at
         self._done = False
 
     def read(self, frame: Frame) -> list[StreamEvent]:
@@ -174,6 +175,7 @@ class ChatStream(StreamReader):
                 _part_events(value, (number, key), _DELTA_KINDS[key], (*path, key), events)
             elif key == "tool_calls" and isinstance(value, list):
                 for index, call in enumerate(value):
+                    self._calls_on(call, number, events)
                     _call_events(call, number, (*path, key, index), events)
             elif key == "function_call":
                 _function_events(value, (number, key), "arguments", EventKind.TOOL, (*path, key), events)
@@ -181,6 +183,14 @@ class ChatStream(StreamReader):
                 _audio_events(value, (number, key), (*path, key), events)
             else:
                 events += loose(value, (*path, key))
+
+    def _calls_on(self, call: Any, number: int, events: list[StreamEvent]) -> None:
+        """Calls come one after the other: where the next one begins, clients parse the arguments of the one before."""
+        index = call.get("index", 0) if isinstance(call, dict) else 0
+        before = self._call.setdefault(number, index if isinstance(index, int) else 0)
+        if isinstance(index, int) and index > before:
+            self._call[number] = index
+            events.append(StreamEvent(EventKind.STOP, (number, "tool", before)))
 
     def stop(self, message: str) -> bytes:
         if self._done:
