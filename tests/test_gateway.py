@@ -500,7 +500,7 @@ class TestOperations:
 
         with upstream(late) as provider:
             gateway = start_gateway(
-                upstreams={"openai": {"base_url": provider.base_url}}, limits={"ready_grace_seconds": 0.3}, forked=False
+                upstreams={"openai": {"base_url": provider.base_url}}, limits={"ready_grace_seconds": 5}, forked=False
             )
 
             async def talk() -> list[tuple[int, str | None]]:
