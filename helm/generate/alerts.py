@@ -277,7 +277,8 @@ ALERTS: Final = (
     Alert(
         "PortcullisAuditNotWritable", "critical", "min by (job, instance) (portcullis_audit_writable) == 0", "1m",
         "{{ $labels.instance }} cannot write its audit log",
-        "Records wait in memory up to a bound. Whether requests go on meanwhile is the policy's `failure.audit`.",
+        "Records wait in memory up to a bound. Whether requests go on meanwhile is the policy's `failure.audit`; where none do, "
+        "the replica is not ready and gets none.",
         ("The log names the file and the error: a full disk, a volume that is not there, a missing permission.",
          "`portcullis_audit_waiting` and `portcullis_audit_dropped_total`: how many wait, and whether any were given up."),
         ("Make room or mend the volume; writing goes on by itself.",
