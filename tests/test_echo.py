@@ -100,7 +100,7 @@ def streamed(path: str, doc: dict[str, Any], query: bytes = b"") -> dict[EventKi
     events, _ = follow(where, echo.stream(where, doc))
     heard: dict[EventKind, str] = {}
     for event in events:
-        if event.kind in (EventKind.TEXT, EventKind.REASONING) and event.channel[0] == "whole":
+        if event.kind in (EventKind.TEXT, EventKind.REASONING, EventKind.TOOL) and event.channel[0] == "whole":
             assert event.text in heard.values()
         else:
             heard[event.kind] = heard.get(event.kind, "") + event.text
