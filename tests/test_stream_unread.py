@@ -12,6 +12,7 @@ from wires_support import sse_events
 from gateway.redaction import Vault
 from gateway.relay import Relay
 from gateway.sound import WITHHELD, Sound
+from gateway.wires.base import MAX_CHOICES, Malformed
 from gateway.wires.events import sse
 
 SPOKEN = {"output_index": 0}
@@ -74,6 +75,22 @@ def test_a_policy_that_waits_lets_no_audio_out_of_which_something_was_taken() ->
     (doc,) = sse_events(out)
     assert doc["choices"][0]["delta"]["audio"] == {"transcript": "Yes.", "data": ""}
     assert told == {"0.audio.data": WITHHELD}
+
+
+MANY = {
+    "chat": lambda number: _chunk({}, number),
+    "completions": lambda number: sse(orjson.dumps({"choices": [{"index": number, "text": ""}]})),
+    "messages": lambda number: _event("content_block_start", index=number, content_block={"type": "text", "text": ""}),
+    "gemini-sse": lambda number: sse(orjson.dumps({"candidates": [{"index": number, "content": {"parts": []}}]})),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_one_who_begins_choices_for_ever_is_stopped(name: str) -> None:
+    relay = Relay(_target(name), "m", ACTING, Vault(KEY))
+    relay.feed(b"".join(map(MANY[name], range(MAX_CHOICES))), _refusal)
+    with pytest.raises(Malformed):
+        relay.feed(b"".join(map(MANY[name], range(MAX_CHOICES, MAX_CHOICES + 2))), _refusal)
 
 
 def test_a_policy_that_waits_plays_what_was_judged() -> None:

@@ -12,7 +12,20 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires.anthropic_blocks import BLOCKS, SERVERS, TOOLS
-from gateway.wires.base import JSON, SSE, EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Thread, Wire
+from gateway.wires.base import (
+    JSON,
+    SSE,
+    EventKind,
+    Malformed,
+    Parsed,
+    Reply,
+    StreamEvent,
+    StreamReader,
+    Target,
+    Thread,
+    Wire,
+    check_choices,
+)
 from gateway.wires.blocks import Table, read_catalogue, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import events_of, load_frame, loose, sse
@@ -242,6 +255,7 @@ class MessageStream(StreamReader):
                 return _delta_events(event.get("delta"), index)
             case "content_block_start":
                 self._open.add(index)
+                check_choices(self._open, ("index",))
                 return _block_events(event.get("content_block"), index)
             case "content_block_stop":
                 self._open.discard(index)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self
 
@@ -99,6 +99,20 @@ class StreamEvent(NamedTuple):
     text: str = ""
     path: Path = ()
     repeats: tuple[str | int, ...] | None = None
+
+
+MAX_CHOICES: Final = 1_024
+"""Choices, or blocks that are open at once, in one stream: a reader remembers each. A reply has a few."""
+
+
+def check_choices(known: Sized, path: Path) -> None:
+    """Stop one who begins them for ever.
+
+    Raises:
+        Malformed: there are more than `MAX_CHOICES`.
+    """
+    if len(known) > MAX_CHOICES:
+        raise Malformed(path, "", f"at most {MAX_CHOICES} choices in one stream")
 
 
 class StreamReader(ABC):

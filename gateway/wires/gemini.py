@@ -11,7 +11,19 @@ from typing import Any, Final
 import orjson
 
 from detectors.values import Origin, Path
-from gateway.wires.base import JSON, SSE, EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
+from gateway.wires.base import (
+    JSON,
+    SSE,
+    EventKind,
+    Malformed,
+    Parsed,
+    Reply,
+    StreamEvent,
+    StreamReader,
+    Target,
+    Wire,
+    check_choices,
+)
 from gateway.wires.blocks import read_catalogue, read_parts
 from gateway.wires.collecting import UNKNOWN, Collector
 from gateway.wires.events import events_of, load_frame, loose, sse
@@ -318,6 +330,7 @@ class GeminiStream(StreamReader):
         events += events_of(out.parsed())
         finished = any(candidate.get(key) for key in spellings("finishReason"))
         self._open[index] = not finished
+        check_choices(self._open, path)
         if finished:
             events.append(StreamEvent(EventKind.STOP, (index,)))
 

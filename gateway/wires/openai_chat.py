@@ -8,7 +8,7 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
-from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
+from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire, check_choices
 from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import load_frame, loose, own_channel, sse
@@ -155,6 +155,7 @@ class ChatStream(StreamReader):
         number = choice.get("index", 0)
         number = number if isinstance(number, int) else 0
         self._open[number] = choice.get("finish_reason") is None
+        check_choices(self._open, path)
         for key in choice.keys() - _CHOICE | {"message"} & choice.keys():
             events += loose(choice[key], (*path, key))
         delta = choice.get("delta")

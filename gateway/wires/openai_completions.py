@@ -8,7 +8,7 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
-from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
+from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire, check_choices
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import load_frame, loose, sse
 from gateway.wires.frames import Frame
@@ -120,6 +120,7 @@ class CompletionStream(StreamReader):
         number = choice.get("index", 0)
         number = number if isinstance(number, int) else 0
         self._open[number] = choice.get("finish_reason") is None
+        check_choices(self._open, path)
         for key, value in choice.items():
             if key == "text" and isinstance(value, str):
                 if value:
