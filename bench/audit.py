@@ -24,9 +24,9 @@ from detectors.values import Origin, Segment
 from gateway.audit.log import AuditLog
 from gateway.audit.reading import verify_folder
 from gateway.audit.settings import AuditSettings
-from gateway.decisions import Decision, Screened, Upstream, new_id
-from gateway.server import GC_THRESHOLD
-from gateway.settings import Settings
+from gateway.config.settings import Settings
+from gateway.records.decisions import Decision, Screened, Upstream, new_id
+from gateway.serving.server import GC_THRESHOLD
 
 NAME: Final = "audit"
 HELP: Final = "what the audit log costs each request, and how fast it is verified"

@@ -30,7 +30,7 @@ from bench.machine import machine, versions
 from bench.processes import BenchError, Lab, free_port, get, wait_until_it_answers
 from bench.report import Goal
 from detectors.values import Finding, Origin, Segment
-from gateway.decisions import AnyDecision, Decision, Screened, new_id
+from gateway.records.decisions import AnyDecision, Decision, Screened, new_id
 from gateway.state.opening import open_state
 
 NAME: Final = "console"

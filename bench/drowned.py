@@ -21,7 +21,7 @@ from bench.quality import _rows, _sample
 from bench.school import Bench, Text
 from detectors.stages import Asked
 from detectors.values import Segment
-from gateway.policy import Action, Direction, evaluate
+from gateway.screening.policy import Action, Direction, evaluate
 
 NAME: Final = "drowned"
 HELP: Final = "orders among harmless sentences, with and without a closer look"

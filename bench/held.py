@@ -13,8 +13,8 @@ from typing import Final
 from bench.swaps import made, opened
 from detectors.aside import yielded
 from gateway import live
-from gateway.server import GC_THRESHOLD
-from gateway.settings import Settings
+from gateway.config.settings import Settings
+from gateway.serving.server import GC_THRESHOLD
 
 BEAT_SECONDS: Final = 0.001
 """How often another thread asks for the interpreter."""

@@ -16,8 +16,8 @@ from detectors.lexical import Match
 from detectors.stream import TextStream
 from detectors.values import ChannelKind
 from gateway import live
-from gateway.policy import preset
-from gateway.redaction import Vault
+from gateway.redaction.vault import Vault
+from gateway.screening.policy import preset
 from patterns.schema import State
 
 SAID: Final = (

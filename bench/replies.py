@@ -14,7 +14,7 @@ from bench import report
 from bench.machine import machine, versions
 from bench.school import Bench
 from detectors.values import Origin, Segment
-from gateway.policy import Action, Direction, Policy, evaluate
+from gateway.screening.policy import Action, Direction, Policy, evaluate
 
 NAME: Final = "replies"
 HELP: Final = "everyday replies and hostile ones, as balanced and strict take them"

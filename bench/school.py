@@ -14,13 +14,13 @@ from detectors.semantic.learnt import made_ready
 from detectors.semantic.prototypes import Prototypes
 from detectors.values import Origin, Segment
 from gateway import live
+from gateway.config.settings import Settings
 from gateway.learning.evidence import ATTACKS, heard, matched, spoken
 from gateway.learning.promotion import Rules, failing, step
 from gateway.learning.quorum import Record, judged, weight
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import Case, Label, Outcome, Proposal, Stage, Trajectory, case_id
-from gateway.policy import Action, Direction, evaluate
-from gateway.settings import Settings
+from gateway.screening.policy import Action, Direction, evaluate
 from patterns.schema import Pattern
 
 HONEST: Final = ("ada", "bob", "cy", "dee")

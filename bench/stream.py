@@ -31,10 +31,10 @@ from detectors.stream import TextStream
 from detectors.streamrules import Act, StreamRules
 from detectors.values import ChannelKind
 from gateway import live
-from gateway.following import Follower
-from gateway.policy import Policy, preset
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.screening.policy import Policy, preset
+from gateway.streams.following import Follower
+from gateway.streams.relay import Relay
 from gateway.wires.base import Target
 from gateway.wires.events import sse
 from gateway.wires.openai_chat import OpenAIChat

@@ -26,13 +26,13 @@ from bench.processes import ROOT, BenchError
 from bench.report import Goal
 from detectors.engine import Engine
 from detectors.values import Origin, Segment
-from gateway import configuration
-from gateway.decisions import AnyDecision, Decision, Screened, new_id
+from gateway.config import configuration
 from gateway.live import Live, build
-from gateway.semantics import Semantics
+from gateway.records.decisions import AnyDecision, Decision, Screened, new_id
+from gateway.screening.semantics import Semantics
+from gateway.screening.verdicts import SharedVerdicts
 from gateway.state.base import State
 from gateway.state.opening import open_state
-from gateway.verdicts import SharedVerdicts
 
 NAME: Final = "verdicts"
 HELP: Final = "a verdict from the encoder against one from another worker, over Redis and SQLite"

@@ -12,9 +12,9 @@ from detectors.aside import yielded
 from gateway.audit import witness
 from gateway.console.traffic import SAMPLE_SECONDS
 from gateway.learning.service import PASS_SECONDS
-from gateway.metrics import FLUSH_SECONDS
 from gateway.state.base import StateUnavailable
 from gateway.sync import status as sync_status
+from gateway.telemetry.metrics import FLUSH_SECONDS
 from patterns import cache as caching
 from patterns.store import StoreError
 

@@ -12,24 +12,24 @@ from detectors.leakage import Leakage
 from detectors.stages import STAGES
 from detectors.streamrules import Act
 from detectors.values import INNER, TOOL_CALL, Finding, Opaque, Origin, Path, Segment, Skipped
-from gateway.decision_records import shown
-from gateway.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id
-from gateway.following import Cut
-from gateway.inspection import LINKS, Inspected, links_edits, timings, with_leaks
 from gateway.keys import Principal
+from gateway.limits.usage import FREE
 from gateway.live import Bound, Live
-from gateway.metrics import Metrics
-from gateway.policy import RANK, Action, Direction, Edit, FailureMode, Policy, Ruling, decide, evaluate, joined
-from gateway.redaction import Vault, redact
-from gateway.relay import Relay
-from gateway.usage import FREE
+from gateway.records.decision_records import shown
+from gateway.records.decisions import Decision, KeptTexts, Screened, Shadow, Text, Upstream, new_id
+from gateway.redaction.vault import Vault, redact
+from gateway.screening.inspection import LINKS, Inspected, links_edits, timings, with_leaks
+from gateway.screening.policy import RANK, Action, Direction, Edit, FailureMode, Policy, Ruling, decide, evaluate, joined
+from gateway.streams.following import Cut
+from gateway.streams.relay import Relay
+from gateway.telemetry.metrics import Metrics
 from gateway.wires.base import Parsed, Target
 from gateway.wires.collecting import Collector
 
 if TYPE_CHECKING:
-    from gateway.limiter import Meter
-    from gateway.traces import Trace  # OpenTelemetry is loaded only where traces are made
-    from gateway.usage import Usage
+    from gateway.limits.limiter import Meter
+    from gateway.limits.usage import Usage
+    from gateway.telemetry.traces import Trace  # OpenTelemetry is loaded only where traces are made
 
 
 NO_VAULT: Final = Vault(b"")

@@ -21,11 +21,11 @@ from detectors.streamrules import Act, StreamRules
 from detectors.streamrules import load as load_rules
 from detectors.streamrules import prepare as prepare_rules
 from detectors.values import ChannelKind, Origin, Skipped
+from gateway.config.settings import Detection, PolicySettings, Settings, SettingsError
 from gateway.faults import OwnFault
 from gateway.learning.storage import check_packs
-from gateway.links import Hosts
-from gateway.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, Policy, Rule, Thresholds, preset
-from gateway.settings import Detection, PolicySettings, Settings, SettingsError
+from gateway.redaction.links import Hosts
+from gateway.screening.policy import MODEL_STAGES, PRESETS, Action, Consensus, Direction, Policy, Rule, Thresholds, preset
 from patterns import cache as caching
 from patterns import packs
 from patterns.schema import WATCHING, Pattern, PatternError, Severity, State

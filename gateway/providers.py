@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gateway import echo_server
-from gateway.credentials import without_key
+from gateway.config.settings import Settings, SettingsError
+from gateway.config.settings import Target as TargetSettings
+from gateway.config.settings import Upstream as UpstreamSettings
 from gateway.faults import Fault, OwnFault, UpstreamFault
-from gateway.inbound import Head, Headers
-from gateway.settings import Settings, SettingsError
-from gateway.settings import Target as TargetSettings
-from gateway.settings import Upstream as UpstreamSettings
+from gateway.serving.credentials import without_key
+from gateway.serving.inbound import Head, Headers
 from gateway.upstream.breaker import State as BreakerState
 from gateway.upstream.client import FAILING, Upstream
 from gateway.upstream.connection import Timeouts

@@ -10,30 +10,30 @@ from concurrent.futures import ThreadPoolExecutor
 
 from detectors.leakage import Leakage
 from detectors.values import Origin
-from gateway.admission import check_records
-from gateway.answer import Answer
-from gateway.arriving import Arriving
-from gateway.call import BODYLESS, Call
-from gateway.credentials import AmbiguousCredential, gateway_key
 from gateway.exchange import Exchange
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault, UpstreamFault
-from gateway.following import STEP, Follower
-from gateway.inbound import Head, beside_a_body, check_body, reply_headers
-from gateway.inspection import (
+from gateway.keys import Permission, Principal
+from gateway.live import Live
+from gateway.providers import Provider, Sent
+from gateway.realtime.opening import Realtime, with_key
+from gateway.records.admission import check_records
+from gateway.screening.inspection import (
     AT_ONCE,
     Inspected,
     nothing,
     passed,
     stopped,
 )
-from gateway.judging import Judge
-from gateway.keys import Permission, Principal
-from gateway.live import Live
-from gateway.policy import Action
-from gateway.providers import Provider, Sent
-from gateway.realtime.opening import Realtime, with_key
+from gateway.screening.judging import Judge
+from gateway.screening.policy import Action
 from gateway.services import Services
-from gateway.streaming import Streaming
+from gateway.serving.answer import Answer
+from gateway.serving.call import BODYLESS, Call
+from gateway.serving.credentials import AmbiguousCredential, gateway_key
+from gateway.serving.inbound import Head, beside_a_body, check_body, reply_headers
+from gateway.streams.arriving import Arriving
+from gateway.streams.following import STEP, Follower
+from gateway.streams.streaming import Streaming
 from gateway.upstream.errors import Refused, RequestRefused, UpstreamError
 from gateway.upstream.reply import Reply as UpstreamReply
 from gateway.websocket.answering import REALTIME, Offer, read_offer

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detectors.aside import yielded
 from detectors.engine import Engine
-from gateway import gauges, vitals
 from gateway import live as live_module
-from gateway.asking import Asking
 from gateway.audit import records, witness
 from gateway.audit.log import AuditLog, configuration
 from gateway.audit.writer import AuditUnavailable
 from gateway.chores import Chores
-from gateway.configuration import load as load_settings
+from gateway.config.configuration import load as load_settings
+from gateway.config.settings import Settings, SettingsError
 from gateway.console.sessions import Sessions
 from gateway.console.traffic import Traffic
 from gateway.keys import ANYONE, EVERY_TENANT, Permission, Principal, Tenant
@@ -29,29 +28,30 @@ from gateway.learning.series import register as register_learning
 from gateway.learning.service import Learning
 from gateway.learning.storage import open_store, signing
 from gateway.learning.wording import Wording
-from gateway.limiter import Limiter
+from gateway.limits.limiter import Limiter
 from gateway.live import Live
-from gateway.metrics import Exposition, Metrics
-from gateway.policy import Policy
 from gateway.providers import Provider, Providers
-from gateway.recorder import Recorder
-from gateway.redaction import Vault
-from gateway.requestlog import RequestLog
-from gateway.semantics import Semantics
-from gateway.settings import Settings, SettingsError
+from gateway.records.recorder import Recorder
+from gateway.redaction.threads import Threads
+from gateway.redaction.vault import Vault
+from gateway.screening.asking import Asking
+from gateway.screening.policy import Policy
+from gateway.screening.semantics import Semantics
+from gateway.screening.verdicts import SharedVerdicts
 from gateway.state.base import State, StateUnavailable
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
-from gateway.threads import Threads
-from gateway.verdicts import SharedVerdicts
+from gateway.telemetry import gauges, vitals
+from gateway.telemetry.metrics import Exposition, Metrics
+from gateway.telemetry.requestlog import RequestLog
 from patterns.schema import PatternError
 from patterns.store import Store
 
 if TYPE_CHECKING:
     from gateway.notify.notifier import Notifier
     from gateway.sync.service import SyncService
-    from gateway.traces import Tracing
+    from gateway.telemetry.traces import Tracing
 
 MAX_HOSTS: Final = 64
 """Host headers remembered as ours; a caller could otherwise fill memory with ports and addresses of loopback."""
@@ -328,7 +328,7 @@ def _left_out(live: Live) -> str:
 def _tracing(settings: Settings, metrics: Metrics) -> Tracing | None:
     if settings.traces is None:
         return None
-    from gateway.traces import Tracing  # takes a tenth of a second and ten megabytes to load
+    from gateway.telemetry.traces import Tracing  # takes a tenth of a second and ten megabytes to load
 
     return Tracing(settings.traces, metrics)
 

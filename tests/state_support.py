@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from detectors.values import Finding, Opaque, Origin, Segment, Skipped
-from gateway.decisions import AnyDecision, Decision, KeptTexts, Screened, Shadow, Text, Upstream, first_id, new_id
+from gateway.records.decisions import AnyDecision, Decision, KeptTexts, Screened, Shadow, Text, Upstream, first_id, new_id
 
 NOW = 1_700_000_000.0
 ACTIONS = ("allow", "flag", "redact", "block")

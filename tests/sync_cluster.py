@@ -11,12 +11,12 @@ import uvloop
 from sync_support import APPROVER, TRUST, pattern
 
 from bench.processes import free_port
-from gateway.metrics import Exposition, Metrics
 from gateway.sync import certificates
 from gateway.sync.ledger import fingerprint
 from gateway.sync.service import SyncService
 from gateway.sync.settings import SyncSettings
 from gateway.sync.wire import Wire
+from gateway.telemetry.metrics import Exposition, Metrics
 from patterns.entries import encode
 from patterns.store import Store
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.values import Origin
-from gateway.arriving import Arriving
+from gateway.streams.arriving import Arriving
 
 TEXTS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30)
 ROLES = {"system": Origin.SYSTEM, "user": Origin.USER, "assistant": Origin.ASSISTANT, "tool": Origin.TOOL_RESULT}

@@ -28,7 +28,6 @@ from gateways import Gateway
 from redis_servers import redis_server
 
 from detectors.values import Finding, Opaque, Origin, Segment, Skipped
-from gateway import configuration, settings
 from gateway.audit import files, log, records
 from gateway.audit.export import Exporter
 from gateway.audit.formats import FORMATS
@@ -36,9 +35,10 @@ from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.senders import FileSender, Sender, open_sender
 from gateway.audit.settings import AuditSettings
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
-from gateway.decision_records import settle
-from gateway.decisions import Decision, Screened, Shadow, Upstream
-from gateway.settings import Settings
+from gateway.config import configuration, settings
+from gateway.config.settings import Settings
+from gateway.records.decision_records import settle
+from gateway.records.decisions import Decision, Screened, Shadow, Upstream
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 CALM = Rules(1e9, 2**30, 1e9)

@@ -15,8 +15,8 @@ from detectors.semantic.judge import Reading, SemanticModel
 from detectors.stages import DEEP, STAGES
 from detectors.values import Origin, Segment, Skipped
 from gateway import live
-from gateway.configuration import check
-from gateway.policy import Action, Direction, decide
+from gateway.config.configuration import check
+from gateway.screening.policy import Action, Direction, decide
 from patterns import packs
 from patterns.schema import Kind, Pattern, Severity
 

@@ -15,7 +15,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from gateway import cli, configuration, settings
+from gateway import cli
+from gateway.config import configuration, settings
 from gateway.services import FIXED
 from gateway.state.spool import MAX_SPOOL
 from helm.generate.__main__ import ROOT

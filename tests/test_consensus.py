@@ -13,9 +13,9 @@ from sync_support import TRUST
 from bench.simnet import BEGIN, Cluster, Weather
 from detectors.engine import Judged
 from detectors.values import TOOL_CALL, Finding, Origin, Segment, Skipped, Verdict
-from gateway import consensus
-from gateway.consensus import FEW, MALFORMED, SPLIT, STAGE, UNNEEDED, Ballot
-from gateway.policy import Action, Direction, decide, preset
+from gateway.screening import consensus
+from gateway.screening.consensus import FEW, MALFORMED, SPLIT, STAGE, UNNEEDED, Ballot
+from gateway.screening.policy import Action, Direction, decide, preset
 from gateway.sync import frames
 from gateway.sync.commands import Close, Command, Judge, Send, Told
 from gateway.sync.ledger import Ledger

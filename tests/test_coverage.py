@@ -15,10 +15,10 @@ from wires_support import BATCH, CHAT, EMBED, GENERATE, MESSAGES, RESPONSES, rea
 
 from detectors.values import Origin
 from gateway import live
-from gateway.configuration import check
-from gateway.coverage import ROUTES, Row, matrix
-from gateway.policy import Direction
-from gateway.settings import SettingsError
+from gateway.config.configuration import check
+from gateway.config.settings import SettingsError
+from gateway.screening.coverage import ROUTES, Row, matrix
+from gateway.screening.policy import Direction
 from gateway.wires import routes
 
 FILE = {"type": "file", "file": {"filename": "a name", "file_data": "data:application/pdf;base64,aaaa"}}

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from state_support import NOW, THREATS, decision, decisions, texts
 
 from detectors.values import Finding, Key, Opaque, Origin, Segment, Skipped
-from gateway import recorder as recording
-from gateway.decision_records import MAX_LISTED, decode, encode, explain, labels, settle, summarise
-from gateway.decisions import (
+from gateway.records import recorder as recording
+from gateway.records.decision_records import MAX_LISTED, decode, encode, explain, labels, settle, summarise
+from gateway.records.decisions import (
     MAX_NAME,
     AnyDecision,
     Decision,
@@ -34,7 +34,7 @@ from gateway.decisions import (
     is_id,
     new_id,
 )
-from gateway.recorder import LARGE, Recorder
+from gateway.records.recorder import LARGE, Recorder
 from gateway.state.base import State
 from gateway.state.opening import open_state
 

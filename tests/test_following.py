@@ -11,12 +11,12 @@ from test_relay import RULES, STREAMS, _bytes, _chunk, _cut, _said, _target, cut
 
 from detectors.semantic.windows import OVERLAP
 from detectors.values import ChannelKind, Finding, Skipped, Verdict
-from gateway.following import STEP, Cut, Follower
-from gateway.listening import LONG
-from gateway.outgoing import IN_STEP
-from gateway.policy import Action, Policy, Rule
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.screening.policy import Action, Policy, Rule
+from gateway.streams.following import STEP, Cut, Follower
+from gateway.streams.listening import LONG
+from gateway.streams.outgoing import IN_STEP
+from gateway.streams.relay import Relay
 
 POLICY = Policy(name="p", version="1", rules=(Rule(action=Action.BLOCK, category="harmful_code", score=0.5),))
 CLEAN = Verdict((), 0.1, (), 1)

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.keys import (
     ANYONE,
     LOCAL_OPERATOR,
@@ -32,6 +31,7 @@ from gateway.keys import (
     encode_key,
     make_key,
 )
+from gateway.serving.credentials import AmbiguousCredential, gateway_key, without_key
 from gateway.state import keystore
 from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import detectors
-from gateway import knowledge
+from gateway.screening import knowledge
 
 
 @pytest.fixture

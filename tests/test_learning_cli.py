@@ -10,10 +10,10 @@ import pytest
 from gateways import CACHE_DIR
 
 from gateway.cli import main
+from gateway.config.settings import Settings
 from gateway.learning.settings import LearningSettings
 from gateway.learning.storage import check_packs
 from gateway.live import load_engine, load_patterns
-from gateway.settings import Settings
 from patterns import detached, signed
 from patterns.schema import PatternError
 from patterns.signing import own_key, public_text, read_public

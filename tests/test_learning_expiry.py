@@ -9,10 +9,10 @@ from pathlib import Path
 from redis_servers import redis_server
 from test_learning_corrections import case, move
 
-from gateway.decisions import new_id
 from gateway.learning.book import Book, Listed
 from gateway.learning.expiry import Expired, expire, left
 from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Stage
+from gateway.records.decisions import new_id
 from gateway.state.opening import open_state
 
 DAY = 86_400.0

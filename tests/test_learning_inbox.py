@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_servers import redis_server
 
-from gateway.decisions import new_id
 from gateway.learning import events
 from gateway.learning.book import PROPOSALS, Book, Listed
 from gateway.learning.events import MAX_MATCHED, Spoken, Watched
 from gateway.learning.inbox import FEEDBACK, MAX_DELIVERIES, TRAJECTORIES, Full, Inbox
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import Case, Label, Outcome, Proposal, ProposalKind, Stage, Trajectory, encode_proposal
+from gateway.records.decisions import new_id
 from gateway.state.base import State
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState

@@ -13,12 +13,12 @@ import pytest
 from gateways import Gateway, until
 from redis_servers import redis_server
 
-from gateway.decisions import new_id
 from gateway.learning import events
 from gateway.learning.book import Book
 from gateway.learning.events import Spoken, Watched
 from gateway.learning.inbox import FEEDBACK, TRAJECTORIES
 from gateway.learning.values import Label, Trajectory
+from gateway.records.decisions import new_id
 from gateway.state.base import Backlog, State, StateUnavailable
 from gateway.state.opening import open_state
 

@@ -12,9 +12,9 @@ from families import draw
 from gateways import Gateway
 from test_learning_api import People
 
-from gateway.decisions import new_id
 from gateway.learning.book import Book
 from gateway.learning.values import Proposal, ProposalKind, Trial
+from gateway.records.decisions import new_id
 from gateway.state.opening import open_state
 from patterns.schema import read_pattern
 

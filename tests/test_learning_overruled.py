@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gateways import CACHE_DIR
 
-from gateway import configuration
 from gateway import live as live_module
+from gateway.config import configuration
 from gateway.keys import EVERY_TENANT, Permission, Principal
 from gateway.learning.book import Book
 from gateway.learning.service import Learning

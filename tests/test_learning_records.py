@@ -11,8 +11,8 @@ from families import draw
 from test_learning_cores import answers, cases, label
 
 from detectors.semantic.judge import SemanticModel
-from gateway import configuration
 from gateway import live as live_module
+from gateway.config import configuration
 from gateway.learning.book import Book, Listed
 from gateway.learning.evidence import standings, weighed
 from gateway.learning.lessons import Lessons

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.limits import BYTES, MAX_SUBJECTS, MINUTE, REQUESTS, TOKENS, Ledger
+from gateway.limits.buckets import BYTES, MAX_SUBJECTS, MINUTE, REQUESTS, TOKENS, Ledger
 
 START = 1_000_000 * MINUTE
 NAME = "limit:tenant:acme"

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wires_support import CHAT, MESSAGES, STREAM
 
-from gateway.links import REMOVED, Hosts, Links
+from gateway.redaction.links import REMOVED, Hosts, Links
 
 HOSTS = Hosts(["docs.example", "*.Cdn.Example"])
 

@@ -11,10 +11,10 @@ import uvicorn
 from gateways import CACHE_DIR, Gateway
 from uvicorn.server import ServerState
 
-from gateway.app import App
-from gateway.listener import Listener, close_idle
+from gateway.config.settings import Settings
 from gateway.services import Services
-from gateway.settings import Settings
+from gateway.serving.app import App
+from gateway.serving.listener import Listener, close_idle
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
 
@@ -71,7 +71,7 @@ async def closed_when_idle(services: Services, sent: bytes, kept: bool) -> None:
 def test_a_body_that_trickles_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte a minute kept a connection, and its place among the requests in flight, for months."""
     (tmp_path / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
-    monkeypatch.setattr("gateway.listener.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("gateway.serving.listener.BODY_SECONDS", 0.3)
     settings = Settings(data_dir=tmp_path, state=f"sqlite:{tmp_path}/state.db", detection={"model": False})
     asyncio.run(closed_while_it_trickles(Services(settings, None, None)))
 

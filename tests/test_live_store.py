@@ -9,10 +9,10 @@ import pytest
 from gateways import CACHE_DIR
 
 from detectors.values import Origin, Segment
-from gateway import configuration
 from gateway import live as live_module
+from gateway.config import configuration
+from gateway.config.settings import Settings
 from gateway.live import Live
-from gateway.settings import Settings
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
 GATE = Pattern(id="own.gate", kind=Kind.REGEX, body=r"\bopen the (?:front|rear) gate\b", category="jailbreak.persona",

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_relay import ACTING, KEY, SECRET, _bytes, _cut, _said, _target, cuts
 
-from gateway.following import Cut
-from gateway.listening import SLICE
-from gateway.moving import Moving
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.streams.following import Cut
+from gateway.streams.listening import SLICE
+from gateway.streams.moving import Moving
+from gateway.streams.relay import Relay
 from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming
 
@@ -175,7 +175,7 @@ def test_a_slow_caller_gets_all_of_it_in_order() -> None:
 
 
 def test_others_have_their_turn_in_the_midst_of_what_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.moving.TURN_SECONDS", 0)
+    monkeypatch.setattr("gateway.streams.moving.TURN_SECONDS", 0)
     text = f"the key is {SECRET}, and all else is as it was. " * 600
 
     async def go() -> tuple[int, bytes]:
@@ -198,7 +198,7 @@ def test_others_have_their_turn_in_the_midst_of_what_is_long(monkeypatch: pytest
 
 
 def test_one_who_leaves_in_the_midst_of_what_is_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.moving.TURN_SECONDS", 0)
+    monkeypatch.setattr("gateway.streams.moving.TURN_SECONDS", 0)
 
     async def go() -> None:
         held = _Held()

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from receivers import http_receiver, mail_server
 
-from gateway import configuration, settings
+from gateway.config import configuration, settings
+from gateway.config.settings import SettingsError
 from gateway.notify import messages
 from gateway.notify.conditions import Condition, History, Reading, conditions
 from gateway.notify.ledger import CALM_SECONDS, Ledger, Notice
 from gateway.notify.receivers import Undelivered, receivers
-from gateway.settings import SettingsError
 
 DOWN = Condition("PortcullisStateDown", "", "critical", "the state does not answer")
 SLOW = Condition("PortcullisBreakerOpen", "openai", "warning", "the breaker is open")

@@ -10,13 +10,13 @@ from typing import Final
 import pytest
 
 from gateway.keys import Principal
-from gateway.policy import Mode
-from gateway.redaction import Vault
-from gateway.sealing import Sealer, answered
+from gateway.redaction.sealing import Sealer, answered
+from gateway.redaction.threads import Threads
+from gateway.redaction.vault import Vault
+from gateway.screening.policy import Mode
+from gateway.screening.verdicts import SharedVerdicts
 from gateway.state.base import State, StateUnavailable
 from gateway.state.opening import open_state
-from gateway.threads import Threads
-from gateway.verdicts import SharedVerdicts
 from gateway.wires.base import Thread
 
 ODD: Final = (

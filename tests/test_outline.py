@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from test_relay import ACTING, KEY, STREAMS, _bytes, _target
 from wires_support import frames_of
 
-from gateway.alike import TRIES
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.streams.alike import TRIES
+from gateway.streams.relay import Relay
 from gateway.wires.base import StreamEvent, StreamReader
 from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming, Frame

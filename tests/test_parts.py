@@ -15,9 +15,9 @@ from detectors.parts import Parts
 from detectors.stages import STAGES
 from detectors.values import Finding, Origin, Segment, Verdict
 from gateway import live
-from gateway.following import Follower
-from gateway.policy import preset
-from gateway.settings import Detection
+from gateway.config.settings import Detection
+from gateway.screening.policy import preset
+from gateway.streams.following import Follower
 from patterns.schema import Pattern, read_pattern
 
 PROSE = "The harbour was built in 1890, and the market beside it is open on Sundays from nine o'clock. "

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from detectors.values import ChannelKind, Finding, Origin, Segment, Skipped, Verdict
-from gateway.policy import PRESETS, Action, Direction, FailureMode, decide, evaluate, preset
+from gateway.screening.policy import PRESETS, Action, Direction, FailureMode, decide, evaluate, preset
 from patterns import taxonomy
 
 REQUEST, REPLY = Direction.REQUEST, Direction.REPLY

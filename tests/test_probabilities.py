@@ -9,10 +9,10 @@ from wires_support import CHAT, GENERATE, target
 
 from detectors.engine import Engine
 from gateway import live
-from gateway.inspection import Inspected, inspect_reply
 from gateway.live import Bound
-from gateway.policy import Action, preset
-from gateway.redaction import Vault
+from gateway.redaction.vault import Vault
+from gateway.screening.inspection import Inspected, inspect_reply
+from gateway.screening.policy import Action, preset
 from gateway.wires.probabilities import without_probabilities
 from patterns.schema import State
 

@@ -23,11 +23,11 @@ from gateways import CACHE_DIR, Gateway, free_port, until
 from wires_support import CHAT
 
 from gateway import cli
-from gateway.app import App
-from gateway.metrics import Exposition, Metrics
+from gateway.config.settings import Settings
 from gateway.services import Services
-from gateway.settings import Settings
-from gateway.stderr import Stderr
+from gateway.serving.app import App
+from gateway.telemetry.metrics import Exposition, Metrics
+from gateway.telemetry.stderr import Stderr
 
 HELLO = {"model": "echo-1", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -107,7 +107,7 @@ def _counted(client: httpx.Client) -> float:
 TOLD_AND_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from gateway.metrics import Exposition, Metrics
+from gateway.telemetry.metrics import Exposition, Metrics
 
 metrics = Metrics()
 metrics.clients_gone.add(("openai.chat",), 7)

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.inspection import OFFLOAD_BYTES
 from gateway.realtime.reading import MAX_ID, Read, read_event
+from gateway.screening.inspection import OFFLOAD_BYTES
 from gateway.wires.base import Malformed, Target
 from gateway.wires.openai_realtime import OpenAIRealtime
 from gateway.wires.strict import BadJson

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.values import Origin, Segment
-from gateway.fpe import Ff1, Formats
-from gateway.nesting import Nesting
-from gateway.policy import Edit, Mode
-from gateway.redaction import Restorer, Vault, redact
+from gateway.redaction.fpe import Ff1, Formats
+from gateway.redaction.nesting import Nesting
+from gateway.redaction.vault import Restorer, Vault, redact
+from gateway.screening.policy import Edit, Mode
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 CARD = "4111 1111-1111 1111"

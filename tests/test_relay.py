@@ -17,10 +17,10 @@ from wires_support import CHAT, COMPLETIONS, GENERATE, MESSAGES, RESPONSES, STRE
 from detectors.streamrules import Act, StreamRules
 from detectors.values import ChannelKind
 from gateway import echo
-from gateway.following import Cut
-from gateway.listening import SLICE
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.streams.following import Cut
+from gateway.streams.listening import SLICE
+from gateway.streams.relay import Relay
 from gateway.wires.base import EventKind, Malformed, Target
 from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.config.settings import Settings
 from gateway.learning.settings import LearningSettings
 from gateway.learning.storage import check_packs
-from gateway.settings import Settings
 from patterns import release
 from patterns.schema import PatternError
 from patterns.signing import own_key, public_text, read_private

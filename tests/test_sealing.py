@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sealing import STEP, Sealer
+from gateway.redaction.sealing import STEP, Sealer
 
 SECRET = b"a secret of the configuration"
 OURS = Sealer(SECRET, "verdict")

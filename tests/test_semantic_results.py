@@ -18,7 +18,7 @@ from detectors.stages import STAGES, TextVerdict
 from detectors.train.results import ORIGINS, Piece, fit
 from detectors.values import Origin
 from gateway import live
-from gateway.settings import Settings
+from gateway.config.settings import Settings
 from gateway.wires.routes import find
 
 _NAMES = ("store", "cart", "index", "table", "queue", "proxy", "cache", "timer", "login", "theme")

@@ -9,9 +9,9 @@ from typing import get_args
 import pytest
 import yaml
 
-from gateway import configuration
-from gateway.metrics import FAIL_OPEN_STAGES
-from gateway.settings import SettingsError, Stage
+from gateway.config import configuration
+from gateway.config.settings import SettingsError, Stage
+from gateway.telemetry.metrics import FAIL_OPEN_STAGES
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from gateways import Gateway, until
 from redis_servers import RedisServer, redis_server
 
 from detectors.stages import TextFinding, TextVerdict
-from gateway import configuration
+from gateway.config import configuration
 from gateway.keys import Role
+from gateway.screening.verdicts import decode, encode, shares
 from gateway.state import keystore
-from gateway.verdicts import decode, encode, shares
 
 EMBEDDINGS = "/v1/embeddings"
 """Their replies hold no text: all that is judged is the request."""

@@ -36,7 +36,7 @@ def test_probes_are_answered_and_documented(echo_gateway: Gateway) -> None:
 LEAVING = """
 import asyncio, threading, time
 from concurrent.futures import ThreadPoolExecutor
-from gateway import server
+from gateway.serving import server
 
 async def leave() -> None:
     pool = ThreadPoolExecutor(thread_name_prefix=server.ASIDE)

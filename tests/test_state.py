@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from redis_servers import cluster_group, redis_server, sentinel_group
 from state_support import ACTIONS, NOW, TENANTS, THREATS, WIRES, decision, findable_decisions, texts
 
-from gateway.decision_records import labels, settle
-from gateway.decisions import AnyDecision, Record
 from gateway.keys import Role, make_key
+from gateway.records.decision_records import labels, settle
+from gateway.records.decisions import AnyDecision, Record
 from gateway.state import base
 from gateway.state import redis as redis_state
 from gateway.state.base import ANY, Change, Filter, KeyExists, Page, Settled, State, StateUnavailable

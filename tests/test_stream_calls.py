@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from test_relay import ACTING, KEY, SECRET, _chunk, _cut, _refusal, _target
 from wires_support import sse_events
 
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.streams.relay import Relay
 from gateway.wires.events import sse
 
 PLACE = {"item_id": "i", "output_index": 0}

@@ -14,7 +14,7 @@ from detectors.stream import TextStream
 from detectors.streamrules import Act, StreamRules, prepare
 from detectors.values import ChannelKind, Origin
 from gateway import live
-from gateway.policy import preset
+from gateway.screening.policy import preset
 from patterns.schema import Pattern, State
 
 BEFORE = "Here is what you asked for, as far as I can tell: "

@@ -18,9 +18,9 @@ from openai.lib.streaming._deltas import accumulate_delta
 from test_relay import ACTING, KEY, SECRET, _chunk, _refusal, _relay, _target
 from wires_support import frames_of
 
-from gateway.policy import Mode
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.screening.policy import Mode
+from gateway.streams.relay import Relay
 from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming
 

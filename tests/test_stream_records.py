@@ -14,12 +14,12 @@ from detectors.streamrules import Act, StreamRules
 from detectors.values import ChannelKind, Origin, Segment
 from gateway import live
 from gateway.exchange import relay_summary, said_segments
-from gateway.following import Cut, Follower
-from gateway.inspection import Inspected, inspect_reply
 from gateway.live import Bound
-from gateway.policy import Action, Edit, Policy, joined, preset
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.screening.inspection import Inspected, inspect_reply
+from gateway.screening.policy import Action, Edit, Policy, joined, preset
+from gateway.streams.following import Cut, Follower
+from gateway.streams.relay import Relay
 
 __all__ = ["engine"]  # the fixture
 BALANCED = preset("balanced")

@@ -9,9 +9,9 @@ import pytest
 from test_relay import ACTING, KEY, SECRET, _chunk, _refusal, _target
 from wires_support import sse_events
 
-from gateway.redaction import Vault
-from gateway.relay import Relay
-from gateway.sound import WITHHELD, Sound
+from gateway.redaction.vault import Vault
+from gateway.streams.relay import Relay
+from gateway.streams.sound import WITHHELD, Sound
 from gateway.wires.base import MAX_CHOICES, Malformed
 from gateway.wires.events import sse
 

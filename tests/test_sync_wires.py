@@ -16,7 +16,6 @@ from sync_support import APPROVER, TRUST
 
 from bench.lossy import LossyRelay
 from bench.processes import free_port
-from gateway.metrics import Metrics
 from gateway.sync import certificates, dialer, quic, service, status, turn
 from gateway.sync.addresses import bound
 from gateway.sync.faults import CertificateFault
@@ -24,6 +23,7 @@ from gateway.sync.frames import PROTOCOLS
 from gateway.sync.service import SyncService
 from gateway.sync.settings import SyncSettings
 from gateway.sync.wire import Wire
+from gateway.telemetry.metrics import Metrics
 from patterns.store import Store
 
 

@@ -21,8 +21,8 @@ from wires_support import target
 
 from gateway import echo
 from gateway.keys import Role
-from gateway.policy import Mode
-from gateway.redaction import Vault
+from gateway.redaction.vault import Vault
+from gateway.screening.policy import Mode
 from gateway.state import keystore
 
 CARD = "4111 1111 1111 1111"

@@ -16,15 +16,15 @@ from wires_support import CHAT, GENERATE, MESSAGES, RESPONSES, target
 from detectors.engine import Engine
 from detectors.values import TOOL_CALL, ChannelKind, Finding, Origin, Segment, Verdict
 from gateway import live
-from gateway.configuration import check
-from gateway.decision_records import decode, encode
-from gateway.decisions import Screened
+from gateway.config.configuration import check
+from gateway.config.settings import PolicySettings, SettingsError
 from gateway.exchange import said_segments
-from gateway.inspection import Inspected, inspect_reply, inspect_request
 from gateway.live import Bound
-from gateway.policy import Action, Direction, Policy, decide, preset
-from gateway.redaction import Vault
-from gateway.settings import PolicySettings, SettingsError
+from gateway.records.decision_records import decode, encode
+from gateway.records.decisions import Screened
+from gateway.redaction.vault import Vault
+from gateway.screening.inspection import Inspected, inspect_reply, inspect_request
+from gateway.screening.policy import Action, Direction, Policy, decide, preset
 
 __all__ = ["engine"]  # the fixture
 KEY = b"k" * 32

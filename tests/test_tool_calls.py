@@ -16,12 +16,12 @@ from detectors.engine import Engine
 from detectors.streamrules import StreamRules
 from detectors.values import ChannelKind
 from gateway import live
-from gateway.following import Cut
-from gateway.inspection import Inspected, inspect_reply
 from gateway.live import Bound
-from gateway.policy import Action, preset
-from gateway.redaction import Vault
-from gateway.relay import Relay
+from gateway.redaction.vault import Vault
+from gateway.screening.inspection import Inspected, inspect_reply
+from gateway.screening.policy import Action, preset
+from gateway.streams.following import Cut
+from gateway.streams.relay import Relay
 from gateway.wires.base import Target
 from gateway.wires.events import sse
 from patterns.schema import State

@@ -117,6 +117,6 @@ def test_what_became_of_spans_is_counted(watched: Watched) -> None:
 
 
 def test_off_means_not_loaded() -> None:
-    code = "import sys, gateway.server, gateway.proxy; print([m for m in sys.modules if m == 'gateway.traces' or m.startswith('opentelemetry.exporter')])"
+    code = "import sys, gateway.serving.server, gateway.proxy; print([m for m in sys.modules if m == 'gateway.telemetry.traces' or m.startswith('opentelemetry.exporter')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

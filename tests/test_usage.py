@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.values import Origin, Segment
-from gateway.usage import FREE, MAX_EVENT, MOST, Usage
+from gateway.limits.usage import FREE, MAX_EVENT, MOST, Usage
 from gateway.wires import routes
 
 WHOLE: list[tuple[dict[str, Any], int | None, int | None]] = [

@@ -17,10 +17,10 @@ from test_wires_coverage import _containers, _missed, mutated, slow_is_fine
 from wires_support import bracketed, listed, unread
 
 from detectors.values import Path
-from gateway.following import Cut
-from gateway.redaction import Vault
-from gateway.relay import MAX_OPEN, Relay
-from gateway.sound import WITHHELD, Sound
+from gateway.redaction.vault import Vault
+from gateway.streams.following import Cut
+from gateway.streams.relay import MAX_OPEN, Relay
+from gateway.streams.sound import WITHHELD, Sound
 from gateway.wires import routes
 from gateway.wires.base import EventKind, Malformed, Parsed, StreamReader
 from gateway.wires.frames import BadFraming, Frame
@@ -473,7 +473,7 @@ def test_audio_of_a_response_that_was_cut_is_not_played() -> None:
 
 
 def test_more_audio_than_may_wait_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.sound.MAX_HELD", 1_000)
+    monkeypatch.setattr("gateway.streams.sound.MAX_HELD", 1_000)
     told = answer("a b", ["a"], True)
     many = [_event("response.output_audio.delta", **PLACE, delta="QUJD" * 100)] * 3
     events, relay = _relayed([_bytes([*told[:5], *many])], sound=Sound())

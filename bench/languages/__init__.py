@@ -23,7 +23,7 @@ from detectors.semantic.judge import SemanticModel
 from detectors.train.grammar import Grammar
 from detectors.train.sources import Row
 from detectors.values import Origin
-from gateway.evaluation import Result
+from gateway.screening.evaluation import Result
 
 NAME: Final = "languages"
 HELP: Final = "attacks in fourteen languages beside the same attacks in English"

@@ -29,8 +29,8 @@ from detectors.figures import Interval
 from detectors.semantic.judge import SemanticModel
 from detectors.train.sources import Row, read_rows
 from detectors.values import Origin
-from gateway import evaluation
-from gateway.evaluation import COLUMNS
+from gateway.screening import evaluation
+from gateway.screening.evaluation import COLUMNS
 from patterns import packs
 
 NAME: Final = "quality"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bench.quality.runs import Case
-from gateway import evaluation
-from gateway.evaluation import Merit, Result
+from gateway.screening import evaluation
+from gateway.screening.evaluation import Merit, Result
 
 FEWEST: Final = 5
 """Texts below which a group has no row of its own."""

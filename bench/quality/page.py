@@ -17,9 +17,9 @@ from bench.quality.found import Found, by
 from bench.quality.runs import Case
 from bench.report import Goal
 from detectors.figures import reliability
-from gateway import evaluation
-from gateway.evaluation import COLUMNS, Merit, Result
-from gateway.policy import MODEL_STAGES
+from gateway.screening import evaluation
+from gateway.screening.evaluation import COLUMNS, Merit, Result
+from gateway.screening.policy import MODEL_STAGES
 
 EXCERPT: Final = 260
 """Characters of a text that an error list shows."""

@@ -19,10 +19,10 @@ from detectors.semantic.judge import MODELS, Calibration, Reading, SemanticModel
 from detectors.stages import STAGES, TextFinding
 from detectors.train.sources import Row
 from detectors.values import Origin, Segment
-from gateway.evaluation import Result
+from gateway.config.settings import PolicySettings
 from gateway.live import bind
-from gateway.policy import Direction, decide
-from gateway.settings import PolicySettings
+from gateway.screening.evaluation import Result
+from gateway.screening.policy import Direction, decide
 from patterns import packs
 
 

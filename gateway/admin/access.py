@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException, Request
 
 from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
-from gateway.credentials import AmbiguousCredential, gateway_key
 from gateway.keys import EVERY_TENANT, LOCAL_OPERATOR, Keyring, Permission, Principal
 from gateway.services import Services, is_loopback
+from gateway.serving.credentials import AmbiguousCredential, gateway_key
 from gateway.state.base import StateUnavailable
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

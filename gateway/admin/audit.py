@@ -10,10 +10,10 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from gateway.admin.access import require
 from gateway.audit import records
 from gateway.audit.writer import AuditUnavailable
-from gateway.inbound import Receive, Scope, Send
 from gateway.keys import Permission, Principal
-from gateway.policy import FailureMode
+from gateway.screening.policy import FailureMode
 from gateway.services import Services
+from gateway.serving.inbound import Receive, Scope, Send
 
 MAX_PATH: Final = 200
 """Code points of a path in a record: routes are shorter, and a path is the caller's text."""

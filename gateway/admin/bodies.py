@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.admin.access import known
-from gateway.inbound import Message, Receive, Scope, Send
 from gateway.services import Services
+from gateway.serving.inbound import Message, Receive, Scope, Send
 
 STRANGER_BYTES: Final = 64 * 1024
 """Bytes of a body that are read of somebody who showed no key: a sign-in takes a hundredth of it."""

@@ -11,9 +11,9 @@ from fastapi import Depends, FastAPI, HTTPException, Query
 from gateway.admin.access import require
 from gateway.admin.playground import canonical_of
 from gateway.audit import records
-from gateway.decision_records import explain, summarise
-from gateway.decisions import KeptTexts, Record, is_id
 from gateway.keys import Permission, Principal
+from gateway.records.decision_records import explain, summarise
+from gateway.records.decisions import KeptTexts, Record, is_id
 from gateway.services import Services
 from gateway.state.base import Filter
 

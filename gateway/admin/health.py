@@ -1,4 +1,4 @@
-"""What probes and Prometheus ask for, as the control plane documents it; `gateway.app` answers these calls itself."""
+"""What probes and Prometheus ask for, as the control plane documents it; `gateway.serving.app` answers these calls itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from gateway import health
 from gateway.services import Services
+from gateway.serving import health
 
 
 def routes(app: FastAPI, services: Services) -> None:

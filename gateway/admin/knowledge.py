@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final
 import orjson
 from fastapi import Depends, FastAPI, Query, Response
 
-from gateway import coverage
 from gateway.admin.access import require
 from gateway.keys import EVERY_TENANT, Permission, Principal
 from gateway.learning.promotion import Effect
 from gateway.learning.values import LEARNT
+from gateway.screening import coverage
 from gateway.services import Services
 from patterns import taxonomy
 from patterns.schema import Pattern

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from detectors.canonical import canonicalise
 from detectors.values import Finding, Origin, Segment, show_path
 from gateway.admin.access import require
-from gateway.decisions import Found
-from gateway.inspection import Inspected, timings
 from gateway.keys import Permission, Principal
 from gateway.live import Live
-from gateway.policy import PRESETS, Direction, Policy, evaluate
+from gateway.records.decisions import Found
+from gateway.screening.inspection import Inspected, timings
+from gateway.screening.policy import PRESETS, Direction, Policy, evaluate
 from gateway.services import Services
 from gateway.wires.base import Malformed, Parsed
 from gateway.wires.collecting import Collector

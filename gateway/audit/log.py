@@ -23,9 +23,9 @@ from gateway.audit.retention import Keep, tidy
 from gateway.audit.senders import open_sender
 from gateway.audit.settings import AuditExport, AuditSettings
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
-from gateway.decisions import AnyDecision
+from gateway.config.settings import Settings
 from gateway.live import Live
-from gateway.settings import Settings
+from gateway.records.decisions import AnyDecision
 
 FLUSH_SECONDS: Final = 0.25
 """The longest that a decision waits for its batch: what a killed worker loses."""

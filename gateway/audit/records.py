@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from detectors.values import Finding
-from gateway.decisions import MAX_NAME, AnyDecision, Decision, Found, Screened, Screening
+from gateway.records.decisions import MAX_NAME, AnyDecision, Decision, Found, Screened, Screening
 
 DECISION: Final = "decision"
 """One request. All other kinds are rare."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.audit.log import AuditLog
-from gateway.metrics import Metrics
+from gateway.telemetry.metrics import Metrics
 
 
 def register(metrics: Metrics, log: AuditLog) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from gateway.audit.keys import private_key
-from gateway.fields import Certificates, Model, Seconds, Secret, differ
+from gateway.config.fields import Certificates, Model, Seconds, Secret, differ
 
 
 def _audit_key(value: SecretStr) -> SecretStr:

@@ -21,7 +21,7 @@ from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.report import Evidence, as_html
 from gateway.audit.verify import Head, Verification
 from gateway.cli.common import Failed, Misused, add_command, add_config, settings, write_json, write_table
-from gateway.settings import Settings
+from gateway.config.settings import Settings
 from gateway.state.base import StateUnavailable
 from gateway.state.opening import open_state
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from gateway import coverage, live
+from gateway import live
 from gateway.audit.keys import BadKey, private_key
 from gateway.cli.common import Failed, add_config, config_path, settings, write_json, write_table
-from gateway.settings import Settings, SettingsError
+from gateway.config.settings import Settings, SettingsError
+from gateway.screening import coverage
 from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
 from patterns.signing import KeyFault, read_private

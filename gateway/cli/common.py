@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.configuration import PREFIX, load
-from gateway.settings import Settings, SettingsError
+from gateway.config.configuration import PREFIX, load
+from gateway.config.settings import Settings, SettingsError
 
 DEFAULT_CONFIG: Final = Path("portcullis.yaml")
 

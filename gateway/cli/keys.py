@@ -16,8 +16,8 @@ from gateway.audit import records
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
 from gateway.cli.common import Failed, Misused, add_command, add_config, settings, write_json, write_table
+from gateway.config.settings import Settings
 from gateway.keys import Role
-from gateway.settings import Settings
 from gateway.state import keystore
 from gateway.state.base import StateUnavailable
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 from detectors.values import Origin, Segment
 from gateway.cli.common import Failed, Misused, add_config, settings, write_json, write_table
 from gateway.cli.scan import Scanner
-from gateway.decisions import KeptTexts, Record
-from gateway.policy import Direction
+from gateway.records.decisions import KeptTexts, Record
+from gateway.screening.policy import Direction
 from gateway.state.base import MAX_PAGE, Filter, State, StateUnavailable
 from gateway.state.opening import open_state
 

@@ -17,8 +17,8 @@ from detectors.values import Origin, Segment, show_path
 from gateway import live
 from gateway.cli.common import Failed, Misused, add_config, positive, settings, write_json
 from gateway.cli.streaming import available, stream
-from gateway.coverage import stages
-from gateway.policy import Action, Direction, Policy, evaluate
+from gateway.screening.coverage import stages
+from gateway.screening.policy import Action, Direction, Policy, evaluate
 from gateway.wires.base import Malformed
 from gateway.wires.collecting import Collector
 from gateway.wires.openai_chat import read_message

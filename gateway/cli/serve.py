@@ -6,8 +6,8 @@ import argparse
 import socket
 import sys
 
-from gateway import port
 from gateway.cli.common import Failed, Misused, add_config, config_path, settings
+from gateway.serving import port
 
 HELP = "run the gateway"
 EXAMPLE = "portcullis serve --config portcullis.yaml --workers 2"
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not (chosen.data_dir / "cache").exists():
             waiting = "The first start compiles the patterns, a minute or two; what is sent meanwhile waits."
             print(waiting, file=sys.stderr, flush=True)
-    from gateway import server
+    from gateway.serving import server
 
     return server.serve(chosen, config_path(arguments), arguments.workers, listener)
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import inf
 from typing import Any, Final
 
-from gateway.metrics import Exposition
+from gateway.telemetry.metrics import Exposition
 
 SAMPLE_SECONDS: Final = 5.0
 

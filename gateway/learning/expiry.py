@@ -9,10 +9,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from gateway.decisions import first_id
 from gateway.learning.book import Book
 from gateway.learning.stages import OUT
 from gateway.learning.values import OPEN, Case, Stage
+from gateway.records.decisions import first_id
 
 EXPIRE_SECONDS: Final = 3600.0
 """How often what is kept too long is looked for: all cases are read for it."""

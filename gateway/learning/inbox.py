@@ -24,9 +24,9 @@ from gateway.learning.book import Book, Listed
 from gateway.learning.events import Spoken, Watched
 from gateway.learning.stages import OUT
 from gateway.learning.teacher import Teacher
-from gateway.metrics import Metrics
-from gateway.sealing import Sealer
+from gateway.redaction.sealing import Sealer
 from gateway.state.base import Backlog, Event, Settled, State, StateUnavailable
+from gateway.telemetry.metrics import Metrics
 
 FEEDBACK: Final = "feedback"
 TRAJECTORIES: Final = "trajectories"

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from detectors.values import Origin, Segment
-from gateway.decisions import is_id, new_id
 from gateway.keys import Principal
 from gateway.learning import quorum
 from gateway.learning.book import Book
@@ -19,7 +18,8 @@ from gateway.learning.teacher import Teacher
 from gateway.learning.trajectory import of_decision
 from gateway.learning.values import MAX_NOTE, MAX_TEXT, Label, Refused, Said, Trajectory, case_id
 from gateway.live import Live
-from gateway.policy import Action, Direction, evaluate
+from gateway.records.decisions import is_id, new_id
+from gateway.screening.policy import Action, Direction, evaluate
 from gateway.state.base import State
 from patterns import taxonomy
 

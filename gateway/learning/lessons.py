@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from detectors.engine import Engine
 from detectors.semantic.prototypes import Prototype
-from gateway.decisions import new_id
 from gateway.learning.book import Book
 from gateway.learning.evidence import Labelled, Spoken, heard, says, spoken, weighed
 from gateway.learning.promotion import Rules, suspects
@@ -22,6 +21,7 @@ from gateway.learning.tuning import Tuning
 from gateway.learning.values import REWRITTEN, Case, Outcome, Proposal, Stage
 from gateway.learning.wording import carried
 from gateway.live import Live
+from gateway.records.decisions import new_id
 from patterns.schema import Kind, Pattern, Severity
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.learning.service import Learning
 from gateway.learning.wording import Wording
-from gateway.metrics import Metrics
+from gateway.telemetry.metrics import Metrics
 
 MAX_PATTERNS: Final = 200
 """Patterns whose labelled matches are counted, the most labelled of all: two series each."""

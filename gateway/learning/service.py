@@ -15,8 +15,6 @@ from typing import Final
 
 import orjson
 
-from gateway.decisions import new_id
-from gateway.inspection import Inspected
 from gateway.learning.book import Book
 from gateway.learning.expiry import EXPIRE_SECONDS, expire
 from gateway.learning.inbox import Inbox
@@ -27,6 +25,8 @@ from gateway.learning.teacher import Teacher
 from gateway.learning.tuner import Tuner
 from gateway.learning.values import OPEN, Stage
 from gateway.live import Live
+from gateway.records.decisions import new_id
+from gateway.screening.inspection import Inspected
 from gateway.state.base import State, StateUnavailable
 from patterns.store import Store
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.fields import Certificates, Model, differ
+from gateway.config.fields import Certificates, Model, differ
 from patterns.signing import read_public
 
 

@@ -15,13 +15,13 @@ from dataclasses import replace
 from typing import Final
 
 from detectors.semantic.prototypes import PrototypeError
-from gateway.decisions import new_id
 from gateway.keys import Principal
 from gateway.learning.book import Book
 from gateway.learning.promotion import Rules, speaks_for_itself, step
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, Stage, Vote
 from gateway.live import Live
+from gateway.records.decisions import new_id
 from gateway.state.base import StateUnavailable
 from patterns.clock import ZERO, Stamp
 from patterns.schema import WATCHING, Pattern, PatternError

@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 from gateway import __version__
-from gateway.settings import Settings, SettingsError
+from gateway.config.settings import Settings, SettingsError
 from patterns import packs, release, signed
 from patterns.entries import Signer, Trust
 from patterns.schema import PatternError

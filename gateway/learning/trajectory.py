@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from detectors.values import Origin
-from gateway.decisions import KeptTexts, Record, Screening
 from gateway.learning.values import MAX_TEXT, Trajectory
+from gateway.records.decisions import KeptTexts, Record, Screening
 
 _STOPS: Final = frozenset({"block", "redact"})
 

@@ -18,12 +18,12 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from detectors.values import Origin, Segment
-from gateway.inbound import read_head
 from gateway.learning.book import Book
 from gateway.learning.settings import WordingSettings
 from gateway.learning.values import Case, Proposal, Stage
 from gateway.live import Live
 from gateway.providers import Provider
+from gateway.serving.inbound import read_head
 from gateway.upstream.errors import RequestRefused, UpstreamError
 from patterns import taxonomy
 

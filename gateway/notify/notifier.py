@@ -12,11 +12,11 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Final, TextIO
 
-from gateway.metrics import Exposition, Metrics
 from gateway.notify.conditions import History, conditions, read
 from gateway.notify.ledger import Ledger, Notice
 from gateway.notify.receivers import Receiver, Undelivered, receivers
-from gateway.reporting import NotifySettings
+from gateway.telemetry.metrics import Exposition, Metrics
+from gateway.telemetry.reporting import NotifySettings
 
 LOOK_SECONDS: Final = 5.0
 """How often the series are looked at."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from gateway.notify import messages
 from gateway.notify.ledger import Notice
-from gateway.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook
+from gateway.telemetry.reporting import NotifyEmail, NotifyPagerDuty, NotifySettings, NotifySlack, NotifyWebhook
 
 SEND_SECONDS: Final = 10.0
 """How long a receiver may take."""

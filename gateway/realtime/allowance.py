@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.exchange import Exchange
-from gateway.limiter import Limiter
+from gateway.limits.limiter import Limiter
 from gateway.realtime.conversation import Event
 
 

@@ -1,7 +1,8 @@
 """What a session knows between its events. Pure: events of either side in, what becomes of them out.
 
-A *turn* is a run of the server's events: while a response is under way it lasts, and its relay follows it (`gateway.relay`).
-Responses that were cut, and items that were taken back, leave traces in later events of the server: those are dropped here.
+A *turn* is a run of the server's events: while a response is under way it lasts, and its relay follows it
+(`gateway.streams.relay`). Responses that were cut, and items that were taken back, leave traces in later events of the server:
+those are dropped here.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from detectors.engine import Judged
 from detectors.values import Finding, Opaque, Segment, Skipped, Verdict
-from gateway.decisions import Vote
-from gateway.inspection import Inspected
-from gateway.policy import RANK, Action, Edit, Ruling
+from gateway.records.decisions import Vote
+from gateway.screening.inspection import Inspected
+from gateway.screening.policy import RANK, Action, Edit, Ruling
 from gateway.wires.base import Parsed
 
 

@@ -12,11 +12,11 @@ import orjson
 from detectors.passages import THREAD
 from detectors.values import Origin, Segment
 from gateway.exchange import Exchange
-from gateway.following import STEP, Cut, Follower
-from gateway.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_event
-from gateway.policy import Action
-from gateway.redaction import Vault
+from gateway.redaction.vault import Vault
+from gateway.screening.inspection import OFFLOAD_BYTES, Inspected, Waiting, inspect_event
+from gateway.screening.policy import Action
 from gateway.services import Services
+from gateway.streams.following import STEP, Cut, Follower
 from gateway.wires.base import Parsed
 
 _TRANSCRIPT: Final = ("transcript",)

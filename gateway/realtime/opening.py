@@ -9,16 +9,16 @@ from concurrent.futures import Executor
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.call import Call
 from gateway.exchange import Exchange
 from gateway.faults import CallerFault, OwnFault
-from gateway.inbound import Head, Headers, reply_headers
-from gateway.inspection import nothing
 from gateway.keys import Principal
 from gateway.providers import Provider
 from gateway.realtime.judging import Judge
+from gateway.screening.inspection import nothing
 from gateway.services import Services
-from gateway.streaming import Streaming
+from gateway.serving.call import Call
+from gateway.serving.inbound import Head, Headers, reply_headers
+from gateway.streams.streaming import Streaming
 from gateway.websocket.answering import HANDSHAKE, Offer
 
 _AUTHORIZATION: Final = b"authorization"

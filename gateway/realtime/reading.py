@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import Executor
 from typing import Any, Final, NamedTuple
 
-from gateway.inspection import OFFLOAD_BYTES
+from gateway.screening.inspection import OFFLOAD_BYTES
 from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
 

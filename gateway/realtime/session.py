@@ -15,22 +15,22 @@ import orjson
 
 from detectors.leakage import Leakage
 from detectors.values import Opaque, Origin, show_path
-from gateway.admission import check_records
 from gateway.exchange import Exchange
 from gateway.faults import CallerFault, ClientGone, Fault, OwnFault
-from gateway.following import Cut, Follower
-from gateway.inspection import Inspected, nothing
 from gateway.keys import Permission
-from gateway.moving import Interrupted
-from gateway.policy import Action
 from gateway.realtime.allowance import Allowance
 from gateway.realtime.conversation import Conversation, Event, Heard
 from gateway.realtime.gathering import gathered
 from gateway.realtime.judging import Judge
 from gateway.realtime.reading import read_event
 from gateway.realtime.turn import TurnSink, TurnSource
+from gateway.records.admission import check_records
+from gateway.screening.inspection import Inspected, nothing
+from gateway.screening.policy import Action
 from gateway.services import Services
-from gateway.streaming import Moved, Streaming
+from gateway.streams.following import Cut, Follower
+from gateway.streams.moving import Interrupted
+from gateway.streams.streaming import Moved, Streaming
 from gateway.websocket import socket as ws
 from gateway.websocket.socket import Closed, WebSocket
 from gateway.wires import strict

@@ -8,10 +8,10 @@ from concurrent.futures import Executor
 
 from gateway.exchange import Exchange
 from gateway.faults import ClientGone
-from gateway.listening import LONG
-from gateway.metrics import Counter
-from gateway.moving import Interrupted
 from gateway.realtime.conversation import Conversation, Event, Heard, read_told
+from gateway.streams.listening import LONG
+from gateway.streams.moving import Interrupted
+from gateway.telemetry.metrics import Counter
 from gateway.upstream.errors import Truncated
 from gateway.websocket.socket import Closed, WebSocket
 from gateway.wires.openai_realtime_events import SEPARATOR

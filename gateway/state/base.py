@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from gateway.decision_records import labels
-from gateway.decisions import AnyDecision, KeptTexts, Record, first_id, is_id
 from gateway.keys import StoredKey
+from gateway.records.decision_records import labels
+from gateway.records.decisions import AnyDecision, KeptTexts, Record, first_id, is_id
 
 MAX_PAGE: Final = 1_000
 """Decisions in one page: about a megabyte of JSON."""
@@ -268,7 +268,7 @@ class State(ABC):
     async def remove(self, kind: str, id: str) -> bool:
         """Remove a document; False where there is none."""
 
-    # Fleeting values: worth having for a while, and no loss. Whoever writes one seals it (`gateway.sealing`).
+    # Fleeting values: worth having for a while, and no loss. Whoever writes one seals it (`gateway.redaction.sealing`).
 
     @abstractmethod
     async def put_fleeting(self, values: Mapping[str, bytes], expires_at: float) -> None:

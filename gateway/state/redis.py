@@ -22,9 +22,9 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import DataError, RedisError
 
-from gateway.decision_records import decode, decode_texts, encode, encode_texts, labels
-from gateway.decisions import AnyDecision, KeptTexts, Record, first_id
 from gateway.keys import DEFAULT_TENANT, StoredKey, decode_key, encode_key
+from gateway.records.decision_records import decode, decode_texts, encode, encode_texts, labels
+from gateway.records.decisions import AnyDecision, KeptTexts, Record, first_id
 from gateway.state import redis_streams
 from gateway.state.base import (
     ANY,

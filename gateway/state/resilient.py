@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.decisions import AnyDecision, KeptTexts, Record
 from gateway.keys import StoredKey
-from gateway.metrics import Metrics
+from gateway.records.decisions import AnyDecision, KeptTexts, Record
 from gateway.state.base import ANY, Backlog, Change, Event, Filter, Page, Settled, State, StateUnavailable, Versioned
 from gateway.state.spool import Spool, SpoolFull
+from gateway.telemetry.metrics import Metrics
 from gateway.upstream.breaker import Breaker, BreakerPolicy
 
 POLICY: Final = BreakerPolicy(streak=3, rest=0.5, longest_rest=8.0)

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from gateway.decision_records import decode, decode_texts, encode, encode_texts
-from gateway.decisions import AnyDecision, KeptTexts, Record
+from gateway.records.decision_records import decode, decode_texts, encode, encode_texts
+from gateway.records.decisions import AnyDecision, KeptTexts, Record
 
 MAX_SPOOL: Final = 256 * 2**20
 """Bytes: some 250,000 decisions. A gateway at its utmost fills it in a minute, one at 50 requests a second in over an hour."""

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.decision_records import decode, decode_texts
-from gateway.decisions import AnyDecision, KeptTexts, Record, is_id
 from gateway.keys import StoredKey, decode_key, encode_key
+from gateway.records.decision_records import decode, decode_texts
+from gateway.records.decisions import AnyDecision, KeptTexts, Record, is_id
 from gateway.state import sqlite_decisions, sqlite_streams
 from gateway.state.base import (
     ANY,

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway.decision_records import encode, encode_texts, labels
-from gateway.decisions import AnyDecision, KeptTexts, first_id
+from gateway.records.decision_records import encode, encode_texts, labels
+from gateway.records.decisions import AnyDecision, KeptTexts, first_id
 from gateway.state.base import EXPIRE_STEP, Filter
 from patterns.migrations import transaction
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.fields import Model
+from gateway.config.fields import Model
 
 
 def _address(value: str) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gateway.metrics import Metrics
 from gateway.sync.link import Link
+from gateway.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from gateway.sync.service import SyncService

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from gateway.faults import CallerFault
-from gateway.inbound import Headers
+from gateway.serving.inbound import Headers
 
 HANDSHAKE: Final = frozenset(
     {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol", b"sec-websocket-extensions",

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from gateway.policy import PRESETS
-from gateway.settings import Settings
+from gateway.config.settings import Settings
+from gateway.screening.policy import PRESETS
 
 VALUES: Final = Path(__file__).parents[1] / "portcullis" / "values.yaml"
 

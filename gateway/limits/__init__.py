@@ -1,0 +1,1 @@
+"""How much a tenant or a key may do, and how much it did."""

@@ -1,0 +1,1 @@
+"""The caller's side: processes, sockets, connections, calls and their answers."""

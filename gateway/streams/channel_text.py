@@ -1,0 +1,103 @@
+"""One text of a streamed reply on its way through the relay: screened, then what was taken out of the request put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from detectors.lexical import Match
+from detectors.stream import Released, TextStream
+from detectors.streamrules import StreamRules
+from detectors.values import ChannelKind, Path
+from gateway.redaction.links import Hosts, Links
+from gateway.redaction.vault import Restorer, Vault
+from gateway.streams.listening import PROSE
+from gateway.wires.base import EventKind, StreamEvent
+from gateway.wires.frames import Frame
+
+
+class ChannelText:
+    """The text of one channel.
+
+    Attributes:
+        template, path: the last frame that carried a piece of it, and where in that the piece stands.
+        others: what goes out of the texts in it, by their paths.
+        links_removed: addresses that were taken out.
+    """
+
+    __slots__ = ("_links", "_restorer", "links_removed", "others", "path", "stream", "template")
+
+    def __init__(self, stream: TextStream | Unscreened, restorer: Restorer | None, links: Links | None) -> None:
+        self.stream = stream
+        self._restorer = restorer
+        self._links = links
+        self.links_removed = 0
+        self.template: Frame | None = None
+        self.path: Path = ()
+        self.others: Mapping[Path, str] = {}
+
+    @property
+    def held(self) -> bool:
+        """Whether any of it is held back."""
+        by_others = (self._restorer is not None and self._restorer.held) or (self._links is not None and self._links.held)
+        return bool(self.stream.held or by_others)
+
+    def carried(self, frame: Frame, path: Path, texts: Mapping[Path, str]) -> None:
+        """``frame`` carries a piece of it, at ``path``; ``texts``: what goes out of all that it carries."""
+        self.template, self.path, self.others = frame, path, texts
+
+    def restored(self, said: str, last: bool) -> str:
+        """What goes out of ``said``, which was released: the caller's own values put back, addresses taken out."""
+        if self._restorer is not None:
+            said = self._restorer.feed(said)
+            said += self._restorer.finish() if last else ""
+        if self._links is not None:
+            before = self._links.removed
+            said = self._links.feed(said)
+            said += self._links.finish() if last else ""
+            self.links_removed += self._links.removed - before
+        return said
+
+
+def opened(
+    event: StreamEvent, rules: Mapping[ChannelKind, StreamRules], vault: Vault, sealed: Vault, hosts: Hosts | None
+) -> ChannelText:
+    """A text that begins with an event.
+
+    Args:
+        rules: as for `gateway.streams.relay.Relay`, and so ``hosts``.
+        vault: what comes back out of it. sealed: what the values that are found in it go into, from which none does.
+    """
+    in_json = event.kind is EventKind.TOOL
+    acting = rules.get(ChannelKind.PROSE if event.kind in PROSE else ChannelKind.TOOL_CALL)
+    stream: TextStream | Unscreened = Unscreened()
+    if acting is not None:
+
+        put = sealed.stand_in_json if in_json else sealed.stand_in
+
+        def stand_in(match: Match, value: str) -> str:
+            return put(value, match.pattern.category)
+
+        stream = TextStream(acting, stand_in)
+    restorer = Restorer(vault, in_json) if len(vault) else None
+    return ChannelText(stream, restorer, Links(hosts) if hosts is not None else None)
+
+
+class Unscreened:
+    """Takes the place of a text stream where the policy acts on nothing."""
+
+    held = 0
+
+    def feed(self, piece: str) -> Released:
+        return Released(piece)
+
+    def finish(self) -> Released:
+        return _EMPTY
+
+    release_overdue = finish
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+_EMPTY: Final = Released("")

@@ -1,0 +1,399 @@
+"""A streamed reply on its way to the caller: frames in, bytes out. Pure; the proxy moves the bytes.
+
+Every text of the stream has a channel (a choice's content, a block's thinking, a tool call's arguments), and each channel has
+a `TextStream` that says what may go out. A frame whose texts may go out as they are is forwarded as the very bytes received;
+otherwise its texts are replaced. What was held goes out with the next frame of its channel, or, before the channel's end,
+in a frame of its own that is made after the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from detectors.leakage import Leak, Leakage
+from detectors.lexical import SCORES, Match
+from detectors.stream import Released
+from detectors.streamrules import Act, StreamRules
+from detectors.values import ChannelKind, Path, Skipped
+from gateway.redaction.links import Hosts
+from gateway.redaction.nesting import Nesting
+from gateway.redaction.vault import Vault
+from gateway.streams.alike import Alike
+from gateway.streams.channel_text import ChannelText, opened
+from gateway.streams.following import Channel, Cut, Follower, Rise
+from gateway.streams.listening import LONG, SLICE, Listening, is_call, slices
+from gateway.streams.outgoing import Outgoing
+from gateway.streams.sound import WITHHELD, Sound
+from gateway.streams.steps import Steps, at_once
+from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
+from gateway.wires.frames import Frame
+from gateway.wires.probabilities import has_probabilities
+from gateway.wires.rewriting import rewritten, sequel
+
+MAX_OPEN: Final = 1_024
+"""Texts that are under way at once: each holds its place in the patterns. A reply has a few."""
+
+
+class Seen(NamedTuple):
+    """A match in a stream that was acted on: where it was, and what was done about it."""
+
+    channel: Channel
+    match: Match
+    act: Act
+
+
+Refusal = Callable[[Cut], str]
+
+
+class _Read(NamedTuple):
+    """A frame that was read: what takes its texts' places, where each channel's stands, which end, and are over for good."""
+
+    frame: Frame
+    events: list[StreamEvent]
+    edits: dict[Path, str]
+    carried: dict[Channel, Path]
+    ends: list[Channel]
+    over: list[Channel]
+
+
+class Relay:
+    """Follows one stream and passes on what may be passed on."""
+
+    def __init__(
+        self,
+        target: Target,
+        model: str | None,
+        rules: Mapping[ChannelKind, StreamRules],
+        vault: Vault,
+        follower: Follower | None = None,
+        leakage: Leakage | None = None,
+        gives_away: Callable[[Leak], bool] = lambda leak: False,
+        hosts: Hosts | None = None,
+        sound: Sound | None = None,
+    ) -> None:
+        """
+        Args:
+            target: what was asked for.
+            rules: what is looked for in prose and in tool calls, and what is done about it; nothing where there are none.
+            vault: the values that were taken out of the request, and come back here.
+            follower: knows what was judged, and how far ahead of that text may go out; None lets all go.
+            leakage: knows the request's system prompt. gives_away: whether the stream is cut for what it tells.
+            hosts: those that addresses may lead to; None for any.
+            sound: keeps audio until its transcript was judged, or lets it pass, whatever it says; the latter where it is None.
+        """
+        self._reader = target.wire.stream(target, model)
+        self.splitter = target.wire.splitter(target)  # of what the upstream sends
+        self._alike = Alike(self._reader)
+        self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
+        self._aside: _Read | None = None  # a frame of texts that hold something, and may be over with it
+        self._ended: set[Channel] = set()
+        self._outgoing = Outgoing(target.wire.stream(target, model), follower)
+        self._rules = rules
+        self._vault = vault
+        self._sealed = vault.sealed()
+        self._texts: dict[Channel, ChannelText] = {}
+        self._follower = follower
+        self.leakage = leakage
+        self._listening = Listening(follower, leakage, gives_away)
+        self.said = self._listening.said
+        self._hosts = hosts
+        self._sound = Sound(waits=False) if sound is None else sound
+        self.unheard = self._sound.unheard
+        self.links_removed = 0
+        self._passed = 0  # code points in frames that may have to wait still
+        self.seen: list[Seen] = []
+        self.cut: Cut | None = None
+        self.overdue = 0
+        self.nanoseconds = 0
+
+    @property
+    def released(self) -> int:
+        """Code points in frames that went out."""
+        return self._outgoing.released
+
+    @property
+    def thread(self) -> Thread | None:
+        """By what a later request can go on from this reply, once the upstream has told."""
+        return self._reader.thread
+
+    @property
+    def held(self) -> bool:
+        """Whether anything that came is held back."""
+        return any(text.held for text in self._texts.values())
+
+    @property
+    def rises(self) -> tuple[Rise, ...]:
+        """How the score rose while the reply was written."""
+        return tuple(self._follower.rises) if self._follower is not None else ()
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """The stages that did not judge in time."""
+        return sorted(self._follower.skipped) if self._follower is not None else []
+
+    def feed(self, chunk: bytes, refusal: Refusal) -> bytes:
+        """As `steps`, at once, which is for what is short."""
+        if not (self.splitter.between and self._once_more(chunk, framed=False)):
+            return at_once(self.steps(chunk, refusal))
+        if self.cut is not None:
+            return self.stop(self.cut, refusal)
+        out = self._outgoing.take()
+        if (work := self._outgoing.keep_step(self._reader, self._like_last)) is not None:
+            work()
+        return out
+
+    def steps(self, chunk: bytes, refusal: Refusal) -> Steps[bytes]:
+        """Take bytes of the upstream; return what goes on now.
+
+        Once `cut` is set, what was returned ends the stream in the wire's own terms, and nothing more may be fed.
+
+        Args:
+            refusal: what the caller is told where the stream is cut.
+
+        Raises:
+            FrameTooLong, BadFraming: the upstream's stream is none.
+            Malformed: it passes a bound.
+        """
+        for frame in self.splitter.feed(chunk):
+            if not self._once_more(frame.raw):
+                yield from self._frame(frame)
+            if self.cut is not None:
+                break
+        if self.cut is not None:
+            return self.stop(self.cut, refusal)
+        out = self._outgoing.take()
+        yield from self.keep_step()
+        return out
+
+    def keep_step(self) -> Steps[None]:
+        """See to it that what is needed to end the stream is known, once something went out."""
+        if self._aside is None and (work := self._outgoing.keep_step(self._reader, self._like_last)) is not None:
+            yield work
+
+    def allowed(self) -> bytes:
+        """What may go out now that more was judged."""
+        return self._outgoing.take()
+
+    def stop(self, cut: Cut, refusal: Refusal) -> bytes:
+        """Cut the stream here: what waits for judgement stays back, and what is returned ends the stream."""
+        self.cut = cut
+        self.close()
+        return self._outgoing.stop(refusal(cut))
+
+    def end(self, refusal: Refusal) -> bytes:
+        """The upstream's stream is over: what was held goes out, and then what is left of it."""
+        left = self.splitter.end()
+        at_once(self._settle(True))
+        self._flush(())
+        for frame in left:
+            # A frame that its sender did not finish: its text cannot be told, so its bytes are not passed on.
+            if not frame.data and not frame.raw.strip():
+                self._outgoing.plain(frame.raw)
+        if self.cut is not None:
+            return self.stop(self.cut, refusal)
+        self.close()
+        return self._outgoing.take()
+
+    def release_overdue(self, refusal: Refusal) -> bytes:
+        """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
+        at_once(self._settle(False))
+        for channel, text in list(self._texts.items()):
+            if text.stream.held:
+                self._send_made(channel, text, self._restored(text, text.stream.release_overdue(), channel, False))
+                if self.cut is not None:
+                    return self.stop(self.cut, refusal)
+        return self._outgoing.take()
+
+    def fail(self, message: str) -> bytes:
+        """The upstream broke off: what was held stays held, and the caller is told in the wire's own terms."""
+        self.close()
+        return self._outgoing.fail(message)
+
+    def close(self) -> None:
+        """Free what the stream holds."""
+        for text in self._texts.values():
+            text.stream.close()
+
+    def _once_more(self, raw: bytes, framed: bool = True) -> bool:
+        """Take a frame that says what the one before it said, but for its text; false where it is none. ``framed``: it is known
+        that the bytes are a frame."""
+        piece = self._alike.find(raw, framed) if self._aside is None and len(raw) <= LONG else None
+        if piece is None or (known := self._texts.get(piece.event.channel)) is None or len(piece.event.text) > SLICE:
+            return False
+        self._alike.confirm()
+        self._like_last = frame = piece.frame
+        _, channel, text, path, _ = piece.event
+        self._listening.hear(piece.event)
+        known.carried(frame, path, {})
+        said = self._restored(known, known.stream.feed(text), channel, False) if self._goes_on() else ""
+        frame = frame if said == text else piece.saying(said)
+        self._outgoing.send(frame, self._passed, is_call(piece.event), alike=True)
+        return True
+
+    def _frame(self, frame: Frame) -> Steps[None]:
+        long = len(frame.raw) > LONG
+        events = (yield partial(self._reader.read, frame)) if long else self._reader.read(frame)
+        if self._aside is not None:
+            yield from self._settle(any(event.kind is EventKind.STOP and not event.channel for event in events))
+        self._like_last = None
+        if not long:
+            self._alike.note(frame, events)
+        edits: dict[Path, str] = {}
+        carried: dict[Channel, Path] = {}
+        for event in events:
+            if event.path:
+                edits[event.path] = yield from self._text(event, frame, edits)
+                if long:
+                    yield None
+                carried[event.channel] = event.path
+            elif event.kind is EventKind.UNREAD:
+                self._sound.note(event.channel, event.text)
+        ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
+        over = ends if () in ends else [end for end in ends if self._reader.final(end)]
+        read = _Read(frame, events, edits, carried, ends, over)
+        waits = len(over) < len(ends) and self.cut is None
+        if waits and any(text.held for channel, text in self._texts.items() if _within(channel, ends)):
+            self._aside = read  # whether the texts are over with it is known when something comes, or nothing
+        else:
+            yield from self._complete(read, over)
+
+    def _complete(self, read: _Read, over: list[Channel]) -> Steps[None]:
+        """Send a frame, after what is held of the channels that are ``over`` with it: all that it says end, or none of them."""
+        frame, events, edits, carried, ends, _ = read
+        for prefix in over:
+            self._flush(prefix, edits, carried)
+        if ends:
+            self._alike.forget()
+        changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
+        if self.cut is not None and (ends or any(event.channel[:1] == ("whole",) for event in events)):
+            return  # the frame says that all is well, and it is not; half a call that comes whole would be run
+        if changed or (self._rules and has_probabilities(frame.data)):
+            made = partial(rewritten, frame, changed, [event.text for event in events])
+            frame = (yield made) if len(frame.raw) > LONG else made()
+        if not self._hold_sound(frame, events):
+            self._outgoing.send(frame, self._passed, bool(ends) or any(map(is_call, events)))
+        for prefix in ends:
+            self._free_sound(prefix)
+
+    def _settle(self, over: bool) -> Steps[None]:
+        """The frame that was put aside goes; ``over``: nothing more is coming, so that its texts have ended with it."""
+        if self._aside is not None:
+            read, self._aside = self._aside, None
+            yield from self._complete(read, read.ends if over else read.over)
+
+    def _hold_sound(self, frame: Frame, events: list[StreamEvent]) -> bool:
+        """Whether a frame is audio that has to wait."""
+        channel = next((event.channel for event in events if event.kind is EventKind.AUDIO and not event.path), None)
+        if channel is None:
+            return False
+        self._sound.note(channel, "audio")
+        if self._sound.waits and not self._sound.hold(channel, frame):
+            self.cut = self.cut or Cut("incomplete judgement", "more audio than may wait for its transcript", "stream")
+        return self._sound.waits
+
+    def _free_sound(self, prefix: Channel) -> None:
+        """Texts are over: audio follows its transcript, unless there is none, or something was taken out of it."""
+        changed = {seen.channel for seen in self.seen}
+        for channel, frames in self._sound.ended(prefix):
+            if not self.said.texts.get(channel) or channel in changed or self.links_removed:
+                self.unheard[channel] = WITHHELD
+                continue
+            for frame in frames:
+                self._outgoing.send(frame, self._passed)
+
+    def _text(self, event: StreamEvent, frame: Frame, edits: dict[Path, str]) -> Steps[str]:
+        """Take an event's text; return what takes its place in the frame."""
+        if self.cut is not None:
+            return ""
+        if event.kind is EventKind.AUDIO:  # it stands whole in a frame, and nothing says that its transcript was judged
+            self._sound.note(event.channel, WITHHELD if self._sound.waits else "audio")
+            return "" if self._sound.waits else event.text
+        if event.kind is EventKind.ECHO:
+            return self._vault.restore(event.text, Nesting() if event.text.startswith(("{", "[")) else None)
+        repeated = event.repeats is not None and "".join(self.said.texts.get(event.repeats, ())) == event.text
+        whole = event.channel[0] == "whole"
+        if not repeated:
+            if len(event.text) <= SLICE:
+                self._listening.hear(event, whole)
+            else:
+                yield from self._listening.hear_long(event, whole)
+            if not self._goes_on():
+                return ""
+        if whole:
+            # It is not cut into pieces, and nothing can follow it.
+            text, passed = opened(event, self._rules, self._vault, self._sealed, self._hosts), self._passed
+            said = yield from self._screened(text, event.channel, event.text)
+            if self.cut is None:
+                said += self._restored(text, text.stream.finish(), event.channel, True)
+            text.stream.close()
+            self._passed = passed if repeated else self._passed
+            return said
+        known = self._texts.get(event.channel)
+        if known is None:
+            if len(self._texts) >= MAX_OPEN:
+                raise Malformed(event.path, event.text, f"at most {MAX_OPEN} texts under way at once")
+            if event.channel in self._ended and event.text:  # its last words are forgotten, which may announce a value
+                raise Malformed(event.path, event.text, "no more of a text that was over")
+            known = self._texts[event.channel] = opened(event, self._rules, self._vault, self._sealed, self._hosts)
+        known.carried(frame, event.path, edits)
+        if len(event.text) <= SLICE:
+            return self._restored(known, known.stream.feed(event.text), event.channel, False)
+        return (yield from self._screened(known, event.channel, event.text))
+
+    def _screened(self, text: ChannelText, channel: Channel, more: str) -> Steps[str]:
+        """What goes out now that a text goes on with some more."""
+        said: list[str] = []
+        for piece in slices(more):
+            yield None
+            said.append(self._restored(text, text.stream.feed(piece), channel, False))
+            if self.cut is not None:
+                break
+        return "".join(said)
+
+    def _goes_on(self) -> bool:
+        """Whether what was said so far gives nothing away for which the stream is cut."""
+        self.cut = self.cut or self._listening.cut
+        return self.cut is None
+
+    def _restored(self, text: ChannelText, released: Released, channel: Channel, last: bool) -> str:
+        self.seen += [Seen(channel, match, act) for act, match in released.found]
+        self._passed += len(released.text)
+        self.overdue += released.overdue
+        if released.cut is not None:
+            pattern, start, end = released.cut
+            score = SCORES[pattern.severity]
+            self.cut = self.cut or Cut(pattern.category, pattern.id, "lexical", score, channel, start, end)
+        last = last or released.cut is not None
+        before = text.links_removed
+        said = text.restored(released.text, last)
+        self.links_removed += text.links_removed - before
+        return said
+
+    def _flush(
+        self, prefix: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
+    ) -> None:
+        """End the channels that begin with ``prefix``: what they hold goes out, in the frame at hand where it can."""
+        for channel in [one for one in self._texts if one[: len(prefix)] == prefix]:
+            text = self._texts.pop(channel)
+            self._listening.over(channel)
+            rest = "" if not self._goes_on() else self._restored(text, text.stream.finish(), channel, True)
+            text.stream.close()
+            self._ended.add(channel)
+            if not rest:
+                continue
+            if edits is not None and carried is not None and channel in carried:
+                edits[carried[channel]] += rest
+            else:
+                self._send_made(channel, text, rest)
+
+    def _send_made(self, channel: Channel, text: ChannelText, piece: str) -> None:
+        """Send a piece in a frame made after the last one of its channel."""
+        if piece and text.template is not None:
+            made = sequel(self._reader, text.template, text.path, text.others, piece)
+            self._outgoing.send(made, self._passed, channel in self.said.calls)
+
+
+def _within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
+    return any(channel[: len(prefix)] == prefix for prefix in prefixes)

@@ -1,0 +1,135 @@
+"""The story of a streamed reply: moved to the caller while it is screened, and looked at once more when it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import NamedTuple
+
+from detectors.engine import Engine, Screening
+from detectors.leakage import THREAT, Leak
+from detectors.parts import Parts
+from detectors.values import Origin, Segment
+from gateway.exchange import Exchange, relay_summary, said_segments
+from gateway.providers import Sent
+from gateway.screening.inspection import OFFLOAD_BYTES
+from gateway.screening.policy import Action, Direction, Policy
+from gateway.services import Services
+from gateway.serving.answer import Answer
+from gateway.serving.inbound import reply_headers
+from gateway.streams.beside import Beside
+from gateway.streams.following import Cut, Follower
+from gateway.streams.moving import Direct, Moving, Pieces, Sink, Source
+from gateway.streams.relay import Relay
+from gateway.streams.sound import Sound
+from gateway.upstream.errors import UpstreamError
+from gateway.wires.base import Malformed
+from gateway.wires.frames import BadFraming, FrameTooLong
+
+
+class Moved(NamedTuple):
+    """A stream that is over: its relay, what it said, and what the cheap stages say of that as a whole; ``broken``: its
+    upstream failed."""
+
+    relay: Relay
+    broken: bool
+    segments: list[Segment]
+    screening: Screening
+    spent: Sequence[int]
+
+
+class Streaming:
+    """Relays streamed replies. What is long is looked at in ``scanner``."""
+
+    def __init__(self, services: Services, scanner: Executor) -> None:
+        self._services = services
+        self._scanner = scanner
+
+    async def relay(self, exchange: Exchange, answer: Answer, sent: Sent) -> None:
+        """Relay a reply to its end, or to where it is cut, and say in ``exchange.reply`` what was seen of it."""
+        reply = sent.reply
+        await answer.start(reply.status, reply_headers(reply.headers, True))
+        moved = await self.move(exchange, answer, reply, sent.upstream, (reply, answer))
+        await answer.end()
+        await self.settle(exchange, moved)
+
+    async def move(
+        self, exchange: Exchange, sink: Sink, source: Source, upstream: str, direct: tuple[Pieces, Direct] | None = None
+    ) -> Moved:
+        """Move a stream of ``upstream``'s to its end; what was seen of it stands in ``exchange.reply``, whatever happens.
+        ``direct`` as for `Moving.run`."""
+        parsed = exchange.request.parsed if exchange.request else None
+        model = parsed.model if parsed else None
+        policy, tenant = exchange.bound.policy, exchange.principal.tenant
+        services = self._services
+        if not exchange.bound.loaded:
+            await asyncio.to_thread(exchange.bound.load)
+        follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
+        relay = Relay(
+            exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,
+            lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
+            Sound() if policy.acts and policy.waits else None,
+        )  # fmt: skip
+        beside = None
+        if follower is not None:
+            lag = services.metrics.stream_lag
+            beside = Beside(follower, services.semantics, exchange.live.engine, tenant, source.wake, lag)
+        threads = services.threads
+        keep = partial(threads.keep, exchange) if threads.keeps(exchange) else None
+        moving = Moving(relay, beside, policy.waits, partial(_refusal, exchange.id), keep, exchange.usage, self._scanner)
+        broken = False
+        try:
+            await moving.run(source, sink, direct)
+        except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
+            broken = True
+            kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
+            self._services.metrics.upstream_errors.add((upstream, kind))
+            exchange.reason = f"the upstream's stream broke off: {error}"
+            await sink.piece(relay.fail("the upstream's stream broke off"))
+        finally:
+            source.close()  # of a stream that was cut, or whose caller is gone, no more is wanted: not even while we look at it
+            relay.close()
+            if beside is not None:
+                beside.close()
+            # Look once more at all that was said, now that it is whole: for what needed a report only, or was disguised.
+            # Of what was judged beside the stream the model's word is known. The caller does not wait for the encoder; a
+            # caller who has gone leaves its part out.
+            segments = said_segments(relay)
+            parts = [follower.parts(one.path) if follower and not relay.said.unread else None for one in segments]
+            screening = await self._look(exchange.live.engine, segments, parts, tenant)
+            spent = beside.stage_ns if beside is not None else ()
+            exchange.reply = relay_summary(relay, screening.close(), segments, policy, spent)
+            services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
+            if relay.cut is not None:
+                stage = "alarm" if relay.cut.alarm else relay.cut.stage
+                services.metrics.stream_cuts.add((exchange.target.wire.name, stage))
+        return Moved(relay, broken, segments, screening, spent)
+
+    async def settle(self, exchange: Exchange, moved: Moved) -> None:
+        """Have the encoder read what is left to it of a stream that is over, for its record."""
+        if moved.screening.asked:
+            judged = await self._services.verdicts.close(moved.screening, exchange.principal.tenant)
+            exchange.reply = relay_summary(moved.relay, judged, moved.segments, exchange.bound.policy, moved.spent)
+
+    async def _look(
+        self, engine: Engine, segments: list[Segment], parts: list[Parts | None], tenant: str
+    ) -> Screening:
+        def look(engine: Engine) -> Screening:
+            for segment, known in zip(segments, parts, strict=True):
+                if known is not None:
+                    engine.know(segment.text, segment.origin, tenant, known)
+            return engine.screen(segments, tenant)
+
+        if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
+            return look(engine)
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
+
+
+def _refusal(id: str, cut: Cut) -> str:
+    return f"Blocked by Portcullis: {cut.threat} in the reply. Decision {id}."
+
+
+def _blocks(policy: Policy, leak: Leak) -> bool:
+    return policy.action(THREAT, leak.score, Origin.ASSISTANT, Direction.REPLY) is Action.BLOCK
