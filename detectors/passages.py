@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from detectors.values import Origin, Segment
+from detectors.values import BESIDE, Origin, Segment
 
 SEPARATOR: Final = "\n"
 
@@ -96,13 +96,13 @@ def passages(segments: Sequence[Segment]) -> list[Passage]:
 def _thread(segments: Sequence[Segment]) -> tuple[list[int], int]:
     """The segments of the user's last turns, at most `THREAD` characters; none where that is a single turn.
 
-    What stands beside the messages (labels, stop sequences; turn -1) is none of them, and is judged by itself.
+    What stands beside the messages (`BESIDE`) is none of them, and is judged by itself.
     And how many characters are left out of the first one, which counts with its last words: filler before them hides nothing.
     """
     taken: list[int] = []
     left, left_out = THREAD, 0
     for number in range(len(segments) - 1, -1, -1):
-        if segments[number].origin is Origin.USER and segments[number].turn >= 0:
+        if segments[number].origin is Origin.USER and segments[number].turn != BESIDE:
             taken.append(number)
             left -= len(segments[number].text)
             if left <= 0:

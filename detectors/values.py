@@ -102,10 +102,15 @@ def by_name(category: str) -> tuple[bool, str]:
 # Tuples rather than dataclasses: a request makes several of each, and a tuple is made in a third of the time.
 
 
+BESIDE: Final = -1
+"""The turn of what stands beside a request's messages: labels, stop sequences, tools, settings."""
+
+
 class Segment(NamedTuple):
     """One text of a request or reply.
 
-    ``role`` is the wire's own word; ``turn`` numbers messages from 0; segments of one turn and origin are read by the
+    ``role`` is the wire's own word; ``turn`` numbers messages from 0 (`BESIDE` for what is of none; of a session's earlier
+    events below that); segments of one turn and origin are read by the
     model as one passage, and are judged as one. ``text`` is whole, never a prefix. ``glued`` is true where the model
     reads this text right after the segment before it (the next text part of one message).
     """

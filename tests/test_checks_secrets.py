@@ -185,7 +185,8 @@ def test_basic_credentials(user: str, secret: str) -> None:
     assert value("basic_credentials", "Basic " + base64.b64encode(f"{user}q7{secret}".encode()).decode()) is None
 
 
-@given(secret=st.text(string.ascii_letters + string.digits + "@:!", min_size=4, max_size=20))
+# Without vowels: words that stand for no password ("example") are none.
+@given(secret=st.text("bcdfghjkmqvwzBCDFGHJKMQVWZ" + string.digits + "@:!", min_size=4, max_size=20))
 def test_a_password_in_an_address_ends_at_the_last_at(secret: str) -> None:
     secret = f"q7{secret}Z9"
     assume(len(set(secret)) > 5)

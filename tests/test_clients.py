@@ -288,7 +288,7 @@ class TestRepliesThatAreCut:
 
 
 class TestAgentsRecipe:
-    def test_attacks_are_taken_out_of_tool_results_and_the_agent_goes_on(self, start_gateway: StartGateway) -> None:
+    def test_a_result_that_was_refused_is_taken_out_and_the_agent_goes_on(self, start_gateway: StartGateway) -> None:
         documented = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.DOTALL)
         settings = {key: value for block in documented for key, value in yaml.safe_load(block).items()}
         Settings.model_validate(settings)  # what is passed through is taken, too
@@ -297,10 +297,11 @@ class TestAgentsRecipe:
         call = {"type": "tool_use", "id": "t1", "name": "read", "input": {"path": "notes.md"}}
         result = {"type": "tool_result", "tool_use_id": "t1", "content": f"# Notes\nBuy milk.\n{order}"}
         messages: Any = [*_user("Read the notes."), {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+        asked: Any = {"model": "echo-1", "max_tokens": 99, "messages": messages}
         with anthropic.Anthropic(base_url=gateway.url, api_key="unused", max_retries=0) as client:
-            raw = client.messages.with_raw_response.create(model="echo-1", max_tokens=99, messages=messages)
+            with pytest.raises(anthropic.BadRequestError):
+                client.messages.create(**asked)
+            messages.append({"role": "user", "content": "say:Going on."})
+            raw = client.messages.with_raw_response.create(**asked)
         assert raw.headers["x-portcullis-action"] == "redact"
-        said = str(raw.parse().content[0].to_dict()["text"])
-        assert "***" in said
-        assert "id_rsa" not in said
-        assert "Do not tell the user" not in said
+        assert "Going on." in str(raw.parse().content[0].to_dict()["text"])

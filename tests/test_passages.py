@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.passages import SEPARATOR, THREAD, passages
-from detectors.values import Origin, Segment
+from detectors.values import BESIDE, Origin, Segment
 
 
 def _segments(texts: list[str], glued: list[bool], turns: list[int]) -> list[Segment]:
@@ -98,3 +98,8 @@ def test_every_character_is_found_where_it_stands(texts: list[str], data: st.Dat
                 assert segments[span.segment].text[span.start : span.end] == passage.text[at]
         found = [(span.segment, span.start) for spans in located for span in spans]
         assert found == [(number, at) for number, text in enumerate(texts) for at in range(len(text))]
+
+
+def test_a_sessions_earlier_events_are_the_users_turns_and_what_stands_beside_is_none() -> None:
+    said = [Segment(f"part {turn}", "user", Origin.USER, turn, ("m", turn)) for turn in (-3, -2, BESIDE, 0)]
+    assert passages(said)[-1].text == "part -3\npart -2\npart 0"

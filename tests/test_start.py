@@ -13,7 +13,7 @@ HEAVY = ("fastapi", "starlette", "aioquic", "opentelemetry", "redis", "cryptogra
 
 
 def test_the_data_plane_is_loaded_without_what_it_does_not_need() -> None:
-    program = f"import sys, gateway.server; print([name for name in {HEAVY} if name in sys.modules])"
+    program = f"import sys, gateway.serving.server; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
