@@ -132,7 +132,9 @@ def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> 
 @example("see\nAKIAABCDEFGH12345678", 1, True, [])
 @example("see\nrm -rf /", 2, True, [])
 def test_what_a_string_of_escaped_json_says_is_found_in_it(text: str, levels: int, to_ascii: bool, where: list[int]) -> None:
-    """Whatever stands before a value is what its escape stands for, in JSON inside JSON too, and not the escape's last letter."""
+    """Whatever stands before a value is what its escape stands for, in JSON inside JSON too, and not the escape's last letter.
+
+    An invisible character that is escaped parts no words: it is taken out before they are read."""
     written, at = "", [0]
     for char in text:
         for _ in range(levels):
@@ -142,7 +144,7 @@ def test_what_a_string_of_escaped_json_says_is_found_in_it(text: str, levels: in
     _released, found, cut = _run(_cut(written, where))
     covered = {place for _, start, end in found for place in range(start, end)}
     for match in LEXICAL.scan(text, Origin.ASSISTANT).matches:
-        if cut is None:
+        if cut is None and "\u200b" not in text[max(0, match.start - 1) : match.end + 1]:
             assert match.pattern.id != "shell"
             assert covered.issuperset(range(at[match.start], at[match.end])), match
 
