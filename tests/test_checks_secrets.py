@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from detectors.checks import CHECKS
 from detectors.checks.checksums import bech32
-from detectors.checks.tokens import entropy
+from detectors.checks.tokens import PLACEHOLDER, entropy
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 BASE58 = "".join(char for char in BASE62 if char not in "0OIl")
@@ -56,6 +56,7 @@ def test_a_token_with_a_crc(data: st.DataObject, body: str, prefix: str) -> None
     assert not whole("token_without_crc", token)
     wrong = changed(data, token, 4, BASE62)
     assert not whole("token_crc", wrong)
+    assume(PLACEHOLDER.search(wrong) is None)  # "12345678" is a note to the reader
     assert whole("token_without_crc", wrong)
 
 
