@@ -42,14 +42,17 @@ class Judge:
 
     async def _without_earlier(self, exchange: Exchange, body: bytes, found: Inspected) -> Inspected:
         """A request that is refused for what was said earlier in its conversation goes on without that."""
-        rest, taken = found, list[Edit]()
+        rest, taken, spent = found, list[Edit](), 0
         for rounds in range(earlier.ROUNDS + 1):
-            passages = earlier.removals(rest, taken) if rest.ruling.action is Action.BLOCK else []
+            if rest.ruling.action is not Action.BLOCK or len(rest.parsed.segments) != len(found.parsed.segments):
+                break
+            passages = earlier.removals(rest, taken)
             if not passages:
                 break
             taken += passages[0] if rounds < earlier.ROUNDS else itertools.chain(*passages)
             rest = await self._request(exchange, earlier.without(body, found.parsed.segments, taken))
-        return earlier.joined(found, rest, taken) if taken else found
+            spent += rest.nanoseconds
+        return earlier.joined(found, rest._replace(nanoseconds=spent), taken) if taken else found
 
     async def _request(self, exchange: Exchange, body: bytes) -> Inspected:
         found = await self._inspect(inspect_request, exchange, body)
