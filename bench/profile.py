@@ -24,7 +24,7 @@ HELP: Final = "the functions in which Portcullis spends a request's time"
 
 SAMPLES_A_SECOND: Final = 250
 
-_IDLE: Final = ("_worker (concurrent/futures/thread.py", "wait (threading.py")
+_IDLE: Final = ("_worker (concurrent/futures/thread.py", "wait (threading.py", "Condition.wait (threading.py")
 """Threads that wait for work, which the sampler takes for busy ones on some kernels."""
 
 
