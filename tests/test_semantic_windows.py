@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,10 +53,34 @@ def test_the_windows_that_serve_are_those_of_the_definition(text: str) -> None:
     assert spans(text) == by_definition(text, WINDOW, OVERLAP)
 
 
+@given(SIGNS, st.integers(1, 4), st.integers(1, 5), st.integers(0, 20), st.data())
+@settings(deadline=None)
+def test_parts_are_the_windows_of_windows(piece: str, times: int, overlap: int, least: int, data: st.DataObject) -> None:
+    text = piece * times
+    places = st.integers(0, len(text))
+    windows = [(min(one), max(one)) for one in data.draw(st.lists(st.tuples(places, places), max_size=5))]
+    packed, at = _windows.parted(text, windows, 3 * overlap, overlap, least)
+    found = [tuple(span) for span in np.frombuffer(packed, np.int32).reshape(-1, 2).tolist()]
+    wanted = []
+    for start, end in windows:
+        parts = _windows.spans(text[start:end], 3 * overlap, overlap) if end - start >= least else []
+        wanted.append([(start, end), *((start + low, start + high) for low, high in parts)])
+    assert [found[low:high] for low, high in itertools.pairwise(at)] == wanted
+    assert at[-1] == len(found)
+
+
+@pytest.mark.parametrize("window", [(-1, 2), (3, 2), (0, 5)])
+def test_parts_of_what_is_no_window_are_refused(window: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="the text has 4 code points"):
+        _windows.parted("text", [window], 3, 1, 1)
+
+
 @pytest.mark.parametrize(("window", "overlap"), [(5, 2), (0, 0), (9, -1)])
 def test_windows_that_would_not_go_on_are_refused(window: int, overlap: int) -> None:
     with pytest.raises(ValueError, match=f"got {window} and {overlap}"):
         _windows.spans("text", window, overlap)
+    with pytest.raises(ValueError, match=f"got {window} and {overlap}"):
+        _windows.parted("text", [(0, 4)], window, overlap, 1)
 
 
 @given(TEXTS)

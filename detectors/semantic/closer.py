@@ -7,7 +7,10 @@ than the whole, the encoder reads that part by itself, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+import numpy as np
 
 from detectors.semantic import _windows
 from detectors.semantic.judge import SemanticModel
@@ -24,15 +27,25 @@ OVERLAP: Final = 33
 RISE: Final = 1.0
 """By how much, in log-odds, the front stage must suspect a part more than the window: else nothing is drowned."""
 
-SETTLED: Final = 1.0
+NEAR: Final = 0.75
+"""The same where a user's window is read anyway: hardly an ordinary text has one, so that these parts cost it nothing."""
+
+SETTLED: Final = 1.3
 """By how much more than it takes for the encoder to be asked, where the front stage had settled the window."""
 
 ORIGINS: Final = frozenset({Origin.USER, Origin.DOCUMENT, Origin.TOOL_RESULT})
 """Whose words are looked at so. A system prompt is full of orders, and of replies the encoder reads nearly all windows."""
 
+AS_USER: Final = 1.0
+"""By how much less than it takes for a user's words a part of another's must be suspicious if a user said it. Of documents the
+front stage suspects whatever asks for something, and nine such parts in ten would be nothing to it from a user."""
+
 ALONE: Final = {Origin.DOCUMENT: -1.0, Origin.TOOL_RESULT: -1.0}
 """What it adds to a part's log-odds that it is read without what stands around it. In licences, manuals and hints of programs a
 hundred characters are half a sentence, of which the encoder has seen nothing: most false alarms there were parts."""
+
+SAME: Final = PART // 2
+"""Characters that parts of two windows share from which on they are the same, and the more suspicious is read."""
 
 LEAST: Final = PART * 5 // 4
 """Characters from which on a window has parts."""
@@ -59,39 +72,52 @@ class Looked(NamedTuple):
 def looked(model: SemanticModel, text: str, origin: Origin, parts: bool = True) -> list[Looked]:
     """What the front stage says of a text's windows and, if ``parts``, of their parts, all in one go.
 
-    What stands in quotation marks is part of what says it: an order that is only mentioned is not to be read without that.
+    What stands in quotation marks is part of what says it: an order that is only mentioned is not to be read without that. A
+    part that two windows share is the part of one of them.
     """
     windows = spans(text)
     if not parts or origin not in ORIGINS or len(text) < LEAST:
         return [Looked(*window, None) for window in model.front(text, origin, windows)]
-    groups = [[window, *_parts(text, *window)] for window in windows]
-    told = iter(model.front(text, origin, [piece for group in groups for piece in group]))
+    packed, places = _windows.parted(text, windows, PART, OVERLAP, LEAST)
+    pieces = np.frombuffer(packed, np.int32).reshape(-1, 2)
+    logits = model.fast.logits(text, pieces, origin)
     sure = model.calibration.sure[origin]
-    found = []
-    for group in groups:
-        window, *pieces = (next(told) for _ in group)
-        least = max(sure if window[2] >= sure else sure + SETTLED, window[2] + RISE)
-        found.append(Looked(*window, _chosen(text, window, [piece for piece in pieces if piece[2] >= least])))
+    found: list[Looked] = []
+    for (start, end), at, behind in zip(windows, places, places[1:], strict=False):
+        suspicion, told = logits[at], logits[at + 1 : behind]
+        rise = NEAR if suspicion >= sure and origin is Origin.USER else RISE
+        least = max(sure if suspicion >= sure else sure + SETTLED, suspicion + rise)
+        part = None
+        if told and max(told) >= least:
+            part = _chosen(model, text, (start, end), zip(told, pieces[at + 1 : behind].tolist(), strict=True), least, origin)
+        if part and found and (before := found[-1].part) and _shared(part, before) >= SAME:
+            if part.suspicion <= before.suspicion:
+                part = None
+            else:
+                found[-1] = found[-1]._replace(part=None)
+        found.append(Looked(start, end, suspicion, part))
     return found
 
 
-def _parts(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    if end - start < LEAST:
-        return []
-    return [(start + low, start + high) for low, high in _windows.spans(text[start:end], PART, OVERLAP)]
-
-
-def _chosen(text: str, window: tuple[int, int, float], pieces: list[tuple[int, int, float]]) -> Part | None:
-    """The most suspicious of these pieces of a window that is no quotation."""
-    if not pieces:
-        return None
-    first, last, _ = window
+def _chosen(
+    model: SemanticModel, text: str, window: tuple[int, int], pieces: Iterable[tuple[float, list[int]]], least: float,
+    origin: Origin,
+) -> Part | None:  # fmt: skip
+    """The most suspicious piece of a window that is suspicious enough and no quotation."""
+    first, last = window
     marked = [(first + low, first + high) for low, high in quoted(text[first:last])]
-    found = [(logit, start, end) for start, end, logit in pieces if not _mostly(marked, start, end)]
+    found = [(logit, span) for logit, span in pieces if logit >= least and not _mostly(marked, *span)]
     if not found:
         return None
-    logit, start, end = max(found)
-    return Part(start, end, logit, text[start:end])
+    logit, (start, end) = max(found)
+    part = text[start:end]
+    if origin is not Origin.USER and model.fast.logit(part, Origin.USER) < model.calibration.sure[Origin.USER] - AS_USER:
+        return None
+    return Part(start, end, logit, part)
+
+
+def _shared(one: Part, other: Part) -> int:
+    return min(one.end, other.end) - max(one.start, other.start)
 
 
 def _mostly(marked: list[tuple[int, int]], start: int, end: int) -> bool:

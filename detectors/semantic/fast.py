@@ -146,8 +146,9 @@ class FastModel:
         """The logit of a text taken as one window."""
         return self.logits(text, [(0, len(text))], origin)[0]
 
-    def logits(self, text: str, spans: Sequence[tuple[int, int]], origin: Origin) -> list[float]:
-        """The logit of each window of a text. One without words is judged by the word after it, or as an empty text."""
+    def logits(self, text: str, spans: Sequence[tuple[int, int]] | Ints, origin: Origin) -> list[float]:
+        """The logit of each window of a text, as pairs or int32 (windows, 2). One without words is judged by the word after it,
+        or as an empty text."""
         rows, starts = self._rows.of(text)
         windows, output = np.array(spans, np.int32), column(origin)
         if len(windows) <= AT_ONCE:
