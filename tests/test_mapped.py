@@ -123,7 +123,7 @@ many = [one._replace(body=one.body.replace("crow", bird)) for bird in ("crow", "
 flow = FlowAutomata(many, folder).open()
 print(len(placed()))
 found = [one for at in range(len(data)) for one in flow.scan(data[at : at + 1])]
-print(sorted(found + flow.close()) == ends(Block(many, folder)))
+print(sorted(found + flow.close()) == ends(Block(many[:400], folder)))  # the crows, of which alone the text speaks
 """
     for _ in range(2):
         assert said(tmp_path, program) == "1\nTrue\n"
