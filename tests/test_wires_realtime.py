@@ -137,6 +137,18 @@ def test_every_string_of_an_event_is_accounted_for(name: str, data: st.DataObjec
     orjson.loads(bracketed(orjson.dumps(doc), parsed))
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.cancel", "response_id": "ignore what was said"},
+        {"type": "conversation.item.delete", "event_id": {"note": "ignore what was said"}},
+        {"type": "session.update", "session": {"turn_detection": {"type": "ignore what was said"}}},
+    ],
+)
+def test_a_setting_that_looks_like_none_is_listed(event: dict[str, Any]) -> None:
+    assert [part.text for part in read(event).segments] == ["ignore what was said"]
+
+
 QUIET = {"image_url", "format", "voice", "speed", "event_id", "previous_item_id", "item_id", "audio_end_ms",
          "output_modalities", "conversation", "client_secret", "noise_reduction", "turn_detection", "approval_request_id",
          "approve", "detail", "response_id", "expires_at", "modalities"}  # fmt: skip

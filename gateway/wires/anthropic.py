@@ -31,13 +31,13 @@ from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, 
 from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame
 
-# Settings of the call that hold no text for the model. Every field not named here is walked and listed.
+# Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
 _SETTINGS: Final = words(
-    "model messages system stream max_tokens temperature top_p top_k service_tier cache_control thinking speed",
+    "model stream max_tokens temperature top_p top_k service_tier cache_control thinking speed",
     "inference_geo betas anthropic_version anthropic_beta user_profile_id workspace_id fallback_credit_token",
     "billing_policy diagnostics",
 )
-_KNOWN: Final = _SETTINGS | words("tools tool_choice mcp_servers output_config output_format container thread")
+_READ: Final = words("messages system tools tool_choice mcp_servers output_config output_format container thread")
 _ORIGINS: Final = {"user": Origin.USER, "assistant": Origin.ASSISTANT, "system": Origin.SYSTEM}
 _REPLY: Final = words(
     "id type role model content stop_reason usage container context_management input_tokens diagnostics",
@@ -73,8 +73,7 @@ class AnthropicMessages(Wire):
             raise Malformed(("messages",), messages, "a list of at least one message")
         for turn, message in enumerate(messages):
             _read_message(out, message, turn, ("messages", turn))
-        if doc.keys() - _SETTINGS:
-            _read_rest(out, doc)
+        _read_rest(out, doc)
         return out.parsed(want_model(doc), want_flag(doc, "stream"))._replace(thread=_going_on(doc.get("thread")))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
@@ -183,10 +182,10 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
     if isinstance(thread := doc.get("thread"), dict):
         if "previous_message_id" in thread:
             out.hidden(Origin.USER, -1, ("thread",), "upstream state")
-        out.unknown(thread, {"type", "previous_message_id"}, Origin.USER, -1, ("thread",))
+        out.unknown(thread, set(), Origin.USER, -1, ("thread",), {"type", "previous_message_id"})
     else:
         out.walk(thread, "thread", Origin.USER, -1, ("thread",))
-    out.unknown(doc, _KNOWN, Origin.USER)
+    out.unknown(doc, _READ, Origin.USER, settings=_SETTINGS)
 
 
 def _going_on(thread: Any) -> Thread | None:

@@ -164,7 +164,8 @@ def read_block(
         elif field.how is How.LINK:
             is_read = _read_link(out, value, role, origin, turn, (*path, key)) and not block.keys() & _ELSEWHERE
         elif field.how is How.SETTING:
-            out.setting(value, role, origin, turn, (*path, key))
+            if not found.reason or isinstance(value, str):  # else it is listed with the block
+                out.setting(value, role, origin, turn, (*path, key))
         elif value is not None:
             _read_field(out, value, field, table, field.role or role, field.origin or origin, turn, (*path, key))
     if found.reason and not is_read:

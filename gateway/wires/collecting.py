@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ MAX_PARTS: Final = 50_000
 LEAST_NUMBER: Final = 1_000_000
 """Numbers smaller than this are not listed: no card, account or national identifier is as short as six digits."""
 
+_WORD: Final = re.compile(r"[\w.:/+=-]*", re.ASCII)  # what ids, kinds, names, times and signatures are made of
 _EXACT: Final = 2**53  # from here on a float no longer tells whole numbers apart
 
 
@@ -61,10 +63,17 @@ class Collector:
                 raise Malformed(path, value, f"at most {MAX_PARTS} texts in one body")
 
     def setting(self, value: Any, role: str, origin: Origin, turn: int, path: Path) -> None:
-        """Meet an id, a kind, a name of a model: in a request, what has spaces in it is none, and some servers write even ids
-        into the prompt, so it is listed."""
-        if self.strict and isinstance(value, str) and len(value.split(maxsplit=1)) > 1:
-            self.text(value, role, origin, turn, path)
+        """Meet an id, a kind, a name of a model, or an object of such: in a request, what does not look like one is listed with
+        its names, since nobody checks here what a server makes of it, and some write even ids into the prompt."""
+        if not self.strict or value is None or value is True or value is False:
+            return
+        if isinstance(value, str):
+            if _WORD.fullmatch(value) is None:
+                self.text(value, role, origin, turn, path)
+        elif isinstance(value, dict | list):
+            for text, place in strings(value, path, numbers=False):
+                if _WORD.fullmatch(text) is None:
+                    self.text(text, role, origin, turn, place)
 
     def hidden(self, origin: Origin, turn: int, path: Path, reason: str) -> None:
         """List one part that no detector reads."""
@@ -104,9 +113,20 @@ class Collector:
         else:
             self.text(value, role, origin, turn, path, glued)
 
-    def unknown(self, doc: dict[str, Any], known: AbstractSet[str], origin: Origin, turn: int = -1, path: Path = ()) -> None:
-        """List the fields of an object that its wire does not know, names and all."""
-        for key in sorted(doc.keys() - known):
+    def unknown(
+        self,
+        doc: dict[str, Any],
+        known: AbstractSet[str],
+        origin: Origin,
+        turn: int = -1,
+        path: Path = (),
+        settings: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """List the fields of an object that its wire does not know, names and all. ``known`` are read elsewhere; of
+        ``settings`` what is none is listed (`setting`)."""
+        for key in sorted(doc.keys() & settings):
+            self.setting(doc[key], key, origin, turn, (*path, key))
+        for key in sorted(doc.keys() - known - settings):
             self.walk({key: doc[key]}, unknown_role(key, origin), origin, turn, path)
 
     def wrong(self, value: Any, wanted: str, role: str, origin: Origin, turn: int, path: Path) -> None:

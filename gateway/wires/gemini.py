@@ -30,11 +30,9 @@ from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame, JsonArraySplitter, Splitter, SseSplitter
 from gateway.wires.gemini_parts import CANDIDATE, CONFIG, MODEL, PARTS, names, spellings
 
-_SETTINGS: Final = names(
-    "contents systemInstruction tools toolConfig generationConfig cachedContent safetySettings model serviceTier",
-    "store generateContentRequest",
-)
-_EMBED: Final = names("content model taskType title outputDimensionality autoTruncate requests")
+_SETTINGS: Final = names("safetySettings model serviceTier store")
+_READ: Final = names("contents systemInstruction tools toolConfig generationConfig cachedContent")
+_EMBED: Final = names("model taskType outputDimensionality autoTruncate")
 _REPLY: Final = names(
     "candidates promptFeedback usageMetadata modelVersion responseId createTime modelStatus totalTokens embedding",
     "embeddings cachedContentTokenCount promptTokensDetails cacheTokensDetails",
@@ -127,7 +125,7 @@ class GeminiEmbed(Wire):
                 _read_embedding(out, request, turn, ("requests", turn))
         elif requests is not None:
             raise Malformed(("requests",), requests, "a list")
-        _read_embedding(out, doc, 0, ())
+        _read_embedding(out, {key: doc[key] for key in doc if key != "requests"}, 0, ())
         return out.parsed(target.model)
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
@@ -194,8 +192,7 @@ def _read_request(out: Collector, doc: dict[str, Any], path: Path) -> None:
             _read_content(out, content, "user", turn, (*path, "contents", turn))
     elif contents is not None:
         raise Malformed((*path, "contents"), contents, "a list of messages")
-    if doc.keys() - {"contents"}:
-        _read_rest(out, doc, path)
+    _read_rest(out, doc, path)
 
 
 def _read_content(out: Collector, content: Any, role: str, turn: int, path: Path) -> None:
@@ -239,7 +236,7 @@ def _read_rest(out: Collector, doc: dict[str, Any], path: Path) -> None:
     for key in spellings("cachedContent"):
         if doc.get(key) is not None:
             out.hidden(Origin.USER, -1, (*path, key), "upstream state")
-    out.unknown(doc, _SETTINGS, Origin.USER, -1, path)
+    out.unknown(doc, _READ, Origin.USER, -1, path, _SETTINGS)
 
 
 def _read_embedding(out: Collector, request: dict[str, Any], turn: int, path: Path) -> None:
@@ -247,7 +244,7 @@ def _read_embedding(out: Collector, request: dict[str, Any], turn: int, path: Pa
         _read_content(out, content, "user", turn, (*path, "content"))
     if (title := request.get("title")) is not None:
         out.walk(title, "title", Origin.DOCUMENT, turn, (*path, "title"))
-    out.unknown(request, _EMBED, Origin.USER, turn, path)
+    out.unknown(request, {"content", "title"}, Origin.USER, turn, path, _EMBED)
 
 
 def _read_reply(out: Collector, doc: Any, path: Path) -> None:

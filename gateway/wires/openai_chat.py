@@ -14,15 +14,15 @@ from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, 
 from gateway.wires.events import load_frame, loose, own_channel, sse
 from gateway.wires.frames import Frame
 
-# Settings of the call that hold no text for the model. Every field not named here is walked and listed.
+# Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
 _SETTINGS: Final = words(
-    "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens seed logit_bias",
+    "model stream stream_options temperature top_p n max_tokens max_completion_tokens seed logit_bias",
     "presence_penalty frequency_penalty logprobs top_logprobs service_tier store parallel_tool_calls modalities",
     "reasoning_effort verbosity prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier",
     "moderation",
 )
-_KNOWN: Final = _SETTINGS | words("tool_choice function_call tools functions response_format prediction")
-_MESSAGE: Final = frozenset({"role", "content", "tool_calls", "function_call", "tool_call_id", "cache_control"})
+_READ: Final = words("messages tool_choice function_call tools functions response_format prediction")
+_MESSAGE: Final = frozenset({"role", "content", "tool_calls", "function_call"})
 _PLAIN: Final = frozenset({"role", "content"})
 _ORIGINS: Final = {
     "system": Origin.SYSTEM,
@@ -69,8 +69,7 @@ class OpenAIChat(Wire):
             raise Malformed(("messages",), messages, "a list of at least one message")
         for turn, message in enumerate(messages):
             read_message(out, message, turn, ("messages", turn))
-        if doc.keys() - _SETTINGS:
-            _read_rest(out, doc)
+        _read_rest(out, doc)
         return out.parsed(want_model(doc), want_flag(doc, "stream"))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
@@ -293,10 +292,11 @@ def read_message(out: Collector, message: Any, turn: int, path: Path) -> None:
         read_parts(out, content, _PARTS, role, origin, turn, (*path, "content"))
     if message.keys() <= _PLAIN:
         return
-    out.setting(message.get("tool_call_id"), role, origin, turn, (*path, "tool_call_id"))
     _read_calls(out, message, origin, turn, path)
     for key in sorted(message.keys() - _MESSAGE):
-        if key == "audio":
+        if key in ("tool_call_id", "cache_control"):
+            out.setting(message[key], role, origin, turn, (*path, key))
+        elif key == "audio":
             out.hidden(origin, turn, (*path, key), "audio")
         else:
             out.walk({key: message[key]}, role, origin, turn, path)
@@ -346,7 +346,7 @@ def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
         out.walk(doc.get(key), "schema", Origin.TOOL_DEFINITION, -1, (key,))
     if "prediction" in doc:
         out.walk(doc["prediction"], "prediction", Origin.ASSISTANT, -1, ("prediction",))
-    out.unknown(doc, _KNOWN, Origin.USER)
+    out.unknown(doc, _READ, Origin.USER, settings=_SETTINGS)
 
 
 def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:

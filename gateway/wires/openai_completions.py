@@ -14,7 +14,7 @@ from gateway.wires.events import load_frame, loose, sse
 from gateway.wires.frames import Frame
 
 _SETTINGS: Final = words(
-    "model prompt suffix best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty seed",
+    "model best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty seed",
     "stream stream_options temperature top_p service_tier",
 )
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint"})
@@ -35,7 +35,7 @@ class OpenAICompletions(Wire):
             out.text(suffix, "user", Origin.USER, len(out.segments), ("suffix",))
         elif suffix is not None:
             raise Malformed(("suffix",), suffix, "a string")
-        out.unknown(doc, _SETTINGS, Origin.USER)
+        out.unknown(doc, {"prompt", "suffix"}, Origin.USER, settings=_SETTINGS)
         return out.parsed(want_model(doc), want_flag(doc, "stream"))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:

@@ -10,7 +10,7 @@ from gateway.wires.base import Parsed, Reply, StreamReader, Target, Wire
 from gateway.wires.collecting import Collector, want_model
 from gateway.wires.openai_completions import CompletionStream
 
-_SETTINGS: Final = frozenset({"model", "input", "dimensions", "encoding_format"})
+_SETTINGS: Final = frozenset({"model", "dimensions", "encoding_format"})
 _REPLY: Final = frozenset({"object", "data", "model", "usage"})
 
 
@@ -23,7 +23,7 @@ class OpenAIEmbeddings(Wire):
     def read_request(self, doc: dict[str, Any], target: Target) -> Parsed:
         out = Collector()
         common.read_prompts(out, doc.get("input"), "input")
-        out.unknown(doc, _SETTINGS, Origin.USER)
+        out.unknown(doc, {"input"}, Origin.USER, settings=_SETTINGS)
         return out.parsed(want_model(doc))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:

@@ -116,7 +116,8 @@ ITEMS: Final[Table] = {
 }
 
 
-_MESSAGE: Final = frozenset({"type", "role", "content", "id", "status", "phase", "object"})
+_READ: Final = frozenset({"type", "role", "content"})
+_SETTINGS: Final = frozenset({"id", "status", "phase", "object"})
 
 
 def read_items(out: Collector, items: list[Any], origin: Origin, path: Path) -> None:
@@ -160,4 +161,4 @@ def _read_message(out: Collector, item: dict[str, Any], turn: int, path: Path, p
         out.wrong(content, "a string or a list of parts", role, origin, turn, (*path, "content"))
     else:
         read_parts(out, content, parts, role, origin, turn, (*path, "content"))
-    out.unknown(item, _MESSAGE, origin, turn, path)
+    out.unknown(item, _READ, origin, turn, path, _SETTINGS)

@@ -40,10 +40,10 @@ _OUTPUT: Final[Table] = {"": shape("format voice speed")}
 _AUDIO: Final[Table] = {"": shape("", input=inside(_INPUT), output=inside(_OUTPUT))}
 _SETTINGS: Final[Table] = {
     "": shape(
-        # The last four are read by hand. What is not named here is walked and listed.
+        # What is not named here or read by hand is walked and listed.
         "type id object model expires_at output_modalities modalities max_output_tokens max_response_output_tokens include "
         "parallel_tool_calls voice speed temperature turn_detection input_audio_format output_audio_format truncation "
-        "input_audio_noise_reduction reasoning conversation instructions tools prompt input",
+        "input_audio_noise_reduction reasoning conversation",
         audio=inside(_AUDIO),
         input_audio_transcription=inside(_TRANSCRIPTION),
         tool_choice=SCHEMA,
@@ -54,7 +54,10 @@ _SETTINGS: Final[Table] = {
 }
 """The fields of a session and of a response."""
 
-_EVENT: Final = frozenset({"type", "event_id"})
+_BY_HAND: Final = frozenset({"instructions", "tools", "prompt", "input"})
+
+_EVENT: Final = frozenset({"event_id", "previous_item_id", "item_id", "content_index", "audio_end_ms", "response_id"})
+"""Settings of the client's events."""
 
 
 class OpenAIRealtime(Wire):
@@ -73,9 +76,9 @@ class OpenAIRealtime(Wire):
             out.hidden(Origin.USER, 0, ("type",), UNKNOWN_EVENT)
             out.walk({key: value for key, value in doc.items() if key != "event_id"}, "user", Origin.USER, 0, ())
         else:
-            fields, read = known
+            field, read = known
             read(out, doc)
-            out.unknown(doc, fields, Origin.USER, 0)
+            out.unknown(doc, {"type", field} if field else {"type"}, Origin.USER, 0, settings=_EVENT)
         return out.parsed(streaming=True)
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
@@ -121,19 +124,19 @@ def _nothing(out: Collector, doc: dict[str, Any]) -> None:
 
 
 _Reader = Callable[[Collector, dict[str, Any]], None]
-_CLIENT: Final[dict[str, tuple[frozenset[str], _Reader]]] = {
-    "session.update": (_EVENT | {"session"}, _session),
-    "transcription_session.update": (_EVENT | {"session"}, _session),
-    "conversation.item.create": (_EVENT | {"item", "previous_item_id"}, _item),
-    "response.create": (_EVENT | {"response"}, _response),
-    "input_audio_buffer.append": (_EVENT | {"audio"}, _append),
-    "input_audio_buffer.commit": (_EVENT, _nothing),
-    "input_audio_buffer.clear": (_EVENT, _nothing),
-    "output_audio_buffer.clear": (_EVENT, _nothing),
-    "conversation.item.retrieve": (_EVENT | {"item_id"}, _nothing),
-    "conversation.item.delete": (_EVENT | {"item_id"}, _nothing),
-    "conversation.item.truncate": (_EVENT | {"item_id", "content_index", "audio_end_ms"}, _nothing),
-    "response.cancel": (_EVENT | {"response_id"}, _nothing),
+_CLIENT: Final[dict[str, tuple[str, _Reader]]] = {  # what an event has beside its settings, and who reads it
+    "session.update": ("session", _session),
+    "transcription_session.update": ("session", _session),
+    "conversation.item.create": ("item", _item),
+    "response.create": ("response", _response),
+    "input_audio_buffer.append": ("audio", _append),
+    "input_audio_buffer.commit": ("", _nothing),
+    "input_audio_buffer.clear": ("", _nothing),
+    "output_audio_buffer.clear": ("", _nothing),
+    "conversation.item.retrieve": ("", _nothing),
+    "conversation.item.delete": ("", _nothing),
+    "conversation.item.truncate": ("", _nothing),
+    "response.cancel": ("", _nothing),
 }
 
 
@@ -155,4 +158,5 @@ def _read_settings(out: Collector, value: Any, key: str) -> None:
             read_item(out, item, Origin.USER, turn, (key, "input", turn), PARTS, ITEMS)
     elif items is not None:
         raise Malformed((key, "input"), items, "a list of items")
-    read_block(out, value, _SETTINGS, "user", Origin.USER, -1, (key,))
+    rest = {name: value[name] for name in value if name not in _BY_HAND}
+    read_block(out, rest, _SETTINGS, "user", Origin.USER, -1, (key,))

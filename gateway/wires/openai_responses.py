@@ -16,14 +16,15 @@ from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame
 from gateway.wires.openai_items import PARTS, read_item, read_items
 
-# Settings of the call that hold no text for the model. Every field not named here is walked and listed.
+# Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
 _SETTINGS: Final = words(
-    "model input instructions stream stream_options temperature top_p tools text max_output_tokens max_tool_calls",
+    "model stream stream_options temperature top_p max_output_tokens max_tool_calls",
     "parallel_tool_calls service_tier store include truncation background reasoning prompt_cache_key moderation",
     "prompt_cache_retention prompt_cache_options safety_identifier top_logprobs access_programs",
-    "context_management tool_choice prompt previous_response_id conversation image",
+    "context_management image",
 )
-_REPLY: Final = _SETTINGS | words(
+_READ: Final = words("input instructions tools text tool_choice prompt previous_response_id conversation")
+_REPLY: Final = _SETTINGS | _READ | words(
     "id object created_at completed_at status output usage incomplete_details billing input_transformations",
     "prompt_cache_diagnostics tool_usage error",
 )
@@ -45,7 +46,7 @@ class OpenAIResponses(Wire):
             read_items(out, items, Origin.USER, ("input",))
         elif items is not None:
             raise Malformed(("input",), items, "a string or a list of items")
-        out.unknown(doc, _SETTINGS, Origin.USER)
+        out.unknown(doc, _READ, Origin.USER, settings=_SETTINGS)
         # A stored prompt names its own model.
         named = "model" in doc or not ("prompt" in doc or target.operation == "responses.input_tokens")
         model = want_model(doc) if named else None
@@ -143,7 +144,9 @@ def read_prompt(out: Collector, prompt: Any, path: Path = ("prompt",)) -> None:
         if key == "variables" and isinstance(value, dict):
             for name, variable in value.items():
                 read_parts(out, variable, PARTS, "prompt", Origin.USER, -1, (*path, key, name))
-        elif key not in ("id", "version"):
+        elif key in ("id", "version"):
+            out.setting(value, "prompt", Origin.USER, -1, (*path, key))
+        else:
             out.walk({key: value}, "prompt", Origin.USER, -1, path)
 
 
