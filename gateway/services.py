@@ -43,7 +43,7 @@ from gateway.state.keystore import KeyWatch
 from gateway.state.opening import open_state
 from gateway.state.resilient import ResilientState
 from gateway.telemetry import gauges, vitals
-from gateway.telemetry.metrics import Exposition, Metrics
+from gateway.telemetry.metrics import Exposition, Metrics, Place
 from gateway.telemetry.requestlog import RequestLog
 from patterns.schema import PatternError
 from patterns.store import Store
@@ -69,10 +69,11 @@ class Services:
     """Everything long-lived in a worker. Make it, `start` it, serve, `close` it."""
 
     def __init__(
-        self, settings: Settings, config: Path | None, metrics_folder: Path | None, packs: Live | None = None
+        self, settings: Settings, config: Path | None, place: Place | None, packs: Live | None = None
     ) -> None:
         """
         Args:
+            place: where this worker shows the others its metrics; None where it is the only one.
             packs: what was built of the settings before, without the pattern store; None to build it here.
 
         Raises:
@@ -87,9 +88,9 @@ class Services:
             live_module.build(settings, 1, now, learnt) if packs is None
             else live_module.renew(packs, 1, now, learnt) if learnt else packs
         )  # fmt: skip
-        self.exposition = Exposition(self.metrics, metrics_folder)
+        self.exposition = Exposition(self.metrics, place)
         self.state: State = _state(settings)
-        self._shared = metrics_folder is not None or isinstance(self.state, ResilientState)
+        self._shared = place is not None or isinstance(self.state, ResilientState)
         """Whether there may be other workers over this state."""
         self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
         self.recorder = Recorder(self.state)

@@ -26,7 +26,8 @@ from gateway import cli
 from gateway.config.settings import Settings
 from gateway.services import Services
 from gateway.serving.app import App
-from gateway.telemetry.metrics import Exposition, Metrics
+from gateway.telemetry.board import Board
+from gateway.telemetry.metrics import MAX_SERIES, Exposition, Metrics, Place
 from gateway.telemetry.stderr import Stderr
 
 HELLO = {"model": "echo-1", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -104,32 +105,59 @@ def _counted(client: httpx.Client) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in rows)
 
 
-TOLD_AND_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from gateway.telemetry.metrics import Exposition, Metrics
-
-metrics = Metrics()
-metrics.clients_gone.add(("openai.chat",), 7)
-sys.stdout.buffer.write(Exposition(metrics, Path(sys.argv[1])).render())
-sys.stdout.flush()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_what_a_scrape_was_told_is_not_taken_back(tmp_path: Path) -> None:
-    """Prometheus takes a number that went back for a new beginning, and counts all of it as new."""
-    told = 'portcullis_clients_gone_total{wire="openai.chat"} 7.0'
-    killed = subprocess.run([sys.executable, "-c", TOLD_AND_KILLED, str(tmp_path)], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL
-    assert told in killed.stdout
-    assert told in Exposition(Metrics(), tmp_path).render().decode()
-
-
-def test_a_folder_that_cannot_be_written_stops_no_scrape(tmp_path: Path) -> None:
+def _gone(count: int) -> Metrics:
     metrics = Metrics()
-    metrics.clients_gone.add(("openai.chat",), 7)
-    assert b"portcullis_clients_gone_total" in Exposition(metrics, tmp_path / "gone").render()
+    metrics.clients_gone.add(("openai.chat",), count)
+    metrics.gauge("portcullis_workers", "", (), lambda: {(): 1.0})
+    return metrics
+
+
+def test_what_a_scrape_was_told_is_not_taken_back() -> None:
+    """Prometheus takes a number that went back for a new beginning, and counts all of it as new. There is no disk in it that
+    could be full: a worker is killed, and whoever stands in for it counts on, whichever of the workers is asked."""
+    board = Board(2)
+    told, other = 'portcullis_clients_gone_total{wire="openai.chat"} 7.0', Exposition(_gone(0), Place(board, 1))
+    other.flush()
+    pid = os.fork()
+    if pid == 0:
+        found = told in Exposition(_gone(7), Place(board, 0)).render().decode()
+        os.kill(os.getpid(), signal.SIGKILL if found else signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert told in other.render().decode()
+    again = Exposition(_gone(2), Place(board, 0))
+    assert told in other.render().decode(), "it has shown nothing yet"
+    for asked in (again, other, again):
+        text = asked.render().decode()
+        assert told.replace("7.0", "9.0") in text
+        assert "portcullis_workers 2.0" in text
+
+
+def test_more_than_a_place_holds_stops_no_scrape(caplog: pytest.LogCaptureFixture) -> None:
+    metrics, board = _gone(7), Board(1)
+    exposition = Exposition(metrics, Place(board, 0))
+    exposition.flush()
+    for number in range(1, MAX_SERIES):
+        metrics.clients_gone.add((f"{number:04}" + "x" * 4_000,))
+    assert exposition.render().count(b"portcullis_clients_gone_total{") == MAX_SERIES
+    metrics.clients_gone.add(("openai.chat",))
+    exposition.flush()  # and is said once
+    assert [line.message[:47] for line in caplog.records] == ["metrics cannot be shared with the other workers"]
+    assert len(board.shown(0)) < 10_000, "what was shown before stands"
+
+
+def test_a_process_that_is_no_worker_ends_and_none_is_started_for_it(tmp_path: Path) -> None:
+    """As process 1 of a container a supervisor is given every process that lost its parent."""
+    stranger = ["sh", "-c", 'true & exec "$0" "$@"']
+    gateway = Gateway(tmp_path, {"limits": {"ready_grace_seconds": 0}}, 2, {}, prefix=stranger)
+    try:
+        [worker, _] = [line["pid"] for line in gateway.log if line["message"] == "serving"]
+        os.kill(worker, signal.SIGKILL)
+        gateway.wait_for(lambda line: line["message"] == "serving", count=3)
+        assert [line["message"] for line in gateway.log if "started again" in line["message"]] == [
+            "a worker ended with -9 and is started again"
+        ]
+    finally:
+        assert gateway.stop() == 0
 
 
 def test_a_key_is_shown_to_a_user_without_a_name(

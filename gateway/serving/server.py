@@ -9,7 +9,6 @@ import gc
 import logging
 import math
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -36,6 +35,8 @@ from gateway.serving.listener import Listener, close_idle
 from gateway.serving.port import address
 from gateway.state.base import StateUnavailable
 from gateway.sync.faults import CertificateFault
+from gateway.telemetry.board import Board
+from gateway.telemetry.metrics import Place
 from gateway.telemetry.stderr import STANDARD_ERROR
 from patterns.schema import PatternError
 
@@ -138,11 +139,6 @@ def serve(settings: Settings, config: Path | None, workers: int, listener: socke
     """Serve until a signal ends it; returns the exit code."""
     mapped.set_memory_apart()
     log_to_stderr()
-    # Named for the port: another gateway may have the same folder for its data, and counts for itself.
-    folder = settings.data_dir / "metrics" / str(listener.getsockname()[1]) if workers > 1 else None
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
     if workers == 1:
         return _work(settings, config, listener, None)
     try:
@@ -154,11 +150,11 @@ def serve(settings: Settings, config: Path | None, workers: int, listener: socke
         _log.error("cannot start: %s", error)
         return 1
     _settle()
-    return _supervise(settings, config, listener, folder, workers, packs)
+    return _supervise(settings, config, listener, workers, packs)
 
 
 def _work(
-    settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None,
+    settings: Settings, config: Path | None, listener: socket.socket, place: Place | None,
     packs: Live | None = None, again: bool = False,
 ) -> int:  # fmt: skip
     """Be one worker.
@@ -168,7 +164,7 @@ def _work(
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run_worker(Services(settings, config, folder, packs), listener, again))
+            return runner.run(_run_worker(Services(settings, config, place, packs), listener, again))
     except _CANNOT_START as error:
         _log.error("cannot start: %s", error)
         return 1
@@ -255,22 +251,23 @@ def _end_with_parent() -> None:
 
 
 def _supervise(
-    settings: Settings, config: Path | None, listener: socket.socket, folder: Path | None, workers: int, packs: Live
+    settings: Settings, config: Path | None, listener: socket.socket, workers: int, packs: Live
 ) -> int:
     """Keep ``workers`` processes alive; pass signals on; end when they have ended."""
-    alive: dict[int, float] = {}
+    alive: dict[int, tuple[int, float]] = {}
+    board = Board(workers)
     ending = False
 
-    def start(again: bool = False) -> None:
+    def start(number: int, again: bool = False) -> None:
         pid = os.fork()
         if pid == 0:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
+            for taken in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(taken, signal.SIG_DFL)
             _end_with_parent()
-            code = _work(settings, config, listener, folder, packs, again)
+            code = _work(settings, config, listener, Place(board, number), packs, again)
             logging.shutdown()
             os._exit(code)
-        alive[pid] = time.monotonic()
+        alive[pid] = number, time.monotonic()
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         nonlocal ending
@@ -283,19 +280,21 @@ def _supervise(
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, pass_on)
-    for _ in range(workers):
-        start()
+    for place in range(workers):
+        start(place)
     code = 0
     while alive:
         try:
             pid, status = os.wait()
         except InterruptedError:
             continue
-        began = alive.pop(pid, 0.0)
+        if pid not in alive:  # in a container this is process 1, to which all that lost its parent is given
+            continue
+        place, began = alive.pop(pid)
         if not ending:
             code = os.waitstatus_to_exitcode(status)
             _log.error("a worker ended with %d and is started again", code)
             time.sleep(max(0.0, RESTART_SECONDS - (time.monotonic() - began)))
         if not ending:
-            start(again=True)
+            start(place, again=True)
     return 0 if ending else code

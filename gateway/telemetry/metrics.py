@@ -1,23 +1,22 @@
 """What is counted, and how it reaches Prometheus.
 
 A request touches about ten series. They are kept as plain numbers in dictionaries (some 60 ns a touch), and handed to
-prometheus-client's exposition when somebody scrapes. With several workers each one writes its numbers to a file every
-second, and whichever worker is scraped adds up its own numbers and the files of the others.
+prometheus-client's exposition when somebody scrapes. With several workers each one shows its numbers to the others every
+second (`board`), and whichever worker is scraped adds up its own numbers and theirs.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from detectors.stages import STAGES
+from gateway.telemetry.board import Board
 
 SCREEN_BUCKETS: Final = (
     5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.5, 1.0,
@@ -97,10 +96,6 @@ class Metrics:
         self.shadow = Counter(
             "portcullis_shadow_decisions", "Decisions of the shadow policy beside the live one.", ("live", "shadow")
         )
-        self.upstream_errors = Counter(
-            "portcullis_upstream_errors", "Exchanges with an upstream that failed.", ("upstream", "kind")
-        )
-        self.upstream_retries = Counter("portcullis_upstream_retries", "Attempts after the first.", ("upstream",))
         self.stream_bytes = Counter("portcullis_stream_bytes", "Bytes of streamed replies sent on.", ("wire",))
         self.stream_cuts = Counter(
             "portcullis_stream_cuts", "Streamed replies that were cut, by the stage that saw why; alarm: by their score.",
@@ -163,32 +158,41 @@ class Metrics:
         return taken
 
 
-class Exposition:
-    """Answers a scrape: this worker's numbers, and those that the other workers wrote to ``folder``."""
+class Place(NamedTuple):
+    """A worker's place on the board of its gateway."""
 
-    def __init__(self, metrics: Metrics, folder: Path | None) -> None:
+    board: Board
+    number: int
+
+
+class Exposition:
+    """Answers a scrape: this worker's numbers, and those that the other workers of its gateway showed last."""
+
+    def __init__(self, metrics: Metrics, place: Place | None) -> None:
+        """``place``: where this worker shows its numbers; None where there is no other."""
         self._metrics = metrics
-        self._folder = folder
-        self._file = folder / f"{os.getpid()}.json" if folder else None
-        self._fault = ""
+        self._place = place
+        self._before: dict[str, Any] = {}
+        if place is not None and (left := _read(place.board, place.number)):
+            self._before = {name: series for name, series in left["series"].items() if series[0] != "gauge"}
+        self._too_much = False
 
     def flush(self) -> None:
-        """Write this worker's numbers for the others. A dead worker's last numbers stay: counters never go back."""
-        if self._file is None:
+        """Show this worker's numbers to the others, with what a worker counted that had its place before: counters never go
+        back."""
+        if self._place is None:
             return
-        scratch = self._file.with_suffix(".new")
         try:
-            scratch.write_bytes(orjson.dumps({"at": time.time(), "series": self._metrics.snapshot()}))
-            scratch.replace(self._file)
-        except OSError as error:
-            if self._fault != str(error):
-                _log.error("metrics cannot be shared with the other workers: %s", error.strerror)
-            self._fault = str(error)
+            self._place.board.show(self._place.number, orjson.dumps({"at": time.monotonic(), "series": self._own()}))
+        except ValueError as error:
+            if not self._too_much:
+                _log.error("metrics cannot be shared with the other workers: %s", error)
+            self._too_much = True
         else:
-            self._fault = ""
+            self._too_much = False
 
     def render(self) -> bytes:
-        """What a scrape gets; it is written first, or a worker that is killed would take back what was told of it. A number
+        """What a scrape gets; it is shown first, or a worker that is killed would take back what was told of it. A number
         that went back is a new beginning to Prometheus, which would count all of it once more."""
         from gateway.telemetry.prometheus import written  # what it brings is loaded beside serving
 
@@ -199,16 +203,27 @@ class Exposition:
         """All series of all workers: by name, (kind, help, label names, values by label values, …)."""
         return _merged(self._snapshots())
 
+    def _own(self) -> dict[str, Any]:
+        own: dict[str, Any] = orjson.loads(orjson.dumps(self._metrics.snapshot()))
+        if not self._before:
+            return own
+        whole = _merged(iter((own, self._before)))
+        return {name: [*series[:3], _pairs(series[3]), *series[4:]] for name, series in whole.items()}
+
     def _snapshots(self) -> Iterator[dict[str, Any]]:
-        yield orjson.loads(orjson.dumps(self._metrics.snapshot()))
-        for file in sorted(self._folder.glob("*.json")) if self._folder else ():
-            if file != self._file:
-                try:
-                    other = orjson.loads(file.read_bytes())
-                except (OSError, orjson.JSONDecodeError):
-                    continue  # it is being replaced, or its worker was killed while writing: the next scrape has it
-                stale = time.time() - other["at"] > 10 * FLUSH_SECONDS
+        yield self._own()
+        if self._place is None:
+            return
+        board = self._place.board
+        for number in range(board.workers):
+            if number != self._place.number and (other := _read(board, number)):
+                stale = time.monotonic() - other["at"] > 10 * FLUSH_SECONDS
                 yield {n: s for n, s in other["series"].items() if not (stale and s[0] == "gauge")}
+
+
+def _read(board: Board, number: int) -> dict[str, Any]:
+    """What a worker showed last; empty where it showed nothing."""
+    return orjson.loads(shown) if (shown := board.shown(number)) else {}
 
 
 def _pairs(values: dict[Labels, Any]) -> list[tuple[Labels, Any]]:
