@@ -30,8 +30,13 @@ def test_decisions_wait_on_disk_and_return(tmp_path: Path) -> None:
         server.stop()
         for one in during:
             await state.append([one], [texts(one, time.time() + 99)])
-        assert state.spooled == state.spool.records == 600
-        assert "600 decisions wait on disk" in state.health
+        assert state.spooled == 600
+        waits = f"; {state.spool.size} bytes of decisions wait on disk"
+        assert waits in state.health
+        beside = ResilientState(open_state(server.url), tmp_path / "spool")  # another worker, who has put nothing there
+        beside.gone_since = time.time()
+        assert waits in beside.health
+        await beside.close()
         with pytest.raises(StateUnavailable):
             await state.decisions()
         server.start()
@@ -114,7 +119,7 @@ def test_what_a_process_writes_is_left_to_it(tmp_path: Path) -> None:
     [last] = one.waiting()
     one.drop(last)
     assert list(tmp_path.iterdir()) == [theirs]
-    assert (one.size, one.records, one.waiting()) == (0, 0, [])
+    assert (one.size, one.waiting()) == (theirs.stat().st_size, [])
 
 
 def test_a_full_queue_is_an_error_and_loses_nothing_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +128,8 @@ def test_a_full_queue_is_an_error_and_loses_nothing_that_it_took(tmp_path: Path,
     monkeypatch.setattr(spool_module, "MAX_SPOOL", queue.size + 10)
     with pytest.raises(SpoolFull, match="as much as it may"):
         queue.put([decision(NOW + 1)], [])
+    with pytest.raises(SpoolFull, match="as much as it may"):  # nor does a worker beside it
+        Spool(tmp_path).put([decision(NOW + 1)], [])
     [file] = queue.waiting()
     [(decisions, _)] = list(queue.read(file, 10))
     assert len(decisions) == 1
@@ -136,7 +143,7 @@ def test_a_full_queue_is_said_until_the_store_is_back(tmp_path: Path, monkeypatc
         monkeypatch.setattr(spool_module, "MAX_SPOOL", state.spool.size + 10)
         with pytest.raises(StateUnavailable, match="as much as it may"):
             await state.append([decision(NOW + 1)])
-        assert "1 decisions wait on disk; the queue on disk holds" in state.health
+        assert " bytes of decisions wait on disk; the queue on disk holds" in state.health
         assert "the oldest are dropped" in state.health
         server.start()
         while state.returned < 1:
@@ -207,7 +214,7 @@ def test_a_gateway_serves_on_without_redis_says_so_and_stores_what_it_decided_me
             assert health()["state"] == "answers"
             server.stop()
             made = chat()
-            until(lambda: "gone for" in health()["state"] and "1 decisions wait on disk" in health()["state"])
+            until(lambda: "gone for" in health()["state"] and "; 0 bytes" not in health()["state"])
             assert client.get(f"/admin/v1/decisions/{made}").status_code == 503
             server.start()
             until(lambda: health()["state"] == "answers")

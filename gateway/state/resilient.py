@@ -55,15 +55,17 @@ class ResilientState(State):
     @property
     def health(self) -> str:
         """In words, for /readyz: ``answers``, or for how long it has been gone and what waits."""
+        size = self.spool.size
+        waits = f"{size} bytes of decisions"
         if self.gone_since is None:
-            return "answers" if not self.spool.records else f"answers; {self.spool.records} decisions return from disk"
-        waits = f"gone for {time.time() - self.gone_since:.0f} s; {self.spool.records} decisions wait on disk"
-        return f"{waits}; {self.full}, so further ones wait in memory and the oldest are dropped" if self.full else waits
+            return "answers" if not size else f"answers; {waits} return from disk"
+        gone = f"gone for {time.time() - self.gone_since:.0f} s; {waits} wait on disk"
+        return f"{gone}; {self.full}, so further ones wait in memory and the oldest are dropped" if self.full else gone
 
     def register(self, metrics: Metrics) -> None:
         """Count what is done without the store."""
         metrics.gauge("portcullis_state_spool_bytes", "Bytes that wait on disk for the state.", (),
-                      lambda: {(): float(self.spool.size)})  # fmt: skip
+                      lambda: {(): float(self.spool.size)}, "max")  # fmt: skip
         metrics.gauge("portcullis_state_spool_full", "Whether the queue on disk took nothing the last time.", (),
                       lambda: {(): float(bool(self.full))}, "max")  # fmt: skip
         metrics.gauge("portcullis_state_breaker_open", "Whether calls to the state are answered without it.", (),

@@ -17,7 +17,8 @@ from gateway.records.decision_records import decode, decode_texts, encode, encod
 from gateway.records.decisions import AnyDecision, KeptTexts, Record
 
 MAX_SPOOL: Final = 256 * 2**20
-"""Bytes: some 250,000 decisions. A gateway at its utmost fills it in a minute, one at 50 requests a second in over an hour."""
+"""Bytes in the folder, whichever worker wrote them: some 250,000 decisions. A gateway at its utmost fills it in a minute, one
+at 50 requests a second in over an hour."""
 
 _DECISION, _TEXTS = b"D", b"T"
 
@@ -37,17 +38,16 @@ class Spool:
         self._folder = folder
         self._file: Path | None = None  # that is appended to
         self._locks: dict[Path, int] = {}  # of ours, and of those left behind that we store
-        self._sizes: dict[Path, tuple[int, int]] = {}  # of this process's files: bytes and decisions
+        self._size = 0  # of the file that is appended to
 
     @property
     def size(self) -> int:
-        """Bytes that wait."""
-        return sum(size for size, _ in self._sizes.values())
-
-    @property
-    def records(self) -> int:
-        """Decisions that wait."""
-        return sum(count for _, count in self._sizes.values())
+        """Bytes that wait in the folder: this process's, those of the workers beside it, and what others left behind."""
+        size = 0
+        for file in self._folder.glob("state-*.spool"):
+            with contextlib.suppress(FileNotFoundError):  # it has just been stored
+                size += file.stat().st_size
+        return size
 
     def put(self, decisions: Iterable[AnyDecision], kept: Iterable[KeptTexts]) -> None:
         """Append records; they are on disk when this returns.
@@ -56,28 +56,26 @@ class Spool:
             SpoolFull: nothing was appended.
         """
         lines = [_DECISION + encode(one) + b"\n" for one in decisions]
-        count = len(lines)
         lines += [_TEXTS + encode_texts(one) + b"\n" for one in kept]
         data = b"".join(lines)
-        if self.size + len(data) > MAX_SPOOL:
-            raise SpoolFull(f"the queue on disk holds {self.size} bytes, as much as it may")
+        if (waits := self.size) + len(data) > MAX_SPOOL:
+            raise SpoolFull(f"the queue on disk holds {waits} bytes, as much as it may")
         try:
             file = self._file = self._file or self._begin()
-            size, before = self._sizes[file]
             if os.write(self._locks[file], data) != len(data):
-                os.ftruncate(self._locks[file], size)
+                os.ftruncate(self._locks[file], self._size)
                 raise SpoolFull("the disk is full")
             os.fsync(self._locks[file])
         except OSError as error:
             raise SpoolFull(f"the queue on disk cannot be written: {error.strerror}") from None
-        self._sizes[file] = size + len(data), before + count
+        self._size += len(data)
 
     def _begin(self) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             file = self._folder / f"state-{os.getpid()}-{secrets.token_hex(4)}.spool"
             if self._lock(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND):
-                self._sizes[file] = 0, 0
+                self._size = 0
                 return file
 
     def _lock(self, file: Path, flags: int) -> bool:
@@ -127,4 +125,3 @@ class Spool:
         """Forget a file that was stored."""
         file.unlink(missing_ok=True)
         os.close(self._locks.pop(file))
-        self._sizes.pop(file, None)
