@@ -172,8 +172,6 @@ class Exchange:
         metrics.request_seconds.observe((target,), time.perf_counter() - self.started)
         if self.upstream_seconds:
             metrics.upstream_seconds.observe((self.upstream,), self.upstream_seconds)
-        if self.retries:
-            metrics.upstream_retries.add((self.upstream,), self.retries)
         if self.client_gone:
             metrics.clients_gone.add((target,))
         for direction, side in ((Direction.REQUEST, self.request), (Direction.REPLY, self.reply)):

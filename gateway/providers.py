@@ -14,7 +14,7 @@ from gateway.faults import Fault, OwnFault, UpstreamFault
 from gateway.serving.credentials import without_key
 from gateway.serving.inbound import Head, Headers
 from gateway.upstream.breaker import State as BreakerState
-from gateway.upstream.client import FAILING, Upstream
+from gateway.upstream.client import FAILING, Tally, Upstream
 from gateway.upstream.connection import Timeouts
 from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BreakerOpen, Refused, RequestRefused, TimedOut, TooBusy, UpstreamError
@@ -67,15 +67,14 @@ class Provider:
         for number, upstream in enumerate(self.targets, 1):
             target, headers = self._asked(upstream, path, query, head)
             last = number == len(self.targets)
-            before = upstream.retries
             try:
                 reply = await upstream.send(method, target, headers, body, streaming=streaming)
             except (UpstreamError, RequestRefused) as error:
-                attempts += 1 + upstream.retries - before
+                attempts += error.attempts if isinstance(error, UpstreamError) else 0
                 if last or not _may_move_on(error):
                     raise
                 continue
-            attempts += 1 + upstream.retries - before
+            attempts += reply.attempts
             if reply.status in FAILING and not last:
                 reply.close()
                 continue
@@ -136,6 +135,8 @@ class Providers:
         self._settings = settings
         self._echo: echo_server.EchoServer | None = None
         self._providers: dict[str, Provider] = {}
+        self.tallies: dict[str, Tally] = {}
+        """By upstream, since the start: another configuration begins no other count."""
         self.passthrough = Table({})
 
     async def start(self) -> None:
@@ -174,6 +175,18 @@ class Providers:
         """By upstream, connections that stand or are being made."""
         return {(one.name,): float(one.pool.in_use + one.pool.idle) for one in self._upstreams()}
 
+    def attempts(self) -> dict[tuple[str, ...], float]:
+        """By upstream, attempts."""
+        return {(name,): float(tally.attempts) for name, tally in self.tallies.items()}
+
+    def retries(self) -> dict[tuple[str, ...], float]:
+        """By upstream, attempts beyond the first."""
+        return {(name,): float(tally.retries) for name, tally in self.tallies.items()}
+
+    def errors(self) -> dict[tuple[str, ...], float]:
+        """By upstream and kind, attempts that failed."""
+        return {(name, kind): float(count) for name, tally in self.tallies.items() for kind, count in tally.errors.items()}
+
     def _upstreams(self) -> list[Upstream]:
         return [upstream for provider in self._providers.values() for upstream in provider.targets]
 
@@ -206,6 +219,7 @@ class Providers:
             tls=tls_context(settings.ca_file) if base_url.startswith("https:") else None,
             limits=PoolLimits(connections=settings.connections),
             retries=RetryPolicy(attempts=settings.attempts),
+            tally=self.tallies.setdefault(label, Tally()),
         )
 
 

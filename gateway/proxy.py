@@ -34,7 +34,7 @@ from gateway.serving.inbound import Head, beside_a_body, check_body, reply_heade
 from gateway.streams.arriving import Arriving
 from gateway.streams.following import STEP, Follower
 from gateway.streams.streaming import Streaming
-from gateway.upstream.errors import Refused, RequestRefused, UpstreamError
+from gateway.upstream.errors import BadReply, Refused, RequestRefused, UpstreamError
 from gateway.upstream.reply import Reply as UpstreamReply
 from gateway.websocket.answering import REALTIME, Offer, read_offer
 from gateway.wires import routes
@@ -214,7 +214,6 @@ class Proxy:
         except RequestRefused as error:
             raise CallerFault(400, "invalid_header", str(error)) from None
         except UpstreamError as error:
-            self._services.metrics.upstream_errors.add((provider.name, error.kind))
             exchange.reason = str(error)
             raise provider.fault(error) from None
         finally:
@@ -241,7 +240,6 @@ class Proxy:
             exchange.upstream_status = error.status
             await self._answer_whole(exchange, answer, error, provider.name)
         except UpstreamError as error:
-            self._services.metrics.upstream_errors.add((provider.name, error.kind))
             exchange.reason = str(error)
             raise provider.fault(error) from None
 
@@ -266,7 +264,6 @@ class Proxy:
                 await answer.piece(piece)
             await answer.end()
         except UpstreamError as error:
-            self._services.metrics.upstream_errors.add((sent.upstream, error.kind))
             exchange.reason = f"the upstream's reply broke off: {error}"  # and so does ours: its bytes are not ours to end
         finally:
             reply.close()
@@ -275,12 +272,12 @@ class Proxy:
         self, exchange: Exchange, answer: Answer, reply: UpstreamReply | Refused, upstream: str
     ) -> None:
         if 300 <= reply.status < 400 and reply.status != 304:  # clients follow: past us, with what nobody screened
+            self._services.providers.tallies[upstream].errors[BadReply.kind] += 1
             told = "the upstream sends its callers elsewhere; its base_url must name where the API is"
             raise UpstreamFault(502, "upstream_error", told)
         try:
             body = await reply.read(exchange.live.settings.limits.reply_bytes)
         except UpstreamError as error:
-            self._services.metrics.upstream_errors.add((upstream, error.kind))
             raise UpstreamFault(502, "upstream_error", f"the upstream's reply broke off: {error}") from None
         exchange.upstream_seconds = time.perf_counter() - exchange.upstream_began
         if exchange.usage is not None:
@@ -292,6 +289,7 @@ class Proxy:
             exchange.reply = screened = await self._judge.reply(exchange, body)
         except UpstreamFault:
             if reply.status < 400:
+                self._services.providers.tallies[upstream].errors[BadReply.kind] += 1
                 raise
             # An error page of something on the way: status and headers are worth passing on, its text cannot be screened.
             told = "the upstream answered with an error page"

@@ -70,10 +70,11 @@ CASES: Final = {
         {f"portcullis_breaker_open{OPENAI}": "0x20 1x40"}, {f"portcullis_breaker_open{OPENAI}": "0x29 1x1 0x30"}
     ),
     "PortcullisUpstreamErrors": Case(
-        {f"portcullis_upstream_seconds_count{OPENAI}": "0+100x60",
-         'portcullis_upstream_errors_total{job="p",upstream="openai",kind="connect"}': "0+20x60"},
-        {f"portcullis_upstream_seconds_count{OPENAI}": "0+100x60",
-         'portcullis_upstream_errors_total{job="p",upstream="openai",kind="connect"}': "0+5x60"},
+        {f"portcullis_upstream_attempts_total{OPENAI}": "0+100x60",
+         'portcullis_upstream_errors_total{job="p",upstream="openai",kind="status"}': "0+20x60"},
+        {f"portcullis_upstream_attempts_total{OPENAI}": "0+100x60",
+         'portcullis_upstream_errors_total{job="p",upstream="openai",kind="connect"}': "0+5x60",
+         'portcullis_upstream_errors_total{job="p",upstream="openai",kind="busy"}': "0+50x60"},
     ),
     "PortcullisStateDown": Case({f"portcullis_state_up{ONE}": "1x20 0x40"}, {f"portcullis_state_up{ONE}": "1x29 0 1x30"}),
     "PortcullisDecisionsNotStored": Case(

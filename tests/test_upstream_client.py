@@ -93,7 +93,7 @@ def test_what_is_not_sent(method: bytes, target: bytes, headers: list[tuple[byte
             client = upstream(server.port)
             with pytest.raises(RequestRefused):
                 await client.send(method, target, headers)
-            assert (server.peers, client.requests, client.errors.total()) == ([], 0, 0)
+            assert (server.peers, client.requests, client.tally.errors.total()) == ([], 0, 0)
 
     run(test())
 
@@ -130,7 +130,7 @@ def test_a_redirect_is_relayed_and_not_followed() -> None:
             client = upstream(server.port, retries=RetryPolicy(attempts=3))
             reply = await client.send(b"POST", b"/", [])
             assert (reply.status, reply.headers) == (307, [(b"location", b"http://127.0.0.1:1/")])
-            assert (client.requests, client.retries, len(server.peers)) == (1, 0, 1)
+            assert (client.requests, client.tally.retries, len(server.peers)) == (1, 0, 1)
             client.close()
 
     run(test())
@@ -159,7 +159,7 @@ def test_refusals_are_retried(name: str) -> None:
         async with serving(in_turn(*replies)) as server:
             client = upstream(server.port, retries=QUICK)
             reply = await client.send(b"POST", b"/", [], b"{}")
-            assert (reply.status, client.retries, client.pool.opened) == (code, retries, 1)
+            assert (reply.status, client.tally.retries, client.pool.opened) == (code, retries, 1)
             assert await reply.read(100) == (b"hello" if code == 200 else b"no")
             client.close()
 
@@ -173,7 +173,7 @@ def test_a_failed_connection_is_retried() -> None:
         client = upstream(port, retries=QUICK)
         with pytest.raises(ConnectFailed):
             await client.send(b"POST", b"/", [])
-        assert (client.retries, dict(client.errors)) == (2, {"connect": 3})
+        assert (client.tally.retries, dict(client.tally.errors)) == (2, {"connect": 3})
 
     run(test())
 
@@ -188,7 +188,7 @@ def test_a_reply_that_breaks_is_not_retried() -> None:
             client = upstream(server.port, retries=QUICK)
             with pytest.raises(Truncated):
                 await client.send(b"POST", b"/", [])
-            assert (client.retries, len(server.peers)) == (0, 1)
+            assert (client.tally.retries, len(server.peers)) == (0, 1)
 
     run(test())
 
@@ -212,7 +212,7 @@ def test_the_breaker_opens_and_closes() -> None:
                 await client.send(b"POST", b"/", [])
             assert 0 < caught.value.retry_after < 0.21
             assert (client.breaker.state(loop.time()), len(server.peers)) == (State.OPEN, 2)
-            assert dict(client.errors) == {"truncated": 2, "breaker": 1}
+            assert dict(client.tally.errors) == {"truncated": 2, "breaker": 1}
             down.clear()
             await asyncio.sleep(caught.value.retry_after + 0.01)
             assert await (await client.send(b"POST", b"/", [])).read(9) == b"hello"
@@ -256,7 +256,7 @@ def test_our_own_impatience_does_not_count() -> None:
                 await client.send(b"POST", b"/", [])
             with pytest.raises(TimedOut, match="total"):
                 await hanging
-            assert dict(client.errors) == {"busy": 1, "timeout_total": 1}
+            assert dict(client.tally.errors) == {"busy": 1, "timeout_total": 1}
             assert client.breaker.state(loop.time()) is State.CLOSED
 
     run(test())

@@ -113,7 +113,7 @@ def test_faults_are_told_apart(name: str, loop: Loop) -> None:
             else:
                 got, caught = await collect(await client.send(b"POST", b"/", [], b"{}"))
                 assert (got, type(caught)) == (body, error)
-            assert (client.errors.total(), client.errors[error.kind]) == (1, 1)
+            assert (client.tally.errors.total(), client.tally.errors[error.kind]) == (1, 1)
             assert repr(client.pool) == CLEAN.replace("idle=0", f"idle={client.pool.idle}")
             client.close()
             await server.idle()
@@ -146,7 +146,7 @@ def test_hangs_time_out(name: str, loop: Loop) -> None:
             else:
                 got, caught = await collect(await client.send(b"POST", b"/", [], b"{}"))
                 assert (got, str(caught)) == (body, f"timed out: {phase}")
-            assert dict(client.errors) == {f"timeout_{phase}": 1}
+            assert dict(client.tally.errors) == {f"timeout_{phase}": 1}
             assert repr(client.pool) == CLEAN
             await server.idle()
 

@@ -249,7 +249,7 @@ def test_a_request_that_crosses_the_close_is_sent_again(reset: bool, loop: Loop)
             client = upstream(server.port)
             assert [await ask(client) for _ in range(3)] == [b"hello"] * 3
             assert (client.pool.opened, client.pool.reused, client.pool.resent) == (3, 2, 2)
-            assert client.errors.total() == 0
+            assert client.tally.errors.total() == 0
             client.close()
 
     run(test(), loop)

@@ -84,8 +84,8 @@ class Streaming:
             await moving.run(source, sink, direct)
         except (UpstreamError, FrameTooLong, BadFraming, Malformed) as error:
             broken = True
-            kind = error.kind if isinstance(error, UpstreamError) else "bad_stream"
-            self._services.metrics.upstream_errors.add((upstream, kind))
+            if not isinstance(error, UpstreamError):  # else it is counted where it happened
+                self._services.providers.tallies[upstream].errors["bad_stream"] += 1
             exchange.reason = f"the upstream's stream broke off: {error}"
             await sink.piece(relay.fail("the upstream's stream broke off"))
         finally:

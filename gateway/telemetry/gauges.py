@@ -79,6 +79,16 @@ def register(services: Services) -> None:
     metrics.gauge(
         "portcullis_breaker_open", "Circuit breakers that are open.", ("upstream",), services.providers.breakers, "max"
     )
+    metrics.count(
+        "portcullis_upstream_attempts", "Requests sent to an upstream, each time.", ("upstream",), services.providers.attempts
+    )
+    metrics.count(
+        "portcullis_upstream_retries", "Requests sent to an upstream again.", ("upstream",), services.providers.retries
+    )
+    metrics.count(
+        "portcullis_upstream_errors", "Attempts at an upstream that failed, and requests kept from it.", ("upstream", "kind"),
+        services.providers.errors,
+    )  # fmt: skip
     metrics.gauge(
         "portcullis_upstream_connections", "Connections to upstreams.", ("upstream",), services.providers.connections
     )

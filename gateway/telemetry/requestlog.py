@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -31,6 +32,7 @@ class RequestLog:
             exchange.received, exchange.id, exchange.principal.tenant, exchange.target.wire.name, exchange.status,
             exchange.action, exchange.screening_us, exchange.upstream, exchange.upstream_seconds, exchange.bytes_in,
             exchange.bytes_out, exchange.client_gone, exchange.trace.ids if exchange.trace is not None else None,
+            exchange.reason if exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "",
         ))  # fmt: skip
 
     def flush(self) -> None:
@@ -43,6 +45,7 @@ class RequestLog:
 def _line(
     received: float, id: str, tenant: str, wire: str, status: int, action: str, screening_us: int, upstream: str,
     upstream_seconds: float, bytes_in: int, bytes_out: int, client_gone: bool, ids: tuple[str, str] | None,
+    reason: str,
 ) -> bytes:  # fmt: skip
     return orjson.dumps({
         "time": round(received, 3),
@@ -60,5 +63,6 @@ def _line(
         "bytes_in": bytes_in,
         "bytes_out": bytes_out,
         "client_gone": client_gone,
+        **({"reason": reason} if reason else {}),
         **({"trace_id": ids[0], "span_id": ids[1]} if ids else {}),
     })  # fmt: skip

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -43,6 +44,22 @@ _HOST: Final = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f:.]+")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+class Tally:
+    """What became of the requests to one address.
+
+    Attributes:
+        attempts: what the breaker let go, retries among it.
+        retries: attempts beyond the first.
+        errors: by the errors' ``kind``, how many attempts failed; replies may fail after `send` returned. ``status`` is a 5xx.
+    """
+
+    __slots__ = ("attempts", "errors", "retries")
+
+    def __init__(self) -> None:
+        self.attempts = self.retries = 0
+        self.errors: Counter[str] = Counter()
+
+
 class Upstream:
     """Sends requests to one base URL, over pooled connections, with retries and a circuit breaker.
 
@@ -51,8 +68,7 @@ class Upstream:
         pool: its connections, with counters of its own.
         breaker: likewise.
         requests: calls of `send`.
-        retries: attempts beyond the first.
-        errors: by the errors' ``kind``, how many requests or replies failed; replies may fail after `send` returned.
+        tally: what became of them.
     """
 
     def __init__(
@@ -66,8 +82,10 @@ class Upstream:
         limits: PoolLimits = PoolLimits(),  # noqa: B008 - immutable
         retries: RetryPolicy = RetryPolicy(),  # noqa: B008
         breaker: BreakerPolicy = BreakerPolicy(),  # noqa: B008
+        tally: Tally | None = None,
     ) -> None:
         """Args:
+            tally: what is counted on: that of whoever spoke with this address before.
             base_url: http(s)://host[:port][/path].
             headers: what every request carries (credentials); the caller's headers of the same names are dropped.
             tls: see `dial.tls_context`; wanted for https.
@@ -81,8 +99,7 @@ class Upstream:
         self.has_key = bool(headers)
         self.name = name
         self.requests = 0
-        self.retries = 0
-        self.errors: Counter[str] = Counter()
+        self.tally = tally or Tally()
         self.pool = Pool(origin, timeouts, limits, self._failed)
         self.breaker = Breaker(breaker)
         self._written: dict[int, tuple[Sequence[tuple[bytes, bytes]], bytes]] = {}
@@ -129,19 +146,26 @@ class Upstream:
         attempt = 1
         while True:
             if rest := self.breaker.admit(now):
-                self.errors[BreakerOpen.kind] += 1
-                raise BreakerOpen(rest)
+                self.tally.errors[BreakerOpen.kind] += 1
+                refused = BreakerOpen(rest)
+                refused.attempts = attempt - 1
+                raise refused
+            self.tally.attempts += 1
             try:
                 reply = await self.pool.exchange(method, head, body, now, limit)
             except UpstreamError as error:
                 now = loop.time()
                 self._failed(error)
+                error.attempts = attempt
                 if not retry.nothing_was_sent(error):
                     raise
                 pause = retry.delay(self._retry, attempt, limit - now, random.random(), None)
                 if pause is None:
                     raise
             else:
+                reply.attempts = attempt
+                if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    self.tally.errors["status"] += 1
                 if reply.status not in _NOTABLE:
                     self.breaker.succeeded()
                     return reply
@@ -150,7 +174,7 @@ class Upstream:
                 if pause is None:
                     return reply
                 reply.close()  # its connection is kept if the reply came whole, as refusals do
-            self.retries += 1
+            self.tally.retries += 1
             attempt += 1
             await asyncio.sleep(pause)
             now = loop.time()
@@ -173,8 +197,9 @@ class Upstream:
         loop = asyncio.get_running_loop()
         self.requests += 1
         if rest := self.breaker.admit(loop.time()):
-            self.errors[BreakerOpen.kind] += 1
+            self.tally.errors[BreakerOpen.kind] += 1
             raise BreakerOpen(rest)
+        self.tally.attempts += 1
         lines = [pair for pair in headers if pair[0] not in self._drop] + self._own
         where = (self._prefix[1:] + target).decode("ascii")
         try:
@@ -182,7 +207,7 @@ class Upstream:
                 self._origin, self._host.decode(), where, lines, protocols, self._timeouts, message_bytes
             )
         except Refused as error:
-            self.errors[error.kind] += 1
+            self.tally.errors[error.kind] += 1
             if error.status in FAILING:
                 self.breaker.failed(loop.time())
             else:
@@ -210,7 +235,7 @@ class Upstream:
         return retry.delay(self._retry, attempt, limit - now, random.random(), wanted)
 
     def _failed(self, error: UpstreamError) -> None:
-        self.errors[error.kind] += 1
+        self.tally.errors[error.kind] += 1
         if error.kind not in _NOT_ITS_FAULT:
             self.breaker.failed(asyncio.get_running_loop().time())
 

@@ -15,6 +15,8 @@ class UpstreamError(Exception):
     """The upstream, or the way to it, failed. ``kind`` is one of a small set of words: a metric's label."""
 
     kind = "upstream"
+    attempts = 0
+    """How often the request was sent, or begun to be, when this was raised."""
 
 
 class ConnectFailed(UpstreamError):  # noqa: N818 - the names say what happened

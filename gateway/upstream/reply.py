@@ -24,13 +24,15 @@ class Reply:
         status: 200..599.
         headers: lower-case names, and values; less hop-by-hop ones, ``content-length`` and ``content-encoding``.
         length: bytes of the body as declared; None if it was not, or counts a coded form.
+        attempts: how often the request was sent.
     """
 
-    __slots__ = ("_decoder", "_loop", "_pieces", "_taker", "_waiter", "connection", "error", "headers", "length", "live",
-                 "parser", "status")  # fmt: skip
+    __slots__ = ("_decoder", "_loop", "_pieces", "_taker", "_waiter", "attempts", "connection", "error", "headers", "length",
+                 "live", "parser", "status")  # fmt: skip
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, method: bytes) -> None:
         self.status = 0
+        self.attempts = 1
         self.headers: Headers = []
         self.length: int | None = None
         self.parser = ReplyParser(method)

@@ -93,12 +93,14 @@ ALERTS: Final = (
         "5m",
         "{{ $value | humanizePercentage }} of requests end in a 5xx",
         "More than one request in twenty fails. A refusal by policy is no error: it has status 400 (or 200) and action `block`.",
-        ("Dashboard *Portcullis / Traffic*: status by wire. 502 and 504 come from the upstream; 503 is overload, an open "
+        ("Dashboard *Portcullis / Traffic*: requests by status. 500, 502 and 504 come from the upstream; 503 is overload, an open "
          "breaker, or records that cannot be kept while the policy demands it.",
          "The request log, `status >= 500`: its `reason` says which fault it was (`kubectl logs … | grep '\"status\":50'`)."),
-        ("502, 504: follow [PortcullisUpstreamErrors](PortcullisUpstreamErrors.md).",
+        ("500, 502, 504: follow [PortcullisUpstreamErrors](PortcullisUpstreamErrors.md).",
          "503 `overloaded`: follow [PortcullisSaturated](PortcullisSaturated.md).",
-         "503 `audit_unavailable`: follow [PortcullisDecisionsNotStored](PortcullisDecisionsNotStored.md)."),
+         "503 `audit_unavailable`: `/readyz` names what cannot be written; follow "
+         "[PortcullisAuditNotWritable](PortcullisAuditNotWritable.md) or "
+         "[PortcullisDecisionsNotStored](PortcullisDecisionsNotStored.md)."),
     ),
     Alert(
         "PortcullisScreeningSlow", "warning",
@@ -181,13 +183,14 @@ ALERTS: Final = (
     ),
     Alert(
         "PortcullisUpstreamErrors", "warning",
-        "sum by (job, upstream) (rate(portcullis_upstream_errors_total[5m])) / on (job, upstream) "
-        "(sum by (job, upstream) (rate(portcullis_upstream_seconds_count[5m])) > 0) > 0.1",
+        'sum by (job, upstream) (rate(portcullis_upstream_errors_total{kind!~"breaker|busy|timeout_queue"}[5m])) / on (job, upstream) '
+        "(sum by (job, upstream) (rate(portcullis_upstream_attempts_total[5m])) > 0) > 0.1",
         "10m",
-        "{{ $value | humanizePercentage }} of exchanges with {{ $labels.upstream }} fail",
+        "{{ $value | humanizePercentage }} of attempts at {{ $labels.upstream }} fail",
         "The gateway is well; what is behind it is not, or cannot be reached.",
         ("Dashboard *Portcullis / Upstreams*, errors by kind: `connect` is network, DNS or TLS; `timeout_*` says which phase; "
-         "`bad_reply` and `truncated` are broken replies.",
+         "`status` is a 5xx that it answered with; `bad_reply`, `bad_stream` and `truncated` are broken replies. A fallback is an "
+         "upstream of its own: `openai-2`.",
          "NetworkPolicy: is the provider's address in `networkPolicy.egress`?"),
         ("Raise `upstreams.X.timeouts` only if the provider is slow rather than gone.", "Configure a fallback."),
     ),
@@ -222,7 +225,7 @@ ALERTS: Final = (
         "{{ $labels.instance }} can queue no more decisions on its disk",
         "Redis is gone, and the queue on disk that stands in for it takes nothing: it holds 256 MiB, or the disk is full. Decisions wait "
         "in memory now, and the oldest are dropped when that is full, too.",
-        ("`/readyz`: since when, how many wait, and what the disk says.", "Dashboard *Portcullis / State*: bytes that wait on disk."),
+        ("`/readyz`: since when, how much waits, and what the disk says.", "Dashboard *Portcullis / State*: bytes that wait on disk."),
         ("Bring Redis back: what waits is stored, once, and the queue empties.",
          "Or make room under `data_dir/spool`; nothing in there may be deleted that is not stored yet."),
     ),

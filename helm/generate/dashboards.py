@@ -158,9 +158,10 @@ _UPSTREAMS: Final = Dashboard(
     (
         Row("Providers", (
             _latency("Time to first byte", "portcullis_upstream_seconds", "", "upstream"),
-            Panel("Exchanges", "reqps", ((rate("portcullis_upstream_seconds_count", "upstream"), "{{upstream}}"),), stacked=True),
+            Panel("Attempts", "reqps", ((rate("portcullis_upstream_attempts_total", "upstream"), "{{upstream}}"),), stacked=True),
             Panel("Errors by kind", "cps",
-                  ((rate("portcullis_upstream_errors_total", "upstream, kind"), "{{upstream}} {{kind}}"),)),
+                  ((rate("portcullis_upstream_errors_total", "upstream, kind"), "{{upstream}} {{kind}}"),),
+                  "status: it answered with a 5xx. breaker, busy, timeout_queue: nothing was sent."),
             Panel("Retries", "cps", ((rate("portcullis_upstream_retries_total", "upstream"), "{{upstream}}"),)),
             Panel("Circuit breakers", "bool", ((gauge("portcullis_breaker_open", "upstream", how="max"), "{{upstream}}"),),
                   "1 is open: the upstream is not tried.", limit=1),

@@ -13,10 +13,10 @@ RUNBOOKS: Final = "https://github.com/portcullis-gateway/portcullis/blob/main/do
 
 _HEAD: Final = "# Written by `python -m helm.generate`; change helm/generate/alerts.py instead.\n"
 
-_TEMPLATE: Final = re.compile(r"\{\{ (?:\$labels\.(\w+)|[^}]*) \}\}")
+_TEMPLATE: Final = re.compile(r"(?:expires in )?\{\{ (?:\$labels\.(\w+)|[^}]*) \}\}")
 _WORDS: Final = {
     "{{ $value | humanizePercentage }}": "a share", "{{ $value | humanizeDuration }}": "too long",
-    "{{ $value | humanize }}": "some", "{{ $value }}": "several",
+    "{{ $value | humanize }}": "some", "{{ $value }}": "several", "expires in {{ $value | humanizeDuration }}": "expires soon",
 }  # fmt: skip
 """What stands on a page for a value that only an alert has."""
 
