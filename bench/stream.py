@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import orjson
 
-from bench import report, stream_network
+from bench import dear, report, stream_network
 from bench.load import Run
 from bench.machine import machine, versions
 from bench.processes import BenchError
@@ -221,6 +221,7 @@ def inside(texts: dict[str, str], quick: bool) -> dict[str, Any]:
         "late": balanced.late,
         "cpu_us_per_delta": cpu,
         "relay_us_per_event": relay_us(balanced, preset("balanced"), plain[: DELTA * RELAYED]),
+        "dear": dear.ratios(balanced, plain),
         "kb_per_stream": kilobytes(balanced, text),
     }
     found["values_streamed"], found["values_leaked"] = leaks(balanced)
@@ -325,6 +326,8 @@ def tables(figures: dict[str, Any], network: Network | None) -> str:
                      "median", "p99", "max"), [(name, *one.values()) for name, one in figures["held"].items()]),
         report.table(f"CPU of screening {DELTA} characters", ("patterns", "us"), list(figures["cpu_us_per_delta"].items())),
         report.table("CPU of an event in the relay", ("", "us"), [("chat completion", figures["relay_us_per_event"])]),
+        report.table(f"Text that was written to be dear, {dear.DELTA} characters an event: times the CPU of ordinary text",
+                     ("text", "times"), list(figures["dear"].items())),
         report.table("One stream", ("KB", "values streamed", "leaked"),
                      [(figures["kb_per_stream"], figures["values_streamed"], figures["values_leaked"])]),
     ]  # fmt: skip

@@ -110,10 +110,10 @@ class Rule:
         value = self.pattern.kind is Kind.PII
         return Expression(self.pattern.id, self.body, caseless=not value, exact=value)
 
-    def place(self, text: str, end: int) -> tuple[int, int] | None:
+    def place(self, text: str, end: int, low: int = 0) -> tuple[int, int] | None:
         """Where the longest match that ends at ``end`` starts, and where the value in it does (its capturing group).
 
-        None where Python's engine sees no match.
+        ``low``: none starts before that. None where Python's engine sees no match.
         """
         if self.pattern.kind is Kind.LITERAL:  # as many characters as it has
             start = end - len(self.pattern.body)
@@ -121,7 +121,7 @@ class Rule:
             return (start, start) if same else None
         if self._expression is None:
             self._expression = self._make() if self._make is not None else anchored(self.body, self.pattern.kind)
-        found = self._expression.search(text, max(0, end - self.reach), end)
+        found = self._expression.search(text, max(low, end - self.reach), end)
         if found is None:
             return None
         if found.lastindex is None:

@@ -9,13 +9,25 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from detectors.fold import folds
-from detectors.lanes import FoldedLane, Lane, reach_back, told_once
+from detectors.folded import FoldedLane
+from detectors.lanes import Lane, reach_back, told_once
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
 from detectors.values import by_name
 
 MAX_HOLD: Final = 16_384
 """Code points held at most: four times the longest match. A text that is the beginning of matches for ever ends here."""
+
+STRIDE: Final = 64
+"""Code points at a time in which a text is taken in which much is found, however small its pieces are: looking at one costs
+nearly as much as looking at them all. Until it is complete, a stride is held."""
+
+WORTH: Final = 32
+"""Code points of a text for each match that ends in it before it counts as dear: ordinary ones have hundreds."""
+
+DEAR: Final = 2_048
+"""Code points' worth of matches too many from which on a text is dear, until all of it, at most twice as much, was made up for.
+Our documentation and Python's, and code as JSON, come to 308."""
 
 
 class Released(NamedTuple):
@@ -39,7 +51,7 @@ class TextStream:
     `detectors.fold`). What either reading finds is replaced; what either may still find is held.
     """
 
-    __slots__ = ("_ended", "_folded", "_out", "_plain", "_rules", "_stand_in")
+    __slots__ = ("_dear", "_ended", "_folded", "_out", "_plain", "_rules", "_stand_in", "_strides", "_waits")
 
     def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str]) -> None:
         """``stand_in`` gives what takes the place of a value that a match marks."""
@@ -49,32 +61,50 @@ class TextStream:
         self._folded: FoldedLane | None = None
         self._out = 0  # up to where the whole text was released
         self._ended = 0  # up to where that was done although it was held
+        self._dear = 0  # how much more was found than a text of its length mostly has, in code points
+        self._strides = False  # whether that is so much that it is taken in strides
+        self._waits = ""  # what came for the next one
 
     @property
     def held(self) -> int:
         """Code points that came and were not released."""
-        return self._plain.total - self._out
+        return self._plain.total + len(self._waits) - self._out
 
     def feed(self, piece: str) -> Released:
         """Take the next piece of the text."""
+        if self._strides:
+            self._waits += piece
+            if len(self._waits) < STRIDE:
+                return _NOTHING
+            piece, self._waits = self._waits, ""
+        return self._take(piece)
+
+    def _take(self, piece: str) -> Released:
         plain = self._plain
-        plain.feed(piece)
+        ends = plain.feed(piece)
         if self._folded is not None:
-            self._folded.feed(piece)
+            ends += self._folded.feed(piece)
             if self._folded.over(self._out):
                 self._folded.close()
                 self._folded = None
         elif _stands_for_another(piece):
             self._folded = self._fold()
+        if ends or self._dear:
+            self._dear = min(max(0, self._dear + ends * WORTH - len(piece)), 2 * DEAR)
+            self._strides = self._dear > (0 if self._strides else DEAR)
         if plain.pending or self._folded is not None:
             return self._within_bounds(self._advance(final=False))
         out = self._out
-        self._out = limit = plain.free(out)
+        self._out = limit = plain.bound(out)
         released = Released(plain.text[out - plain.base : limit - plain.base])
         return released if plain.total - limit <= MAX_HOLD else self._within_bounds(released)
 
     def finish(self) -> Released:
         """The text is over: release or replace all that was held. Nothing may be fed afterwards."""
+        if self._waits:
+            piece, self._waits = self._waits, ""
+            before = self._take(piece)
+            return before if before.cut is not None else _both(before, self.finish())
         self._plain.finish()
         if self._folded is not None:
             self._folded.finish()
@@ -88,6 +118,10 @@ class TextStream:
 
     def release_overdue(self) -> Released:
         """A hold's time is up: what is a match as it stands is acted on, as at the text's end, and the rest is released."""
+        if self._waits:
+            piece, self._waits = self._waits, ""
+            before = self._take(piece)
+            return before if before.cut is not None or not self.held else _both(before, self.release_overdue())
         released = self.finish()
         if released.cut is not None:
             return released
@@ -115,17 +149,19 @@ class TextStream:
         """Also release what is held where that has become too long."""
         if self.held <= MAX_HOLD or released.cut is not None:
             return released
-        more = self.release_overdue()
-        return Released(released.text + more.text, released.found + more.found, more.cut, more.overdue)
+        return _both(released, self.release_overdue())
 
     def _advance(self, final: bool) -> Released:
         plain, folded = self._plain, self._folded
-        limit = plain.limit(self._out, final)
-        if folded is None:
-            found = plain.take(limit, final)
-        else:
-            limit = self._common_limit(limit, folded, final)
-            found = told_once(plain.take(limit, final) + folded.take(limit, final))
+        limit = plain.bound(self._out, final)
+        if folded is not None:
+            limit = min(limit, folded.bound(self._out, final, plain.begun))
+        if not (plain.pending or (folded is not None and folded.pending)):
+            return self._release(limit, (), None)
+        limit = max(self._outside(limit), self._out)
+        found = plain.take(limit, final)
+        if folded is not None:
+            found = told_once(found + folded.take(limit, final))
         cut = min(
             (match for act, match in found if act is Act.CUT), key=lambda match: match.start, default=None
         )
@@ -134,15 +170,12 @@ class TextStream:
         spans = _joined([match for act, match in found if act is Act.REPLACE])
         return self._release(limit, spans, cut)._replace(found=tuple(found))
 
-    def _common_limit(self, limit: int, folded: FoldedLane, final: bool) -> int:
-        """Up to where both readings allow a release: neither may end inside what the other one replaces."""
-        while True:
-            out = min(self._out, limit)
-            common = min(limit, folded.limit(out, final, limit, 0 if final else self._plain.begun(out)))
-            again = self._plain.limit(self._out, final, common)
-            if again == common == limit:
-                return common
-            limit = min(common, again)
+    def _outside(self, limit: int) -> int:
+        """``limit``, or what it has to be so that it ends inside of nothing that either reading replaces."""
+        folded = self._folded
+        while (again := self._plain.outside(limit if folded is None else folded.outside(limit))) < limit:
+            limit = again
+        return limit
 
     def _release(self, limit: int, spans: Sequence[tuple[int, int, Match]], cut: Match | None) -> Released:
         text, base = self._plain.text, self._plain.base
@@ -158,6 +191,13 @@ class TextStream:
         parts.append(text[self._out - base : max(limit, self._out) - base])
         self._out = max(self._out, limit)
         return Released("".join(parts), (), cut)
+
+
+_NOTHING: Final = Released("")
+
+
+def _both(first: Released, then: Released) -> Released:
+    return Released(first.text + then.text, first.found + then.found, then.cut, then.overdue)
 
 
 def _stands_for_another(piece: str) -> bool:

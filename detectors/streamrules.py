@@ -90,6 +90,11 @@ class Value:
         return min(prefix.widest(self.head.body), self._reach)
 
     @cached_property
+    def longest(self) -> int:
+        """How long it is at most."""
+        return min(prefix.widest(self._rest), self._reach)
+
+    @cached_property
     def begun(self) -> re.Pattern[str]:
         """Matches all beginnings of the value, itself included, up to the end of a text."""
         return self._makes[0]() if self._makes else anchored(_begun(*self.sought), self._kind)
@@ -151,6 +156,7 @@ class StreamRules:
         self._announced: dict[int, list[int]] = {}
         for at, value in enumerate(self.values):
             self._announced.setdefault(place[value.head._replace(owner="")], []).append(at)
+        self._headless = {number for number, (_, one) in enumerate(kept) if not all(head for head, _ in one.parts)}
         self._expressions = [*(rule.expression for rule in self.rules), *heads]
         self._begun = begun
         self._cache = cache
@@ -160,6 +166,19 @@ class StreamRules:
     @cached_property
     def lead(self) -> int:
         return max((value.lead for value in self.values), default=0)
+
+    @cached_property
+    def heads(self) -> dict[int, int]:
+        """The rules whose every value is announced, each with how long the words are at most that do so."""
+        found: dict[int, int] = {}
+        for value in self.values:
+            if value.rule not in self._headless:
+                found[value.rule] = max(found.get(value.rule, 0), value.lead)
+        return found
+
+    def reckon(self) -> None:
+        """Reckon what else is at its first use."""
+        self.lead, self.heads, [value.longest for value in self.values]
 
     @property
     def loaded(self) -> bool:
@@ -230,7 +249,7 @@ def prepare(some: Iterable[StreamRules], cache: Path | None) -> None:
     """
     every = list(some)
     for one in every:
-        one.lead  # noqa: B018 - reckoned at its first use
+        one.reckon()
     waiting: defaultdict[tuple[str, int, str, str], list[Value]] = defaultdict(list)
     for value in (value for one in every for value in one.values if not value.ready):
         waiting[value.sought].append(value)
