@@ -12,7 +12,7 @@ from gateway.config.settings import Target as TargetSettings
 from gateway.config.settings import Upstream as UpstreamSettings
 from gateway.faults import Fault, OwnFault, UpstreamFault
 from gateway.serving.credentials import without_key
-from gateway.serving.inbound import Head, Headers
+from gateway.serving.inbound import Head, Headers, asked
 from gateway.upstream.breaker import State as BreakerState
 from gateway.upstream.client import FAILING, Tally, Upstream
 from gateway.upstream.connection import Timeouts
@@ -109,7 +109,7 @@ class Provider:
         target = path.removeprefix(_OPENAI_PREFIX) if self.name == "openai" else path
         if query and not callers_key:
             query = without_key(query)
-        if query:
+        if query and (query := asked(query)):
             target += b"?" + query
         return target, head.every if callers_key else head.forward
 

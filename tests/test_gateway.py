@@ -182,6 +182,16 @@ class TestUpstreams:
             assert b"mine" not in head
             assert b"x-forwarded-for" not in head
 
+    def test_none_is_turned_into_one_of_another_method(self, start_gateway: StartGateway) -> None:
+        with upstream(says(reply(orjson.dumps(ANSWER)))) as provider:
+            gateway = self._start(start_gateway, provider.base_url)
+            with gateway.client() as client:
+                query = "a=1&$httpMethod=DELETE&%24httpheaders=content-type:x&b"
+                assert client.post(f"{CHAT}?{query}", json=HELLO, headers={"x-http-method-override": "PUT"}).status_code == 200
+            line, *headers = provider.heads[0].lower().splitlines()
+            assert line.split(b" ")[1].endswith(b"?a=1&b")
+            assert not any(b"override" in header for header in headers)
+
     def test_an_edited_request_keeps_all_else(self, start_gateway: StartGateway) -> None:
         body = b'{"model":"m", "big": 123456789012345678901234567890,"messages":[{"role":"user","content":"card 4111 1111 1111 1111"}]}'
         with upstream(says(reply(orjson.dumps(ANSWER)))) as provider:

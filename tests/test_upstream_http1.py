@@ -293,7 +293,8 @@ def test_targets_that_are_plain_paths_pass(target: bytes) -> None:
 
 @pytest.mark.parametrize("target", [
     b"", b"chat", b"http://evil/", b"//evil/", b"/a//b", b"/..", b"/../admin", b"/a/./b", b"/a/..?x", b"/%2e%2E/x", b"/a/%2e",
-    b"/.%2e/", b"/a%2f..%2fb", b"/a\\b", b"/a%5cb", b"/a b", b"/a\r\nx: y", b"/a\x00", b"/a#b", b"/a?b#c", b"/a?b c", b"/\xe9",
+    b"/.%2e/", b"/a%2f..%2fb", b"/a/%252e%252e/b", b"/a/%25252e./b", b"/a/..;/b", b"/a/..%3bx/b", b"/a/%c0%ae%c0%ae/b",
+    b"/a\\b", b"/a%5cb", b"/a b", b"/a\r\nx: y", b"/a\x00", b"/a#b", b"/a?b#c", b"/a?b c", b"/\xe9",
     b"*", b"/a?b\nc"])  # fmt: skip
 def test_targets_that_could_leave_the_base_are_refused(target: bytes) -> None:
     with pytest.raises(RequestRefused):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from gateway.faults import CallerFault
 from gateway.serving.credentials import EXPLICIT
@@ -15,12 +17,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-# RFC 9110 section 7.6.1: these belong to one connection. The rest are made anew for the next one.
+# RFC 9110 section 7.6.1: these belong to one connection. The rest are made anew for the next one, or would have the upstream
+# take the request for one of another method than was looked at.
 _OURS: Final = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade "
     b"host content-length accept-encoding expect forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip "
-    b"cookie x-portcullis-key".split()
+    b"cookie x-portcullis-key x-http-method-override x-http-method x-method-override".split()
 )
+_OVERRIDES: Final = (b"$httpmethod", b"$httpheaders")
+_UTF8: Final = re.compile(rb";[ \t]*charset=(?:utf-?8|\"utf-?8\")[ \t]*(?=;|$)", re.IGNORECASE)
 _ONCE: Final = frozenset({b"content-type", b"content-encoding", b"host"})  # llhttp sees to content-length
 _JSON_TYPES: Final = (b"application/json", b"text/json")
 
@@ -77,16 +82,22 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             named += tuple(item.strip().lower() for item in pair[1].split(b","))
     if named:
         forward = [pair for pair in forward if pair[0] not in named]
-    kind, _, parameters = once.get(b"content-type", b"").partition(b";")
-    charset = parameters.partition(b"charset=")[2].strip(b' "').lower()
+    kind, semicolon, parameters = once.get(b"content-type", b"").partition(b";")
+    others = _UTF8.sub(b"", semicolon + parameters)  # another charset, or one that readers may read differently
     return Head(
         tuple(forward),
         tuple(credentials),
         (*forward, *_providers(credentials)),
-        kind.strip().lower() in _JSON_TYPES and charset in (b"", b"utf-8", b"utf8"),
+        kind.strip().lower() in _JSON_TYPES and b"charset" not in others.lower(),
         once.get(b"content-encoding", b"").lower() not in (b"", b"identity"),
         once.get(b"host", b""),
     )
+
+
+def asked(query: bytes) -> bytes:
+    """The query that goes on: without the fields by which Google's servers take a request for one of another method, or for one
+    with other headers, than was looked at."""
+    return b"&".join(part for part in query.split(b"&") if unquote_to_bytes(part.partition(b"=")[0]).lower() not in _OVERRIDES)
 
 
 def _providers(credentials: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:

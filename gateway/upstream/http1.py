@@ -76,6 +76,10 @@ def header_lines(headers: Sequence[tuple[bytes, bytes]], drop: frozenset[bytes])
     return block
 
 
+_ESCAPED_PERCENT: Final = re.compile(rb"%(?:25)+")
+_DOTS: Final = re.compile(rb"/\.\.?(?:[/;]|$)")
+
+
 def check_method(method: bytes) -> None:
     """Raises RequestRefused if the method is not a token, or is CONNECT, whose reply would have no end."""
     if method not in _COMMON and (_TOKEN.fullmatch(method) is None or method == b"CONNECT"):
@@ -92,11 +96,14 @@ def check_target(target: bytes) -> None:
 
 @lru_cache(maxsize=1024)  # the same few over and over; without the query, which may hold a key
 def _check_path(path: bytes) -> None:
-    # Dot segments, also escaped, and backslashes: a server that resolves them would leave the base path.
-    plain = path.lower().replace(b"%2e", b".").replace(b"%5c", b"\\").replace(b"%2f", b"/")
+    # Dot segments, also escaped, escaped twice, overlong or with parameters, and backslashes: a server that resolves them would
+    # leave the base path.
+    plain = _ESCAPED_PERCENT.sub(b"%", path.lower())
+    for code, letter in ((b"%c0%ae", b"."), (b"%2e", b"."), (b"%5c", b"\\"), (b"%c0%af", b"/"), (b"%2f", b"/"), (b"%3b", b";")):
+        plain = plain.replace(code, letter)
     if not path.startswith(b"/") or path.translate(None, _VISIBLE) or b"#" in path:
         raise RequestRefused("the target is not a path")
-    if b"\\" in plain or b"//" in plain or not {b".", b".."}.isdisjoint(plain.split(b"/")):
+    if b"\\" in plain or b"//" in plain or _DOTS.search(plain):
         raise RequestRefused("the target's path is not in its plain form")
 
 
