@@ -132,6 +132,26 @@ def test_what_a_scrape_was_told_is_not_taken_back() -> None:
         assert "portcullis_workers 2.0" in text
 
 
+def test_what_is_shown_is_read_whole_however_often_it_is_replaced() -> None:
+    board, texts = Board(2), [bytes([letter]) * size for letter, size in ((65, 400_000), (66, 9), (67, 300_000))]
+    board.show(1, texts[0])
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            for text in texts:
+                board.show(1, text)
+    try:
+        while board.shown(1) == texts[0]:
+            os.sched_yield()
+        seen = {board.shown(1) for _ in range(20_000)}
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert seen <= set(texts)
+    assert board.shown(1) in texts
+    assert board.shown(0) == b""
+
+
 def test_more_than_a_place_holds_stops_no_scrape(caplog: pytest.LogCaptureFixture) -> None:
     metrics, board = _gone(7), Board(1)
     exposition = Exposition(metrics, Place(board, 0))
@@ -211,7 +231,7 @@ def _alive(client: httpx.Client) -> bool:
 def test_lines_go_out_whole_and_what_is_too_much_is_counted() -> None:
     read, write = os.pipe()
     out = Stderr(write, most=1_000)
-    lines = [b"%d:%b" % (number, b"x" * (number % 700)) for number in range(3_000)]
+    lines = [b"%d:%b" % (number, b"x" * (number % 700)) for number in range(20_000)]
     out.write(lines)
     assert not out.drain(0.0)
     assert 1_900 < out.dropped <= 2_000, "all but those that wait, and those in the pipe"

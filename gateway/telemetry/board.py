@@ -40,9 +40,12 @@ class Board:
         self._memory[turn] = half
 
     def shown(self, place: int) -> bytes:
-        """What was shown last; empty where nothing was, or where it is being replaced for the second time meanwhile."""
-        start = place * _PLACE + 1 + self._memory[place * _PLACE] * HALF
-        length = int.from_bytes(self._memory[start : start + 4], "big")
-        checked = int.from_bytes(self._memory[start + 4 : start + _HEAD], "big")
-        data = self._memory[start + _HEAD : start + _HEAD + min(length, HALF - _HEAD)]
-        return data if zlib.crc32(data) == checked else b""
+        """What was shown last; empty where nothing was. Where a half is replaced while it is read, the other one counts by
+        then; numbers left out for once would be counters that went back."""
+        data, checked = b"", -1
+        while zlib.crc32(data) != checked:
+            start = place * _PLACE + 1 + self._memory[place * _PLACE] * HALF
+            length = int.from_bytes(self._memory[start : start + 4], "big")
+            checked = int.from_bytes(self._memory[start + 4 : start + _HEAD], "big")
+            data = self._memory[start + _HEAD : start + _HEAD + min(length, HALF - _HEAD)]
+        return data
