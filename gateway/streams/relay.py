@@ -188,7 +188,7 @@ class Relay:
         at_once(self._settle(True))
         self._flush(())
         for frame in left:
-            # A frame that its sender did not finish: its text cannot be told, so its bytes are not passed on.
+            # A frame that its sender did not finish: its text cannot be told.
             if not frame.data and not frame.raw.strip():
                 self._outgoing.plain(frame.raw)
         if self.cut is not None:
@@ -198,12 +198,14 @@ class Relay:
 
     def release_overdue(self, refusal: Refusal) -> bytes:
         """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
-        at_once(self._settle(False))
+        if self._aside is not None and self._aside.carried:
+            at_once(self._settle(False))
         for channel, text in list(self._texts.items()):
             if text.stream.held:
                 self._send_made(channel, text, self._restored(text, text.stream.release_overdue(), channel, False))
                 if self.cut is not None:
                     return self.stop(self.cut, refusal)
+        at_once(self._settle(False))
         return self._outgoing.take()
 
     def fail(self, message: str) -> bytes:
@@ -236,7 +238,8 @@ class Relay:
         long = len(frame.raw) > LONG
         events = (yield partial(self._reader.read, frame)) if long else self._reader.read(frame)
         if self._aside is not None:
-            yield from self._settle(any(event.kind is EventKind.STOP and not event.channel for event in events))
+            stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
+            yield from self._settle(any(_within(end, stops) for end in self._aside.ends))
         self._like_last = None
         if not long:
             self._alike.note(frame, events)

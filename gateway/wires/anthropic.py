@@ -12,6 +12,7 @@ import orjson
 
 from detectors.values import Origin, Path
 from gateway.wires.anthropic_blocks import BLOCKS, SERVERS, TOOLS
+from gateway.wires.anthropic_runs import Runs
 from gateway.wires.base import (
     JSON,
     SSE,
@@ -225,14 +226,18 @@ _EVENTS: Final = {
 
 
 class MessageStream(StreamReader):
-    """Follows the events of one message."""
+    """Follows the events of one message; text blocks that follow each other are one text: `Runs`."""
 
     def __init__(self, model: str | None) -> None:
         self._model = model
         self._started = False
         self._done = False
         self._open: set[int] = set()
+        self._runs = Runs()
         self._tokens = 0
+
+    def final(self, channel: tuple[str | int, ...]) -> bool:
+        return self._runs.final(channel)
 
     def read(self, frame: Frame) -> list[StreamEvent]:
         event = load_frame(frame)
@@ -251,27 +256,32 @@ class MessageStream(StreamReader):
         index = index if isinstance(index, int) else 0
         match kind:
             case "content_block_delta":
-                return _delta_events(event.get("delta"), index)
+                return self._runs.placed(_delta_events(event.get("delta"), index), index)
             case "content_block_start":
+                block = event.get("content_block")
+                is_text = isinstance(block, dict) and block.get("type") == "text"
+                before = self._runs.begin(index, is_text, bool(self._open - {index}))
                 self._open.add(index)
                 check_choices(self._open, ("index",))
-                return _block_events(event.get("content_block"), index)
+                return before + self._runs.placed(_block_events(block, index, self._runs.goes_on(index)), index)
             case "content_block_stop":
                 self._open.discard(index)
-                return [StreamEvent(EventKind.STOP, (index,))]
+                return self._runs.end(index, bool(self._open))
+            case "message_delta" | "message_stop" | "error":
+                return self._runs.over() + self._last(kind, event)
             case "message_start":
                 self._started = True
                 self.thread = _named(event.get("message"))
                 return events_of(AnthropicMessages().read_reply(event.get("message"), _NO_TARGET), ("message",))
-            case "message_delta":
-                return self._message_delta(event)
-            case "message_stop":
-                self._done = True
-                return [StreamEvent(EventKind.STOP, ())]
-            case "error":
-                self._done = True
-                return [StreamEvent(EventKind.ERROR, ()), *loose(event.get("error"), ("error",))]
         return []
+
+    def _last(self, kind: str, event: dict[str, Any]) -> list[StreamEvent]:
+        if kind == "message_delta":
+            return self._message_delta(event)
+        self._done = True
+        if kind == "message_stop":
+            return [StreamEvent(EventKind.STOP, ())]
+        return [StreamEvent(EventKind.ERROR, ()), *loose(event.get("error"), ("error",))]
 
     def _message_delta(self, event: dict[str, Any]) -> list[StreamEvent]:
         usage = event.get("usage")
@@ -320,14 +330,14 @@ def _delta_events(delta: Any, index: int) -> list[StreamEvent]:
     return events
 
 
-def _block_events(block: Any, index: int) -> list[StreamEvent]:
+def _block_events(block: Any, index: int, goes_on: bool) -> list[StreamEvent]:
     """Events for a block as it begins: mostly empty, or with the beginning of its text; what a provider's own tools found comes
-    whole."""
+    whole. ``goes_on``: an empty text is told, since what waits goes out with this block from now on."""
     events: list[StreamEvent] = []
     if isinstance(block, dict):
         field, kind = _DELTAS.get(f"{block.get('type')}_delta", ("", EventKind.OTHER))
         if isinstance(text := block.get(field), str):
-            if text:
+            if text or goes_on:
                 events.append(StreamEvent(kind, (index, field), text, ("content_block", field)))
             block = {key: value for key, value in block.items() if key != field}
     out = Collector(strict=False)
