@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from detectors.fold import fold
 from detectors.values import Finding, Origin, Segment
 
 THREAT: Final = "prompt_extraction.canary_leak"
@@ -36,7 +37,7 @@ MOST: Final = 0.97
 """The score of a prompt that was repeated word for word: the model may have been asked for a text that is in it."""
 
 BATCH: Final = 128
-"""Characters that are looked at together: each look costs some microseconds. For a mark, every piece is looked at."""
+"""Characters whose words are looked at together: each look costs some microseconds. For a mark, every piece is looked at."""
 
 _WORD: Final = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _CACHED: Final = 64
@@ -57,7 +58,7 @@ class Leak(NamedTuple):
 class Leakage:
     """Follows one reply, all of its texts, each in pieces or whole."""
 
-    __slots__ = ("_asked", "_canary", "_others", "_pending", "_phrases", "_said", "_size", "_tails", "leaks")
+    __slots__ = ("_asked", "_canary", "_letters", "_others", "_pending", "_phrases", "_said", "_size", "_tails", "leaks")
 
     def __init__(self, request: Sequence[Segment], canary: str = "") -> None:
         """
@@ -75,7 +76,8 @@ class Leakage:
         self._others = False  # whether what other messages say was taken away
         self._said: set[int] = set()
         self._pending: dict[object, str] = {}
-        self._tails: dict[object, tuple[tuple[str, ...], str]] = {}  # the last words, and the last letters, of each text
+        self._tails: dict[object, tuple[str, ...]] = {}  # the last words of each text
+        self._letters: dict[object, str] = {}  # the last letters and digits
         self.leaks: dict[str, Leak] = {}
 
     @property
@@ -85,13 +87,15 @@ class Leakage:
 
     def feed(self, channel: object, piece: str) -> Leak | None:
         """Take the next piece of a text; tells a leak that was not told before, or is worse now."""
+        mark = self._marked(channel, piece) if self._canary else None
         text = self._pending.get(channel, "") + piece
-        if len(text) < BATCH and not self._canary:
+        if len(text) < BATCH:
             self._pending[channel] = text
-            return None
+            return mark
         cut = _last_break(text)
         self._pending[channel] = text[cut:]
-        return self._look(channel, text[:cut])
+        overlap = self._look(channel, text[:cut])
+        return mark or overlap
 
     def finish(self, channel: object) -> Leak | None:
         """A text is over."""
@@ -110,17 +114,17 @@ class Leakage:
             if number is not None:
                 yield Finding(DETECTOR, leak.cause, THREAT, leak.score, number, 0, len(segments[number].text))
 
+    def _marked(self, channel: object, piece: str) -> Leak | None:
+        """Look for the mark: nothing that stands between its letters, or only looks like them, hides it."""
+        plain = piece if piece.isascii() else "".join(map(fold, piece))
+        letters = self._letters.get(channel, "") + "".join(filter(str.isalnum, plain)).lower()
+        self._letters[channel] = letters[-len(self._canary) :]
+        return self._tell(Leak("leak.canary", CERTAIN, channel)) if self._canary in letters else None
+
     def _look(self, channel: object, text: str) -> Leak | None:
-        words, letters = self._tails.get(channel, ((), ""))
-        found = _WORD.findall(text.lower())
-        letters += "".join(found)
-        mark = None
-        if self._canary and self._canary in letters:
-            mark = self._tell(Leak("leak.canary", CERTAIN, channel))
-        together = (*words, *found)
-        self._tails[channel] = together[-PHRASE + 1 :], letters[-len(self._canary) :] if self._canary else ""
-        overlap = self._overlap(channel, together)
-        return mark or overlap
+        together = (*self._tails.get(channel, ()), *_WORD.findall(text.lower()))
+        self._tails[channel] = together[-PHRASE + 1 :]
+        return self._overlap(channel, together)
 
     def _overlap(self, channel: object, words: Sequence[str]) -> Leak | None:
         """Count the prompt's sequences among more words of the reply."""

@@ -96,6 +96,21 @@ def test_the_mark_is_known_however_it_is_written(said: str) -> None:
     assert _leaks([f"It begins with {said}, I think."], canary=MARK)["leak.canary"].score == CERTAIN
 
 
+@pytest.mark.parametrize("said", [
+    MARK, " ".join(MARK), "".join(chr(ord(char) + 0xFEE0) for char in MARK), "".join(chr(ord(char) + 0xE0000) for char in MARK),
+])  # fmt: skip
+@pytest.mark.parametrize("size", [1, 5, 99])
+def test_the_mark_is_known_in_the_piece_in_which_it_is_complete(said: str, size: int) -> None:
+    """Whatever follows it: the piece has not gone out yet."""
+    leakage = Leakage(ASKED, MARK)
+    text = f"It is {said}"
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    told = [leakage.feed("content", piece) for piece in pieces]
+    assert told[-1] is not None
+    assert told[-1].cause == "leak.canary"
+    assert not any(told[:-1])
+
+
 def test_another_mark_is_not_ours() -> None:
     rng = random.Random(3)
     for _ in range(100):
