@@ -552,3 +552,18 @@ def test_of_a_tool_that_is_no_server_what_is_named_as_its_key_is_text(tool: dict
 def test_what_no_id_is_made_of_is_text_without_spaces_too(value: str) -> None:
     parsed = read(CHAT, chat({"role": "tool", "tool_call_id": value, "content": ""}, safety_identifier=value))
     assert [part.text for part in parsed.segments if part.text == value] == [value, value]
+
+
+@pytest.mark.parametrize(
+    ("path", "doc"),
+    [
+        (RESPONSES, items({"role": "user", "content": [{"type": "input_file", "file_url": "https://x/y?sig=AKIA%2F1&t=a~b"}]})),
+        (CHAT, chat({"role": "user", "content": [{"type": "file", "file": {"file_url": "https://x/y?sig=AKIA%2F1&t=a~b"}}]})),
+        (MESSAGES, claude({"type": "image", "source": {"type": "url", "url": "https://x/y?sig=AKIA%2F1&t=a~b"}})),
+    ],
+)
+def test_the_address_of_what_nobody_reads_is_left_as_it_is(path: str, doc: dict[str, Any]) -> None:
+    """What signs it looks like a key; the provider could not fetch it without."""
+    parsed = read(path, doc)
+    assert not any("sig=" in part.text for part in parsed.segments)
+    assert len(parsed.opaque) == 1

@@ -164,7 +164,8 @@ def read_block(
         elif field.how is How.LINK:
             is_read = _read_link(out, value, role, origin, turn, (*path, key)) and not block.keys() & _ELSEWHERE
         elif field.how is How.SETTING:
-            if not found.reason or isinstance(value, str):  # else it is listed with the block
+            # Of a block that is listed as such, an address or a blob is no text; words are, all the same.
+            if not found.reason or (isinstance(value, str) and len(value.split(maxsplit=1)) > 1):
                 out.setting(value, role, origin, turn, (*path, key))
         elif value is not None:
             _read_field(out, value, field, table, field.role or role, field.origin or origin, turn, (*path, key))
