@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import orjson
@@ -133,7 +134,7 @@ class SseSplitter(Splitter):
         self.between = not buffer
         if len(buffer) > MAX_FRAME:
             raise FrameTooLong
-        return frames
+        return _joined(frames) if len(frames) > 1 else frames
 
     def end(self) -> list[Frame]:
         rest = bytes(self._buffer)
@@ -162,6 +163,16 @@ class SseSplitter(Splitter):
         if text.startswith(b"data: ") and text.find(b"\n") == len(text) - 2 and b"\r" not in text:
             return Frame(raw, b"", text[6:-2])
         return _read_event(raw, text)
+
+
+def _joined(frames: list[Frame]) -> list[Frame]:
+    """The same with one frame for those that say nothing and follow each other: a sender may write any number of blank lines
+    and comments, and each frame costs what comes after this."""
+    joined: list[Frame] = []
+    for silent, run in groupby(frames, lambda frame: not frame.data and not frame.event):
+        some = list(run)
+        joined += [Frame(b"".join([frame.raw for frame in some]), b"", b"")] if silent else some
+    return joined
 
 
 def _read_event(raw: bytes, text: bytes) -> Frame:
