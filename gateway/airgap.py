@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gateway import __version__
+from patterns.signed import SUFFIX
 
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
@@ -133,7 +134,13 @@ def _gather(wheels: Path, packs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         if not members or not members[0].is_file():
             raise BundleError(f"{pack}: no such pack, or a folder without any")
         for member in members:
-            yield f"packs/{member.relative_to(pack) if pack.is_dir() else member.name}", member
+            name = f"packs/{member.relative_to(pack) if pack.is_dir() else member.name}"
+            signature = member.with_name(member.name + SUFFIX)
+            if not signature.is_file():
+                told = f"there is no {signature.name}, and no gateway starts with it; sign it with: portcullis patterns sign"
+                raise BundleError(f"{member}: unsigned: {told}")
+            yield name, member
+            yield name + SUFFIX, signature
 
 
 def _unpack(tar: tarfile.TarFile, scratch: Path, verifier: Ed25519PublicKey) -> list[str]:

@@ -117,6 +117,13 @@ CASES: Final = {
     "PortcullisSyncDiffers": Case(
         {f"portcullis_sync_differing_seconds{ONE}": "0+60x60"}, {f"portcullis_sync_differing_seconds{ONE}": "0+2x60"}
     ),
+    # Two replicas, of which one has no connection any more; then a replica that is alone.
+    "PortcullisSyncCutOff": Case(
+        {f"portcullis_sync_entries{ONE}": "3x60", f"portcullis_sync_entries{OTHER}": "3x60",
+         'portcullis_sync_peers{job="p",instance="a",state="agrees",transport="quic"}': "1x60",
+         'portcullis_sync_peers{job="p",instance="b",state="agrees",transport="quic"}': "1x5 stale"},
+        {f"portcullis_sync_entries{ONE}": "3x60"},
+    ),
     "PortcullisSyncLag": Case(
         {'portcullis_sync_lag_seconds{job="p",instance="a",peer="b"}': "0+60x60"},
         {'portcullis_sync_lag_seconds{job="p",instance="a",peer="b"}': "1x60"},

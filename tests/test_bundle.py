@@ -90,6 +90,7 @@ def archive(tmp_path: Path, keys: tuple[Path, Path]) -> Path:
     (wheels / "numpy-2-cp311-linux.whl").write_bytes(b"n" * 100_000)
     pack = tmp_path / "own.yaml"
     pack.write_text("a pack")
+    pack.with_name("own.yaml.sig").write_text("its signature")
     made = tmp_path / "a.bundle.tar"
     airgap.make(made, wheels, [pack], keys[0])
     return made
@@ -97,8 +98,9 @@ def archive(tmp_path: Path, keys: tuple[Path, Path]) -> Path:
 
 def test_there_and_back(archive: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
     names = airgap.unpack(archive, tmp_path / "out", keys[1])
-    assert names == ["packs/own.yaml", "wheels/numpy-2-cp311-linux.whl", "wheels/portcullis-1-py3-none-any.whl"]
+    assert names == ["packs/own.yaml", "packs/own.yaml.sig", "wheels/numpy-2-cp311-linux.whl", "wheels/portcullis-1-py3-none-any.whl"]
     assert (tmp_path / "out/packs/own.yaml").read_text() == "a pack"
+    assert (tmp_path / "out/packs/own.yaml.sig").read_text() == "its signature", "no gateway starts without it"
     again = tmp_path / "again.tar"
     airgap.make(again, tmp_path / "dist", [tmp_path / "own.yaml"], keys[0])
     assert again.read_bytes() == archive.read_bytes(), "the same files give the same archive"
@@ -156,7 +158,7 @@ def test_another_makers_key(archive: Path, tmp_path: Path) -> None:
 def test_the_command_line(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     public = tmp_path / "signing.pem.pub"
     assert cli.main(["bundle", "open", str(archive), str(tmp_path / "out"), "--public-key", str(public), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["files"] == 3
+    assert json.loads(capsys.readouterr().out)["files"] == 4
     assert cli.main(["bundle", "open", str(archive), str(tmp_path / "out"), "--public-key", str(public)]) == 1
     assert "is there already" in capsys.readouterr().err
     assert cli.main(["bundle", "make", str(tmp_path / "x"), "--wheels", str(tmp_path), "--key", str(public)]) == 1
@@ -164,3 +166,7 @@ def test_the_command_line(archive: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert cli.main(["bundle", "make", str(tmp_path / "x"), "--wheels", str(tmp_path), "--key", str(tmp_path / "signing.pem")]) == 1
     assert "holds no wheel of portcullis" in capsys.readouterr().err
     assert (tmp_path / "signing.pem").stat().st_mode & 0o077 == 0
+    (tmp_path / "own.yaml.sig").unlink()
+    made = ["bundle", "make", str(tmp_path / "x"), "--wheels", str(tmp_path / "dist"), "--packs", str(tmp_path / "own.yaml")]
+    assert cli.main([*made, "--key", str(tmp_path / "signing.pem")]) == 1
+    assert "own.yaml: unsigned: there is no own.yaml.sig" in capsys.readouterr().err

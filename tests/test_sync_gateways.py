@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from conftest import StartGateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateways import Gateway, until
 from replicas import Approver, cli, two_replicas
+
+from gateway.sync import status
 
 
 @pytest.fixture
@@ -56,10 +60,18 @@ def test_a_promotion_on_one_gateway_is_held_by_the_other(pair: tuple[Gateway, Ga
     assert done.returncode == 0
     assert "agree" in done.stdout
     assert "quic" in done.stdout
+    assert f"certificate {a.settings['sync']['certificate']}, valid until 20" in done.stdout
 
     b.stop()
     until(lambda: cli("sync", "status", "--config", a.config).returncode == 1)
     assert "knows of no other replica" in cli("sync", "status", "--config", a.config).stdout
+    file = status.report_file(Path(a.settings["data_dir"]))
+    a.signal(signal.SIGSTOP)  # as if it could not write
+    file.write_text(json.dumps({**json.loads(file.read_text()), "at": time.time() - 60}))
+    silent = cli("sync", "status", "--config", a.config)
+    a.signal(signal.SIGCONT)
+    assert silent.returncode == 1
+    assert re.search(r"has written no report for 6\d s: it has ended, or cannot write there", silent.stderr)
 
 
 def until_held(client: object, identity: str) -> dict[str, object]:

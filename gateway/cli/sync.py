@@ -52,16 +52,21 @@ def _status(arguments: argparse.Namespace) -> int:
     chosen = settings(arguments)
     if chosen.sync.listen is None:
         raise Failed("pattern sync is off: sync.listen is not set")
-    report = status.read(chosen.data_dir, time.time())
+    report = status.latest(chosen.data_dir)
     if report is None:
-        raise Failed(f"no gateway that uses {chosen.data_dir} runs pattern sync at this moment")
+        raise Failed(f"no gateway that uses {chosen.data_dir} runs pattern sync")
+    if (silent := time.time() - report["at"]) > status.STALE_SECONDS:
+        raise Failed(f"the gateway that uses {chosen.data_dir} has written no report for {silent:.0f} s: it has ended, or "
+                     "cannot write there (is the disk full?)")  # fmt: skip
     agree = bool(report["peers"]) and all(peer["agrees"] for peer in report["peers"])
     if arguments.json:
         write_json(report)
         return 0 if agree else 1
     print(report["summary"])
     print(f"node {report['node']}: {report['entries']} entries, digest {report['digest'][:12]}, "
-          f"{len(report['members'])} other replicas known, quorum {report['quorum']}\n")  # fmt: skip
+          f"{len(report['members'])} other replicas known, quorum {report['quorum']}")  # fmt: skip
+    until = time.strftime("%F", time.gmtime(report["certificate_expires_at"]))
+    print(f"certificate {report['certificate']}, valid until {until}\n")
     write_table(
         ("peer", "transport", "round trip", "entries", "lag", "refused", "state"), [_row(peer) for peer in report["peers"]]
     )

@@ -105,6 +105,7 @@ class SyncService:
         self.counts = Counts()
         self.node: Node | None = None
         self._files = _files(settings, self.name)
+        self.certificate = self._files.certificate
         self.credentials: Credentials = certificates.read(self._files)
         self._files_at = self._files.changed_at()
         self.data_dir = data_dir

@@ -43,7 +43,8 @@ def report(service: SyncService, now: float) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "at": now, "node": node.name, "digest": node.ledger.root.hex(), "entries": len(node.ledger),
-        "certificate_expires_at": service.credentials.not_after, "quorum": node.quorum, "peers": peers, "members": members,
+        "certificate": str(service.certificate), "certificate_expires_at": service.credentials.not_after,
+        "quorum": node.quorum, "peers": peers, "members": members,
         "refused": dict(node.refused), "summary": _summary(node.name, peers, len(members)), "revisions": revisions,
     }  # fmt: skip
 
@@ -62,11 +63,17 @@ def write(service: SyncService, now: float) -> None:
 
 def read(data_dir: Path, now: float) -> dict[str, Any] | None:
     """The latest report of whichever worker runs the service; None where there is none of late."""
+    found = latest(data_dir)
+    return found if found is not None and now - found["at"] <= STALE_SECONDS else None
+
+
+def latest(data_dir: Path) -> dict[str, Any] | None:
+    """The latest report, however old (``at``); None where there is none."""
     try:
         found = orjson.loads(report_file(data_dir).read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return None
-    return found if isinstance(found, dict) and now - found.get("at", 0) <= STALE_SECONDS else None
+    return found if isinstance(found, dict) and "at" in found else None
 
 
 def report_file(data_dir: Path) -> Path:

@@ -309,6 +309,19 @@ ALERTS: Final = (
          "Network: UDP or TCP on the sync port between the pods (`networkPolicy`, `sync.port`)."),
     ),
     Alert(
+        "PortcullisSyncCutOff", "warning",
+        "sum by (job, instance) (portcullis_sync_entries) unless on (job, instance) portcullis_sync_peers"
+        " and on (job) count by (job) (portcullis_sync_entries) > 1", "3m",
+        "{{ $labels.instance }} is connected to no other replica",
+        "Prometheus sees several replicas, and this one none of them. What is approved elsewhere does not act here, nor what is "
+        "approved here elsewhere, and nobody can compare what they hold.",
+        ("`portcullis sync status` on it: `is cut off`, or `knows of no other replica` when that has lasted ten minutes.",
+         "Its log: `a connection failed` and why: a certificate, a name, the network.",
+         "Dashboard *Portcullis / Sync*, digests held: does it hold something else already?"),
+        ("Network: UDP or TCP on the sync port between the pods (`networkPolicy`, `sync.port`).",
+         "A certificate that expired: follow [PortcullisCertificateExpires](PortcullisCertificateExpires.md)."),
+    ),
+    Alert(
         "PortcullisSyncLag", "warning", "max by (job, instance, peer) (portcullis_sync_lag_seconds) > 60", "2m",
         "{{ $labels.peer }} has not acknowledged a revision of {{ $labels.instance }} for {{ $value | humanizeDuration }}",
         "What was approved does not act everywhere yet.",
@@ -321,7 +334,7 @@ ALERTS: Final = (
         "The certificate of {{ $labels.instance }} expires in {{ $value | humanizeDuration }}",
         "Replicas accept each other by certificate. When it has expired, this one no longer learns what the others approve.",
         ("`kubectl get certificate`: does cert-manager try to renew, and what stops it?",
-         "`portcullis sync status`: which file is in use."),
+         "`portcullis sync status`: which file is in use, and until when it is valid."),
         ("With cert-manager: mend the issuer. Without: `portcullis sync issue` makes a new one.",
          "A renewed file is taken without a restart."),
     ),
