@@ -14,7 +14,7 @@ from bench.simnet import BEGIN
 from gateway.sync import frames, status
 from gateway.sync.commands import Command, Send
 from gateway.sync.ledger import Ledger
-from gateway.sync.membership import Directory
+from gateway.sync.membership import FEW, LOST_SECONDS, Directory
 from gateway.sync.node import Node
 from patterns.clock import Stamp
 
@@ -38,7 +38,7 @@ class Here:
         return key
 
     def says(self, seconds: float = 0.0) -> dict[str, Any]:
-        service = SimpleNamespace(node=self.node, credentials=SimpleNamespace(not_after=0), data_dir=Path())
+        service = SimpleNamespace(node=self.node, credentials=SimpleNamespace(not_after=0), data_dir=Path(), certificate=Path())
         return status.report(cast(Any, service), BEGIN + seconds)
 
     def summary(self, seconds: float = 0.0) -> str:
@@ -81,6 +81,22 @@ def test_who_reaches_nobody_says_so(here: Here) -> None:
     assert here.summary() == "here knows of no other replica"
     here.node.directory.learn([frames.Member("far", "far:1", int(BEGIN * 1000), False)], BEGIN)
     assert here.summary() == "here is cut off: it knows 1 other replica and reaches none"
+
+
+def test_who_is_not_reached_is_named(here: Here) -> None:
+    """A promotion does not act there, and of a connection that is gone nothing lags."""
+    here.peer("near", here.ledger.root)
+    here.node.directory.learn([frames.Member("far", "far:1", int(BEGIN * 1000), False)], BEGIN)
+    assert here.summary(12.0) == "here agrees with 1 connected replica; far is not reached, last heard of 12 s ago"
+    assert here.says(12.0)["unreached"] == ["far"]
+
+
+def test_of_many_who_was_heard_of_lately_need_not_be_connected(here: Here) -> None:
+    here.peer("near", here.ledger.root)
+    many = [frames.Member(f"far-{number}", f"far:{number}", int(BEGIN * 1000), False) for number in range(1, FEW + 2)]
+    here.node.directory.learn(many, BEGIN)
+    assert here.says(12.0)["unreached"] == []
+    assert len(here.says(LOST_SECONDS + 1)["unreached"]) == FEW + 1
 
 
 def test_when_all_agree_nobody_lags(here: Here) -> None:

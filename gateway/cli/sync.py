@@ -19,7 +19,7 @@ EXAMPLE = "portcullis sync init-ca ./ca && portcullis sync issue ./ca gateway-1.
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add_config(add_command(
-        actions, "status", "who lags and why; exit code 1 where replicas differ or none is reached",
+        actions, "status", "who lags and why; exit code 1 where replicas differ or are not reached",
         "portcullis sync status --config portcullis.yaml",
     ))
     authority = add_command(
@@ -58,7 +58,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if (silent := time.time() - report["at"]) > status.STALE_SECONDS:
         raise Failed(f"the gateway that uses {chosen.data_dir} has written no report for {silent:.0f} s: it has ended, or "
                      "cannot write there (is the disk full?)")  # fmt: skip
-    agree = bool(report["peers"]) and all(peer["agrees"] for peer in report["peers"])
+    agree = bool(report["peers"]) and all(peer["agrees"] for peer in report["peers"]) and not report["unreached"]
     if arguments.json:
         write_json(report)
         return 0 if agree else 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from gateway.sync.link import Link
+from gateway.sync.membership import FEW, LOST_SECONDS
 from gateway.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ def report(service: SyncService, now: float) -> dict[str, Any]:
     assert node is not None
     peers = [_peer(link, now) for link in node.links.values() if link.node]
     connected = {peer["node"] for peer in peers}
-    members = [
+    members: list[dict[str, Any]] = [
         {"node": member.node, "address": member.address, "connected": member.node in connected,
          "heard_seconds": round(max(0.0, now - member.seen_ms / 1000), 1)}
         for member in sorted(node.directory.members, key=lambda member: member.node)
     ]  # fmt: skip
+    few = len(members) <= FEW  # each is connected with each; of many, each says once a minute that it is there
+    unreached = [one for one in members if not one["connected"] and (few or one["heard_seconds"] > LOST_SECONDS)]
     revisions = [
         {"fingerprint": fingerprint.hex(), "held_by": sorted({*track.nodes, node.name}), "quorum": node.quorum,
          "reached": track.reached_at is not None,
@@ -45,7 +48,8 @@ def report(service: SyncService, now: float) -> dict[str, Any]:
         "at": now, "node": node.name, "digest": node.ledger.root.hex(), "entries": len(node.ledger),
         "certificate": str(service.certificate), "certificate_expires_at": service.credentials.not_after,
         "quorum": node.quorum, "peers": peers, "members": members,
-        "refused": dict(node.refused), "summary": _summary(node.name, peers, len(members)), "revisions": revisions,
+        "refused": dict(node.refused), "summary": _summary(node.name, peers, len(members), unreached),
+        "unreached": [one["node"] for one in unreached], "revisions": revisions,
     }  # fmt: skip
 
 
@@ -108,15 +112,15 @@ def _in_words(link: Link, now: float) -> str:
     return f"differs for {now - link.differs_since:.0f} s, and the comparison has not found why yet"
 
 
-def _summary(name: str, peers: list[dict[str, Any]], members: int) -> str:
+def _summary(name: str, peers: list[dict[str, Any]], members: int, unreached: list[dict[str, Any]]) -> str:
     if not members and not peers:
         return f"{name} knows of no other replica"
     if not peers:
         return f"{name} is cut off: it knows {_count(members, 'other replica')} and reaches none"
-    lagging = [peer for peer in peers if not peer["agrees"]]
-    if not lagging:
-        return f"{name} agrees with {_count(len(peers), 'connected replica')}"
-    return "; ".join(f"{peer['node']} {peer['in_words']}" for peer in lagging)
+    told = [f"{peer['node']} {peer['in_words']}" for peer in peers if not peer["agrees"]]
+    told = told or [f"{name} agrees with {_count(len(peers), 'connected replica')}"]
+    told += [f"{one['node']} is not reached, last heard of {one['heard_seconds']:.0f} s ago" for one in unreached]
+    return "; ".join(told)
 
 
 def _count(number: int, what: str) -> str:
