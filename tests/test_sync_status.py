@@ -29,12 +29,13 @@ class Here:
         self.node = Node("here", b"i" * 16, Directory("here", "here:1", (), Random(1)), self.ledger)
         self._peers = 0
 
-    def peer(self, name: str, digest: bytes) -> int:
+    def peer(self, name: str, digest: bytes, seconds: float = 0.0) -> int:
         """One that speaks the first version, so that nothing is sent to it before it asks."""
         self._peers += 1
         key = self._peers
-        self.node.opened(key, (name,), None, "quic", "10.0.0.9", BEGIN)
-        self.node.received(key, frames.Hello(name, b"%16d" % key, f"{name}:1", digest, 3, int(BEGIN * 1000)), BEGIN)
+        now = BEGIN + seconds
+        self.node.opened(key, (name,), None, "quic", "10.0.0.9", now)
+        self.node.received(key, frames.Hello(name, b"%16d" % key, f"{name}:1", digest, 3, int(now * 1000)), now)
         return key
 
     def says(self, seconds: float = 0.0) -> dict[str, Any]:
@@ -75,6 +76,21 @@ def test_who_differs_for_no_reason_that_is_known_is_told_of_with_the_time(here: 
     here.peer("other", OTHER)
     assert here.summary(1.0) == "other is being compared"
     assert here.summary(60.0) == "other differs for 60 s, and the comparison has not found why yet"
+
+
+def test_who_differs_over_connections_that_break_differs_since_the_first(here: Here) -> None:
+    """Whose disk is full ends each connection on which it is sent something, and would differ for a moment for ever."""
+    key = here.peer("full", OTHER)
+    for seconds in range(20, 400, 20):
+        here.node.closed(key, BEGIN + seconds)
+        key = here.peer("full", OTHER, seconds + 1)
+    assert here.says(400.0)["peers"][0]["differs_seconds"] == 400.0
+    here.node.closed(key, BEGIN + 400)
+    here.peer("full", OTHER, 400 + LOST_SECONDS)
+    assert here.says(401 + LOST_SECONDS)["peers"][0]["differs_seconds"] == 1.0, "who was away that long begins anew"
+    here.node.closed(here.peer("well", OTHER), BEGIN)
+    here.peer("well", here.ledger.root)
+    assert [peer["differs_seconds"] for peer in here.says()["peers"] if peer["node"] == "well"] == [None]
 
 
 def test_who_reaches_nobody_says_so(here: Here) -> None:

@@ -18,7 +18,7 @@ from gateway.sync.gossip import Gossip
 from gateway.sync.intake import Intake
 from gateway.sync.ledger import Ledger
 from gateway.sync.link import Link, Misbehaved
-from gateway.sync.membership import Directory
+from gateway.sync.membership import LOST_SECONDS, MAX_MEMBERS, Directory
 from gateway.sync.neighbours import Neighbours
 from gateway.sync.questions import Questions
 from gateway.sync.receipts import Receipts, Track
@@ -76,6 +76,7 @@ class Node:
         self._allowed = allowed
         self._early: dict[int, list[Frame]] = {}
         self._hosts: dict[int, str] = {}
+        self._differed: dict[str, tuple[float, float]] = {}  # by node: since when it did, and when it left
         self._intake = Intake(ledger)
         self._questions = Questions(directory.random)
         self._bulk_at: float | None = None
@@ -123,6 +124,8 @@ class Node:
             return []
         if link.dialed is not None:
             self._neighbours.failed(link.dialed, now)
+        if link.differs_since is not None and len(self._differed) < MAX_MEMBERS:
+            self._differed[link.node] = link.differs_since, now
         again = any(not one.node and covers(one.names, link.node) for one in self.links.values())
         return list(self._questions.closed(link, again))
 
@@ -295,6 +298,9 @@ class Node:
             self.refused["name"] += 1
             raise Misbehaved(f"{frame.node!r} is not in sync.allow")
         compare = link.hello(frame, self.ledger, now)
+        since, ended = self._differed.pop(link.node, (now, now))
+        if link.differs_since is not None and now - ended < LOST_SECONDS:  # a connection that breaks on and on is no agreement
+            link.differs_since = since
         if link.address.startswith(":"):
             link.address = self._hosts[link.key] + link.address
         out: list[Command] = []
