@@ -356,26 +356,52 @@ def test_what_stands_between_two_last_pieces_ends_no_text() -> None:
     assert re.fullmatch(r"in \[SECRET_CLOUD_KEY_[0-9A-F]{10}\] so", said[(1, "text")])
 
 
-@pytest.mark.parametrize("first", ["the password is ", "run rm"])
-def test_what_announces_a_value_or_a_command_announces_it_beyond_an_end(first: str) -> None:
+@pytest.mark.parametrize(("first", "then"), [("the password is ", "Tr0ub4dor&3 now"), ("run rm", " -rf / now")])
+def test_what_announces_a_value_or_a_command_announces_it_beyond_an_end(first: str, then: str) -> None:
     rules = StreamRules(
         [_pattern("word", r"password is (\S{8,20})\s", "secret.generic_credential"), _pattern("shell", r"\brm\s{1,3}-rf\s{1,3}/", "harmful_code.destructive_command")],
         lambda pattern: Act.CUT if pattern.id == "shell" else Act.REPLACE,
     )
     relay = Relay(_target("chat"), "m", dict.fromkeys(ChannelKind, rules), Vault(KEY))
     out = relay.feed(_chunk({"content": first}) + _chunk({}, finish_reason="stop") + _chunk({"content": ""}), _refusal)
-    with pytest.raises(Malformed, match="no more of a text that was over"):
-        relay.feed(_chunk({"content": "Tr0ub4dor&3 -rf / now"}), _refusal)
-    assert b"Tr0ub4dor" not in out + relay.fail("broke off")
+    out += relay.feed(_chunk({"content": then}), _refusal)
+    assert b"Tr0ub4dor" not in out
+    assert b"rf /" not in out
 
 
 def test_a_text_that_goes_on_after_its_end_brings_no_second_half() -> None:
+    """What was held went out with its end: the stream is cut, as its wire does that."""
     relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
     out = relay.feed(_chunk({"content": "it is AKIAABC"}) + _chunk({}, finish_reason="stop"), _refusal)
-    with pytest.raises(Malformed, match="no more of a text that was over"):
-        relay.feed(_chunk({"content": "DEFGH12345678"}), _refusal)
-    out += relay.fail("broke off")
+    out += relay.feed(_chunk({"content": "DEFGH12345678"}), _refusal)
+    assert relay.cut is not None
     assert _said("chat", out) == {(0, "content"): "it is AKIAABC"}
+    assert out.endswith(b"data: [DONE]\n\n")
+
+
+def _call(index: int, arguments: str) -> bytes:
+    return _chunk({"tool_calls": [{"index": index, "id": str(index), "type": "function", "function": {"name": "f", "arguments": arguments}}]})
+
+
+def _arguments(out: bytes) -> dict[tuple[Any, ...], str]:
+    return {channel: text for channel, text in _said("chat", out).items() if channel[-2:-1] == ("tool",)}
+
+
+def test_calls_that_are_written_in_turns_go_on() -> None:
+    data = [_call(0, '{"city": "Ro'), _call(1, '{"city": "Os'), _call(0, 'me"}'), _call(1, 'lo"}'), _chunk({}, finish_reason="tool_calls")]
+    out, relay = _relay("chat", data)
+    assert out == b"".join(data)
+    assert relay.cut is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), words), max_size=14))
+def test_in_calls_that_are_written_in_turns_no_value_goes_out(pieces: list[tuple[int, str]]) -> None:
+    out, relay = _relay("chat", [*(_call(index, text) for index, text in pieces), _chunk({}, finish_reason="tool_calls")])
+    for text in _arguments(out).values():
+        assert not re.search(r"\bAKIA[0-9A-Z]{16}\b|\b(?:\d[ -]?){12,18}\d\b", text)
+    if relay.cut is not None:
+        assert b'"content_filter"' in out
 
 
 @pytest.mark.parametrize("data", [b"{broken}", b"[\"text\"]", b"\"text\"", b"7"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from detectors.leakage import Leak, Leakage
 from detectors.lexical import SCORES, Match
@@ -27,13 +27,11 @@ from gateway.streams.listening import LONG, SLICE, Listening, is_call, slices
 from gateway.streams.outgoing import Outgoing
 from gateway.streams.sound import WITHHELD, Sound
 from gateway.streams.steps import Steps, at_once
-from gateway.wires.base import EventKind, Malformed, StreamEvent, Target, Thread
+from gateway.streams.texts import Texts
+from gateway.wires.base import EventKind, StreamEvent, Target, Thread
 from gateway.wires.frames import Frame
 from gateway.wires.probabilities import has_probabilities
 from gateway.wires.rewriting import rewritten, sequel
-
-MAX_OPEN: Final = 1_024
-"""Texts that are under way at once: each holds its place in the patterns. A reply has a few."""
 
 
 class Seen(NamedTuple):
@@ -88,12 +86,11 @@ class Relay:
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
         self._aside: _Read | None = None  # a frame of texts that hold something, and may be over with it
-        self._ended: set[Channel] = set()
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._rules = rules
         self._vault = vault
         self._sealed = vault.sealed()
-        self._texts: dict[Channel, ChannelText] = {}
+        self._texts = Texts()
         self._follower = follower
         self.leakage = leakage
         self._listening = Listening(follower, leakage, gives_away)
@@ -121,7 +118,7 @@ class Relay:
     @property
     def held(self) -> bool:
         """Whether anything that came is held back."""
-        return any(text.held for text in self._texts.values())
+        return any(text.held for text in self._texts.open.values())
 
     @property
     def rises(self) -> tuple[Rise, ...]:
@@ -200,7 +197,7 @@ class Relay:
         """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
         if self._aside is not None and self._aside.carried:
             at_once(self._settle(False))
-        for channel, text in list(self._texts.items()):
+        for channel, text in list(self._texts.open.items()):
             if text.stream.held:
                 self._send_made(channel, text, self._restored(text, text.stream.release_overdue(), channel, False))
                 if self.cut is not None:
@@ -215,14 +212,13 @@ class Relay:
 
     def close(self) -> None:
         """Free what the stream holds."""
-        for text in self._texts.values():
-            text.stream.close()
+        self._texts.close()
 
     def _once_more(self, raw: bytes, framed: bool = True) -> bool:
         """Take a frame that says what the one before it said, but for its text; false where it is none. ``framed``: it is known
         that the bytes are a frame."""
         piece = self._alike.find(raw, framed) if self._aside is None and len(raw) <= LONG else None
-        if piece is None or (known := self._texts.get(piece.event.channel)) is None or len(piece.event.text) > SLICE:
+        if piece is None or (known := self._texts.open.get(piece.event.channel)) is None or len(piece.event.text) > SLICE:
             return False
         self._alike.confirm()
         self._like_last = frame = piece.frame
@@ -257,7 +253,7 @@ class Relay:
         over = ends if () in ends else [end for end in ends if self._reader.final(end)]
         read = _Read(frame, events, edits, carried, ends, over)
         waits = len(over) < len(ends) and self.cut is None
-        if waits and any(text.held for channel, text in self._texts.items() if _within(channel, ends)):
+        if waits and any(text.held for channel, text in self._texts.open.items() if _within(channel, ends)):
             self._aside = read  # whether the texts are over with it is known when something comes, or nothing
         else:
             yield from self._complete(read, over)
@@ -333,13 +329,13 @@ class Relay:
             text.stream.close()
             self._passed = passed if repeated else self._passed
             return said
-        known = self._texts.get(event.channel)
+        known = self._texts.open.get(event.channel)
         if known is None:
-            if len(self._texts) >= MAX_OPEN:
-                raise Malformed(event.path, event.text, f"at most {MAX_OPEN} texts under way at once")
-            if event.channel in self._ended and event.text:  # its last words are forgotten, which may announce a value
-                raise Malformed(event.path, event.text, "no more of a text that was over")
-            known = self._texts[event.channel] = opened(event, self._rules, self._vault, self._sealed, self._hosts)
+            new = partial(opened, event, self._rules, self._vault, self._sealed, self._hosts)
+            known = self._texts.begin(event.channel, event.text, new)
+            if known is None:
+                self.cut = Cut("incomplete judgement", "more of a text that was over", "stream", channel=event.channel)
+                return ""
         known.carried(frame, event.path, edits)
         if len(event.text) <= SLICE:
             return self._restored(known, known.stream.feed(event.text), event.channel, False)
@@ -378,12 +374,13 @@ class Relay:
         self, prefix: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
     ) -> None:
         """End the channels that begin with ``prefix``: what they hold goes out, in the frame at hand where it can."""
-        for channel in [one for one in self._texts if one[: len(prefix)] == prefix]:
-            text = self._texts.pop(channel)
+        for channel, text in self._texts.take(prefix):
             self._listening.over(channel)
+            if prefix and not text.held and self._goes_on():
+                self._texts.pause(channel, text)
+                continue
             rest = "" if not self._goes_on() else self._restored(text, text.stream.finish(), channel, True)
-            text.stream.close()
-            self._ended.add(channel)
+            self._texts.end(channel, text)
             if not rest:
                 continue
             if edits is not None and carried is not None and channel in carried:
