@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from gateways import CACHE_DIR
 
 from gateway import cli
 from gateway.sync import certificates
@@ -25,6 +27,25 @@ def file(tmp_path: Path) -> str:
     path = tmp_path / "file"
     path.write_text("no key, no certificate and no folder")
     return str(path)
+
+
+def test_what_a_missing_stage_means_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runbooks send people here to see which modes are configured."""
+    config, data = tmp_path / "portcullis.yaml", tmp_path / "data"
+    data.mkdir()
+    (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    settings = {
+        "data_dir": str(data), "state": "sqlite::memory:", "detection": {"model": False},
+        "policy": {"preset": "balanced", "failure": {"*": "flag", "audit": "open"}},
+        "tenants": {"acme": {"policy": {"preset": "monitor", "failure": {"encoder": "open"}}}},
+    }  # fmt: skip
+    config.write_bytes(orjson.dumps(settings))
+    assert cli.main(["check", "--config", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^failure: audit open, (\w+ flag, )+others flag$", said, re.MULTILINE)
+    assert re.search(r"^under the policy of tenant acme \(failure: .*encoder open, .*others closed\):$", said, re.MULTILINE)
+    assert cli.main(["check", "--config", str(config), "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out)["failure"]["audit"] == "open"
 
 
 def test_a_folder_that_cannot_be_written_to_is_found(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from gateway.audit.keys import BadKey, private_key
 from gateway.cli.common import Failed, add_config, config_path, settings, write_json, write_table
 from gateway.config.settings import Settings, SettingsError
 from gateway.screening import coverage
+from gateway.screening.policy import FailureMode, Policy
 from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
 from patterns.signing import KeyFault, read_private
@@ -35,24 +36,25 @@ def run(arguments: argparse.Namespace) -> int:
         live.prepare_streams(built, built.presets)  # a key may name any
     except (PatternError, SettingsError) as error:
         raise Failed(str(error)) from None
-    generation = built.engine.generation
+    generation, policy = built.engine.generation, built.default.policy
     rows = coverage.matrix(chosen, built.default.late)
     if arguments.json:
         write_json(
             {
                 "ok": True, "patterns": len(generation.patterns), "digest": generation.digest,
-                "policy": built.default.policy.name, "coverage": [row._asdict() for row in rows],
+                "policy": policy.name, "failure": dict(policy.failure), "coverage": [row._asdict() for row in rows],
             }
         )  # fmt: skip
         return 0
     print(f"configuration: {config_path(arguments) or 'defaults'}: usable")
-    print(f"policy: {built.default.policy.name} (version {built.default.policy.version})")
+    print(f"policy: {policy.name} (version {policy.version})")
+    print(f"failure: {_failure(policy)}")
     print(f"patterns: {len(generation.patterns)} ({generation.digest[:12]})")
     upstreams = ", ".join(f"{name} -> {one.base_url}" for name, one in chosen.upstreams.items())
     print(f"upstreams: {upstreams or 'none: the built-in echo model answers'}\n")
     for tenant, own in groupby(rows, key=lambda row: row.tenant):
         if tenant:
-            print(f"\nunder the policy of tenant {tenant}:")
+            print(f"\nunder the policy of tenant {tenant} (failure: {_failure(built.tenants[tenant].policy)}):")
         write_table(
             ("route", "origin", "direction", "streamed", "stages", "attacks", "values", "note"),
             [
@@ -62,6 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
             ],
         )  # fmt: skip
     return 0
+
+
+def _failure(policy: Policy) -> str:
+    """What it means that a stage did not run, by stage."""
+    modes = dict(policy.failure)
+    others = modes.pop("*", FailureMode.CLOSED)
+    named = [f"{stage} {mode}" for stage, mode in sorted(modes.items())]
+    return ", ".join([*named, f"{'others' if named else 'all'} {others}"])
 
 
 def _unusable(chosen: Settings) -> Iterator[str]:

@@ -316,7 +316,8 @@ ALERTS: Final = (
         "Prometheus sees several replicas, and this one none of them. What is approved elsewhere does not act here, nor what is "
         "approved here elsewhere, and nobody can compare what they hold.",
         ("`portcullis sync status` on it: `is cut off`, or `knows of no other replica` when that has lasted ten minutes.",
-         "Its log: `a connection failed` and why: a certificate, a name, the network.",
+         "Its log, and those of the others: who was refused, and why (a certificate, a name). Of a network that takes nothing "
+         "they say nothing.",
          "Dashboard *Portcullis / Sync*, digests held: does it hold something else already?"),
         ("Network: UDP or TCP on the sync port between the pods (`networkPolicy`, `sync.port`).",
          "A certificate that expired: follow [PortcullisCertificateExpires](PortcullisCertificateExpires.md)."),
