@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -192,3 +193,21 @@ def test_a_file_is_refused_for_an_attack_and_goes_on_without_a_card_number(answe
     assert decoded(data).endswith(" by Friday.")
     assert told["request"]["findings"][0]["path"] == "messages[0].content[0].file.file_data~"
     assert told["request"]["gaps"] == []
+
+
+@pytest.mark.parametrize(
+    ("data", "is_read"),
+    [
+        (coded(NOTES), True), (coded(NOTES.encode("utf-16")), True), (coded(NOTES * 2 + "\u00e9"), True),
+        (coded(gzip.compress(NOTES.encode())), False), (coded(NOTES.encode("cp037")), False), (NOTES, False),
+        (coded("hi") + coded(NOTES), False),  # what stands behind padding is read otherwise by each who reads it
+    ],
+)  # fmt: skip
+def test_what_is_named_a_text_and_is_none_is_listed_as_not_read(data: str, is_read: bool) -> None:
+    for path, doc in (
+        (MESSAGES, claude({"type": "base64", "media_type": "text/plain", "data": data})),
+        (GENERATE, gemini({"mimeType": "text/plain", "data": data})),
+    ):
+        parsed = read(path, doc)
+        assert [reason for _, reason in unread(parsed)] == ([] if is_read else ["file"])
+        assert len(parsed.segments) == 1

@@ -175,11 +175,12 @@ def read_block(
 
 
 def read_file(out: Collector, value: Any, around: dict[str, Any], role: str, origin: Origin, turn: int, path: Path) -> bool:
-    """List the text of a file in base64, of the type that the object ``around`` it names; False where it is no text."""
+    """List the text of a file in base64, of the type that the object ``around`` it names; False where it is no text, or is
+    named one and does not look like it."""
     text = files.text_of(value, _media_type(around)) if isinstance(value, str) else None
     if text is not None:
         out.json_text(text, role, origin, turn, (*path, CODED))
-    return text is not None
+    return text is not None and files.legible(text)
 
 
 def _read_link(out: Collector, value: Any, role: str, origin: Origin, turn: int, path: Path) -> bool:

@@ -39,9 +39,16 @@ def text_of(value: str, media_type: str = "") -> str | None:
         return None
     if not named:
         some = decoded(value[: len(head) + _LOOKED_AT])
-        if len(some) < _LEAST or len(_BINARY.findall(some)) > _ODD * len(some):
+        if len(some) < _LEAST or not legible(some):
             return None
     return decoded(value) or None
+
+
+def legible(text: str) -> bool:
+    """Whether what was decoded is a text, as far as it was looked at: a file may be named one that is none, or be written in
+    letters of another kind than was read."""
+    some = text[:_LOOKED_AT]
+    return len(_BINARY.findall(some)) <= _ODD * len(some)
 
 
 def decoded(value: str) -> str:
