@@ -52,13 +52,15 @@ _READ: Final = (Origin.DOCUMENT, Origin.TOOL_RESULT, Origin.SYSTEM)
 RIDGE: Final = 100.0
 """Of 10 to 3,000, by what was held out: orders in outputs are ranked better with less, own documents with more."""
 
-COUNT: Final = {"output": 10.0, "module": 10.0, "code": 10.0, "own:foreign_planted": 5.0, "own:document": 3.0,
-                "own:foreign_document": 3.0, "injecagent": 2.0, "order": 2.0, "order within": 2.0}
+COUNT: Final = {"output": 10.0, "module": 10.0, "code": 10.0, "own:foreign_planted": 8.0, "own:document": 3.0,
+                "own:foreign_document": 3.0, "injecagent": 2.0, "order": 2.0, "order within": 2.0, "asks": 4.0,
+                "foreign order": 8.0}
 """What kinds weigh that count for more than others. Else what outputs are too high by is taken from all texts, and orders in
 other languages than English are lost for it."""
 
-PASSED: Final = 0.003
-"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``."""
+PASSED: Final = 0.005
+"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. Since what people ask of each other is
+learnt from, 0.003 loses orders for hardly a false alarm less."""
 
 
 class Piece(NamedTuple):
@@ -85,6 +87,7 @@ def pieces(data: Path, seed: int) -> list[Piece]:
     rng, grammar = random.Random(seed), Grammar()
     code = list(read_rows(data, [_CODE]))
     found = [*_outputs(grammar, rng), *_modules(rng), *_orders(grammar, code, rng), *_drawn(grammar, code, seed)]
+    found += [*_asks(grammar, rng), *_foreign(grammar, rng)]
     found += _of_rows(rng.sample(code, CODE), "code", 1.0, rng)
     for source in _HARMLESS:
         harmless = [row for row in read_rows(data, [source]) if not row.label and row.origin in _READ]
@@ -119,6 +122,27 @@ def _orders(grammar: Grammar, code: Sequence[Row], rng: random.Random) -> Iterat
             lines = around[: rng.randint(20, max(20, WINDOW - 2 - len(order)))].split("\n")
             lines.insert(rng.randint(0, len(lines)), order)
             yield Piece("\n".join(lines)[:WINDOW], 1, f"order within: {template}")
+
+
+def _asks(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
+    """What people ask of each other in mails, tickets, chats, minutes and manuals: alone, parts of it, several together."""
+    templates = grammar.sections["people_asks"]
+    for template in templates:
+        whence = f"asks: {template}"
+        said = [grammar.wording(template, rng)[:WINDOW] for _ in range(2 * WORDINGS + 2)]
+        yield from (Piece(text, 0, whence) for text in said[2:])
+        yield from (Piece(part, 0, whence) for text in said[:2] for part in _parts(text, 1, rng))
+        for _ in range(WORDINGS):
+            more = [grammar.wording(rng.choice(templates), rng) for _ in range(rng.choice((1, 2)))]
+            yield Piece("\n\n".join([said[0], *more])[:WINDOW], 0, whence)
+
+
+def _foreign(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
+    """Orders to models in other languages, alone: what people ask in those is not all that is known of them."""
+    for section in grammar.sections:
+        if section.startswith(("attack_", "planted_")) and len(section.partition("_")[2]) == 2:
+            for template in grammar.sections[section]:
+                yield Piece(grammar.wording(template, rng)[:WINDOW], 1, f"foreign order: {template}")
 
 
 def _modules(rng: random.Random) -> Iterator[Piece]:
