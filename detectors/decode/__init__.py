@@ -37,6 +37,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "base85": bases.base85_,
     "hexadecimal": bases.hexadecimal,
     "numbers": bases.numbers,
+    "dumps": bases.dumps,
     "percent": escapes.percent,
     "entities": escapes.entities,
     "backslashes": escapes.backslashes,

@@ -55,6 +55,11 @@ _RUN16 = re.compile(r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}
 _SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;-]{1,3}){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
 _PREFIX16 = re.compile(r"0x|[^0-9A-Fa-f]")
 
+_DUMP = re.compile(r"(?m)(?:^[ \t>]{0,8}[0-9A-Fa-f]{6,16}:?[ \t]{1,2}(?:[0-9A-Fa-f]{2}){1,2}(?:[ \t][^\n]*|$)(?:\n|\Z)){2,}")
+_DUMPED = re.compile(r"(?m)^[ \t>]{0,8}[0-9A-Fa-f]{6,16}:?[ \t]{1,2}((?:(?:[0-9A-Fa-f]{2}){1,2}(?: {1,2}|$)){1,16})")
+_ASIDE = re.compile(r"(?<=[0-9A-Fa-f]{4})  |(?<=\b[0-9A-Fa-f]{2})  (?![0-9A-Fa-f]{2} )")
+"""What comes behind the bytes: two spaces, which part eights of single bytes as well."""
+
 _BINARY = re.compile(r"(?<![0-9])(?:(?:[01]{8}[\s,]{0,2}){8,}|(?:[01]{7}[\s,]{1,2}){7,}[01]{7})(?![0-9])")
 _SEVEN = re.compile(r"(?<![01])[01]{7}(?![01])")
 _EIGHT = re.compile(r"[01]{8}")
@@ -157,6 +162,13 @@ def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
     for match in chain(solid(_RUN16, text, MIN_RUN), _SPACED16.finditer(text)):
         digits = _PREFIX16.sub("", match[0])
         yield from _bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit())
+
+
+def dumps(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Lines of ``xxd``, ``hexdump -C`` and ``od -t x1z``: an offset, up to sixteen bytes, and perhaps what they are."""
+    for match in _DUMP.finditer(text):
+        rows = [_ASIDE.split(row, maxsplit=1)[0] for row in _DUMPED.findall(match[0])]
+        yield from _bytes(match, "hex", bytes.fromhex, " ".join(rows))
 
 
 def numbers(text: str, allowance: Allowance) -> Iterator[Piece]:
