@@ -65,7 +65,7 @@ class Collector:
     def setting(self, value: Any, role: str, origin: Origin, turn: int, path: Path) -> None:
         """Meet an id, a kind, a name of a model, or an object of such: in a request, what does not look like one is listed with
         its names, since nobody checks here what a server makes of it, and some write even ids into the prompt."""
-        if not self.strict or value is None or value is True or value is False:
+        if not self.strict:
             return
         if isinstance(value, str):
             if _WORD.fullmatch(value) is None:
@@ -124,9 +124,14 @@ class Collector:
     ) -> None:
         """List the fields of an object that its wire does not know, names and all. ``known`` are read elsewhere; of
         ``settings`` what is none is listed (`setting`)."""
-        for key in sorted(doc.keys() & settings):
-            self.setting(doc[key], key, origin, turn, (*path, key))
-        for key in sorted(doc.keys() - known - settings):
+        rest = []
+        for key, value in doc.items():
+            if key in settings:
+                if isinstance(value, str | dict | list):
+                    self.setting(value, key, origin, turn, (*path, key))
+            elif key not in known:
+                rest.append(key)
+        for key in sorted(rest):
             self.walk({key: doc[key]}, unknown_role(key, origin), origin, turn, path)
 
     def wrong(self, value: Any, wanted: str, role: str, origin: Origin, turn: int, path: Path) -> None:

@@ -22,6 +22,7 @@ _SETTINGS: Final = words(
     "moderation",
 )
 _READ: Final = words("messages tool_choice function_call tools functions response_format prediction")
+_MESSAGES: Final = frozenset({"messages"})
 _MESSAGE: Final = frozenset({"role", "content", "tool_calls", "function_call"})
 _PLAIN: Final = frozenset({"role", "content"})
 _ORIGINS: Final = {
@@ -69,7 +70,9 @@ class OpenAIChat(Wire):
             raise Malformed(("messages",), messages, "a list of at least one message")
         for turn, message in enumerate(messages):
             read_message(out, message, turn, ("messages", turn))
-        _read_rest(out, doc)
+        if doc.keys() & _READ != _MESSAGES:
+            _read_rest(out, doc)
+        out.unknown(doc, _READ, Origin.USER, settings=_SETTINGS)
         return out.parsed(want_model(doc), want_flag(doc, "stream"))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
@@ -338,15 +341,13 @@ def _read_function(out: Collector, function: Any, origin: Origin, turn: int, pat
 
 
 def _read_rest(out: Collector, doc: dict[str, Any]) -> None:
-    """List what stands beside the messages: tool definitions, output schemas, predictions, fields we do not
-    know."""
+    """List what stands beside the messages: tool definitions, output schemas, predictions."""
     for key in ("tools", "functions"):
         common.read_tools(out, doc.get(key), key)
     for key in ("tool_choice", "function_call", "response_format"):
         out.walk(doc.get(key), "schema", Origin.TOOL_DEFINITION, -1, (key,))
     if "prediction" in doc:
         out.walk(doc["prediction"], "prediction", Origin.ASSISTANT, -1, ("prediction",))
-    out.unknown(doc, _READ, Origin.USER, settings=_SETTINGS)
 
 
 def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:
