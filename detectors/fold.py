@@ -20,6 +20,9 @@ _ESCAPE: Final = re.compile(
 """JSON in a JSON string has its backslashes doubled, and again at every level: what a run of them stands before is read as one
 escape, down to three levels."""
 
+_NEAR: Final = re.compile(rf"""\\(?:{_HIGH}\\{_LOW}|{_UNIT}|[^u])|\\|[^\\]""", re.DOTALL)
+_HALF_NEAR: Final = re.compile(rf"(?<!\\)(?:\\\\)*+(\\(?:u[0-9a-fA-F]{{0,3}}|{_HIGH}(?:\\(?:u[0-9a-fA-F]{{0,3}})?)?)?)\Z")
+
 _HALF_ESCAPE: Final = re.compile(rf"(?<!\\)\\++(?:u[0-9a-fA-F]{{0,3}}|{_HIGH}(?:\\{{1,7}}(?:u[0-9a-fA-F]{{0,3}})?)?)?\Z")
 _LONGEST_HALF: Final = 24  # characters of the longest part of an escape, but for backslashes before its run
 _SIMPLE: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -76,6 +79,20 @@ def tokens(text: str) -> list[Token]:
 def json_tokens(text: str) -> list[Token]:
     """Fold JSON text, with the escapes in its strings decoded. ``text`` does not end inside an escape."""
     return [Token(raw, fold(_unescape(raw))) for raw in _ESCAPE.findall(text)]
+
+
+def near_tokens(text: str) -> list[Token]:
+    """JSON text as who reads it has it: escapes are undone once, and nothing else is folded.
+
+    ``text`` does not end inside an escape.
+    """
+    return [Token(raw, "\\" if raw == "\\\\" else _unescape(raw)) for raw in _NEAR.findall(text)]
+
+
+def half_near(text: str) -> int:
+    """As `half_escape`, of one level."""
+    cut = _HALF_NEAR.search(text)
+    return len(text) if cut is None else cut.start(1)
 
 
 def half_escape(text: str) -> int:

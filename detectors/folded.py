@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from detectors.fold import Token, half_escape, json_tokens, tokens
+from detectors.fold import Token, half_escape, half_near, json_tokens, near_tokens, tokens
 from detectors.lanes import SLACK, Lane, reach_back
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
@@ -17,10 +17,18 @@ class FoldedLane:
     that may be an escape's last letter there (the ``n`` of ``\\n``).
     """
 
-    __slots__ = ("_back", "_changed", "_first", "_half", "_lane", "_last", "_raw", "_starts", "_told")
+    __slots__ = (
+        "_back", "_changed", "_doubled", "_escaped", "_first", "_half", "_joined", "_lane", "_last", "_near", "_raw", "_starts",
+        "_told",
+    )  # fmt: skip
 
-    def __init__(self, stream_rules: StreamRules, base: int, told: int) -> None:
-        """``base`` is where in the original the first piece begins; up to ``told`` the plain reading told all."""
+    def __init__(self, stream_rules: StreamRules, base: int, told: int, near: bool = False) -> None:
+        """``base`` is where in the original the first piece begins; up to ``told`` the plain reading told all.
+
+        ``near``: escapes are undone once, and nothing else is folded.
+        """
+        self._near = near
+        self._escaped = self._joined = self._doubled = False  # whether there were escapes, doubled ones, and what is invisible
         self._lane = Lane(stream_rules)
         self._back = reach_back(stream_rules)
         self._told = told
@@ -36,6 +44,11 @@ class FoldedLane:
         return self._to(out) - self._last > self._back and not self._half and not self._lane.pending
 
     @property
+    def joins(self) -> bool:
+        """Whether it may join what is apart to who undoes escapes once: by a doubled one, or something invisible."""
+        return self._doubled or (self._escaped and self._joined)
+
+    @property
     def pending(self) -> bool:
         """Whether a match was found of which it is not decided yet whether it is one."""
         return self._lane.pending
@@ -44,11 +57,11 @@ class FoldedLane:
         """As `Lane.feed`."""
         text = self._half + piece
         if "\\" in text:
-            cut = half_escape(text)
+            cut = (half_near if self._near else half_escape)(text)
             text, self._half = text[:cut], text[cut:]
-            return self._take(json_tokens(text))
+            return self._take((near_tokens if self._near else json_tokens)(text))
         self._half = ""
-        return self._take_plain(text) if text.isascii() else self._take(tokens(text))
+        return self._take_plain(text) if self._near or text.isascii() else self._take(tokens(text))
 
     def finish(self) -> None:
         self._take_plain(self._half)
@@ -97,6 +110,10 @@ class FoldedLane:
         pieces: list[str] = []
         for raw, text in read:
             changed = raw != text
+            if raw[0] == "\\" and len(raw) > 1:
+                self._escaped = True
+                self._doubled = self._doubled or raw[1] == "\\"
+            self._joined = self._joined or not text
             for _ in text:
                 self._starts.append(self._raw)
                 self._changed.append(changed)

@@ -48,10 +48,11 @@ class TextStream:
     """One text of a stream (one channel of one choice), from its first piece to its end.
 
     It is read in two ways: as it came, and, from the first character or escape on that stands for another one, folded (see
-    `detectors.fold`). What either reading finds is replaced; what either may still find is held.
+    `detectors.fold`); where that joins what is apart, with escapes undone once, too. What a reading finds is replaced; what one
+    may still find is held.
     """
 
-    __slots__ = ("_dear", "_ended", "_folded", "_out", "_plain", "_rules", "_stand_in", "_strides", "_waits")
+    __slots__ = ("_dear", "_ended", "_folded", "_near", "_out", "_plain", "_rules", "_stand_in", "_strides", "_waits")
 
     def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str]) -> None:
         """``stand_in`` gives what takes the place of a value that a match marks."""
@@ -59,6 +60,7 @@ class TextStream:
         self._stand_in = stand_in
         self._plain = Lane(stream_rules)
         self._folded: FoldedLane | None = None
+        self._near: FoldedLane | None = None  # reads escapes once, where that tells words apart that the other one joins
         self._out = 0  # up to where the whole text was released
         self._ended = 0  # up to where that was done although it was held
         self._dear = 0  # how much more was found than a text of its length mostly has, in code points
@@ -82,13 +84,16 @@ class TextStream:
     def _take(self, piece: str) -> Released:
         plain = self._plain
         ends = plain.feed(piece)
-        if self._folded is not None:
-            ends += self._folded.feed(piece)
-            if self._folded.over(self._out):
-                self._folded.close()
-                self._folded = None
-        elif _stands_for_another(piece):
+        for folded in self._readings:
+            ends += folded.feed(piece)
+        if self._folded is None and _stands_for_another(piece):
             self._folded = self._fold()
+        elif self._folded is not None and all(folded.over(self._out) for folded in self._readings):
+            for folded in self._readings:
+                folded.close()
+            self._folded = self._near = None
+        if self._near is None and self._folded is not None and self._folded.joins:
+            self._near = self._fold(near=True)
         if ends or self._dear:
             self._dear = min(max(0, self._dear + ends * WORTH - len(piece)), 2 * DEAR)
             self._strides = self._dear > (0 if self._strides else DEAR)
@@ -106,15 +111,19 @@ class TextStream:
             before = self._take(piece)
             return before if before.cut is not None else _both(before, self.finish())
         self._plain.finish()
-        if self._folded is not None:
-            self._folded.finish()
+        for folded in self._readings:
+            folded.finish()
         return self._advance(final=True)
 
     def close(self) -> None:
         """Free the stream's memory without an end (the client left, the stream was cut)."""
         self._plain.close()
-        if self._folded is not None:
-            self._folded.close()
+        for folded in self._readings:
+            folded.close()
+
+    @property
+    def _readings(self) -> list[FoldedLane]:
+        return [one for one in (self._folded, self._near) if one is not None]
 
     def release_overdue(self) -> Released:
         """A hold's time is up: what is a match as it stands is acted on, as at the text's end, and the rest is released."""
@@ -132,13 +141,14 @@ class TextStream:
         self._plain.forget()
         self._ended = self._out
         self._folded = self._fold() if _stands_for_another(seed) else None
+        self._near = self._fold(near=True) if self._folded is not None and self._folded.joins else None
         return released._replace(overdue=True)
 
-    def _fold(self) -> FoldedLane:
+    def _fold(self, near: bool = False) -> FoldedLane:
         """Begin to read folded, with as much of what came before as a match may reach back: nothing in that is folded."""
         plain = self._plain
         base = max(plain.base, self._out - reach_back(self._rules))
-        folded = FoldedLane(self._rules, base, self._out)
+        folded = FoldedLane(self._rules, base, self._out, near)
         ended = max(self._ended, base) - plain.base
         folded.feed(plain.text[base - plain.base : ended])
         folded.forget()
@@ -152,15 +162,15 @@ class TextStream:
         return _both(released, self.release_overdue())
 
     def _advance(self, final: bool) -> Released:
-        plain, folded = self._plain, self._folded
+        plain, readings = self._plain, self._readings
         limit = plain.bound(self._out, final)
-        if folded is not None:
+        for folded in readings:
             limit = min(limit, folded.bound(self._out, final, plain.begun))
-        if not (plain.pending or (folded is not None and folded.pending)):
+        if not (plain.pending or any(folded.pending for folded in readings)):
             return self._release(limit, (), None)
         limit = max(self._outside(limit), self._out)
         found = plain.take(limit, final)
-        if folded is not None:
+        for folded in readings:
             found = told_once(found + folded.take(limit, final))
         cut = min(
             (match for act, match in found if act is Act.CUT), key=lambda match: match.start, default=None
@@ -171,11 +181,14 @@ class TextStream:
         return self._release(limit, spans, cut)._replace(found=tuple(found))
 
     def _outside(self, limit: int) -> int:
-        """``limit``, or what it has to be so that it ends inside of nothing that either reading replaces."""
-        folded = self._folded
-        while (again := self._plain.outside(limit if folded is None else folded.outside(limit))) < limit:
+        """``limit``, or what it has to be so that it ends inside of nothing that some reading replaces."""
+        while True:
+            again = self._plain.outside(limit)
+            for folded in self._readings:
+                again = folded.outside(again)
+            if again == limit:
+                return limit
             limit = again
-        return limit
 
     def _release(self, limit: int, spans: Sequence[tuple[int, int, Match]], cut: Match | None) -> Released:
         text, base = self._plain.text, self._plain.base

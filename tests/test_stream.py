@@ -130,11 +130,12 @@ def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from((*ATOMS, "\n", "\t", '"', "\\", "/", "\u200b")), max_size=10).map("".join), st.integers(1, 3), st.booleans(), cuts)
 @example("see\nAKIAABCDEFGH12345678", 1, True, [])
+@example("AKIA\u200bcode code ", 1, True, [])
 @example("see\nrm -rf /", 2, True, [])
 def test_what_a_string_of_escaped_json_says_is_found_in_it(text: str, levels: int, to_ascii: bool, where: list[int]) -> None:
     """Whatever stands before a value is what its escape stands for, in JSON inside JSON too, and not the escape's last letter.
 
-    An invisible character that is escaped parts no words: it is taken out before they are read."""
+    In JSON within JSON an invisible character that is escaped parts no words: it is taken out before they are read."""
     written, at = "", [0]
     for char in text:
         for _ in range(levels):
@@ -144,9 +145,22 @@ def test_what_a_string_of_escaped_json_says_is_found_in_it(text: str, levels: in
     _released, found, cut = _run(_cut(written, where))
     covered = {place for _, start, end in found for place in range(start, end)}
     for match in LEXICAL.scan(text, Origin.ASSISTANT).matches:
-        if cut is None and "\u200b" not in text[max(0, match.start - 1) : match.end + 1]:
+        if cut is None and (levels == 1 or "\u200b" not in text[max(0, match.start - 12) : match.end + 1]):
             assert match.pattern.id != "shell"
             assert covered.issuperset(range(at[match.start], at[match.end])), match
+
+
+@pytest.mark.parametrize("text", [
+    r'{"a": "AKI\u0041ABCDEFGH12345678\\u0061 so"}', r'{"a": "see\u200bAKIAABCDEFGH12345678\u200bso"}',
+    r'{"a": "\nAKIAABCDEFGH12345678\\n"}', '{"a": "see\u200bAK\\u0049AABCDEFGH12345678."}',
+])  # fmt: skip
+@pytest.mark.parametrize("size", [1, 3, 99])
+def test_a_value_that_who_reads_the_json_sees_is_replaced(text: str, size: int) -> None:
+    """Whatever stands beside it once escapes are undone again, or what is invisible is taken out."""
+    assert "AKIAABCDEFGH12345678" in json.loads(text)["a"]
+    released = _run([text[at : at + size] for at in range(0, len(text), size)])[0]
+    assert "<key:" in released
+    assert "AKIAABCDEFGH12345678" not in json.loads(released)["a"]
 
 
 def test_a_value_that_nobody_sees_is_replaced() -> None:
