@@ -33,6 +33,7 @@ _WRITTEN: Final = frozenset({"percent", "entities", "escapes", "quoted_printable
 
 DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "base64": bases.base64_,
+    "base64_eights": bases.base64_eights,
     "base32": bases.base32_,
     "base85": bases.base85_,
     "hexadecimal": bases.hexadecimal,

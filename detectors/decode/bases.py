@@ -32,6 +32,7 @@ _COMPRESSED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78
 
 _RUN64 = re.compile(r"(?:(?<![A-Za-z0-9_\])}\"'])={1,2})?[A-Za-z0-9+/_-]{16,}={0,2}")
 _WRAPPED = re.compile(r"(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]{32,})*(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]+={0,2}(?=\s|\Z))?")
+_EIGHTS64 = re.compile(r"(?<!\S)(?:[A-Za-z0-9+/]{8}\s){3,}[A-Za-z0-9+/]{2,8}={0,2}(?![A-Za-z0-9+/=])")
 _NOT64 = re.compile(r"[^A-Za-z0-9+/_-]+")
 _STANDARD: Final = str.maketrans("-_", "+/")
 # The first of four characters holds the upper six bits of a byte: for printable ASCII, and line feeds, one of these.
@@ -86,6 +87,14 @@ def base64_(text: str, allowance: Allowance) -> Iterator[Piece]:
         for part in _PART64.finditer(text, start, end) if _CUT64.search(run) else ():
             if _may_be64(part[0]) and (piece := _piece64(part[0], part.start(), allowance)):
                 yield piece
+
+
+def base64_eights(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Base64 in groups of eight, no run of which is long. The gate wants a digit between letters; nearly all have one."""
+    for match in _EIGHTS64.finditer(text):
+        run = _NOT64.sub("", match[0])
+        if _is_mixed(run) and (piece := _piece64(match[0], match.start(), allowance)):
+            yield piece
 
 
 def _may_be64(run: str) -> bool:

@@ -47,9 +47,11 @@ _ROW = r"[0-9][\s,:;\-./]{1,3}[0-9]"
 _SIGNS = r"(?:[.*_\-]{1,6}[ /|\n]{1,5}){7}[.*_\-]"
 _WITHIN = r"[A-Za-z][013457$]+[A-Za-z]"
 
+_EIGHTS = r"(?:^|\s)(?:[A-Za-z0-9+/]{8}\s){3}[A-Za-z0-9+/]{2}"
+
 # One automaton for all, since several would be read one after the other.
-_odd = Probe(["|".join((_RUN, _SOLID, _ROW, _SIGNS, _WITHIN))])
-_which_odd = tuple(Probe([expression]) for expression in (_RUN, _SOLID, _ROW, _SIGNS, _WITHIN))
+_odd = Probe(["|".join((_RUN, _SOLID, _ROW, _SIGNS, _WITHIN, _EIGHTS))])
+_which_odd = tuple(Probe([expression]) for expression in (_RUN, _SOLID, _ROW, _SIGNS, _WITHIN, _EIGHTS))
 
 _start = r"(?:^|[^A-Za-z0-9])"
 _base64 = Probe(
@@ -173,10 +175,12 @@ def suspects(text: str) -> Suspects:
 
 
 def _odd_families(data: bytes) -> list[str]:
-    run, solid, row, signs, within = (bool(probe(data)) for probe in _which_odd)
+    run, solid, row, signs, within, eights = (bool(probe(data)) for probe in _which_odd)
     found = []
     if run and _base64(data):
         found.append("base64")
+    if eights:
+        found.append("base64_eights")
     if run and (kinds := _solid_letters(data)):
         found += [_SOLID_NAMES[kind] for kind in kinds]
     if solid and _base85(data):
