@@ -78,7 +78,7 @@ def tokens(text: str) -> list[Token]:
 
 def json_tokens(text: str) -> list[Token]:
     """Fold JSON text, with the escapes in its strings decoded. ``text`` does not end inside an escape."""
-    return [Token(raw, fold(_unescape(raw))) for raw in _ESCAPE.findall(text)]
+    return [Token(raw, fold(unescape(raw))) for raw in _ESCAPE.findall(text)]
 
 
 def near_tokens(text: str) -> list[Token]:
@@ -86,7 +86,7 @@ def near_tokens(text: str) -> list[Token]:
 
     ``text`` does not end inside an escape.
     """
-    return [Token(raw, "\\" if raw == "\\\\" else _unescape(raw)) for raw in _NEAR.findall(text)]
+    return [Token(raw, "\\" if raw == "\\\\" else unescape(raw)) for raw in _NEAR.findall(text)]
 
 
 def half_near(text: str) -> int:
@@ -110,7 +110,8 @@ def half_escape(text: str) -> int:
     return cut.start() + (run - 1) // 7 * 7  # of a longer run, the last escape that it begins
 
 
-def _unescape(raw: str) -> str:
+def unescape(raw: str) -> str:
+    """What an escape stands for; of a character, itself."""
     if raw[0] != "\\":
         return raw
     said = raw.lstrip("\\")

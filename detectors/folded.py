@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from detectors.fold import Token, half_escape, half_near, json_tokens, near_tokens, tokens
+from detectors.fold import Token, half_escape, half_near, json_tokens, near_tokens, tokens, unescape
 from detectors.lanes import SLACK, Lane, reach_back
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
@@ -113,7 +113,7 @@ class FoldedLane:
             if raw[0] == "\\" and len(raw) > 1:
                 self._escaped = True
                 self._doubled = self._doubled or raw[1] == "\\"
-            self._joined = self._joined or not text
+            self._joined = self._joined or (changed and text != (raw if len(raw) == 1 else unescape(raw)))
             for _ in text:
                 self._starts.append(self._raw)
                 self._changed.append(changed)
