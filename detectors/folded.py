@@ -90,6 +90,9 @@ class FoldedLane:
     def outside(self, limit: int) -> int:
         """As `Lane.outside`, in positions of the original."""
         at = self._to(limit)
+        if at > self._first and self._from(at) > limit:  # inside an escape, or what is invisible: of what is before it
+            at -= 1
+            limit = self._from(at)
         moved = self._lane.outside(at)
         return limit if moved == at else self._from(moved)
 

@@ -127,6 +127,13 @@ def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> 
     assert _run(_cut(text, where)) == _run([text])
 
 
+def test_a_value_that_ends_in_something_invisible_is_replaced_whole() -> None:
+    """The plain reading may hold what begins inside of that."""
+    text = r"ABCDEFGH12345678tan\u200dgerine\u200b34code: a1b2"
+    assert _run(list(text))[0].startswith("ABCDEFGH12345678<word:21>34code: ")
+    assert _run(list(text)) == _run([text])
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from((*ATOMS, "\n", "\t", '"', "\\", "/", "\u200b")), max_size=10).map("".join), st.integers(1, 3), st.booleans(), cuts)
 @example("see\nAKIAABCDEFGH12345678", 1, True, [])
