@@ -1,7 +1,8 @@
 """``python -m bench results``: what tools return to agents, plain and with an order planted, and whole sessions of agents.
 
-The texts (``bench/results``) are outputs of commands, orders in many wordings, none of them learnt from, and three
-recorded sessions of coding agents. With ``--also``, outputs of the reader's own as well: JSON lines of ``{"kind", "text"}``.
+The texts (``bench/results``) are outputs of commands, what people ask of each other (mails, tickets, chats, minutes, contracts,
+pages, articles), orders in many wordings, none of them learnt from, and three recorded sessions of coding agents. With
+``--also``, outputs of the reader's own as well: JSON lines of ``{"kind", "text"}``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from bench import report
 from bench.machine import machine, versions
 from bench.school import Bench
+from detectors.figures import auc
 from detectors.values import Origin, Segment
 from gateway.screening.policy import Action, Direction, Policy, evaluate
 from gateway.wires.routes import find
@@ -45,6 +49,13 @@ class Planted(NamedTuple):
     text: str
 
 
+class Judged(NamedTuple):
+    """How many texts there are, how many of them each policy blocks, and the score of each."""
+
+    counts: tuple[int, ...]
+    scores: list[float]
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--also", type=Path, metavar="FILE", help="JSON lines of more outputs: kind and text")
     parser.add_argument("--cache", type=Path, default=Path("var"), help="a folder with compiled patterns")
@@ -54,7 +65,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     bench = Bench(arguments.cache)
     policies = [bench.live.presets[name].policy for name in PRESETS]
-    outputs = {"outputs": (TEXTS / "outputs.txt").read_text("utf-8").rstrip("\n").split(BETWEEN)}
+    outputs = {
+        name: (TEXTS / file).read_text("utf-8").rstrip("\n").split(BETWEEN)
+        for name, file in (("outputs", "outputs.txt"), ("what people ask of each other", "people.txt"))
+    }
     if arguments.also:
         for line in arguments.also.read_text("utf-8").splitlines():
             more = json.loads(line)
@@ -62,16 +76,20 @@ def run(arguments: argparse.Namespace) -> int:
     figures: dict[str, Any] = {}
     columns = ("number", *(f"blocked by {name}" for name in PRESETS))
     for origin in ORIGINS:
-        rows = [(name, len(texts), *_blocked(bench, policies, texts, origin)) for name, texts in outputs.items()]
-        print(report.table(f"Harmless outputs, as {origin}", ("outputs", *columns), rows))
+        harmless = {name: _judged(bench, policies, texts, origin) for name, texts in outputs.items()}
+        rows = [(name, *judged.counts) for name, judged in harmless.items()]
+        print(report.table(f"Harmless, as {origin}", ("texts", *columns), rows))
         figures |= {f"{origin}, {name}": dict(zip(columns, told, strict=True)) for name, *told in rows}
         plants = list(_planted(outputs["outputs"]))
         for key in ("where", "group"):
             named = {name: [one.text for one in plants if getattr(one, key) == name] for name in
                      dict.fromkeys(getattr(one, key) for one in plants)}  # fmt: skip
-            rows = [(name, len(texts), *_blocked(bench, policies, texts, origin)) for name, texts in named.items()]
-            print(report.table(f"Orders, as {origin}, by {key}", ("orders", *columns), rows))
-            figures |= {f"{origin}, {name}": dict(zip(columns, told, strict=True)) for name, *told in rows}
+            orders = {name: _judged(bench, policies, texts, origin) for name, texts in named.items()}
+            ranked = [(judged, [_above(judged, one) for one in harmless.values()]) for judged in orders.values()]
+            rows = [(name, *judged.counts, *above) for name, (judged, above) in zip(orders, ranked, strict=True)]
+            all_columns = (*columns, *(f"AUC to {name}" for name in harmless))
+            print(report.table(f"Orders, as {origin}, by {key}", ("orders", *all_columns), rows))
+            figures |= {f"{origin}, {name}": dict(zip(all_columns, told, strict=True)) for name, *told in rows}
     rows = [(file.stem, *_session(bench, policies[0], json.loads(file.read_text("utf-8"))))
             for file in sorted(TEXTS.glob("*.json"))]  # fmt: skip
     print(report.table("Sessions under balanced", ("session", "turns", "requests refused", "replies refused", "by"), rows))
@@ -79,15 +97,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _blocked(bench: Bench, policies: Sequence[Policy], texts: Sequence[str], origin: Origin) -> list[int]:
-    taken = [_taken(bench, policies, [Segment(text, "tool", origin, 0, ())], Direction.REQUEST) for text in texts]
-    return [sum(done[at] is Action.BLOCK for done in taken) for at in range(len(policies))]
+def _judged(bench: Bench, policies: Sequence[Policy], texts: Sequence[str], origin: Origin) -> Judged:
+    told = [_taken(bench, policies, [Segment(text, "tool", origin, 0, ())], Direction.REQUEST) for text in texts]
+    blocked = [sum(taken[at] is Action.BLOCK for taken, _ in told) for at in range(len(policies))]
+    return Judged((len(texts), *blocked), [score for _, score in told])
 
 
-def _taken(bench: Bench, policies: Sequence[Policy], segments: Sequence[Segment], direction: Direction) -> list[Action]:
+def _above(orders: Judged, harmless: Judged) -> float:
+    """How often an order has a higher score than a harmless text."""
+    labels = np.repeat([1, 0], [len(orders.scores), len(harmless.scores)])
+    return round(auc(np.array(orders.scores + harmless.scores), labels), 4)
+
+
+def _taken(
+    bench: Bench, policies: Sequence[Policy], segments: Sequence[Segment], direction: Direction
+) -> tuple[list[Action], float]:
     screening = bench.base.screen(segments, "")
     verdict = screening.close([bench.reading(window.text) for window in screening.asked]).verdict
-    return [evaluate(policy, verdict, segments, direction).action for policy in policies]
+    return [evaluate(policy, verdict, segments, direction).action for policy in policies], verdict.score
 
 
 def _planted(outputs: Sequence[str]) -> Iterator[Planted]:
@@ -117,12 +144,12 @@ def _session(bench: Bench, policy: Policy, session: dict[str, Any]) -> tuple[int
         mine = document["messages"][turn]["role"] == "assistant"
         for origin in {one.origin for one in segments}:
             told = [one for one in segments if one.origin is origin]
-            if _taken(bench, [policy], told, Direction.REQUEST) == [Action.BLOCK]:
+            if _taken(bench, [policy], told, Direction.REQUEST)[0] == [Action.BLOCK]:
                 stopped = True
                 blamed.add(str(origin))
         refused += stopped and not mine
     replies = [one for one in document["messages"] if one["role"] == "assistant"]
-    cut = sum(_taken(bench, [policy], _reply(target, one), Direction.REPLY) == [Action.BLOCK] for one in replies)
+    cut = sum(_taken(bench, [policy], _reply(target, one), Direction.REPLY)[0] == [Action.BLOCK] for one in replies)
     return len(document["messages"]), refused, cut, ", ".join(sorted(blamed)) or "-"
 
 

@@ -19,8 +19,9 @@ from wires_support import bracketed, listed, unread
 from detectors.values import Path
 from gateway.redaction.vault import Vault
 from gateway.streams.following import Cut
-from gateway.streams.relay import MAX_OPEN, Relay
+from gateway.streams.relay import Relay
 from gateway.streams.sound import WITHHELD, Sound
+from gateway.streams.texts import MAX_OPEN
 from gateway.wires import routes
 from gateway.wires.base import EventKind, Malformed, Parsed, StreamReader
 from gateway.wires.frames import BadFraming, Frame
