@@ -241,7 +241,7 @@ class TestDecisions:
 
     def test_a_name_hides_and_turns_around_nothing(self, analyst: Seat, deployment: Deployment) -> None:
         page = analyst.go(f"decision/{deployment.ids['named']}", re.compile("Decision"))
-        expect(page.get_by_text("gnp.exe")).to_have_text("modelU+202Egnp.exeU+200B" + "x" * 100)
+        expect(page.locator("dd", has_text="gnp.exe")).to_have_text("modelU+202Egnp.exeU+200B" + "x" * 100)
         assert page.locator("dd .ctl").all_text_contents() == ["U+202E", "U+200B"]
         analyst.go("decisions", "Decisions")
         cell = page.locator("tr", has=page.locator(f"a[href='#/decision/{deployment.ids['named']}']")).get_by_text("gnp.exe")
