@@ -249,7 +249,6 @@ class Upstream:
         end = b"\r\n" if not length and method in _BODYLESS else b"content-length: %d\r\n\r\n" % length
         return b"".join((method, self._prefix, target, fixed, lines, end))
 
-
     def _lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """The caller's headers as lines; those of a caller who sends the very same tuple again are remembered."""
         known = self._written.get(id(headers))
