@@ -242,6 +242,25 @@ def test_a_full_disk_is_an_error_that_passes(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_what_is_stored_can_be_read_while_the_disk_is_full(tmp_path: Path) -> None:
+    made = decision()
+
+    async def story() -> None:
+        state = open_state(f"sqlite:{tmp_path}/state.db")
+        await state.append([made])
+        with full_disk(100):
+            for _ in range(2):
+                with pytest.raises(StateUnavailable, match=r"full|disk I/O"):
+                    await state.append([decision()])
+                assert await state.decision(made.id) is not None
+                await state.ping()
+        await state.append([decision()])
+        assert len((await state.decisions()).decisions) == 2
+        await state.close()
+
+    asyncio.run(story())
+
+
 def test_a_file_that_may_not_grow_is_an_error_that_passes() -> None:
     async def story() -> None:
         state = SqliteState(":memory:")

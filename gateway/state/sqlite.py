@@ -50,6 +50,9 @@ the caller."""
 PAGE_BYTES: Final = 16_384
 """Measured with records of 500 bytes: smaller and larger pages cost more CPU time, 4 KiB a quarter more."""
 
+_NO_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
+"""A full disk, and a file that may not grow."""
+
 _MIGRATIONS: Final = (
     """
     CREATE TABLE keys (id TEXT PRIMARY KEY, body BLOB NOT NULL, revoked_at REAL) STRICT;
@@ -301,10 +304,16 @@ class SqliteState(State):
         except _OUR_MISTAKES:
             raise
         except (sqlite3.Error, OSError) as error:
-            # A connection that failed is not trusted again: the next call opens another. In memory it is the data.
-            if self._path != MEMORY:
+            # A connection that failed is not trusted again: the next call opens another. In memory it is the data; and where
+            # there is no room, another one could not be opened, while what is stored can be read by this one.
+            if self._path != MEMORY and not self._has_no_room(error):
                 self._disconnect()
             raise StateUnavailable(self.what, str(error)) from error
+
+    def _has_no_room(self, error: Exception) -> bool:
+        """Whether a write failed for want of room, of which nothing is left."""
+        whole = self._connection is not None and not self._connection.in_transaction
+        return whole and getattr(error, "sqlite_errorcode", None) in _NO_ROOM
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
