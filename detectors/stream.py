@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from detectors.fold import folds
-from detectors.folded import FoldedLane
-from detectors.lanes import Lane, reach_back, told_once
+from detectors.lanes import reach_back, told_once
 from detectors.lexical import Match
+from detectors.streamreadings import StreamReadings
 from detectors.streamrules import Act, StreamRules
 from detectors.values import by_name
 
@@ -45,22 +44,20 @@ class Released(NamedTuple):
 
 
 class TextStream:
-    """One text of a stream (one channel of one choice), from its first piece to its end.
-
-    It is read in two ways: as it came, and, from the first character or escape on that stands for another one, folded (see
-    `detectors.fold`); where that joins what is apart, with escapes undone once, too. What a reading finds is replaced; what one
-    may still find is held.
+    """One text of a stream (one channel of one choice), from its first piece to its end, in all its readings (see
+    `detectors.streamreadings`). What one of them finds is replaced; what one may still find is held.
     """
 
-    __slots__ = ("_dear", "_ended", "_folded", "_near", "_out", "_plain", "_rules", "_stand_in", "_strides", "_waits")
+    __slots__ = ("_apart", "_dear", "_edge", "_ended", "_known", "_out", "_rules", "_stand_in", "_strides", "_waits", "_whole")
 
     def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str]) -> None:
         """``stand_in`` gives what takes the place of a value that a match marks."""
         self._rules = stream_rules
         self._stand_in = stand_in
-        self._plain = Lane(stream_rules)
-        self._folded: FoldedLane | None = None
-        self._near: FoldedLane | None = None  # reads escapes once, where that tells words apart that the other one joins
+        self._whole = StreamReadings(stream_rules)
+        self._apart: StreamReadings | None = None  # of what follows the last edge, where that tells another story
+        self._edge = 0  # where that was
+        self._known: list[tuple[Act, Match]] = []  # what was found up to edges in what is held
         self._out = 0  # up to where the whole text was released
         self._ended = 0  # up to where that was done although it was held
         self._dear = 0  # how much more was found than a text of its length mostly has, in code points
@@ -70,7 +67,7 @@ class TextStream:
     @property
     def held(self) -> int:
         """Code points that came and were not released."""
-        return self._plain.total + len(self._waits) - self._out
+        return self._whole.plain.total + len(self._waits) - self._out
 
     def feed(self, piece: str) -> Released:
         """Take the next piece of the text."""
@@ -81,28 +78,42 @@ class TextStream:
             piece, self._waits = self._waits, ""
         return self._take(piece)
 
+    def edge(self) -> None:
+        """To some who read it the text ends here, and what follows is another one; to others both are one. What either sees is
+        replaced."""
+        if self._waits:
+            self._read(self._waits)
+            self._waits = ""
+        end = self._whole.plain.total
+        if self._out < end:
+            apart = self._apart
+            self._known += self._whole.as_ended(self._out, self._ended) if apart is None else apart.end(self._out)
+        elif self._apart is not None:
+            self._apart.close()
+        self._apart, self._edge = StreamReadings(self._rules, end), end
+
     def _take(self, piece: str) -> Released:
-        plain = self._plain
-        ends = plain.feed(piece)
-        for folded in self._readings:
-            ends += folded.feed(piece)
-        if self._folded is None and _stands_for_another(piece):
-            self._folded = self._fold()
-        elif self._folded is not None and all(folded.over(self._out) for folded in self._readings):
-            for folded in self._readings:
-                folded.close()
-            self._folded = self._near = None
-        if self._near is None and self._folded is not None and self._folded.joins:
-            self._near = self._fold(near=True)
-        if ends or self._dear:
-            self._dear = min(max(0, self._dear + ends * WORTH - len(piece)), 2 * DEAR)
-            self._strides = self._dear > (0 if self._strides else DEAR)
-        if plain.pending or self._folded is not None:
+        self._read(piece)
+        whole = self._whole
+        plain = whole.plain
+        if plain.pending or whole.others or self._known or self._apart is not None:
             return self._within_bounds(self._advance(final=False))
         out = self._out
         self._out = limit = plain.bound(out)
         released = Released(plain.text[out - plain.base : limit - plain.base])
         return released if plain.total - limit <= MAX_HOLD else self._within_bounds(released)
+
+    def _read(self, piece: str) -> None:
+        ends = self._whole.feed(piece, self._out, self._ended)
+        if self._apart is not None:
+            if self._out - self._edge > reach_back(self._rules) and not self._apart.pending:
+                self._apart.close()
+                self._apart = None  # the edge is out of sight
+            else:
+                self._apart.feed(piece, max(self._out, self._edge), self._ended)
+        if ends or self._dear:
+            self._dear = min(max(0, self._dear + ends * WORTH - len(piece)), 2 * DEAR)
+            self._strides = self._dear > (0 if self._strides else DEAR)
 
     def finish(self) -> Released:
         """The text is over: release or replace all that was held. Nothing may be fed afterwards."""
@@ -110,20 +121,18 @@ class TextStream:
             piece, self._waits = self._waits, ""
             before = self._take(piece)
             return before if before.cut is not None else _both(before, self.finish())
-        self._plain.finish()
-        for folded in self._readings:
-            folded.finish()
+        for readings in self._readings:
+            readings.finish()
         return self._advance(final=True)
 
     def close(self) -> None:
         """Free the stream's memory without an end (the client left, the stream was cut)."""
-        self._plain.close()
-        for folded in self._readings:
-            folded.close()
+        for readings in self._readings:
+            readings.close()
 
     @property
-    def _readings(self) -> list[FoldedLane]:
-        return [one for one in (self._folded, self._near) if one is not None]
+    def _readings(self) -> tuple[StreamReadings, ...]:
+        return (self._whole,) if self._apart is None else (self._whole, self._apart)
 
     def release_overdue(self) -> Released:
         """A hold's time is up: what is a match as it stands is acted on, as at the text's end, and the rest is released."""
@@ -134,26 +143,10 @@ class TextStream:
         released = self.finish()
         if released.cut is not None:
             return released
-        # From here on the text is followed anew, with what announces a value still in sight.
-        seed = self._plain.text[-reach_back(self._rules) :]
-        self._plain = Lane(self._rules, self._plain.total - len(seed))
-        self._plain.feed(seed)
-        self._plain.forget()
         self._ended = self._out
-        self._folded = self._fold() if _stands_for_another(seed) else None
-        self._near = self._fold(near=True) if self._folded is not None and self._folded.joins else None
+        self._whole = self._whole.anew(self._out)  # from here on the text is followed anew
+        self._apart = self._apart and self._apart.anew(self._out)
         return released._replace(overdue=True)
-
-    def _fold(self, near: bool = False) -> FoldedLane:
-        """Begin to read folded, with as much of what came before as a match may reach back: nothing in that is folded."""
-        plain = self._plain
-        base = max(plain.base, self._out - reach_back(self._rules))
-        folded = FoldedLane(self._rules, base, self._out, near)
-        ended = max(self._ended, base) - plain.base
-        folded.feed(plain.text[base - plain.base : ended])
-        folded.forget()
-        folded.feed(plain.text[ended:])
-        return folded
 
     def _within_bounds(self, released: Released) -> Released:
         """Also release what is held where that has become too long."""
@@ -162,16 +155,18 @@ class TextStream:
         return _both(released, self.release_overdue())
 
     def _advance(self, final: bool) -> Released:
-        plain, readings = self._plain, self._readings
-        limit = plain.bound(self._out, final)
-        for folded in readings:
-            limit = min(limit, folded.bound(self._out, final, plain.begun))
-        if not (plain.pending or any(folded.pending for folded in readings)):
+        limit = self._whole.bound(self._out, final)
+        if self._apart is not None:
+            limit = min(limit, self._apart.bound(max(self._out, self._edge), final))
+        if not (self._known or any(readings.pending for readings in self._readings)):
             return self._release(limit, (), None)
         limit = max(self._outside(limit), self._out)
-        found = plain.take(limit, final)
-        for folded in readings:
-            found = told_once(found + folded.take(limit, final))
+        found = self._whole.take(limit, final)
+        if self._apart is not None:
+            found = told_once(found + self._apart.take(limit, final))
+        if self._known:
+            found = told_once(found + [one for one in self._known if final or one[1].start < limit])
+            self._known = [] if final else [one for one in self._known if one[1].start >= limit]
         cut = min(
             (match for act, match in found if act is Act.CUT), key=lambda match: match.start, default=None
         )
@@ -183,15 +178,17 @@ class TextStream:
     def _outside(self, limit: int) -> int:
         """``limit``, or what it has to be so that it ends inside of nothing that some reading replaces."""
         while True:
-            again = self._plain.outside(limit)
-            for folded in self._readings:
-                again = folded.outside(again)
+            again = limit
+            for readings in self._readings:
+                again = readings.outside(again)
+            for _, match in self._known:
+                again = match.start if match.start < again < match.end else again
             if again == limit:
                 return limit
             limit = again
 
     def _release(self, limit: int, spans: Sequence[tuple[int, int, Match]], cut: Match | None) -> Released:
-        text, base = self._plain.text, self._plain.base
+        text, base = self._whole.plain.text, self._whole.plain.base
         parts: list[str] = []
         for start, end, match in spans:
             if end > limit:  # only where the stream is cut inside of it
@@ -211,11 +208,6 @@ _NOTHING: Final = Released("")
 
 def _both(first: Released, then: Released) -> Released:
     return Released(first.text + then.text, first.found + then.found, then.cut, then.overdue)
-
-
-def _stands_for_another(piece: str) -> bool:
-    """Whether a character or an escape in it stands for another character."""
-    return "\\" in piece or (not piece.isascii() and folds(piece))
 
 
 def _joined(matches: list[Match]) -> list[tuple[int, int, Match]]:

@@ -46,16 +46,21 @@ ATOMS = (
 TAGGED = "".join(chr(0xE0000 + ord(char)) for char in "AKIAABCDEFGH12345678")
 DISGUISED = (TAGGED[:6], TAGGED[6:], "\u200b", "４１１１ ", "\u2011", "1111\u20111111", "A\u200bKIA", "\u00a0", "tan\u200dgerine", "\ufeff")
 
+END = "the end"
 Outcome = tuple[str, tuple[tuple[str, int, int], ...], tuple[str, int] | None]
 
 
-def _run(pieces: Sequence[str]) -> Outcome:
+def _run(pieces: Sequence[str | None]) -> Outcome:
+    """``None`` stands for an edge."""
     stream = TextStream(RULES, lambda match, value: f"<{match.pattern.id}:{len(value)}>")
     text = ""
     found: list[Match] = []
     try:
-        for piece in (*pieces, None):
-            released = stream.finish() if piece is None else stream.feed(piece)
+        for piece in (*pieces, END):
+            if piece is None:
+                stream.edge()
+                continue
+            released = stream.finish() if piece is END else stream.feed(piece)
             text += released.text
             found += [match for _, match in released.found]
             if released.cut is not None:
@@ -125,6 +130,38 @@ def test_nothing_of_a_replaced_value_is_ever_released(text: str, where: list[int
                 max_size=12).map("".join), cuts)  # fmt: skip
 def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> None:
     assert _run(_cut(text, where)) == _run([text])
+
+
+several = st.lists(st.lists(st.sampled_from((*ATOMS, *DISGUISED, "\\u0041", "\\n")), max_size=4).map("".join), min_size=1, max_size=5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(several, cuts)
+@example([" so", "AKIAABCDEFGH12345678"], [])
+@example(["AKIAABCDEFGH12345678", "so"], [])
+@example(["AKIAABCDEFGH12345678", "", "so"], [])
+@example(["so", "AKIAABCDEFGH12345678", "so"], [3])
+@example(["code: ", "a1b2 "], [])
+@example(["1111 1111 1111 1111", "AKIAABCDEFGH12345678\\n", "4\\u0031"], [20])
+def test_texts_with_edges_between_them_are_read_apart_and_as_one(said: list[str], where: list[int]) -> None:
+    pieces: list[str | None] = []
+    at = 0
+    for text in said:
+        inside = [mark - at for mark in where if at <= mark < at + len(text)]
+        pieces += [*_cut(text, inside), None]
+        at += len(text)
+    got = _run(pieces[:-1])
+    assert got == _run([each for text in said for each in (text, None)][:-1])
+    _, found, cut = got
+    alone, at = [(0, _run(["".join(said)]))], 0
+    for text in said:
+        alone.append((at, _run([text])))
+        at += len(text)
+    if cut is None:
+        assert all(one[2] is None for _, one in alone)
+    for offset, (_, matches, _) in alone if cut is None else ():
+        for name, start, end in matches:
+            assert any(name == one[0] and one[1] <= start + offset and end + offset <= one[2] for one in found)
 
 
 def test_a_value_that_ends_in_something_invisible_is_replaced_whole() -> None:

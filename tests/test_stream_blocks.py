@@ -28,6 +28,7 @@ START: Doc = {"type": "message_start", "message": {
 END: list[Doc] = [{"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 9}},
                   {"type": "message_stop"}]  # fmt: skip
 VALUE = re.compile(r"\bAKIA[0-9A-Z]{16}\b|\b(?:\d[ -]?){12,18}\d\b")
+PLACEHOLDER = re.compile(r"\[[A-Z_]+_[0-9A-F]+\]")
 TOOL: Doc = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
 
 
@@ -80,6 +81,22 @@ def _in_order(out: bytes) -> bool:
     return now is None
 
 
+def _spans(block: list[Doc]) -> list[tuple[int, int]]:
+    """What is replaced in a text of one block."""
+    _, relay = _relay("messages", _sse([START, *block, *END]))
+    return [(seen.match.start, seen.match.end) for seen in relay.seen]
+
+
+def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """A text with one mark in place of the spans that overlap."""
+    out, at = "", 0
+    for start, end in spans:
+        if start >= at:
+            out += text[at:start] + "#"
+        at = max(at, end)
+    return out + text[at:]
+
+
 words = st.sampled_from(("hello ", "AKIA", "ABCDEF", "GH12345678", SECRET, "4111 1111 ", "1111 ", "1111", " so", "漢字", "end.", "AKIAAB"))
 blocks = st.lists(st.lists(words, max_size=3), min_size=1, max_size=6)
 
@@ -88,14 +105,21 @@ blocks = st.lists(st.lists(words, max_size=3), min_size=1, max_size=6)
 @given(blocks, st.lists(st.booleans(), min_size=6, max_size=6))
 @example([["AKIAABCDEF"], ["GH12345678"]], [False] * 6)
 @example([["4111 1111 "], [], ["1111 1111"]], [True] * 6)
-def test_text_that_is_dealt_out_over_blocks_is_screened_as_one(said: list[list[str]], at_once: list[bool]) -> None:
+@example([[SECRET], ["so"]], [False] * 6)
+@example([[" so"], [SECRET, "end."]], [False] * 6)
+@example([["4111 1111 1111 1111"], ["11"], ["1111 1111 1111 1111"]], [True] * 6)
+def test_text_that_is_dealt_out_over_blocks_is_screened_as_one_and_by_itself(said: list[list[str]], at_once: list[bool]) -> None:
     docs: list[Doc] = [START]
     for index, pieces in enumerate(said):
         docs += _block(index, pieces[1:], pieces[0]) if at_once[index] and pieces else _block(index, pieces)
     out, relay = _relay("messages", _sse([*docs, *END]))
-    alone, _ = _relay("messages", _sse([START, *_block(0, [piece for pieces in said for piece in pieces]), *END]))
-    assert "".join(_shown(out)) == "".join(_shown(alone))
-    assert not VALUE.search("".join(_shown(out)))
+    texts = ["".join(pieces) for pieces in said]
+    spans, at = _spans(_block(0, ["".join(texts)])), 0
+    for text in texts:
+        spans += [(start + at, end + at) for start, end in _spans(_block(0, [text]))]
+        at += len(text)
+    assert PLACEHOLDER.sub("#", "".join(_shown(out))) == _without("".join(texts), sorted(spans))
+    assert not any(VALUE.search(text) for text in ("".join(_shown(out)), *_shown(out)))
     assert _in_order(out)
     assert [doc["type"] for doc in _docs(out)][-2:] == ["message_delta", "message_stop"]
     assert not relay.held
@@ -146,6 +170,9 @@ steps = st.lists(st.tuples(st.sampled_from(("begin", "say", "end", "tool", "ping
 
 @settings(max_examples=300, deadline=None)
 @given(steps)
+@example([("begin", 0, " so"), ("end", 0, ""), ("begin", 0, SECRET)])
+@example([("begin", 0, SECRET), ("end", 0, ""), ("begin", 0, " so"), ("say", 0, "so")])
+@example([("begin", 0, SECRET), ("end", 0, ""), ("begin", 0, "so"), ("end", 0, "")])
 @example([("begin", 0, ""), ("say", 0, "4111 1111 "), ("end", 0, ""), ("begin", 1, ""), ("end", 1, ""), ("say", 0, "1111 "), ("say", 0, "1111")])
 def test_however_blocks_begin_and_end_no_value_stands_in_what_a_client_shows(events: list[tuple[str, int, str]]) -> None:
     """Blocks at once, again, without a beginning or an end, with pieces after it: each text, and those that follow each other."""

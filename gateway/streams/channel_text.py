@@ -96,8 +96,10 @@ class Unscreened:
 
     release_overdue = finish
 
-    def close(self) -> None:
-        """Nothing to free."""
+    def edge(self) -> None:
+        """Nothing is looked for."""
+
+    close = edge
 
 
 _EMPTY: Final = Released("")

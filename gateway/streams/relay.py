@@ -251,6 +251,9 @@ class Relay:
                 self._sound.note(event.channel, event.text)
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         over = ends if () in ends else [end for end in ends if self._reader.final(end)]
+        for end in ends:
+            if end not in over and (known := self._texts.open.get(end)) is not None:
+                known.stream.edge()
         read = _Read(frame, events, edits, carried, ends, over)
         waits = len(over) < len(ends) and self.cut is None
         if waits and any(text.held for channel, text in self._texts.open.items() if _within(channel, ends)):

@@ -139,7 +139,8 @@ class StreamReader(ABC):
     """Names of texts without which nobody can tell what another one goes on with."""
 
     def final(self, channel: tuple[str | int, ...]) -> bool:
-        """Whether texts of ``channel`` whose end was told go on no more. Some senders tell an end with every piece."""
+        """Whether texts of ``channel`` whose end was told go on no more. Some senders tell an end with every piece. Where it is
+        one text's own that was told, some clients show what follows as another text."""
         return True
 
     def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
