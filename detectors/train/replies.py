@@ -27,7 +27,7 @@ from detectors.train.sources import read_replies, read_rows
 from detectors.values import Origin
 from patterns import packs
 
-WORDINGS: Final = {"assistant": 6, "call": 6, "assistant_attack": 12}
+WORDINGS: Final = {"assistant": 6, "agent_reply": 6, "call": 6, "assistant_attack": 12, "agent_reply_attack": 12}
 """Texts that are drawn of each template."""
 
 LESS: Final = {"call": 0.1, "command": 0.1}
@@ -91,12 +91,12 @@ def replies(data: Path, seed: int) -> list[Reply]:
 def _written(rng: random.Random) -> Iterator[Reply]:
     grammar = Grammar()
     for section, times in WORDINGS.items():
-        hostile = section == "assistant_attack"
+        hostile = section.endswith("_attack")
         for template in grammar.sections[section]:
             texts = dict.fromkeys(grammar.wording(template, rng) for _ in range(times))
             for number, text in enumerate(texts):
                 if hostile and number % 2:  # within a reply that is none otherwise, in one window
-                    other = grammar.text("assistant", rng)[: max(0, WINDOW - len(text) - 1)]
+                    other = grammar.text(section.removesuffix("_attack"), rng)[: max(0, WINDOW - len(text) - 1)]
                     text = f"{text} {other}" if rng.random() < 0.5 else f"{other} {text}"
                 yield Reply(text[:WINDOW], int(hostile), f"{section}: {template}", 1 / len(texts))
 
