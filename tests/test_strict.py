@@ -78,6 +78,31 @@ def test_what_is_not_plain_json_in_utf8_is_refused(body: bytes) -> None:
     assert refused.value.code == "invalid_json"
 
 
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"model":"a","model":"b"}', "model"),
+        (b'{"messages":[{"role":"user"},{"role":"user","content":"a","content":"b"}]}', "messages[1].content"),
+        (b'{"a":[[{"b":1}, {"c":{"d":{}, "d":[]}}]]}', "a[0][1].c.d"),
+        (b'[{"hunter2!":1,"hunter2!":1}]', "[0].*"),
+        (b'{"":1,"":2}', "*"),
+        (b'{"a":{"b":1,"b":2},"a":3}', "a.b"),
+    ],
+)
+def test_where_a_key_is_repeated_is_told(body: bytes, place: str) -> None:
+    with pytest.raises(strict.BadJson) as refused:
+        strict.loads(body)
+
+    assert refused.value.code == "duplicate_key"
+    assert str(refused.value).startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize(("body", "at"), [(b'{"a":"\xff"}', 6), ('{"a":1}'.encode("utf-16"), 0), (b'{"a":"\xed\xa0\x80"}', 6)])
+def test_where_a_body_is_no_utf8_is_told(body: bytes, at: int) -> None:
+    with pytest.raises(strict.BadJson, match=f"not UTF-8 at byte {at}$"):
+        strict.loads(body)
+
+
 def test_a_refusal_does_not_show_the_body() -> None:
     with pytest.raises(strict.BadJson) as refused:
         strict.loads(b'{"password": "hunter2", }')
