@@ -471,6 +471,7 @@ class TestControlPlane:
             ("POST", "/admin/v1/playground", {"text": 5, "messages": MARK}, ["body", "text"], "string"),
             ("GET", f"/admin/v1/decisions?limit={MARK}", None, ["query", "limit"], "integer"),
             ("GET", f"/admin/v1/decisions?since={MARK}", None, ["query", "since"], "number"),
+            ("GET", f"/admin/v1/decisions?action={MARK}", None, ["query", "action"], "'allow', 'flag', 'redact' or 'block'"),
         ],
     )  # fmt: skip
     def test_what_is_wrong_is_named_and_what_was_sent_is_not_said_again(

@@ -14,6 +14,7 @@ from gateway.audit import records
 from gateway.keys import Permission, Principal
 from gateway.records.decision_records import explain, summarise
 from gateway.records.decisions import KeptTexts, Record, is_id
+from gateway.screening.policy import Action
 from gateway.services import Services
 from gateway.state.base import Filter
 
@@ -24,7 +25,7 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.get("/admin/v1/decisions", tags=["decisions"])
     async def list_decisions(
         principal: Principal = reader,
-        action: Annotated[str | None, Query(description="allow, flag, redact or block")] = None,
+        action: Action | None = None,
         tenant: str | None = None,
         category: Annotated[str | None, Query(description="a category or category.subcategory")] = None,
         wire: str | None = None,
