@@ -45,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    scanner = Scanner.load(arguments)
-    with _source(arguments.file) as source:
+    with _source(arguments.file) as source:  # before the patterns, which may have to be compiled
+        scanner = Scanner.load(arguments)
         if arguments.jsonl:
             return _lines(scanner, source, Origin(arguments.origin), arguments.jobs)
         try:
