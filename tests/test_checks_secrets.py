@@ -208,6 +208,12 @@ PASSWORDS = [
     ("passcode: 482913", "482913"),
     ("DB_PASSWORD = Gat0Negro7", "Gat0Negro7"),
     ("密码：Ceshi2024!", "Ceshi2024"),
+    (r'"password": "Tr0ub4dor\"&3xx"', r'Tr0ub4dor\"&3xx'),
+    (r"password = 'it\'s-4-me'", r"it\'s-4-me"),
+    (r'"password": "Tr0ub4dor\\"', r"Tr0ub4dor\\"),
+    (r'"password": "Tr0ub4dor\"', None),  # it goes on behind an escaped quotation mark
+    (r"password: hunter2\"},", None),  # the quotation mark around this text is none of the password's
+    (r'"password": "Tr0ub4dor\\\"&3xx', r'Tr0ub4dor\\\"&3xx'),
     ("password: ********", None),
     ("password: <your password>", None),
     ("password: ${DB_PASSWORD}", None),
@@ -229,7 +235,7 @@ PASSWORDS = [
 
 @pytest.mark.parametrize(("text", "secret"), PASSWORDS)
 def test_passwords(text: str, secret: str | None) -> None:
-    end = len(text) - text.endswith('"')  # an expression for passwords stops before a quotation mark
+    end = len(text) - text.endswith(('"', "'"))  # an expression for passwords stops before a quotation mark
     span = CHECKS["password"](text, 0, end)
     assert (span and text[slice(*span)]) == secret
 

@@ -25,6 +25,7 @@ _NAME: Final = re.compile(
     r"(?P<link>\s*[:=：]{1,2}>?|\s(?:is|ist|est|es)\s|\s*[は是])[\s*]*(?P<quote>[\"'`]?)",
     re.IGNORECASE,
 )
+_ESCAPED_QUOTE: Final = re.compile(r"\\[\"']")
 _KEY_NAME: Final = re.compile(r"(?::=|=>|[:=]|\bis\b)\s{0,3}[\"'`]?(?=[^\s:=>\"'`])")
 _OTHER_KEY: Final = re.compile(
     r"(?:partition|primary|foreign|cache|idempotency|sort|row|range|public|object|storage|s3|dedup\w*|lookup|group|composite|unique"
@@ -91,11 +92,21 @@ def password(text: str, start: int, end: int) -> Span | None:
     found = last(_NAME, text, start, end)
     if found is None or not _is_over(text, end) or _MOUNT.match(text, max(0, found.start() - 2)):
         return None
-    begin = found.end()
-    closed = found.group("quote") != "" and text[end : end + 1] == found.group("quote")
+    begin, quote = found.end(), found.group("quote")
+    if not _ends_outside(text, begin, end, quote):
+        return None
+    closed = quote != "" and text[end : end + 1] == quote
     stop = end if closed else begin + len(text[begin:end].rstrip(_TRAILING))
     spoken = found.group("link").strip().isalpha()
     return (begin, stop) if _is_password(text[begin:stop], spoken) else None
+
+
+def _ends_outside(text: str, begin: int, end: int, quote: str) -> bool:
+    """Whether no escape of a quoted text is cut, and none is taken for a part of an unquoted one."""
+    if not quote:
+        return _ESCAPED_QUOTE.search(text, begin, end) is None
+    backslashes = end - len(text[begin:end].rstrip("\\")) - begin
+    return text[end : end + 1] != "\\" and not (backslashes % 2 and text[end : end + 1] == quote)
 
 
 def _is_password(value: str, spoken: bool) -> bool:
