@@ -14,7 +14,7 @@ from gateway.faults import Fault, OwnFault, UpstreamFault
 from gateway.serving.credentials import without_key
 from gateway.serving.inbound import Head, Headers, asked
 from gateway.upstream.breaker import State as BreakerState
-from gateway.upstream.client import FAILING, Tally, Upstream
+from gateway.upstream.client import TURNED_AWAY, Tally, Upstream
 from gateway.upstream.connection import Timeouts
 from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BreakerOpen, Refused, RequestRefused, TimedOut, TooBusy, UpstreamError
@@ -58,7 +58,7 @@ class Provider:
         """Send a request to the first address that takes it.
 
         The next address is tried where the one before could not be reached, was known to be down, or answered that it is
-        unavailable: in each case before any byte of a reply was passed on.
+        unavailable or takes no more: in each case before any byte of a reply was passed on.
 
         Raises:
             UpstreamError: of the last address.
@@ -75,7 +75,7 @@ class Provider:
                     raise
                 continue
             attempts += reply.attempts
-            if reply.status in FAILING and not last:
+            if reply.status in TURNED_AWAY and not last:
                 reply.close()
                 continue
             return Sent(reply, upstream.name, attempts)
@@ -95,7 +95,7 @@ class Provider:
             try:
                 return await upstream.connect(target, headers, protocols, message_bytes), upstream.name
             except (UpstreamError, RequestRefused) as error:
-                unavailable = isinstance(error, Refused) and error.status in FAILING
+                unavailable = isinstance(error, Refused) and error.status in TURNED_AWAY
                 if number == len(self.targets) or not (unavailable or _may_move_on(error)):
                     raise
         raise AssertionError("a provider has at least one address")

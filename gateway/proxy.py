@@ -34,7 +34,7 @@ from gateway.serving.inbound import Head, beside_a_body, check_body, reply_heade
 from gateway.streams.arriving import Arriving
 from gateway.streams.following import STEP, Follower
 from gateway.streams.streaming import Streaming
-from gateway.upstream.errors import BadReply, Refused, RequestRefused, UpstreamError
+from gateway.upstream.errors import BadReply, Refused, RequestRefused, TimedOut, UpstreamError
 from gateway.upstream.reply import Reply as UpstreamReply
 from gateway.websocket.answering import REALTIME, Offer, read_offer
 from gateway.wires import routes
@@ -277,6 +277,8 @@ class Proxy:
             raise UpstreamFault(502, "upstream_error", told)
         try:
             body = await reply.read(exchange.live.settings.limits.reply_bytes)
+        except TimedOut as error:
+            raise UpstreamFault(504, "upstream_timeout", f"the upstream's reply did not come in time: {error}") from None
         except UpstreamError as error:
             raise UpstreamFault(502, "upstream_error", f"the upstream's reply broke off: {error}") from None
         exchange.upstream_seconds = time.perf_counter() - exchange.upstream_began

@@ -19,6 +19,7 @@ from gateway.audit.log import AuditLog, configuration
 from gateway.audit.writer import AuditUnavailable
 from gateway.chores import Chores
 from gateway.config.configuration import load as load_settings
+from gateway.config.files import Watched
 from gateway.config.settings import Settings, SettingsError
 from gateway.console.sessions import Sessions
 from gateway.console.traffic import Traffic
@@ -120,7 +121,7 @@ class Services:
         self._reloading = asyncio.Lock()
         self.served = self.store.generation
         """The pattern store's generation that serves, or that cannot."""
-        self._config_time = self._changed_at()
+        self._files = Watched(config, settings, FIXED)
         self._streams_ready: tuple[Engine, frozenset[str]] | None = None
         gauges.register(self)
         register_learning(self.metrics, self.learning, self.wording)
@@ -214,7 +215,7 @@ class Services:
     async def reload(self) -> bool:
         """Take the configuration file as it is now; False where it is broken and the old one serves on."""
         async with self._reloading:
-            self._config_time = self._changed_at()
+            self._files.look()
             try:
                 settings = load_settings(self.config)
                 self._check_fixed(settings)
@@ -231,6 +232,7 @@ class Services:
                 await self._note({"result": "refused", "error": str(error)})
                 return False
             old = [self.live]
+            self._files.taken(settings)
             self.live, self.served, self.store_error = fresh, served, _left_out(fresh)
             self.store.trust, self.store.signer = trust, signer
             await asyncio.to_thread(yielded, live_module.let_go, old)
@@ -305,14 +307,8 @@ class Services:
 
     @property
     def file_changed(self) -> bool:
-        """Whether the configuration file is another than the one that was read last."""
-        return self._changed_at() not in (0.0, self._config_time)
-
-    def _changed_at(self) -> float:
-        try:
-            return self.config.stat().st_mtime if self.config else 0.0
-        except OSError:
-            return 0.0
+        """Whether the configuration file, or one that it names, is another than the one that was read last."""
+        return self._files.changed
 
     @property
     def state_health(self) -> tuple[bool, str]:

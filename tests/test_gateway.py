@@ -265,6 +265,32 @@ class TestUpstreams:
             assert b"sk-second" in second.heads[0]
             assert b"sk-first" not in second.heads[0]
 
+    @pytest.mark.parametrize(("status", "second"), [(429, True), (503, True), (529, True), (502, True), (500, False), (401, False)])
+    def test_a_fallback_takes_what_the_first_has_no_room_for(self, start_gateway: StartGateway, status: int, second: bool) -> None:
+        no = reply(b'{"error":{"message":"no"}}', b"%d No" % status, b"retry-after: 600")
+        with upstream(says(no)) as full, upstream(says(reply(orjson.dumps(ANSWER)))) as other:
+            gateway = self._start(start_gateway, full.base_url, fallbacks=[{"base_url": other.base_url}])
+            with gateway.client() as client:
+                assert client.post(CHAT, json=HELLO).status_code == (200 if second else status)
+            assert (len(full.heads), len(other.heads)) == (1, int(second))
+
+    def test_a_key_that_changes_in_its_file_is_taken_without_a_signal(self, start_gateway: StartGateway, tmp_path: Path) -> None:
+        file = tmp_path / "key"
+        file.write_text("sk-one\n")
+        with upstream(says(reply(orjson.dumps(ANSWER)))) as provider:
+            gateway = self._start(start_gateway, provider.base_url, api_key=f"file:{file}")
+            with gateway.client() as client:
+                assert client.post(CHAT, json=HELLO).status_code == 200
+                file.unlink()  # as some write a file anew; what is not there says nothing
+                file.write_text("sk-two\n")
+                gateway.wait_for(lambda line: line["message"].startswith("configuration taken"))
+                assert client.post(CHAT, json=HELLO).status_code == 200
+                file.write_text("\n")
+                gateway.wait_for(lambda line: "refused" in line["message"] and "the file is empty" in line["message"])
+                assert client.post(CHAT, json=HELLO).status_code == 200
+        sent = [key for head in provider.heads for key in (b"sk-one", b"sk-two") if b"Bearer " + key in head]
+        assert sent == [b"sk-one", b"sk-two", b"sk-two"]
+
     def test_a_callers_own_key_goes_on_and_the_gateways_does_not(self, start_gateway: StartGateway) -> None:
         with upstream(says(reply(orjson.dumps(ANSWER)))) as provider:
             gateway = self._start(start_gateway, provider.base_url, api_key="caller")

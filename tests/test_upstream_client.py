@@ -142,6 +142,7 @@ QUICK = RetryPolicy(attempts=3, base=0.001, longest=1)
 RETRIED: dict[str, tuple[tuple[bytes, ...], int, int]] = {
     "unavailable, then well": ((status(503), ok()), 200, 1),
     "too many, then well": ((status(429, b"retry-after: 0"), status(429), ok()), 200, 2),
+    "overloaded, then well": ((status(529, b"retry-after: 0"), ok()), 200, 1),
     "a date that has passed": ((status(503, b"retry-after: Fri, 31 Dec 1999 23:59:59 GMT"), ok()), 200, 1),
     "unavailable for good": ((status(503),), 503, 2),
     "it asks for more than we wait": ((status(429, b"retry-after: 2"), ok()), 429, 0),
@@ -222,8 +223,8 @@ def test_the_breaker_opens_and_closes() -> None:
 
 
 @pytest.mark.parametrize(("reply", "opens"), [
-    (status(503), True), (status(502), True), (status(504), True), (status(500), False), (status(429), False),
-    (status(400), False), (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", True), (b"rubbish", True)])  # fmt: skip
+    (status(503), True), (status(502), True), (status(504), True), (status(529), True), (status(500), False),
+    (status(429), False), (status(400), False), (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", True), (b"rubbish", True)])  # fmt: skip
 def test_what_counts_against_an_upstream(reply: bytes, opens: bool) -> None:
     async def handler(peer: Peer) -> None:
         await peer.request()

@@ -19,6 +19,20 @@ class Model(BaseModel):
     """Built when it is first used: within the whole, and not once more for each section by itself."""
 
 
+class FileSecret(SecretStr):
+    """A secret that stands in a file.
+
+    Attributes:
+        file: that file.
+        changed_at: when it had changed last (Unix seconds) before it was read.
+    """
+
+    def __init__(self, secret: str, file: Path, changed_at: float) -> None:
+        super().__init__(secret)
+        self.file = file
+        self.changed_at = changed_at
+
+
 def _secret(value: SecretStr) -> SecretStr:
     """Resolve ``env:NAME`` and ``file:PATH``; anything else is the secret itself. An empty one protects nothing."""
     raw = value.get_secret_value()
@@ -28,17 +42,20 @@ def _secret(value: SecretStr) -> SecretStr:
             raise ValueError(f"the environment variable {raw[4:]} is not set")
         return SecretStr(found)
     if raw.startswith("file:"):
+        file = Path(raw[5:])
         try:
-            raw = Path(raw[5:]).read_text(encoding="utf-8").strip()
+            changed_at = file.stat().st_mtime
+            read = file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ValueError(f"the file {raw[5:]} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise ValueError(f"the file {raw[5:]} is not UTF-8") from None
-        if not raw:
+        if not read:
             raise ValueError("the file is empty")
+        return FileSecret(read, file, changed_at)
     if not raw:
         raise ValueError("wanted a secret, and this is empty; leave the key out where there is none")
-    return SecretStr(raw)
+    return value
 
 
 def _certificates(value: Path) -> Path:

@@ -141,7 +141,10 @@ class Target(_Model):
 class Upstream(Target):
     """A provider: its address, its key, and what to do when it fails."""
 
-    fallbacks: tuple[Target, ...] = Field((), description="Other addresses of the same API, tried in order.")
+    fallbacks: tuple[Target, ...] = Field(
+        (), description="Other addresses of the same API, tried in order where the one before cannot be reached, is known to "
+        "be down, or answers 429, 502, 503, 504 or 529."
+    )  # fmt: skip
     timeouts: Timeouts = Field(Timeouts(), description="see `upstreams.X.timeouts`.")
     attempts: int = Field(
         2, ge=1, le=10, description="How often one address is tried. Only what is safe to repeat is: see docs."

@@ -30,14 +30,16 @@ from gateway.upstream.retry import RetryPolicy
 if TYPE_CHECKING:
     from gateway.websocket.asking import Opened
 
-FAILING: Final = frozenset({502, 503, 504})
+FAILING: Final = frozenset({502, 503, 504, 529})
 """Statuses that count against the upstream's health. Not 500, which one odd request can provoke (and could so shut the
 upstream to everybody), nor 429, which is about one key."""
+
+TURNED_AWAY: Final = FAILING | retry.REFUSALS
+"""Statuses with which another address may get the request: what one has no room for, another may."""
 
 MAX_WRITTEN: Final = 1_024
 """Callers' headers remembered as written: one set for each connection, some hundred bytes each."""
 
-_NOTABLE: Final = FAILING | retry.REFUSALS
 _NOT_ITS_FAULT: Final = frozenset({TooBusy.kind, BreakerOpen.kind, "timeout_queue", "timeout_total"})
 _BODYLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _HOST: Final = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f:.]+")
@@ -166,7 +168,7 @@ class Upstream:
                 reply.attempts = attempt
                 if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     self.tally.errors["status"] += 1
-                if reply.status not in _NOTABLE:
+                if reply.status not in TURNED_AWAY:
                     self.breaker.succeeded()
                     return reply
                 now = loop.time()

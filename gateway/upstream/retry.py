@@ -1,6 +1,6 @@
 """Whether, and after how long, a request is tried again. Pure; clocks and chance are given.
 
-Only what cannot have been acted on is repeated: a connection that never stood, and a refusal (429, 503) that says so.
+Only what cannot have been acted on is repeated: a connection that never stood, and a refusal (429, 503, 529) that says so.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from gateway.upstream.errors import ConnectFailed, TimedOut, UpstreamError
 from gateway.upstream.http1 import Headers
 
-REFUSALS: Final = frozenset({429, 503})
-"""Statuses by which an upstream says that it did not act: too many requests, and unavailable."""
+REFUSALS: Final = frozenset({429, 503, 529})
+"""Statuses by which an upstream says that it did not act: too many requests, unavailable, and Anthropic's overloaded."""
 
 
 class RetryPolicy(NamedTuple):
