@@ -17,7 +17,7 @@ from bench import prompts, report
 from bench.load import VARIED, VARIED_LARGE, VARIED_STREAMS, Load, Loader, Run, counters, median, start_upstream
 from bench.machine import machine, versions
 from bench.processes import BenchError, Child, Lab, Memory, get, wait_until_it_answers
-from bench.proxies import PATH, PROXIES, Proxy
+from bench.proxies import PATH, PROXIES, Proxy, rivals
 from bench.report import Goal
 
 NAME: Final = "gateway"
@@ -229,5 +229,5 @@ def run(arguments: argparse.Namespace) -> int:
         medians, memories = bench.medians(), bench.memories()
         print(tables(medians, memories))
         reached = goals(medians, memories)
-        report.finish(NAME, machine(), versions(), figures(bench, medians, memories), reached, arguments.json)
+        report.finish(NAME, machine(), versions() | rivals(), figures(bench, medians, memories), reached, arguments.json)
     return 0 if all(goal.met for goal in reached) else 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = (
-    "portcullis", "uvicorn", "uvloop", "httptools", "hyperscan", "orjson", "aiohttp", "litellm",
+    "portcullis", "uvicorn", "uvloop", "httptools", "hyperscan", "orjson", "aiohttp",
 )  # fmt: skip
 """Python packages whose versions a result names."""
 

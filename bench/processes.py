@@ -274,9 +274,9 @@ def _open(request: urllib.request.Request) -> bytes:
         raise OSError(f"status {error.code}: {error.read(200).decode(errors='replace')}") from None
 
 
-def beside_python(command: str) -> str | None:
-    """A command of this Python's environment, or else of the path."""
-    return shutil.which(command, path=str(Path(sys.executable).parent)) or shutil.which(command)
+def find(command: str) -> str | None:
+    """A command of the path, or else of this Python's environment."""
+    return shutil.which(command) or shutil.which(command, path=str(Path(sys.executable).parent))
 
 
 def busy_ticks(cores: Sequence[int]) -> int:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from bench import prompts, report
 from bench.gateway import LOADS
 from bench.load import Loader, start_upstream
-from bench.processes import BenchError, Lab, beside_python, wait_until_it_answers
+from bench.processes import BenchError, Lab, find, wait_until_it_answers
 from bench.proxies import PATH, PROXIES
 
 NAME: Final = "profile"
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Profile one load."""
-    sampler = beside_python("py-spy")
+    sampler = find("py-spy")
     if sampler is None:
         raise BenchError("py-spy is not installed (pip install py-spy)")
     load = next(load for load in LOADS if load.name == arguments.load)

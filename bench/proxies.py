@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.processes import ROOT, BenchError, Child, Lab, beside_python, free_port
+from bench.processes import ROOT, BenchError, Child, Lab, find, free_port
 
 CACHE: Final = ROOT / "var" / "bench" / "cache"
 """Compiled patterns, kept from run to run: they take a minute or more, and what is measured is not that."""
@@ -127,7 +128,7 @@ def portcullis(
 
 
 def _litellm(lab: Lab, upstream: int) -> Child:
-    program = beside_python("litellm")
+    program = find("litellm")
     if program is None:
         raise BenchError("not installed (pip install 'litellm[proxy]')")
     port = free_port()
@@ -135,7 +136,10 @@ def _litellm(lab: Lab, upstream: int) -> Child:
     file = lab.folder / "litellm.yaml"
     file.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": parameters}]}), encoding="utf-8")
     argv: list[str | Path] = [program, "--config", file, "--host", "127.0.0.1", "--port", str(port)]
-    environment = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    environment = {
+        "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # or newer ones do not start
+    }  # fmt: skip
     return lab.start("litellm", argv, lab.proxy_core, port, environment)
 
 
@@ -148,12 +152,23 @@ def _portkey(lab: Lab, _upstream: int) -> Child:
 
 
 def _portkey_server() -> Path | None:
-    roots = [Path.cwd() / "node_modules"]
+    roots = [Path.cwd() / "node_modules", *map(Path, filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)))]
     if npm := shutil.which("npm"):
         found = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
         roots += [Path(found)] if found else []
     servers = (root / "@portkey-ai" / "gateway" / "build" / "start-server.js" for root in roots)
     return next((server for server in servers if server.exists()), None)
+
+
+def rivals() -> dict[str, str]:
+    """Versions of those that are installed apart from us, each as the one that is started says."""
+    found: dict[str, str] = {}
+    if program := find("litellm"):
+        packages = map(str, Path(program).resolve().parents[1].glob("lib/python*/site-packages"))
+        found |= {one.name: one.version for one in importlib.metadata.distributions(name="litellm", path=list(packages))}
+    if server := _portkey_server():
+        found["portkey"] = json.loads((server.parents[1] / "package.json").read_bytes())["version"]
+    return found
 
 
 def _portkey_headers(upstream: int) -> Mapping[str, str]:

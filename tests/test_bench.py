@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from bench import gateway, load, machine, profile, prompts, report
 from bench.load import Run
 from bench.processes import BenchError, Lab, Memory
+from bench.proxies import rivals
 from bench.report import Goal
 
 NAN = float("nan")
@@ -214,3 +216,20 @@ def test_a_missing_compiler_is_said_clearly(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PATH", "/nonexistent")
     with Lab() as lab, pytest.raises(BenchError, match="no C compiler"):
         lab.compile("upstream.c")
+
+
+def test_the_versions_of_rivals_are_those_that_would_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may stand in an environment of its own; ours has a package of the same name, which is not the one that runs."""
+    program = tmp_path / "litellm" / "bin" / "litellm"
+    about = tmp_path / "litellm" / "lib" / "python3.11" / "site-packages" / "litellm-0.1.2.dist-info"
+    server = tmp_path / "node" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+    for folder in (program.parent, about, server.parent):
+        folder.mkdir(parents=True)
+    program.touch(0o755)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: litellm\nVersion: 0.1.2\n")
+    server.touch()
+    (server.parents[1] / "package.json").write_text('{"version": "3.4.5"}')
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("NODE_PATH", str(tmp_path / "node"))
+    monkeypatch.chdir(tmp_path)
+    assert rivals() == {"litellm": "0.1.2", "portkey": "3.4.5"}
