@@ -114,6 +114,13 @@ PLACES: dict[str, tuple[str, Callable[[list[str]], bytes]]] = {
     "openrouter's summary": (
         "chat", _deltas(lambda one: {"reasoning_details": [{"type": "reasoning.summary", "summary": one, "index": 1}]})
     ),
+    "openrouter's part that nobody knows": (
+        "chat", _deltas(lambda one: {"reasoning_details": [{"type": "reasoning.new", "words": one, "index": 0}]})
+    ),
+    "a field that nobody knows": ("chat", _deltas(lambda one: {"provider_specific_fields": {"vendor": {"words": one}}})),
+    "a field of a call that nobody knows": (
+        "chat", _deltas(lambda one: {"tool_calls": [{"index": 0, "function": {"arguments": "", "reason": one}}]})
+    ),
     "litellm's thoughts": ("chat", _deltas(lambda one: {"thinking_blocks": [{"type": "thinking", "thinking": one}]})),
     "a block's text": ("messages", _block("text", "text")),
     "a block's thoughts": ("messages", _block("thinking", "thinking")),
@@ -206,6 +213,27 @@ def test_a_part_of_a_call_that_is_let_go_in_silence_says_of_what_it_is_part() ->
               for piece in part["functionCall"].get("partialArgs", [])]  # fmt: skip
     assert "".join(piece["stringValue"] for piece in pieces) == "number 4111"
     assert {piece["jsonPath"] for piece in pieces} == {"$.k"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(marks=st.sets(st.integers(1, len(SECRET) + 30)))
+def test_a_message_that_says_all_so_far_says_what_the_deltas_did(marks: set[int]) -> None:
+    text = f"The number 4111 1111 1111 1111 and the key {SECRET}"
+    edges = [0, *sorted(marks), len(text)]
+    chunks = [
+        _chunk({"content": text[a:b]}, message={"role": "assistant", "content": text[:b]}) for a, b in pairwise(edges)
+    ]
+    end = _chunk({"content": ""}, message={"role": "assistant", "content": text}, finish_reason="stop")
+    out, relay = _relay("chat", [*chunks, end])
+    said = ""
+    for doc in _docs("chat", out):
+        choice = doc["choices"][0]
+        said += choice["delta"]["content"]
+        if "message" in choice:
+            assert said.startswith(choice["message"]["content"]) or choice["finish_reason"]
+    assert re.fullmatch(r"The number \[PII_PAYMENT_[0-9A-F]{10}\] and the key \[SECRET_CLOUD_KEY_[0-9A-F]{10}\]", said)
+    assert choice["message"]["content"] == said
+    assert relay.said.texts.keys() == {(0, "content")}, "what is said again is not judged again"
 
 
 @pytest.mark.parametrize("name", ["A", "Pay2025", "dial"])

@@ -222,7 +222,7 @@ class Relay:
             return False
         self._alike.confirm()
         self._like_last = frame = piece.frame
-        _, channel, text, path, _ = piece.event
+        _, channel, text, path, *_ = piece.event
         self._listening.hear(piece.event)
         known.carried(frame, path, {})
         said = self._restored(known, known.stream.feed(text), channel, False) if self._goes_on() else ""
@@ -324,10 +324,10 @@ class Relay:
             if not self._goes_on():
                 return ""
         if whole:
-            # It is not cut into pieces, and nothing can follow it.
+            # It is not cut into pieces, and nothing can follow it; what it may still become a match with is told next time.
             text, passed = opened(event, self._rules, self._vault, self._sealed, self._hosts), self._passed
             said = yield from self._screened(text, event.channel, event.text)
-            if self.cut is None:
+            if self.cut is None and not event.so_far:
                 said += self._restored(text, text.stream.finish(), event.channel, True)
             text.stream.close()
             self._passed = passed if repeated else self._passed

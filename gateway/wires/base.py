@@ -91,7 +91,8 @@ class StreamEvent(NamedTuple):
 
     ``channel`` names the text it continues (choice, block or item, and field), ``text`` is the new piece of
     it, and ``path`` where the piece stands in the frame's JSON. Only events that carry text have a path.
-    ``repeats`` names the channel whose text, which came in pieces before, should be this once more.
+    ``repeats`` names the channel whose text, which came in pieces before, should be this once more; ``so_far``: a text that
+    comes whole goes on, and a later frame says all of it again.
     """
 
     kind: EventKind
@@ -99,6 +100,7 @@ class StreamEvent(NamedTuple):
     text: str = ""
     path: Path = ()
     repeats: tuple[str | int, ...] | None = None
+    so_far: bool = False
 
 
 MAX_CHOICES: Final = 1_024

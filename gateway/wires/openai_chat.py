@@ -11,8 +11,9 @@ from gateway.wires import openai_common as common
 from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire, check_choices
 from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
-from gateway.wires.events import load_frame, loose, own_channel, sse
+from gateway.wires.events import load_frame, loose, sse
 from gateway.wires.frames import Frame
+from gateway.wires.openai_deltas import audio_events, call_events, function_events, message_events, nested, part_events
 
 # Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
 _SETTINGS: Final = words(
@@ -53,7 +54,6 @@ _DELTA_KINDS: Final = {
     "reasoning_details": EventKind.REASONING,
     "thinking_blocks": EventKind.REASONING,
 }
-_PART_TEXTS: Final = frozenset({"text", "thinking", "summary"})
 _DONE: Final = StreamEvent(EventKind.STOP, ())
 
 
@@ -158,10 +158,13 @@ class ChatStream(StreamReader):
         number = number if isinstance(number, int) else 0
         self._open[number] = choice.get("finish_reason") is None
         check_choices(self._open, path)
-        for key in choice.keys() - _CHOICE | {"message"} & choice.keys():
+        for key in choice.keys() - _CHOICE:
             events += loose(choice[key], (*path, key))
         delta = choice.get("delta")
         self._delta(delta, number, (*path, "delta"), events)
+        if "message" in choice:
+            so_far = self._open[number] and isinstance(delta, dict) and isinstance(delta.get("content"), str)
+            events += message_events(choice["message"], number, (*path, "message"), so_far)
         if not self._open[number]:
             events.append(StreamEvent(EventKind.STOP, (number,)))
 
@@ -175,17 +178,17 @@ class ChatStream(StreamReader):
                     kind = _DELTA_KINDS.get(key, EventKind.OTHER)
                     events.append(StreamEvent(kind, (number, key), value, (*path, key)))
             elif key in _DELTA_KINDS and isinstance(value, list):
-                _part_events(value, (number, key), _DELTA_KINDS[key], (*path, key), events)
+                part_events(value, (number, key), _DELTA_KINDS[key], (*path, key), events)
             elif key == "tool_calls" and isinstance(value, list):
                 for index, call in enumerate(value):
                     self._calls_on(call, number, events)
-                    _call_events(call, number, (*path, key, index), events)
+                    call_events(call, number, (*path, key, index), events)
             elif key == "function_call":
-                _function_events(value, (number, key), "arguments", EventKind.TOOL, (*path, key), events)
+                function_events(value, (number, key), "arguments", EventKind.TOOL, (*path, key), events)
             elif key == "audio" and isinstance(value, dict):
-                _audio_events(value, (number, key), (*path, key), events)
+                audio_events(value, (number, key), (*path, key), events)
             else:
-                events += loose(value, (*path, key))
+                nested(value, (number, key), (*path, key), events)
 
     def _calls_on(self, call: Any, number: int, events: list[StreamEvent]) -> None:
         """Calls come one after the other: where the next one begins, clients parse the arguments of the one before."""
@@ -207,71 +210,6 @@ class ChatStream(StreamReader):
 
     def fail(self, message: str) -> bytes:
         return b"" if self._done else common.stream_error(message)
-
-
-def _part_events(
-    parts: list[Any], channel: tuple[str | int, ...], kind: EventKind, path: Path, events: list[StreamEvent]
-) -> None:
-    """Events for a piece of text, or of thoughts, that comes as typed parts, as Mistral's and OpenRouter's do."""
-    for place, part in enumerate(parts):
-        here = (*path, place)
-        if not isinstance(part, dict):
-            events += loose(part, here)
-            continue
-        index = part.get("index")
-        whose = (*channel, index) if isinstance(index, int) else channel
-        for key, value in part.items():
-            inner = whose if key == "text" else (*whose, key)
-            if key in _PART_TEXTS and isinstance(value, str) and value:
-                events.append(StreamEvent(kind if key == "text" else EventKind.REASONING, inner, value, (*here, key)))
-            elif key == "thinking" and isinstance(value, list) and kind is EventKind.TEXT:
-                _part_events(value, inner, EventKind.REASONING, (*here, key), events)
-            else:
-                events += loose(value, (*here, key))
-
-
-def _audio_events(audio: dict[str, Any], channel: tuple[str | int, ...], path: Path, events: list[StreamEvent]) -> None:
-    for key, value in audio.items():
-        here = (*path, key)
-        if key == "transcript" and isinstance(value, str):
-            events.append(StreamEvent(EventKind.TEXT, channel, value, here))
-        elif key == "data" and isinstance(value, str) and value:
-            events.append(StreamEvent(EventKind.AUDIO, (*channel, key), value, here))
-        elif key != "id":
-            events += loose(value, here)
-
-
-def _call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) -> None:
-    if not isinstance(call, dict):
-        events += loose(call, path)
-        return
-    index = call.get("index", 0)
-    channel = (number, "tool", index if isinstance(index, int) else 0)
-    for key, value in call.items():
-        if key == "function":
-            _function_events(value, channel, "arguments", EventKind.TOOL, (*path, key), events)
-        elif key == "custom":
-            _function_events(value, channel, "input", EventKind.CODE, (*path, key), events)
-        elif key not in ("id", "type", "index"):
-            events += loose(value, (*path, key))
-
-
-def _function_events(
-    function: Any, channel: tuple[str | int, ...], text: str, kind: EventKind, path: Path, events: list[StreamEvent]
-) -> None:
-    if not isinstance(function, dict):
-        events += loose(function, path)
-        return
-    for key, value in function.items():
-        here = (*path, key)
-        if isinstance(value, str) and value:
-            if key == text:
-                events.append(StreamEvent(kind, channel, value, here))
-            else:  # where arguments begin the name is whole: it waits for nothing that might follow it
-                whose = own_channel(here) if text in function else (*channel, key)
-                events.append(StreamEvent(EventKind.OTHER, whose, value, here))
-        else:
-            events += loose(value, (*path, key))
 
 
 def read_message(out: Collector, message: Any, turn: int, path: Path) -> None:
