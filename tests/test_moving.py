@@ -14,7 +14,7 @@ from test_relay import ACTING, KEY, SECRET, _bytes, _cut, _said, _target, cuts
 
 from gateway.redaction.vault import Vault
 from gateway.streams.following import Cut
-from gateway.streams.listening import SLICE
+from gateway.streams.listening import LONG, SLICE
 from gateway.streams.moving import Moving
 from gateway.streams.relay import Relay
 from gateway.wires.events import sse
@@ -194,6 +194,34 @@ def test_others_have_their_turn_in_the_midst_of_what_is_long(monkeypatch: pytest
     assert turns > len(text) / SLICE
     whole = Relay(_target("chat"), "m", ACTING, Vault(KEY))
     assert _said("chat", got) == _said("chat", whole.feed(_text(text), _Held._refusal) + whole.end(_Held._refusal))
+    assert SECRET.encode() not in got
+
+
+@pytest.mark.parametrize(("size", "length"), [(40, 600), (3_500, 3_500)])
+def test_others_have_their_turn_in_the_midst_of_what_is_dear(size: int, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.streams.moving.TURN_SECONDS", 0)
+    text = (f"the key is {SECRET}, it is. " * 140)[:length]
+    chunk, more = b"".join(_text(text[at : at + size]) for at in range(0, length, size)), _text("and so on.")
+    assert len(chunk) < LONG, "it is not long"
+
+    async def go() -> tuple[int, bytes]:
+        held = _Held()
+        await held.parked()
+        held.pipe.say(chunk)
+        turns = 0
+        while not held.caller.got:
+            if turns == 2:
+                held.pipe.say(more)  # waits until the other one is through
+            await asyncio.sleep(0)
+            turns += 1
+        held.pipe.end()
+        await held.task
+        return turns, held.caller.got
+
+    turns, got = asyncio.run(go())
+    assert turns > 10
+    whole = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    assert _said("chat", got) == _said("chat", whole.feed(chunk + more, _Held._refusal) + whole.end(_Held._refusal))
     assert SECRET.encode() not in got
 
 

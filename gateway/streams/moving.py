@@ -129,6 +129,7 @@ class Moving:
         self._rings = _NEVER  # when the timer does
         self._silent = False  # it did
         self._failure: Exception | None = None
+        self._rest: Steps[bytes] | None = None  # of what came, and was begun in a turn whose time was up
         self._wake: Callable[[], None] = lambda: None
 
     async def run(self, source: Source, sink: Sink, direct: tuple[Pieces, Direct] | None = None) -> None:
@@ -167,6 +168,8 @@ class Moving:
             at_hand = await source.ready(self._stirred, take)
             if self._failure is not None:
                 raise self._failure
+            if self._rest is not None and (out := await self._resumed()):
+                await sink.piece(out)
             if relay.cut is not None:
                 return
             if not at_hand:
@@ -191,6 +194,8 @@ class Moving:
                 piece = chunk[at : at + AT_ONCE]
                 if relay.splitter.begun + len(piece) <= LONG:
                     out = self._feed(piece)
+                    if self._rest is not None:
+                        out = await self._resumed()
                 else:
                     if self._usage is not None:
                         self._usage.feed(piece)
@@ -213,7 +218,7 @@ class Moving:
         """Bytes came while the task waits: pass them on, if that is all there is to do. Whether the task waits on."""
         beside = self._beside
         size = self._relay.splitter.begun + source.buffered
-        if sink.full or self._keep is not None or size > LONG or (beside is not None and beside.full):
+        if sink.full or self._keep is not None or self._rest is not None or size > LONG or (beside is not None and beside.full):
             return False
         self._last = self._loop.time()
         try:
@@ -225,6 +230,14 @@ class Moving:
             return False
         self._watch()
         return True
+
+    async def _resumed(self) -> bytes:
+        """What goes on of what a turn had no time for."""
+        assert self._rest is not None
+        rest, self._rest = self._rest, None
+        out = self._fed(await self._in_turns(rest))
+        self._last = self._loop.time()
+        return out
 
     async def _in_turns(self, steps: Steps[T]) -> T:
         """Do what may be long. What comes meanwhile waits at the source."""
@@ -246,12 +259,28 @@ class Moving:
                 began = time.perf_counter_ns()
 
     def _feed(self, chunk: bytes) -> bytes:
+        """Take what is short, here and now; what of it takes longer than a turn may is left to `_resumed`."""
         if self._usage is not None:
             self._usage.feed(chunk)
-        began = time.perf_counter_ns()
-        out = self._relay.feed(chunk, self._refusal)
-        self._relay.nanoseconds += time.perf_counter_ns() - began
-        return self._fed(out)
+        relay, began = self._relay, time.perf_counter_ns()
+        out = relay.quick(chunk, self._refusal)
+        if out is None:
+            out = self._begun(relay.steps(chunk, self._refusal), began)
+        relay.nanoseconds += time.perf_counter_ns() - began
+        return out if self._rest is not None else self._fed(out)
+
+    def _begun(self, steps: Steps[bytes], began: int) -> bytes:
+        answer = None
+        while True:
+            try:
+                work = steps.send(answer)
+            except StopIteration as over:
+                out: bytes = over.value
+                return out
+            answer = work() if work is not None else None
+            if work is None and time.perf_counter_ns() - began > TURN_SECONDS * 1e9:
+                self._rest = steps
+                return b""
 
     def _fed(self, out: bytes) -> bytes:
         """What goes on of it, and of what is judged at once."""
@@ -267,7 +296,8 @@ class Moving:
     def _stirred(self) -> bool:
         """Whether there is something to do for the task although nothing more came."""
         news = self._beside is not None and self._beside.news
-        return news or self._silent or self._relay.cut is not None or self._failure is not None
+        more = self._rest is not None or self._failure is not None
+        return news or more or self._silent or self._relay.cut is not None
 
     # Silence.
 

@@ -8,7 +8,7 @@ in a frame of its own that is made after the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from gateway.streams.listening import LONG, SLICE, Listening, is_call, slices
 from gateway.streams.outgoing import Outgoing
 from gateway.streams.sound import WITHHELD, Sound
 from gateway.streams.steps import Steps, at_once
-from gateway.streams.texts import Texts
+from gateway.streams.texts import Read, Texts, within
 from gateway.wires.base import EventKind, StreamEvent, Target, Thread
 from gateway.wires.frames import Frame
 from gateway.wires.probabilities import has_probabilities
@@ -43,17 +43,6 @@ class Seen(NamedTuple):
 
 
 Refusal = Callable[[Cut], str]
-
-
-class _Read(NamedTuple):
-    """A frame that was read: what takes its texts' places, where each channel's stands, which end, and are over for good."""
-
-    frame: Frame
-    events: list[StreamEvent]
-    edits: dict[Path, str]
-    carried: dict[Channel, Path]
-    ends: list[Channel]
-    over: list[Channel]
 
 
 class Relay:
@@ -85,7 +74,7 @@ class Relay:
         self.splitter = target.wire.splitter(target)  # of what the upstream sends
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
-        self._aside: _Read | None = None  # a frame of texts that hold something, and may be over with it
+        self._aside: Read | None = None  # a frame of texts that hold something, and may be over with it
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._rules = rules
         self._vault = vault
@@ -132,8 +121,13 @@ class Relay:
 
     def feed(self, chunk: bytes, refusal: Refusal) -> bytes:
         """As `steps`, at once, which is for what is short."""
+        out = self.quick(chunk, refusal)
+        return at_once(self.steps(chunk, refusal)) if out is None else out
+
+    def quick(self, chunk: bytes, refusal: Refusal) -> bytes | None:
+        """As `steps`, of a chunk that is one more frame like the last one; None for any other."""
         if not (self.splitter.between and self._once_more(chunk, framed=False)):
-            return at_once(self.steps(chunk, refusal))
+            return None
         if self.cut is not None:
             return self.stop(self.cut, refusal)
         out = self._outgoing.take()
@@ -153,7 +147,9 @@ class Relay:
             FrameTooLong, BadFraming: the upstream's stream is none.
             Malformed: it passes a bound.
         """
-        for frame in self.splitter.feed(chunk):
+        for number, frame in enumerate(self.splitter.feed(chunk)):
+            if number:
+                yield None
             if not self._once_more(frame.raw):
                 yield from self._frame(frame)
             if self.cut is not None:
@@ -235,7 +231,7 @@ class Relay:
         events = (yield partial(self._reader.read, frame)) if long else self._reader.read(frame)
         if self._aside is not None:
             stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
-            yield from self._settle(any(_within(end, stops) for end in self._aside.ends))
+            yield from self._settle(any(within(end, stops) for end in self._aside.ends))
         self._like_last = None
         if not long:
             self._alike.note(frame, events)
@@ -254,14 +250,14 @@ class Relay:
         for end in ends:
             if end not in over and (known := self._texts.open.get(end)) is not None:
                 known.stream.edge()
-        read = _Read(frame, events, edits, carried, ends, over)
+        read = Read(frame, events, edits, carried, ends, over)
         waits = len(over) < len(ends) and self.cut is None
-        if waits and any(text.held for channel, text in self._texts.open.items() if _within(channel, ends)):
+        if waits and any(text.held for channel, text in self._texts.open.items() if within(channel, ends)):
             self._aside = read  # whether the texts are over with it is known when something comes, or nothing
         else:
             yield from self._complete(read, over)
 
-    def _complete(self, read: _Read, over: list[Channel]) -> Steps[None]:
+    def _complete(self, read: Read, over: list[Channel]) -> Steps[None]:
         """Send a frame, after what is held of the channels that are ``over`` with it: all that it says end, or none of them."""
         frame, events, edits, carried, ends, _ = read
         for prefix in over:
@@ -396,7 +392,3 @@ class Relay:
         if piece and text.template is not None:
             made = sequel(self._reader, text.template, text.path, text.others, piece)
             self._outgoing.send(made, self._passed, channel in self.said.calls)
-
-
-def _within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
-    return any(channel[: len(prefix)] == prefix for prefix in prefixes)

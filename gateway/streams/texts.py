@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
+from detectors.values import Path
 from gateway.streams.channel_text import ChannelText
 from gateway.streams.following import Channel
-from gateway.wires.base import Malformed
+from gateway.wires.base import Malformed, StreamEvent
+from gateway.wires.frames import Frame
 
 MAX_OPEN: Final = 1_024
 """Texts that are under way at once: each holds its place in the patterns. A reply has a few."""
+
+
+class Read(NamedTuple):
+    """A frame that was read: what takes its texts' places, where each channel's stands, which end, and are over for good."""
+
+    frame: Frame
+    events: list[StreamEvent]
+    edits: dict[Path, str]
+    carried: dict[Channel, Path]
+    ends: list[Channel]
+    over: list[Channel]
+
+
+def within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
+    return any(channel[: len(prefix)] == prefix for prefix in prefixes)
 
 
 class Texts:
@@ -38,7 +55,7 @@ class Texts:
 
     def take(self, prefix: Channel) -> list[tuple[Channel, ChannelText]]:
         """Those under way whose channels begin with ``prefix``: they are over."""
-        over = [one for one in self.open if one[: len(prefix)] == prefix]
+        over = [one for one in self.open if within(one, (prefix,))]
         return [(channel, self.open.pop(channel)) for channel in over]
 
     def pause(self, channel: Channel, text: ChannelText) -> None:
