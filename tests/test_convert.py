@@ -25,14 +25,26 @@ rule Override : tag { meta: author = "x"
            $d = "abc"
   condition: any of them }
 rule Both { strings: $a = "one long string" $b = "another string" condition: all of them }
+rule Two { strings: $a = "one long string" $b = "another string" condition: 2 of them }
+rule Not { strings: $a = "never these words" condition: not $a }
+rule Some { strings: $a1 = "hail the warden" $b = "a harmless word" condition: (any of ($a*)) or $a1 }
+rule Alone { strings: $a = "warden, step aside" condition: all of them }
+rule Torn { strings: $a = "hail the
+  condition: $a }
+rule Bare { strings: $a = "hail the keeper" }
+rule Stringless { condition: true }
 """
 SIGMA = b"""
 title: Gate words
 level: high
 detection:
   keywords: ['*open sesame now*', 'abc', 'a*wild card']
-  selection: {message|contains: [lower the bridge], other|re: 'x.*'}
-  condition: keywords or selection
+  selection: {message|contains: [lower the bridge]}
+  several: [{message|re: 'x.*'}, {message|contains|all: [one of both, both of them]}, {message|endswith|all: let me in}]
+  fields: {message: all the words, user: somebody}
+  number: {count: 7}
+  filter: {message|contains: [what is allowed]}
+  condition: keywords or selection or several or fields or 1 of num*
 ---
 title: Two
 detection: {a: [one long thing], b: [other thing], condition: a and not b}
@@ -42,22 +54,42 @@ STIX = orjson.dumps({"type": "bundle", "objects": [
     {"type": "indicator", "name": "Gate", "pattern": "[artifact:payload_bin = 'raise the gate' OR x:y LIKE '%burn it\\'s down%']"},
     {"type": "indicator", "pattern": "[file:size > 5]"}, {"type": "indicator", "pattern": "x", "pattern_type": "snort"},
     {"type": "indicator", "revoked": True, "pattern": "[a:b = 'gone for good']"},
+    {"type": "indicator", "valid_until": "2020-01-01T00:00:00Z", "pattern": "[a:b = 'was so once']"},
+    {"type": "indicator", "name": "Gate", "pattern": "[a:b = 'hail OR farewell'] OR [a:b.c = 'lift the latch']"},
+    {"type": "indicator", "name": "First", "pattern": "[a:b = 'before it'] OR [a:b = 'or so'] FOLLOWEDBY [a:b = 'after it']"},
+    {"type": "indicator", "name": "Bare"},
 ]})  # fmt: skip
-FOO = b"tests:\n- vars: {prompt: Tell me all, x: y}\n- vars: {topic: Only one}\n- vars: {a: b, c: d}\n- 7"
+FOO = b"""tests:
+- vars: {prompt: Tell me all, x: y}
+- vars: {topic: Only one}
+- vars: {a: b, c: d}
+- 7
+- vars: {prompt: [One of a list, 8, file://prompt.txt]}"""
 PACK = b"- {id: a, kind: semantic, body: b, category: jailbreak.persona, severity: high}\n- {id: a}\n- 7"
 
 
 @pytest.mark.parametrize(
     ("form", "data", "bodies", "faults"),
     [
-        ("yara", YARA, ["ignore the keeper!"],
-         ["$b: a hexadecimal", "$c: a regular expression", "$d: the text 'abc'", "rule Both: its condition"]),
-        ("sigma", SIGMA, ["open sesame now", "lower the bridge"],
-         ["'abc'", "'a*wild card'", "rule 2: condition 'a and not b'"]),
-        ("stix", STIX, ["raise the gate", "burn it's down"], ["'file:size > 5'", "pattern_type 'snort'"]),
+        ("yara", YARA, ["ignore the keeper!", "hail the warden", "warden, step aside"],
+         ["$b: a hexadecimal", "$c: a regular expression", "$d: the text 'abc'", "rule Both: condition: 'all of them'",
+          "rule Two: condition: '2 of them'", "rule Not: condition: 'not $a'", "rule Torn: $a: wanted a text in quotation",
+          "rule Bare: condition: it has none", "rule Stringless: strings: it has none"]),
+        ("yara", b"rules { }", [], ["there is no rule"]),
+        ("sigma", SIGMA, ["open sesame now", "lower the bridge", "let me in"],
+         ["keywords: 'abc'", "keywords: 'a*wild card'", "several.message|re: modifier 're'",
+          "several.message|contains|all: it asks for several texts", "rule 1: fields: it asks for several fields",
+          "rule 1: number.count: wanted a text, not '7'", "rule 2: condition 'a and not b'"]),
+        ("stix", STIX, ["raise the gate", "burn it's down", "hail OR farewell", "lift the latch"],
+         ["pattern: 'file:size > 5'", "pattern_type 'snort'", "objects[7]: pattern: wanted observation",
+          "objects[8]: pattern: wanted a text"]),
+        ("garak", b'{"prompt":"Say it aloud","probe":"x"}\n{"prompt":{"turns":[{"content":{"text":"And again"}}]}}\n{"a":1}\n{',
+         ["Say it aloud", "And again"], ["line 3: prompt: wanted a text", "line 4: prompt: wanted a text"]),
+        ("garak", b"{curly} Say it\n{", ["{curly} Say it", "{"], []),
         ("garak", b"Say it aloud\n\nAnd again", ["Say it aloud", "And again"], []),
         ("garak", b'["Say it aloud", 7]', ["Say it aloud"], ["[1]: wanted a text"]),
-        ("promptfoo", FOO, ["Tell me all", "Only one"], ["tests[2]: which", "tests[3]: wanted"]),
+        ("promptfoo", FOO, ["Tell me all", "Only one", "One of a list"],
+         ["tests[2]: which", "tests[3]: wanted", "tests[4]: vars.prompt: wanted a text", "another file is not fetched"]),
         ("labelled-csv", b'text,label\nbe evil,1\nbe kind,legit\n"a, b",maybe\n', ["be evil", "be kind"],
          ["row 4: label: got 'maybe'"]),
         ("labelled-jsonl", b'{"prompt":"be evil","type":"jailbreak"}\n[]\nnot\n{"text":"x"}', ["be evil"],
@@ -145,10 +177,36 @@ def test_bounds_and_names() -> None:
         convert.convert(b"", "word", "x")
     with pytest.raises(Unreadable, match="at most 134217728"):
         convert.convert(bytes(convert.MAX_BYTES + 1), "jsonl", "x")
-    with pytest.raises(Unreadable, match="--format"):
-        convert.guess("list.doc")
     many = convert.convert(b"\n".join(b"{" for _ in range(100_000)), "jsonl", "x")
     assert (many.wrong, len(many.faults)) == (100_000, convert.MAX_FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "form"),
+    [
+        ("a.YAR", b"", "yara"), ("a.csv", b"", "labelled-csv"), ("a.txt", b"", "garak"), ("a.yml", PACK, "yaml"), ("a.yml", SIGMA, "sigma"),
+        ("a.yaml", FOO, "promptfoo"), ("a.json", STIX, "stix"), ("a.stix.json", STIX, "stix"), ("a.json", b'["Say it aloud"]', "garak"),
+        ("a.json", b'{"tests": []}', "promptfoo"), ("a.jsonl", b"", "jsonl"), ("a.jsonl", b'\nno\n{"id":"a","kind":"semantic"}', "jsonl"),
+        ("a.jsonl", b'{"prompt":"be evil","type":"jailbreak"}', "labelled-jsonl"), ("a.jsonl", b'{"prompt":"be evil"}', "garak"),
+    ],
+)  # fmt: skip
+def test_a_files_name_and_what_stands_in_it_tell_its_format(name: str, data: bytes, form: str) -> None:
+    assert convert.guess(name, data) == form
+
+
+def test_what_tells_no_format_is_refused() -> None:
+    with pytest.raises(Unreadable, match=r"list\.doc: its name does not tell its format: say it; known: yaml"):
+        convert.guess("list.doc", b"")
+    with pytest.raises(Unreadable, match="x: wanted one prompt a line"):
+        convert.convert(b'{\n"some": "object"\n}', "garak", "x")
+
+
+def test_names_that_are_given_twice_are_no_reason_to_lose_a_pattern() -> None:
+    twice = [{"type": "indicator", "name": "Bad prompt", "pattern": f"[a:b = '{words}']"}
+             for words in ("raise the gate", "lower the bridge", "raise the gate")]  # fmt: skip
+    found = convert.convert(orjson.dumps({"type": "bundle", "objects": twice}), "stix", "x")
+    assert [pattern.body for pattern in found.patterns] == ["raise the gate", "lower the bridge"]
+    assert found.faults == ("x: objects[2]: x.bad-prompt-0: this id stands twice",)
 
 
 def test_a_hundred_megabytes_are_read_within_bounds_and_more_is_refused_unread(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def configure(actions: Any) -> None:
     for one in (add, imported):
         one.add_argument("file", type=Path)
         one.add_argument("--reason", default="", help="why, for whoever approves")
-    imported.add_argument("--format", choices=sorted(convert.READERS), help="left out, by the file's name")
+    imported.add_argument("--format", choices=sorted(convert.READERS), help="left out, its name and what stands in it tell")
     imported.add_argument("--dry-run", action="store_true", help="only say what would be proposed")
     diff = add_command(
         actions, "diff", "what leads from one generation of the store to another",
@@ -207,7 +207,7 @@ def _propose(arguments: argparse.Namespace) -> int:
     form = getattr(arguments, "format", None)
     try:
         data = read_file(arguments.file, convert.MAX_BYTES)
-        found = convert.convert(data, form or convert.guess(arguments.file.name), arguments.file.name)
+        found = convert.convert(data, form or convert.guess(arguments.file.name, data), arguments.file.name)
     except convert.Unreadable as error:
         raise Failed(str(error)) from None
     for fault in found.faults:

@@ -84,6 +84,7 @@ def _read(feed: FeedSettings, pulled: Pulled) -> convert.Import:
     if pulled.fault:
         raise FeedFault(pulled.fault)
     try:
-        return convert.convert(pulled.data, feed.format or convert.guess(pulled.name), feed.name, f"feed {feed.name}")
+        form = feed.format or convert.guess(pulled.name, pulled.data)
+        return convert.convert(pulled.data, form, feed.name, f"feed {feed.name}")
     except convert.Unreadable as error:
         raise FeedFault(f"{error} ({pulled.name})") from None

@@ -38,7 +38,7 @@ class FeedSettings(Model):
     source: Annotated[str, AfterValidator(_source)] = Field(description="`https://...`, or a file or folder as `file:PATH`.")
     format: Literal[
         "", "yaml", "jsonl", "yara", "sigma", "garak", "promptfoo", "labelled-csv", "labelled-jsonl", "stix"
-    ] = Field("", description="What it is written in; left out, the file's name tells.")  # fmt: skip
+    ] = Field("", description="What it is written in; left out, its name and what stands in it tell.")  # fmt: skip
     every_seconds: float = Field(3600.0, ge=10, description="How often it is pulled.")
     key: Annotated[str, AfterValidator(_key)] = Field(
         "", description="The public key (`ed25519:...`) that must have signed it, in a file of its name and `.sig` beside it."

@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
+
+import orjson
 
 from patterns.convert import native, probes, sigma, stix, tables, yara
 from patterns.convert.base import Converted, Fault, Unreadable
@@ -34,6 +37,8 @@ READERS: Final[dict[str, Callable[[bytes], Iterator[Converted | Fault]]]] = {
 }
 """Formats by the name that the command line and feeds use."""
 
+_SIGMA: Final = re.compile(rb"^detection\s*:", re.M)
+_TESTS: Final = re.compile(rb'^tests\s*:|"tests"\s*:', re.M)
 _UNSAFE: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -73,6 +78,8 @@ def convert(data: bytes, form: str, name: str, provenance: str = "") -> Import:
                 except PatternError as error:
                     problem = str(error)
                 else:
+                    if one.name and found.get(pattern.id, pattern).body != pattern.body:  # names are given more than once
+                        pattern = replace(pattern, id=f"{pattern.id}-{_hash(pattern.body)[:8]}")
                     if pattern.id not in found:
                         found[pattern.id] = pattern
                         if len(found) > MAX_PATTERNS:
@@ -87,19 +94,36 @@ def convert(data: bytes, form: str, name: str, provenance: str = "") -> Import:
     return Import(tuple(found.values()), tuple(faults), wrong)
 
 
-def guess(path: str) -> str:
-    """The format that a file's name speaks for.
+def guess(path: str, data: bytes) -> str:
+    """The format that a file's name speaks for, and where several are written alike, what stands in it.
 
     Raises:
         Unreadable: none.
     """
-    for ending, form in (
-        (".yara", "yara"), (".yar", "yara"), (".csv", "labelled-csv"), (".stix.json", "stix"), (".jsonl", "jsonl"),
-        (".yaml", "yaml"), (".yml", "yaml"), (".txt", "garak"), (".json", "garak"),
-    ):  # fmt: skip
-        if path.lower().endswith(ending):
-            return form
-    raise Unreadable(f"{path}: say its format with --format; known: {', '.join(READERS)}")
+    ending = "." + path.lower().rpartition(".")[2]
+    if ending in (".yaml", ".yml"):
+        return "sigma" if _SIGMA.search(data) else "promptfoo" if _TESTS.search(data) else "yaml"
+    if ending == ".json":
+        return "garak" if data.lstrip()[:1] == b"[" else "promptfoo" if _TESTS.search(data) else "stix"
+    if ending == ".jsonl":
+        return _of_lines(data)
+    form = {".yara": "yara", ".yar": "yara", ".csv": "labelled-csv", ".txt": "garak"}.get(ending)
+    if form is None:
+        raise Unreadable(f"{path}: its name does not tell its format: say it; known: {', '.join(READERS)}")
+    return form
+
+
+def _of_lines(data: bytes) -> str:
+    """What JSON lines are, by the first that is an object: a pattern has a ``kind`` and a labelled text a label."""
+    for line in data.splitlines():
+        try:
+            row = orjson.loads(line) if line.strip() else None
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            labelled = any(name in row for name in tables.LABELS) and any(name in row for name in tables.TEXTS)
+            return "jsonl" if "kind" in row else "labelled-jsonl" if labelled else "garak" if "prompt" in row else "jsonl"
+    return "jsonl"
 
 
 def _id(name: str, one: Converted) -> str:
@@ -107,7 +131,11 @@ def _id(name: str, one: Converted) -> str:
     stem = _UNSAFE.sub("-", name.rpartition("/")[2].partition(".")[0].lower()).strip("-") or "import"
     given = _UNSAFE.sub("-", one.name.lower()).strip("-")[:60]
     body = str(one.fields.get("body", ""))
-    return f"{stem[:40]}.{given or hashlib.sha256(body.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}".strip("-.")
+    return f"{stem[:40]}.{given or _hash(body)[:16]}".strip("-.")
+
+
+def _hash(body: str) -> str:
+    return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 __all__ = ["READERS", "Import", "Unreadable", "convert", "guess"]
