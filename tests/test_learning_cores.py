@@ -18,7 +18,7 @@ from gateway.learning.evidence import ATTACKS, fair_share, matched, spoken, stan
 from gateway.learning.mining import Ordinary, mine
 from gateway.learning.promotion import Effect, Rules, approved, step, suspects
 from gateway.learning.quorum import Record, decide, outcome, weight, words
-from gateway.learning.reflection import Facts, reflect
+from gateway.learning.reflection import Facts, reflect, together
 from gateway.learning.teacher import Teacher
 from gateway.learning.trial import ALL_FALSE_ALARMS, ALL_LOSS, FALSE_ALARM_BOUND, PARDON_REACH
 from gateway.learning.values import (
@@ -198,8 +198,41 @@ def test_a_reflection_says_what_failed_by_how_much_and_what_lies_near() -> None:
     for expected in ("origin document passed", "encoder (m) at 0.61", "0.31 were missing", "exemplar.attacks.2", "harmless exemplar lies nearer",
                   "3 other labelled texts", "Labelled attack by 1"):  # fmt: skip
         assert expected in said
-    wrong = reflect(replace(case, outcome=Outcome.FALSE_POSITIVE), Facts())
+    wrong = reflect(replace(case, outcome=Outcome.FALSE_POSITIVE), Facts(nearest=near[::-1]))
     assert "What misfired: m (jailbreak.persona, encoder, 0.61)" in wrong
+    assert "The nearest harmless exemplar is exemplar.benign.1 at a similarity of 0.80." in wrong
+    assert "A known attack lies nearer" not in wrong
+    assert "A known attack lies nearer: a (x.y) at 0.90." in reflect(
+        replace(case, outcome=Outcome.FALSE_POSITIVE), Facts(nearest=(("a", "x.y", 0.9), *near))
+    )
+
+
+def test_a_reflection_does_not_blame_what_was_not_allowed_to_act() -> None:
+    """A strong finding that a learnt harmless kind pardoned was called "too little to block"."""
+    watched = (("shadow", "override", "prompt_injection.task_hijack", 0.95), ("encoder", "m", "jailbreak.persona", 0.4))
+    case = Case(id="x", at=0, outcome=Outcome.FALSE_NEGATIVE, labels=(label("ada", Said.ATTACK),),
+                trajectory=Trajectory(origin="user", action="flag", stages=watched))  # fmt: skip
+    said = reflect(case, Facts(0.4, 0.92, pardons=("learnt.benign.1",)))
+    assert "The strongest finding was jailbreak.persona by encoder (m) at 0.40, too little to block." in said
+    assert "override (prompt_injection.task_hijack) found it at 0.95 and did not act" in said
+    assert "learnt as harmless now: learnt.benign.1." in said
+    alone = reflect(replace(case, trajectory=case.trajectory._replace(stages=watched[:1])), Facts(0.95, 0.92))
+    assert "too little" not in alone
+    assert "No stage" not in alone
+    assert "it scores 0.95 now, which blocks from 0.92 on" in alone
+    assert "What misfired" not in reflect(replace(case, outcome=Outcome.FALSE_POSITIVE), Facts())
+
+
+def test_what_a_labeller_wrote_is_told_from_what_the_gateway_says() -> None:
+    said = Label("x", "ada", "analyst", Said.ATTACK, "", "seen twice", 1.0, 1.0)
+    told = reflect(Case(id="x", at=0, outcome=Outcome.TRUE_POSITIVE, labels=(said,)), Facts())
+    assert told.endswith("Note: \u201cseen twice\u201d.")
+    assert together(["one", "", "two", "two"]) == "1. one\n2. two"
+    assert together(["one"]) == "one"
+    assert together([]) == ""
+    long = together([f"{number} " + "x" * 700 for number in range(5)])
+    assert long.endswith("\n… and of 3 more texts.")
+    assert len(long) < 2_100
 
 
 # Mining
@@ -216,6 +249,13 @@ def test_shared_words_become_a_pattern_that_finds_them_and_nothing_harmless() ->
     assert mine(texts[:2], Ordinary([])) is None
     assert mine(["all different", "no words here", "shared by none"], Ordinary([])) is None
     assert mine(["of the same"] * 3, Ordinary(["one of the same sort"])) is None, "what harmless text says too is no pattern"
+
+
+def test_one_rare_word_is_a_subject_and_no_pattern() -> None:
+    """`this … merge` was one: whoever reviews code was refused."""
+    ordinary = Ordinary(["is this it", "all of this", "why this one", "such is life"])
+    assert mine([f"then {a} in this secret merge {b}" for a, b in (("x", "now"), ("yy", "soon"), ("z", "please"))], ordinary) is not None
+    assert mine([f"{a} this {b} mergerequest {c}" for a, b, c in (("do", "old", "us"), ("see", "new", "me"), ("x", "y", "z"))], ordinary) is None
 
 
 @given(st.lists(st.text("ab c\\.(*", max_size=30), max_size=5), st.lists(st.text("ab c", max_size=20), max_size=4))

@@ -116,7 +116,7 @@ class Intake:
             record = await self._state.decision(given.decision_id) if is_id(given.decision_id) else None
             if record is None or not principal.sees(record.tenant):
                 raise Refused(404, "decision_id: there is no decision with this id, or it has expired")
-            told = of_decision(record, await self._state.kept_texts(given.decision_id, now))
+            told = of_decision(record, await self._state.kept_texts(given.decision_id, now), given.text)
             return told.trajectory, given.text or told.text
         live = self._live()
         segments = [Segment(given.text, "user", Origin(given.origin), 0, ())]

@@ -91,8 +91,7 @@ class Lessons:
         """Answer what the last pass saw with corrections of the model. While our corpora are being read, only read on."""
         if self._tuning is None or self._teacher().model is None:
             return
-        chosen = self._live().settings.policy.preset
-        bars = tuner().bars("balanced" if chosen == "monitor" else chosen)
+        bars = tuner().bars(self._preset)
         work = self._tuning.work(bars)
         if work and not await asyncio.to_thread(tuner().advance):
             return
@@ -152,10 +151,16 @@ class Lessons:
             if case.proposal != id:
                 await self._change(case.id, _answered(id))
 
+    @property
+    def _preset(self) -> str:
+        """Whose bars count: where nothing is acted on, the ones that would be."""
+        chosen = self._live().settings.policy.preset
+        return "balanced" if chosen == "monitor" else chosen
+
     async def _lesson(self, case: Case, siblings: int) -> Case:
         views = await asyncio.to_thread(self._teacher().read, case)
-        vector = None if views is None else views.embedding
-        facts = await asyncio.to_thread(self._teacher().facts, case, vector, siblings)
+        learnt = tuple(self._live().engine.cascade.prototypes)
+        facts = await asyncio.to_thread(self._teacher().facts, case, views, siblings, self._preset, learnt)
         lesson = reflect(case, facts)
         if lesson != case.lesson:
             await self._change(case.id, lambda old: replace(old, lesson=lesson) if old else None)

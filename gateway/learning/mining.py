@@ -33,8 +33,9 @@ LEAST_LETTERS: Final = 9
 """Letters that a pattern's words have together: ``to the`` is shared by all texts."""
 
 RARE_SHARE: Final = 0.01
-"""The share of harmless texts that may hold the rarest of a pattern's words. Of thousands of chains of common words some are in
-none of five thousand texts by chance, and in the next one: "you … the … you … no" tells nothing."""
+"""The share of harmless texts that may hold a word that tells something; a pattern has two. Of thousands of chains of common
+words some are in none of five thousand texts by chance, and in the next one: "you … the … you … no" tells nothing. One rare
+word is what people speak of, and whoever speaks of it is found, too: "this … merge", "curator … the"."""
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -90,8 +91,8 @@ def mine(texts: Sequence[str], ordinary: Ordinary) -> Mined | None:
             support = sum(_has(words, chain) for words in worded)
             if support < least:
                 continue
-            rare = min(map(ordinary.count, chain)) <= RARE_SHARE * len(ordinary.texts)
-            if rare and sum(map(len, chain)) >= LEAST_LETTERS and not ordinary.any(chain):
+            telling = sum(ordinary.count(word) <= RARE_SHARE * len(ordinary.texts) for word in set(chain))
+            if telling >= 2 and sum(map(len, chain)) >= LEAST_LETTERS and not ordinary.any(chain):
                 rarity = sum(1 / (1 + ordinary.count(word)) for word in chain)
                 rank = (support / len(texts) + 0.1 * rarity / len(chain) - 0.02 * len(chain), chain)
                 best = rank if best is None else max(best, rank)

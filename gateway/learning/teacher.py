@@ -33,8 +33,9 @@ from detectors.semantic.prototypes import (
 from detectors.values import Origin
 from gateway.learning import evidence, rehearsal, trial
 from gateway.learning.evidence import Labelled, fair_share, spoken
+from gateway.learning.grouping import kinds
 from gateway.learning.mining import Ordinary, mine
-from gateway.learning.reflection import Facts
+from gateway.learning.reflection import Facts, together
 from gateway.learning.trial import Corpus
 from gateway.learning.values import LEARNT, Case, Outcome, Proposal, ProposalKind, Trial
 from patterns import packs
@@ -43,11 +44,6 @@ from patterns.similar import Similar
 
 MOST_EXAMPLES: Final = 16
 """Texts that one prototype is made of. More of one kind change its direction by less than the last one did."""
-
-BELONGS: Final = 0.25
-"""Texts are of one kind from this closeness to each other on; one that is less close to all others of its group together is
-taken out of it: mislabelled, or of another kind. A prototype's bar (`LEAST_CLOSENESS`) is higher: it has to tell them from
-everything else, not from other labelled texts."""
 
 MOST_CASES: Final = 400
 """Unanswered cases looked at together: a flood of labels must not make a pass take minutes."""
@@ -92,16 +88,22 @@ class Teacher:
         except Unread:
             return ""
 
-    def facts(self, case: Case, vector: Floats | None, siblings: int) -> Facts:
-        """What `reflection.reflect` wants to know."""
-        if self.model is None or vector is None:
+    def facts(
+        self, case: Case, seen: Views | None, siblings: int, preset: str = "balanced", learnt: Sequence[Prototype] = ()
+    ) -> Facts:
+        """What `reflection.reflect` wants to know. ``preset`` is the one that serves, ``learnt`` what is matched already."""
+        if self.model is None or seen is None:
             return Facts(siblings=siblings, unread=self.model is not None and bool(case.text) and not case.views)
         near = tuple(
-            (one.exemplar.id, one.exemplar.category, round(one.similarity, 3)) for one in self.model.index.nearest(vector, 8)
+            (one.exemplar.id, one.exemplar.category, round(one.similarity, 3))
+            for one in self.model.index.nearest(seen.embedding, 8)
         )
         origin = Origin(case.trajectory.origin)
         score = self.model.judge([(case.text, origin)])[0].score if case.text else case.trajectory.score
-        return Facts(score, self.model.calibration.thresholds["balanced"][origin], near, siblings)
+        vectors, quoting = seen.embedding[None], np.array([seen.quotes])
+        pardons = tuple(one.pattern.id for one in learnt
+                        if one.pattern.kind is Kind.BENIGN and one.reached(vectors, quoting).any())  # fmt: skip
+        return Facts(score, self.model.calibration.thresholds[preset][origin], near, siblings, pardons=pardons)
 
     def read(self, case: Case) -> Views | None:
         """A case's views; None where it has none of this model."""
@@ -132,18 +134,8 @@ class Teacher:
         seen, vectors, _ = self.labelled(fair_share(cases, MOST_CASES))
         if not seen:
             return []
-        background = self._background(_kind(seen[0]))
-        near = np.array([background.closeness(vectors[at : at + 1], vectors) for at in range(len(seen))])
-        linked = (near + near.T) / 2 >= BELONGS
-        found = []
-        left = set(range(len(seen)))
-        while left:
-            members = _component(linked, min(left))
-            left -= members
-            kept, others = _coherent(sorted(members), vectors, background)
-            parts = (kept, *([one] for one in others))
-            found += [Group(tuple(seen[at] for at in part), vectors[part]) for part in parts]
-        return found
+        parts = kinds(vectors, self._background(_kind(seen[0])))
+        return [Group(tuple(seen[at] for at in part), vectors[part]) for part in parts]
 
     def concerns(self, group: Group, news: Labelled, standing: Sequence[Prototype]) -> bool:
         """Whether who labelled some of ``news`` has a word on what answers a group."""
@@ -295,9 +287,11 @@ class Teacher:
         proposal = Proposal(
             id=id, kind=ProposalKind.EXEMPLAR if attack else ProposalKind.BENIGN, pattern=pattern, at=now, since=now,
             author="engine", cases=tuple(case.id for case in group.cases), nearest=nearest, trial=found,
-            reflection=" ".join(dict.fromkeys(case.lesson for case in cases if case.lesson))[:2000],
-            expected=f"texts of the kind of these {len(cases)} are {verb}; each is found by what the others teach in "
-                     f"{found.caught} of {found.own} cases",
+            reflection=together([case.lesson for case in cases]),
+            expected=f"texts of the kind of {f'these {len(cases)}' if len(cases) > 1 else 'this one'} are {verb}; " + (
+                f"each is found by what the others teach in {found.caught} of {found.own} cases" if len(cases) >= 3
+                else "they are too few to be tried on each other"
+            ),
         )  # fmt: skip
         return proposal, ready
 
@@ -383,30 +377,3 @@ def _example(case: Case) -> str:
     """What a prototype is made of: the text, or its views where it is not kept, too long, or written to be taken for views."""
     fits = 0 < len(case.text) <= MAX_BODY and len(orjson.dumps(case.text)) <= EXAMPLE_BYTES
     return case.text if fits and not case.text.startswith(PREFIX) else case.views
-
-
-def _component(linked: npt.NDArray[np.bool_], start: int) -> set[int]:
-    found, waiting = {start}, [start]
-    while waiting:
-        for other in np.flatnonzero(linked[waiting.pop()]).tolist():
-            if other not in found:
-                found.add(other)
-                waiting.append(other)
-    return found
-
-
-def _coherent(members: list[int], vectors: Floats, background: Background) -> tuple[list[int], list[int]]:
-    """Take out what the others do not teach: of a group of four or more whoever does not belong, and of one of three or more
-    that a trial would not take for one kind, the least close until it would."""
-    others: list[int] = []
-    while len(members) >= 3:
-        closeness = [
-            float(background.closeness(vectors[[m for m in members if m != one]], vectors[one : one + 1])[0]) for one in members
-        ]
-        worst = int(np.argmin(closeness))
-        foreign = len(members) >= 4 and closeness[worst] < BELONGS
-        found = sum(one >= LEAST_CLOSENESS for one in closeness)
-        if not foreign and found >= trial.LEAST_CAUGHT * len(members):
-            break
-        others.append(members.pop(worst))
-    return members, others
