@@ -116,6 +116,12 @@ class TestOpenAI:
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
         assert text == f"You said: My card is {CARD}, keep it."
 
+    def test_a_key_of_the_request_comes_back_in_a_stream(self, openai_client: openai.OpenAI) -> None:
+        messages = _user(f"say:the key is {KEY} and no more")
+        stream = openai_client.chat.completions.create(model="echo-1", messages=messages, stream=True)
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+        assert text == f"the key is {KEY} and no more"  # the model never saw it
+
     def test_it_comes_back_inside_a_tool_call(self, openai_client: openai.OpenAI) -> None:
         messages = _user('call:weather {"city": "' + CARD + '"}')
         reply = openai_client.chat.completions.create(model="echo-1", messages=messages, tools=TOOLS)
@@ -271,20 +277,6 @@ class TestRefusalsAsReplies:
         reply = client.models.generate_content(model="echo-1", contents=ATTACK)
         assert reply.prompt_feedback is not None
         assert reply.prompt_feedback.block_reason is not None
-
-
-class TestRepliesThatAreCut:
-    """What a model must not say is stopped in mid-stream, in each client's own terms."""
-
-    SAY = f"say:the key is {KEY} and no more"
-
-    def test_openai(self, openai_client: openai.OpenAI) -> None:
-        stream = openai_client.chat.completions.create(
-            model="echo-1", messages=[{"role": "system", "content": "x"}, *_user(self.SAY.replace("A", "A"))], stream=True
-        )
-        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-        # The key was in the request, so it is the caller's own: the model never saw it, and it comes back.
-        assert text == f"the key is {KEY} and no more"
 
 
 class TestAgentsRecipe:
