@@ -348,11 +348,19 @@ class TestUpstreams:
         assert got.content == FRAME[name]
 
     @every_dialect
-    @pytest.mark.parametrize("fault", ["breaks off", "ends in half a frame", "is no JSON"])
+    @pytest.mark.parametrize(
+        "fault",
+        ["breaks off", "breaks off in half a frame", "ends in half a frame", "ends in half a frame behind a comment", "is no JSON"],
+    )
     def test_a_stream_that(self, scene: Scene, name: str, fault: str) -> None:
         half = FRAME[name] + b'data: {"' + MARK.encode()
-        answer = {"breaks off": _streamed(FRAME[name], end=False), "ends in half a frame": _streamed(half, end=False),
-                  "is no JSON": _streamed(FRAME[name], b"data: {broken " + MARK.encode() + b"\n\n")}[fault]  # fmt: skip
+        answer = {
+            "breaks off": _streamed(FRAME[name], end=False),
+            "breaks off in half a frame": _streamed(half, end=False),
+            "ends in half a frame": _streamed(half),
+            "ends in half a frame behind a comment": _streamed(FRAME[name] + b": ping\n" + half.removeprefix(FRAME[name])),
+            "is no JSON": _streamed(FRAME[name], b"data: {broken " + MARK.encode() + b"\n\n"),
+        }[fault]
         got = scene.ask(name, answer, streamed=True)
         assert got.status_code == 200
         assert "half of it" in got.text

@@ -271,11 +271,31 @@ def test_comments_and_unknown_events_pass_untouched() -> None:
         assert _relay("chat", [frame])[0] == frame
 
 
-@pytest.mark.parametrize("end", [b"", b"data: {\"choices\""])
-def test_what_is_held_when_the_stream_breaks_off_in_the_middle(end: bytes) -> None:
-    out, relay = _relay("chat", [_chunk({"content": "it is AKIAABCD"}), end])
+def test_what_is_held_when_the_stream_ends_in_the_middle() -> None:
+    out, relay = _relay("chat", [_chunk({"content": "it is AKIAABCD"})])
     assert _said("chat", out)[(0, "content")] == "it is AKIAABCD"
     assert not relay.held
+
+
+@pytest.mark.parametrize("half", [b'data: {"choices"', b"event: x", b"ev", b": ping\ndata: {"])
+def test_what_is_held_when_the_stream_ends_within_a_frame(half: bytes) -> None:
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    out = relay.feed(_chunk({"content": "it is AKIAABCD"}) + half, _refusal)
+    with pytest.raises(BadFraming):
+        relay.end(_refusal)
+    out += relay.fail("it broke off")
+    assert _said("chat", out)[(0, "content")] == "it is AKIAABCD"
+    assert out.count(b"it broke off") == 1
+    assert half not in out
+    assert not relay.held
+
+
+@pytest.mark.parametrize("left", [b"\n", b"\r\n\n", b": keep-alive", b": keep-alive\n"])
+def test_what_says_nothing_may_be_left_at_the_end(left: bytes) -> None:
+    first = _chunk({"content": "it is"}, finish_reason="stop")
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    out = relay.feed(first + left, _refusal) + relay.end(_refusal)
+    assert out.rstrip(b"\r\n") == first.rstrip(b"\n")
 
 
 @pytest.mark.parametrize("size", [1, 10, 1_000])

@@ -29,7 +29,7 @@ from gateway.streams.sound import WITHHELD, Sound
 from gateway.streams.steps import Steps, at_once
 from gateway.streams.texts import Read, Texts, within
 from gateway.wires.base import EventKind, StreamEvent, Target, Thread
-from gateway.wires.frames import Frame
+from gateway.wires.frames import BadFraming, Frame
 from gateway.wires.probabilities import has_probabilities
 from gateway.wires.rewriting import rewritten, sequel
 
@@ -176,16 +176,18 @@ class Relay:
         return self._outgoing.stop(refusal(cut))
 
     def end(self, refusal: Refusal) -> bytes:
-        """The upstream's stream is over: what was held goes out, and then what is left of it."""
+        """The upstream's stream is over: what was held goes out, and then blank lines that are left of it.
+
+        Raises: BadFraming: it ends within a frame, whose text cannot be told. What was held goes out all the same.
+        """
         left = self.splitter.end()
         at_once(self._settle(True))
         self._flush(())
-        for frame in left:
-            # A frame that its sender did not finish: its text cannot be told.
-            if not frame.data and not frame.raw.strip():
-                self._outgoing.plain(frame.raw)
         if self.cut is not None:
             return self.stop(self.cut, refusal)
+        if any(frame.data or frame.event or not (frame.raw.isspace() or frame.raw.startswith(b":")) for frame in left):
+            raise BadFraming("it ends within a frame")
+        self._outgoing.plain(b"".join([frame.raw for frame in left if frame.raw.isspace()]))
         self.close()
         return self._outgoing.take()
 
