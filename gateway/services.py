@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import logging
 import secrets
 import time
@@ -19,6 +18,7 @@ from gateway.audit.log import AuditLog, configuration
 from gateway.audit.writer import AuditUnavailable
 from gateway.chores import Chores
 from gateway.config.configuration import load as load_settings
+from gateway.config.fields import is_loopback
 from gateway.config.files import Watched
 from gateway.config.settings import Settings, SettingsError
 from gateway.console.sessions import Sessions
@@ -93,7 +93,7 @@ class Services:
         self.state: State = _state(settings)
         self._shared = place is not None or isinstance(self.state, ResilientState)
         """Whether there may be other workers over this state."""
-        self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=is_loopback(settings) or settings.open)
+        self.keys = KeyWatch(self.state, _tenants(settings), open_when_empty=settings.is_loopback or settings.open)
         self.recorder = Recorder(self.state)
         self.audit = AuditLog(settings)
         self.providers = Providers(settings)
@@ -207,7 +207,7 @@ class Services:
         settings = self.live.settings
         text = host.decode("latin-1")
         name = (text if text.endswith("]") else text.rsplit(":", 1)[0]).strip("[]").lower()
-        ours = settings.open or name == "localhost" or name in settings.allowed_hosts or _is_loopback_name(name)
+        ours = settings.open or name in settings.allowed_hosts or is_loopback(name)
         if ours and len(self._hosts_seen) < MAX_HOSTS:
             self._hosts_seen.add(host)
         return ours
@@ -353,16 +353,3 @@ def _sync(settings: Settings, store: Store, asking: Asking) -> SyncService | Non
 
 def _tenants(settings: Settings) -> dict[str, Tenant]:
     return {name: Tenant(name) for name in settings.tenants}
-
-
-def is_loopback(settings: Settings) -> bool:
-    """Whether the gateway can be reached from this machine alone."""
-    host = settings.listen.rpartition(":")[0].strip("[]")
-    return host == "localhost" or _is_loopback_name(host)
-
-
-def _is_loopback_name(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -42,7 +42,7 @@ def started(folder: Path, listen: str) -> Iterator[list[str]]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
-        yield [process.stderr.readline(), process.stderr.readline()]
+        yield [process.stderr.readline() for _ in range(3)]
     finally:
         process.kill()
         process.wait(20)
@@ -53,6 +53,8 @@ def test_any_address_is_that_of_ipv4_too_and_the_line_to_try_is_true(tmp_path: P
     port = free_port()
     with started(tmp_path, f"[::]:{port}") as lines:
         assert lines[0].startswith(f"Portcullis listens on http://127.0.0.1:{port} ")
+        assert lines[1] == "Whoever calls shows a key: portcullis keys create --role app\n"
+        assert "-H 'authorization: Bearer KEY'" in lines[2]
         for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
             with socket.socket(family) as caller:
                 caller.connect((host, port))
@@ -62,7 +64,7 @@ def test_a_port_that_is_taken_is_not_told_of_as_ours(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
         with started(tmp_path, taken) as lines:
-            assert lines == [f"portcullis serve: listen: {taken}: Address already in use\n", ""]
+            assert lines == [f"portcullis serve: listen: {taken}: Address already in use\n", "", ""]
 
 
 def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 
 from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
 from gateway.keys import EVERY_TENANT, LOCAL_OPERATOR, Keyring, Permission, Principal
-from gateway.services import Services, is_loopback
+from gateway.services import Services
 from gateway.serving.credentials import AmbiguousCredential, gateway_key
 from gateway.state.base import StateUnavailable
 
@@ -27,7 +27,7 @@ def require(services: Services, permission: Permission) -> Callable[[Request], A
             raise HTTPException(400, str(error)) from None
         ring = await keyring(services)
         if ring.open and token is None:
-            if not is_loopback(services.live.settings):
+            if not services.live.settings.is_loopback:
                 raise HTTPException(401, "the control plane is closed until a key was made: portcullis keys create")
             if not local_operator(request, services):
                 raise HTTPException(421, "without keys the control plane answers only to a loopback address")
@@ -88,7 +88,7 @@ def known(request: Request, services: Services) -> bool:
 def local_operator(request: Request, services: Services) -> bool:
     """Whether a caller of a gateway without keys is on this machine and means this gateway by name."""
     host = request.headers.get("host", "").encode()
-    return is_loopback(services.live.settings) and services.host_is_ours(host)
+    return services.live.settings.is_loopback and services.host_is_ours(host)
 
 
 def session_of(request: Request, services: Services, now: float) -> Session | None:

@@ -7,6 +7,7 @@ import socket
 import sys
 
 from gateway.cli.common import Failed, Misused, add_config, config_path, settings
+from gateway.config.settings import Settings
 from gateway.serving import port
 
 HELP = "run the gateway"
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         why = str(error.strerror).partition(" (while ")[0]  # what follows says the address once more
         raise Failed(f"listen: {chosen.listen}: {why}") from None
     if not arguments.json:
-        print(greeting(listener, not chosen.upstreams), file=sys.stderr, flush=True)
+        print(greeting(listener, chosen), file=sys.stderr, flush=True)
         if not (chosen.data_dir / "cache").exists():
             waiting = "The first start compiles the patterns, a minute or two; what is sent meanwhile waits."
             print(waiting, file=sys.stderr, flush=True)
@@ -37,13 +38,17 @@ def run(arguments: argparse.Namespace) -> int:
     return server.serve(chosen, config_path(arguments), arguments.workers, listener)
 
 
-def greeting(listener: socket.socket, echo: bool) -> str:
+def greeting(listener: socket.socket, chosen: Settings) -> str:
     """What a person reads first: where it listens and something to try."""
     url = port.address(listener)
+    echo = not chosen.upstreams
     model = "echo-1" if echo else "gpt-4o-mini"
+    closed = not (chosen.is_loopback or chosen.open)
+    key = "-H 'authorization: Bearer KEY' " if closed else ""
     return (
         f"Portcullis listens on {url}"
         + (" (no upstream is configured: the built-in echo model answers)" if echo else "")
-        + f"\nTry: curl -s {url}/v1/chat/completions -H 'content-type: application/json' "
+        + ("\nWhoever calls shows a key: portcullis keys create --role app" if closed else "")
+        + f"\nTry: curl -s {url}/v1/chat/completions {key}-H 'content-type: application/json' "
         f"-d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
     )

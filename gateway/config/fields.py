@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from collections.abc import Iterable
@@ -17,6 +18,14 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
     """Built when it is first used: within the whole, and not once more for each section by itself."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of an address, or of a Host header, is this machine and none other."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class FileSecret(SecretStr):

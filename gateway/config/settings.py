@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from detectors.values import WINDOWS, ChannelKind, Origin
 from gateway.audit.settings import AuditSettings
-from gateway.config.fields import Certificates, Seconds, Secret
+from gateway.config.fields import Certificates, Seconds, Secret, is_loopback
 from gateway.config.fields import Model as _Model
 from gateway.keys import checked_name
 from gateway.learning.settings import LearningSettings
@@ -375,6 +375,11 @@ class Settings(_Model):
     notify: NotifySettings | None = Field(None, description="See `notify` below and docs/notify.md.")
     audit: AuditSettings = Field(AuditSettings(), description="See `audit` below.")
     learning: LearningSettings = Field(LearningSettings(), description="See `learning` below.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the gateway can be reached from this machine alone."""
+        return is_loopback(self.listen.rpartition(":")[0])
 
     @property
     def audit_directory(self) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.config.fields import Model
+from gateway.config.fields import Model, is_loopback
 
 
 def _address(value: str) -> str:
@@ -60,15 +59,8 @@ class SyncSettings(Model):
             if any(files):
                 raise ValueError("development: goes without ca, certificate and key")
             for address in (self.listen, *self.peers):
-                if not _is_loopback(address.rpartition(":")[0]):
+                if not is_loopback(address.rpartition(":")[0]):
                     raise ValueError(f"development: {address} is not a loopback address; issue certificates: portcullis sync")
         elif not all(files):
             raise ValueError("ca, certificate and key: all three are needed; `portcullis sync init-ca` and `issue` make them")
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
