@@ -405,6 +405,21 @@ def test_what_is_not_text_is_listed_as_not_read(path: str, doc: dict[str, Any], 
     assert [why for _, why in unread(read(path, doc))] == [reason]
 
 
+@pytest.mark.parametrize("kind", ["image/gif", "image/webp", "image/avif", "image/new-kind"])
+@pytest.mark.parametrize(("path", "make"), [
+    (CHAT, lambda kind: chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": f"data:{kind};base64,QQ=="}}]})),
+    (MESSAGES, lambda kind: claude({"type": "image", "source": {"type": "base64", "media_type": kind, "data": "QQ=="}})),
+    (GENERATE, lambda kind: gemini({"inlineData": {"mimeType": kind, "data": "QQ=="}})),
+    (RESPONSES, lambda kind: items({"role": "user", "content": [{"type": "input_image", "image_url": f"data:{kind};base64,QQ=="}]})),
+])  # fmt: skip
+def test_images_of_any_kind_and_of_earlier_turns_are_listed(path: str, make: Any, kind: str) -> None:
+    """Item 78: gif and webp, and what stood in earlier turns, went on unscreened and unnamed."""
+    doc = make(kind)
+    turns = doc.get("messages") or doc.get("contents") or doc["input"]
+    turns.append({"role": "user", "parts": [{"text": "x"}]} if path == GENERATE else QUESTION)
+    assert [why for _, why in unread(read(path, doc))] == ["image"]
+
+
 def test_an_image_by_address_is_listed_and_forwarded() -> None:
     """Item 72: images by URL were lost on the way."""
     image = {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}
