@@ -66,7 +66,7 @@ def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     told = people.approver.get(path).json()
     assert told["category"] == "prompt_extraction.direct_request"
     assert "passed" in told["reflection"]
-    assert told["nearest"]
+    assert all(one["text"] for one in told["nearest"])
     assert told["trial"]["false_alarms"] <= 0.001 * told["trial"]["harmless"]
     assert {one["outcome"] for one in told["evidence"]} == {"false_negative"}
     worded = people.wait("the echo model words it", lambda: people.approver.get(path).json()["worded"])

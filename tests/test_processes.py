@@ -199,6 +199,20 @@ def test_a_key_is_shown_to_a_user_without_a_name(
     assert f'"user":"{os.getuid()}"' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["--role", "approver"], True), (["--role", "analyst", "--json"], True), (["--role", "approver", "--owner", "ann"], False), ([], False),
+])  # fmt: skip
+def test_whoever_labels_or_approves_is_told_of_as_somebody(
+    arguments: list[str], told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two keys without an owner are two people, whoever holds them."""
+    monkeypatch.setenv("PORTCULLIS_STATE", f"sqlite:{tmp_path / 'state.db'}")
+    monkeypatch.setenv("PORTCULLIS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("PORTCULLIS_CONFIG", os.devnull)
+    assert cli.main(["keys", "create", *arguments]) == 0
+    assert ("without --owner this key is a person of its own" in capsys.readouterr().err) == told
+
+
 def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
     """As behind a collector that hangs: what does not fit into the pipe waits, then is dropped, and is counted."""
     data = tmp_path / "var"

@@ -74,7 +74,7 @@ def _nearest(model: SemanticModel, text: str, origin: Origin) -> list[dict[str, 
             found[one.exemplar.id] = max(known, found.get(one.exemplar.id, known))
     nearest = sorted(found.items(), key=lambda item: -item[1][0])[:COUNT]
     return [
-        {"id": id, "category": category or None, "similarity": round(similarity, 3), "text": _texts().get(id)}
+        {"id": id, "category": category or None, "similarity": round(similarity, 3), "text": exemplars().get(id)}
         for id, (similarity, category) in nearest
     ]
 
@@ -83,12 +83,12 @@ def _nearest(model: SemanticModel, text: str, origin: Origin) -> list[dict[str, 
 def _clusters(model: SemanticModel, harmless: bool, count: int) -> list[dict[str, Any]]:
     return [
         {"name": one.name, "size": len(ids), "closeness": round(one.closeness, 3),
-         "central": [{"id": id, "text": _texts()[id]} for id in ids[:CENTRAL]]}
+         "central": [{"id": id, "text": exemplars()[id]} for id in ids[:CENTRAL]]}
         for one, ids in of_exemplars(model.index, harmless, count)
     ]  # fmt: skip
 
 
 @lru_cache(1)
-def _texts() -> dict[str, str]:
+def exemplars() -> dict[str, str]:
     """The shipped exemplars' texts by id: some megabytes, in workers that were asked for them only."""
     return packs.exemplars("attacks") | packs.exemplars("benign")

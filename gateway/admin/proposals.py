@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require, require_all
 from gateway.admin.knowledge import shown_pattern
+from gateway.admin.nearest import exemplars
 from gateway.keys import Permission, Principal
 from gateway.learning import wording
 from gateway.learning.promotion import Rules
@@ -54,7 +56,7 @@ def routes(app: FastAPI, services: Services) -> None:
         if found is None:
             raise HTTPException(404, "there is no such proposal")
         cases = [case for one in found.cases if (case := await learning.book.case(one)) is not None]
-        return explained(found, cases, learning.stages.rules, principal)
+        return await asyncio.to_thread(explained, found, cases, learning.stages.rules, principal)
 
     @app.post("/admin/v1/proposals/{id}/approve", tags=["proposals"])
     async def approve(id: str, why: Reason, principal: Principal = approver) -> dict[str, Any]:
@@ -110,7 +112,10 @@ def explained(proposal: Proposal, cases: list[Case], rules: Rules, principal: Pr
         "pattern": pattern,
         "reflection": proposal.reflection if len(own) == len(cases) else "",
         "worded": wording.shown(proposal) if texts else None,
-        "nearest": [{"id": id, "category": category, "similarity": near} for id, category, near in proposal.nearest],
+        "nearest": [
+            {"id": id, "category": category, "similarity": near, "text": exemplars().get(id)}
+            for id, category, near in proposal.nearest
+        ],
         "trial": shown_trial,
         "votes": [vote._asdict() for vote in proposal.votes],
         "evidence": [

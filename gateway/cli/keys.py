@@ -25,6 +25,7 @@ HELP = "make, list and revoke keys"
 MAX_DAYS: Final = 36_500
 """A hundred years: for ever is what a key is valid without a bound."""
 
+_PEOPLE: Final = (Role.ANALYST, Role.APPROVER)
 EXAMPLE = "portcullis keys create --role app --tenant shop --note 'checkout service'"
 
 
@@ -94,6 +95,9 @@ def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
     except ValueError as error:
         raise Misused(str(error)) from None
     _write_down(chosen, "create", made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
+    if made.key.role in _PEOPLE and not made.key.owner:
+        alone = "without --owner this key is a person of its own among those who label and approve"
+        print(f"portcullis keys: {alone}", file=sys.stderr)
     if arguments.json:
         write_json({**shown_key(made.key), "token": made.token})
     else:

@@ -16,7 +16,7 @@ from gateway.live import load_patterns
 from patterns import taxonomy
 from patterns.schema import Pattern, PatternError
 
-HELP = "list, test and sign patterns; propose, compare, promote, retire and roll back those of a running gateway"
+HELP = "list, test and sign patterns; propose, compare, approve, promote, retire and roll back those of a running gateway"
 EXAMPLE = "portcullis patterns test my-pack.yaml"
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway import __version__
 from gateway.cli.common import Failed, Misused, add_command, add_json, read_file, write_json, write_table
 from gateway.cli.remote import Refusal, Remote, add_remote, part
+from gateway.learning.values import Stage
 from patterns import convert, detached, release, signed
 from patterns.entries import key_id
 from patterns.schema import PatternError
@@ -74,11 +75,26 @@ def configure(actions: Any) -> None:
         actions, "generations", "the store's generations, latest first",
         "portcullis patterns generations",
     )
-    promote = add_command(
-        actions, "promote", "move a proposal one stage on",
-        "portcullis patterns promote p-1a2b3c --reason 'no false alarms in a week'",
+    proposals = add_command(
+        actions, "proposals", "what is proposed, watched or was decided on; one with its evidence",
+        "portcullis patterns proposals --state proposed",
     )
-    promote.add_argument("proposal")
+    proposals.add_argument("proposal", nargs="?", help="one with its trial, its votes and what it was made from")
+    proposals.add_argument("--state", choices=[stage.value for stage in Stage], help="only those in this state")
+    approve = add_command(
+        actions, "approve", "vote for a proposal, of which somebody else is the author",
+        "portcullis patterns approve 01a21ece6438f6d5ceb6afc861f5b1c2 --reason 'seen in tickets, too'",
+    )
+    reject = add_command(
+        actions, "reject", "refuse a proposal; what is watched or acts by it already is taken back",
+        "portcullis patterns reject 01a21ece6438f6d5ceb6afc861f5b1c2 --reason 'blocks invoices'",
+    )
+    promote = add_command(
+        actions, "promote", "move a proposal that is watched one stage on, before its time",
+        "portcullis patterns promote 01a21ece6438f6d5ceb6afc861f5b1c2 --reason 'no false alarms in a week'",
+    )
+    for one in (approve, reject, promote):
+        one.add_argument("proposal")
     retire = add_command(
         actions, "retire", "propose that a pattern is retired",
         "portcullis patterns retire my.pattern --reason 'fires on invoices'",
@@ -89,11 +105,13 @@ def configure(actions: Any) -> None:
         "portcullis patterns rollback 3 --reason 'generation 4 blocks invoices'",
     )
     rollback.add_argument("generation", type=int)
-    for one in (promote, retire, rollback):
+    voted = (approve, reject, promote, retire, rollback)
+    for one in voted:
         one.add_argument("--reason", required=True)
-    for one in (show, add, imported, diff, effects, export, generations, promote, retire, rollback):
+    remote = (show, add, imported, diff, effects, export, generations, proposals, *voted)
+    for one in remote:
         add_remote(one)
-    for one in (sign, verify, show, add, imported, diff, effects, export, generations, promote, retire, rollback):
+    for one in (sign, verify, *remote):
         add_json(one)
 
 
@@ -228,8 +246,7 @@ def _propose(arguments: argparse.Namespace) -> int:
     else:
         for one in made:
             twins = f"  (nearly the same as {', '.join(one['duplicates'])})" if one["duplicates"] else ""
-            found_out = "trial passed" if one["trial"]["passed"] else one["trial"]["against"][0]
-            print(f"{one['id']}  {one['pattern']}  {found_out}{twins}")
+            print(f"{one['id']}  {one['pattern']}  trial {_tried(one)}{twins}")
         print(f"{len(found.patterns)} read, {len(made)} proposed, {wrong} wrong")
     return 1 if wrong else 0
 
@@ -297,8 +314,51 @@ def _generations(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _promote(arguments: argparse.Namespace) -> int:
-    return _told(arguments, f"/admin/v1/proposals/{part('proposal', arguments.proposal)}/promote", {"reason": arguments.reason})
+def _proposals(arguments: argparse.Namespace) -> int:
+    if arguments.proposal:
+        return _proposal(arguments)
+    remote, found, cursor = Remote(arguments), list[dict[str, Any]](), ""
+    wanted = f"&state={arguments.state}" if arguments.state else ""
+    while True:
+        page = remote.get(f"/admin/v1/proposals?limit=1000{wanted}{cursor}")
+        found += page["proposals"]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    if arguments.json:
+        write_json({"proposals": found})
+    else:
+        names = ("id", "state", "kind", "pattern", "approvals", "author")
+        rows = [[*(one[name] for name in names), _tried(one), one["reason"] or "-"] for one in found]
+        write_table((*names, "trial", "reason"), rows)
+    return 0
+
+
+def _proposal(arguments: argparse.Namespace) -> int:
+    found = Remote(arguments).get(f"/admin/v1/proposals/{part('proposal', arguments.proposal)}")
+    if arguments.json:
+        write_json(found)
+        return 0
+    for name in ("id", "state", "kind", "author", "reason", "expected", "reflection"):
+        print(f"{name}: {found[name]}")
+    pattern = found["pattern"]
+    print(f"pattern: {pattern['id']} ({pattern['category']}, {pattern['kind']}): {pattern['body']}")
+    print(f"trial: {_tried(found)}")
+    print(f"approvals: {found['approvals']} of {found['quorum']}; labels for it weigh {found['spoken_for']}, against it"
+          f" {found['spoken_against']}")  # fmt: skip
+    for one in found["votes"]:
+        print(f"vote: {one['by']} {'approves' if one['approves'] else 'rejects'}: {one['reason'] or '-'}")
+    return 0
+
+
+def _tried(one: dict[str, Any]) -> str:
+    trial = one["trial"]
+    return "not tried" if trial is None else "passed" if trial["passed"] else "failed: " + "; ".join(trial["against"])
+
+
+def _voted(arguments: argparse.Namespace) -> int:
+    path = f"/admin/v1/proposals/{part('proposal', arguments.proposal)}/{arguments.action}"
+    return _told(arguments, path, {"reason": arguments.reason})
 
 
 def _retire(arguments: argparse.Namespace) -> int:
@@ -322,6 +382,7 @@ def _told(arguments: argparse.Namespace, path: str, body: dict[str, Any]) -> int
 ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "sign": _sign, "verify": _verify, "show": _show, "add": _propose, "import": _propose, "diff": _diff,
     "effects": _effects, "export": _export,
-    "generations": _generations, "promote": _promote, "retire": _retire, "rollback": _rollback,
+    "generations": _generations, "proposals": _proposals, "approve": _voted, "reject": _voted, "promote": _voted,
+    "retire": _retire, "rollback": _rollback,
 }  # fmt: skip
 """By the name on the command line."""

@@ -84,7 +84,8 @@ def _from_proposed(proposal: Proposal, rules: Rules) -> Move | None:
     if proposal.trial is None or not proposal.trial.passed:
         return None
     if approved(proposal, rules):
-        return Move(Stage.SHADOW, "; ".join(vote.reason for vote in proposal.votes if vote.approves) or "approved")
+        said = [f"{vote.reason or 'approved'} ({vote.by})" for vote in proposal.votes if vote.approves]
+        return Move(Stage.SHADOW, "; ".join(said))
     if rules.automatic and proposal.kind in _LABELLED and len(proposal.supporters) >= rules.labellers:
         return Move(Stage.SHADOW, f"the operator's rule: its trial passed and {len(proposal.supporters)} people labelled alike")
     return None

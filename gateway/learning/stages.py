@@ -17,7 +17,7 @@ from typing import Final
 from detectors.semantic.prototypes import PrototypeError
 from gateway.keys import Principal
 from gateway.learning.book import Book
-from gateway.learning.promotion import Rules, speaks_for_itself, step
+from gateway.learning.promotion import Rules, approved, speaks_for_itself, step
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, Stage, Vote
 from gateway.live import Live
@@ -186,7 +186,8 @@ class Stages:
         rejected = any(not vote.approves for vote in proposal.votes)  # and brought back by a rollback: no further by itself
         if move is None or self._hides(proposal) or (rejected and move.to is not Stage.DEMOTED):
             return proposal
-        return await self.enter(proposal, move.to, move.reason, now, "rules")
+        voted = proposal.stage is Stage.PROPOSED and approved(self._counted(proposal), self.rules)
+        return await self.enter(proposal, move.to, move.reason, now, proposal.votes[-1].by if voted else "rules")
 
     def _counted(self, proposal: Proposal) -> Proposal:
         return replace(proposal, votes=tuple(vote for vote in proposal.votes if not vote.approves or self._approves(vote.by)))

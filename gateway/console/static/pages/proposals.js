@@ -47,7 +47,7 @@ async function one(place, id) {
   const gone = ["failed", "rejected", "demoted"].includes(found.state);
   fill(place, h("h1", {}, `Proposal: ${found.pattern.id ?? found.pattern}`),
     h("section", { class: "panel" }, h("h2", {}, "What it is"), h("p", {}, badge(state), ` ${approvals} of ${quorum} approvals. ${why ?? ""}`),
-      reflection ? h("p", {}, tree(reflection)) : null,
+      reflection ? h("p", { class: "lines" }, reflection) : null,
       worded ? h("div", {}, shownText(worded.text, [], "the reflection as a language model worded it"), h("span", { class: "dim" }, `${worded.note} (${worded.by})`)) : null,
       tree(told)),
     may("approve") && !gone ? h("form", { class: "panel", onsubmit: (event) => event.preventDefault() }, h("h2", { class: "wide" }, "Your decision"), field("Reason", reason),
@@ -62,7 +62,9 @@ async function one(place, id) {
       one.text ? shownText(one.text, [], `text of case ${one.case}`) : h("p", { class: "dim" }, "Its text is not shown: it was not kept, or this key may not read texts."),
       one.lesson ? h("p", {}, one.lesson) : null,
       table("Labels", columns(one.labels), one.labels))) : h("p", { class: "empty" }, "None.")),
-    nearest?.length ? h("section", { class: "panel" }, table("Nearest known examples", columns(nearest), nearest)) : null);
+    nearest?.length ? h("section", { class: "panel" }, table("Nearest known examples", [
+      ["id", (row) => row.id], ["category", (row) => row.category || "harmless"], ["similarity", (row) => row.similarity.toFixed(2), { n: true }],
+      ["text", (row) => row.text ? shownText(row.text, [], `text of ${row.id}`) : "–"]], nearest)) : null);
 }
 
 /** What a trial found, in words, and then what speaks against the change. */
