@@ -137,12 +137,13 @@ class Proxy:
             self._services.limiter.read(meter, request.parsed.segments)
             exchange.usage = meter.usage
         fetching = self._services.threads.fetch(request.parsed.thread, exchange.principal)
+        ahead = self._streaming.ahead(exchange) if request.parsed.streaming else None
         sent = await self._forward(call, exchange, head, _configured(provider, exchange), request)
         try:
             if fetching is not None:
                 await self._services.threads.take(fetching, exchange.vault)
-            if _is_stream(sent.reply, target, request.parsed.streaming):
-                await self._streaming.relay(exchange, answer, sent)
+            if ahead is not None and _is_stream(sent.reply, target):
+                await self._streaming.relay(exchange, answer, sent, ahead)
             else:
                 await self._answer_whole(exchange, answer, sent.reply, sent.upstream)
         finally:
@@ -364,12 +365,12 @@ def _leakage(exchange: Exchange, request: Inspected) -> Leakage | None:
     return None if leakage.idle else leakage
 
 
-def _is_stream(reply: UpstreamReply, target: Target, asked: bool) -> bool:
-    """Whether a reply is to be relayed as a stream: it was asked for, and by its own word the answer is one.
+def _is_stream(reply: UpstreamReply, target: Target) -> bool:
+    """Whether a reply that was asked for as a stream is to be relayed as one: by its own word it is.
 
     Anything else is read and screened as a whole, whatever was asked for.
     """
-    if not asked or reply.status >= 300:
+    if reply.status >= 300:
         return False
     kind = next((value for name, value in reply.headers if name == b"content-type"), b"").lower()
     if kind.startswith(b"text/event-stream"):

@@ -17,6 +17,7 @@ from gateway.streams.following import Cut
 from gateway.streams.listening import LONG, SLICE
 from gateway.streams.moving import Moving
 from gateway.streams.relay import Relay
+from gateway.streams.streaming import Ahead
 from gateway.wires.events import sse
 from gateway.wires.frames import BadFraming
 
@@ -259,5 +260,25 @@ def test_whether_a_task_is_woken_changes_nothing(where: list[int], pauses: list[
         wanted = whole.feed(data, held._refusal) + whole.end(held._refusal)
         assert _said("chat", held.caller.got) == _said("chat", wanted)
         assert SECRET.encode() not in held.caller.got
+
+    asyncio.run(go())
+
+
+def test_what_follows_a_stream_is_made_once_and_not_before_its_request_is_sent() -> None:
+    async def go() -> None:
+        made: list[int] = []
+
+        def make() -> Any:
+            made.append(1)
+            return (object(),)
+
+        ahead = Ahead(make)
+        assert made == []
+        await asyncio.sleep(0)  # as whoever waits for the upstream does
+        assert made == [1]
+        assert ahead.take() is ahead.take()
+        assert Ahead(make).take() is not ahead.take(), "where nobody had to wait"
+        await asyncio.sleep(0)
+        assert made == [1, 1]
 
     asyncio.run(go())

@@ -27,20 +27,15 @@ _log = logging.getLogger(__name__)
 class Beside:
     """Has what a follower heard judged. Close it when its stream is over.
 
-    ``cut`` is what the stream is to be cut for; nothing that is not judged yet may go out any more then.
+    ``cut`` is what the stream is to be cut for; nothing that is not judged yet may go out any more then. ``wake`` makes whoever
+    waits for the upstream look up.
     """
 
-    def __init__(
-        self, follower: Follower, semantics: Semantics, engine: Engine, tenant: str, wake: Callable[[], None], lag: Histogram
-    ) -> None:
-        """
-        Args:
-            wake: makes whoever waits for the upstream look up.
-            lag: where seconds from a trip's oldest word to its verdict are observed.
-        """
+    def __init__(self, follower: Follower, semantics: Semantics, engine: Engine, tenant: str, lag: Histogram) -> None:
+        """``lag``: where seconds from a trip's oldest word to its verdict are observed."""
         self._follower = follower
         self._semantics, self._engine, self._tenant = semantics, engine, tenant
-        self._wake = wake
+        self.wake: Callable[[], None] = lambda: None
         self._lag = lag
         self._loop = asyncio.get_running_loop()
         self._oldest = 0.0  # when the oldest word came that no trip took yet
@@ -89,7 +84,7 @@ class Beside:
                 return True
             judging = self._semantics.close(screening, self._tenant)
         task = self._loop.create_task(judging)
-        task.add_done_callback(lambda _: self._wake())
+        task.add_done_callback(lambda _: self.wake())
         self._trip = trip, since, task
         return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import NamedTuple
@@ -40,6 +40,29 @@ class Moved(NamedTuple):
     spent: Sequence[int]
 
 
+class _Made(NamedTuple):
+    """What follows a stream; what judges it needs to know who is woken by that."""
+
+    relay: Relay
+    follower: Follower | None
+    beside: Beside | None
+
+
+class Ahead:
+    """What follows a stream, made while its upstream is waited for: it would be in the way of the first byte."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], _Made]) -> None:
+        self._make = make
+        self._made: _Made | None = None
+        asyncio.get_running_loop().call_soon(self.take)
+
+    def take(self) -> _Made:
+        self._made = self._made or self._make()
+        return self._made
+
+
 class Streaming:
     """Relays streamed replies. What is long is looked at in ``scanner``."""
 
@@ -47,35 +70,44 @@ class Streaming:
         self._services = services
         self._scanner = scanner
 
-    async def relay(self, exchange: Exchange, answer: Answer, sent: Sent) -> None:
+    def ahead(self, exchange: Exchange) -> Ahead:
+        """Prepare for the reply to a request that is about to be sent."""
+        return Ahead(partial(self._make, exchange))
+
+    async def relay(self, exchange: Exchange, answer: Answer, sent: Sent, ahead: Ahead) -> None:
         """Relay a reply to its end, or to where it is cut, and say in ``exchange.reply`` what was seen of it."""
         reply = sent.reply
         await answer.start(reply.status, reply_headers(reply.headers, True))
-        moved = await self.move(exchange, answer, reply, sent.upstream, (reply, answer))
+        moved = await self.move(exchange, answer, reply, sent.upstream, (reply, answer), ahead)
         await answer.end()
         await self.settle(exchange, moved)
 
+    def _make(self, exchange: Exchange) -> _Made:
+        parsed, policy, services = exchange.request and exchange.request.parsed, exchange.bound.policy, self._services
+        follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
+        relay = Relay(
+            exchange.target, parsed.model if parsed else None, exchange.bound.streams, exchange.vault, follower,
+            exchange.leakage, lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
+            Sound() if policy.acts and policy.waits else None,
+        )  # fmt: skip
+        if follower is None:
+            return _Made(relay, None, None)
+        tenant, lag = exchange.principal.tenant, services.metrics.stream_lag
+        return _Made(relay, follower, Beside(follower, services.semantics, exchange.live.engine, tenant, lag))
+
     async def move(
-        self, exchange: Exchange, sink: Sink, source: Source, upstream: str, direct: tuple[Pieces, Direct] | None = None
-    ) -> Moved:
+        self, exchange: Exchange, sink: Sink, source: Source, upstream: str, direct: tuple[Pieces, Direct] | None = None,
+        ahead: Ahead | None = None,
+    ) -> Moved:  # fmt: skip
         """Move a stream of ``upstream``'s to its end; what was seen of it stands in ``exchange.reply``, whatever happens.
         ``direct`` as for `Moving.run`."""
-        parsed = exchange.request.parsed if exchange.request else None
-        model = parsed.model if parsed else None
         policy, tenant = exchange.bound.policy, exchange.principal.tenant
         services = self._services
         if not exchange.bound.loaded:
             await asyncio.to_thread(exchange.bound.load)
-        follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
-        relay = Relay(
-            exchange.target, model, exchange.bound.streams, exchange.vault, follower, exchange.leakage,
-            lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
-            Sound() if policy.acts and policy.waits else None,
-        )  # fmt: skip
-        beside = None
-        if follower is not None:
-            lag = services.metrics.stream_lag
-            beside = Beside(follower, services.semantics, exchange.live.engine, tenant, source.wake, lag)
+        relay, follower, beside = ahead.take() if ahead is not None else self._make(exchange)
+        if beside is not None:
+            beside.wake = source.wake
         threads = services.threads
         keep = partial(threads.keep, exchange) if threads.keeps(exchange) else None
         moving = Moving(relay, beside, policy.waits, partial(_refusal, exchange.id), keep, exchange.usage, self._scanner)
