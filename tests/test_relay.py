@@ -18,7 +18,8 @@ from detectors.streamrules import Act, StreamRules
 from detectors.values import ChannelKind
 from gateway import echo
 from gateway.redaction.vault import Vault
-from gateway.streams.following import Cut
+from gateway.screening.policy import preset
+from gateway.streams.following import Cut, Follower
 from gateway.streams.listening import SLICE
 from gateway.streams.relay import Relay
 from gateway.wires.base import EventKind, Malformed, Target
@@ -484,3 +485,37 @@ def test_a_call_is_whole_before_the_next_one_begins(together: bool) -> None:
     said = [(call["index"], call["function"].get("arguments", "")) for delta in deltas for call in delta.get("tool_calls", [])]
     assert [index for index, _ in said] == sorted(index for index, _ in said)
     assert ["".join(text for at, text in said if at == index) for index in range(3)] == ['{"city":"Rome"}'] * 3
+
+
+def _choice_of(name: str, number: int, text: str) -> dict[str, Any]:
+    if name == "chat":
+        return {"index": number, "delta": {"content": text}, "finish_reason": "stop"}
+    if name == "completions":
+        return {"index": number, "text": text, "finish_reason": "stop"}
+    return {"index": number, "content": {"parts": [{"text": text}]}, "finishReason": "STOP"}
+
+
+@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize(("name", "key", "finish", "told"), [
+    ("chat", "choices", "finish_reason", "content_filter"), ("completions", "choices", "finish_reason", "content_filter"),
+    ("gemini-sse", "candidates", "finishReason", "SAFETY"), ("gemini-array", "candidates", "finishReason", "SAFETY"),
+])  # fmt: skip
+def test_a_choice_of_which_nothing_went_out_is_the_one_that_is_cut(
+    name: str, key: str, finish: str, told: str, judged: bool
+) -> None:
+    docs = [{key: [_choice_of(name, 1, "all is well")]}, {key: [_choice_of(name, 0, "then rm -rf / it")]}]
+    follower = Follower(preset("strict"), 0)
+    relay = Relay(_target(name), "m", ACTING, Vault(KEY), follower)
+    first, second = (orjson.dumps(doc) for doc in docs)
+    parts = [b"[" + first, b"," + second] if name == "gemini-array" else [sse(first), sse(second)]
+    out = relay.feed(parts[0], _refusal)
+    if judged:
+        follower.judged = follower.heard
+        out += relay.allowed()
+    out += relay.feed(parts[1], _refusal)
+    assert relay.cut is not None
+    where = _target(name)
+    frames = frames_of(where.wire.splitter(where), [out])
+    ends = [(choice["index"], choice[finish]) for frame in frames if frame.data not in (b"", b"[DONE]")
+            for choice in orjson.loads(frame.data)[key] if choice.get(finish)]  # fmt: skip
+    assert sorted(ends) == ([(0, told), (1, _choice_of(name, 1, "")[finish])] if judged else [(0, told), (1, told)])

@@ -87,9 +87,14 @@ class Outgoing:
         self._forget()
         return None
 
-    def stop(self, message: str) -> bytes:
-        """What may go out now, and then the end of the stream as blocked; what waits stays back."""
-        return self._ended() + self._reader.stop(message)
+    def stop(self, message: str, reader: StreamReader) -> bytes:
+        """What may go out now, and then the end of the stream as blocked; what waits stays back.
+
+        ``reader``: of all that came.
+        """
+        out = self._ended()
+        self._reader.hear_of(reader)
+        return out + self._reader.stop(message)
 
     def fail(self, message: str) -> bytes:
         """As `stop`, where the upstream broke off."""

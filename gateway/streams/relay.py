@@ -173,7 +173,7 @@ class Relay:
         """Cut the stream here: what waits for judgement stays back, and what is returned ends the stream."""
         self.cut = cut
         self.close()
-        return self._outgoing.stop(refusal(cut))
+        return self._outgoing.stop(refusal(cut), self._reader)
 
     def end(self, refusal: Refusal) -> bytes:
         """The upstream's stream is over: what was held goes out, and then blank lines that are left of it.

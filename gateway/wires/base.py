@@ -171,6 +171,9 @@ class StreamReader(ABC):
         """Take over what another reader knows of the stream."""
         self.__dict__ = copy.deepcopy(other.__dict__)
 
+    def hear_of(self, other: Self) -> None:  # noqa: B027 - some wires have no choices
+        """Before `stop`: choices that another reader saw begin and this one did not are ended, too."""
+
     @abstractmethod
     def read(self, frame: Frame) -> list[StreamEvent]:
         """Tell what ``frame`` says. A frame without text is one event of kind ``other``.

@@ -6,7 +6,7 @@ wire. What the parts of a message are stands in `gemini_parts`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -351,6 +351,9 @@ class GeminiStream(StreamReader):
         read_parts(out, part, PARTS, "model", Origin.ASSISTANT, index, path)
         paths = {event.path for event in read}
         events += [event for event in events_of(out.parsed()) if event.path not in paths]
+
+    def hear_of(self, other: Self) -> None:
+        self._open = dict.fromkeys(other._open, True) | self._open
 
     def stop(self, message: str) -> bytes:
         if self._done:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -197,6 +197,9 @@ class ChatStream(StreamReader):
         if isinstance(index, int) and index > before:
             self._call[number] = index
             events.append(StreamEvent(EventKind.STOP, (number, "tool", before)))
+
+    def hear_of(self, other: Self) -> None:
+        self._open = dict.fromkeys(other._open, True) | self._open
 
     def stop(self, message: str) -> bytes:
         if self._done:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -129,6 +129,9 @@ class CompletionStream(StreamReader):
                 events += loose(value, (*path, key))
         if not self._open[number]:
             events.append(StreamEvent(EventKind.STOP, (number,)))
+
+    def hear_of(self, other: Self) -> None:
+        self._open = dict.fromkeys(other._open, True) | self._open
 
     def stop(self, message: str) -> bytes:
         if self._done:
