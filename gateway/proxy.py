@@ -92,9 +92,12 @@ class Proxy:
         except ClientGone:
             exchange.client_gone = True
         except asyncio.CancelledError:
-            if not call.gone:
+            if call.gone:
+                exchange.client_gone = True
+            elif self._services.draining:  # and has waited as long as it may
+                await answer.fault(OwnFault(503, "shutting_down", "the gateway ends; ask again", ((b"retry-after", b"1"),)))
+            else:
                 raise
-            exchange.client_gone = True
         finally:
             self._finish(exchange)
             if exchange.trace is not None:

@@ -593,6 +593,34 @@ class TestOperations:
                 assert time.monotonic() - began > 1.5
             provider._loop.call_soon_threadsafe(release.set)
 
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_what_is_not_done_when_the_end_comes_is_told_so(self, start_gateway: StartGateway, workers: int) -> None:
+        """Whole and streamed, in the wire's own terms: a connection that breaks says nothing of asking again."""
+        chunk = {**ANSWER, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "Half of "}}]}
+
+        async def unfinished(body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if b"stream" in body:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: %b\n\n" % orjson.dumps(chunk))
+            await reader.read()
+
+        with upstream(unfinished) as provider, ThreadPoolExecutor(2) as beside:
+            gateway = start_gateway(
+                workers=workers, upstreams={"openai": {"base_url": provider.base_url}}, limits={"drain_seconds": 1}
+            )
+            with gateway.client() as client, gateway.client() as other:
+                whole = beside.submit(client.post, CHAT, json=HELLO)
+                streamed = beside.submit(other.post, CHAT, json={**HELLO, "stream": True})
+                until(lambda: len(provider.bodies) == 2)
+                gateway.signal(signal.SIGTERM)
+                got, text = whole.result(30), streamed.result(30).text
+        assert (got.status_code, got.json()["error"]["code"], got.headers["retry-after"]) == (503, "shutting_down", "1")
+        assert "Half of" in text
+        assert '"message":"the gateway ends; ask again"' in text
+        assert "[DONE]" not in text
+        assert gateway.process.wait(20) == 0
+        ends = [(line["status"], line.get("reason", "")) for line in gateway.log if line["message"] == "request"]
+        assert sorted(ends) == [(200, ""), (503, "the gateway ends; ask again")]
+
     def test_whoever_comes_while_workers_finish_is_turned_away(self, start_gateway: StartGateway) -> None:
         """A connection that the kernel took, and no worker, would wait until all is over."""
         release = asyncio.Event()

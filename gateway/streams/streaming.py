@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -13,6 +14,7 @@ from detectors.leakage import THREAT, Leak
 from detectors.parts import Parts
 from detectors.values import Origin, Segment
 from gateway.exchange import Exchange, relay_summary, said_segments
+from gateway.faults import ClientGone
 from gateway.providers import Sent
 from gateway.screening.inspection import OFFLOAD_BYTES
 from gateway.screening.policy import Action, Direction, Policy
@@ -78,7 +80,13 @@ class Streaming:
         """Relay a reply to its end, or to where it is cut, and say in ``exchange.reply`` what was seen of it."""
         reply = sent.reply
         await answer.start(reply.status, reply_headers(reply.headers, True))
-        moved = await self.move(exchange, answer, reply, sent.upstream, (reply, answer), ahead)
+        try:
+            moved = await self.move(exchange, answer, reply, sent.upstream, (reply, answer), ahead)
+        except asyncio.CancelledError:
+            if self._services.draining:
+                with contextlib.suppress(ClientGone):
+                    await answer.end()
+            raise
         await answer.end()
         await self.settle(exchange, moved)
 
@@ -120,6 +128,12 @@ class Streaming:
                 self._services.providers.tallies[upstream].errors["bad_stream"] += 1
             exchange.reason = f"the upstream's stream broke off: {error}"
             await sink.piece(relay.fail("the upstream's stream broke off"))
+        except asyncio.CancelledError:
+            if services.draining and direct is not None:  # the caller has gone, or the gateway ends and may wait no longer
+                with contextlib.suppress(ClientGone):
+                    direct[1].write(relay.fail("the gateway ends; ask again"))
+                    exchange.reason = "the gateway ended"
+            raise
         finally:
             source.close()  # of a stream that was cut, or whose caller is gone, no more is wanted: not even while we look at it
             relay.close()
