@@ -67,7 +67,7 @@ def _vault(mode: Mode, key: bytes = KEY, restores: bool = True) -> Vault:
 def test_each_mode_by_category() -> None:
     assert _vault(Mode.MASK).stand_in(CARD, "pii.payment") == "**** ****-**** ****"
     hashed = _vault(Mode.HASH).stand_in(CARD, "pii.payment")
-    assert re.fullmatch(r"pii_payment:[0-9a-f]{24}", hashed)
+    assert re.fullmatch(r"pii_payment~[0-9a-f]{24}", hashed)
     assert hashed == _vault(Mode.HASH).stand_in(CARD, "pii.payment") != _vault(Mode.HASH, OTHER).stand_in(CARD, "pii.payment")
     shaped = _vault(Mode.FORMAT).stand_in(CARD, "pii.payment")
     assert re.fullmatch(r"\d{4} \d{4}-\d{4} \d{4}", shaped)

@@ -12,6 +12,7 @@ import anthropic
 import openai
 import orjson
 import pytest
+from conftest import StartGateway
 from gateways import Gateway
 from upstreams import Upstream, reply, upstream
 from wires_support import CHAT, MESSAGES, target
@@ -26,7 +27,7 @@ VALUES = (CARD, IBAN, SSN, KEY)
 MODES = {"pii.payment": "format", "pii.bank": "mask", "pii.national": "hash"}
 SAID = f"card {CARD}, account {IBAN}, SSN {SSN}, key {KEY}."
 SENT = re.compile(
-    r"card (?P<card>\d{4} \d{4} \d{4} \d{4}), account (?:\*{4} ){5}\*\*, SSN (?P<ssn>[a-z_]+:[0-9a-f]{24}), "
+    r"card (?P<card>\d{4} \d{4} \d{4} \d{4}), account (?:\*{4} ){5}\*\*, SSN (?P<ssn>[a-z_]+~[0-9a-f]{24}), "
     r"key (?P<key>\[SECRET_CLOUD_KEY_[0-9A-F]{10}\])\."
 )
 TOOLS: Any = [
@@ -149,3 +150,29 @@ def test_a_model_that_is_made_to_put_a_value_into_an_images_address(gateway: Gat
     assert "cdn.example.net" in got.text
     for value in (CARD, KEY):
         assert value not in got.text
+
+
+SECRETS = (f"key {KEY}", "password: Tr0ub4dor&3", f"api_key={KEY}", f"the card number {CARD}", "postgres://ann:Tr0ub4dor3@db.example/x")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_hash_is_not_hashed_again(start_gateway: StartGateway, behind: Upstream, streamed: bool) -> None:
+    """In the reply, and when the client sends that in its next turn: else the same value had another in each."""
+    gateway = start_gateway(
+        upstreams={"openai": {"base_url": behind.base_url}}, detection={"model": False},
+        policy={"preset": "balanced", "redaction": {"secret": "hash", "pii": "hash"}},
+    )  # fmt: skip
+    messages: list[Any] = [{"role": "user", "content": "say:" + "; ".join(SECRETS)}]
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="unused", max_retries=0) as client:
+        for turn in range(3):
+            if streamed:
+                chunks = client.chat.completions.create(model="m", messages=messages, stream=True)
+                said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+            else:
+                said = str(client.chat.completions.create(model="m", messages=messages).choices[0].message.content)
+            sent = json.loads(behind.bodies[-1])["messages"]
+            assert said == sent[-1]["content"].removeprefix("say:")
+            assert len(re.findall("~[0-9a-f]{24}", said)) == len(SECRETS)
+            if turn:
+                assert sent[-2]["content"] == said
+            messages += [{"role": "assistant", "content": said}, {"role": "user", "content": f"say:{said}"}]

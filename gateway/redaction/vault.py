@@ -32,6 +32,9 @@ DIGEST_CHARS: Final = 10
 HASH_CHARS: Final = 24
 """Hex digits of a hash that stands for a value in logs and joins: 96 bits, so no two values ever share one."""
 
+_HASHED: Final = re.compile(rf"[a-z][a-z_]{{2,40}}~[0-9a-f]{{{HASH_CHARS}}}")
+"""What stands for a hashed value. A colon would make its digits a value by themselves: ``secret_cloud_key: 3f9a...``."""
+
 STAND_IN: Final = re.compile(rf"\[[A-Z][A-Z_]{{2,40}}_[0-9A-F]{{{DIGEST_CHARS}}}\]")
 
 # The end of a text that may be the beginning of a stand-in.
@@ -100,7 +103,7 @@ class Vault:
 
         ``address``: what stands before the value of the address that it is part of.
         """
-        if value in self._names:
+        if value in self._names or _HASHED.fullmatch(value):  # of an earlier turn, or said by the model
             return value
         made = self._stand_in(value, category)
         if address and len(address) <= MAX_ADDRESS and made in self._values:
@@ -122,7 +125,7 @@ class Vault:
         kind = category.upper().replace(".", "_")
         mac = hmac.digest(self._key, f"{category}\0{value}".encode("utf-8", "surrogatepass"), "sha256").hex()
         if mode is Mode.HASH:
-            return f"{kind.lower()}:{mac[:HASH_CHARS]}"
+            return f"{kind.lower()}~{mac[:HASH_CHARS]}"
         if mode is Mode.FORMAT and (shaped := self._shaped(value, category)) is not None:
             return shaped
         name = f"[{kind}_{mac[:DIGEST_CHARS].upper()}]"
