@@ -370,6 +370,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         )
         for row in settings.rules
     )
+    failure = {str(stage): mode for stage, mode in settings.failure.items()}
     changed = settings.model_dump_json(exclude={"shadow"}, exclude_defaults=True)
     asked = settings.consensus
     version = base.version + "-" + hashlib.sha256(changed.encode()).hexdigest()[:8]
@@ -379,7 +380,7 @@ def bind(settings: PolicySettings, thresholds: Thresholds) -> tuple[Policy, Poli
         acts=base.acts,
         rules=rules,
         on_block=settings.on_block,
-        failure={**base.failure, **{str(stage): mode for stage, mode in settings.failure.items()}},
+        failure=({} if "*" in failure else dict(base.failure)) | failure,
         restore=settings.restore,
         waits=base.waits,
         canary=settings.canary,

@@ -210,7 +210,9 @@ class PolicySettings(_Model):
         "(keyed, stable) or `format` (another value of the same shape). Placeholders and formats come back.",
     )
     failure: dict[Stage, FailureMode] = Field(
-        {}, description="By stage, `closed`, `flag` or `open`: what it means that the stage did not run. `*`: all others."
+        {},
+        description="By stage, `closed`, `flag` or `open`: what it means that the stage did not run. `*`: all others, "
+        "whatever the preset says of them.",
     )
     links: tuple[Annotated[str, AfterValidator(_host)], ...] | None = Field(
         None,
