@@ -36,8 +36,8 @@ class Taken:
         assert where.startswith("from feed ")
         self.patterns.append(pattern)
 
-    async def _known(self) -> frozenset[str]:
-        return frozenset(pattern.id for pattern in self.patterns)
+    async def _known(self) -> dict[str, str]:
+        return {pattern.id: pattern.body for pattern in self.patterns} | {"ours.gone-a": ""}
 
     def run(self, now: float) -> list[str]:
         before = len(self.patterns)
@@ -54,6 +54,27 @@ def test_a_folder_is_pulled_when_it_is_due_and_what_is_new_is_proposed_once(tmp_
     assert taken.run(60) == ["be evil"]
     assert taken.run(200) == []
     assert all(pattern.provenance == "feed ours" for pattern in taken.patterns)
+
+
+def test_a_rule_that_says_something_else_by_now_is_proposed_anew(tmp_path: Path) -> None:
+    """Its name was known, so what its owner had mended never came."""
+    rules = 'rule Gate {{ strings: $a = "{0}" condition: $a }} rule gone {{ strings: $a = "gone for good" condition: $a }}'
+    taken = Taken(FeedSettings(name="ours", source=str(tmp_path), every_seconds=10))
+    (tmp_path / "a.yar").write_text(rules.format("raise the gate"))
+    assert taken.run(0) == ["raise the gate"]
+    (tmp_path / "a.yar").write_text(rules.format("lower the gate"))
+    assert taken.run(10) == ["lower the gate"]
+    assert taken.run(20) == []
+    (tmp_path / "b.yar").write_text(rules.format("raise the gate"))
+    assert taken.run(30) == []
+    assert [pattern.id[:11] for pattern in taken.patterns] == ["ours.gate-a"] * 2
+    assert len({pattern.id for pattern in taken.patterns}) == 2
+
+
+def test_what_is_left_out_is_told_with_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.yar").write_text('rule Gate { strings: $a = "abc" condition: $a }')
+    assert Taken(FeedSettings(name="ours", source=str(tmp_path), every_seconds=10)).run(0) == []
+    assert "ours: a.yar: rule Gate: $a: the text 'abc' is too short" in caplog.text
 
 
 def test_a_broken_feed_brings_nothing_and_harms_no_other(tmp_path: Path) -> None:

@@ -320,6 +320,18 @@ def test_a_label_is_taken_once(people: People) -> None:
     assert (listed["outcome"], listed["decision_id"]) == ("true_negative", decision)
 
 
+def test_a_label_without_any_text_says_so(people: People) -> None:
+    """Nothing can come of it, and nobody was told."""
+    id = people.chat("row the boat to the other shore").headers["x-portcullis-id"]
+    assert people.analyst.post("/admin/v1/feedback", json={"decision_id": id, "label": "attack"}).status_code == 202
+
+    def lesson() -> str:
+        found = people.analyst.get("/admin/v1/feedback").json()["feedback"]
+        return next((str(one["lesson"]) for one in found if one["decision_id"] == id), "")
+
+    assert "No text of it was kept or sent along" in people.wait("a reflection", lesson)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from gateway.learning.pulling import FeedFault, Pulled, pull
@@ -25,11 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 class Feeds:
-    """Pulls feeds that are due. ``propose`` takes a pattern and where it comes from; ``known`` tells what is known already."""
+    """Pulls feeds that are due. ``propose`` takes a pattern and where it comes from; ``known`` tells the bodies of what is
+    known already by id, empty of one that is gone."""
 
     def __init__(
         self, settings: Callable[[], Sequence[FeedSettings]], propose: Callable[[Pattern, str], Awaitable[object]],
-        known: Callable[[], Awaitable[frozenset[str]]],
+        known: Callable[[], Awaitable[Mapping[str, str]]],
     ) -> None:  # fmt: skip
         self._settings = settings
         self._propose = propose
@@ -66,9 +68,8 @@ class Feeds:
                 broken.append(str(error))
                 continue
             for fault in found.faults[:10]:
-                _log.warning("a feed's entry is left out: %s", fault)
-            known = await self._known()
-            fresh = [pattern for pattern in found.patterns if pattern.id not in known]
+                _log.warning("a feed's entry is left out: %s: %s%s", feed.name, pulled.name, fault.removeprefix(feed.name))
+            fresh = _fresh(found.patterns, await self._known())
             for pattern in fresh[:MAX_PROPOSED]:
                 await self._propose(pattern, f"from feed {feed.name}")
             self.pulled[feed.name] = self.pulled.get(feed.name, 0) + min(len(fresh), MAX_PROPOSED)
@@ -78,6 +79,18 @@ class Feeds:
             raise FeedFault("; ".join(broken))
         if not left:  # a folder's files have one mark: what is left of any of them is pulled again
             self._marks[feed.name] = mark
+
+
+def _fresh(patterns: Sequence[Pattern], known: Mapping[str, str]) -> list[Pattern]:
+    """What is new in a feed: of ids that are not known, and of known ones what says something else by now, under an id of its
+    own, since what acts is replaced by nobody but people."""
+    fresh = {}
+    for pattern in patterns:
+        if known.get(pattern.id) not in (None, "", pattern.body):
+            pattern = replace(pattern, id=convert.other_id(pattern))
+        if pattern.id not in known:
+            fresh[pattern.id] = pattern
+    return list(fresh.values())
 
 
 def _read(feed: FeedSettings, pulled: Pulled) -> convert.Import:

@@ -71,6 +71,8 @@ class Lessons:
         for case in cases:
             if case.outcome in waiting and case.proposal not in settled:
                 waiting[case.outcome].append(case)
+                if not case.views and not case.lesson:  # it is in no group
+                    await self._lesson(case, 0)
             elif case.outcome is not Outcome.UNDECIDED and not case.lesson:
                 await self._lesson(case, 0)
         news = await asyncio.to_thread(self._teacher().labelled, fresh)

@@ -44,6 +44,8 @@ def reflect(case: Case, facts: Facts) -> str:
         return "The gateway was right: " + _labels(case)
     if facts.unread:
         parts.append("The encoder knows none of its words, so no exemplar can be learnt from it; a regex or literal can.")
+    elif not case.text and not case.views:
+        parts.append("No text of it was kept or sent along, so nothing can be learnt from it: label it again with its text.")
     if facts.siblings:
         parts.append(f"{facts.siblings} other labelled {'text is' if facts.siblings == 1 else 'texts are'} of the same kind.")
     return " ".join([*parts, _labels(case)])

@@ -108,12 +108,11 @@ class Stages:
         except Refused as error:
             _log.warning("a feed's pattern is left out: %s", error)
 
-    async def known(self) -> frozenset[str]:
-        """The ids of all patterns that stand or were ever proposed."""
-        found = {pattern.id for pattern in self._live().engine.generation.patterns} | set(self._store.entries())
-        async for proposal in self._book.all_proposals():
-            found.add(proposal.pattern.id)
-        return frozenset(found)
+    async def known(self) -> dict[str, str]:
+        """The bodies of all patterns that stand or were ever proposed by id; empty of one that is gone."""
+        found = {proposal.pattern.id: proposal.pattern.body async for proposal in self._book.all_proposals()}
+        found |= {id: entry.pattern.body if entry.pattern else found.get(id, "") for id, entry in self._store.entries().items()}
+        return found | {pattern.id: pattern.body for pattern in self._live().engine.generation.patterns}
 
     async def vote(self, principal: Principal, id: str, approves: bool, reason: str, now: float) -> Proposal:
         """Approve or reject; a later vote of the same person replaces the earlier one.

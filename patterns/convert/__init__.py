@@ -16,7 +16,7 @@ import orjson
 
 from patterns.convert import native, probes, sigma, stix, tables, yara
 from patterns.convert.base import Converted, Fault, Unreadable
-from patterns.schema import Pattern, PatternError, read_pattern
+from patterns.schema import MAX_ID, Pattern, PatternError, read_pattern
 
 MAX_BYTES: Final = 128 * 2**20
 """Bytes of one import: ten thousand patterns are some ten megabytes, and a hundred million bytes are read in some seconds."""
@@ -79,7 +79,7 @@ def convert(data: bytes, form: str, name: str, provenance: str = "") -> Import:
                     problem = str(error)
                 else:
                     if one.name and found.get(pattern.id, pattern).body != pattern.body:  # names are given more than once
-                        pattern = replace(pattern, id=f"{pattern.id}-{_hash(pattern.body)[:8]}")
+                        pattern = replace(pattern, id=other_id(pattern))
                     if pattern.id not in found:
                         found[pattern.id] = pattern
                         if len(found) > MAX_PATTERNS:
@@ -134,10 +134,15 @@ def _id(name: str, one: Converted) -> str:
     return f"{stem[:40]}.{given or _hash(body)[:16]}".strip("-.")
 
 
+def other_id(pattern: Pattern) -> str:
+    """An id for a pattern whose own is another one's that says something else."""
+    return f"{pattern.id[: MAX_ID - 9]}-{_hash(pattern.body)[:8]}"
+
+
 def _hash(body: str) -> str:
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-__all__ = ["READERS", "Import", "Unreadable", "convert", "guess"]
+__all__ = ["READERS", "Import", "Unreadable", "convert", "guess", "other_id"]
 
 
