@@ -122,10 +122,10 @@ def test_nothing_moves_without_a_trial_and_approval_by_others() -> None:
     assert not approved(own, RULES)
     voted = (Vote("bob", True, "good", 0),)
     assert step(proposal(trial=BROKEN, votes=voted), RULES, 1e9, force=True) is None, "no vote overrules a failed trial"
-    assert step(proposal(votes=voted), RULES, 1e9) == (Stage.SHADOW, "good")
+    assert step(proposal(votes=voted), RULES, 1e9) == (Stage.SHADOW, "good (bob)")
     assert step(proposal(votes=voted), RULES._replace(approvals=2), 1e9) is None
     assert step(proposal(votes=(*voted, Vote("eve", False, "no", 0))), RULES, 1e9) is None
-    assert step(proposal(author="bob", votes=(*voted, Vote("cy", True, "good", 0))), RULES, 1e9) == (Stage.SHADOW, "good; good")
+    assert step(proposal(author="bob", votes=(*voted, Vote("cy", True, "good", 0))), RULES, 1e9) == (Stage.SHADOW, "good (bob); good (cy)")
 
 
 def test_whoever_alone_labelled_it_does_not_approve_it() -> None:
@@ -249,6 +249,14 @@ def test_shared_words_become_a_pattern_that_finds_them_and_nothing_harmless() ->
     assert mine(texts[:2], Ordinary([])) is None
     assert mine(["all different", "no words here", "shared by none"], Ordinary([])) is None
     assert mine(["of the same"] * 3, Ordinary(["one of the same sort"])) is None, "what harmless text says too is no pattern"
+
+
+def test_what_labels_led_to_is_no_duplicate_of_what_let_its_texts_pass() -> None:
+    near = (("exemplar.attacks.1", "jailbreak.persona", 0.985), ("exemplar.attacks.2", "jailbreak.persona", 0.955))
+    pattern = Pattern(id="p", kind=Kind.SEMANTIC, body="x", category="jailbreak.persona", severity=Severity.HIGH, reach=None)
+    one = Proposal(id="1", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="ann", nearest=near)
+    assert one.duplicates == ("exemplar.attacks.1",)
+    assert replace(one, kind=ProposalKind.EXEMPLAR).duplicates == ()
 
 
 def test_one_rare_word_is_a_subject_and_no_pattern() -> None:

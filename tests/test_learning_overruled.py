@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from gateways import CACHE_DIR
 
 from gateway import live as live_module
@@ -16,7 +17,7 @@ from gateway.learning.service import Learning
 from gateway.learning.stages import Stages
 from gateway.learning.storage import open_store
 from gateway.learning.teacher import Teacher
-from gateway.learning.values import Proposal, ProposalKind, Stage, Trial, Vote, decode_proposal, encode_proposal
+from gateway.learning.values import Proposal, ProposalKind, Refused, Stage, Trial, Vote, decode_proposal, encode_proposal
 from gateway.live import Live
 from gateway.state import base
 from gateway.state.opening import open_state
@@ -175,6 +176,34 @@ def test_a_retirement_does_not_demote_what_it_retires(tmp_path: Path) -> None:
         assert (await stages.promote(EVE, "1", "go", NOW)).stage is Stage.ACTIVE
         machines.a.revise({"own.gate": replace(machines.a.patterns()["own.gate"], state=State.RETIRED)}, "eve", "noisy", NOW + 1)
         assert (await stages.advance(await machines.told(), NOW + 2)).stage is Stage.ACTIVE
+        await machines.state.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_taken_back_is_not_brought_back_by_narrowing_it(tmp_path: Path) -> None:
+    """Labels spoke against it, so it was demoted, and a narrowing was proposed besides: approved later, that let it act again."""
+
+    async def run() -> None:
+        machines = Machines(tmp_path)
+        await machines.in_canary()
+        stages = machines.stages(machines.a)
+        await stages.promote(EVE, "1", "go", NOW)
+        standing = machines.a.patterns()["own.gate"]
+        narrowed = replace(PROPOSAL, id="2", kind=ProposalKind.NARROW, author="engine", votes=(),
+                           pattern=replace(standing, severity=Severity.MEDIUM))  # fmt: skip
+        for id in ("2", "3"):
+            await machines.book.change_proposal(id, lambda _, id=id: replace(narrowed, id=id))  # type: ignore[misc]
+        assert (await stages.vote(EVE, "3", True, "yes", NOW)).stage is Stage.SHADOW
+        assert (await stages.vote(EVE, "1", False, "noisy", NOW)).stage is Stage.DEMOTED
+        for refused in (stages.vote(EVE, "2", True, "yes", NOW), stages.promote(EVE, "3", "go", NOW)):
+            with pytest.raises(Refused, match=r"own\.gate: it is not matched any more"):
+                await refused
+        watched = await machines.book.proposal("3")
+        assert watched is not None
+        assert (await stages.advance(watched, NOW + 2 * HOUR)).stage is Stage.DEMOTED
+        assert machines.a.patterns()["own.gate"].state is State.RETIRED
+        assert (await stages.vote(EVE, "2", False, "no", NOW)).stage is Stage.REJECTED
         await machines.state.close()
 
     asyncio.run(run())

@@ -45,6 +45,8 @@ _STAGES: Final = {state: stage for stage, state in STATES.items()}
 
 _STANDS: Final = "a pattern with this id stands or is proposed already; give it another id, and propose to retire that one"
 
+_GONE: Final = "it is not matched any more: there is nothing left to take away"
+
 _log = logging.getLogger(__name__)
 
 
@@ -136,6 +138,8 @@ class Stages:
                 raise Refused(403, f"whoever {who} does not approve: ask a second person")
             if approves and self._hides(proposal):
                 raise Refused(409, f"{proposal.pattern.id}: {_STANDS}")
+            if approves and self._gone(proposal):
+                raise Refused(409, f"{proposal.pattern.id}: {_GONE}")
             votes = (*(vote for vote in proposal.votes if vote.by != by), Vote(by, approves, reason, now))
             if not approves and proposal.stage is Stage.PROPOSED:
                 return replace(proposal, votes=votes, stage=Stage.REJECTED, since=now, reason=reason)
@@ -161,6 +165,8 @@ class Stages:
             raise Refused(409, f"the proposal is {proposal.stage} already")
         if self._hides(proposal):
             raise Refused(409, f"{proposal.pattern.id}: {_STANDS}")
+        if self._gone(proposal):
+            raise Refused(409, f"{proposal.pattern.id}: {_GONE}")
         move = step(self._counted(proposal), self.rules, now, force=True)
         if move is None:
             against = "; ".join(proposal.trial.against) if proposal.trial else "it was not tried"
@@ -181,6 +187,8 @@ class Stages:
                              proposal.id, proposal.pattern.id)  # fmt: skip
             return proposal
         self._late.discard(proposal.id)
+        if self._gone(proposal):
+            return await self.enter(proposal, Stage.DEMOTED, _GONE, now, "rules") if proposal.stage in OUT else proposal
         move = step(self._counted(proposal), self.rules, now)
         rejected = any(not vote.approves for vote in proposal.votes)  # and brought back by a rollback: no further by itself
         if move is None or self._hides(proposal) or (rejected and move.to is not Stage.DEMOTED):
@@ -237,6 +245,16 @@ class Stages:
     def _hides(self, proposal: Proposal) -> bool:
         """Whether the pattern of a proposal that is about to be watched would take the place of another one."""
         return proposal.stage is Stage.PROPOSED and proposal.kind not in TAKES_AWAY and self._stands(proposal.pattern)
+
+    def _gone(self, proposal: Proposal) -> bool:
+        """Whether what a proposal would take away was taken back already: narrowed, it would come back."""
+        if proposal.kind not in TAKES_AWAY or not proposal.open:
+            return False
+        id = proposal.pattern.id
+        entry = self._store.entries().get(id)
+        if entry is not None and entry.pattern is not None:
+            return entry.pattern.state not in WATCHING
+        return all(one.id != id for one in self._live().packs.generation.patterns)
 
     def _stands(self, pattern: Pattern) -> bool:
         """Whether another pattern with this id acts or is watched: one in the shadow must not take its place."""
