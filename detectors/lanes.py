@@ -7,7 +7,6 @@ look like (`detectors.folded`). Each is a lane of its own.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from itertools import islice
 from typing import Final
 
 from detectors.checks import CONTEXT, ahead
@@ -234,8 +233,9 @@ class Lane:
             for value in self._rules.announced(number) if number >= count else ():
                 self._announce(self._rules.values[value].rule, end, value)
         matches = [one for one in found if one[0] < count]
+        over: dict[int, int] = {}
         for number, end in matches:
-            self._found(number, end)
+            self._found(number, end, over)
         return len(matches)
 
     def _announce(self, rule: int, start: int, value: int) -> None:
@@ -244,12 +244,12 @@ class Lane:
         if len(ones) > 1 and ones[-2] > ones[-1]:
             ones.sort()
 
-    def _found(self, number: int, end: int) -> None:
-        """A rule's match ends there: find where it starts."""
+    def _found(self, number: int, end: int, over: dict[int, int]) -> None:
+        """A rule's match ends there: find where it starts. ``over``: as for `_first_whole`."""
         rule = self._rules.rules[number]
-        first = self._first_whole(number, end)
-        if first is not None and (one := self._last(number, end)) is not None and max(one.value, one.held) <= end - rule.reach:
-            one.end, one.match = max(one.end, end), None  # it goes on, and nothing reaches back to where it began
+        first, last = self._first_whole(number, end, over), self._last(number, end)
+        if first is not None and last is not None and max(last.value, last.held) <= end - rule.reach:
+            last.end, last.match = max(last.end, end), None  # it goes on, and nothing reaches back to where it began
             return
         # What announces a value stands right before it, so nothing that is further off need be looked through.
         low = 0 if first is None else max(0, first - self._rules.heads.get(number, rule.reach) - self.base)
@@ -259,17 +259,33 @@ class Lane:
         held = value
         if first is not None:  # what is cut off may have begun already, what is replaced never
             held = first if self._rules.acts[number] is Act.CUT else min(first, value)
-        if held >= self._floor:
-            self._pend(_Found(number, start, end, value, held, ahead(rule.pattern.check)))
+        if held < self._floor:
+            return
+        new = _Found(number, start, end, value, held, ahead(rule.pattern.check))
+        if last is not None:
+            last.widen(new)
+        else:
+            self._fresh.append(new)
 
-    def _first_whole(self, rule: int, end: int) -> int | None:
-        """The earliest place at which a value of the rule begins that is one up to ``end``; None where none was announced."""
-        ones = self._announced.get(rule, ())
-        for start, announced in islice(ones, bisect_left(ones, (end - self._rules.rules[rule].reach, -1)), None):
+    def _first_whole(self, rule: int, end: int, over: dict[int, int]) -> int | None:
+        """The earliest place at which a value of the rule begins that is one up to ``end``; None where none was announced.
+
+        ``over``: by rule, how many of its values are known to be over, the first ones; ends are asked for in ascending order.
+        """
+        if (ones := self._announced.get(rule)) is None:
+            return None
+        text, base, values = self.text, self.base, self._rules.values
+        at = known = max(over.get(rule, 0), bisect_left(ones, (end - self._rules.rules[rule].reach, -1)))
+        while at < len(ones):
+            start, announced = ones[at]
             if start >= end:
                 break
-            if self._rules.values[announced].whole.match(self.text, start - self.base, end - self.base):
+            value = values[announced]
+            if value.whole.match(text, start - base, end - base):
                 return start
+            at += 1
+            if at == known + 1 and not value.begun.match(text, start - base, end - base):
+                over[rule] = known = at
         return None
 
     def _points_back(self, data: bytes, count: int) -> int:
@@ -283,14 +299,10 @@ class Lane:
 
     def _last(self, rule: int, end: int) -> _Found | None:
         """The last match of a rule, where one that ends at ``end`` goes on with it; see `detectors.lexical.runs`."""
-        last = next((one for one in reversed(self._fresh) if one.rule == rule), None)
-        return last if last is not None and last.end >= end - 1 else None
-
-    def _pend(self, new: _Found) -> None:
-        if (last := self._last(new.rule, new.end)) is not None:
-            last.widen(new)
-        else:
-            self._fresh.append(new)
+        for one in reversed(self._fresh):
+            if one.rule == rule:
+                return one if one.end >= end - 1 else None
+        return None
 
     def _confirm(self, one: _Found) -> Match | None:
         """The match, if it passes its check; the check sees the same context however the text was cut."""

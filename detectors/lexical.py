@@ -126,6 +126,8 @@ class Rule:
             return None
         if found.lastindex is None:
             return found.start(), found.start()
+        if found.re.groups == 1:
+            return found.start(), found.start(1)
         return found.start(), min(at for at in map(found.start, range(1, found.re.groups + 1)) if at >= 0)
 
     def confirm(self, text: str, start: int, end: int, value: int) -> Match | None:

@@ -219,6 +219,14 @@ def test_an_escaped_value_in_a_tool_call_is_replaced() -> None:
     assert released == '{"key": "<key:25> and <digits:21>"}'
 
 
+@pytest.mark.parametrize("size", [1, 3, 8, 40])
+def test_a_value_is_found_whole_that_goes_on_over_shorter_ones_of_its_kind(size: int) -> None:
+    some = StreamRules([_pattern("long", "k=([a-z=]{12}|[a-z]{2}|[a-z]{8})")], lambda pattern: Act.REPLACE)
+    stream, text = TextStream(some, lambda match, value: f"<{value}>"), "so k=abk=cdefghij, and no more"
+    said = "".join(stream.feed(text[at : at + size]).text for at in range(0, len(text), size)) + stream.finish().text
+    assert said == "so k=<abk=cdefghij>, and no more"
+
+
 def test_ordinary_text_is_never_held() -> None:
     stream = TextStream(BALANCED, lambda match, value: "")
     for word in ["The", "weather", "was", "fine,", "so", "we", "walked", "to", "the", "harbour", "and", "looked", "at", "boats", "for", "an", "hour."]:
