@@ -22,7 +22,7 @@ from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai import OpenAI as LlamaIndexOpenAI
 
-from gateway.config.settings import Settings
+from gateway.config.settings import Settings, Timeouts
 
 ROOT = Path(__file__).parent.parent
 
@@ -277,6 +277,14 @@ class TestRefusalsAsReplies:
         reply = client.models.generate_content(model="echo-1", contents=ATTACK)
         assert reply.prompt_feedback is not None
         assert reply.prompt_feedback.block_reason is not None
+
+
+def test_by_default_a_provider_has_as_long_as_the_clients_wait() -> None:
+    """A model that reasons says nothing for minutes, whole or streamed; whoever waits for it is not to hear of a timeout of ours."""
+    ours = Timeouts()
+    for theirs in (openai.DEFAULT_TIMEOUT, anthropic.DEFAULT_TIMEOUT):
+        assert theirs.read is not None
+        assert min(ours.first_byte, ours.idle) >= theirs.read
 
 
 class TestAgentsRecipe:

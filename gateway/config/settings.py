@@ -120,9 +120,14 @@ class Timeouts(_Model):
     """How long an upstream may take."""
 
     connect: Seconds = Field(5.0, description="Seconds until the connection stands, TLS included.")
-    first_byte: Seconds = Field(120.0, description="Seconds until the reply's headers are there.")
-    idle: Seconds = Field(60.0, description="Seconds between two pieces of the reply.")
-    total: Seconds = Field(900.0, description="Seconds for the whole exchange.")
+    first_byte: Seconds = Field(
+        600.0, description="Seconds until the reply's headers are there. Of a whole reply they come when all of it was thought "
+        "of."
+    )  # fmt: skip
+    idle: Seconds = Field(
+        600.0, description="Seconds between two pieces of the reply. Models that reason are silent meanwhile."
+    )
+    total: Seconds = Field(3600.0, description="Seconds for the whole exchange.")
 
 
 class Target(_Model):
