@@ -236,6 +236,15 @@ def test_a_message_that_says_all_so_far_says_what_the_deltas_did(marks: set[int]
     assert relay.said.texts.keys() == {(0, "content")}, "what is said again is not judged again"
 
 
+def test_a_message_that_says_what_its_delta_does_says_all_of_it() -> None:
+    texts = ["The number ", "is 4111 ", "1111, or so"]
+    chunks = [_chunk({"content": one}, message={"role": "assistant", "content": one}) for one in texts]
+    docs = _docs("chat", _relay("chat", [*chunks, _chunk({}, finish_reason="stop")])[0])
+    said = [doc["choices"][0] for doc in docs]
+    assert "".join(one["message"]["content"] for one in said if "message" in one) == "".join(texts)
+    assert "".join(one["delta"].get("content", "") for one in said) == "".join(texts)
+
+
 @pytest.mark.parametrize("name", ["A", "Pay2025", "dial"])
 def test_a_called_functions_name_waits_for_nothing_once_its_arguments_begin(name: str) -> None:
     function = {"name": name, "arguments": ""}

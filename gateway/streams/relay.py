@@ -325,7 +325,7 @@ class Relay:
             # It is not cut into pieces, and nothing can follow it; what it may still become a match with is told next time.
             text, passed = opened(event, self._rules, self._vault, self._sealed, self._hosts), self._passed
             said = yield from self._screened(text, event.channel, event.text)
-            if self.cut is None and not event.so_far:
+            if self.cut is None and not (event.so_far and repeated):
                 said += self._restored(text, text.stream.finish(), event.channel, True)
             text.stream.close()
             self._passed = passed if repeated else self._passed
