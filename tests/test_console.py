@@ -363,6 +363,23 @@ class TestLearning:
         assert not approver.errors
         approver.context.close()
 
+    def test_generations_of_any_number_can_be_reached(self, deployment: Deployment, browser: Browser) -> None:
+        """Those before the latest hundred were not listed, and could not be rolled back to."""
+        for bird in ("plover", "avocet"):
+            deployment.vote(deployment.propose(f"test.console.{bird}", f"copper {bird} oath"), "approve")
+        approver = Seat(browser, deployment.gateway.url)
+        approver.page.route("**/generations?limit=100*", lambda route: route.continue_(url=route.request.url.replace("limit=100", "limit=1")))
+        approver.sign_in(deployment.tokens["approver"])
+        page = approver.go("generations", "Generations")
+        rows = page.locator("tbody tr")
+        newest = int(rows.first.locator("td").first.inner_text())
+        page.get_by_role("button", name="Older").click()
+        expect(rows.first.locator("td").first).to_have_text(str(newest - 1))
+        expect(rows.first.get_by_role("button", name="To this one")).to_be_visible()
+        approver.check_accessibility()
+        assert not approver.errors
+        approver.context.close()
+
     def test_generations_are_compared_and_one_is_rolled_back_to(self, deployment: Deployment, browser: Browser) -> None:
         for bird in ("crane", "heron"):
             deployment.vote(deployment.propose(f"test.console.{bird}", f"silver {bird} oath"), "approve")
@@ -371,6 +388,8 @@ class TestLearning:
         page = approver.go("generations", "Generations")
         rows = page.locator("tbody tr")
         expect(rows.first).to_be_visible()
+        expect(rows.last).to_contain_text("the packs alone")
+        expect(rows.last.get_by_role("button", name="To this one")).to_be_visible()
         newest = int(rows.first.locator("td").first.inner_text())
         rows.nth(1).get_by_role("button", name="With the latest").click()
         expect(page.get_by_role("heading", name=f"From {newest - 1} to {newest}")).to_be_visible()

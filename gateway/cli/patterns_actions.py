@@ -305,7 +305,11 @@ def _date(at: float) -> str:
 
 
 def _generations(arguments: argparse.Namespace) -> int:
-    found = Remote(arguments).get("/admin/v1/generations")
+    remote = Remote(arguments)
+    found = page = remote.get("/admin/v1/generations?limit=1000")
+    while page["next"] is not None:
+        page = remote.get(f"/admin/v1/generations?limit=1000&cursor={page['next']}")
+        found = {**page, "generations": found["generations"] + page["generations"]}
     if arguments.json:
         write_json(found)
     else:

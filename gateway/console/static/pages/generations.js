@@ -2,9 +2,11 @@ import { get, getIfThere, may, post } from "../api.js";
 import { field, fill, h, say, table, time, tree } from "../dom.js";
 import { patternParts } from "./proposals.js";
 
+const PAGE = 100;
+
 export default async function generations(place) {
   const serving = await get("generation");
-  const found = await getIfThere("generations", { limit: 100 });
+  const shown = h("div");
   const difference = h("div", { "aria-live": "polite" });
   const compare = async (from, to) => {
     try {
@@ -28,12 +30,17 @@ export default async function generations(place) {
     document.body.append(dialog);
     dialog.showModal();
   };
-  fill(place, h("h1", {}, "Generations"), h("section", { class: "panel" }, h("h2", {}, "What serves here"), tree(serving)),
-    found === null ? h("p", { class: "empty" }, "This gateway keeps no pattern store: its patterns come from packs alone.")
-      : table("Generations of the pattern store, latest first", [
-        ["generation", (row) => row.number], ["time", (row) => time(row.at ?? row.time ?? row.created_at), { unbroken: true }],
-        ["by", (row) => row.by ?? row.author ?? "–"], ["reason", (row) => row.reason ?? "–"],
-        ["compare", (row) => h("button", { type: "button", onclick: () => compare(row.number, found.generation) }, "With the latest")],
-        ["roll back", (row) => may("approve") && row.number !== found.generation ? h("button", { type: "button", onclick: () => back(row.number) }, "To this one") : ""],
-      ], found.generations), difference);
+  const load = async (from) => {
+    const found = await getIfThere("generations", { limit: PAGE, cursor: from });
+    if (found === null) { fill(shown, h("p", { class: "empty" }, "This gateway keeps no pattern store: its patterns come from packs alone.")); return; }
+    const rows = found.next === null ? [...found.generations, { number: 0, reason: "the packs alone" }] : found.generations;
+    fill(shown, table("Generations of the pattern store, latest first", [
+      ["generation", (row) => row.number], ["time", (row) => row.at ? time(row.at) : "–", { unbroken: true }],
+      ["by", (row) => row.author ?? "–"], ["reason", (row) => row.reason],
+      ["compare", (row) => h("button", { type: "button", onclick: () => compare(row.number, found.generation) }, "With the latest")],
+      ["roll back", (row) => may("approve") && row.number !== found.generation ? h("button", { type: "button", onclick: () => back(row.number) }, "To this one") : ""],
+    ], rows), found.next === null ? null : h("button", { type: "button", onclick: () => load(found.next) }, "Older"));
+  };
+  fill(place, h("h1", {}, "Generations"), h("section", { class: "panel" }, h("h2", {}, "What serves here"), tree(serving)), shown, difference);
+  await load(null);
 }

@@ -68,13 +68,14 @@ async function one(place, id) {
 }
 
 /** What a trial found, in words, and then what speaks against the change. */
-export function trialParts({ passed, own, caught, harmless, false_alarms, hostile, lost, false_alarm_bound, loss_bound, ...rest }) {
+export function trialParts({ passed, own, caught, harmless, false_alarms, hostile, lost, false_alarm_bound, loss_bound, examples, against }) {
   const told = (part, all, what, bound) => all ? h("li", {}, `${number(part)} of ${number(all)} ${what}`,
     bound ? h("span", { class: "dim" }, ` (at most ${number(bound * 100, 2)} % would pass)`) : null) : null;
   return [h("p", {}, h("strong", {}, passed ? "Passed." : "Failed.")),
     h("ul", {}, told(caught, own, "of its own examples caught"), told(false_alarms, harmless, "harmless texts stopped", false_alarm_bound),
       told(lost, hostile, "known attacks let through", loss_bound)),
-    tree(rest, "trial")];
+    against?.length ? [h("h3", {}, "What speaks against it"), h("ul", {}, against.map((one) => h("li", {}, one)))] : null,
+    examples?.length ? [h("h3", {}, "Some of the texts that it would judge wrongly"), examples.map((text, index) => shownText(text, [], `example ${index + 1}`))] : null];
 }
 
 export const columns = (rows) => [...new Set((rows ?? []).flatMap(Object.keys))].map((name) =>
