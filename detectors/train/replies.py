@@ -30,9 +30,10 @@ from patterns import packs
 WORDINGS: Final = {"assistant": 6, "agent_reply": 6, "call": 6, "assistant_attack": 12, "agent_reply_attack": 12}
 """Texts that are drawn of each template."""
 
-LESS: Final = {"call": 0.1, "command": 0.1}
+LESS: Final = {"call": 0.1, "command": 0.3}
 """What kinds weigh that count for less than others. One direction has to do for prose and for commands: where these weigh as
-much, half of what is told of hostile prose is lost; without them, most of the commands."""
+much, half of what is told of hostile prose is lost; without them, most of the commands. What agents say of their work is full
+of harmless commands, beside which hostile ones have to weigh more."""
 
 CALLS: Final = ("{}", '{{"cmd":"{}"}}', '{{"command":"{}"}}', '{{"code":"{}"}}')
 """How a command stands in a reply: by itself, as it is judged where it is a string of a call's arguments, and within these."""
@@ -114,10 +115,9 @@ def fit(model: SemanticModel, texts: Sequence[Reply]) -> Fitted:
     """Fit on all texts; scores, for the ridge, the scale and the figures, are by what saw nothing of a text's part."""
     rows = _read(model, texts)
     parts = np.array([zlib.crc32(one.whence.encode()) % PARTS for one in texts])[rows.text]
-    by_ridge = {ridge: rows.highest(held_out(rows.features, rows.labels, rows.weights, parts, ridge)) for ridge in RIDGES}
-    ranks = {ridge: auc(scores, rows.text_labels) for ridge, scores in by_ridge.items()}
-    ridge = max(ranks, key=ranks.__getitem__)
-    held = by_ridge[ridge]
+    by_ridge = {ridge: held_out(rows.features, rows.labels, rows.weights, parts, ridge) for ridge in RIDGES}
+    ridge = min(RIDGES, key=lambda ridge: rows.loss(by_ridge[ridge]))
+    held = rows.highest(by_ridge[ridge])
     bars = {name: _logit(found[Origin.ASSISTANT]) for name, found in model.calibration.thresholds.items()}
     unseen = held[[one.unseen for one in texts]]
     low, high = (float(np.quantile(unseen, 1 - ANCHORS[name])) for name in ("strict", "balanced"))
@@ -135,7 +135,7 @@ def fit(model: SemanticModel, texts: Sequence[Reply]) -> Fitted:
         for kind in sorted(set(kinds)) for name, bar in bars.items()
     }  # fmt: skip
     counts = {"texts": len(texts), "hostile": int(rows.text_labels.sum())}
-    return Fitted(made, {**counts, "ridge": ridge, "auc": ranks[ridge], **shares})
+    return Fitted(made, {**counts, "ridge": ridge, "auc": auc(held, rows.text_labels), **shares})
 
 
 def _logit(score: float) -> float:
@@ -153,6 +153,10 @@ class _Rows:
         for label in (0, 1):  # attacks and harmless texts weigh the same
             weights[self.labels == label] /= weights[self.labels == label].sum()
         self.weights = weights
+
+    def loss(self, windows: Floats) -> float:
+        """What log-odds of the windows cost on the mean (nats), weighed as in the fit."""
+        return float(np.average(np.logaddexp(0, windows) - self.labels * windows, weights=self.weights))
 
     def highest(self, windows: Floats) -> Floats:
         """Of each text the highest of its windows."""
