@@ -181,6 +181,7 @@ def test_a_key_in_base64_of_its_armour(key: bytes, kind: str) -> None:
 @given(user=st.text(string.ascii_lowercase, min_size=1), secret=st.text(string.ascii_letters + string.digits, min_size=6))
 def test_basic_credentials(user: str, secret: str) -> None:
     assume(any(map(str.isdigit, secret)) and any(map(str.isalpha, secret)) and len(set(secret)) > 4)
+    assume(not PLACEHOLDER.search(secret))
     text = base64.b64encode(f"{user}:q7{secret}".encode()).decode()
     assert value("basic_credentials", f"Basic {text}") == text
     assert value("basic_credentials", "Basic " + base64.b64encode(f"{user}q7{secret}".encode()).decode()) is None

@@ -30,7 +30,7 @@ from patterns import packs
 WORDINGS: Final = {"assistant": 6, "agent_reply": 6, "call": 6, "assistant_attack": 12, "agent_reply_attack": 12}
 """Texts that are drawn of each template."""
 
-LESS: Final = {"call": 0.1, "command": 0.3}
+LESS: Final = {"call": 0.1, "command": 0.3, "agent_reply": 0.5}
 """What kinds weigh that count for less than others. One direction has to do for prose and for commands: where these weigh as
 much, half of what is told of hostile prose is lost; without them, most of the commands. What agents say of their work is full
 of harmless commands, beside which hostile ones have to weigh more."""
