@@ -54,8 +54,8 @@ DISGUISES: Final = {
 _ORDINARY: Final = ("escape_payload", Severity.LOW)
 _CIPHER: Final = ("cipher_payload", Severity.MEDIUM)
 
-_UNTOLD: Final = frozenset({"literals", "form", "soft_breaks", "emphasis"})
-"""What is no sign by itself: nearly all JSON within JSON has it, and so have programs, addresses and mail."""
+_UNTOLD: Final = frozenset({"literals", "form", "soft_breaks", "emphasis", "accents"})
+"""What is no sign by itself: nearly all JSON within JSON has it, and so have programs, addresses, pages and mail."""
 
 LAYERS: Final = {
     "percent": _ORDINARY, "entities": _ORDINARY, "escapes": _ORDINARY, "quoted_printable": _ORDINARY,

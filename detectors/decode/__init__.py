@@ -28,7 +28,9 @@ GROWTH: Final = 8
 ALWAYS: Final = 65_536
 """Code points that any text may decode to, however short it is, for the sake of compressed data."""
 
-_WRITTEN: Final = frozenset({"percent", "entities", "escapes", "quoted_printable", "soft_breaks", "form", "emphasis"})
+_WRITTEN: Final = frozenset(
+    {"percent", "entities", "escapes", "quoted_printable", "soft_breaks", "form", "emphasis", "accents"}
+)
 """What holds text by the way it is written, if hardly a letter is in it: the number of a card."""
 
 DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {

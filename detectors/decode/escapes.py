@@ -1,7 +1,8 @@
 """Characters written as escapes: in URLs, HTML, JSON, programs, style sheets and mail.
 
 Escapes are everywhere, and mostly of characters that have to be escaped. What is decoded is where they stand for letters:
-inside of words, or many in a row.
+inside of words, or many in a row. Letters with accents are escaped by programs that keep to ASCII, which is no sign of
+anything, but makes other words of them.
 """
 
 from __future__ import annotations
@@ -30,15 +31,20 @@ MIN_EDGES: Final = 2
 MIN_GAPS: Final = 3
 """Escaped spaces between words that make a sentence of them; a search in a link has one or two."""
 
-
 MIN_STACK: Final = 3
 """Escaped accents on one letter; of Vietnamese letters some have two."""
+
+MIN_BESIDE: Final = 3
+"""Letters beside escaped ones that have accents, where none of those stands between two: a name or two have one each."""
 
 MIN_LINE: Final = 50
 """Characters of a line behind which a soft line break may cut a word: mail programs break at 76."""
 
+APOSTROPHES: Final = ("'", "\u2019")
+
 _UNSEEN: Final = HIDDEN | ACCENTS
 """What nobody writes into words, as an escape, where it is no letter's own accent: it shows nothing, or hardly anything."""
+
 
 class _Grammar(NamedTuple):
     scheme: str
@@ -224,12 +230,13 @@ def _stretches(text: str, grammar: _Grammar) -> Iterator[Piece]:
 
 def _stretch(text: str, escapes: list[re.Match[str]], grammar: _Grammar) -> Iterator[Piece]:
     changes = [(*match.span(), cleaned(new)) for match in escapes if (new := grammar.decode(match)) != match[0]]
-    if not _matters(text, changes):
+    scheme = grammar.scheme if _matters(text, changes) else "accents" if _accented(text, changes) else None
+    if scheme is None:
         return
     start, end = _around(text, escapes[0].start(), escapes[-1].end())
     decoded, edits = rewrite(text[start:end], [(a - start, b - start, new) for a, b, new in changes])
     if edits is not None and printable(decoded):
-        yield Piece(grammar.scheme, decoded, start, end, (Shift(start), edits))
+        yield Piece(scheme, decoded, start, end, (Shift(start), edits))
 
 
 def _matters(text: str, changes: list[Change]) -> bool:
@@ -248,6 +255,24 @@ def _matters(text: str, changes: list[Change]) -> bool:
             gaps += new.isspace() or (len(new) == 1 and new in _UNSEEN)
         if row >= MIN_ESCAPED or edges >= MIN_EDGES or gaps >= MIN_GAPS or stack >= MIN_STACK:
             return True
+    return False
+
+
+def _accented(text: str, changes: list[Change]) -> bool:
+    """Whether letters beyond ASCII, or apostrophes, are escaped within words: ``r\\u00e8gles``, ``don&#39;t``."""
+    beside = last = 0
+    before = False
+    for start, end, new in changes:
+        if not (new in APOSTROPHES or (not new.isascii() and new.isalpha())):
+            continue
+        after = _is_letter(text[end : end + 1])
+        if start != last:
+            before = _is_letter(text[start - 1 : start])
+            beside += before and new.isalpha()
+        beside += after and new.isalpha()
+        if (before and after) or beside >= MIN_BESIDE:
+            return True
+        last = end
     return False
 
 
