@@ -496,6 +496,41 @@ class TestControlPlane:
         assert part in fault["msg"]
         assert fault.keys() == {"loc", "msg", "type"}
 
+    @pytest.mark.parametrize(
+        ("path", "field", "part"),
+        [
+            ("/admin/v1/decisions?acton=block", "acton", "wanted action, category, cursor, limit, since, tenant, until, wire"),
+            (f"/admin/v1/decisions?action=block&{'k' * 500}={MARK}", "k" * 64, "there is no such field"),
+            ("/admin/v1/decisions?action=block&action=allow", "action", "given 2 times; wanted once"),
+            ("/admin/v1/decisions/" + "0" * 32 + "?full=1", "full", "this call takes none"),
+            ("/admin/v1/proposals?stage=proposed", "stage", "wanted cursor, limit, state"),
+            ("/admin/v1/patterns?cursor=x", "cursor", "wanted category, limit, offset"),
+            ("/admin/v1/feedback?by=ann", "by", "wanted cursor, limit"),
+            ("/admin/v1/generations?offset=5", "offset", "wanted cursor, limit"),
+            ("/admin/v1/generations/0/diff/0?limits=5", "limits", "wanted limit"),
+            ("/admin/v1/keys?tenant=shop", "tenant", "this call takes none"),
+            ("/admin/v1/exemplars/clusters?number=3", "number", "wanted "),
+        ],
+    )
+    def test_a_filter_with_a_slip_in_its_name_does_not_show_everything(
+        self, gateway: Gateway, path: str, field: str, part: str
+    ) -> None:
+        with gateway.client() as client:
+            got = client.get(path)
+        assert got.status_code == 422, got.text
+        assert MARK not in got.text
+        (fault,) = got.json()["detail"]
+        assert fault["loc"] == ["query", field]
+        assert part in fault["msg"]
+
+    def test_a_key_in_the_query_is_no_unknown_name_and_a_stranger_learns_none(self, start_gateway: StartGateway) -> None:
+        gateway = start_gateway()
+        with gateway.client() as client:
+            token = client.post("/admin/v1/keys", json={"role": "viewer", "tenant": "*"}).json()["token"]
+            assert client.get(f"/admin/v1/decisions?limit=1&key={token}").status_code == 200
+            assert client.get(f"/admin/v1/decisions?acton=block&key={token}").status_code == 422
+            assert client.get("/admin/v1/decisions?acton=block").status_code == 401
+
     def test_a_body_that_is_no_json(self, gateway: Gateway) -> None:
         with gateway.client() as client:
             for body in (b'{"key": "%b' % MARK.encode(), b"\xff" + MARK.encode(), b"[" * 20_000):

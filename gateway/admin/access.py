@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
+from gateway.admin.queries import check_query
 from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
 from gateway.keys import EVERY_TENANT, LOCAL_OPERATOR, Keyring, Permission, Principal
 from gateway.services import Services
@@ -18,9 +19,15 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def require(services: Services, permission: Permission) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency that lets only those through who may do ``permission``: by a key, or by the console's session."""
+    """A dependency that lets only those through who may do ``permission``, by a key or by the console's session, and who ask
+    in the query for nothing that the call does not know."""
 
     async def check(request: Request) -> Principal:
+        principal = await who(request)
+        check_query(request)
+        return principal
+
+    async def who(request: Request) -> Principal:
         try:
             token = gateway_key(request.scope["headers"], request.scope["query_string"])
         except AmbiguousCredential as error:

@@ -31,7 +31,7 @@ REFUSALS: Final = {
     "404": "there is nothing of this name",
     "413": "the body is too large",
     "421": "without keys the control plane answers only to a loopback address",
-    "422": "a field is missing or wrong",
+    "422": "a field is missing, wrong or not known",
     "429": "too many; try again later",
     "503": "the state or the audit log does not answer",
 }
