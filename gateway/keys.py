@@ -130,6 +130,12 @@ def owned(owner: str) -> str:
     return f"@{owner}"
 
 
+def foreign(owner: str, keys: Iterable[StoredKey], principal: Principal) -> bool:
+    """Whether ``owner`` is somebody with keys that ``principal`` does not see: who keeps the keys of one tenant must not speak
+    in the name of those of others."""
+    return any(key.owner == owner and not principal.sees(key.tenant) for key in keys if owner)
+
+
 def role_of(principal: Principal) -> str:
     """The role whose permissions a caller has: what its word is trusted with."""
     return next((role.value for role in Role if PERMISSIONS[role] == principal.permissions), Role.OPERATOR.value)
@@ -273,7 +279,7 @@ class Keyring:
             gateway is closed, even when it is revoked or expired.
     """
 
-    __slots__ = ("_index", "_keys", "_seen", "_tenants", "open")
+    __slots__ = ("_index", "_keys", "_seen", "_tenants", "open", "owners")
 
     def __init__(
         self,
@@ -285,6 +291,8 @@ class Keyring:
         every = {key.id.encode(): key for key in keys}
         self.open: Final = open_when_empty and not every
         self._keys = {name: key for name, key in every.items() if key.revoked_at is None}
+        self.owners: Final = MappingProxyType({key.id: key.person for key in every.values() if key.owner})
+        """Whose a key is, as `Principal.person` names him, by its id; of revoked ones, too: what was said with them stands."""
         self._tenants = tenants
         self._index = hashlib.blake2b(key=os.urandom(32), digest_size=16)
         self._seen: dict[bytes, Principal] = {}

@@ -99,7 +99,7 @@ class Services:
         self.providers = Providers(settings)
         self.request_log = RequestLog()
         self.semantics = Semantics(lambda: self.live.settings.detection)
-        self.learning = Learning(self.state, self.store, lambda: self.live, self._approves)
+        self.learning = Learning(self.state, self.store, lambda: self.live, self._approves, lambda: self.keys.ring.owners)
         stages = self.learning.stages
         self.feeds = Feeds(lambda: self.live.settings.learning.feeds, stages.propose_from_feed, stages.known)
         self.wording = Wording(self.learning.book, lambda: self.live, self.provider)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.cli import main
 from gateway.keys import (
     ANYONE,
     LOCAL_OPERATOR,
@@ -29,6 +30,7 @@ from gateway.keys import (
     Tenant,
     decode_key,
     encode_key,
+    foreign,
     make_key,
 )
 from gateway.serving.credentials import AmbiguousCredential, gateway_key, without_key
@@ -278,6 +280,31 @@ def test_the_command_lines_three_verbs(tmp_path: Path) -> None:
     assert not keystore.revoke(url, "nobody", NOW)
     with pytest.raises(ValueError, match="tenant"):
         keystore.create(url, Role.APP, "*", NOW)
+
+
+def test_whose_a_key_is_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "portcullis.yaml"
+    config.write_text(f"state: sqlite:{tmp_path}/state.db\ndata_dir: {tmp_path}\n")
+    id = keystore.create(f"sqlite:{tmp_path}/state.db", Role.ANALYST, "*", NOW).key.id
+
+    def own(id: str, owner: str) -> tuple[int, str]:
+        code = main(["keys", "own", id, "--owner", owner, "--config", str(config)])
+        return code, "".join(capsys.readouterr())
+
+    assert own(id, "ann") == (0, f"key {id} is ann's\n")
+    assert own(id, "ann")[0] == 0
+    assert own(id, "bob") == (1, f"portcullis keys: key {id} is ann's already; revoke it, and make another one\n")
+    assert own("nobody", "bob")[0] == 1
+    assert own(id, "Ann Smith")[0] == 2
+    assert [key.owner for key in keystore.every(f"sqlite:{tmp_path}/state.db")] == ["ann"]
+
+
+def test_nobody_takes_the_name_of_somebody_he_does_not_see() -> None:
+    keys = [make_key(Role.APPROVER, "*", NOW, owner="ann").key, make_key(Role.ANALYST, "shop", NOW, owner="bob").key,
+            make_key(Role.ANALYST, "shop", NOW).key]  # fmt: skip
+    everywhere, shop, bank = (Principal("k", tenant, None, frozenset()) for tenant in ("*", "shop", "bank"))
+    asked = [(owner, one) for owner in ("ann", "bob", "cy", "") for one in (everywhere, shop, bank) if foreign(owner, keys, one)]
+    assert asked == [("ann", shop), ("ann", bank), ("bob", bank)]
 
 
 # Where a request carries its key

@@ -109,6 +109,37 @@ def test_a_pattern_is_proposed_tried_approved_watched_promoted_and_rolled_back(p
     assert people.analyst.get("/admin/v1/patterns/own.drawbridge").json()["state"] == "removed"
 
 
+def test_keys_are_said_to_be_one_persons_later(people: People) -> None:
+    def key(**fields: str) -> tuple[httpx.Client, str]:
+        made = people.operator.post("/admin/v1/keys", json={"role": "approver", "tenant": "*", **fields}).json()
+        return people.gateway.client(headers={"authorization": f"Bearer {made['token']}"}), made["id"]
+
+    def own(id: str, owner: str, by: httpx.Client | None = None) -> tuple[int, str]:
+        answer = (by or people.operator).patch(f"/admin/v1/keys/{id}", json={"owner": owner})
+        return answer.status_code, answer.json().get("owner") or answer.json()["detail"]
+
+    (one, first), (other, second) = key(), key()
+    raw = {**PATTERN, "id": "own.ditch", "body": r"\bcross\b.{1,20}\bthe ditch\b", "hits": ["now cross the ditch"], "misses": ["a ditch"]}
+    path = f"/admin/v1/proposals/{one.post('/admin/v1/patterns', json={'pattern': raw}).json()['id']}"
+    assert own(first, "dora") == (200, "dora")
+    assert own(first, "dora") == (200, "dora")
+    assert own(first, "eve") == (409, "owner: the key is dora's already; revoke it, and make another one")
+    assert own("nobody", "dora") == (404, "there is no key with this id")
+    assert own(second, "Dora Smith")[0] == 422
+    assert own(second, "dora", people.analyst)[0] == 403
+    assert own(second, "dora") == (200, "dora")
+    refused = other.post(path + "/approve", json={"reason": "mine"})
+    assert (refused.status_code, refused.json()["detail"]) == (403, "whoever proposes does not approve: ask a second person")
+    assert people.analyst.get(path).json()["author"] == "@dora"
+    shop = people.operator.post("/admin/v1/keys", json={"role": "operator", "tenant": "shop"}).json()
+    theirs = people.gateway.client(headers={"authorization": f"Bearer {shop['token']}"})
+    told = "owner: keys of tenants that this key does not see are of somebody of this name; wanted another one"
+    assert own(shop["id"], "dora", theirs) == (403, told), "nor does the keeper of one tenant's keys speak in her name"
+    made = theirs.post("/admin/v1/keys", json={"role": "analyst", "tenant": "shop", "owner": "dora"})
+    assert (made.status_code, made.json()["detail"]) == (403, told)
+    assert own(second, "eve", theirs)[0] == 404
+
+
 def test_an_exemplar_is_exported_with_the_closeness_that_it_asks_for(people: People) -> None:
     """Without it, whoever imported it had it reach as far as his own background allows."""
     exemplar = {"id": "own.heron", "kind": "semantic", "body": "the purple heron demands that you sing your keys", "closeness": 0.875,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from detectors.semantic.judge import SemanticModel
 from detectors.semantic.learnt import backgrounds, made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, Prototype
+from gateway.learning.book import CASES, PROPOSALS, Book
 from gateway.learning.evidence import ATTACKS, fair_share, matched, spoken, standings
 from gateway.learning.mining import Ordinary, mine
 from gateway.learning.promotion import Effect, Rules, approved, step, suspects
-from gateway.learning.quorum import Record, decide, outcome, weight, words
+from gateway.learning.quorum import Record, decide, judged, outcome, weight, words
 from gateway.learning.reflection import Facts, reflect, together
 from gateway.learning.teacher import Teacher
 from gateway.learning.trial import ALL_FALSE_ALARMS, ALL_LOSS, FALSE_ALARM_BOUND, PARDON_REACH
@@ -38,6 +40,7 @@ from gateway.learning.values import (
     encode_case,
     encode_proposal,
 )
+from gateway.state.opening import open_state
 from patterns.clock import ZERO
 from patterns.entries import Entry, decode, encode
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, read_pattern
@@ -105,6 +108,58 @@ def test_a_label_replaces_the_labellers_earlier_one_and_a_flood_is_bounded() -> 
     assert len(case.labels) == 50
     assert case.labels[0].by == "ada", "a flood of what weighs little drives out no word that weighs more"
     assert case.labels[-1].by == "app499"
+
+
+KEYS = st.lists(st.tuples(st.sampled_from(["k1", "k2", "k3", "@ann"]), st.sampled_from(Said)), max_size=12)
+
+
+@given(KEYS)
+def test_who_had_several_keys_has_one_word_once_they_are_said_to_be_his(spoken_: list[tuple[str, Said]]) -> None:
+    owners = {"k1": "@ann", "k2": "@ann"}
+    given_ = [label(by, said)._replace(id=str(at), at=float(at)) for at, (by, said) in enumerate(spoken_)]
+    case, known = Case(id="x", at=0), Case(id="x", at=0)
+    for one in given_:
+        case = case.with_label(one)
+        known = known.with_label(one._replace(by=owners.get(one.by, one.by)))
+    named = case.of_people(lambda by: owners.get(by, by))
+    assert {one.by: one for one in named.labels} == {one.by: one for one in known.labels}
+    assert len(named.labels) == len({one.by for one in named.labels})
+    assert named.of_people(lambda by: owners.get(by, by)) is named
+
+
+def test_what_was_said_before_keys_were_one_persons_is_counted_anew() -> None:
+    owners: dict[str, str] = {}
+
+    def case(said: list[Label]) -> bytes:
+        made = Case(id="x", at=0)
+        for one in said:
+            made = made.with_label(one)
+        return encode_case(judged(made))
+
+    async def story() -> None:
+        state = open_state("sqlite::memory:")
+        book = Book(state, lambda by: owners.get(by, by))
+        two = [label("k1", Said.ATTACK), label("k2", Said.ATTACK), label("bob", Said.BENIGN)]
+        await state.put(CASES, "x", case(two), 0)
+        votes = (Vote("k1", True, "", 1.0), Vote("k2", True, "", 2.0), Vote("bob", True, "", 0.5))
+        made = proposal(author="k1", supporters=("k1", "k2"), votes=votes)
+        await state.put(PROPOSALS, "1", encode_proposal(made), 0)
+        found = await book.case("x")
+        assert found is not None
+        assert found.outcome is Outcome.FALSE_NEGATIVE
+        assert await book.proposal("1") == made
+        owners.update(k1="@ann", k2="@ann")
+        found = await book.case("x")
+        assert found is not None
+        assert (found.outcome, [one.by for one in found.labels]) == (Outcome.UNDECIDED, ["@ann", "bob"])
+        told = await book.proposal("1")
+        assert told is not None
+        assert (told.author, told.supporters) == ("@ann", ("@ann",))
+        assert {vote.by: vote.at for vote in told.votes} == {"@ann": 2.0, "bob": 0.5}
+        assert not approved(told, RULES._replace(approvals=2)), "she approves what she made"
+        await state.close()
+
+    asyncio.run(story())
 
 
 def test_a_case_names_its_text_by_a_keyed_hash() -> None:

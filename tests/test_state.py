@@ -103,6 +103,26 @@ def test_a_key_is_never_overwritten(fresh: Fresh) -> None:
     use(fresh(), story)
 
 
+def test_whose_a_key_is_can_be_said_once(fresh: Fresh) -> None:
+    key, owned = make_key(Role.ANALYST, "*", NOW).key, make_key(Role.ANALYST, "*", NOW, owner="bob").key
+
+    async def story(state: State) -> None:
+        for one in (key, owned):
+            await state.put_key(one)
+        await state.revoke_key(key.id, NOW + 1)
+        before = await state.keys_version()
+        mine = replace(key, owner="ann", revoked_at=NOW + 1)
+        for owner in ("ann", "ann", "eve"):
+            assert await state.own_key(key.id, owner) == mine
+        assert await state.keys_version() > before
+        assert await state.own_key(owned.id, "eve") == owned
+        assert await state.own_key("nobody", "eve") is None
+        assert await state.key(key.id) == mine
+        assert {one.id: one.owner for one in await state.keys()} == {key.id: "ann", owned.id: "bob"}
+
+    use(fresh(), story)
+
+
 def test_the_version_of_the_keys_changes_with_them(fresh: Fresh) -> None:
     key = make_key(Role.APP, "acme", NOW).key
 

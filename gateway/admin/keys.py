@@ -1,17 +1,19 @@
-"""Gateway keys: made, listed, revoked."""
+"""Gateway keys: made, listed, said to be somebody's, revoked."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require
 from gateway.admin.audit import detail
-from gateway.keys import Permission, Principal, Role, StoredKey, make_key
+from gateway.keys import Permission, Principal, Role, StoredKey, checked_name, foreign, make_key
 from gateway.services import Services
+
+_FOREIGN: Final = "owner: keys of tenants that this key does not see are of somebody of this name; wanted another one"
 
 
 class NewKeyRequest(BaseModel):
@@ -27,6 +29,14 @@ class NewKeyRequest(BaseModel):
     owner: str = Field("", description="Whose it is: keys of one owner have one voice among labels and approvals.")
 
 
+class Ownership(BaseModel):
+    """Whose a key is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: str = Field(description="Keys of one owner have one voice among labels and approvals.")
+
+
 def routes(app: FastAPI, services: Services) -> None:
     keeper = Depends(require(services, Permission.MANAGE_KEYS))
 
@@ -40,6 +50,8 @@ def routes(app: FastAPI, services: Services) -> None:
         """Make a key. Its token is in this reply and nowhere else."""
         if not principal.sees(wanted.tenant):
             raise HTTPException(403, "this key makes keys of its own tenant only")
+        if foreign(wanted.owner, await services.state.keys(), principal):
+            raise HTTPException(403, _FOREIGN)
         try:
             made = make_key(
                 wanted.role, wanted.tenant, time.time(), policy=wanted.policy, expires_at=wanted.expires_at,
@@ -51,6 +63,26 @@ def routes(app: FastAPI, services: Services) -> None:
         await services.keys.refresh()
         detail(request, made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
         return {**shown_key(made.key), "token": made.token}
+
+    @app.patch("/admin/v1/keys/{key_id}", tags=["keys"])
+    async def own_key(key_id: str, wanted: Ownership, request: Request, principal: Principal = keeper) -> dict[str, Any]:
+        """Say whose a key is that was made without an owner; once, and what was said with it before is his, too."""
+        keys = await services.state.keys()
+        if key_id not in {key.id for key in keys if principal.sees(key.tenant)}:
+            raise HTTPException(404, "there is no key with this id")
+        if foreign(wanted.owner, keys, principal):
+            raise HTTPException(403, _FOREIGN)
+        try:
+            owner = checked_name("owner", wanted.owner)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        key = await services.state.own_key(key_id, owner)
+        assert key is not None  # keys are revoked, and never removed
+        if key.owner != owner:
+            raise HTTPException(409, f"owner: the key is {key.owner}'s already; revoke it, and make another one")
+        await services.keys.refresh()
+        detail(request, owned=key_id, owner=owner)
+        return shown_key(key)
 
     @app.delete("/admin/v1/keys/{key_id}", tags=["keys"])
     async def revoke_key(key_id: str, principal: Principal = keeper) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from gateway.keys import Role
 from gateway.state import keystore
 from gateway.state.base import StateUnavailable
 
-HELP = "make, list and revoke keys"
+HELP = "make, list and revoke keys, and say whose they are"
 MAX_DAYS: Final = 36_500
 """A hundred years: for ever is what a key is valid without a bound."""
 
@@ -43,6 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--note", default="", help="for people, shown in listings")
     create.add_argument("--owner", default="", help="whose it is: keys of one owner have one voice among labels and approvals")
     add_config(add_command(actions, "list", "list all keys, without what would open anything", "portcullis keys list"))
+    own = add_command(
+        actions, "own", "say whose a key is that was made without --owner; once, and with what was said with it before",
+        "portcullis keys own 2zmnunxt --owner ann",
+    )
+    add_config(own)
+    own.add_argument("id", help="the key's id, as `keys list` shows it")
+    own.add_argument("--owner", required=True, help="keys of one owner have one voice among labels and approvals")
     revoke = add_command(
         actions, "revoke", "revoke a key; every worker follows within about a second",
         "portcullis keys revoke 2zmnunxt",
@@ -62,7 +69,7 @@ def _days(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     chosen = settings(arguments)
     try:
-        return {"create": _create, "list": _list, "revoke": _revoke}[arguments.action](arguments, chosen)
+        return {"create": _create, "list": _list, "own": _own, "revoke": _revoke}[arguments.action](arguments, chosen)
     except StateUnavailable as error:
         raise Failed(f"the state does not answer: {error}") from None
 
@@ -96,7 +103,7 @@ def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
         raise Misused(str(error)) from None
     _write_down(chosen, "create", made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
     if made.key.role in _PEOPLE and not made.key.owner:
-        alone = "without --owner this key is a person of its own among those who label and approve"
+        alone = "without --owner this key is a person of its own among those who label and approve; `keys own` says whose it is"
         print(f"portcullis keys: {alone}", file=sys.stderr)
     if arguments.json:
         write_json({**shown_key(made.key), "token": made.token})
@@ -121,6 +128,23 @@ def _list(arguments: argparse.Namespace, chosen: Settings) -> int:
             for key in keys
         ],
     )  # fmt: skip
+    return 0
+
+
+def _own(arguments: argparse.Namespace, chosen: Settings) -> int:
+    try:
+        key = keystore.own(chosen.state, arguments.id, arguments.owner)
+    except ValueError as error:
+        raise Misused(str(error)) from None
+    if key is None:
+        raise Failed(f"there is no key {arguments.id!r}; see: portcullis keys list")
+    if key.owner != arguments.owner:
+        raise Failed(f"key {key.id} is {key.owner}'s already; revoke it, and make another one")
+    _write_down(chosen, "own", owned=key.id, owner=key.owner)
+    if arguments.json:
+        write_json(shown_key(key))
+    else:
+        print(f"key {key.id} is {key.owner}'s")
     return 0
 
 

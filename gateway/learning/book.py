@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import orjson
 
 from gateway.learning.promotion import Effect
-from gateway.learning.quorum import Record
+from gateway.learning.quorum import Record, judged
 from gateway.learning.values import Case, Proposal, Stage, decode_case, decode_proposal, encode_case, encode_proposal
 from gateway.state.base import MAX_PAGE, Change, State, StateUnavailable
 
@@ -48,22 +48,24 @@ class Listed(NamedTuple):
 class Book:
     """Reads and writes what the learning loop remembers."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, person: Callable[[str], str] = str) -> None:
+        """``person``: who somebody is by now, given the name that he spoke under: a key may be said to be somebody's later."""
         self._state = state
+        self._person = person
 
     # Cases
 
     async def case(self, id: str) -> Case | None:
         found = await self._state.document(CASES, id)
-        return decode_case(found.value) if found else None
+        return self._case(found.value) if found else None
 
     async def change_case(self, id: str, change: Callable[[Case | None], Case | None]) -> Case | None:
         """Let ``change`` make a new case from the present one (None where there is none); None from it changes nothing."""
-        return await self._change(CASES, id, decode_case, encode_case, change)
+        return await self._change(CASES, id, self._case, encode_case, change)
 
     async def cases(self) -> AsyncIterator[Case]:
         """All cases, in no useful order."""
-        async for case in self._all(CASES, decode_case):
+        async for case in self._all(CASES, self._case):
             yield case
 
     async def remove_case(self, id: str) -> bool:
@@ -76,7 +78,8 @@ class Book:
 
     async def labels(self, limit: int, before: str | None) -> list[Listed]:
         """Labels, newest first."""
-        return [Listed(*orjson.loads(found.value)) for _, found in await self._state.documents(LABELS, limit, before)]
+        found = [Listed(*orjson.loads(found.value)) for _, found in await self._state.documents(LABELS, limit, before)]
+        return [one._replace(by=self._person(one.by)) for one in found]
 
     async def remove_labels(self, before: str) -> int:
         """Remove the labels whose ids are below ``before``; returns how many they were."""
@@ -90,22 +93,22 @@ class Book:
 
     async def proposal(self, id: str) -> Proposal | None:
         found = await self._state.document(PROPOSALS, id)
-        return decode_proposal(found.value) if found else None
+        return self._proposal(found.value) if found else None
 
     async def change_proposal(self, id: str, change: Callable[[Proposal | None], Proposal | None]) -> Proposal | None:
         """As `change_case`."""
-        return await self._change(PROPOSALS, id, decode_proposal, encode_proposal, change)
+        return await self._change(PROPOSALS, id, self._proposal, encode_proposal, change)
 
     async def remove_proposal(self, id: str) -> bool:
         return await self._state.remove(PROPOSALS, id)
 
     async def proposals(self, limit: int = MAX_PAGE, before: str | None = None) -> list[Proposal]:
         """Proposals, newest first."""
-        return [decode_proposal(found.value) for _, found in await self._state.documents(PROPOSALS, limit, before)]
+        return [self._proposal(found.value) for _, found in await self._state.documents(PROPOSALS, limit, before)]
 
     async def all_proposals(self) -> AsyncIterator[Proposal]:
         """All proposals, newest first."""
-        async for proposal in self._all(PROPOSALS, decode_proposal):
+        async for proposal in self._all(PROPOSALS, self._proposal):
             yield proposal
 
     # Whether there are labels that no pass has looked at yet
@@ -186,6 +189,14 @@ class Book:
 
         await self._change(TURNS, labeller, orjson.loads, _write, change)
         return wait
+
+    def _case(self, body: bytes) -> Case:
+        case = decode_case(body)
+        named = case.of_people(self._person)
+        return case if named is case else judged(named)
+
+    def _proposal(self, body: bytes) -> Proposal:
+        return decode_proposal(body).of_people(self._person)
 
     async def _all(self, kind: str, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
         before: str | None = None

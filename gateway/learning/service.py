@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
@@ -45,10 +45,15 @@ _log = logging.getLogger(__name__)
 
 
 class Learning:
-    """See the module. ``live`` gives what serves now; ``approves`` as `Stages` has it."""
+    """See the module. ``live`` gives what serves now, ``owners`` whose a key is by its id; ``approves`` as `Stages` has it."""
 
-    def __init__(self, state: State, store: Store, live: Callable[[], Live], approves: Callable[[str], bool]) -> None:
-        self.book = Book(state)
+    def __init__(
+        self, state: State, store: Store, live: Callable[[], Live], approves: Callable[[str], bool],
+        owners: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:  # fmt: skip
+        self.book = Book(state, lambda by: owners().get(by, by))
+        self._owners = owners
+        self._owned = owners()
         self.store = store
         self._state = state
         self._live = live
@@ -126,8 +131,11 @@ class Learning:
             if not self.leads:
                 self.inbox.backlog = {}
                 return False
-            if not led:
+            owned, self._owned = self._owned, self._owners()
+            if not led or self._owned != owned:
                 self.lessons.forget()
+            if self._owned != owned:  # two who spoke were one
+                await self.book.mark_dirty()
             await self.inbox.look(now)
             if now - self._expired >= EXPIRE_SECONDS:
                 await self._expire(now)

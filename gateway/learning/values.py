@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -116,6 +117,17 @@ class Case:
     category: str = ""
     proposal: str = ""
     lesson: str = ""
+
+    def of_people(self, person: Callable[[str], str]) -> Case:
+        """The same case under the names that those who labelled it have now: of one who used several keys before they were said
+        to be his, the latest word counts."""
+        if all(person(label.by) == label.by for label in self.labels):
+            return self
+        latest: dict[str, Label] = {}
+        for label in sorted(self.labels, key=lambda one: (one.at, one.id)):
+            by = person(label.by)
+            latest[by] = label._replace(by=by)
+        return replace(self, labels=tuple(latest.values()))
 
     def with_label(self, label: Label) -> Case:
         """The same case with one more word; a labeller's later word replaces the earlier one."""
@@ -240,6 +252,15 @@ class Proposal:
     @property
     def open(self) -> bool:
         return self.stage in OPEN
+
+    def of_people(self, person: Callable[[str], str]) -> Proposal:
+        """The same proposal under the names that its author, supporters and voters have now; of several votes of one of them
+        the latest counts."""
+        votes = {person(vote.by): vote._replace(by=person(vote.by)) for vote in sorted(self.votes, key=lambda one: one.at)}
+        author, supporters = person(self.author), tuple(sorted(set(map(person, self.supporters))))
+        if author == self.author and votes.keys() == {vote.by for vote in self.votes} and {*supporters} == {*self.supporters}:
+            return self
+        return replace(self, author=author, supporters=supporters, votes=tuple(votes.values()))
 
     @property
     def duplicates(self) -> tuple[str, ...]:

@@ -194,8 +194,12 @@ class State(ABC):
         """Revoke a key at ``now``; a second time changes nothing. False where there is no such key."""
 
     @abstractmethod
+    async def own_key(self, key_id: str, owner: str) -> StoredKey | None:
+        """Say whose a key is; the key as it is then, somebody else's where that was said first. None: there is no such key."""
+
+    @abstractmethod
     async def keys_version(self) -> int:
-        """A number that changes whenever a key is put or revoked; cheap to ask for."""
+        """A number that changes whenever a key is put, owned or revoked; cheap to ask for."""
 
     @abstractmethod
     async def append(self, decisions: Sequence[AnyDecision], kept: Sequence[KeptTexts] = ()) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
-from gateway.keys import Keyring, NewKey, Role, StoredKey, Tenant, make_key
+from gateway.keys import Keyring, NewKey, Role, StoredKey, Tenant, checked_name, make_key
 from gateway.state.base import State
 from gateway.state.opening import open_state
 
@@ -92,6 +92,17 @@ def revoke(url: str, key_id: str, now: float) -> bool:
         StateUnavailable: the store did not take it.
     """
     return _with_state(url, lambda state: state.revoke_key(key_id, now))
+
+
+def own(url: str, key_id: str, owner: str) -> StoredKey | None:
+    """Say whose a key is, where that was not said before; the key as it is then, or None where there is none with this id.
+
+    Raises:
+        ValueError: ``url`` is not usable, or ``owner`` is no name.
+        StateUnavailable: the store did not take it.
+    """
+    checked_name("owner", owner)
+    return _with_state(url, lambda state: state.own_key(key_id, owner))
 
 
 def _with_state(url: str, use: Callable[[State], Awaitable[T]]) -> T:

@@ -13,6 +13,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import redis.asyncio as client
@@ -64,6 +65,7 @@ MAX_SCANNED: Final = 5_000
 _PREFIX: Final = "{portcullis}:"
 _KEYS: Final = _PREFIX + "keys"
 _REVOKED: Final = _PREFIX + "keys:revoked"
+_OWNERS: Final = _PREFIX + "keys:owners"  # of keys that were made without one
 _KEYS_VERSION: Final = _PREFIX + "keys:version"
 _RECORD: Final = _PREFIX + "decision:"
 _TEXTS: Final = _PREFIX + "texts:"
@@ -140,12 +142,13 @@ class RedisState(State):
             raise KeyExists(key.id)
 
     async def key(self, key_id: str) -> StoredKey | None:
-        body, revoked = await self._together([("HGET", _KEYS, key_id), ("HGET", _REVOKED, key_id)])
-        return None if body is None else decode_key(body, _time(revoked))
+        asked: list[Command] = [("HGET", name, key_id) for name in (_KEYS, _REVOKED, _OWNERS)]
+        body, revoked, owner = await self._together(asked)
+        return None if body is None else _key(body, revoked, owner)
 
     async def keys(self) -> list[StoredKey]:
-        bodies, revoked = await self._together([("HGETALL", _KEYS), ("HGETALL", _REVOKED)])
-        found = (decode_key(body, _time(revoked.get(key_id))) for key_id, body in bodies.items())
+        bodies, revoked, owners = await self._together([("HGETALL", name) for name in (_KEYS, _REVOKED, _OWNERS)])
+        found = (_key(body, revoked.get(key_id), owners.get(key_id)) for key_id, body in bodies.items())
         return sorted(found, key=lambda key: (key.created_at, key.id))
 
     async def revoke_key(self, key_id: str, now: float) -> bool:
@@ -153,6 +156,12 @@ class RedisState(State):
             return False
         await self._together([("HSETNX", _REVOKED, key_id, repr(now)), ("INCR", _KEYS_VERSION)])
         return True
+
+    async def own_key(self, key_id: str, owner: str) -> StoredKey | None:
+        if (key := await self.key(key_id)) is None or key.owner:
+            return key
+        await self._together([("HSETNX", _OWNERS, key_id, owner), ("INCR", _KEYS_VERSION)])
+        return await self.key(key_id)
 
     async def keys_version(self) -> int:
         return int(await self._ask("GET", _KEYS_VERSION) or 0)
@@ -378,6 +387,11 @@ def _best_index(only: Filter) -> tuple[str, bool]:
 def _versioned(stored: bytes) -> Versioned:
     version, _, body = stored.partition(b" ")
     return Versioned(body, int(version))
+
+
+def _key(body: bytes, revoked: bytes | None, owner: bytes | None) -> StoredKey:
+    key = decode_key(body, _time(revoked))
+    return key if owner is None else replace(key, owner=owner.decode())
 
 
 def _time(value: bytes | None) -> float | None:

@@ -97,6 +97,9 @@ class ResilientState(State):
     async def revoke_key(self, key_id: str, now: float) -> bool:
         return await self._call(self.inner.revoke_key(key_id, now))
 
+    async def own_key(self, key_id: str, owner: str) -> StoredKey | None:
+        return await self._call(self.inner.own_key(key_id, owner))
+
     async def keys_version(self) -> int:
         return await self._call(self.inner.keys_version())
 

@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -160,6 +161,21 @@ class SqliteState(State):
             return done
 
         return await self._call(revoke)
+
+    async def own_key(self, key_id: str, owner: str) -> StoredKey | None:
+        def own(db: sqlite3.Connection) -> StoredKey | None:
+            with transaction(db):
+                row = db.execute("SELECT body, revoked_at FROM keys WHERE id = ?", (key_id,)).fetchone()
+                if row is None:
+                    return None
+                key = decode_key(*row)
+                if not key.owner:
+                    key = replace(key, owner=owner)
+                    db.execute("UPDATE keys SET body = ? WHERE id = ?", (encode_key(key), key_id))
+                    _count_key_change(db)
+            return key
+
+        return await self._call(own)
 
     async def keys_version(self) -> int:
         query = "SELECT value FROM counters WHERE name = 'keys'"
