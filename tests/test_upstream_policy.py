@@ -174,12 +174,20 @@ def test_no_wait_is_longer_than_allowed() -> None:
 @pytest.mark.parametrize(("value", "seconds"), [
     (b"0", 0.0), (b"120", 120.0), (b"99999999999999999999", 999999999.0), (b"Fri, 31 Dec 1999 23:59:59 GMT", 9.0),
     (b"Friday, 31-Dec-99 23:59:59 GMT", 9.0), (b"Fri Dec 31 23:59:59 1999", 9.0), (b"Fri, 31 Dec 1999 23:59:40 GMT", 0.0),
-    (b"", None), (b"-1", None), (b"1.5", None), (b"soon", None), (b"\xff", None), (b"Fri, 99 Dec 1999 23:59:59 GMT", None),
+    (b"0.5", 0.5), (b"1.25", 1.25),
+    (b"", None), (b"-1", None), (b"1.", None), (b".5", None), (b"1e3", None), (b"nan", None), (b"soon", None), (b"\xff", None), (b"Fri, 99 Dec 1999 23:59:59 GMT", None),
     (b"1 2", None), (b"Fri, 31 Dec 99999999 23:59:59 GMT", None),
     (b"99999999999 Dec  31 24.00 GMT", None),
 ])  # fmt: skip
 def test_retry_after(value: bytes, seconds: float | None) -> None:
     assert retry_after([(b"a", b"1"), (b"retry-after", value)], wall=946684790.0) == seconds
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(b"120", 0.12), (b"1500.5", 1.5005), (b"0", 0.0), (b"-1", 7.0), (b"", 7.0), (b"soon", 7.0)])
+def test_milliseconds_are_nearer_than_seconds(value: bytes, seconds: float) -> None:
+    """OpenAI and Azure send both, and their clients go by the former."""
+    for headers in ([(b"retry-after", b"7"), (b"retry-after-ms", value)], [(b"retry-after-ms", value), (b"retry-after", b"7")]):
+        assert retry_after(headers, wall=0.0) == seconds
 
 
 def test_no_retry_after() -> None:
@@ -188,8 +196,9 @@ def test_no_retry_after() -> None:
 
 @given(st.binary(max_size=40))
 def test_any_retry_after_is_seconds_or_nothing(value: bytes) -> None:
-    seconds = retry_after([(b"retry-after", value)], wall=0.0)
-    assert seconds is None or seconds >= 0
+    for name in (b"retry-after", b"retry-after-ms"):
+        seconds = retry_after([(name, value)], wall=0.0)
+        assert seconds is None or seconds >= 0
 
 
 @pytest.mark.parametrize(("error", "unsent"), [

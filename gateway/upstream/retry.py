@@ -5,6 +5,7 @@ Only what cannot have been acted on is repeated: a connection that never stood, 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
@@ -14,6 +15,10 @@ from gateway.upstream.http1 import Headers
 
 REFUSALS: Final = frozenset({429, 503, 529})
 """Statuses by which an upstream says that it did not act: too many requests, unavailable, and Anthropic's overloaded."""
+
+
+_NUMBER: Final = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
+_LONGEST: Final = 999_999_999.0  # seconds; whoever asks for more says no more by it
 
 
 class RetryPolicy(NamedTuple):
@@ -55,15 +60,21 @@ def delay(policy: RetryPolicy, attempt: int, remaining: float, chance: float, wa
 
 
 def retry_after(headers: Headers, wall: float) -> float | None:
-    """Seconds that ``retry-after`` asks for (RFC 9110 §10.2.3); None if it is missing or says nothing.
+    """Seconds that an upstream asks for; None if it says nothing that can be read.
+
+    ``retry-after`` is whole seconds or a date (RFC 9110 §10.2.3), but providers send fractions too. OpenAI and Azure say it to
+    the millisecond beside that, in ``retry-after-ms``, by which their clients go.
 
     Args:
         headers: lower-case names.
         wall: the time as `time.time`, for the form that is a date.
     """
-    value = next((value for name, value in headers if name == b"retry-after"), b"")
-    if value.isdigit():
-        return float(value[:9])
+    said = dict(reversed(headers))
+    if (number := _NUMBER.fullmatch(said.get(b"retry-after-ms", b""))) is not None:
+        return min(float(number[0]) / 1000, _LONGEST)
+    value = said.get(b"retry-after", b"")
+    if (number := _NUMBER.fullmatch(value)) is not None:
+        return min(float(number[0]), _LONGEST)
     try:
         when = parsedate_to_datetime(value.decode("ascii"))
     except (ValueError, OverflowError):
