@@ -26,6 +26,10 @@ def test_probes_are_answered_and_documented(echo_gateway: Gateway) -> None:
         metrics = client.get("/metrics")
         assert metrics.headers["content-type"].startswith("text/plain; version=")
         assert "portcullis_in_flight 0.0" in metrics.text
+        for path in ("/healthz", "/readyz", "/metrics"):  # load balancers and watchers of up-times ask by HEAD, too
+            head = client.head(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert int(head.headers["content-length"]) > 10
         assert client.post("/healthz").status_code == 405
         documented = client.get("/admin/openapi.json").json()["paths"]
     for path, told in (("/healthz", "Alive"), ("/readyz", "Ready"), ("/metrics", "All series")):

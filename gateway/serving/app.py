@@ -41,7 +41,7 @@ class App:
         return self._control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = health.PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
+        answer = health.PATHS.get(scope["path"]) if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") else None
         if answer is not None:
             await health.send(answer(self.services), send)
             return
