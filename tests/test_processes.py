@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import pwd
 import shlex
@@ -19,7 +20,7 @@ import httpx
 import pytest
 import yaml
 from conftest import StartGateway
-from gateways import CACHE_DIR, Gateway, free_port, until
+from gateways import CACHE_DIR, START_SECONDS, Gateway, free_port, until
 from wires_support import CHAT
 
 from gateway import cli
@@ -74,6 +75,29 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and _runs(pid) for pid in workers))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", gateway.port), 5)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gateway_that_cannot_start_ends_and_says_why(workers: int, tmp_path: Path) -> None:
+    """With several workers, too: who calls must not wait at a port behind which nobody ever is."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
+    config = tmp_path / "portcullis.yaml"
+    (data / "store.key").mkdir()
+    for state, said in (
+        ("sqlite::memory:", f"data_dir: {data}/store.key: cannot be read: Is a directory"),
+        (f"redis://127.0.0.1:{free_port()}/0", "Connection refused"),
+    ):  # fmt: skip
+        config.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "data_dir": str(data), "state": state}))
+        command = [sys.executable, "-m", "gateway", "serve", "--json", "--config", str(config), "--workers", str(workers)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=START_SECONDS)
+        lines = [line["message"] for line in map(json.loads, done.stderr.splitlines()) if line["level"] == "error"]
+        assert done.returncode == 1
+        assert 1 <= len(lines) <= workers
+        assert all(said in line for line in lines), lines
+        if (data / "store.key").is_dir():
+            (data / "store.key").rmdir()
 
 
 def _runs(pid: int) -> bool:

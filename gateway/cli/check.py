@@ -97,7 +97,7 @@ def _unusable(chosen: Settings) -> Iterator[str]:
         if chosen.learning.signing_key or own.is_file():
             read_private(chosen.learning.signing_key or own)
     except KeyFault as error:
-        yield f"learning.signing_key: {error}"
+        yield f"{'learning.signing_key' if chosen.learning.signing_key else 'data_dir'}: {error}"
     sync = chosen.sync
     if sync.listen is not None and sync.ca and sync.certificate and sync.key:
         from gateway.sync import certificates  # takes long to load, and few need it

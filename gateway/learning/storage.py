@@ -31,7 +31,7 @@ def signing(settings: Settings) -> tuple[Trust, Signer]:
     try:
         key = read_private(chosen.signing_key) if chosen.signing_key else own_key(settings.data_dir / "store.key")
     except KeyFault as error:
-        raise SettingsError(f"learning.signing_key: {error}") from None
+        raise SettingsError(f"{'learning.signing_key' if chosen.signing_key else 'data_dir'}: {error}") from None
     return Trust([key.public_key(), *map(read_public, chosen.trusted_keys)]), Signer(key)
 
 

@@ -55,6 +55,9 @@ LOG_SECONDS: Final = 1.0
 LEAVE_SECONDS: Final = 1.0
 """How long a worker that has drained waits for threads that still work."""
 
+UNFIT: Final = 78
+"""What a worker ends with that cannot start (EX_CONFIG of sysexits.h): no other end of a process looks like it."""
+
 PR_SET_PDEATHSIG: Final = 1
 """The kernel's number for it (prctl(2))."""
 
@@ -253,10 +256,11 @@ def _end_with_parent() -> None:
 def _supervise(
     settings: Settings, config: Path | None, listener: socket.socket, workers: int, packs: Live
 ) -> int:
-    """Keep ``workers`` processes alive; pass signals on; end when they have ended."""
-    alive: dict[int, tuple[int, float]] = {}
+    """Keep ``workers`` processes alive; pass signals on; end when they have ended. Where one of the first cannot start, none is
+    to: nothing but a person mends that, and who calls would wait at a port behind which nobody is."""
+    alive: dict[int, tuple[int, float, bool]] = {}
     board = Board(workers)
-    ending = False
+    ending = unfit = False
 
     def start(number: int, again: bool = False) -> None:
         pid = os.fork()
@@ -266,8 +270,8 @@ def _supervise(
             _end_with_parent()
             code = _work(settings, config, listener, Place(board, number), packs, again)
             logging.shutdown()
-            os._exit(code)
-        alive[pid] = number, time.monotonic()
+            os._exit(UNFIT if code else 0)
+        alive[pid] = number, time.monotonic(), again
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         nonlocal ending
@@ -282,7 +286,6 @@ def _supervise(
         signal.signal(number, pass_on)
     for place in range(workers):
         start(place)
-    code = 0
     while alive:
         try:
             pid, status = os.wait()
@@ -290,11 +293,14 @@ def _supervise(
             continue
         if pid not in alive:  # in a container this is process 1, to which all that lost its parent is given
             continue
-        place, began = alive.pop(pid)
+        place, began, again = alive.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if not ending and not again and code == UNFIT:
+            unfit = True
+            pass_on(signal.SIGTERM, None)
         if not ending:
-            code = os.waitstatus_to_exitcode(status)
             _log.error("a worker ended with %d and is started again", code)
             time.sleep(max(0.0, RESTART_SECONDS - (time.monotonic() - began)))
         if not ending:
             start(place, again=True)
-    return 0 if ending else code
+    return 1 if unfit else 0
