@@ -50,6 +50,10 @@ from gateway.telemetry.metrics import FAIL_OPEN_STAGES
         ("secret: 'file:/dev/null'", "secret: the file is empty"),
         ("secret: 'file:/nowhere'", "secret: the file /nowhere cannot be read: No such file or directory"),
         ("secret: hunter2", "secret: wanted at least 16 characters that nobody can guess"),
+        ("state: 'rediss://a?ssl_ca_certs=/nowhere'", "state: ssl_ca_certs: wanted a file of certificates (PEM) that can be read"),
+        ("state: 'rediss://a?ssl_ca_certs=/dev/null'", "state: ssl_ca_certs: wanted a file of certificates"),
+        ("state: 'rediss://a?ssl_certfile=/nowhere'", "state: ssl_certfile, ssl_keyfile: wanted a certificate and its key"),
+        ("state: 'rediss://a?ssl_keyfile=/nowhere'", "state: ssl_keyfile: the certificate is missing"),
         ("allowed_hosts: ['gateway.example:8080']", "allowed_hosts.0: wanted a host's name without a port"),
         ("audit: {exports: [{name: a, to: 'file:/x'}, {name: a, to: 'file:/y'}]}", "audit: two exports are named 'a'"),
         ("audit: {enabled: false, exports: [{name: a, to: 'file:/x'}]}", "audit: exports send what the log holds"),
@@ -137,6 +141,10 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
     assert limit.startswith("$PORTCULLIS_LIMITS__IN_FLIGHT: limits.in_flight: Input should be a valid integer")
     assert policy.startswith("$PORTCULLIS_SERVICE_HOST: service_host: unknown key")
     assert host == f"{file}: polcy: unknown key; did you mean 'policy'?"
+    with pytest.raises(SettingsError, match=r"^\$PORTCULLIS_LIMITS_IN_FLIGHT: .*two underscores .* PORTCULLIS_LIMITS__IN_FLIGHT$"):
+        configuration.load(None, {"PORTCULLIS_LIMITS_IN_FLIGHT": "9"})
+    with pytest.raises(SettingsError, match="two underscores"):
+        configuration.load(None, {"PORTCULLIS_UPSTREAMS__OPENAI__TIMEOUTS_CONNECT": "9"})
 
 
 def test_values_as_the_documentation_has_them() -> None:

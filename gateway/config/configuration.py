@@ -200,6 +200,8 @@ def _fault(fault: Any, where: str, variables: Variables) -> str:
         most = min(len(key), len(steps_set))
         if key[:most] == steps_set[:most]:
             where = f"${name}"
+            if kind == "extra_forbidden" and any(key[-1].startswith(f"{section}_") for section in known):
+                said = f"unknown key; two underscores stand between a section and its key, as in {PREFIX}LIMITS__IN_FLIGHT"
     return f"{where}: {'.'.join(key)}: {said}"
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -101,10 +103,27 @@ def _text_kept(value: object) -> object:
 def _state_url(value: str) -> str:
     scheme, colon, rest = value.partition(":")
     if scheme in SCHEMES and colon:
-        read_url(value)
+        _tls_files(read_url(value).options)
     elif scheme != "sqlite" or not rest:
         raise ValueError("wanted sqlite:PATH, or a URL of Redis such as redis://host:6379/0 (docs/state.md)")
     return value
+
+
+def _tls_files(options: Mapping[str, str]) -> None:
+    """What is wrong with them Redis' client would tell as an address that cannot be reached."""
+    authority, certificate, key = (options.get(name) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
+    try:
+        context = ssl.create_default_context(cafile=authority) if authority else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    except OSError:
+        raise ValueError("ssl_ca_certs: wanted a file of certificates (PEM) that can be read") from None
+    if key and not certificate:
+        raise ValueError("ssl_keyfile: the certificate is missing that it belongs to (ssl_certfile)")
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, key, password="")  # or the terminal would be asked for one
+        except OSError:
+            raise ValueError("ssl_certfile, ssl_keyfile: wanted a certificate and its key that can be read (PEM, no password)"
+                             ) from None  # fmt: skip
 
 
 def _passthrough(value: str) -> str:
