@@ -23,6 +23,7 @@ from gateway.config.files import Watched
 from gateway.config.settings import Settings, SettingsError
 from gateway.console.sessions import Sessions
 from gateway.console.traffic import Traffic
+from gateway.errands import Errands
 from gateway.keys import ANYONE, EVERY_TENANT, Permission, Principal, Tenant
 from gateway.learning.feeds import Feeds
 from gateway.learning.series import register as register_learning
@@ -98,6 +99,7 @@ class Services:
         self.audit = AuditLog(settings)
         self.providers = Providers(settings)
         self.request_log = RequestLog()
+        self.errands = Errands()
         self.semantics = Semantics(lambda: self.live.settings.detection)
         self.learning = Learning(self.state, self.store, lambda: self.live, self._approves, lambda: self.keys.ring.owners)
         stages = self.learning.stages
@@ -166,6 +168,7 @@ class Services:
     async def close(self) -> None:
         """Stop the periodic work, write what is queued, close all connections."""
         await self._chores.stop()
+        self.errands.close()
         await self.learning.stop()
         await self.semantics.stop()
         await self.verdicts.stop()

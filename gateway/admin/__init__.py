@@ -27,6 +27,7 @@ from gateway.admin.audit import WriteDown
 from gateway.admin.bodies import Bounded, Shielded, invalid
 from gateway.admin.described import describe
 from gateway.audit.writer import AuditUnavailable
+from gateway.errands import BUSY_SECONDS, Busy
 from gateway.services import Services
 from gateway.state.base import StateUnavailable
 
@@ -53,6 +54,10 @@ def control_plane(services: Services) -> FastAPI:
     @app.exception_handler(StateUnavailable)
     async def state_unavailable(_request: Request, error: StateUnavailable) -> JSONResponse:
         return JSONResponse({"detail": f"the state does not answer: {error}"}, 503)
+
+    @app.exception_handler(Busy)
+    async def busy(_request: Request, error: Busy) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 429, {"retry-after": str(BUSY_SECONDS)})
 
     @app.exception_handler(AuditUnavailable)
     async def audit_unavailable(_request: Request, error: AuditUnavailable) -> JSONResponse:

@@ -65,7 +65,8 @@ def _refusals(path: str, method: str) -> list[str]:
         absent.add("404")
     if method == "get":
         absent.add("413")
-    if "feedback" not in path and "session" not in path:
+    rated = ("feedback", "session", "playground", "exemplars", "patterns/test", "retire")
+    if not any(name in path for name in rated) and (method, path) != ("post", "/admin/v1/patterns"):
         absent.add("429")
     return [status for status in REFUSALS if status not in absent]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
@@ -16,7 +15,7 @@ from detectors.semantic.judge import SemanticModel
 from detectors.values import Origin
 from gateway.admin.access import require
 from gateway.admin.playground import MAX_TEXT
-from gateway.keys import Permission
+from gateway.keys import Permission, Principal
 from gateway.services import Services
 from patterns import packs
 
@@ -51,17 +50,17 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(404, "no model is loaded, so nothing is known by its meaning (detection.model)")
         return model
 
-    @app.get("/admin/v1/exemplars/clusters", tags=["patterns"], dependencies=[reader])
+    @app.get("/admin/v1/exemplars/clusters", tags=["patterns"])
     async def exemplar_clusters(
-        harmless: bool = False, count: Annotated[int, Query(ge=2, le=MAX_CLUSTERS)] = 40
+        principal: Principal = reader, harmless: bool = False, count: Annotated[int, Query(ge=2, le=MAX_CLUSTERS)] = 40
     ) -> dict[str, Any]:
         """What the shipped exemplars are about: clusters by meaning, largest first, with names and their most central texts."""
-        return {"clusters": await asyncio.to_thread(yielded, _clusters, loaded(), harmless, count)}
+        return {"clusters": await services.errands.run(principal, yielded, _clusters, loaded(), harmless, count)}
 
-    @app.post("/admin/v1/exemplars/nearest", tags=["playground"], dependencies=[reader])
-    async def nearest_exemplars(asked: Asked) -> dict[str, Any]:
+    @app.post("/admin/v1/exemplars/nearest", tags=["playground"])
+    async def nearest_exemplars(asked: Asked, principal: Principal = reader) -> dict[str, Any]:
         """The exemplars nearest in meaning to a text, nearest first. ``category`` is null for a harmless one."""
-        return {"nearest": await asyncio.to_thread(_nearest, loaded(), asked.text, asked.origin)}
+        return {"nearest": await services.errands.run(principal, _nearest, loaded(), asked.text, asked.origin)}
 
 
 def _nearest(model: SemanticModel, text: str, origin: Origin) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Response
@@ -15,7 +16,7 @@ from gateway.admin.access import require, require_all
 from gateway.admin.knowledge import TEXTS, as_json, reads, shown_effect, shown_pattern, shown_to
 from gateway.admin.proposals import Reason, summary
 from gateway.keys import Permission, Principal
-from gateway.learning.values import MAX_NOTE, Refused
+from gateway.learning.values import MAX_NOTE, Proposal, Refused
 from gateway.services import Services
 from patterns.history import Revision, UnknownGeneration
 from patterns.schema import Pattern, PatternError, read_pattern
@@ -52,8 +53,12 @@ def routes(app: FastAPI, services: Services) -> None:
     approver = Depends(require_all(services, Permission.APPROVE))
     store, learning = services.store, services.learning
 
-    @app.post("/admin/v1/patterns/test", tags=["knowledge"], dependencies=[proposer])
-    async def test_pattern(pattern: dict[str, Any]) -> dict[str, Any]:
+    async def propose_by(principal: Principal, pattern: Pattern, reason: str, retire: bool = False) -> Proposal:
+        run = partial(services.errands.run, principal)
+        return await learning.stages.propose(principal, pattern, reason, time.time(), retire, run)
+
+    @app.post("/admin/v1/patterns/test", tags=["knowledge"])
+    async def test_pattern(pattern: dict[str, Any], principal: Principal = proposer) -> dict[str, Any]:
         """Try a pattern on its own hits and misses and on our corpora, without proposing it."""
         read = _read(pattern)
 
@@ -63,7 +68,7 @@ def routes(app: FastAPI, services: Services) -> None:
             return {**found._asdict(), "passed": found.passed, "pattern": shown_pattern(ready)}
 
         try:
-            return await asyncio.to_thread(tried)
+            return await services.errands.run(principal, tried)
         except (PatternError, PrototypeError) as error:
             raise HTTPException(422, str(error)) from None
 
@@ -71,7 +76,7 @@ def routes(app: FastAPI, services: Services) -> None:
     async def propose(given: Proposed, principal: Principal = proposer) -> dict[str, Any]:
         """Propose a pattern of one's own; somebody else approves it."""
         try:
-            made = await learning.stages.propose(principal, _read(given.pattern), given.reason, time.time())
+            made = await propose_by(principal, _read(given.pattern), given.reason)
         except Refused as error:
             raise HTTPException(error.status, str(error)) from None
         return summary(made, learning.stages.rules)
@@ -83,7 +88,7 @@ def routes(app: FastAPI, services: Services) -> None:
         if standing is None:
             raise HTTPException(404, "there is no pattern with this id that is matched")
         try:
-            made = await learning.stages.propose(principal, standing, why.reason, time.time(), retire=True)
+            made = await propose_by(principal, standing, why.reason, retire=True)
         except Refused as error:
             raise HTTPException(error.status, str(error)) from None
         return summary(made, learning.stages.rules)

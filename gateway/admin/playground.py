@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -54,7 +53,7 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(403, "this key sees its own tenant only")
         segments = _segments(tried)
         live = services.live
-        return await asyncio.to_thread(_judge, live, segments, tried, tenant, principal.key)
+        return await services.errands.run(principal, _judge, live, segments, tried, tenant, principal.key)
 
 
 def _segments(tried: Tried) -> list[Segment]:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -76,9 +76,10 @@ class Stages:
         )  # fmt: skip
 
     async def propose(
-        self, principal: Principal, pattern: Pattern, reason: str, now: float, retire: bool = False
-    ) -> Proposal:
-        """A person's own pattern, or the wish to retire a standing one, as a proposal.
+        self, principal: Principal, pattern: Pattern, reason: str, now: float, retire: bool = False,
+        run: Callable[[Callable[[], Proposal]], Awaitable[Proposal]] = asyncio.to_thread,
+    ) -> Proposal:  # fmt: skip
+        """A person's own pattern, or the wish to retire a standing one, as a proposal. ``run`` makes and tries it on a thread.
 
         Raises:
             Refused: it cannot be tried.
@@ -96,7 +97,7 @@ class Stages:
             return self._teacher().by_hand(new_id(now), proposed, by, reason, now, self._live().engine.generation.patterns)
 
         try:
-            made = await asyncio.to_thread(make)
+            made = await run(make)
         except (PatternError, PrototypeError) as error:
             raise Refused(422, str(error)) from None
         await self._book.change_proposal(made.id, lambda _: made)

@@ -28,6 +28,7 @@ from detectors import mapped
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
 from gateway.config.settings import Settings, SettingsError
+from gateway.errands import ASIDE
 from gateway.live import Live, build, prepare_streams
 from gateway.services import Services
 from gateway.serving.app import LATER, App
@@ -60,9 +61,6 @@ UNFIT: Final = 78
 
 PR_SET_PDEATHSIG: Final = 1
 """The kernel's number for it (prctl(2))."""
-
-ASIDE: Final = "portcullis-aside"
-"""How the names of those threads begin."""
 
 _CANNOT_START: Final = (PatternError, StateUnavailable, AuditUnavailable, BadKey, SettingsError, CertificateFault)
 
