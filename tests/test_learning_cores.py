@@ -18,7 +18,7 @@ from detectors.semantic.prototypes import NO_PROTOTYPES, Prototype
 from gateway.learning.book import CASES, PROPOSALS, Book
 from gateway.learning.evidence import ATTACKS, fair_share, matched, spoken, standings
 from gateway.learning.mining import Ordinary, mine
-from gateway.learning.promotion import Effect, Rules, approved, step, suspects
+from gateway.learning.promotion import Effect, Rules, approved, awaited, step, suspects
 from gateway.learning.quorum import Record, decide, judged, outcome, weight, words
 from gateway.learning.reflection import Facts, reflect, together
 from gateway.learning.teacher import Teacher
@@ -204,6 +204,21 @@ def test_time_and_evidence_move_it_on() -> None:
     assert step(shadow, RULES, 59) is None
     moved = [step(one, RULES, 60) for one in (shadow, replace(shadow, stage=Stage.CANARY), replace(shadow, stage=Stage.ACTIVE))]
     assert [one and one.to for one in moved] == [Stage.CANARY, Stage.ACTIVE, None]
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
+def test_time_alone_moves_nothing_that_met_no_traffic(stage: Stage) -> None:
+    """A night without a request said of a pattern that it matched nothing, and let it act in the morning."""
+    rules = RULES._replace(automatic=True)
+    for watched, told in ((0, "600 more requests"), (599, "1 more request")):
+        quiet = proposal(stage, watched=watched, supporters=("ada", "bob"))
+        assert step(quiet, rules, 1e9) is None
+        assert step(quiet, rules, 1e9, force=True) is not None, "a person may let it go on"
+        assert awaited(quiet, rules, 1e9) == f"it moves on by itself after {told}"
+    assert awaited(proposal(stage), rules, 0) == "it moves on by itself after 1 more minute and 600 more requests"
+    assert awaited(proposal(stage, watched=600), rules, 1e9) == ""
+    assert awaited(proposal(stage, votes=(Vote("bob", False, "no", 0),)), rules, 1e9) == "", "it does not"
+    assert step(proposal(stage), rules._replace(watched_requests=0), 1e9) is not None, "an operator's wish"
 
 
 def test_what_matches_too_much_never_leaves_the_shadow() -> None:

@@ -14,7 +14,7 @@ from gateway.admin.knowledge import shown_pattern
 from gateway.admin.nearest import exemplars
 from gateway.keys import Permission, Principal
 from gateway.learning import wording
-from gateway.learning.promotion import Rules
+from gateway.learning.promotion import Rules, awaited
 from gateway.learning.values import MAX_NOTE, Case, Proposal, Refused, Stage
 from gateway.services import Services
 
@@ -91,6 +91,7 @@ def summary(proposal: Proposal, rules: Rules) -> dict[str, Any]:
         "trial": None if trial is None else {"passed": trial.passed, "against": trial.against},
         "approvals": sum(vote.approves for vote in proposal.votes if vote.by != proposal.author),
         "quorum": rules.approvals, "watched": proposal.watched, "alarms": proposal.alarms,
+        "awaited": awaited(proposal, rules, time.time()),
         "confirmed": proposal.confirmed, "refuted": proposal.refuted, "supporters": proposal.supporters,
         "spoken_for": round(proposal.spoken_for, 3), "spoken_against": round(proposal.spoken_against, 3),
     }  # fmt: skip

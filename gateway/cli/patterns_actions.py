@@ -350,6 +350,9 @@ def _proposal(arguments: argparse.Namespace) -> int:
     print(f"trial: {_tried(found)}")
     print(f"approvals: {found['approvals']} of {found['quorum']}; labels for it weigh {found['spoken_for']}, against it"
           f" {found['spoken_against']}")  # fmt: skip
+    if found["state"] in ("shadow", "canary", "active"):
+        waits = f"; {found['awaited']}" if found["awaited"] else ""
+        print(f"watched: {found['alarms']} matches in {found['watched']} requests of this stage{waits}")
     for one in found["votes"]:
         print(f"vote: {one['by']} {'approves' if one['approves'] else 'rejects'}: {one['reason'] or '-'}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -12,7 +13,8 @@ class Rules(NamedTuple):
     """What an operator demands; see ``learning`` in the configuration.
 
     ``automatic`` lets a proposal that passed its trial go into the shadow, and on, without a person's vote, where ``labellers``
-    people's labels say what it says.
+    people's labels say what it says. ``watched_requests``: how many must pass in the shadow, and again beside a canary, before
+    time alone moves a proposal on.
     """
 
     approvals: int = 1
@@ -20,6 +22,7 @@ class Rules(NamedTuple):
     labellers: int = 2
     shadow_seconds: float = 3600.0
     canary_seconds: float = 3600.0
+    watched_requests: int = 600
     canary_percent: int = 10
     alarm_share: float = 0.005
     precision: float = 0.8
@@ -53,17 +56,35 @@ def step(proposal: Proposal, rules: Rules, now: float, force: bool = False) -> M
         return _from_proposed(proposal, rules)
     if proposal.stage in (Stage.SHADOW, Stage.CANARY, Stage.ACTIVE) and (why := failing(proposal, rules)):
         return Move(Stage.DEMOTED, why)
-    elapsed = now - proposal.since
+    watched = force or _left(proposal, rules, now) == (0, 0)
     if proposal.stage is Stage.SHADOW:
         if too_many := _alarms(proposal, rules):
             return Move(Stage.DEMOTED, too_many)
-        if force or elapsed >= rules.shadow_seconds:
+        if watched:
             if _acts_at_once(proposal):
                 return Move(Stage.ACTIVE, "its time in the shadow is over")
             return Move(Stage.CANARY, f"{proposal.alarms} matches among {proposal.watched} texts in the shadow")
-    if proposal.stage is Stage.CANARY and (force or elapsed >= rules.canary_seconds):
+    if proposal.stage is Stage.CANARY and watched:
         return Move(Stage.ACTIVE, f"{proposal.alarms} matches among {proposal.watched} texts as a canary")
     return None
+
+
+def awaited(proposal: Proposal, rules: Rules, now: float) -> str:
+    """What has to pass before a proposal that is watched moves on by itself, in words; empty: nothing, or it never does."""
+    seconds, requests = _left(proposal, rules, now)
+    if proposal.stage not in (Stage.SHADOW, Stage.CANARY) or not (seconds or requests):
+        return ""
+    if any(not vote.approves for vote in proposal.votes):
+        return ""
+    left = ((math.ceil(seconds / 60), "minute"), (requests, "request"))
+    told = " and ".join(f"{count} more {what}{'s' * (count > 1)}" for count, what in left if count)
+    return f"it moves on by itself after {told}"
+
+
+def _left(proposal: Proposal, rules: Rules, now: float) -> tuple[float, int]:
+    """The seconds and requests that a proposal is still to be watched for: where nothing passes, time shows nothing."""
+    wanted = rules.shadow_seconds if proposal.stage is Stage.SHADOW else rules.canary_seconds
+    return max(0.0, proposal.since + wanted - now), max(0, rules.watched_requests - proposal.watched)
 
 
 def failing(proposal: Proposal, rules: Rules) -> str:

@@ -68,6 +68,10 @@ class LearningSettings(Model):
     labellers: int = Field(2, ge=1, le=10, description="People who must have labelled alike for `automatic` to act on it.")
     shadow_seconds: float = Field(3600.0, ge=0, description="How long a new pattern is only watched.")
     canary_seconds: float = Field(3600.0, ge=0, description="How long it then acts on a share of the texts.")
+    watched_requests: int = Field(
+        600, ge=0,
+        description="Requests that must pass in the shadow, and again beside a canary, before time alone moves a pattern on.",
+    )  # fmt: skip
     canary_percent: int = Field(10, ge=1, le=100, description="That share, in percent; stable by the text's hash.")
     precision: float = Field(
         0.8, ge=0, le=1, description="The least share of a learnt pattern's labelled matches that were right."

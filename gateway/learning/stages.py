@@ -70,9 +70,9 @@ class Stages:
     def rules(self) -> Rules:
         chosen = self._live().settings.learning
         return Rules(
-            approvals=chosen.approvals, automatic=chosen.automatic, labellers=chosen.labellers,
-            shadow_seconds=chosen.shadow_seconds, canary_seconds=chosen.canary_seconds, canary_percent=chosen.canary_percent,
-            precision=chosen.precision,
+            approvals=chosen.approvals, automatic=chosen.automatic, labellers=chosen.labellers, precision=chosen.precision,
+            shadow_seconds=chosen.shadow_seconds, canary_seconds=chosen.canary_seconds,
+            canary_percent=chosen.canary_percent, watched_requests=chosen.watched_requests,
         )  # fmt: skip
 
     async def propose(
