@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from detectors.engine import Engine
 from detectors.values import Origin, Segment
 from gateway.admin.knowledge import shown_pattern
 from gateway.cli import patterns_actions, patterns_alike, patterns_taxonomy
-from gateway.cli.common import Failed, Misused, add_command, add_json, write_json, write_table
+from gateway.cli.common import Failed, Misused, add_command, add_config, add_json, settings, write_json, write_table
 from gateway.live import load_patterns
 from patterns import taxonomy
 from patterns.schema import Pattern, PatternError
@@ -33,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for one in (listing, testing):
         one.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="a pack, or a folder of packs")
         one.add_argument("--category", help="only this category, or category.subcategory")
-        add_json(one)
+    add_json(listing)
+    add_config(testing)  # what is compiled is kept in its `data_dir`, beside what the gateway keeps there
     patterns_actions.configure(actions)
     patterns_alike.configure(actions)
     patterns_taxonomy.configure(actions)
@@ -49,16 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
         except ValueError as error:
             raise Misused(f"--category: {error}") from None
     try:
-        chosen = [
-            pattern
-            for pattern in load_patterns(tuple(arguments.packs), tries=arguments.action == "test")
-            if not arguments.category
-            or pattern.category == arguments.category
-            or pattern.category.startswith(arguments.category + ".")
-        ]
-        return (_list if arguments.action == "list" else _test)(chosen, arguments.json)
+        if arguments.action == "list":
+            return _list(_chosen(load_patterns(tuple(arguments.packs)), arguments.category), arguments.json)
+        return _test(arguments, settings(arguments).data_dir / "cache")
     except PatternError as error:
         raise Failed(str(error)) from None
+
+
+def _chosen(patterns: Sequence[Pattern], category: str | None) -> list[Pattern]:
+    """Those of a category, or of one of its subcategories."""
+    return [one for one in patterns if not category or category in (one.category, one.category.partition(".")[0])]
 
 
 class Fault(NamedTuple):
@@ -69,13 +70,19 @@ class Fault(NamedTuple):
     example: str
 
 
-def faults(patterns: Sequence[Pattern], cache: Path | None = None) -> Iterator[Fault]:
-    """Judge every example with all patterns loaded, as the gateway would; ``cache`` is a folder for what is compiled.
+def loaded(shipped: Sequence[Pattern], own: Sequence[Pattern], cache: Path | None = None) -> Engine:
+    """All patterns, as the gateway would judge by them; ``cache`` is a folder for what is compiled of the shipped ones.
+    Somebody's own lie over them, so that to change one has nothing else compiled.
 
     Raises:
-        PatternError: the patterns cannot be compiled.
+        PatternError: they cannot be compiled.
     """
-    engine = Engine.load(patterns, 0, 0.0, cache)
+    engine = Engine.load(shipped, 0, 0.0, cache)
+    return engine.renewed({one.id: one for one in own}, 0, 0.0) if own else engine
+
+
+def faults(engine: Engine, patterns: Iterable[Pattern]) -> Iterator[Fault]:
+    """Judge the examples of ``patterns``."""
     for pattern in patterns:
         if not pattern.kind.lexical:
             continue
@@ -99,10 +106,13 @@ def _list(patterns: Sequence[Pattern], as_json: bool) -> int:
     return 0
 
 
-def _test(patterns: Sequence[Pattern], as_json: bool) -> int:
-    wrong = list(faults(patterns))
+def _test(arguments: argparse.Namespace, cache: Path) -> int:
+    shipped = load_patterns((), cache)
+    every = load_patterns(tuple(arguments.packs), cache, tries=True)
+    patterns = _chosen(every, arguments.category)
+    wrong = list(faults(loaded(shipped, every[len(shipped) :], cache), patterns))
     examples = sum(len(pattern.hits) + len(pattern.misses) for pattern in patterns)
-    if as_json:
+    if arguments.json:
         write_json({"patterns": len(patterns), "examples": examples, "faults": [fault._asdict() for fault in wrong]})
     else:
         for fault in wrong:
