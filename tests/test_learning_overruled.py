@@ -40,7 +40,10 @@ class Machines:
 
     def __init__(self, folder: Path) -> None:
         (folder / "cache").symlink_to(CACHE_DIR)
-        settings = configuration.check({"data_dir": str(folder), "sync": {"node": "a"}, "detection": {"model": False}}, "test")
+        settings = configuration.check({
+            "data_dir": str(folder), "sync": {"node": "a"}, "detection": {"model": False},
+            "learning": {"watched_requests": 0},  # there is no traffic
+        }, "test")  # fmt: skip
         self.live: Live = live_module.build(settings, 1, 0.0, {})
         self.state: base.State = open_state(f"sqlite:{folder / 'state.db'}")
         self.a = open_store(settings)
