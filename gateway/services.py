@@ -101,7 +101,7 @@ class Services:
         self.request_log = RequestLog()
         self.errands = Errands()
         self.semantics = Semantics(lambda: self.live.settings.detection)
-        self.learning = Learning(self.state, self.store, lambda: self.live, self._approves, lambda: self.keys.ring.owners)
+        self.learning = Learning(self.state, self.store, lambda: self.live, self._may, lambda: self.keys.ring.owners)
         stages = self.learning.stages
         self.feeds = Feeds(lambda: self.live.settings.learning.feeds, stages.propose_from_feed, stages.known)
         self.wording = Wording(self.learning.book, lambda: self.live, self.provider)
@@ -132,11 +132,11 @@ class Services:
         vitals.register(self.metrics, lambda: self.live.settings.limits.in_flight)
         self._chores = Chores(self)
 
-    def _approves(self, by: str) -> bool:
-        """Whether somebody has a key that may approve what acts on all tenants; without keys, everybody may."""
+    def _may(self, by: str, permission: Permission) -> bool:
+        """Whether somebody has a key that may do so for all tenants; without keys, everybody may."""
         ring = self.keys.ring
         keys = ring.bearers(by, time.time())
-        return ring.open or any(key.may(Permission.APPROVE) and key.sees(EVERY_TENANT) for key in keys)
+        return ring.open or any(key.may(permission) and key.sees(EVERY_TENANT) for key in keys)
 
     async def start(self) -> None:
         """Open the state and begin the periodic work.

@@ -53,10 +53,10 @@ class Machines:
         self.book = Book(self.state)
 
     def stages(self, store: Store) -> Stages:
-        return Stages(self.book, store, lambda: self.live, lambda: Teacher(None), lambda _: True)
+        return Stages(self.book, store, lambda: self.live, lambda: Teacher(None), lambda *_: True)
 
     def learning(self, store: Store) -> Learning:
-        return Learning(self.state, store, lambda: self.live, lambda _: True)
+        return Learning(self.state, store, lambda: self.live, lambda *_: True)
 
     async def told(self) -> Proposal:
         found = await self.book.proposal("1")
@@ -155,7 +155,7 @@ def test_what_was_taken_back_on_one_side_of_a_parted_cluster_stays_so_when_they_
         canary = await machines.told()
         await other.change_proposal("1", lambda _: canary)
         here = machines.stages(machines.a)
-        elsewhere = Stages(other, machines.b, lambda: machines.live, lambda: Teacher(None), lambda _: True)
+        elsewhere = Stages(other, machines.b, lambda: machines.live, lambda: Teacher(None), lambda *_: True)
         assert (await here.vote(EVE, "1", False, "it refuses customers", NOW + 60)).stage is Stage.DEMOTED
         assert (await elsewhere.promote(EVE, "1", "quiet so far", NOW + 600)).stage is Stage.ACTIVE
         replicate(machines.a, machines.b, NOW + 601)

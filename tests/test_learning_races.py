@@ -46,7 +46,7 @@ def test_a_vote_counts_while_its_key_may_vote(tmp_path: Path) -> None:
         await state.ping()
         revoked: set[str] = set()
         book = Book(state)
-        stages = Stages(book, open_store(settings), lambda: live, lambda: Teacher(None), lambda by: by not in revoked)
+        stages = Stages(book, open_store(settings), lambda: live, lambda: Teacher(None), lambda by, _: by not in revoked)
         ann, bob, cat = (Principal(name, EVERY_TENANT, None, frozenset(Permission)) for name in ("ann", "bob", "cat"))
         pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
                           severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",))  # fmt: skip
@@ -63,10 +63,34 @@ def test_a_vote_counts_while_its_key_may_vote(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_labels_of_one_tenants_keys_let_nothing_act_on_all_without_a_vote(tmp_path: Path) -> None:
+    """A tenant's operator makes as many labellers as he likes."""
+
+    async def run() -> None:
+        (tmp_path / "cache").symlink_to(CACHE_DIR)
+        chosen = {"data_dir": str(tmp_path), "detection": {"model": False}, "learning": {"automatic": True}}
+        settings = configuration.check(chosen, "test")
+        live = live_module.build(settings, 1, 0.0, {})
+        state = open_state(f"sqlite:{tmp_path / 'state.db'}")
+        await state.ping()
+        book = Book(state)
+        stages = Stages(book, open_store(settings), lambda: live, lambda: Teacher(None), lambda by, _: by in ("ann", "bob"))
+        for id, supporters, stage in (("1", ("ann", "eve", "mallory"), Stage.PROPOSED), ("2", ("ann", "bob", "eve"), Stage.SHADOW)):
+            pattern = Pattern(id=f"own.gate{id}", kind=Kind.LITERAL, body=f"open the gate {id}", category="jailbreak.persona",
+                              severity=Severity.HIGH, reach=15, hits=(f"open the gate {id}",), misses=("gate",))  # fmt: skip
+            made = Proposal(id=id, kind=ProposalKind.LEXICAL, pattern=pattern, at=0, since=0, author="engine", trial=Trial(),
+                            supporters=supporters)  # fmt: skip
+            await book.change_proposal(id, lambda _, made=made: made)
+            assert (await stages.advance(made, 1.0)).stage is stage, supporters
+        await state.close()
+
+    asyncio.run(run())
+
+
 def test_a_lease_that_was_taken_before_the_clock_went_back_holds_nobody_back(tmp_path: Path) -> None:
     async def run() -> None:
         live, state, store = await opened(tmp_path)
-        before, after = (Learning(state, store, lambda: live, lambda _: True) for _ in range(2))
+        before, after = (Learning(state, store, lambda: live, lambda *_: True) for _ in range(2))
         assert await before.run(10_000.0)
         assert not await after.run(10_001.0), "another holds it"
         assert not await after.run(9_900.0), "clocks differ by minutes"
@@ -82,7 +106,7 @@ def test_a_rejection_stands_whoever_lets_the_pattern_act_meanwhile(tmp_path: Pat
     async def run() -> None:
         live, state, store = await opened(tmp_path)
         book = Book(state)
-        workers = [Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True) for _ in range(3)]
+        workers = [Stages(book, store, lambda: live, lambda: Teacher(None), lambda *_: True) for _ in range(3)]
         bob, cat = (Principal(name, EVERY_TENANT, None, frozenset(Permission)) for name in ("bob", "cat"))
         orders = set()
         for number in range(ROUNDS):
@@ -116,7 +140,7 @@ def test_who_approves_what_was_rejected_or_written_anew_meanwhile_lets_nothing_a
     async def run() -> None:
         live, state, store = await opened(tmp_path)
         book = Book(state)
-        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True)
+        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda *_: True)
         pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
                           severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",))  # fmt: skip
         approved = Proposal(id="1", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="ann", trial=Trial(),
@@ -140,7 +164,7 @@ def test_what_was_killed_while_it_moved_moves_on(tmp_path: Path) -> None:
     async def run() -> None:
         live, state, store = await opened(tmp_path)
         book = Book(state)
-        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True)
+        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda *_: True)
         pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
                           severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",), state=State.PROPOSED)  # fmt: skip
         approved = Proposal(id="1", kind=ProposalKind.MANUAL, pattern=pattern, at=0, since=0, author="ann", trial=Trial(),
@@ -164,8 +188,8 @@ def test_what_was_taken_back_and_acts_all_the_same_is_found(tmp_path: Path) -> N
     async def run() -> None:
         live, state, store = await opened(tmp_path)
         book = Book(state)
-        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda _: True)
-        learning = Learning(state, store, lambda: live, lambda _: True)
+        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda *_: True)
+        learning = Learning(state, store, lambda: live, lambda *_: True)
         eve = Principal("eve", EVERY_TENANT, None, frozenset(Permission))
         pattern = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona",
                           severity=Severity.HIGH, reach=13, hits=("open the gate",), misses=("gate",))  # fmt: skip

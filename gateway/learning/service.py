@@ -15,6 +15,7 @@ from typing import Final
 
 import orjson
 
+from gateway.keys import Permission
 from gateway.learning.book import Book
 from gateway.learning.expiry import EXPIRE_SECONDS, expire
 from gateway.learning.inbox import Inbox
@@ -45,10 +46,10 @@ _log = logging.getLogger(__name__)
 
 
 class Learning:
-    """See the module. ``live`` gives what serves now, ``owners`` whose a key is by its id; ``approves`` as `Stages` has it."""
+    """See the module. ``live`` gives what serves now, ``owners`` whose a key is by its id; ``may`` as `Stages` has it."""
 
     def __init__(
-        self, state: State, store: Store, live: Callable[[], Live], approves: Callable[[str], bool],
+        self, state: State, store: Store, live: Callable[[], Live], may: Callable[[str, Permission], bool],
         owners: Callable[[], Mapping[str, str]] = dict,
     ) -> None:  # fmt: skip
         self.book = Book(state, lambda by: owners().get(by, by))
@@ -63,7 +64,7 @@ class Learning:
         kept = lambda: live().settings.retention.text_seconds  # noqa: E731
         self.inbox = Inbox(state, self.book, lambda: self.teacher, kept, self._name)
         self.intake = Intake(state, self.book, self.inbox, live, lambda: self.teacher)
-        self.stages = Stages(self.book, store, live, lambda: self.teacher, approves)
+        self.stages = Stages(self.book, store, live, lambda: self.teacher, may)
         self.lessons = Lessons(self.book, live, lambda: self.teacher, lambda: self.stages.rules)
         self._matches: Counter[str] = Counter()
         self._seen = 0

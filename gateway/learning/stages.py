@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from detectors.semantic.prototypes import PrototypeError
-from gateway.keys import Principal
+from gateway.keys import Permission, Principal
 from gateway.learning.book import Book
 from gateway.learning.promotion import Rules, approved, speaks_for_itself, step
 from gateway.learning.teacher import Teacher
@@ -55,14 +55,15 @@ class Stages:
 
     def __init__(
         self, book: Book, store: Store, live: Callable[[], Live], teacher: Callable[[], Teacher],
-        approves: Callable[[str], bool],
+        may: Callable[[str, Permission], bool],
     ) -> None:  # fmt: skip
-        """``approves``: whether somebody who voted may approve now; of a key that was revoked since, no vote counts."""
+        """``may``: whether somebody has a key now that may do so for all tenants. Of one who has none any more no vote counts,
+        and nobody's labels without one let anything act without a vote: keys of one tenant are made by its own operator."""
         self._book = book
         self._store = store
         self._live = live
         self._teacher = teacher
-        self._approves = approves
+        self._may = may
         self.moves = Counter[str]()
         self._late: set[str] = set()
 
@@ -190,7 +191,7 @@ class Stages:
         self._late.discard(proposal.id)
         if self._gone(proposal):
             return await self.enter(proposal, Stage.DEMOTED, _GONE, now, "rules") if proposal.stage in OUT else proposal
-        move = step(self._counted(proposal), self.rules, now)
+        move = step(self._counted(proposal), self._rules_for(proposal), now)
         rejected = any(not vote.approves for vote in proposal.votes)  # and brought back by a rollback: no further by itself
         if move is None or self._hides(proposal) or (rejected and move.to is not Stage.DEMOTED):
             return proposal
@@ -198,7 +199,13 @@ class Stages:
         return await self.enter(proposal, move.to, move.reason, now, proposal.votes[-1].by if voted else "rules")
 
     def _counted(self, proposal: Proposal) -> Proposal:
-        return replace(proposal, votes=tuple(vote for vote in proposal.votes if not vote.approves or self._approves(vote.by)))
+        counts = tuple(vote for vote in proposal.votes if not vote.approves or self._may(vote.by, Permission.APPROVE))
+        return replace(proposal, votes=counts)
+
+    def _rules_for(self, proposal: Proposal) -> Rules:
+        rules = self.rules
+        heard = sum(self._may(by, Permission.LABEL) for by in proposal.supporters) if rules.automatic else 0
+        return rules._replace(automatic=rules.automatic and heard >= rules.labellers)
 
     async def enter(self, proposal: Proposal, to: Stage, reason: str, now: float, by: str) -> Proposal:
         """Let a proposal's pattern stand in the store with its new state, and then say so. Where somebody else moved it
