@@ -119,7 +119,7 @@ def test_a_rejection_stands_whoever_lets_the_pattern_act_meanwhile(tmp_path: Pat
             store.revise({pattern.id: pattern}, "rules", "canary", 1.0)
             votes = [
                 workers[0].promote(bob, proposal.id, "go", 2.0), workers[1].vote(cat, proposal.id, False, "no", 2.0),
-                workers[2].advance(replace(proposal, since=-1e9), 2.0),
+                workers[2].advance(replace(proposal, since=-1e9, watched=10_000), 2.0),
             ]  # fmt: skip
             done = await asyncio.gather(*(votes if number % 2 else reversed(votes)), return_exceptions=True)
             assert not [one for one in done if isinstance(one, BaseException) and not isinstance(one, Refused)], done

@@ -61,7 +61,7 @@ def describe(app: FastAPI) -> None:
 
 def _refusals(path: str, method: str) -> list[str]:
     absent = set()
-    if "{" not in path and not path.endswith(("/rollback", "/feedback")):
+    if "{" not in path and not path.endswith(("/rollback", "/feedback", "/retract")):
         absent.add("404")
     if method == "get":
         absent.add("413")

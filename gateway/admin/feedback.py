@@ -13,9 +13,11 @@ import orjson
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin.access import require
+from gateway.admin.access import require, require_all
+from gateway.admin.audit import detail
 from gateway.keys import EVERY_TENANT, Permission, Principal, role_of
 from gateway.learning.intake import Given
+from gateway.learning.retraction import retract
 from gateway.learning.values import MAX_NOTE, MAX_TEXT, Refused
 from gateway.services import Services
 
@@ -54,9 +56,20 @@ class FeedbackIn(BaseModel):
     origin: str = Field("user", max_length=40, description="who said it, where there is no decision to tell")
 
 
+class Retraction(BaseModel):
+    """Whose words are taken back, from when on, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: str = Field(min_length=1, max_length=64, description="as labels name him: a key's id, or `@` and its owner")
+    since: float = Field(0.0, ge=0, allow_inf_nan=False, description="UNIX seconds")
+    reason: str = Field(min_length=1, max_length=MAX_NOTE)
+
+
 def routes(app: FastAPI, services: Services) -> None:
     labeller = Depends(require(services, Permission.LABEL))
     reader = Depends(require(services, Permission.READ_DECISIONS))
+    keeper = Depends(require_all(services, Permission.MANAGE_KEYS))
     caller = Depends(require(services, Permission.DATA_PLANE))
 
     @app.post("/admin/v1/feedback", tags=["feedback"], status_code=202)
@@ -105,6 +118,18 @@ def routes(app: FastAPI, services: Services) -> None:
                 if len(faults) < MAX_FAULTS:
                     faults.append({"line": number, "error": str(error)})
         return _taken(ids, wrong, faults, None, 0)
+
+    @app.post("/admin/v1/feedback/retract", tags=["feedback"], dependencies=[keeper])
+    async def take_back(wanted: Retraction, request: Request) -> dict[str, Any]:
+        """Take back all that somebody said, as when his key was stolen: revoke it first. ``withdrawn`` names proposals that go
+        with it, ``standing`` those that are watched or act by his words, too: reject them, or let them be."""
+        book = services.learning.book
+        done = await retract(book, wanted.by, wanted.since, time.time())
+        if not any(done):
+            why = f"by: {wanted.by} said nothing since then; labels name people by a key's id, or by @ and its owner"
+            raise HTTPException(404, why)
+        detail(request, by=wanted.by, since=wanted.since, reason=wanted.reason, labels=done.labels)
+        return done._asdict()
 
     @app.get("/admin/v1/feedback", tags=["feedback"])
     async def list_labels(

@@ -6,6 +6,7 @@ import argparse
 import io
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,9 +36,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     many.add_argument("file", type=Path)
     listing = add_command(actions, "list", "what was said, newest first", "portcullis feedback list --limit 20")
     listing.add_argument("--limit", type=int, default=50)
-    for one in (add, many, listing):
+    back = add_command(
+        actions, "retract", "take back all that somebody said, as when his key was stolen: revoke it first",
+        "portcullis feedback retract --by 2zmnunxt --since 2026-11-01T08:00 --reason 'the key was stolen'",
+    )
+    back.add_argument("--by", required=True, help="as `feedback list` names him: a key's id, or @ and its owner")
+    back.add_argument("--since", type=_moment, default=0.0, metavar="TIME", help="a date, or with a time; in UTC by default")
+    back.add_argument("--reason", required=True)
+    for one in (add, many, listing, back):
         add_remote(one)
         add_json(one)
+
+
+def _moment(text: str) -> float:
+    """A time in UNIX seconds, for `argparse`."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a time as 2026-11-01 or 2026-11-01T08:00") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _add(remote, arguments)
     if arguments.action == "import":
         return _import(remote, arguments)
+    if arguments.action == "retract":
+        return _retract(remote, arguments)
     found = remote.get(f"/admin/v1/feedback?limit={arguments.limit}")
     if arguments.json:
         write_json(found)
@@ -71,6 +90,18 @@ def _add(remote: Remote, arguments: argparse.Namespace) -> int:
         write_json(made)
     else:
         print(f"taken: {made['id']}")
+    return 0
+
+
+def _retract(remote: Remote, arguments: argparse.Namespace) -> int:
+    body = {"by": arguments.by, "since": arguments.since, "reason": arguments.reason}
+    told = remote.post("/admin/v1/feedback/retract", body)
+    if arguments.json:
+        write_json(told)
+        return 0
+    print(f"{told['labels']} labels of {arguments.by} are taken back, and {len(told['withdrawn'])} proposals with them")
+    for id in told["standing"]:
+        print(f"still watched or acting: {id}; see: portcullis patterns proposals {id}")
     return 0
 
 

@@ -24,6 +24,7 @@ LABELLERS: Final = "labeller"
 TURNS: Final = "label-turns"
 
 _DIRTY: Final = "learning-dirty"
+_ANEW: Final = "learning-anew"
 
 TRIES: Final = 20
 """How often a change starts over; each time somebody else succeeded, so twenty means a storm."""
@@ -81,6 +82,9 @@ class Book:
         found = [Listed(*orjson.loads(found.value)) for _, found in await self._state.documents(LABELS, limit, before)]
         return [one._replace(by=self._person(one.by)) for one in found]
 
+    async def remove_label(self, id: str) -> bool:
+        return await self._state.remove(LABELS, id)
+
     async def remove_labels(self, before: str) -> int:
         """Remove the labels whose ids are below ``before``; returns how many they were."""
         removed = 0
@@ -114,12 +118,25 @@ class Book:
     # Whether there are labels that no pass has looked at yet
 
     async def mark_dirty(self) -> None:
-        found = await self._state.get(_DIRTY)
-        await self._state.swap(_DIRTY, b"", found.version if found else 0)  # whoever was first marked it as well
+        await self._mark(_DIRTY)
 
     async def dirty(self) -> int:
         """A number that changes with every label; 0 before the first."""
-        found = await self._state.get(_DIRTY)
+        return await self._marked(_DIRTY)
+
+    async def mark_anew(self) -> None:
+        """Cases changed by no label: nothing that is remembered of them holds."""
+        await self._mark(_ANEW)
+
+    async def anew(self) -> int:
+        return await self._marked(_ANEW)
+
+    async def _mark(self, what: str) -> None:
+        found = await self._state.get(what)
+        await self._state.swap(what, b"", found.version if found else 0)  # whoever was first marked it as well
+
+    async def _marked(self, what: str) -> int:
+        found = await self._state.get(what)
         return found.version if found else 0
 
     # How patterns and labellers did

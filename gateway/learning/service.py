@@ -54,7 +54,7 @@ class Learning:
     ) -> None:  # fmt: skip
         self.book = Book(state, lambda by: owners().get(by, by))
         self._owners = owners
-        self._owned = owners()
+        self._known: tuple[Mapping[str, str], int] | None = None
         self.store = store
         self._state = state
         self._live = live
@@ -132,11 +132,11 @@ class Learning:
             if not self.leads:
                 self.inbox.backlog = {}
                 return False
-            owned, self._owned = self._owned, self._owners()
-            if not led or self._owned != owned:
+            known, self._known = self._known, (self._owners(), await self.book.anew())
+            if not led or self._known != known:
                 self.lessons.forget()
-            if self._owned != owned:  # two who spoke were one
-                await self.book.mark_dirty()
+            if known is not None and self._known != known:  # two who spoke were one, or what somebody said was taken back
+                self._dirty = -1
             await self.inbox.look(now)
             if now - self._expired >= EXPIRE_SECONDS:
                 await self._expire(now)
