@@ -135,6 +135,21 @@ def test_what_the_state_did_not_take_is_pulled_again_at_once(tmp_path: Path) -> 
     assert taken.run(5) == ["say it aloud"]
 
 
+def test_what_waits_for_people_is_pulled_again(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("say it aloud\n")
+    taken = Taken(FeedSettings(name="ours", source=str(tmp_path), every_seconds=60))
+
+    async def full(_pattern: Pattern, _where: str) -> None:
+        raise FeedFault("ours: 1000 proposals of this author wait for a decision")
+
+    propose, taken.feeds._propose = taken.feeds._propose, full
+    assert taken.run(0) == []
+    assert "wait for a decision" in taken.feeds.faults["ours"]
+    taken.feeds._propose = propose
+    assert taken.run(60) == ["say it aloud"]
+    assert taken.feeds.faults == {}
+
+
 def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = tmp_path / "many.txt"
     many.write_text("\n".join(f"say number {n}" for n in range(450)))

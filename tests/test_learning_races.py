@@ -12,7 +12,9 @@ from gateways import CACHE_DIR
 from gateway import live as live_module
 from gateway.config import configuration
 from gateway.keys import EVERY_TENANT, Permission, Principal
+from gateway.learning import stages as stages_module
 from gateway.learning.book import Book
+from gateway.learning.pulling import FeedFault
 from gateway.learning.service import Learning
 from gateway.learning.stages import Stages
 from gateway.learning.storage import open_store
@@ -82,6 +84,38 @@ def test_labels_of_one_tenants_keys_let_nothing_act_on_all_without_a_vote(tmp_pa
                             supporters=supporters)  # fmt: skip
             await book.change_proposal(id, lambda _, made=made: made)
             assert (await stages.advance(made, 1.0)).stage is stage, supporters
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_nobody_fills_the_book_with_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass of the loop reads all of them, and people have to."""
+    monkeypatch.setattr(stages_module, "MOST_OPEN", 3)
+
+    async def run() -> None:
+        live, state, store = await opened(tmp_path)
+        book = Book(state)
+        stages = Stages(book, store, lambda: live, lambda: Teacher(None), lambda *_: True)
+        ann, bob = (Principal(name, EVERY_TENANT, None, frozenset(Permission)) for name in ("ann", "bob"))
+
+        def pattern(word: str) -> Pattern:
+            return Pattern(id=f"own.{word}", kind=Kind.LITERAL, body=f"open the {word}", category="jailbreak.persona", reach=40,
+                           severity=Severity.HIGH, hits=(f"open the {word}",), misses=("gate",))  # fmt: skip
+
+        for at, word in enumerate(("gate", "door", "barn")):
+            assert (await stages.propose(ann, pattern(word), "", 1.0 + at)).stage is Stage.PROPOSED
+        for word in ("shed", "cave"):
+            with pytest.raises(Refused, match="3 proposals of this author wait for a decision") as caught:
+                await stages.propose(ann, pattern(word), "", 9.0)
+            assert caught.value.status == 429
+        for word in ("lake", "pond", "well"):
+            await stages.propose_from_feed(pattern(word), "from feed x")
+        with pytest.raises(FeedFault, match="from feed x: 3 proposals of this author"):
+            await stages.propose_from_feed(pattern("pool"), "from feed x")
+        first = [one async for one in book.all_proposals()][-1]
+        await stages.vote(bob, first.id, False, "no", 10.0)
+        assert (await stages.propose(ann, pattern("shed"), "", 11.0)).stage is Stage.PROPOSED
         await state.close()
 
     asyncio.run(run())

@@ -18,6 +18,7 @@ from detectors.semantic.prototypes import PrototypeError
 from gateway.keys import Permission, Principal
 from gateway.learning.book import Book
 from gateway.learning.promotion import Rules, approved, speaks_for_itself, step
+from gateway.learning.pulling import FeedFault
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, Stage, Vote
 from gateway.live import Live
@@ -37,6 +38,9 @@ OUT: Final = (Stage.SHADOW, Stage.CANARY, Stage.ACTIVE)
 
 TAKES_AWAY: Final = frozenset({ProposalKind.RETIRE, ProposalKind.NARROW})
 """Proposals about a pattern that stands already."""
+
+MOST_OPEN: Final = 1_000
+"""Proposals of one author that may wait for a decision: more than people look at, and each pass of the loop reads all."""
 
 LATE_SECONDS: Final = 60.0
 """When it is told that a pattern has not come to this machine."""
@@ -86,8 +90,11 @@ class Stages:
             Refused: it cannot be tried.
         """
         by = principal.person or "local"
+        before = [one async for one in self._book.all_proposals()]
+        if sum(one.author == by and one.stage is Stage.PROPOSED for one in before) >= MOST_OPEN:
+            raise Refused(429, f"{MOST_OPEN} proposals of this author wait for a decision: have some approved or rejected")
         if not retire:
-            busy = {one.pattern.id async for one in self._book.all_proposals() if one.stage in (Stage.PROPOSED, *OUT)}
+            busy = {one.pattern.id for one in before if one.stage in (Stage.PROPOSED, *OUT)}
             if pattern.id in busy or self._stands(pattern):
                 raise Refused(409, f"{pattern.id}: {_STANDS}")
 
@@ -105,11 +112,17 @@ class Stages:
         return made
 
     async def propose_from_feed(self, pattern: Pattern, where: str) -> None:
-        """Propose what a feed brought; what cannot be tried is told in the log."""
+        """Propose what a feed brought; what cannot be tried is told in the log.
+
+        Raises:
+            FeedFault: so much that feeds brought waits for a decision that no more is taken.
+        """
         feed = Principal("feed", "*", None, frozenset())
         try:
             await self.propose(feed, pattern, where, time.time())
         except Refused as error:
+            if error.status == 429:
+                raise FeedFault(f"{where}: {error}") from None
             _log.warning("a feed's pattern is left out: %s", error)
 
     async def known(self) -> dict[str, str]:
