@@ -133,12 +133,16 @@ class Cascade:
             settled, asked = self._front(self.model, views(), origin, evidence)
         clock[3] += time.perf_counter_ns() - began
         doubt = False
-        if len(asked) > self.windows:
+        if self.model is not None and len(asked) > self.windows:
             asked = sorted(asked, key=lambda one: (one.around, one.part, -one.suspicion))
-            doubt = any(one.around for one in asked[self.windows :])
-            if not all(one.part for one in asked[self.windows :]):  # parts were read within their windows
+            asked, left = asked[: self.windows], asked[self.windows :]
+            doubt = any(one.around for one in left)
+            # Parts were read within their windows. Windows that the front stage settled, and that are read for the sake of what
+            # was found elsewhere, are settled as far as the encoder does not get.
+            windows = [one for one in left if not one.part]
+            settled = max((one for one in (settled, *windows) if one and not one.around), key=_suspicion, default=None)
+            if any(one.around or one.woken or one.suspicion >= self.model.calibration.sure[origin] for one in windows):
                 skipped.append(Skipped("encoder", "budget"))
-            asked = asked[: self.windows]
         told = tuple(dict.fromkeys(findings)) if findings else ()
         return Screened(origin, told, evidence, settled, tuple(asked), tuple(skipped), doubt)
 
@@ -281,6 +285,10 @@ class Cascade:
         suspicion = np.array([one.suspicion - sure for one in front], np.float32)
         found = self.prototypes.woken(model.words(text, [(one.start, one.end) for one in front]), suspicion)
         return frozenset(found.nonzero()[0].tolist())
+
+
+def _suspicion(window: Asked) -> float:
+    return window.suspicion
 
 
 def _finding(detector: str, text: str, match: Match, start: int, end: int) -> TextFinding:

@@ -161,6 +161,23 @@ def test_windows_beyond_the_budget_make_it_incomplete(patterns: list[Pattern], m
     assert Skipped("encoder", "budget") in verdict.skipped
 
 
+def test_what_the_front_stage_settled_is_no_gap_where_a_finding_elsewhere_has_it_read(
+    patterns: list[Pattern], model: SemanticModel
+) -> None:
+    engine = Engine.load(patterns, 1, 0.0, CACHE_DIR, model, windows=2)
+    plain = "\n".join(f"The museum in Leeds opens at {hour} on Sundays, and it has a garden." for hour in range(60))
+    assert engine.screen(said(plain), "t").asked == ()
+    marked = plain.replace("garden", "gar\u200bden", 3)
+    screening = engine.screen(said(marked), "t")
+    assert len(screening.asked) == 2
+    assert screening.close([None, None]).verdict.skipped == (Skipped("encoder", "late"),)
+    judged = engine.judge(said(marked), "u").verdict
+    assert judged.complete
+    assert judged.score < engine.thresholds["strict"][Origin.USER]
+    ordered = engine.judge(said(marked + "\n" + ORDER), "v").verdict
+    assert ordered.score > engine.thresholds["balanced"][Origin.USER]
+
+
 def test_without_a_model_every_verdict_is_incomplete_and_the_policy_decides(tmp_path: Path) -> None:
     raw = {"data_dir": str(CACHE_DIR.parent), "detection": {"models": str(tmp_path)}}
     settings = check(raw, "test")
