@@ -67,11 +67,12 @@ def test_figures_are_those_of_the_cases() -> None:
 
 def test_the_report_quotes_texts_as_text_and_needs_nothing_from_elsewhere() -> None:
     cases = [_case(1, 0.2, "allow", "<script>alert(1)</script>"), _case(0, 0.95, "block")] * 3
-    found = Found(True, cases, {"all stages": [case.result for case in cases]}, {"rot13": [True] * 9 + [False]}, {"texts": 3.0}, {"a": 1})
+    found = Found(True, cases, {"all stages": [case.result for case in cases]}, {"rot13": [True] * 9 + [False]}, {"screening_p50_us": 33_612.4}, {"a": 1})
     document = page.page(found, _goals(found), {"cpu": "one"}, {"python": "3"})
     assert "<script" not in document
     assert "&lt;script&gt;" in document
     assert "seen in training" in document
+    assert "<td>33,612</td>" in document
     assert not re.search(r'(?:src|href)="(?!#)', document.replace("xlink:href", "href"))
 
 

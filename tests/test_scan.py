@@ -101,7 +101,8 @@ def test_no_line_is_lost_or_moved(lines: list[bytes], ended: bool) -> None:
 
 def test_eval_measures_labelled_lines(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [{"id": n, "text": f"{ORDINARY} Or at {n}?", "label": 0, "kind": "benign"} for n in range(30)]
-    lines += [{"id": n, "text": f"{ORDER} Now {n}!", "label": 1, "kind": "direct_injection", "source": "own"} for n in range(10)]
+    lines += [{"id": n, "text": f"{ORDER} Now {n}!", "label": 1, "kind": "direct_injection", "source": "own", "lang": "en"}
+              for n in range(10)]  # fmt: skip
     lines.append({"id": "t", "turns": [{"role": "user", "content": ORDER}], "label": 1, "kind": "jailbreak"})
     lines.append({"id": "h", "text": "left out", "label": 1, "kind": "harmful_request"})
     path = tmp_path / "labelled.jsonl.gz"
@@ -114,6 +115,7 @@ def test_eval_measures_labelled_lines(config: Path, tmp_path: Path, capsys: pyte
     assert found["all"]["right"] == 1.0
     assert set(found["kinds"]) == {"benign", "direct_injection", "jailbreak"}
     assert set(found["sources"]) == {"labelled", "own"}
+    assert {lang: merit["attacks"] for lang, merit in found["languages"].items()} == {"en": 10, "unnamed": 1}
     assert main(options) == 0
     shown = capsys.readouterr().out
     assert "recall at 1 % FP" in shown

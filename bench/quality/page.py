@@ -86,8 +86,12 @@ def _plain(title: str, values: Mapping[str, float]) -> str:
     if not values:
         return ""
     named = ((html.escape(key.replace("_", " ")), value) for key, value in values.items())
-    rows = "".join(f"<tr><td>{key}</td><td>{value:,.4g}</td></tr>" for key, value in named)
+    rows = "".join(f"<tr><td>{key}</td><td>{_figure(value)}</td></tr>" for key, value in named)
     return f"<h2>{title}</h2><div class='card scroll'><table>{rows}</table></div>"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
 
 
 def _disguises(shares: Mapping[str, float]) -> str:

@@ -75,16 +75,16 @@ def report(results: Sequence[Result], bad: int, seconds: float) -> dict[str, Any
         "texts": len(results), "bad_lines": bad, "incomplete": sum(not one.complete for one in results),
         "texts_per_second": round(len(results) / seconds, 1), "last_stage": dict(evaluation.shares(results)),
         "all": evaluation.plain(evaluation.merit(results)),
-        "kinds": _by(results, "kind"), "sources": _by(results, "source"),
+        "kinds": _by(results, "kind"), "sources": _by(results, "source"), "languages": _by(results, "lang"),
     }  # fmt: skip
 
 
 def show(results: Sequence[Result], seconds: float) -> None:
     """All figures for people."""
     write_table(("", *COLUMNS), [["all", *evaluation.row(evaluation.merit(results))]])
-    for name in ("kind", "source"):
+    for name, key in (("kind", "kind"), ("source", "source"), ("language", "lang")):
         print()
-        found = evaluation.groups(results, lambda one, name=name: getattr(one, name))  # type: ignore[misc]
+        found = evaluation.groups(results, lambda one, key=key: getattr(one, key))  # type: ignore[misc]
         write_table((name, *COLUMNS), [[key, *evaluation.row(evaluation.merit(group, False))] for key, group in found.items()])
     settled = ", ".join(f"{stage} {share:.1%}" for stage, share in evaluation.shares(results))
     print(f"\nlast stage needed: {settled}; incomplete: {sum(not one.complete for one in results)}")
@@ -128,7 +128,7 @@ def _result(scanner: Scanner, origin: Origin, source: str, without: frozenset[st
     verdict = scanner.judge(segments)
     last = next((stage for stage, state in reversed(verdict["stages"].items()) if state == "ran"), "none")
     return Result(
-        raw["label"], kind or "unnamed", str(raw.get("source") or source), str(raw.get("lang") or ""), verdict["score"],
+        raw["label"], kind or "unnamed", str(raw.get("source") or source), str(raw.get("lang") or "unnamed"), verdict["score"],
         verdict["action"], last, verdict["complete"], verdict["us"],
     )  # fmt: skip
 
