@@ -120,3 +120,9 @@ def test_what_was_asked_for_is_taken(encoding: bytes, decodes: bool) -> None:
 def test_what_was_not_asked_for_is_refused(encoding: bytes) -> None:
     with pytest.raises(BadReply):
         decoder_for(encoding)
+
+
+@pytest.mark.parametrize(("encoding", "named"), [(b"br", "br"), (b"zstd", "zstd"), (b"gzip, gzip", "a content coding"), (b"a" * 17, "a content coding")])
+def test_it_is_said_what_it_was_and_what_it_may_be(encoding: bytes, named: str) -> None:
+    with pytest.raises(BadReply, match=f"^the reply is in {named}, which was not asked for; gzip and deflate can be undone$"):
+        decoder_for(encoding)

@@ -6,6 +6,7 @@ reply in another coding is refused, since what cannot be read cannot be screened
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Final
 
@@ -17,6 +18,8 @@ longest compressed reply of a provider, a batch of embeddings, stays under 32 Mi
 
 PIECE: Final = 64 * 1024
 """Decoded bytes handed out at once: what a bomb can make us hold."""
+
+_NAME: Final = re.compile(rb"[a-z0-9-]{1,16}")  # who runs the upstream must find what sets it; a longer one is no coding's
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
@@ -104,4 +107,5 @@ def decoder_for(encoding: bytes) -> Decoder | None:
         return Decoder(gzip=True)
     if encoding == b"deflate":
         return Decoder(gzip=False)
-    raise BadReply("a content coding that was not asked for")
+    named = encoding.decode() if _NAME.fullmatch(encoding) else "a content coding"
+    raise BadReply(f"the reply is in {named}, which was not asked for; gzip and deflate can be undone")
