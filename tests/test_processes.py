@@ -312,6 +312,35 @@ def test_a_control_plane_that_could_not_be_loaded_is_loaded_later(tmp_path: Path
     asyncio.run(loaded())
 
 
+def test_an_interrupt_while_a_command_is_loaded_is_no_fault() -> None:
+    program = (
+        "import sys; from gateway import cli\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'gateway.cli.common': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "sys.exit(cli.main(['check']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("serve", "--wokers", "2"), "portcullis serve: error: unrecognized arguments: --wokers 2; did you mean --workers?"),
+    (("patterns", "list", "--jsno=1"), "portcullis patterns list: error: unrecognized arguments: --jsno=1; did you mean --json?"),
+    (("scan", "a", "b"), "portcullis scan: error: unrecognized arguments: b"),
+    (("keys", "list", "--frobnicate"), "portcullis keys list: error: unrecognized arguments: --frobnicate"),
+])  # fmt: skip
+def test_what_a_command_does_not_know_is_told_with_its_own_usage(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    usage, _, last = capsys.readouterr().err.strip().rpartition("\n")
+    assert last == said
+    assert usage.startswith(f"usage: {said.partition(':')[0]} ")
+
+
 def _helps() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [()]
     for name in cli.COMMANDS:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import gc
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from gateway import __version__
 
@@ -21,11 +22,23 @@ COMMANDS: Final = {
 Only the module of the command that is asked for is loaded: a health check every ten seconds must not load a whole gateway."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that answers for its own arguments: what a command does not know is told with that command's usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(name, self._option_string_actions, 1) if name.startswith("-") else []
+            self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {near[0]}?" if near else ""))
+        return found, unknown
+
+
 def parser(names: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The command line, with these commands."""
     from gateway.cli.common import add_command
 
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="portcullis", description="A security gateway for LLM traffic.",
         epilog="Each command has its own --help with an example.",
     )  # fmt: skip
@@ -42,10 +55,17 @@ def parser(names: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["serve"]:
-        gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
+    try:
+        return _run(given)
+    except KeyboardInterrupt:  # from the first import on, which takes the longest of most commands
+        return 130
+
+
+def _run(given: Sequence[str]) -> int:
     from gateway.cli.common import Failed, Misused
 
+    if given[:1] == ["serve"]:
+        gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
     try:
         parsed = parser(given[:1] if given and given[0] in COMMANDS else tuple(COMMANDS)).parse_args(given)
         code: int = parsed.run(parsed)
@@ -64,8 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"portcullis {parsed.command}: {error.strerror}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     finally:
         gc.enable()
     return code
