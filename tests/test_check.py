@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from gateways import CACHE_DIR
 
 from gateway import cli
+from gateway.cli import common
 from gateway.sync import certificates
 
 
@@ -85,3 +88,15 @@ def test_a_key_is_valid_for_days_that_there_are(days: str, capsys: pytest.Captur
     with pytest.raises(SystemExit):
         cli.main(["keys", "create", "--days", days])
     assert f"--days: {days!r}: wanted a number of days above 0, at most 36,500" in capsys.readouterr().err
+
+
+def test_whoever_waits_for_a_compilation_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fresh checkout's `check` and `scan` say nothing for a minute otherwise; what no person reads stays as it is."""
+    monkeypatch.setattr(common, "COMPILING_SECONDS", 0.0)
+    for person in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda person=person: person)
+        with common.compiling("what is new"):
+            for thread in threading.enumerate():
+                if isinstance(thread, threading.Timer):
+                    thread.join()
+        assert capsys.readouterr().err == ("compiling what is new: a minute or two\n" if person else "")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway import live
 from gateway.audit.keys import BadKey, private_key
-from gateway.cli.common import Failed, add_config, config_path, settings, write_json, write_table
+from gateway.cli.common import Failed, add_config, compiling, config_path, settings, write_json, write_table
 from gateway.config.settings import Settings, SettingsError
 from gateway.screening import coverage
 from gateway.screening.policy import FailureMode, Policy
@@ -32,8 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     if why := "; ".join(_unusable(chosen)):
         raise Failed(why)
     try:
-        built = live.build(chosen, 1, time.time())
-        live.prepare_streams(built, built.presets)  # a key may name any
+        with compiling("what data_dir/cache does not have yet"):
+            built = live.build(chosen, 1, time.time())
+            live.prepare_streams(built, built.presets)  # a key may name any
     except (PatternError, SettingsError) as error:
         raise Failed(str(error)) from None
     generation, policy = built.engine.generation, built.default.policy

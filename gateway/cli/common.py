@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +17,9 @@ from gateway.config.configuration import PREFIX, load
 from gateway.config.settings import Settings, SettingsError
 
 DEFAULT_CONFIG: Final = Path("portcullis.yaml")
+
+COMPILING_SECONDS: Final = 3.0
+"""After how long it is told that patterns are compiled; to load those that are takes less."""
 
 
 class Misused(Exception):  # noqa: N818
@@ -96,6 +101,20 @@ def settings(arguments: argparse.Namespace) -> Settings:
         return load(config_path(arguments))
     except SettingsError as error:
         raise Misused(str(error)) from None
+
+
+@contextlib.contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Tell a person who waits for what is done here why it takes so long, if it does."""
+    said = f"compiling {what}: a minute or two"
+    timer = threading.Timer(COMPILING_SECONDS, print, (said,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def write_json(value: Any) -> None:

@@ -11,7 +11,7 @@ from detectors.engine import Engine
 from detectors.values import Origin, Segment
 from gateway.admin.knowledge import shown_pattern
 from gateway.cli import patterns_actions, patterns_alike, patterns_taxonomy
-from gateway.cli.common import Failed, Misused, add_command, add_config, add_json, settings, write_json, write_table
+from gateway.cli.common import Failed, Misused, add_command, add_config, add_json, compiling, settings, write_json, write_table
 from gateway.live import load_patterns
 from patterns import taxonomy
 from patterns.schema import Pattern, PatternError
@@ -77,8 +77,9 @@ def loaded(shipped: Sequence[Pattern], own: Sequence[Pattern], cache: Path | Non
     Raises:
         PatternError: they cannot be compiled.
     """
-    engine = Engine.load(shipped, 0, 0.0, cache)
-    return engine.renewed({one.id: one for one in own}, 0, 0.0) if own else engine
+    with compiling("what data_dir/cache does not have yet"):
+        engine = Engine.load(shipped, 0, 0.0, cache)
+        return engine.renewed({one.id: one for one in own}, 0, 0.0) if own else engine
 
 
 def faults(engine: Engine, patterns: Iterable[Pattern]) -> Iterator[Fault]:

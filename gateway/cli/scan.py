@@ -15,7 +15,7 @@ import orjson
 from detectors.engine import Engine
 from detectors.values import Origin, Segment, show_path
 from gateway import live
-from gateway.cli.common import Failed, Misused, add_config, positive, settings, write_json
+from gateway.cli.common import Failed, Misused, add_config, compiling, positive, settings, write_json
 from gateway.cli.streaming import available, stream
 from gateway.screening.coverage import stages
 from gateway.screening.policy import Action, Direction, Policy, evaluate
@@ -85,7 +85,9 @@ class Scanner:
             Misused: the configuration cannot be used. Failed: the patterns cannot.
         """
         try:
-            engine = live.load_engine(chosen := settings(arguments), 1, time.time())
+            chosen = settings(arguments)
+            with compiling("what data_dir/cache does not have yet"):
+                engine = live.load_engine(chosen, 1, time.time())
         except PatternError as error:
             raise Failed(str(error)) from None
         policy, _ = live.bind(chosen.policy, engine.thresholds)
