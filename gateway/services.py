@@ -116,6 +116,8 @@ class Services:
         self.draining = False
         self.state_error = ""
         self.reload_error = ""
+        self.reloading_since: float | None = None
+        """Since when a new configuration is made ready (UNIX seconds), for as long as it is."""
         self.store_error = _left_out(self.live)
         self._secret = b""
         self._vault_keys: dict[str, bytes] = {}
@@ -218,33 +220,41 @@ class Services:
     async def reload(self) -> bool:
         """Take the configuration file as it is now; False where it is broken and the old one serves on."""
         async with self._reloading:
-            self._files.look()
+            self.reloading_since = time.time()
             try:
-                settings = load_settings(self.config)
-                self._check_fixed(settings)
-                trust, signer = signing(settings)
-                number = self.live.engine.generation.number + 1
-                served, learnt = self.store.generation, self.store.patterns()
-                fresh = await asyncio.to_thread(yielded, live_module.build, settings, number, time.time(), learnt)
-                await asyncio.to_thread(yielded, live_module.prepare_streams, fresh, self.keys.ring.policies)
-                await self.providers.replace(settings)
-            except (SettingsError, PatternError) as error:
-                self.reload_error = str(error)
-                self.metrics.reloads.add(("refused",))
-                _log.error("the new configuration is refused and the old one serves on: %s", error)
-                await self._note({"result": "refused", "error": str(error)})
-                return False
-            old = [self.live]
-            self._files.taken(settings)
-            self.live, self.served, self.store_error = fresh, served, _left_out(fresh)
-            self.store.trust, self.store.signer = trust, signer
-            await asyncio.to_thread(yielded, live_module.let_go, old)
-            self._hosts_seen.clear()
-            self.reload_error = ""
-            self.metrics.reloads.add(("taken",))
-            _log.info("configuration taken: generation %d", number)
-            await self._note(configuration(fresh, "taken"))
-            return True
+                return await self._reload()
+            finally:
+                self.reloading_since = None
+
+    async def _reload(self) -> bool:
+        self._files.look()
+        _log.info("a new configuration is made ready; the old one serves on meanwhile")
+        try:
+            settings = load_settings(self.config)
+            self._check_fixed(settings)
+            trust, signer = signing(settings)
+            number = self.live.engine.generation.number + 1
+            served, learnt = self.store.generation, self.store.patterns()
+            fresh = await asyncio.to_thread(yielded, live_module.build, settings, number, time.time(), learnt)
+            await asyncio.to_thread(yielded, live_module.prepare_streams, fresh, self.keys.ring.policies)
+            await self.providers.replace(settings)
+        except (SettingsError, PatternError) as error:
+            self.reload_error = str(error)
+            self.metrics.reloads.add(("refused",))
+            _log.error("the new configuration is refused and the old one serves on: %s", error)
+            await self._note({"result": "refused", "error": str(error)})
+            return False
+        old = [self.live]
+        self._files.taken(settings)
+        self.live, self.served, self.store_error = fresh, served, _left_out(fresh)
+        self.store.trust, self.store.signer = trust, signer
+        await asyncio.to_thread(yielded, live_module.let_go, old)
+        self._hosts_seen.clear()
+        self.reload_error = ""
+        self.metrics.reloads.add(("taken",))
+        _log.info("configuration taken: generation %d", number)
+        await self._note(configuration(fresh, "taken"))
+        return True
 
     async def prepare_streams(self) -> None:
         """Make ready what streams need under the policies that the configuration and keys name, where it is not."""

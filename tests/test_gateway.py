@@ -292,6 +292,10 @@ class TestOperations:
             assert client.post(CHAT, json=ATTACK).status_code == 400
             gateway.write({**gateway.settings, "policy": "monitor"})
             gateway.signal(signal.SIGHUP)
+            began, since = time.time(), []
+            while (told := client.get("/admin/v1/generation").json())["generation"] == 1:
+                since.append(told["reloading_since"])
+            assert any(one is not None and began - 60 < one <= time.time() for one in since), "whoever waits sees that it is under way"
             gateway.wait_for(lambda line: line["message"].startswith("configuration taken"))
             assert client.post(CHAT, json=ATTACK).status_code == 200
             assert client.get("/admin/v1/generation").json()["generation"] == 2

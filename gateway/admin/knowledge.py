@@ -30,6 +30,7 @@ def routes(app: FastAPI, services: Services) -> None:
             "loaded_at": live.loaded_at,
             "patterns": len(live.patterns),
             "configuration_error": services.reload_error or None,
+            "reloading_since": services.reloading_since,
         }
 
     @app.get("/admin/v1/coverage", tags=["knowledge"], dependencies=[reader])

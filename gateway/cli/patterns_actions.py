@@ -209,7 +209,8 @@ def _show(arguments: argparse.Namespace) -> int:
         write_json(found)
         return 0
     for name in ("id", "kind", "category", "severity", "state", "body"):
-        print(f"{name}: {found.get(name)}")
+        if found.get(name) is not None:
+            print(f"{name}: {found[name]}")
     effect = found["effectiveness"]
     print(f"hits {effect['hits']}, confirmed {effect['confirmed']}, refuted {effect['refuted']}, "
           f"last seen {_date(effect['last_seen'])}")  # fmt: skip
