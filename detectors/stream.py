@@ -48,7 +48,10 @@ class TextStream:
     `detectors.streamreadings`). What one of them finds is replaced; what one may still find is held.
     """
 
-    __slots__ = ("_apart", "_dear", "_edge", "_ended", "_known", "_out", "_rules", "_stand_in", "_strides", "_waits", "_whole")
+    __slots__ = (
+        "_apart", "_begun", "_dear", "_edge", "_ended", "_known", "_out", "_rules", "_stand_in", "_strides", "_told", "_waits",
+        "_whole",
+    )  # fmt: skip
 
     def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str]) -> None:
         """``stand_in`` gives what takes the place of a value that a match marks."""
@@ -60,6 +63,8 @@ class TextStream:
         self._known: list[tuple[Act, Match]] = []  # what was found up to edges in what is held
         self._out = 0  # up to where the whole text was released
         self._ended = 0  # up to where that was done although it was held
+        self._told = 0  # up to where `let_go` told all that was found
+        self._begun: int | None = None  # where what was held began that `let_go` released, and what follows may go on with
         self._dear = 0  # how much more was found than a text of its length mostly has, in code points
         self._strides = False  # whether that is so much that it is taken in strides
         self._waits = ""  # what came for the next one
@@ -67,7 +72,12 @@ class TextStream:
     @property
     def held(self) -> int:
         """Code points that came and were not released."""
-        return self._whole.plain.total + len(self._waits) - self._out
+        return self.total - self._out
+
+    @property
+    def total(self) -> int:
+        """Code points that came."""
+        return self._whole.plain.total + len(self._waits)
 
     def feed(self, piece: str) -> Released:
         """Take the next piece of the text."""
@@ -92,6 +102,29 @@ class TextStream:
             self._apart.close()
         self._apart, self._edge = StreamReadings(self._rules, end), end
 
+    def let_go(self) -> Released:
+        """Something else follows the text here, and it may go on behind that: what is held goes out, or is replaced where it
+        is a match as it stands. Where what follows makes a match of it, that is replaced from there on."""
+        before = _NOTHING
+        if self._waits:
+            piece, self._waits = self._waits, ""
+            before = self._take(piece)
+        if before.cut is not None:
+            return before
+        begun, end = self._looked_from, self._whole.plain.total
+        found = self._known + self._whole.as_ended(begun, self._ended)
+        found += self._apart.end(max(self._out, self._edge)) if self._apart is not None else []
+        self._known = []
+        self._apart, self._edge = StreamReadings(self._rules, end), end
+        released = self._acted(told_once(found), end)
+        self._begun, self._told = begun if begun < end else None, end
+        return _both(before, released)
+
+    @property
+    def _looked_from(self) -> int:
+        """Where what may become a match is looked for."""
+        return self._out if self._begun is None else self._begun
+
     def _take(self, piece: str) -> Released:
         self._read(piece)
         whole = self._whole
@@ -104,7 +137,7 @@ class TextStream:
         return released if plain.total - limit <= MAX_HOLD else self._within_bounds(released)
 
     def _read(self, piece: str) -> None:
-        ends = self._whole.feed(piece, self._out, self._ended)
+        ends = self._whole.feed(piece, self._looked_from, self._ended)
         if self._apart is not None:
             if self._out - self._edge > reach_back(self._rules) and not self._apart.pending:
                 self._apart.close()
@@ -143,7 +176,7 @@ class TextStream:
         released = self.finish()
         if released.cut is not None:
             return released
-        self._ended = self._out
+        self._ended, self._begun = self._out, None
         self._whole = self._whole.anew(self._out)  # from here on the text is followed anew
         self._apart = self._apart and self._apart.anew(self._out)
         return released._replace(overdue=True)
@@ -155,18 +188,27 @@ class TextStream:
         return _both(released, self.release_overdue())
 
     def _advance(self, final: bool) -> Released:
-        limit = self._whole.bound(self._out, final)
+        limit = self._whole.bound(self._looked_from, final)
+        if self._begun is not None:
+            if limit > self._out and not self._whole.pending:
+                self._begun = None  # nothing that follows goes on with what was let go
+            limit = max(limit, self._out)
         if self._apart is not None:
             limit = min(limit, self._apart.bound(max(self._out, self._edge), final))
         if not (self._known or any(readings.pending for readings in self._readings)):
             return self._release(limit, (), None)
-        limit = max(self._outside(limit), self._out)
-        found = self._whole.take(limit, final)
+        until = self._outside(limit)
+        found = self._whole.take(until, final)
         if self._apart is not None:
-            found = told_once(found + self._apart.take(limit, final))
+            found = told_once(found + self._apart.take(until, final))
         if self._known:
-            found = told_once(found + [one for one in self._known if final or one[1].start < limit])
-            self._known = [] if final else [one for one in self._known if one[1].start >= limit]
+            found = told_once(found + [one for one in self._known if final or one[1].start < until])
+            self._known = [] if final else [one for one in self._known if one[1].start >= until]
+        return self._acted(found, max(until, self._out))
+
+    def _acted(self, found: list[tuple[Act, Match]], limit: int) -> Released:
+        """Release up to ``limit`` with what was ``found`` acted on."""
+        found = [one for one in found if one[1].end > self._told]
         cut = min(
             (match for act, match in found if act is Act.CUT), key=lambda match: match.start, default=None
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from hypothesis import example, given, settings
@@ -78,6 +79,40 @@ def _cut(text: str, cuts: Sequence[int]) -> list[str]:
 texts = st.lists(st.sampled_from(ATOMS), max_size=14).map("".join)
 disguised = st.lists(st.sampled_from(ATOMS + DISGUISED), max_size=14).map("".join)
 cuts = st.lists(st.integers(0, 400), max_size=14)
+
+
+def _parts(parts: Sequence[Sequence[str]]) -> tuple[list[str], bool]:
+    """What goes out of texts that follow each other with something else between, and whether it was cut."""
+    stream = TextStream(RULES, lambda match, value: f"<{match.pattern.id}:{len(value)}>")
+    out: list[str] = [""]
+    for at, part in enumerate(parts):
+        steps = [partial(stream.feed, piece) for piece in part]
+        for step in (*steps, stream.finish if at == len(parts) - 1 else stream.let_go):
+            released = step()
+            out[-1] += released.text
+            if released.cut is not None:
+                stream.close()
+                return out, True
+        assert not stream.held
+        out.append("")
+    return out[:-1], False
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(disguised, cuts), min_size=1, max_size=4))
+@example([("it is AKIAABC", []), ("DEFGH12345678 so", [3])])
+@example([("it is AKIA", []), ("ABCDEFGH", []), ("12345678", [])])
+@example([("x AKIAA", []), ("BCDEFGH123", []), ("45", []), ("67", []), ("8 ", []), ("so", [])])
+@example([("x", []), ("AKIAABCDEFGH12345678", [])])
+@example([("AKIAABCDEFGH12345678", []), ("x", [])])
+@example([("4111 1111 1111 1111", [7]), ("22", [])])
+def test_of_a_value_that_goes_on_behind_something_else_the_rest_does_not_go_out(parts: list[tuple[str, list[int]]]) -> None:
+    out, cut = _parts([_cut(text, where) for text, where in parts])
+    whole, _ = _parts([[text] for text, _ in parts])
+    for read in (*out, "".join(out), *whole, "".join(whole)):
+        assert not any(one.pattern.id in ("key", "digits", "word", "shell") for one in LEXICAL.scan(read, Origin.ASSISTANT).matches)
+    if len(parts) == 1:
+        assert (out[0], cut) == (_run([parts[0][0]])[0], _run([parts[0][0]])[2] is not None)
 
 
 @settings(max_examples=400, deadline=None)

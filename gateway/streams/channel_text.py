@@ -23,12 +23,21 @@ class ChannelText:
         template, path: the last frame that carried a piece of it, and where in that the piece stands.
         others: what goes out of the texts in it, by their paths.
         links_removed: addresses that were taken out.
+        family: as of its events. before: code points of the family's texts that were followed before it.
+        said: what went out of it, where it is not its family's first.
     """
 
-    __slots__ = ("_links", "_restorer", "links_removed", "others", "path", "stream", "template")
+    __slots__ = (
+        "_links", "_restorer", "before", "family", "links_removed", "others", "path", "said", "stream", "template",
+    )  # fmt: skip
 
-    def __init__(self, stream: TextStream | Unscreened, restorer: Restorer | None, links: Links | None) -> None:
+    def __init__(
+        self, stream: TextStream | Unscreened, restorer: Restorer | None, links: Links | None, family: str = ""
+    ) -> None:
         self.stream = stream
+        self.family = family
+        self.before = stream.total
+        self.said: list[str] = []
         self._restorer = restorer
         self._links = links
         self.links_removed = 0
@@ -56,22 +65,29 @@ class ChannelText:
             said = self._links.feed(said)
             said += self._links.finish() if last else ""
             self.links_removed += self._links.removed - before
+        if self.before:
+            self.said.append(said)
         return said
 
 
 def opened(
-    event: StreamEvent, rules: Mapping[ChannelKind, StreamRules], vault: Vault, sealed: Vault, hosts: Hosts | None
-) -> ChannelText:
+    event: StreamEvent, rules: Mapping[ChannelKind, StreamRules], vault: Vault, sealed: Vault, hosts: Hosts | None,
+    before: ChannelText | None = None,
+) -> ChannelText:  # fmt: skip
     """A text that begins with an event.
 
     Args:
         rules: as for `gateway.streams.relay.Relay`, and so ``hosts``.
         vault: what comes back out of it. sealed: what the values that are found in it go into, from which none does.
+        before: the text of its family that is over, whose stream it goes on with.
     """
     in_json = event.kind is EventKind.TOOL
     acting = rules.get(ChannelKind.PROSE if event.kind in PROSE else ChannelKind.TOOL_CALL)
     stream: TextStream | Unscreened = Unscreened()
-    if acting is not None:
+    if before is not None:
+        stream = before.stream
+        stream.edge()
+    elif acting is not None:
 
         put = sealed.stand_in_json if in_json else sealed.stand_in
 
@@ -80,13 +96,13 @@ def opened(
 
         stream = TextStream(acting, stand_in)
     restorer = Restorer(vault, in_json) if len(vault) else None
-    return ChannelText(stream, restorer, Links(hosts) if hosts is not None else None)
+    return ChannelText(stream, restorer, Links(hosts) if hosts is not None else None, event.family)
 
 
 class Unscreened:
     """Takes the place of a text stream where the policy acts on nothing."""
 
-    held = 0
+    held = total = 0
 
     def feed(self, piece: str) -> Released:
         return Released(piece)
@@ -94,7 +110,7 @@ class Unscreened:
     def finish(self) -> Released:
         return _EMPTY
 
-    release_overdue = finish
+    release_overdue = let_go = finish
 
     def edge(self) -> None:
         """Nothing is looked for."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
 
 from detectors.leakage import Leak, Leakage
-from detectors.lexical import SCORES, Match
+from detectors.lexical import SCORES
 from detectors.stream import Released
-from detectors.streamrules import Act, StreamRules
+from detectors.streamrules import StreamRules
 from detectors.values import ChannelKind, Path, Skipped
 from gateway.redaction.links import Hosts
 from gateway.redaction.nesting import Nesting
@@ -25,6 +24,7 @@ from gateway.streams.channel_text import ChannelText, opened
 from gateway.streams.following import Channel, Cut, Follower, Rise
 from gateway.streams.listening import LONG, SLICE, Listening, is_call, slices
 from gateway.streams.outgoing import Outgoing
+from gateway.streams.said import Seen
 from gateway.streams.sound import WITHHELD, Sound
 from gateway.streams.steps import Steps, at_once
 from gateway.streams.texts import Read, Texts, within
@@ -32,15 +32,6 @@ from gateway.wires.base import EventKind, StreamEvent, Target, Thread
 from gateway.wires.frames import BadFraming, Frame
 from gateway.wires.probabilities import has_probabilities
 from gateway.wires.rewriting import rewritten, sequel
-
-
-class Seen(NamedTuple):
-    """A match in a stream that was acted on: where it was, and what was done about it."""
-
-    channel: Channel
-    match: Match
-    act: Act
-
 
 Refusal = Callable[[Cut], str]
 
@@ -239,6 +230,7 @@ class Relay:
             self._alike.note(frame, events)
         edits: dict[Path, str] = {}
         carried: dict[Channel, Path] = {}
+        self._end_families(events)
         for event in events:
             if event.path:
                 edits[event.path] = yield from self._text(event, frame, edits)
@@ -247,6 +239,7 @@ class Relay:
                 carried[event.channel] = event.path
             elif event.kind is EventKind.UNREAD:
                 self._sound.note(event.channel, event.text)
+        self._texts.part()
         ends = [event.channel for event in events if event.kind in (EventKind.STOP, EventKind.ERROR)]
         over = ends if () in ends else [end for end in ends if self._reader.final(end)]
         for end in ends:
@@ -258,6 +251,14 @@ class Relay:
             self._aside = read  # whether the texts are over with it is known when something comes, or nothing
         else:
             yield from self._complete(read, over)
+
+    def _end_families(self, events: list[StreamEvent]) -> None:
+        """A frame may say texts whole that are over with it: what went out of each is known before that."""
+        if len(events) > 1 and any(event.channel[:1] == ("whole",) for event in events):
+            ends = [event.channel for event in events if event.kind is EventKind.STOP]
+            for end in ends:
+                if self._reader.final(end) and self._texts.of_family(within=end):
+                    self._flush(end)
 
     def _complete(self, read: Read, over: list[Channel]) -> Steps[None]:
         """Send a frame, after what is held of the channels that are ``over`` with it: all that it says end, or none of them."""
@@ -314,6 +315,8 @@ class Relay:
             return self._vault.restore(event.text, Nesting() if event.text.startswith(("{", "[")) else None)
         repeated = event.repeats is not None and "".join(self.said.texts.get(event.repeats, ())) == event.text
         whole = event.channel[0] == "whole"
+        if whole and (again := self._texts.again(event.text)) is not None:
+            return again
         if not repeated:
             if len(event.text) <= SLICE:
                 self._listening.hear(event, whole)
@@ -323,21 +326,29 @@ class Relay:
                 return ""
         if whole:
             # It is not cut into pieces, and nothing can follow it; what it may still become a match with is told next time.
-            text, passed = opened(event, self._rules, self._vault, self._sealed, self._hosts), self._passed
+            before, passed = self._texts.together.get(event.family), self._passed
+            text = opened(event, self._rules, self._vault, self._sealed, self._hosts, before)
             said = yield from self._screened(text, event.channel, event.text)
             if self.cut is None and not (event.so_far and repeated):
-                said += self._restored(text, text.stream.finish(), event.channel, True)
-            text.stream.close()
+                over = text.stream.let_go if event.family else text.stream.finish
+                said += self._restored(text, over(), event.channel, True)
+            self._texts.close_whole(text)
             self._passed = passed if repeated else self._passed
             return said
         known = self._texts.open.get(event.channel)
         if known is None:
+            for channel in self._texts.of_family(event.family) if event.family else ():
+                self._flush(channel)  # clients have one behind the other what is written at once
+            if self.cut is not None:
+                return ""
             new = partial(opened, event, self._rules, self._vault, self._sealed, self._hosts)
-            known = self._texts.begin(event.channel, event.text, new)
+            known = self._texts.begin(event, new)
             if known is None:
                 self.cut = Cut("incomplete judgement", "more of a text that was over", "stream", channel=event.channel)
                 return ""
         known.carried(frame, event.path, edits)
+        if not event.text:
+            return ""  # programs may print pieces alone, and not what a block begins with
         if len(event.text) <= SLICE:
             return self._restored(known, known.stream.feed(event.text), event.channel, False)
         return (yield from self._screened(known, event.channel, event.text))
@@ -364,6 +375,7 @@ class Relay:
         if released.cut is not None:
             pattern, start, end = released.cut
             score = SCORES[pattern.severity]
+            start, end = max(0, start - text.before), max(0, end - text.before)
             self.cut = self.cut or Cut(pattern.category, pattern.id, "lexical", score, channel, start, end)
         last = last or released.cut is not None
         before = text.links_removed
@@ -379,15 +391,24 @@ class Relay:
             self._listening.over(channel)
             if prefix and not text.held and self._goes_on():
                 self._texts.pause(channel, text)
+                self._keep(channel, text)
                 continue
-            rest = "" if not self._goes_on() else self._restored(text, text.stream.finish(), channel, True)
-            self._texts.end(channel, text)
+            follows = bool(prefix and text.family)
+            over = text.stream.let_go if follows else text.stream.finish
+            rest = "" if not self._goes_on() else self._restored(text, over(), channel, True)
+            (self._texts.pause if follows else self._texts.end)(channel, text)
+            self._keep(channel, text)
             if not rest:
                 continue
             if edits is not None and carried is not None and channel in carried:
                 edits[carried[channel]] += rest
             else:
                 self._send_made(channel, text, rest)
+
+    def _keep(self, channel: Channel, text: ChannelText) -> None:
+        """Remember what went out of a text that went on with another: wires say texts once more, each by itself."""
+        if text.before:
+            self._texts.keep("".join(self.said.texts.get(channel, ())), "".join(text.said))
 
     def _send_made(self, channel: Channel, text: ChannelText, piece: str) -> None:
         """Send a piece in a frame made after the last one of its channel."""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
+from detectors.lexical import Match
+from detectors.streamrules import Act
 from gateway.streams.following import Channel
 from gateway.wires.base import Malformed, StreamEvent
 from gateway.wires.collecting import MAX_PARTS
 
 MAX_SAID: Final = 2**20
 """Code points of one channel that are kept: what only needs a report is looked for in these."""
+
+
+class Seen(NamedTuple):
+    """A match in a stream that was acted on: where it was, and what was done about it."""
+
+    channel: Channel
+    match: Match
+    act: Act
 
 
 class Said:

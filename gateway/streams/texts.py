@@ -31,27 +31,58 @@ def within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
 
 
 class Texts:
-    """By channel. ``open`` are those under way."""
+    """By channel. ``open`` are those under way; ``together``, of each family that a frame says whole, the last one of it."""
 
-    __slots__ = ("_ended", "_paused", "open")
+    __slots__ = ("_again", "_ended", "_last", "_paused", "open", "together")
 
     def __init__(self) -> None:
+        self.together: dict[str, ChannelText] = {}
         self.open: dict[Channel, ChannelText] = {}
+        self._last: dict[str, Channel] = {}  # of each family, the text that was over last
+        self._again: dict[str, str] = {}  # what went out of texts that went on with others, by what was said
         self._paused: dict[Channel, ChannelText] = {}
         self._ended: set[Channel] = set()
 
-    def begin(self, channel: Channel, text: str, opened: Callable[[], ChannelText]) -> ChannelText | None:
-        """A channel that is not under way says ``text``; None where it was over for good: this may be half a value.
+    def begin(self, event: StreamEvent, opened: Callable[[ChannelText | None], ChannelText]) -> ChannelText | None:
+        """A channel that is not under way says something; None where it was over for good: this may be half a value. ``opened``
+        makes the text, which goes on with the one of its family that it is given.
 
         Raises:
             Malformed: too many are under way.
         """
+        channel = event.channel
         if len(self.open) >= MAX_OPEN:
-            raise Malformed(channel, text, f"at most {MAX_OPEN} texts under way at once")
-        if channel in self._ended and text:
+            raise Malformed(channel, event.text, f"at most {MAX_OPEN} texts under way at once")
+        if channel in self._ended and event.text:
             return None
-        self.open[channel] = known = self._paused.pop(channel) if channel in self._paused else opened()
+        known = self._paused.pop(channel, None)
+        if known is None:
+            before = self._last.pop(event.family, ()) if event.family else ()
+            over = self._paused.pop(before, None)
+            if over is not None:
+                self._ended.add(before)
+            known = opened(over)
+        self.open[channel] = known
         return known
+
+    def of_family(self, family: str | None = None, within: Channel = ()) -> list[Channel]:
+        """Those under way that are of a family, or of that one, and whose channels begin so."""
+        return [
+            channel for channel, text in self.open.items()
+            if (text.family == family if family else text.family) and channel[: len(within)] == within
+        ]  # fmt: skip
+
+    def close_whole(self, text: ChannelText) -> None:
+        """A text that came whole was read; others of its family may follow in its frame."""
+        if text.family:
+            self.together[text.family] = text
+        else:
+            text.stream.close()
+
+    def part(self) -> None:
+        """A frame is over."""
+        while self.together:
+            self.together.popitem()[1].stream.close()
 
     def take(self, prefix: Channel) -> list[tuple[Channel, ChannelText]]:
         """Those under way whose channels begin with ``prefix``: they are over."""
@@ -61,9 +92,20 @@ class Texts:
     def pause(self, channel: Channel, text: ChannelText) -> None:
         """One is over of which all went out: should it go on, it is known what stands before that."""
         self._paused[channel] = text
+        if text.family:
+            self._last[text.family] = channel
         if len(self._paused) > MAX_OPEN:
             channel = next(iter(self._paused))
             self.end(channel, self._paused.pop(channel))
+
+    def keep(self, said: str, released: str) -> None:
+        """That is what went out of a text: `again`."""
+        if said != released and len(self._again) < MAX_OPEN:
+            self._again[said] = released
+
+    def again(self, said: str) -> str | None:
+        """What goes out where a text is said once more that went on with another one, where that is something else."""
+        return self._again.get(said) if self._again else None
 
     def end(self, channel: Channel, text: ChannelText) -> None:
         """One is over for good."""

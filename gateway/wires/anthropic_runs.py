@@ -74,5 +74,6 @@ class Runs:
         if late and any(event.channel == (index, "text") and event.text for event in events):
             raise Malformed(("index",), "", "no more of a block after which another one has gone on")
         return [
-            event._replace(channel=(first, "text")) if event.channel == (index, "text") else event for event in events
+            event._replace(channel=(first, "text"), family="text") if event.channel == (index, "text") else event
+            for event in events
         ]

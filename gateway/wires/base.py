@@ -92,7 +92,8 @@ class StreamEvent(NamedTuple):
     ``channel`` names the text it continues (choice, block or item, and field), ``text`` is the new piece of
     it, and ``path`` where the piece stands in the frame's JSON. Only events that carry text have a path.
     ``repeats`` names the channel whose text, which came in pieces before, should be this once more; ``so_far``: a text that
-    comes whole goes on where it does, and a later frame says all of it again.
+    comes whole goes on where it does, and a later frame says all of it again. ``family``: clients show texts of one name one
+    after the other as one text, whatever stands between them.
     """
 
     kind: EventKind
@@ -101,6 +102,7 @@ class StreamEvent(NamedTuple):
     path: Path = ()
     repeats: tuple[str | int, ...] | None = None
     so_far: bool = False
+    family: str = ""
 
 
 MAX_CHOICES: Final = 1_024

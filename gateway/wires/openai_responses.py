@@ -150,6 +150,7 @@ def read_prompt(out: Collector, prompt: Any, path: Path = ("prompt",)) -> None:
             out.walk({key: value}, "prompt", Origin.USER, -1, path)
 
 
+_TEXT: Final = "response.output_text.delta"
 _SPOKEN: Final = "response.audio.transcript.delta"
 # Pieces of text, by the event that brings them. What ends in ``.done`` repeats the whole of it.
 _DELTAS: Final = {
@@ -206,6 +207,9 @@ class ResponseStream(StreamReader):
         self._done = False
 
     def read(self, frame: Frame) -> list[StreamEvent]:
+        return [_of_family(event) for event in self._read(frame)]
+
+    def _read(self, frame: Frame) -> list[StreamEvent]:
         event = load_frame(frame)
         if event is None:
             return [StreamEvent(EventKind.OTHER, ())]
@@ -268,6 +272,17 @@ class ResponseStream(StreamReader):
         if self._done:
             return b""
         return _event({"type": "error", "code": "upstream_error", "message": message, "param": None}, self._number)
+
+
+def _of_family(event: StreamEvent) -> StreamEvent:
+    """Parts of text are one to clients (``output_text``), those of all messages together."""
+    path = event.path
+    own = event.channel[-1:] == (_TEXT,) or (event.channel[:1] == ("whole",) and path[-1:] == ("text",) and _is_part(path))
+    return event._replace(family="text") if own and path else event
+
+
+def _is_part(path: Path) -> bool:
+    return path[0] == "part" or path[-3:-2] == ("content",)
 
 
 def _place(event: dict[str, Any]) -> tuple[int, ...]:
