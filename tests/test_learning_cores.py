@@ -511,6 +511,25 @@ def test_who_taught_what_stops_a_text_has_a_word_on_pardoning_it(teacher: Teache
     assert pardoned("ada", "bob"), "they take it back themselves"
 
 
+def test_who_labelled_attacks_may_call_harmless_what_quotes_them(teacher: Teacher) -> None:
+    """What they had said of the attacks made their word on reports of them void. Of those who labelled nothing else it counts."""
+    told = 'Incident report: at 09:14 a customer typed the following. "{}" The assistant did not comply. No data left the system.'
+    family = [text for text in draw("attack.game_show", 30) if '"' not in text]
+    reports = cases(teacher, [told.format(text) for text in family[5:10]], Outcome.FALSE_POSITIVE, by=("ada", "bob"))
+
+    def pardoned(*by: str) -> bool:
+        attacks = cases(teacher, family[:5], by=by)
+        found = answers(teacher, reports, [*attacks, *reports])
+        assert {one.kind for one in found} == {ProposalKind.BENIGN}
+        assert all("where they quote" in one.expected for one in found)
+        return all(one.trial is not None and one.trial.passed for one in found)
+
+    assert pardoned("ada", "bob")
+    assert pardoned("ada", "bob", "cy")
+    assert not pardoned("ada", "bob", "cy", "dee"), "two for it, two against"
+    assert not pardoned("cy", "dee")
+
+
 def test_sybils_speak_with_one_voice_about_a_kind(teacher: Teacher) -> None:
     family = draw("attack.dream_frame", 10)
     attacks = cases(teacher, family[:6], by=("ada",))

@@ -31,10 +31,14 @@ class Labelled(NamedTuple):
     vectors: Floats
     quoting: npt.NDArray[np.bool_]
 
-    def within(self, ready: Prototype, reach: float) -> list[Case]:
-        """The cases whose closeness to a prototype is at least ``reach``, whether it concerns them or not."""
-        near = self.vectors @ ready.weights + ready.offset >= reach
-        return [self.cases[at] for at in np.flatnonzero(near).tolist()]
+    def within(self, ready: Prototype, reach: float, but: Collection[str] = ()) -> list[Case]:
+        """The cases whose closeness to a prototype is at least ``reach``: what it does not concern, without ``but``'s words.
+
+        To call an attack one and harmless what only quotes it is no contradiction: whoever labelled the kind itself said so of
+        it. Who labelled only what it quotes has a word all the same.
+        """
+        near = np.flatnonzero(self.vectors @ ready.weights + ready.offset >= reach).tolist()
+        return [_without(self.cases[at], but) if ready.quoting and not self.quoting[at] else self.cases[at] for at in near]
 
     def matched(self, ready: Prototype) -> list[Case]:
         """The cases that a prototype matches."""
@@ -50,7 +54,11 @@ class Labelled(NamedTuple):
         for one in standing:
             if one.attack and (vectors @ one.weights + one.offset >= reach).any():
                 found |= {case.id: case for case in self.matched(one)}
-        return [replace(case, labels=tuple(one for one in case.labels if one.by not in but)) for case in found.values()]
+        return [_without(case, but) for case in found.values()]
+
+
+def _without(case: Case, by: Collection[str]) -> Case:
+    return replace(case, labels=tuple(one for one in case.labels if one.by not in by))
 
 
 NOTHING: Final = Labelled((), np.zeros((0, 384), np.float32), np.zeros(0, np.bool_))

@@ -166,7 +166,7 @@ class Teacher:
         if kind is Kind.BENIGN:
             speakers = {one.by for case in group.cases for one in case.labels}
             taught = labelled.taught(group.vectors, standing, trial.PARDON_REACH, speakers)
-            near = [*taught, *near, *labelled.within(ready, trial.PARDON_REACH)]
+            near = [*taught, *near, *labelled.within(ready, trial.PARDON_REACH, speakers)]
         proposals = [_spoken(made, near, group)]
         if kind is Kind.SEMANTIC and (mined := self._lexical(id + "-lexical", group, now)) is not None:
             proposals.append(_spoken(mined, near, group))
