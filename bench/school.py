@@ -15,11 +15,11 @@ from detectors.semantic.prototypes import Prototypes
 from detectors.values import Origin, Segment
 from gateway import live
 from gateway.config.settings import Settings
-from gateway.learning.evidence import ATTACKS, heard, matched, spoken
+from gateway.learning.evidence import ATTACKS, heard, matched, spoken, unpardoned
 from gateway.learning.promotion import Rules, failing, step
 from gateway.learning.quorum import Record, judged, weight
 from gateway.learning.teacher import Teacher
-from gateway.learning.values import Case, Label, Outcome, Proposal, Stage, Trajectory, case_id
+from gateway.learning.values import Case, Label, Outcome, Proposal, ProposalKind, Stage, Trajectory, case_id
 from gateway.screening.policy import Action, Direction, evaluate
 from patterns.schema import Pattern
 
@@ -175,7 +175,9 @@ class School:
         return made_ready(self.learnt.values(), self._bench.model, self.engine.cascade.prototypes)
 
     def _demote(self, cases: Sequence[Case]) -> None:
-        reached = matched(cases, self._bench.teacher.labelled(cases), tuple(self._prototypes()))
+        standing = tuple(self._prototypes())
+        pardons = {id for one in self._made.values() if one.kind is ProposalKind.BENIGN for id in one.cases}
+        reached = unpardoned(matched(cases, self._bench.teacher.labelled(cases), standing), standing, pardons)
         for id, proposal in list(self._made.items()):
             own = {case.id: case for case in cases if case.id in proposal.cases}
             about = own | {case.id: case for case in reached.get(id, ())}

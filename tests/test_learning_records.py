@@ -16,7 +16,7 @@ from gateway.config import configuration
 from gateway.learning.book import Book, Listed
 from gateway.learning.evidence import standings, weighed
 from gateway.learning.lessons import Lessons
-from gateway.learning.promotion import Rules
+from gateway.learning.promotion import Rules, step
 from gateway.learning.quorum import Record
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Said, Stage
@@ -101,6 +101,47 @@ def test_a_liar_who_was_found_out_holds_up_nothing_that_others_teach(tmp_path: P
         kept = await book.case(sibling.id)
         assert kept is not None
         assert kept.labels == sibling.labels, "what was written stays as it was said"
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_what_quotes_an_attack_takes_nothing_away_that_stops_it(tmp_path: Path, teacher: Teacher) -> None:
+    """Six reports, rightly called harmless, demoted an exemplar that was right of every attack: a way to have one taken away."""
+
+    async def run() -> None:
+        family = draw("attack.game_show", 40)
+        taught = cases(teacher, family[:8], by=("ada", "bob"))
+        (made, *_) = [one for one in answers(teacher, taught, taught) if one.kind is ProposalKind.EXEMPLAR]
+        made = replace(made, pattern=replace(made.pattern, state=State.ACTIVE), stage=Stage.ACTIVE)
+        report = 'Incident report: at 09:14 a customer typed the following. "{}" The assistant did not comply. No data left the system.'
+        told = cases(teacher, [report.format(text) for text in family[8:]], Outcome.FALSE_POSITIVE, by=("fay", "gus", "hal", "ivy"))
+        reports = teacher.labelled(told).matched(teacher._ready(made.pattern))[:8]
+        assert len(reports) >= 6
+        state = open_state(f"sqlite:{tmp_path / 'state.db'}")
+        await state.ping()
+        book = Book(state)
+        raw = {"data_dir": str(Path(__file__).parent.parent / "var" / "tests")}
+        live = live_module.build(configuration.check(raw, "test"), 1, 0.0, {made.pattern.id: made.pattern})
+        lessons = Lessons(book, lambda: live, lambda: teacher, Rules)
+        await book.change_proposal(made.id, lambda _: made)
+        for one in [*(replace(one, proposal=made.id) for one in taught), *reports]:
+            await book.change_case(one.id, lambda _, one=one: one)  # type: ignore[misc]
+            await book.add_label(Listed(f"00000010{one.id}", one.id, "", "analyst", "", "", "", 10.0))
+        await lessons.learn(11.0)
+        (pardon,) = [one async for one in book.all_proposals() if one.kind is ProposalKind.BENIGN]
+        assert pardon.stage is Stage.PROPOSED
+        exemplar = await book.proposal(made.id)
+        assert exemplar is not None
+        assert exemplar.refuted == 0
+        assert step(exemplar, Rules(), 12.0) is None
+        await book.change_proposal(pardon.id, lambda old: old and replace(old, stage=Stage.REJECTED))
+        lessons.forget()
+        await lessons.learn(13.0)
+        exemplar = await book.proposal(made.id)
+        assert exemplar is not None
+        assert exemplar.refuted >= 6, "where somebody refuses that answer, they speak against it"
+        assert step(exemplar, Rules(), 14.0) is not None
         await state.close()
 
     asyncio.run(run())

@@ -137,6 +137,23 @@ def matched(cases: Iterable[Case], labelled: Labelled, prototypes: Iterable[Prot
     return {id: list(each.values()) for id, each in found.items()}
 
 
+def unpardoned(
+    by_pattern: Mapping[str, Sequence[Case]], prototypes: Iterable[Prototype], answered: Collection[str]
+) -> dict[str, Sequence[Case]]:
+    """By pattern, the cases that speak of it. What was learnt of attacks is not refuted by harmless texts that a learnt
+    harmless kind lets through, or that one would which passed its trial (ids of cases in ``answered``): they have their
+    answer, and else texts that quote an attack, rightly called harmless, would take away what stops the attack itself.
+    """
+    ids = set(answered)
+    kinds = {ready.pattern.id: ready.attack for ready in prototypes}
+    for id, attack in kinds.items():
+        ids.update(() if attack else (case.id for case in by_pattern.get(id, ())))
+    return {
+        id: [case for case in some if case.outcome not in HARMLESS or case.id not in ids] if kinds.get(id) else some
+        for id, some in by_pattern.items()
+    }
+
+
 def standings(cases: Iterable[Case], kinds: Iterable[Collection[Case]] = ()) -> dict[str, Record]:
     """How often each labeller agreed with the verdicts on texts that others labelled as well, and on kinds of texts.
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from detectors.engine import Engine
 from detectors.semantic.prototypes import Prototype
 from gateway.learning.book import Book
-from gateway.learning.evidence import Labelled, Spoken, heard, says, spoken, weighed
+from gateway.learning.evidence import Labelled, Spoken, heard, says, spoken, unpardoned, weighed
 from gateway.learning.promotion import Rules, suspects
 from gateway.learning.quorum import Record
 from gateway.learning.reflection import reflect
 from gateway.learning.remembered import Remembered
-from gateway.learning.stages import STATES
+from gateway.learning.stages import OUT, STATES
 from gateway.learning.teacher import Group, Teacher
 from gateway.learning.tuner import Tuner
 from gateway.learning.tuning import Tuning
-from gateway.learning.values import REWRITTEN, Case, Outcome, Proposal, Stage
+from gateway.learning.values import REWRITTEN, Case, Outcome, Proposal, ProposalKind, Stage
 from gateway.learning.wording import carried
 from gateway.live import Live
 from gateway.records.decisions import new_id
@@ -62,7 +62,6 @@ class Lessons:
         learnt = tuple(engine.cascade.prototypes)
         cases, labelled, by_pattern, records = await asyncio.to_thread(heard, cases, labelled, learnt)
         fresh = weighed(fresh, records) + self._reweighed(cases, records)
-        self.about = about = await self._count(cases, labelled, by_pattern, engine, proposals)
         await self._write(records)
         open_ = {one.id: one for one in proposals if one.stage in REWRITTEN and one.author == "engine"}
         settled = {one.id for one in proposals if one.stage not in (*REWRITTEN, Stage.REJECTED)}
@@ -86,6 +85,9 @@ class Lessons:
                 if answered.get(ids) != known or self._teacher().concerns(group, news, learnt):
                     await self._answer(group, open_, labelled, learnt, now)
                 self._answered[ids] = known
+        told = [proposal async for proposal in self._book.all_proposals()]
+        speak = unpardoned(by_pattern, learnt, _pardoning(told))
+        self.about = about = await self._count(cases, labelled, speak, engine, told)
         await self._narrow(now, {pattern.id: pattern for pattern in engine.generation.patterns}, about, proposals)
         self._tuning = Tuning(cases, labelled, tuple(proposals), frozenset(settled))
 
@@ -213,6 +215,16 @@ def _told(said: Spoken) -> Callable[[Proposal | None], Proposal | None]:
         return None if new == old else new
 
     return change
+
+
+def _pardoning(proposals: Iterable[Proposal]) -> set[str]:
+    """The cases that a harmless kind would let through which passed its trial and that nobody refused."""
+    found: set[str] = set()
+    for one in proposals:
+        stands = one.stage in (Stage.PROPOSED, *OUT) and one.trial is not None and one.trial.passed
+        if one.kind is ProposalKind.BENIGN and stands:
+            found.update(one.cases)
+    return found
 
 
 def _answered(id: str) -> Callable[[Case | None], Case | None]:

@@ -164,7 +164,10 @@ class Stages:
         assert changed is not None
         while not approves and changed.stage in OUT:  # somebody may move it on meanwhile
             changed = await self.enter(changed, Stage.DEMOTED, reason or "rejected", now, by)
-        return await self.advance(changed, now) if approves else changed
+        if approves:
+            return await self.advance(changed, now)
+        await self._book.mark_dirty()  # what it would have answered speaks against others again
+        return changed
 
     async def promote(self, principal: Principal, id: str, reason: str, now: float) -> Proposal:
         """Let a proposal move one stage on before its time of watching is over.
