@@ -69,6 +69,11 @@ def cut(text: str) -> str:
     return " + ".join(f'"{text[at : at + 3]}"' for at in range(0, len(text), 3))
 
 
+def in_groups(text: str, size: int, between: str) -> str:
+    run = base64.b64encode(text.encode()).decode()
+    return between.join(run[at : at + size] for at in range(0, len(run), size))
+
+
 def lowered(encoder: Encoder) -> Encoder:
     return lambda text: encoder(text.lower())
 
@@ -82,6 +87,9 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "base64 rot13": ("rot13>base64", lambda t: codecs.encode(base64.b64encode(t.encode()).decode(), "rot13")),
     "base64 reversed": ("reversed>base64", lambda t: base64.b64encode(t.encode()).decode()[::-1]),
     "base32": ("base32", lambda t: base64.b32encode(t.encode()).decode()),
+    "base32 hex": ("base32", lambda t: base64.b32hexencode(t.encode()).decode()),
+    "base32 hex lower": ("base32", lambda t: base64.b32hexencode(t.encode()).decode().lower().rstrip("=")),
+    "base64 in lines of twenty": ("base64", lambda t: in_groups(t, 20, "\n")),
     "base32 lower": ("base32", lambda t: base64.b32encode(t.encode()).decode().lower().rstrip("=")),
     "ascii85": ("ascii85", lambda t: base64.a85encode(t.encode()).decode()),
     "ascii85 adobe": ("ascii85", lambda t: base64.a85encode(t.encode(), adobe=True).decode()),
@@ -91,10 +99,14 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "hex spaced": ("hex", lambda t: t.encode().hex(" ")),
     "hex 0x": ("hex", lambda t: ", ".join(f"0x{b:02x}" for b in t.encode())),
     "hex colons": ("hex", lambda t: t.encode().hex(":")),
+    "hex bars": ("hex", lambda t: t.encode().hex("|")),
+    "hex gzip": ("hex>gzip", lambda t: gzip.compress(t.encode()).hex()),
     "binary": ("binary", lambda t: " ".join(f"{b:08b}" for b in t.encode())),
     "binary solid": ("binary", lambda t: "".join(f"{b:08b}" for b in t.encode())),
+    "binary hyphens": ("binary", lambda t: "-".join(f"{b:08b}" for b in t.encode())),
     "binary seven": ("binary", lambda t: " ".join(f"{b:07b}" for b in t.encode())),
     "decimal": ("decimal", lambda t: " ".join(str(b) for b in t.encode())),
+    "decimal slashes": ("decimal", lambda t: "/".join(str(b) for b in t.encode())),
     "decimal list": ("decimal", lambda t: ", ".join(str(b) for b in t.encode())),
     "octal": ("octal", lambda t: " ".join(f"{b:03o}" for b in t.encode())),
     "percent": ("percent", lambda t: "".join(f"%{b:02X}" for b in t.encode())),
@@ -103,6 +115,7 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "entities hex": ("entities", lambda t: "".join(f"&#x{ord(c):x};" for c in t)),
     "entities twice": ("entities", lambda t: "".join(f"&amp;#{ord(c)};" for c in t)),
     "json": ("escapes", lambda t: "".join(f"\\u{unit}" for unit in re.findall("....", t.encode("utf-16-be").hex()))),
+    "percent u": ("escapes", lambda t: "".join(f"%u{ord(c):04x}" for c in t)),
     "javascript": ("escapes", lambda t: "".join(f"\\u{{{ord(c):x}}}" for c in t)),
     "python": ("escapes", lambda t: "".join(f"\\U{ord(c):08x}" for c in t)),
     "c": ("escapes", lambda t: "".join(f"\\x{b:02x}" for b in t.encode())),
@@ -121,6 +134,7 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     **{f"rot{n}": (f"rot{n}", lambda t, n=n: shift(t, n)) for n in range(1, 26)},  # type: ignore[misc]
     "reversed words": ("reversed_words", lambda t: " ".join(word[::-1] for word in t.split())),
     "pieces": ("pieces", cut),
+    "hyphens for spaces": ("joined", lambda t: "-".join(t.split())),
     "braille": ("braille", lowered(lambda t: "".join(BRAILLE.get(c, "⠀") for c in t))),
     "morse": ("morse", lowered(lambda t: " / ".join(" ".join(MORSE[c] for c in word) for word in t.split()))),
     "radio": ("radio", lowered(lambda t: "   ".join(" ".join(RADIO[LOWER.index(c)] for c in word) for word in t.split()))),

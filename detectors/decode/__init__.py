@@ -29,13 +29,13 @@ ALWAYS: Final = 65_536
 """Code points that any text may decode to, however short it is, for the sake of compressed data."""
 
 _WRITTEN: Final = frozenset(
-    {"percent", "entities", "escapes", "quoted_printable", "soft_breaks", "form", "emphasis", "accents"}
+    {"percent", "entities", "escapes", "quoted_printable", "soft_breaks", "form", "emphasis", "accents", "marked"}
 )
 """What holds text by the way it is written, if hardly a letter is in it: the number of a card."""
 
 DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "base64": bases.base64_,
-    "base64_eights": bases.base64_eights,
+    "base64_groups": bases.base64_groups,
     "base32": bases.base32_,
     "base85": bases.base85_,
     "hexadecimal": bases.hexadecimal,
@@ -57,6 +57,8 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "pig_latin": words.pig_latin,
     "unspaced": words.unspaced,
     "pieces": words.pieces,
+    "joined": words.joined,
+    "marked": words.marked,
     "tags": hidden.tags,
     "selectors": hidden.selectors,
     "zero_width": hidden.zero_width,

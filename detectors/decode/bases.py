@@ -13,7 +13,7 @@ from typing import Final
 
 from detectors.decode.english import LIKELY, english, known
 from detectors.decode.gate import NOTHING, suspects
-from detectors.decode.piece import Allowance, Piece, decoded, readable, solid
+from detectors.decode.piece import GROUPS, Allowance, Piece, decoded, readable, solid
 from detectors.offsets import Blob
 
 MIN_RUN: Final = 16
@@ -28,11 +28,14 @@ MIN_KINDS: Final = 6
 MIN_WRAPPED: Final = 32
 """Characters of a line that may go on in the next one: mail breaks at 76, keys at 64, some tools at 32."""
 
+MAX_TRIES: Final = 3
+"""Lines of one text from which on what follows is joined in vain."""
+
 _COMPRESSED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # gzip (RFC 1952), zlib (RFC 1950)
 
 _RUN64 = re.compile(r"(?:(?<![A-Za-z0-9_\])}\"'])={1,2})?[A-Za-z0-9+/_-]{16,}={0,2}")
 _WRAPPED = re.compile(r"(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]{32,})*(?:\r?\n[ \t>]*[A-Za-z0-9+/_-]+={0,2}(?=\s|\Z))?")
-_EIGHTS64 = re.compile(r"(?<!\S)(?:[A-Za-z0-9+/]{8}\s){3,}[A-Za-z0-9+/]{2,8}={0,2}(?![A-Za-z0-9+/=])")
+_GROUP64 = re.compile(r"(?<!\S)[A-Za-z0-9+/]{4,24}(?=[\s-])|(?<=[\s-])[A-Za-z0-9+/]{1,24}={0,2}(?![A-Za-z0-9+/=])")
 _NOT64 = re.compile(r"[^A-Za-z0-9+/_-]+")
 _STANDARD: Final = str.maketrans("-_", "+/")
 # The first of four characters holds the upper six bits of a byte: for printable ASCII, and line feeds, one of these.
@@ -41,6 +44,8 @@ _WIDE64 = re.compile(r"A..A....A..A")  # the zero bytes of UTF-16
 _CUT64 = re.compile(r"[/_+-]")
 _PART64 = re.compile(r"[A-Za-z0-9]{16,}")
 
+_HEX32 = re.compile(r"(?<![A-Za-z0-9])(?:[0-9A-V]{32,}|[0-9a-v]{32,})={0,6}(?![A-Za-z0-9])")
+_NOT_ASCII_HEX32: Final = str.maketrans("", "", "456789ABCDEFabcdef")
 _RUN32 = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}(?![A-Za-z0-9])")
 _NOT_ASCII32: Final = str.maketrans("", "", "BEFGHIJKLMNOPefghijklmnopb")
 
@@ -53,7 +58,8 @@ _NOT_ASCII85A: Final = str.maketrans("", "", "$+,-./0123456789:;<=>?@ABCDEFGH")
 _NOT_ASCII85B: Final = str.maketrans("", "", "3ABCDEFGHIJKLMNOPQRSTUVWXYZabcd")
 
 _RUN16 = re.compile(r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}){8,})(?![0-9A-Za-z])")
-_SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;-]{1,3}){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
+_SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;|./-]{1,3}){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
+_HEX = re.compile(r"[0-9A-F]+")
 _PREFIX16 = re.compile(r"0x|[^0-9A-Fa-f]")
 
 _DUMP = re.compile(r"(?m)(?:^[ \t>]{0,8}[0-9A-Fa-f]{6,16}:?[ \t]{1,2}(?:[0-9A-Fa-f]{2}){1,2}(?:[ \t][^\n]*|$)(?:\n|\Z)){2,}")
@@ -61,40 +67,63 @@ _DUMPED = re.compile(r"(?m)^[ \t>]{0,8}[0-9A-Fa-f]{6,16}:?[ \t]{1,2}((?:(?:[0-9A
 _ASIDE = re.compile(r"(?<=[0-9A-Fa-f]{4})  |(?<=\b[0-9A-Fa-f]{2})  (?![0-9A-Fa-f]{2} )")
 """What comes behind the bytes: two spaces, which part eights of single bytes as well."""
 
-_BINARY = re.compile(r"(?<![0-9])(?:(?:[01]{8}[\s,]{0,2}){8,}|(?:[01]{7}[\s,]{1,2}){7,}[01]{7})(?![0-9])")
+_BINARY = re.compile(r"(?<![0-9])(?:(?:[01]{8}[\s,;|./-]{0,2}){8,}|(?:[01]{7}[\s,;|./-]{1,2}){7,}[01]{7})(?![0-9])")
 _SEVEN = re.compile(r"(?<![01])[01]{7}(?![01])")
 _EIGHT = re.compile(r"[01]{8}")
-_CODES = re.compile(r"(?<![0-9.])(?:[0-9]{2,3}[\s,;]{1,3}){7,}[0-9]{2,3}(?![0-9.])")
+_CODES = re.compile(r"(?<![0-9.])(?:[0-9]{2,3}[\s,;|/-]{1,3}){7,}[0-9]{2,3}(?![0-9.])")
 _PLACES = re.compile(r"(?<![0-9.])(?:[0-9]{1,2}(?:[-,.]|, | | ?/ ?|  )){9,}[0-9]{1,2}(?![0-9.])")
 _DIGITS = re.compile(r"[0-9]+")
 
 
 def base64_(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Base64 (RFC 4648) in both alphabets, padded or not, on one line or wrapped, perhaps of compressed data."""
-    upto = joined = 0
+    upto = joined = tries = 0
     for match in solid(_RUN64, text, MIN_RUN):
         start, end = match.span()
         if start < upto:
             continue  # a line of a run that was read already
         run = match[0].strip("=")
         if _may_be64(run):
+            ends = [end]
             if end - start >= MIN_WRAPPED and start >= joined and (rest := _WRAPPED.match(text, end)):
-                end = joined = rest.end()  # the lines of one block are joined once, whatever comes of it
-            if piece := _piece64(text[start:end], start, allowance):
-                upto = end
+                ends = _ends(text, end, rest.end())
+            piece = next(filter(None, (_piece64(text[start:last], start, allowance) for last in ends)), None)
+            if piece is not None:
+                upto = piece.end
                 yield piece
                 continue
+            if len(ends) > 1:  # a line that is none of the block may stand before it; beyond a few, lines are joined once
+                tries += 1
+                joined = end if tries < MAX_TRIES else ends[0]
         for part in _PART64.finditer(text, start, end) if _CUT64.search(run) else ():
             if _may_be64(part[0]) and (piece := _piece64(part[0], part.start(), allowance)):
                 yield piece
 
 
-def base64_eights(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Base64 in groups of eight, no run of which is long. The gate wants a digit between letters; nearly all have one."""
-    for match in _EIGHTS64.finditer(text):
-        run = _NOT64.sub("", match[0])
-        if _is_mixed(run) and (piece := _piece64(match[0], match.start(), allowance)):
-            yield piece
+def _ends(text: str, own: int, last: int) -> list[int]:
+    """Where a block that begins with a run which ends at ``own`` may end: what is on its last lines may be words."""
+    cut = text.rfind("\n", own, last)
+    return list(dict.fromkeys((last, max(cut, own), own)))
+
+
+def base64_groups(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Base64 in small groups of one size, no run of which is long. The gate wants a digit between letters; most have one."""
+    row: list[re.Match[str]] = []
+    for group in (*_GROUP64.finditer(text), None):
+        if group and row and group.start() == row[-1].end() + 1:
+            size = row[0].end() - row[0].start()
+            if len(group[0]) == size and row[-1].end() - row[-1].start() == size:
+                row.append(group)
+                continue
+            last = [group] if len(group[0]) < size else []
+        else:
+            last = []
+        if row and len(row) >= GROUPS.get(row[0].end() - row[0].start(), len(row) + 1):
+            row += last
+            run = "".join([one[0] for one in row])
+            if _is_mixed(run.strip("=")) and (piece := _piece64(run, row[0].start(), allowance, row[-1].end())):
+                yield piece
+        row = [group] if group else []
 
 
 def _may_be64(run: str) -> bool:
@@ -106,7 +135,7 @@ def _is_mixed(run: str) -> bool:
     return len(run) >= MIN_MIXED and not (run.isalpha() or run.islower() or run.isupper())
 
 
-def _piece64(run: str, start: int, allowance: Allowance) -> Piece | None:
+def _piece64(run: str, start: int, allowance: Allowance, end: int | None = None) -> Piece | None:
     body = _NOT64.sub("", run).translate(_STANDARD)
     scheme, text = _text64(body, allowance)
     if text is None and _is_mixed(body):
@@ -116,7 +145,7 @@ def _piece64(run: str, start: int, allowance: Allowance) -> Piece | None:
             if text is not None:
                 scheme = f"{scheme_}>{inner}"
                 break
-    end = start + len(run)
+    end = start + len(run) if end is None else end
     return Piece(scheme, text, start, end, (Blob(start, end),)) if text is not None else None
 
 
@@ -143,13 +172,17 @@ def _decompressed(data: bytes, allowance: Allowance) -> bytes | None:
 
 
 def base32_(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Base32 (RFC 4648), in either case."""
+    """Base32 (RFC 4648), in either case, and with its alphabet of figures before letters."""
     for match in solid(_RUN32, text, MIN_RUN):
         body = match[0].rstrip("=")
         digits = not body.isalpha()
         long = len(body) >= 2 * MIN_RUN
         if (digits or long) if not body[::8].translate(_NOT_ASCII32) else (digits and long):
             yield from _bytes(match, "base32", base64.b32decode, body.upper() + "=" * (-len(body) % 8))
+    for match in solid(_HEX32, text, 2 * MIN_RUN):
+        body = match[0].rstrip("=").upper()
+        if not body[::8].translate(_NOT_ASCII_HEX32) and not body.isalpha() and _HEX.fullmatch(body) is None:
+            yield from _bytes(match, "base32", base64.b32hexdecode, body + "=" * (-len(body) % 8), sure=False)
 
 
 def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
@@ -167,9 +200,14 @@ def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Bytes as pairs of hexadecimal digits: in a row, apart, with ``0x`` before each."""
+    """Bytes as pairs of hexadecimal digits: in a row, apart, with ``0x`` before each; perhaps of compressed data."""
     for match in chain(solid(_RUN16, text, MIN_RUN), _SPACED16.finditer(text)):
         digits = _PREFIX16.sub("", match[0])
+        if (data := bytes.fromhex(digits)).startswith(_COMPRESSED):
+            plain = _decompressed(data, allowance)
+            if plain is not None and (text_ := decoded(plain)) is not None:
+                yield Piece("hex>gzip", text_, *match.span(), (Blob(*match.span()),))
+            continue
         yield from _bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit())
 
 

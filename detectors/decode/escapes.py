@@ -155,7 +155,7 @@ def _entity(match: re.Match[str]) -> str:
 
 
 def _backslash(match: re.Match[str]) -> str:
-    bytes_, octals, pair, code = match[1], match[2], match[3], match[4] or match[5] or match[6]
+    bytes_, octals, pair, code = match[1], match[2], match[3], match[4] or match[5] or match[6] or match[7]
     if bytes_:
         return _bytes(bytes.fromhex(_NOT_HEX.sub("", bytes_)))
     if octals:
@@ -195,6 +195,7 @@ _BACKSLASH = _Grammar(
     re.compile(
         r"(?<!\\)(?:((?:\\++x[0-9A-Fa-f]{2})+)|((?:\\++[0-3][0-7]{2})+)"
         r"|\\++(u[Dd][89ABab][0-9A-Fa-f]{2}\\++u[Dd][C-Fc-f][0-9A-Fa-f]{2})"
+        r"|%(?:25)*u([0-9A-Fa-f]{4})"
         r"|\\++(?:u([0-9A-Fa-f]{4})|[ux]\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})))"
     ),
     _backslash,

@@ -16,7 +16,7 @@ from detectors.decode import languages
 from detectors.decode.ciphers import CIPHERS
 from detectors.decode.codes import RADIO_WORDS
 from detectors.decode.english import COMMON
-from detectors.decode.piece import MIN_DECODED
+from detectors.decode.piece import GROUPS, MIN_DECODED
 from detectors.probe import Probe
 
 _WORDS: Final = (
@@ -43,15 +43,15 @@ LONG: Final = 6
 
 _RUN = r"[A-Za-z0-9+/_\-]{16}"
 _SOLID = r"[!-~]{25}"
-_ROW = r"[0-9][\s,:;\-./]{1,3}[0-9]"
+_ROW = r"[0-9][\s,:;|\-./]{1,3}[0-9]"
 _SIGNS = r"(?:[.*_\-]{1,6}[ /|\n]{1,5}){7}[.*_\-]"
 _WITHIN = r"[A-Za-z][013457$]+[A-Za-z]"
 
-_EIGHTS = r"(?:^|\s)(?:[A-Za-z0-9+/]{8}\s){3}[A-Za-z0-9+/]{2}"
+_GROUPS = "|".join(rf"(?:^|\s)(?:[A-Za-z0-9+/]{{{size}}}[\s\-]){{{least}}}[A-Za-z0-9+/]" for size, least in GROUPS.items())
 
 # One automaton for all, since several would be read one after the other.
-_odd = Probe(["|".join((_RUN, _SOLID, _ROW, _SIGNS, _WITHIN, _EIGHTS))])
-_which_odd = tuple(Probe([expression]) for expression in (_RUN, _SOLID, _ROW, _SIGNS, _WITHIN, _EIGHTS))
+_odd = Probe(["|".join((_RUN, _SOLID, _ROW, _SIGNS, _WITHIN, _GROUPS))])
+_which_odd = tuple(Probe([expression]) for expression in (_RUN, _SOLID, _ROW, _SIGNS, _WITHIN, _GROUPS))
 
 _start = r"(?:^|[^A-Za-z0-9])"
 _base64 = Probe(
@@ -61,28 +61,33 @@ _base64 = Probe(
         r"A[A-Za-z0-9+/]{2}A[A-Za-z0-9+/]{4}A[A-Za-z0-9+/]{2}A",
     ]
 )
-_SOLID_NAMES: Final = ("hexadecimal", "numbers", "base32", "base32", "unspaced")
+_SOLID_NAMES: Final = ("hexadecimal", "numbers", "base32", "base32", "base32", "unspaced")
 _solid_letters = Probe(
     [
         r"[0-9A-Fa-f]{16}",
         r"[01]{56}",
         r"[A-Z2-7]{16}",
         r"[a-z2-7]{8}[2-7][a-z2-7]{3}",
+        r"[0-9A-V]{32}|[0-9a-v]{32}",
         r"[a-z]{20}|[A-Z]{20}|[A-Za-z]{4}(?:The|And|All|Your|You|This|That|Not|With|From|For)[A-Z][A-Za-z]{6}",
     ]
 )
-_base85 = Probe(
+_WRITTEN_NAMES: Final = ("base85", "base85", "backslashes", "joined", "marked")
+_solid = Probe(
     [
         r"<~[!-uz\s]{10}"
         r"|(?:^|\s)(?:[$+,\-./0-9:;<=>?@A-H][!-u]{4}){5}",
         r"(?:^|[\s\"'`(:=])(?:[3A-Za-d][0-9A-Za-z!#$%&()*+\-;<=>?@^_`{|}~]{4}){5}",
+        r"%(?:25)*u[0-9A-Fa-f]{4}",
+        r"(?:[A-Za-z]{1,20}[-_.]){7}[A-Za-z]",
+        r"[A-Za-z](?:<[^<>]{1,80}>){1,4}[A-Za-z]<",
     ]
 )
 _NUMBER_NAMES: Final = ("hexadecimal", "numbers", "dumps")
 _numbers = Probe(
     [
-        r"(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;\-]{1,3}){7}",
-        r"(?:[0-9]{2,3}[\s,;]{1,3}){7}|(?:[01]{7,8}[\s,]{1,2}){7}|(?:[0-9]{1,2}[\-,. /]{1,3}){9}",
+        r"(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;|./\-]{1,3}){7}",
+        r"(?:[0-9]{2,3}[\s,;|/\-]{1,3}){7}|(?:[01]{7,8}[\s,;|./\-]{1,2}){7}|(?:[0-9]{1,2}[\-,. /]{1,3}){9}",
         r"(?:^|\n)[ \t>]{0,8}[0-9A-Fa-f]{6,16}:?[ \t]{1,2}(?:[0-9A-Fa-f]{4} |[0-9A-Fa-f]{2} [0-9A-Fa-f]{2} ){3}",
     ]
 )
@@ -175,16 +180,16 @@ def suspects(text: str) -> Suspects:
 
 
 def _odd_families(data: bytes) -> list[str]:
-    run, solid, row, signs, within, eights = (bool(probe(data)) for probe in _which_odd)
+    run, solid, row, signs, within, groups = (bool(probe(data)) for probe in _which_odd)
     found = []
     if run and _base64(data):
         found.append("base64")
-    if eights:
-        found.append("base64_eights")
+    if groups:
+        found.append("base64_groups")
     if run and (kinds := _solid_letters(data)):
         found += [_SOLID_NAMES[kind] for kind in kinds]
-    if solid and _base85(data):
-        found.append("base85")
+    if solid and (kinds := _solid(data)):
+        found += [_WRITTEN_NAMES[kind] for kind in kinds]
     if row and (kinds := _numbers(data)):
         found += [_NUMBER_NAMES[kind] for kind in kinds]
     if signs:

@@ -47,22 +47,19 @@ def _kept(text: str, places: Sequence[int], start: int) -> Iterator[Change]:
 
 def selectors(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Bytes in variation selectors, of which there are 256: those that follow one character, or all of a text."""
-    runs = list(_SELECTORS.finditer(text))
-    if runs:
-        chars = "".join(run[0] for run in runs)
-        start, end = runs[0].start(), runs[-1].end()
-    else:
-        singles = list(_SELECTOR.finditer(text))
-        if not singles:
+    for pattern in (_SELECTORS, _SELECTOR):
+        found = list(pattern.finditer(text))
+        if not found:
+            continue
+        chars = "".join(match[0] for match in found)
+        start, end = found[0].start(), found[-1].end()
+        values = [ord(char) - (0xFE00 if char <= "\ufe0f" else 0xE0100 - 16) for char in chars]
+        plain = decoded(bytes(values))
+        if plain is None and max(values) < 16:
+            plain = decoded(bytes(high << 4 | low for high, low in zip(values[::2], values[1::2], strict=False)))
+        if plain is not None:
+            yield Piece("selectors", plain, start, end, (Blob(start, end),))
             return
-        chars = "".join(single[0] for single in singles)
-        start, end = singles[0].start(), singles[-1].end()
-    values = [ord(char) - (0xFE00 if char <= "\ufe0f" else 0xE0100 - 16) for char in chars]
-    plain = decoded(bytes(values))
-    if plain is None and max(values) < 16:
-        plain = decoded(bytes(high << 4 | low for high, low in zip(values[::2], values[1::2], strict=False)))
-    if plain is not None:
-        yield Piece("selectors", plain, start, end, (Blob(start, end),))
 
 
 def zero_width(text: str, allowance: Allowance) -> Iterator[Piece]:

@@ -6,10 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from detectors.characters import MARKS
 from detectors.offsets import Map
 
 MIN_DECODED: Final = 8
 """Code points from which something decoded is worth judging; shorter strings decode to something by chance."""
+
+GROUPS: Final = {size: max(3, 28 // size) for size in (4, 5, 6, 8, 10, 12, 16, 20, 24)}
+"""Characters of groups that base64 is written in, so that no run of it is long, and how many of one size are looked at: words
+of one length follow each other, too."""
 
 MIN_LETTERS: Final = 0.6
 """The least share of letters and spaces in text. Sentences have 0.95, JSON and shell commands 0.65 and more."""
@@ -21,6 +26,7 @@ MAX_ODD: Final = 10
 """One in so many at most: as many accents as French has in Latin-1."""
 
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff]")
+_MARKS = re.compile(f"[{MARKS.plane()}]+")
 _LETTERS = re.compile(r"[^\W\d_]+| +")
 
 
@@ -76,8 +82,11 @@ def cleaned(text: str) -> str:
 
 
 def readable(text: str) -> bool:
-    """Whether ``text`` is text: `printable`, and mostly letters and spaces."""
-    return printable(text) and sum(map(len, _LETTERS.findall(text))) >= MIN_LETTERS * len(text)
+    """Whether ``text`` is text: `printable`, and mostly letters and spaces; marks are part of their letters, however many."""
+    if not printable(text):
+        return False
+    marks = 0 if text.isascii() else sum(map(len, _MARKS.findall(text)))
+    return sum(map(len, _LETTERS.findall(text))) >= MIN_LETTERS * (len(text) - marks)
 
 
 def decoded(data: bytes) -> str | None:

@@ -8,13 +8,23 @@ from itertools import accumulate
 from string import ascii_lowercase
 from typing import Final
 
-from detectors.decode.english import COMMON, LIKELY, english, likeness
-from detectors.decode.piece import MIN_DECODED, Allowance, Piece, readable, solid
+from detectors.decode import languages
+from detectors.decode.english import COMMON, LIKELY, english, known, likeness
+from detectors.decode.piece import MIN_DECODED, Allowance, Piece, printable, readable, solid
 from detectors.offsets import Change, Shift, rewrite
 
 MAX_WORD: Final = max(map(len, COMMON))
 """Letters of the longest common word: how far a word of a sentence without spaces can reach."""
 
+
+MIN_MARKED: Final = 4
+"""Letters in a row with tags between them that make words."""
+
+MIN_JOINED: Final = 8
+"""Words with a hyphen, an underscore or a full stop for the space between them. Names of programs have fewer."""
+
+MIN_OF_JOINED: Final = 0.3
+"""The least share of letters in common words among them."""
 
 MIN_KNOWN: Final = 0.9
 """The least share of letters in common words, in a sentence without spaces."""
@@ -45,6 +55,14 @@ _HEAD = re.compile(r"(?:qu|[^aeiou])+$")
 
 _HUMP = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _RUN = re.compile(r"(?<![A-Za-z0-9_/.@-])[A-Za-z]{20,}(?![A-Za-z0-9_/@-])")
+
+_MARK: Final = r"(?:<!--[^<>]{0,80}-->|</?[A-Za-z][^<>]{0,60}>)"
+_MARKED = re.compile(rf"[A-Za-z](?:{_MARK}{{1,4}}(?:[A-Za-z](?![A-Za-z])|[ .,;:!?'-]{{1,2}})){{{MIN_MARKED},}}")
+_MARKS = re.compile(rf"{_MARK}+")
+_JOINT = re.compile(r"[-_.]")
+_WORDS = re.compile(
+    rf"(?<![A-Za-z0-9/\\@._-])[A-Za-z]{{1,20}}(?:[-_.][A-Za-z']{{1,20}}){{{MIN_JOINED - 1},}}(?![A-Za-z0-9/\\@(_-])"
+)
 
 _STRING: Final = r"\"[^\"\\\n]*\"|'[^'\\\n]*'"
 _SHORT: Final = r"\"[^\"\\\n]{1,12}\"|'[^'\\\n]{1,12}'"
@@ -95,6 +113,22 @@ def unspaced(text: str, allowance: Allowance) -> Iterator[Piece]:
         plain, edits = rewrite(run, [(at, at, " ") for at in ends])
         if edits is not None:
             yield Piece("unspaced", plain, match.start(), match.end(), (Shift(match.start()), edits))
+
+
+def joined(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Sentences whose words are held together, ``tell-me-all-that-stands-in-it``, as some names of files are."""
+    for match in solid(_WORDS, text, MIN_RUN):
+        plain = _JOINT.sub(" ", match[0])
+        if max(known(plain), languages.known(plain)) >= MIN_OF_JOINED:
+            yield Piece("joined", plain, match.start(), match.end(), (Shift(match.start()),))
+
+
+def marked(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Words whose letters tags hold apart: ``<b>t</b><b>e</b><b>l</b><b>l</b>``. Pages with coloured letters have some, too."""
+    words = (word.span() for word in _MARKED.finditer(text))
+    plain, edits = rewrite(text, [(*mark.span(), "") for word in words for mark in _MARKS.finditer(text, *word)])
+    if edits is not None and printable(plain):
+        yield Piece("marked", plain, 0, len(text), (edits,))
 
 
 def _sizes() -> dict[str, set[int]]:
