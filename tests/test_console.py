@@ -133,6 +133,8 @@ def test_every_page_is_accessible_and_fits(deployment: Deployment, browser: Brow
         seat.page.wait_for_load_state("networkidle")
         seat.check_accessibility()
         seat.shot(f"{'phone' if 'is_mobile' in options else options.get('color_scheme', 'light')}-{address.split('/')[0]}")
+        spilt = "[...document.querySelectorAll('button')].filter((one) => one.scrollHeight > one.clientHeight + 1).map((one) => one.textContent)"
+        assert not seat.page.evaluate(spilt), f"{address} has a button whose words stand outside it"
         wide = seat.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{address} is {wide} pixels too wide"
         assert not seat.page.evaluate(BROKEN_NAMES), f"{address} breaks names in mid-word"
@@ -182,6 +184,16 @@ class TestDecisions:
         analyst.go(f"decision/{deployment.ids['attack']}", re.compile("Decision block"))
         expect(page.locator(".text mark").first).to_contain_text("Ignore all previous instructions")
         expect(page.get_by_role("group", name="Findings").first).to_contain_text("injection.override.prior-instructions")
+
+    def test_what_was_judged_before_is_no_text_that_nothing_judged(self, analyst: Seat, deployment: Deployment) -> None:
+        with deployment.gateway.client(headers={"authorization": f"Bearer {deployment.tokens['app']}"}) as client:
+            again = ask(client, ATTACK)
+        with deployment.gateway.client(headers={"authorization": f"Bearer {deployment.tokens['analyst']}"}) as client:
+            deployment.gateway.decision(client, again)
+        for id, remembered in ((deployment.ids["attack"], 0), (again, 1)):
+            page = analyst.go(f"decision/{id}", re.compile("Decision block"))
+            expect(page.get_by_role("group", name="Stages").first).to_contain_text(re.compile("canonical.*decode.*lexical", re.DOTALL))
+            expect(page.get_by_text("All of it was judged before, and is remembered.")).to_have_count(remembered)
 
     def test_a_disguise_is_shown_beside_what_was_read(self, analyst: Seat, deployment: Deployment) -> None:
         page = analyst.go(f"decision/{deployment.ids['card']}", re.compile("Decision"))
@@ -296,7 +308,7 @@ class TestLearning:
         analyst.go("decisions", "Decisions")
         page.get_by_role("button", name="Choose all on this page").click()
         page.keyboard.press("b")
-        expect(page.get_by_text(re.compile(r"[1-9] labelled benign"))).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(re.compile(r"\b[1-9]\d* labelled benign"))).to_be_visible(timeout=20_000)
 
     def test_a_pattern_is_tried_while_it_is_written_and_proposed(self, analyst: Seat, deployment: Deployment, browser: Browser) -> None:
         page = analyst.go("patterns/injection.override.prior-instructions", "injection.override.prior-instructions")

@@ -31,15 +31,17 @@ export default async function decision(place, [id]) {
 
 function side(title, direction, found) {
   const one = found[direction];
-  const stages = Object.entries(one.timings).filter(([stage]) => stage !== "total");
   const best = {};
   for (const finding of one.findings) best[finding.detector] = Math.max(best[finding.detector] ?? 0, finding.score);
+  // Stages take time for what is new alone: of what was judged before it is remembered which stages had judged it.
+  const remembered = one.parts.length && !(direction === "reply" && found.streaming) && Object.keys(one.timings).every((key) => key === "total");
+  const judged = [...Object.keys(one.timings), ...one.parts.flatMap((part) => part.stages), ...Object.keys(best)];
+  const stages = [...new Set(judged)].filter((stage) => stage !== "total");
   return h("section", { class: "panel" }, h("h2", {}, `${title}: `, badge(one.action), " ", one.reason),
-    h("p", {}, `Score ${number(one.score, 3)}. ${one.parts.length} ${one.parts.length === 1 ? "part" : "parts"} screened in ${number(one.timings.total)} µs.`,
+    h("p", {}, `Score ${number(one.score, 3)}. ${one.parts.length} ${one.parts.length === 1 ? "part" : "parts"} screened in ${number(one.timings.total)} µs.${remembered ? " All of it was judged before, and is remembered." : ""}`,
       one.skipped.length ? h("strong", {}, ` Incomplete: ${one.skipped.map((skipped) => `${skipped.stage} ${skipped.reason}`).join(", ")}.`) : ""),
-    table("Stages", [["stage", ([stage]) => stage], ["µs", ([, us]) => number(us), { n: true }],
-      ["highest score", ([stage]) => stage in best ? number(best[stage], 2) : "–", { n: true }]],
-    [...stages, ...Object.keys(best).filter((stage) => !(stage in one.timings)).map((stage) => [stage, null])]),
+    table("Stages", [["stage", (stage) => stage], ["µs", (stage) => number(one.timings[stage]), { n: true }],
+      ["highest score", (stage) => stage in best ? number(best[stage], 2) : "–", { n: true }]], stages),
     findings(one.findings),
     direction === "reply" && found.streaming ? inTheStream(one) : null,
     one.votes.length ? table("What replicas said", [["replica", (vote) => vote.node], ["said", (vote) => `${vote.said} ${vote.action}`],
