@@ -54,6 +54,18 @@ def test_a_broken_file_is_a_missing_model(tmp_path: Path) -> None:
         SemanticModel.load(tmp_path)
 
 
+def test_weights_that_changed_are_a_missing_model(tmp_path: Path) -> None:
+    """The runtime takes any weights; the other files' formats have checksums of their own."""
+    for name in FILES:
+        shutil.copy(MODELS / name, tmp_path / name)
+    data = bytearray((tmp_path / "encoder.onnx").read_bytes())
+    middle = len(data) // 3
+    data[middle : middle + 64] = bytes(byte ^ 0x5A for byte in data[middle : middle + 64])
+    (tmp_path / "encoder.onnx").write_bytes(data)
+    with pytest.raises(ModelMissing, match="damaged"):
+        SemanticModel.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "share"),
     [("", 0.0), ("plain words, 12", 0.0), ("naïve Grüße", 0.0), ("привет", 0.0), ("Việt Nam", 0.0), ("ｆｕｌｌ ｗｉｄｔｈ", 0.0),

@@ -158,6 +158,7 @@ class Calibration:
         directions: by origin whose own logit saw too few texts of a sort, what each coordinate of an embedding and each of the
             encoder's logits adds to them, and what all get, (WIDTH + origins + 1,).
         thresholds: the score from which a preset acts, by preset and origin.
+        encoder: the `Encoder.digest` that all of it is for; empty where nobody said.
     """
 
     fast: dict[Origin, tuple[float, float]]
@@ -165,6 +166,7 @@ class Calibration:
     weights: dict[Origin, Weights]
     directions: dict[Origin, Floats]
     thresholds: dict[str, dict[Origin, float]]
+    encoder: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -175,6 +177,7 @@ class Calibration:
             {Origin(k): Weights(**v) for k, v in raw["weights"].items()},
             {Origin(k): np.array(v, np.float32) for k, v in raw.get("directions", {}).items()},
             {k: {Origin(o): float(t) for o, t in v.items()} for k, v in raw["thresholds"].items()},
+            raw.get("encoder", ""),
         )
 
     def meaning(self, embeddings: Floats, logits: Floats, origin: Origin) -> Floats:
@@ -214,14 +217,14 @@ class SemanticModel:
             if not (folder / name).is_file():
                 raise ModelMissing(f"{folder / name} is missing: the semantic stages cannot run")
         try:
-            return cls(
-                FastModel.load(folder / "fast.npz"),
-                Encoder(folder / "encoder.onnx", folder / "tokenizer.json"),
-                ExemplarIndex.load(folder / "index.npz"),
-                Calibration.load(folder / "calibration.json"),
-            )
+            fast, index = FastModel.load(folder / "fast.npz"), ExemplarIndex.load(folder / "index.npz")
+            encoder = Encoder(folder / "encoder.onnx", folder / "tokenizer.json")
+            calibration = Calibration.load(folder / "calibration.json")
         except Exception as error:  # the readers of four formats raise errors of four libraries, all meaning this
             raise ModelMissing(f"{folder}: not a model: {error}") from error
+        if calibration.encoder not in ("", encoder.digest):  # the other files' formats have checksums of their own
+            raise ModelMissing(f"{folder / 'encoder.onnx'} is damaged, or not the one that calibration.json is for")
+        return cls(fast, encoder, index, calibration)
 
     @property
     def index(self) -> ExemplarIndex:

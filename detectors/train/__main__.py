@@ -21,7 +21,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import torch
@@ -75,6 +75,17 @@ def _export(encoder: Encoder, options: argparse.Namespace) -> None:
     (options.models / "encoder.onnx").write_bytes((options.work / "encoder.onnx").read_bytes())
     (options.models / "tokenizer.json").write_text(tokenizer_json(), "utf-8")
     reference.write(options.work / "encoder.fp32.onnx", options.models)
+    path = options.models / "calibration.json"
+    if path.exists():
+        calibrate.save(_named(orjson.loads(path.read_bytes()), options.models), path)
+
+
+def _named(calibration: dict[str, Any], models: Path) -> dict[str, Any]:
+    """The calibration with the name of the encoder that it is for, where there is one yet."""
+    encoder = models / "encoder.onnx"
+    if not encoder.exists():
+        return calibration
+    return calibration | {"encoder": ServedEncoder(encoder, models / "tokenizer.json").digest}
 
 
 def exemplars_command(options: argparse.Namespace) -> None:
@@ -86,7 +97,7 @@ def exemplars_command(options: argparse.Namespace) -> None:
 def calibrate_command(options: argparse.Namespace) -> None:
     """Fit the calibration on the folds' scores."""
     made = calibrate.calibrate(_scored(options.work))
-    calibrate.save(made, options.models / "calibration.json")
+    calibrate.save(_named(made, options.models), options.models / "calibration.json")
     print(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 
