@@ -19,7 +19,7 @@ from gateway.streams.beside import Beside
 from gateway.streams.following import Cut
 from gateway.streams.listening import LONG
 from gateway.streams.relay import Refusal, Relay
-from gateway.streams.steps import Steps, T
+from gateway.streams.steps import Steps, T, begun
 from gateway.wires.base import Thread
 
 PAUSE: Final = 0.05
@@ -265,22 +265,11 @@ class Moving:
         relay, began = self._relay, time.perf_counter_ns()
         out = relay.quick(chunk, self._refusal)
         if out is None:
-            out = self._begun(relay.steps(chunk, self._refusal), began)
+            steps = relay.steps(chunk, self._refusal)
+            done = begun(steps, lambda: time.perf_counter_ns() - began > TURN_SECONDS * 1e9)
+            out, self._rest = (b"", steps) if done is None else (done[0], None)
         relay.nanoseconds += time.perf_counter_ns() - began
         return out if self._rest is not None else self._fed(out)
-
-    def _begun(self, steps: Steps[bytes], began: int) -> bytes:
-        answer = None
-        while True:
-            try:
-                work = steps.send(answer)
-            except StopIteration as over:
-                out: bytes = over.value
-                return out
-            answer = work() if work is not None else None
-            if work is None and time.perf_counter_ns() - began > TURN_SECONDS * 1e9:
-                self._rest = steps
-                return b""
 
     def _fed(self, out: bytes) -> bytes:
         """What goes on of it, and of what is judged at once."""

@@ -17,11 +17,19 @@ back, and until then nothing that it works on is touched."""
 
 def at_once(steps: Steps[T]) -> T:
     """Do all of it here and now."""
+    done = begun(steps, lambda: False)
+    assert done is not None
+    return done[0]
+
+
+def begun(steps: Steps[T], enough: Callable[[], bool]) -> tuple[T] | None:
+    """Do it here and now, until that is ``enough``; what it returns, or None where something of ``steps`` is left."""
     answer = None
     while True:
         try:
             work = steps.send(answer)
         except StopIteration as over:
-            found: T = over.value
-            return found
+            return (over.value,)
         answer = work() if work is not None else None
+        if work is None and enough():
+            return None
