@@ -90,7 +90,7 @@ def _said(name: str, data: bytes) -> dict[tuple[Any, ...], str]:
     said: defaultdict[tuple[Any, ...], str] = defaultdict(str)
     for frame in frames_of(where.wire.splitter(where), [data]):
         for event in reader.read(frame):
-            if event.path and event.channel[0] != "whole":
+            if event.path and event.kind is not EventKind.LABEL and event.channel[0] != "whole":
                 said[event.channel] += event.text
     return dict(said)
 

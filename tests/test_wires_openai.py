@@ -314,12 +314,12 @@ CHAT_EVENTS = [
     ("text", (0, "content"), "Hel"),
     ("text", (1, "content"), "Other"),
     ("text", (0, "content"), "lo"),
-    ("other", ("whole", "choices", "0", "delta", "tool_calls", "0", "function", "name"), "f"),
     ("tool", (1, "tool", 0), '{"q"'),
     ("refusal", (0, "refusal"), "no"),
     ("other", ("whole", "choices", "0", "delta", "images", "0", "url"), "u"),
     ("text", (0, "audio"), "said"),
 ]
+CHAT_LABELS = {(("id",), "c1"), (("model",), "m2"), ((1, "tool", 0, "id"), "t"), ((1, "tool", 0, "name"), "f")}
 COMPLETION_STREAM = (
     b'data: {"id":"c1","object":"text_completion","created":5,"model":"m2","choices":[{"index":0,"text":"a ",'
     b'"finish_reason":null}]}\r\n\r\n'
@@ -331,17 +331,20 @@ COMPLETION_EVENTS = [
     ("text", (0, "text"), "b"),
     ("other", ("whole", "choices", "0", "note"), "n"),
 ]
+COMPLETION_LABELS = {(("id",), "c1"), (("model",), "m2")}
 
 
 @pytest.mark.parametrize(
-    ("path", "stream", "expected"),
-    [(CHAT, CHAT_STREAM, CHAT_EVENTS), (COMPLETIONS, COMPLETION_STREAM, COMPLETION_EVENTS)],
+    ("path", "stream", "expected", "labels"),
+    [(CHAT, CHAT_STREAM, CHAT_EVENTS, CHAT_LABELS), (COMPLETIONS, COMPLETION_STREAM, COMPLETION_EVENTS, COMPLETION_LABELS)],
 )
-def test_streams(path: str, stream: bytes, expected: list[Any]) -> None:
+def test_streams(path: str, stream: bytes, expected: list[Any], labels: set[Any]) -> None:
     for chunks in ([stream], singly(stream)):
         events, reader = follow(target(path), chunks)
 
-        assert spoken(events) == expected
+        said = spoken(events)
+        assert [one for one in said if one[0] != "label"] == expected
+        assert {one[1:] for one in said if one[0] == "label"} == labels
         assert events[-1].kind is EventKind.STOP
         assert reader.stop("x") == b""
         assert reader.fail("x") == b""

@@ -22,6 +22,7 @@ from gateway.redaction.vault import Vault
 from gateway.streams.alike import Alike
 from gateway.streams.channel_text import ChannelText, opened
 from gateway.streams.following import Channel, Cut, Follower, Rise
+from gateway.streams.labels import Labels
 from gateway.streams.listening import LONG, SLICE, Listening, is_call, slices
 from gateway.streams.outgoing import Outgoing
 from gateway.streams.said import Seen
@@ -75,6 +76,8 @@ class Relay:
         self.leakage = leakage
         self._listening = Listening(follower, leakage, gives_away)
         self.said = self._listening.said
+        label = partial(opened, rules=rules, vault=vault, sealed=self._sealed, hosts=hosts)
+        self._labels = Labels(label, self._of_label, self._listening)
         self._hosts = hosts
         self._sound = Sound(waits=False) if sound is None else sound
         self.unheard = self._sound.unheard
@@ -226,12 +229,15 @@ class Relay:
             stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
             yield from self._settle(any(within(end, stops) for end in self._aside.ends))
         self._like_last = None
+        edits: dict[Path, str] = {}
+        events = self._labels.pass_on(events, edits, self._texts.open)
         if not long:
             self._alike.note(frame, events)
-        edits: dict[Path, str] = {}
         carried: dict[Channel, Path] = {}
         self._end_families(events)
         for event in events:
+            if event.kind is EventKind.LABEL:
+                continue
             if event.path:
                 edits[event.path] = yield from self._text(event, frame, edits)
                 if long:
@@ -251,6 +257,12 @@ class Relay:
             self._aside = read  # whether the texts are over with it is known when something comes, or nothing
         else:
             yield from self._complete(read, over)
+
+    def _of_label(self, text: ChannelText, released: Released, channel: Channel) -> str:
+        passed = self._passed
+        said = self._restored(text, released, channel, True)
+        self._passed = passed  # nobody waits for what is said of a label
+        return said
 
     def _end_families(self, events: list[StreamEvent]) -> None:
         """A frame may say texts whole that are over with it: what went out of each is known before that."""

@@ -69,7 +69,8 @@ class Target(NamedTuple):
 class EventKind(StrEnum):
     """What a stream event carries. ``tool`` is argument text in pieces, which are JSON, ``code`` what a tool is given that is
     none; ``echo`` is what the caller said himself and hears again; ``audio`` is sound, whose channel is that of its
-    transcript, or which has a path, where it stands whole in the frame; ``unread`` is another part that no detector reads, and
+    transcript, or which has a path, where it stands whole in the frame; ``label`` is what something is named by: an id, a role,
+    a model, which some clients put together where a channel has several; ``unread`` is another part that no detector reads, and
     its text the reason; ``other`` is nothing, or text that is no prose: of a
     call that comes whole, of a document, of what the wire does not know."""
 
@@ -80,6 +81,7 @@ class EventKind(StrEnum):
     REFUSAL = "refusal"
     ECHO = "echo"
     AUDIO = "audio"
+    LABEL = "label"
     UNREAD = "unread"
     STOP = "stop"
     ERROR = "error"

@@ -7,7 +7,7 @@ from typing import Any, Final
 from detectors.values import ChannelKind, Key, Origin, Path
 from gateway.wires import strict
 from gateway.wires.base import EventKind, Parsed, StreamEvent
-from gateway.wires.collecting import SCHEMA_WORDS, strings
+from gateway.wires.collecting import SCHEMA_WORDS, strings, words
 from gateway.wires.frames import BadFraming, Frame
 
 
@@ -22,6 +22,20 @@ def loose(value: Any, path: Path, kind: EventKind = EventKind.OTHER) -> list[Str
         for text, place in strings(value, path, numbers=False)
         if text and text not in SCHEMA_WORDS and not (place and isinstance(place[-1], Key))
     ]
+
+
+_COMMON: Final = words(
+    "assistant chat.completion.chunk text_completion function default auto stop length tool_calls function_call content_filter"
+)
+"""Names that nearly every stream has, and are no part of anything else."""
+
+
+def labels(value: Any, path: Path, channel: tuple[str | int, ...] = ()) -> list[StreamEvent]:
+    """Events for what names something, or for every string in it where it is no string. ``channel`` is its place, where clients
+    put together what stands there in several frames."""
+    if isinstance(value, str):
+        return [StreamEvent(EventKind.LABEL, channel, value, path)] if value and value not in _COMMON else []
+    return [one._replace(kind=EventKind.LABEL, channel=()) for one in loose(value, path)]
 
 
 _SPEAKERS: Final = frozenset({Origin.SYSTEM, Origin.USER, Origin.ASSISTANT})

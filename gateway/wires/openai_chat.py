@@ -11,7 +11,7 @@ from gateway.wires import openai_common as common
 from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire, check_choices
 from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
-from gateway.wires.events import load_frame, loose, sse
+from gateway.wires.events import labels, load_frame, loose, sse
 from gateway.wires.frames import Frame
 from gateway.wires.openai_deltas import audio_events, call_events, function_events, message_events, nested, part_events
 
@@ -44,6 +44,7 @@ _PARTS: Final = {
 }
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
 _CHUNK: Final = _REPLY | {"obfuscation"}  # random letters that hide how long the text is; no client shows them
+_LABELS: Final = _REPLY - {"choices", "created"}
 _EMPTY: Final = frozenset({"refusal", "annotations", "audio"})  # present in every reply, and mostly without a value
 _CHOICE: Final = frozenset({"index", "finish_reason", "message", "delta", "logprobs"})
 _DELTA_KINDS: Final = {
@@ -116,7 +117,7 @@ class OpenAIChat(Wire):
 class ChatStream(StreamReader):
     """Follows the chunks of one chat completion."""
 
-    varies = (("system_fingerprint",), ("obfuscation",))
+    varies = (("obfuscation",),)
     said_once = frozenset({"id", "role"})
 
     def __init__(self, model: str | None) -> None:
@@ -141,6 +142,8 @@ class ChatStream(StreamReader):
         for key, value in chunk.items():
             if key in self._head:
                 self._head[key] = value
+            if key in _LABELS:
+                events += labels(value, (key,), (key,))
             elif key == "error" and value:
                 events += (StreamEvent(EventKind.ERROR, ()), *loose(value, (key,)))
             elif key == "choices" and isinstance(value, list):
@@ -160,6 +163,7 @@ class ChatStream(StreamReader):
         check_choices(self._open, path)
         for key in choice.keys() - _CHOICE:
             events += loose(choice[key], (*path, key))
+        events += labels(choice.get("finish_reason"), (*path, "finish_reason"), (number, "finish_reason"))
         delta = choice.get("delta")
         self._delta(delta, number, (*path, "delta"), events)
         if "message" in choice:
@@ -174,7 +178,9 @@ class ChatStream(StreamReader):
             return
         for key, value in delta.items():
             if isinstance(value, str):
-                if value and key != "role":
+                if key == "role":
+                    events += labels(value, (*path, key), (number, key))
+                elif value:
                     kind = _DELTA_KINDS.get(key, EventKind.OTHER)
                     events.append(StreamEvent(kind, (number, key), value, (*path, key)))
             elif key in _DELTA_KINDS and isinstance(value, list):

@@ -10,7 +10,7 @@ from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
 from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire, check_choices
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
-from gateway.wires.events import load_frame, loose, sse
+from gateway.wires.events import labels, load_frame, loose, sse
 from gateway.wires.frames import Frame
 
 _SETTINGS: Final = words(
@@ -18,6 +18,7 @@ _SETTINGS: Final = words(
     "stream stream_options temperature top_p service_tier",
 )
 _REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint"})
+_LABELS: Final = _REPLY - {"choices", "created"}
 _CHOICE: Final = frozenset({"index", "finish_reason", "text", "logprobs"})
 
 
@@ -104,6 +105,8 @@ class CompletionStream(StreamReader):
         for key, value in chunk.items():
             if key in self._head:
                 self._head[key] = value
+            if key in _LABELS:
+                events += labels(value, (key,), (key,))
             elif key == "error" and value:
                 events += (StreamEvent(EventKind.ERROR, ()), *loose(value, (key,)))
             elif key == "choices" and isinstance(value, list):
@@ -125,6 +128,8 @@ class CompletionStream(StreamReader):
             if key == "text" and isinstance(value, str):
                 if value:
                     events.append(StreamEvent(EventKind.TEXT, (number, key), value, (*path, key)))
+            elif key == "finish_reason":
+                events += labels(value, (*path, key), (number, key))
             elif key == "text" or key not in _CHOICE:
                 events += loose(value, (*path, key))
         if not self._open[number]:

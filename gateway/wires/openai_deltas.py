@@ -7,11 +7,11 @@ from typing import Any, Final
 from detectors.values import Path
 from gateway.wires.base import EventKind, StreamEvent
 from gateway.wires.collecting import check_depth, words
-from gateway.wires.events import loose, own_channel
+from gateway.wires.events import labels, loose
 
 _PART_TEXTS: Final = frozenset({"text", "thinking", "summary"})
 _ONCE: Final = words("id type format role name signature thought_signature thoughtSignature data")
-"""What a delta may say in full with every piece: where it stands among what is not known it is read by itself."""
+"""What a delta may say in full with every piece, where it stands among what is not known."""
 
 
 def nested(value: Any, channel: tuple[str | int, ...], path: Path, events: list[StreamEvent]) -> None:
@@ -25,9 +25,14 @@ def nested(value: Any, channel: tuple[str | int, ...], path: Path, events: list[
     elif isinstance(value, dict):
         for key, one in value.items():
             if key in _ONCE:
-                events += loose(one, (*path, key))
+                events += _once(key, one, channel, (*path, key))
             else:
                 nested(one, (*channel, key), (*path, key), events)
+
+
+def _once(key: str, value: Any, channel: tuple[str | int, ...], path: Path) -> list[StreamEvent]:
+    """Events for what may be said in full with every piece. Of all but kinds OpenAI's client puts several together."""
+    return labels(value, path, () if key == "type" else (*channel, key))
 
 
 def message_events(message: Any, number: int, path: Path, so_far: bool) -> list[StreamEvent]:
@@ -58,8 +63,11 @@ def part_events(
                 events.append(StreamEvent(kind if key == "text" else EventKind.REASONING, inner, value, (*here, key)))
             elif key == "thinking" and isinstance(value, list) and kind is EventKind.TEXT:
                 part_events(value, inner, EventKind.REASONING, (*here, key), events)
-            elif numbered and key not in _ONCE:
-                nested(value, inner, (*here, key), events)
+            elif numbered:
+                if key in _ONCE:
+                    events += _once(key, value, whose, (*here, key))
+                else:
+                    nested(value, inner, (*here, key), events)
             else:
                 events += loose(value, (*here, key))
 
@@ -71,7 +79,9 @@ def audio_events(audio: dict[str, Any], channel: tuple[str | int, ...], path: Pa
             events.append(StreamEvent(EventKind.TEXT, channel, value, here))
         elif key == "data" and isinstance(value, str) and value:
             events.append(StreamEvent(EventKind.AUDIO, (*channel, key), value, here))
-        elif key != "id":
+        elif key == "id":
+            events += labels(value, here, (*channel, key))
+        else:
             nested(value, (*channel, key), here, events)
 
 
@@ -86,7 +96,9 @@ def call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) -
             function_events(value, channel, "arguments", EventKind.TOOL, (*path, key), events)
         elif key == "custom":
             function_events(value, channel, "input", EventKind.CODE, (*path, key), events)
-        elif key not in ("id", "type", "index"):
+        elif key in ("id", "type", "index"):
+            events += labels(value, (*path, key), (*channel, key) if key == "id" else ())
+        else:
             nested(value, (*channel, key), (*path, key), events)
 
 
@@ -102,7 +114,7 @@ def function_events(
             if key == text:
                 events.append(StreamEvent(kind, channel, value, here))
             else:  # where arguments begin the name is whole: it waits for nothing that might follow it
-                whose = own_channel(here) if key == "name" and text in function else (*channel, key)
-                events.append(StreamEvent(EventKind.OTHER, whose, value, here))
+                named = key == "name" and text in function
+                events.append(StreamEvent(EventKind.LABEL if named else EventKind.OTHER, (*channel, key), value, here))
         else:
             events += loose(value, (*path, key))

@@ -1,0 +1,110 @@
+"""What a stream names things by: ids, roles, kinds, models. Each is said whole in every frame that has it, so none of it waits.
+
+Some clients put together what stands in one place in several frames. So where something else comes there than at first, it is
+read as going on with what was there before, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from typing import Final
+
+from detectors.stream import Released
+from detectors.values import Path
+from gateway.streams.channel_text import ChannelText
+from gateway.streams.following import Channel
+from gateway.streams.listening import Listening
+from gateway.wires.base import EventKind, Malformed, StreamEvent
+from gateway.wires.collecting import MAX_PARTS
+from gateway.wires.events import own_channel
+
+TAIL: Final = 256
+"""Code points of what came before in one place that are known."""
+
+MAX_KNOWN: Final = 1_024
+"""Labels of one stream of which it is remembered what went out for them. A stream has a few, over and over."""
+
+
+class Labels:
+    """Those of one stream."""
+
+    __slots__ = ("_known", "_listening", "_opened", "_places", "_restored")
+
+    def __init__(
+        self,
+        opened: Callable[[StreamEvent], ChannelText],
+        restored: Callable[[ChannelText, Released, Channel], str],
+        listening: Listening,
+    ) -> None:
+        """
+        Args:
+            opened: makes a text that begins with an event.
+            restored: what goes out of what was released of it.
+            listening: hears what is found.
+        """
+        self._opened = opened
+        self._restored = restored
+        self._listening = listening
+        self._places: dict[Channel, tuple[str, str]] = {}  # what came there first, and all of it together
+        self._known: dict[tuple[str, str], str] = {}
+
+    def pass_on(self, events: list[StreamEvent], edits: dict[Path, str], under_way: Container[Channel]) -> list[StreamEvent]:
+        """The events of a frame without labels that pass as they are; what takes the place of others is added to ``edits``.
+
+        Args:
+            under_way: the channels of texts that are.
+
+        Raises:
+            Malformed: there are too many places.
+        """
+        left: list[StreamEvent] = []
+        for event in events:
+            label, open_text = event.kind is EventKind.LABEL, event.channel in under_way
+            if label and open_text:  # it came in pieces, and this is the last one
+                left += (event._replace(kind=EventKind.OTHER), StreamEvent(EventKind.STOP, event.channel))
+            elif label or (event.path and not open_text and event.channel in self._places):
+                edits[event.path] = said = self._said(event)
+                if said != event.text:
+                    left.append(event._replace(kind=EventKind.LABEL))
+            else:
+                left.append(event)
+        return left
+
+    def _said(self, event: StreamEvent) -> str:
+        before, text = self._before(event), event.text
+        if (known := self._known.get((before, text))) is not None:
+            return known
+        made = self._opened(event)
+        if before:
+            made.stream.feed(before)
+            made.stream.let_go()
+        released = made.stream.feed(text)
+        said = released.text
+        if released.cut is None:
+            rest = made.stream.finish()
+            released = rest._replace(text=said + rest.text, found=released.found + rest.found)
+        made.stream.close()
+        said = self._restored(made, released, event.channel)
+        if said != text or " " in text:  # else it says nothing to anybody
+            self._listening.hear(event._replace(channel=own_channel(event.path)), True)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[before, text] = said
+        return said
+
+    def _before(self, event: StreamEvent) -> str:
+        """What a label goes on with, for who puts together what stands in one place."""
+        channel = event.channel
+        if not channel:
+            return ""
+        if channel not in self._places:
+            if len(self._places) >= MAX_PARTS:
+                raise Malformed(event.path, event.text, f"at most {MAX_PARTS} names in one stream")
+            spoken = "".join(self._listening.said.texts.get(channel, ()))[-TAIL:]  # as a text, before that
+            self._places[channel] = event.text, (spoken + event.text)[-TAIL:]
+            return spoken
+        first, together = self._places[channel]
+        if event.text == first:
+            return ""  # once more: some say it with every piece
+        self._places[channel] = first, (together + event.text)[-TAIL:]
+        return together
