@@ -57,8 +57,8 @@ ABOUT: Final[dict[str, Value]] = {
     "service.annotations": Value("For load balancers.", _TEXTS),
     "service.udp.enabled": Value("Whether the Service passes the sync protocol's UDP port too, for replicas outside the cluster."),
     "service.udp.port": Value("The port for that.", _PORT),
-    "sync.enabled": Value("Opens the pattern-sync port between replicas (UDP for QUIC, TCP where UDP is blocked). The gateway's own "
-                          "side of it is in `config`."),
+    "sync.enabled": Value("Opens the pattern-sync port between replicas (UDP for QUIC, TCP where UDP is blocked). What `config.sync` "
+                          "needs for that is filled in, but for certificates where `certificate.enabled` is false."),
     "sync.port": Value("That port.", _PORT),
     "persistence.enabled": Value("A volume for `data_dir`, for a single replica with SQLite. Otherwise the data is the pod's own."),
     "persistence.size": Value("Size of the volume, or of the pod's own folder.", _QUANTITY),
