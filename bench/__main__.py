@@ -29,13 +29,14 @@ from bench import (
     stream,
     sync,
     sync_scale,
+    tails,
     verdicts,
 )
 from bench.processes import BenchError
 
 BENCHES: Final = (
     gateway, profile, audit, console, quality, languages, drowned, replies, results, stream, realtime, learning, patterns,
-    capacity, memory, scan, sync, sync_scale, agreement, failover, verdicts,
+    capacity, memory, scan, sync, sync_scale, agreement, failover, verdicts, tails,
 )  # fmt: skip
 
 

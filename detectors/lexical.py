@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from detectors.automata import Block, Expression, Expressions, compile_ahead
 from detectors.checks import CHECKS, Check
 from detectors.expressions import Make, anchor, anchored, compiled
+from detectors.tails import tail
 from detectors.values import Origin
 from patterns.schema import Kind, Pattern, PatternError, Severity
 
@@ -107,8 +108,9 @@ class Rule:
 
     @property
     def expression(self) -> Expression:
+        """What the automata look for: it ends wherever a match does, and elsewhere, too, for `place` to tell."""
         value = self.pattern.kind is Kind.PII
-        return Expression(self.pattern.id, self.body, caseless=not value, exact=value)
+        return Expression(self.pattern.id, tail(self.pattern.id, self.body), caseless=not value, exact=value)
 
     def place(self, text: str, end: int, low: int = 0) -> tuple[int, int] | None:
         """Where the longest match that ends at ``end`` starts, and where the value in it does (its capturing group).
