@@ -3,7 +3,7 @@
 An expression that begins with anybody's words ("give me ... the system prompt"), or with any letters before an "@", has an
 automaton at work over most of a text; a few dozen of them cost more than all others together. Wherever the whole expression
 ends a match, so does its tail, and Python's engine, which finds where a match starts, reads the whole. So nothing is lost by
-looking for the tail, and no more is found. Which expressions gain by it was measured (``python -m bench tails``).
+looking for the tail. Which expressions gain by it was measured (``python -m bench tails``).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from gateway.screening.inspection import Inspected, inspect_reply
 from gateway.screening.policy import Action, preset
 from gateway.streams.following import Cut
 from gateway.streams.relay import Relay
-from gateway.wires.base import Target
+from gateway.wires.base import EventKind, Target
 from gateway.wires.events import sse
 from patterns.schema import State
 
@@ -168,13 +168,14 @@ def _relayed(name: str, data: bytes, rules: Rules, pick: random.Random) -> tuple
 
 
 def _arguments(name: str, data: bytes) -> str:
-    """What a caller reads of the call's arguments."""
+    """What a caller reads of the call's arguments: all texts, but for what each frame names things by, made ones, too."""
     where = _target(name)
     reader = where.wire.stream(where, "m")
     said: defaultdict[tuple[Any, ...], str] = defaultdict(str)
     for frame in frames_of(where.wire.splitter(where), [data]):
         for event in reader.read(frame):
-            said[event.channel] += event.text
+            if event.kind is not EventKind.LABEL:
+                said[event.channel] += event.text
     return "".join(said.values())
 
 
