@@ -119,10 +119,11 @@ def base64_groups(text: str, allowance: Allowance) -> Iterator[Piece]:
         else:
             last = []
         if row and len(row) >= GROUPS.get(row[0].end() - row[0].start(), len(row) + 1):
-            row += last
-            run = "".join([one[0] for one in row])
-            if _is_mixed(run.strip("=")) and (piece := _piece64(run, row[0].start(), allowance, row[-1].end())):
-                yield piece
+            for groups in ([*row, *last], row) if last else (row,):  # a short one at the end may be a word that follows
+                run = "".join([one[0] for one in groups])
+                if _is_mixed(run.strip("=")) and (piece := _piece64(run, row[0].start(), allowance, groups[-1].end())):
+                    yield piece
+                    break
         row = [group] if group else []
 
 

@@ -47,8 +47,8 @@ _ROW = r"[0-9][\s,:;|\-./]{1,3}[0-9]"
 _SIGNS = r"(?:[.*_\-]{1,6}[ /|\n]{1,5}){7}[.*_\-]"
 _WITHIN = r"[A-Za-z][013457$]+[A-Za-z]"
 
-_GROUPS = "|".join(
-    rf"(?:^|\s)(?:[A-Za-z0-9+/]{{{size}}}[\s\-]){{{least - 1}}}[A-Za-z0-9+/]{{{size}}}" for size, least in GROUPS.items()
+_GROUPS = "|".join(  # the last of them may be padded
+    rf"(?:^|\s)(?:[A-Za-z0-9+/]{{{size}}}[\s\-]){{{least - 1}}}[A-Za-z0-9+/]{{{size - 2}}}" for size, least in GROUPS.items()
 )
 
 # One automaton for all, since several would be read one after the other.
