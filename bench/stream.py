@@ -143,7 +143,7 @@ def _frame(number: int, text: str) -> bytes:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     return sse(orjson.dumps({
         "id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "bench",
-        "system_fingerprint": f"fp_{number:019}", "choices": [choice],
+        "obfuscation": f"fp_{number:019}", "choices": [choice],
     }))  # fmt: skip
 
 

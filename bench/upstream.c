@@ -10,7 +10,7 @@
  *   {"model":"same", ...}         a whole reply, always the same
  *   {"model":"sse-N-U", ...}      N events, U microseconds apart; 0 sends them back to back, each by a send() of its own
  *
- * Each event carries CLOCK_MONOTONIC at its sending ("system_fingerprint":"fp_<19 digits of nanoseconds>"), which a
+ * Each event carries CLOCK_MONOTONIC at its sending ("obfuscation":"fp_<19 digits of nanoseconds>"), which a
  * reader on the same machine subtracts from its own clock.
  */
 #define _GNU_SOURCE
@@ -215,13 +215,13 @@ static void make_frame(struct connection *c) {
         struct slice d = deltas[c->delta++ % delta_count];
         n = snprintf(body, sizeof body,
                      "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
-                     "\"model\":\"bench\",\"system_fingerprint\":\"fp_%019llu\",\"choices\":[{\"index\":0,"
+                     "\"model\":\"bench\",\"obfuscation\":\"fp_%019llu\",\"choices\":[{\"index\":0,"
                      "\"delta\":{\"content\":%.*s},\"finish_reason\":null}]}\n\n",
                      (unsigned long long)now_ns(), (int)d.length, d.at);
     } else if (c->frames_left == 1) {
         n = snprintf(body, sizeof body,
                      "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
-                     "\"model\":\"bench\",\"system_fingerprint\":\"fp_%019llu\",\"choices\":[{\"index\":0,"
+                     "\"model\":\"bench\",\"obfuscation\":\"fp_%019llu\",\"choices\":[{\"index\":0,"
                      "\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
                      (unsigned long long)now_ns());
     } else {
