@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab test-corrections sanitize lint fmt bench lock clean
+.PHONY: explore fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab test-corrections sanitize lint fmt bench lock clean
 
 ## install: fill .venv with what serving needs; does nothing when it is current
 install: .venv/.installed
@@ -37,6 +37,10 @@ compiled: install
 
 system-packages:
 	@./tests/system-packages
+
+## explore: the property tests alone, with examples that nobody has drawn before (some three minutes; again finds others)
+explore: install-dev
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=explore --numprocesses 2
 
 ## test-train: the tests that need torch, with the train extra in an environment of its own
 test-train:

@@ -102,6 +102,11 @@ class TextStream:
             self._apart.close()
         self._apart, self._edge = StreamReadings(self._rules, end), end
 
+    def settled(self) -> Released:
+        """After an `edge`, release what was held for those alone to whom the text has ended. Held on, it would be shown before
+        what follows, and behind nothing of what it was said behind."""
+        return self._advance(final=False)
+
     def let_go(self) -> Released:
         """Something else follows the text here, and it may go on behind that: what is held goes out, or is replaced where it
         is a match as it stands. Where what follows makes a match of it, that is replaced from there on."""

@@ -12,7 +12,10 @@ from gateways import Gateway
 from hypothesis import settings
 from realtime_support import Provider
 
-settings.register_profile("portcullis", deadline=None)  # how long an example takes says how busy the machine is
+# How long an example takes says how busy the machine is. A change is judged by the same examples as the one before it; `make
+# explore` draws others.
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.register_profile("portcullis", parent=settings.get_profile("explore"), derandomize=True)
 settings.load_profile("portcullis")
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask a server at import

@@ -515,17 +515,18 @@ def test_many_share_the_work_and_each_event_is_done_once(fresh: Fresh) -> None:
 
 def test_what_expired_leaves_no_room_taken(fresh: Fresh) -> None:
     async def story(state: State) -> None:
+        await state.ping()  # to connect takes its time
         for who, seconds in (("x", 0.5), ("y", 2.0), ("z", 8.0)):
             now = time.time()
             await state.put_fleeting({who: b"1"}, now + seconds)
-            await state.tally(who, {"n": 7}, now + seconds)
-            await state.tally(who, {"n": 8}, now + 60)  # it is gone when it was first to be
+            await state.tally(who, {who: 7}, now + seconds)
+            await state.tally(who, {who: 8}, now + 60)  # it is gone when it was first to be
             if time.time() < now + seconds / 2:
                 break  # else the first one may have been gone: this machine has much to do
         while await state.fleeting([who], time.time()) != [None]:
             await asyncio.sleep(0.01)
         await state.expire(time.time(), 0, 100)
-        assert await state.tally(who, {"n": 1}, now + 60) == [(1, 1)]
+        assert await state.tally(who, {who: 1}, now + 60) == [(1, 1)]
 
     use(fresh(), story)
 

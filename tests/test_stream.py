@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -60,8 +61,9 @@ def _run(pieces: Sequence[str | None]) -> Outcome:
         for piece in (*pieces, END):
             if piece is None:
                 stream.edge()
-                continue
-            released = stream.finish() if piece is END else stream.feed(piece)
+                released = stream.settled()
+            else:
+                released = stream.finish() if piece is END else stream.feed(piece)
             text += released.text
             found += [match for _, match in released.found]
             if released.cut is not None:
@@ -106,10 +108,12 @@ def _parts(parts: Sequence[Sequence[str]]) -> tuple[list[str], bool]:
 @example([("x", []), ("AKIAABCDEFGH12345678", [])])
 @example([("AKIAABCDEFGH12345678", []), ("x", [])])
 @example([("4111 1111 1111 1111", [7]), ("22", [])])
+@example([("tan\u200dgerine4111 1111 4111 1111 ", [])])
 def test_of_a_value_that_goes_on_behind_something_else_the_rest_does_not_go_out(parts: list[tuple[str, list[int]]]) -> None:
     out, cut = _parts([_cut(text, where) for text, where in parts])
     whole, _ = _parts([[text] for text, _ in parts])
     for read in (*out, "".join(out), *whole, "".join(whole)):
+        read = re.sub(r"<\w+:\d+>", "xx", read)  # what was replaced was no end of a word where it stood before one
         assert not any(one.pattern.id in ("key", "digits", "word", "shell") for one in LEXICAL.scan(read, Origin.ASSISTANT).matches)
     if len(parts) == 1:
         assert (out[0], cut) == (_run([parts[0][0]])[0], _run([parts[0][0]])[2] is not None)

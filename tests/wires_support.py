@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import uvicorn
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from detectors.values import Path, show_path
@@ -18,9 +17,6 @@ from gateway.wires import routes
 from gateway.wires.base import Parsed, StreamEvent, StreamReader, Target
 from gateway.wires.frames import Frame, Splitter
 from gateway.wires.jsonedit import apply_edits
-
-settings.register_profile("wires", deadline=None)  # no timed assertions
-settings.load_profile("wires")
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
-from detectors.decode.english import LIKELY, english, known
+from detectors.decode.english import LIKELY, english, is_language, known
 from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import GROUPS, Allowance, Piece, decoded, readable, solid
 from detectors.offsets import Blob
@@ -21,6 +21,9 @@ MIN_RUN: Final = 16
 
 MIN_MIXED: Final = 20
 """Characters from which a run of upper and lower case with digits is tried, though its shape is not that of ASCII text."""
+
+MAX_TURN: Final = 6
+"""Letters of a run without a digit in which upper case follows lower case once: five at most in base64, more in names."""
 
 MIN_KINDS: Final = 6
 """Different letters in something spelt by numbers."""
@@ -40,6 +43,7 @@ _NOT64 = re.compile(r"[^A-Za-z0-9+/_-]+")
 _STANDARD: Final = str.maketrans("-_", "+/")
 # The first of four characters holds the upper six bits of a byte: for printable ASCII, and line feeds, one of these.
 _NOT_ASCII64: Final = str.maketrans("", "", "CIJKLMNOPQRSTUVWXYZabcdef")
+_TURN = re.compile("[a-z][A-Z]")
 _WIDE64 = re.compile(r"A..A....A..A")  # the zero bytes of UTF-16
 _CUT64 = re.compile(r"[/_+-]")
 _PART64 = re.compile(r"[A-Za-z0-9]{16,}")
@@ -107,7 +111,7 @@ def _ends(text: str, own: int, last: int) -> list[int]:
 
 
 def base64_groups(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Base64 in small groups of one size, no run of which is long. The gate wants a digit between letters; most have one."""
+    """Base64 in small groups of one size, no run of which is long."""
     row: list[re.Match[str]] = []
     for group in (*_GROUP64.finditer(text), None):
         if group and row and group.start() == row[-1].end() + 1:
@@ -133,18 +137,20 @@ def _may_be64(run: str) -> bool:
 
 
 def _is_mixed(run: str) -> bool:
-    return len(run) >= MIN_MIXED and not (run.isalpha() or run.islower() or run.isupper())
+    if len(run) < MIN_MIXED or run.islower() or run.isupper():
+        return False
+    return not run.isalpha() or len(_TURN.findall(run)) * MAX_TURN >= len(run)
 
 
 def _piece64(run: str, start: int, allowance: Allowance, end: int | None = None) -> Piece | None:
     body = _NOT64.sub("", run).translate(_STANDARD)
     scheme, text = _text64(body, allowance)
-    if text is None and _is_mixed(body):
-        # Characters of all kinds may also be base64 that was itself shifted or turned round.
+    if (text is None or not is_language(text)) and _is_mixed(body):
+        # Characters of all kinds may also be base64 that was itself shifted or turned round, and be text by chance as they are.
         for change, scheme_ in ((codecs.encode(body, "rot13"), "rot13"), (body[::-1], "reversed")):
-            inner, text = _text64(change, allowance)
-            if text is not None:
-                scheme = f"{scheme_}>{inner}"
+            inner, other = _text64(change, allowance)
+            if other is not None and (text is None or is_language(other)):
+                scheme, text = f"{scheme_}>{inner}", other
                 break
     end = start + len(run) if end is None else end
     return Piece(scheme, text, start, end, (Blob(start, end),)) if text is not None else None
@@ -254,7 +260,7 @@ def _bytes(
         text = decoded(decode(run))
     except ValueError:  # not in that encoding after all
         return
-    if text is not None and (sure or _is_language(text)):
+    if text is not None and (sure or _is_said(text)):
         start, end = match.span()
         yield Piece(scheme, text, start, end, (Blob(start, end),))
 
@@ -262,13 +268,13 @@ def _bytes(
 def _characters(match: re.Match[str], readings: dict[str, list[int]]) -> Iterator[Piece]:
     """The likeliest of the readings that look like language: any list of numbers is some characters."""
     texts = {scheme: decoded(bytes(codes)) for scheme, codes in readings.items() if max(codes) < 256}
-    found = {scheme: text for scheme, text in texts.items() if text is not None and _is_language(text)}
+    found = {scheme: text for scheme, text in texts.items() if text is not None and _is_said(text)}
     if found:
         scheme = max(found, key=lambda scheme: english(found[scheme]))
         start, end = match.span()
         yield Piece(scheme, found[scheme], start, end, (Blob(start, end),))
 
 
-def _is_language(text: str) -> bool:
+def _is_said(text: str) -> bool:
     # What is not ASCII says enough by being valid UTF-8, and what has few letters may be encoded again.
-    return not text.isascii() or not readable(text) or english(text) >= LIKELY or suspects(text) != NOTHING
+    return is_language(text) or not readable(text) or suspects(text) != NOTHING

@@ -42,6 +42,11 @@ def english(text: str) -> float:
     return sum(map(likeness, words)) / pairs if pairs else float("-inf")
 
 
+def is_language(text: str) -> bool:
+    """Whether it may be a language: it looks like English, or has letters that English has not."""
+    return not text.isascii() or english(text) >= LIKELY
+
+
 def known(text: str) -> float:
     """The share of a text's letters that stand in common words of three letters or more."""
     words = _WORD.findall(text.lower())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
-from detectors.decode.english import LIKELY, english
+from detectors.decode.english import is_language
 from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import Allowance, Piece, decoded, printable
 from detectors.offsets import Blob, Change, Shift, rewrite
@@ -69,17 +69,12 @@ def zero_width(text: str, allowance: Allowance) -> Iterator[Piece]:
         return
     signs = "".join(match[0] for match in found)
     start, end = found[0].start(), found[-1].end()
-    for plain in _readings(signs):
-        if plain is not None and _is_said(plain):
-            yield Piece("zero_width", plain, start, end, (Blob(start, end),))
-            return
-
-
-def _is_said(plain: str) -> bool:
-    """Whether somebody wrote it: the direction marks of a Hebrew or Arabic text are bits of something, too."""
-    if len(set(plain)) < MIN_KINDS:
-        return False
-    return not plain.isascii() or english(plain) >= LIKELY or suspects(plain) != NOTHING
+    readings = [plain for plain in _readings(signs) if plain is not None and len(set(plain)) >= MIN_KINDS]
+    # Somebody wrote it: the direction marks of a Hebrew or Arabic text are bits of something, too. A wrong reading may happen
+    # to look like some code, so what is a language goes before.
+    coded = (plain for plain in readings if suspects(plain) != NOTHING)
+    if plain := next(chain(filter(is_language, readings), coded), None):
+        yield Piece("zero_width", plain, start, end, (Blob(start, end),))
 
 
 def _readings(signs: str) -> Iterator[str | None]:

@@ -12,7 +12,7 @@ from detectors.offsets import Map
 MIN_DECODED: Final = 8
 """Code points from which something decoded is worth judging; shorter strings decode to something by chance."""
 
-GROUPS: Final = {size: max(3, 28 // size) for size in (4, 5, 6, 8, 10, 12, 16, 20, 24)}
+GROUPS: Final = {size: max(3 if size < 16 else 2, 28 // size) for size in (4, 5, 6, 8, 10, 12, 16, 20, 24)}
 """Characters of groups that base64 is written in, so that no run of it is long, and how many of one size are looked at: words
 of one length follow each other, too."""
 

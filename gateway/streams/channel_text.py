@@ -110,7 +110,7 @@ class Unscreened:
     def finish(self) -> Released:
         return _EMPTY
 
-    release_overdue = let_go = finish
+    release_overdue = let_go = settled = finish
 
     def edge(self) -> None:
         """Nothing is looked for."""

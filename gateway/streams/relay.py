@@ -251,6 +251,7 @@ class Relay:
         for end in ends:
             if end not in over and (known := self._texts.open.get(end)) is not None:
                 known.stream.edge()
+                self._send_made(end, known, self._restored(known, known.stream.settled(), end, False))
         read = Read(frame, events, edits, carried, ends, over)
         waits = len(over) < len(ends) and self.cut is None
         if waits and any(text.held for channel, text in self._texts.open.items() if within(channel, ends)):

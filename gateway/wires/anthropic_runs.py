@@ -18,6 +18,7 @@ class Runs:
 
     _run: tuple[int, int] | None = None  # the first and the last block of the text that may go on
     _paused: bool = False  # whether the last one is over
+    _said_more: bool = False  # whether it said something all the same
     _first: dict[int, int] = field(default_factory=dict)  # of each block that went on with others, the first of those
 
     def final(self, channel: tuple[str | int, ...]) -> bool:
@@ -32,13 +33,15 @@ class Runs:
         """A block begins; ``others``: some are open. Gives the end of a text that does not go on with it.
 
         Raises:
-            Malformed: there are too many.
+            Malformed: there are too many, or the last one said something after its end: where the new text begins is unclear.
         """
         known = index in self._first or (self._run is not None and index in self._run)
         new = is_text and not others and not known
         if new and self._run is not None and self._paused:
             if len(self._first) >= MAX_PARTS:
                 raise Malformed(("index",), "", f"at most {MAX_PARTS} text blocks in one message")
+            if self._said_more:
+                raise Malformed(("index",), "", "no text block after one that went on after its end")
             self._first[index] = self._run[0]
             self._run, self._paused = (self._run[0], index), False
             return []
@@ -60,7 +63,7 @@ class Runs:
         """Nothing goes on with the blocks that have ended."""
         if self._run is None or not self._paused:
             return []
-        (first, _), self._run, self._paused = self._run, None, False
+        (first, _), self._run, self._paused, self._said_more = self._run, None, False, False
         return [StreamEvent(EventKind.STOP, (first,))]
 
     def placed(self, events: list[StreamEvent], index: int) -> list[StreamEvent]:
@@ -70,9 +73,12 @@ class Runs:
             Malformed: it is a block after which another one has gone on: what a client would make of both nobody can say.
         """
         first = self._first.get(index, index)
-        late = self._run is not None and first == self._run[0] and index != self._run[1]
-        if late and any(event.channel == (index, "text") and event.text for event in events):
-            raise Malformed(("index",), "", "no more of a block after which another one has gone on")
+        says = any(event.channel == (index, "text") and event.text for event in events)
+        if says and self._run is not None and first == self._run[0]:
+            if index == self._run[1]:
+                self._said_more = self._paused
+            else:
+                raise Malformed(("index",), "", "no more of a block after which another one has gone on")
         return [
             event._replace(channel=(first, "text"), family="text") if event.channel == (index, "text") else event
             for event in events
