@@ -338,6 +338,8 @@ class TestFormats:
     [
         ({"exports": [{"name": "a", "to": "udp://x:1"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
         ({"exports": [{"name": "a", "to": "tls://x"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
+        ({"exports": [{"name": "a", "to": "https://x:99999/"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
+        ({"exports": [{"name": "a", "to": "https://x/ü"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
         ({"exports": [{"name": "A b", "to": "file:x"}]}, "audit.exports.0.name"),
         ({"exports": [{"name": "a", "to": "file:x", "formt": "cef"}]}, "did you mean 'format'?"),
         ({"signing_key": "very-secret"}, "audit.signing_key: the key: not a private key in PEM; make one: openssl genpkey"),

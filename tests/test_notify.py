@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from conftest import StartGateway
@@ -19,6 +22,7 @@ from gateway.config.settings import SettingsError
 from gateway.notify import messages
 from gateway.notify.conditions import Condition, History, Reading, conditions
 from gateway.notify.ledger import CALM_SECONDS, Ledger, Notice
+from gateway.notify.notifier import Post
 from gateway.notify.receivers import Undelivered, receivers
 
 DOWN = Condition("PortcullisStateDown", "", "critical", "the state does not answer")
@@ -184,6 +188,79 @@ def test_redirects_and_refusals_are_final() -> None:
     assert not caught.value.final
 
 
+ODD = [
+    b"SSH-2.0-OpenSSH_9.2\r\n", b"", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"x: 1\r\n" * 200 + b"\r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_answers_no_http_ends_nothing(odd: bytes) -> None:
+    """Of the notice it is tried again, and those after it are told, too."""
+    asyncio.run(_told_after(odd))
+
+
+async def _told_after(odd: bytes) -> None:
+    answers = [odd, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"]
+    got: asyncio.Queue[str] = asyncio.Queue()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        writer.write(answers.pop(0))
+        writer.close()
+        got.put_nowait(next(line for line in head.splitlines() if line.lower().startswith("x-portcullis-delivery")).partition(": ")[2])
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        [hook] = receivers(settings.NotifySettings(webhook={"url": url}))  # type: ignore[arg-type]
+        post = Post(hook, "gw")
+        task = asyncio.create_task(post.run())
+        for since in (1.0, 2.0):
+            post.add(Notice(f"gw/X/{since:.0f}", DOWN, "firing", since, 1, 0))
+        assert [await asyncio.wait_for(got.get(), 30) for _ in range(3)] == ["gw/X/1/firing/1", "gw/X/1/firing/1", "gw/X/2/firing/1"]
+        task.cancel()
+    assert post.results["failed"] == 1
+
+
+def test_a_notice_that_cannot_be_sent_holds_no_other_one_up(caplog: pytest.LogCaptureFixture) -> None:
+    async def told_past_it() -> Post:
+        loop = asyncio.get_running_loop()
+        sent: asyncio.Queue[str] = asyncio.Queue()
+        post = Post(Broken(lambda name: loop.call_soon_threadsafe(sent.put_nowait, name)), "gw")
+        for name in ("first", "second"):
+            post.add(Notice(name, DOWN, "firing", 1.0, 1, 0))
+        task = asyncio.create_task(post.run())
+        assert await asyncio.wait_for(sent.get(), 30) == "second"
+        task.cancel()
+        return post
+
+    class Broken:
+        name = "webhook"
+
+        def __init__(self, sent: Callable[[str], object]) -> None:
+            self._sent = sent
+
+        def send(self, notice: Notice, source: str, now: float) -> None:
+            if notice.id == "first":
+                raise ValueError("with a secret in it")
+            self._sent(notice.id)
+
+    post = asyncio.run(told_past_it())
+    assert post.results["dropped"] == 1
+    assert "ValueError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("source", ["büro-münchen", "東京", "gw 1"])
+def test_a_replica_may_be_called_anything(source: str) -> None:
+    with http_receiver() as (url, posts):
+        [hook] = receivers(settings.NotifySettings(source=source, webhook={"url": f"{url}/x"}))  # type: ignore[arg-type]
+        hook.send(Notice(f"{source}/a/1", DOWN, "firing", 1.0, 1, 0), source, 1.0)
+    [got] = posts.items
+    assert json.loads(got.body)["source"] == source
+    assert unquote(got.headers["x-portcullis-delivery"]) == f"{source}/a/1/firing/1"
+
+
 def test_a_resolved_event_closes_what_the_first_one_opened() -> None:
     first = Notice("a/b/1", DOWN, "firing", 1.0, 1, 0)
     last = first._replace(state="resolved")
@@ -198,6 +275,14 @@ def test_a_resolved_event_closes_what_the_first_one_opened() -> None:
     ("notify", "message"),
     [
         ("webhook: {url: 'ftp://x'}", "notify.webhook.url: wanted http(s)://"),
+        ("webhook: {url: 'http://x/a b'}", "notify.webhook.url: wanted http(s)://"),
+        ("webhook: {url: 'http://x/ü'}", "in visible ASCII: anything else percent-encoded"),
+        ("webhook: {url: 'http://x:99999/'}", "notify.webhook.url: wanted http(s)://"),
+        ("webhook: {url: 'http://[::1/'}", "notify.webhook.url: wanted http(s)://"),
+        ('{source: "a\\nb", webhook: {url: "http://x"}}', "notify.source: wanted a name in one line"),
+        ("email: {server: 'mail:25', sender: a..b@example.org, to: [b@example.org]}", "notify.email.sender: wanted an address"),
+        ("email: {server: 'mail:25', sender: a@example.org, to: [jürgen@example.org]}", "notify.email.to.0: wanted an address"),
+        ("email: {server: 'mail:25', sender: a@example.org, to: [b@example.org], username: a, password: ü}", "notify.email.password: wanted ASCII"),
         ("webhok: {url: 'http://x'}", "notify.webhok: unknown key; did you mean 'webhook'?"),
         ("{}", "notify: wanted at least one of webhook, slack, pagerduty, email"),
         ("email: {server: mail, sender: a@example.org, to: [b@example.org]}", "notify.email.server: wanted host:port"),

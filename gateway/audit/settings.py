@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -23,8 +24,8 @@ def _export_address(value: str) -> str:
     if kind == "file" and value.startswith("file:") and len(value) > 5:
         return value
     try:
-        usable = kind in ("tls", "tcp", "https", "http") and bool(parts.hostname) and not parts.username
-        usable = usable and (kind in ("https", "http") or parts.port is not None)
+        usable = kind in ("tls", "tcp", "https", "http") and bool(parts.hostname) and not parts.username and parts.port != 0
+        usable = usable and (kind in ("https", "http") or parts.port is not None) and bool(re.fullmatch("[!-~]+", value))
     except ValueError:
         usable = False
     if not usable:

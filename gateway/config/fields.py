@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -92,9 +93,16 @@ def http_url(value: str) -> str:
     Raises:
         ValueError: it is no URL that can be sent to.
     """
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
-        raise ValueError("wanted http(s)://host[:port]/path with no user and no fragment")
+    wanted = "wanted http(s)://host[:port]/path with no user and no fragment"
+    if not re.fullmatch("[!-~]+", value):
+        raise ValueError(f"{wanted}, in visible ASCII: anything else percent-encoded, and of a host's name as xn--")
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError(wanted) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment or port == 0:
+        raise ValueError(wanted)
     return value
 
 

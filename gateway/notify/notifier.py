@@ -43,7 +43,7 @@ class Notifier:
         self._history = History()
         self._folder = folder
         self._lock: TextIO | None = None
-        self._posts = [_Post(receiver, self._source) for receiver in receivers(settings)]
+        self._posts = [Post(receiver, self._source) for receiver in receivers(settings)]
         self._tasks: list[asyncio.Task[None]] = []
         metrics.count(
             "portcullis_notifications", "Notices, by receiver and what became of them.", ("receiver", "result"), self._counts
@@ -97,7 +97,7 @@ class Notifier:
         return counts
 
 
-class _Post:
+class Post:
     """Delivers notices to one receiver, in order, one at a time."""
 
     def __init__(self, receiver: Receiver, source: str) -> None:
@@ -126,7 +126,9 @@ class _Post:
         while True:
             try:
                 await asyncio.to_thread(self.receiver.send, notice, self._source, time.time())
-            except Undelivered as error:
+            except Exception as reason:
+                # Whatever it was, the notices behind this one are still to be told.
+                error = reason if isinstance(reason, Undelivered) else Undelivered(type(reason).__name__, final=True)
                 self.results["failed"] += 1
                 if failures == 0:
                     _log.error("a notice could not be delivered to %s: %s", self.receiver.name, error)

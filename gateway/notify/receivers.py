@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import smtplib
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any, Final, Protocol
 
@@ -59,7 +61,9 @@ class _Webhook:
 
     def send(self, notice: Notice, source: str, now: float) -> None:
         body = messages.webhook(notice, source)
-        headers = {"x-portcullis-delivery": f"{notice.id}/{notice.state}/{notice.times}"}
+        delivery = f"{notice.id}/{notice.state}/{notice.times}"
+        # A replica's name may be of any letters, a header's value not.
+        headers = {"x-portcullis-delivery": urllib.parse.quote(delivery, safe=_VISIBLE)}
         if self._settings.secret is not None:
             secret = self._settings.secret.get_secret_value().encode()
             headers["x-portcullis-signature"] = messages.signature(secret, now, body)
@@ -96,9 +100,10 @@ class _Email:
     def send(self, notice: Notice, source: str, now: float) -> None:
         settings = self._settings
         host, _, port = settings.server.rpartition(":")
-        context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+        host = host.strip("[]")
         message = messages.email(notice, source, settings.sender, settings.to, now)
         try:
+            context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
             client = (
                 smtplib.SMTP_SSL(host, int(port), timeout=SEND_SECONDS, context=context)
                 if settings.security == "tls" else smtplib.SMTP(host, int(port), timeout=SEND_SECONDS)
@@ -124,6 +129,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+_VISIBLE: Final = "".join(map(chr, range(0x20, 0x7F)))
+
 _opener: Final = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
 
@@ -137,5 +144,7 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
         # 408 and 429 ask for another try; the rest of 4xx says that this will never be taken, and so does a redirect.
         final = 300 <= error.code < 500 and error.code not in (408, 429)
         raise Undelivered(f"the receiver answered {error.code}", final) from None
+    except http.client.HTTPException as error:
+        raise Undelivered(f"not an answer in HTTP: {type(error).__name__}") from None
     except OSError as error:
         raise Undelivered(f"{type(getattr(error, 'reason', error)).__name__}") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from email.errors import HeaderParseError
+from email.headerregistry import Address as MailAddress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -24,8 +26,30 @@ class Traces(Model):
 
 
 def _address(value: str) -> str:
-    if not re.fullmatch(r"[^\s@<>,\"]{1,64}@[A-Za-z0-9.-]{1,255}", value):
-        raise ValueError("wanted an address such as oncall@example.org")
+    wanted = "wanted an address such as oncall@example.org"
+    if not re.fullmatch(r"[!-~]{1,64}@[A-Za-z0-9.-]{1,255}", value):
+        raise ValueError(wanted)
+    try:
+        MailAddress(addr_spec=value)
+    except (ValueError, HeaderParseError):
+        raise ValueError(wanted) from None
+    return value
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("wanted a name in one line, of characters that can be seen")
+    return value
+
+
+def _ascii(value: str) -> str:
+    if not value.isascii():
+        raise ValueError("wanted ASCII: nothing else is told to mail servers in the same way by all")
+    return value
+
+
+def _login(value: SecretStr) -> SecretStr:
+    _ascii(value.get_secret_value())
     return value
 
 
@@ -66,8 +90,10 @@ class NotifyEmail(Model):
     sender: Address = Field(description="The sender's address.")
     to: tuple[Address, ...] = Field(min_length=1, description="Who gets it.")
     security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection is protected.")
-    username: str | None = Field(None, description="For servers that ask who sends.")
-    password: Secret | None = Field(None, description="The password itself, `env:NAME` or `file:PATH`.")
+    username: Annotated[str, AfterValidator(_ascii)] | None = Field(None, description="For servers that ask who sends.")
+    password: Annotated[Secret, AfterValidator(_login)] | None = Field(
+        None, description="The password itself, `env:NAME` or `file:PATH`."
+    )
     ca_file: Certificates | None = Field(None, description="Certificates to trust instead of the system's.")
 
     @model_validator(mode="after")
@@ -86,7 +112,9 @@ class NotifySettings(Model):
     slack: NotifySlack | None = Field(None, description="See `notify.slack` below.")
     pagerduty: NotifyPagerDuty | None = Field(None, description="See `notify.pagerduty` below.")
     email: NotifyEmail | None = Field(None, description="See `notify.email` below.")
-    source: str = Field("", max_length=200, description="How this replica calls itself; left out, the pod's or host's name.")
+    source: Annotated[str, AfterValidator(_one_line)] = Field(
+        "", max_length=200, description="How this replica calls itself; left out, the pod's or host's name."
+    )
     repeat_seconds: Seconds = Field(14_400.0, description="After how long what still goes on is told again.")
     per_minute: int = Field(6, ge=1, le=600, description="New and repeated notices in a minute, at most.")
 

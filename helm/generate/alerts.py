@@ -179,7 +179,7 @@ ALERTS: Final = (
         "callers get 503 with Retry-After.",
         ("Dashboard *Portcullis / Upstreams*: errors by kind.", "The provider's status page; DNS and egress from the pods.",
          "A changed key: 401 and 403 do not open a breaker, refused connections and timeouts do."),
-        ("Configure `upstreams.X.fallbacks`.", "It closes by itself when a probe succeeds."),
+        ("Configure `upstreams.X.fallbacks`.", "It closes by itself when a request that is let through as a trial succeeds. Where nobody asks, none is, and this stays on."),
     ),
     Alert(
         "PortcullisUpstreamErrors", "warning",
