@@ -251,7 +251,7 @@ class Relay:
         for end in ends:
             if end not in over and (known := self._texts.open.get(end)) is not None:
                 known.stream.edge()
-                self._send_made(end, known, self._restored(known, known.stream.settled(), end, False))
+                self._send_rest(end, known, self._restored(known, known.stream.settled(), end, False), edits, carried)
         read = Read(frame, events, edits, carried, ends, over)
         waits = len(over) < len(ends) and self.cut is None
         if waits and any(text.held for channel, text in self._texts.open.items() if within(channel, ends)):
@@ -411,12 +411,16 @@ class Relay:
             rest = "" if not self._goes_on() else self._restored(text, over(), channel, True)
             (self._texts.pause if follows else self._texts.end)(channel, text)
             self._keep(channel, text)
-            if not rest:
-                continue
-            if edits is not None and carried is not None and channel in carried:
-                edits[carried[channel]] += rest
-            else:
-                self._send_made(channel, text, rest)
+            self._send_rest(channel, text, rest, edits, carried)
+
+    def _send_rest(
+        self, channel: Channel, text: ChannelText, rest: str, edits: dict[Path, str] | None, carried: dict[Channel, Path] | None
+    ) -> None:
+        """Send what is left of a text, in the frame at hand where that carries some of it."""
+        if rest and edits is not None and carried is not None and channel in carried:
+            edits[carried[channel]] += rest
+        else:
+            self._send_made(channel, text, rest)
 
     def _keep(self, channel: Channel, text: ChannelText) -> None:
         """Remember what went out of a text that went on with another: wires say texts once more, each by itself."""
