@@ -232,6 +232,22 @@ class TestFiles:
         (problem,) = verify_folder(tmp_path).problems
         assert (problem.kind, problem.chain) == ("truncated", name)
 
+    def test_a_chain_of_another_log_is_named(self, tmp_path: Path) -> None:
+        ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+        own, other = filled(ours), filled(theirs)
+        assert verify_folder(ours).intact
+        (theirs / other).rename(ours / other)
+        result = verify_folder(ours)
+        assert [(p.chain, p.kind) for p in result.problems] == [(other, "inserted")]
+        assert files.log_id(theirs) in result.problems[0].what
+        (ours / "log-id").unlink()  # the oldest chain says which log it is
+        assert [p.chain for p in verify_folder(ours).problems] == [max(own, other)]
+
+    def test_another_name_of_the_log_is_named(self, tmp_path: Path) -> None:
+        name = filled(tmp_path)
+        (tmp_path / "log-id").write_text("0123456789abcdef\n")  # under it the state knows of nothing
+        assert [(p.chain, p.kind) for p in verify_folder(tmp_path).problems] == [(name, "inserted")]
+
     def test_a_damaged_compressed_file_is_named(self, tmp_path: Path) -> None:
         name = filled(tmp_path)
         tidy(tmp_path, Keep(1e9, 2**40, True), 1e9, lambda fields: None)

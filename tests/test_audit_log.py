@@ -415,6 +415,23 @@ def test_a_gateway_writes_down_what_happens(start_gateway: StartGateway, tmp_pat
     assert _command("report", *config, "--from", "tomorrow").returncode == 2
 
 
+def test_a_copy_is_read_without_a_configuration_that_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    writer = Writer(tmp_path / "copy", files.own_key(tmp_path / "copy"), Rules(1e9, 1 << 20, 1e9))
+    writer.close()
+    (tmp_path / "portcullis.yaml").write_text("secret: env:NOT_SET_ANYWHERE\n")
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        call = [sys.executable, "-m", "gateway", "audit", *arguments, "--directory", "copy"]
+        return subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    whole = command("verify", "--no-state")
+    assert whole.returncode == 0, whole.stderr
+    assert command("export").stdout.count("\n") == 3
+    asked = command("verify")  # this one needs to know where the state is
+    assert (asked.returncode, "NOT_SET_ANYWHERE" in asked.stderr) == (2, True)
+
+
 def test_what_cannot_be_written_down_is_not_done(start_gateway: StartGateway, tmp_path: Path) -> None:
     folder = tmp_path / "audit"
     # A limit on the size of files stands for the full disk. SQLite's files would meet it too, so the state is elsewhere.

@@ -26,7 +26,7 @@ def verify_folder(
     for name in files.chains(folder):
         if segments := files.segments(folder, name):
             sources[name] = Source(segments[0].first, _lines_of(segments))
-    return verify(sources, trusted, witnessed, live, see)
+    return verify(sources, trusted, witnessed, live, see, files.known_log_id(folder))
 
 
 def live_chains(folder: Path) -> Iterator[str]:

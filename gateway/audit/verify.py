@@ -102,6 +102,7 @@ def verify(
     witnessed: Mapping[str, Head] | None = None,
     live: frozenset[str] = frozenset(),
     see: Callable[[str, dict[str, Any]], None] | None = None,
+    log_id: str | None = None,
 ) -> Verification:
     """Verify all chains of a log.
 
@@ -112,21 +113,23 @@ def verify(
         witnessed: how far chains had come by the word of somebody else (the state, a SIEM).
         live: chains that a process writes right now, which need not be closed.
         see: called with the chain and each record that was read, in order.
+        log_id: the log's name; none takes what the oldest chain says.
     """
     result = Verification()
     heads: dict[str, dict[int, tuple[str, str]]] = {}
     for name, (seq, digest) in (witnessed or {}).items():
         heads.setdefault(name, {})[seq] = (digest, "the state")
     gone: dict[str, dict[int, str]] = {}
-    for name, source in log.items():
+    for name, source in sorted(log.items()):
         for record in _statements(source.lines):
             _learn(name, record, heads, gone)
+            log_id = log_id or _said_log(record)
     keys = {chains.key_id(key): key for key in trusted}
     for name in sorted({*log, *heads}):
         if name not in log:
             _judge_missing(name, heads[name], gone.get(name, {}), result)
             continue
-        reader = _Reader(name, heads.get(name, {}), keys, result, see)
+        reader = _Reader(name, heads.get(name, {}), keys, result, see, log_id)
         reader.read(log[name], gone.get(name, {}))
         reader.finish(name in live)
         result.chains.append(reader.report)
@@ -161,6 +164,12 @@ def _learn(
         pass  # a changed record, which the second reading names
 
 
+def _said_log(record: dict[str, Any]) -> str | None:
+    """The log that a chain's opening says it belongs to."""
+    said = record.get("log")
+    return said if isinstance(said, str) else None
+
+
 def _judge_missing(name: str, heads: dict[int, tuple[str, str]], gone: dict[int, str], result: Verification) -> None:
     last = max(heads)
     if gone and max(gone) >= last:
@@ -181,6 +190,7 @@ class _Reader:
         trusted: Mapping[str, Ed25519PublicKey],
         result: Verification,
         see: Callable[[str, dict[str, Any]], None] | None,
+        log_id: str | None,
     ) -> None:
         self.report = ChainReport(name)
         self._name = name
@@ -189,6 +199,7 @@ class _Reader:
         self._keys: dict[str, Ed25519PublicKey] = dict(trusted)
         self._result = result
         self._see = see
+        self._log_id = log_id
         self._expected = 0
         self._before: bytes | None = chains.first_hash(name)
         self._missing: set[int] = set()
@@ -224,9 +235,10 @@ class _Reader:
         if self._torn and not live:
             self._note("torn", f"{self._torn} bytes of a record begun after {report.last}: it was never acknowledged")
         if not report.closed and not live:
+            after = f"after record {report.last}" if report.last >= 0 else "without any record"
             self._note(
                 "killed",
-                f"it ends without being closed, after record {report.last}: its process was killed, or its end was cut off; "
+                f"it ends without being closed, {after}: its process was killed, or its end was cut off; "
                 "what was not acknowledged then is lost",
             )
         if report.signed_to < report.last and not (report.closed and report.last - report.signed_to <= 2):
@@ -359,6 +371,10 @@ class _Reader:
     def _meet(self, seq: int, record: dict[str, Any]) -> None:
         if record.get("chain") != self._name:
             self._problem("changed", seq, seq, f"record {seq} belongs to chain {str(record.get('chain'))[:40]}")
+        said = _said_log(record)
+        if said and said != self._log_id:
+            what = f"record {seq} begins a chain of log {said[:40]}, and this one is {self._log_id}"
+            self._problem("inserted", seq, seq, what)
         self.report.host = self.report.host or str(record.get("host", ""))
         self.report.pid = self.report.pid or int(record.get("pid") or 0)
         if not self._trusted:

@@ -63,7 +63,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    chosen = settings(arguments)
+    asks_state = arguments.action != "export" and not arguments.no_state
+    # A copy is read by auditors, too, who have neither the configuration nor what it names.
+    chosen = settings(arguments) if asks_state or arguments.config or not arguments.directory else Settings()
     folder: Path = arguments.directory or chosen.audit_directory
     if not files.chains(folder):
         raise Failed(f"{folder}: there is no audit log")
@@ -87,7 +89,8 @@ def _verify(result: Verification, pinned: bool, unasked: str, as_json: bool) -> 
         return 0 if result.intact else 1
     write_table(
         ("chain", "records", "signed up to", "roots", "end"),
-        [(c.name, f"{c.first}-{c.last}", c.signed_to, c.roots, "closed" if c.closed else "open") for c in result.chains],
+        [(c.name, f"{c.first}-{c.last}" if c.records else "none", c.signed_to, c.roots, "closed" if c.closed else "open")
+         for c in result.chains],
     )
     for note in result.notes:
         print(f"note: {note.chain}: {note.kind}: {note.what}")
