@@ -427,6 +427,7 @@ def test_a_copy_is_read_without_a_configuration_that_can_be_used(tmp_path: Path)
 
     whole = command("verify", "--no-state")
     assert whole.returncode == 0, whole.stderr
+    assert command("export", "--from", "nan").returncode == 2
     assert command("export").stdout.count("\n") == 3
     asked = command("verify")  # this one needs to know where the state is
     assert (asked.returncode, "NOT_SET_ANYWHERE" in asked.stderr) == (2, True)

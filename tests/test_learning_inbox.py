@@ -283,7 +283,9 @@ def test_a_text_that_waited_longer_than_texts_are_kept_is_forgotten(fresh: Calla
     use(fresh(), story)
 
 
-def test_what_was_taken_before_redis_went_is_heard_when_it_is_back(tmp_path: Path, impatient: None) -> None:
+def test_what_was_taken_before_redis_went_is_heard_when_it_is_back(
+    tmp_path: Path, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
     with redis_server(tmp_path / "redis") as server:
         server.options = [*server.options, "--appendonly", "yes", "--appendfsync", "always"]
         server.stop()
@@ -295,7 +297,9 @@ def test_what_was_taken_before_redis_went_is_heard_when_it_is_back(tmp_path: Pat
             await put_on(state, FEEDBACK, label(1), label(2))
             assert await state.claim(FEEDBACK, "a", 1, 0, time.time())
             server.stop()
-            await one.nudge()
+            for _ in range(5):
+                await one.nudge()
+            assert caplog.text.count("what the learning loop was told waits") == 1, "once for an outage"
             assert state.gone_since is not None
             await asyncio.to_thread(server.start)
             while len(await listed(plain)) < 2:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,9 +177,12 @@ def _keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
 
 def _moment(text: str) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         pass
+    else:
+        if isfinite(seconds):
+            return seconds
     try:
         moment: Any = datetime.fromisoformat(text)
     except ValueError:

@@ -76,7 +76,7 @@ class Inbox:
         self._name = name
         self._sealer: Sealer | None = None
         self._task: asyncio.Task[None] | None = None
-        self._again = self._stopping = False
+        self._again = self._stopping = self._waits = False
         self.results: Counter[tuple[str, str]] = Counter()
         self.backlog: dict[str, Backlog] = {}
 
@@ -153,7 +153,11 @@ class Inbox:
                 while not self._stopping and (await self._some(FEEDBACK) or await self._some(TRAJECTORIES)):
                     pass
         except StateUnavailable as error:
-            _log.warning("what the learning loop was told waits: %s", error)
+            if not self._waits:  # once: with the state gone this is tried twice a second
+                _log.warning("what the learning loop was told waits: %s", error)
+            self._waits = True
+        else:
+            self._waits = False
 
     async def _some(self, stream: str) -> bool:
         """Do some of the work that waits; False where none does."""
