@@ -55,7 +55,7 @@ static void learn(void)
     mark(".*_-", SIGN);
     mark(" /|\n", PARTS_SIGNS);
     mark("013457$", IN_WORD);
-    mark("%&\\=\"'+_", BEGINS);
+    mark("%&\\=\"'+_(", BEGINS);
 }
 
 static int is_radio(const char *word, Py_ssize_t length)
@@ -91,24 +91,41 @@ static int joins(const char *at, const char *end)
     return at < end && (*at == '"' || *at == '\'');
 }
 
+/* Whether a letter in quotation marks begins here, in a list. */
+static int letter(const char *at, const char *end)
+{
+    if (end - at < 4 || at[2] != *at)
+        return 0;
+    at = after_blanks(at + 3, end);
+    return at < end && *at == ',';
+}
+
 /* Whether an escape, or what looks like one, begins at a character of the kind BEGINS. */
 static int escapes(const char *start, const char *at, const char *end)
 {
     switch (*at) {
     case '%':
         return end - at > 2 && isxdigit((uint8_t)at[1]) && isxdigit((uint8_t)at[2]);
-    case '=':
-        return end - at > 2
+    case '=': /* of quoted-printable; or a word in base64 ends */
+        return (at > start && end - at > 2 && (kinds[(uint8_t)at[-1]] & ALNUM || at[-1] == '=')
+                && (kinds[(uint8_t)at[1]] & BLANK || strchr(",;|\"'", at[1])))
+            || (end - at > 2
             && (at[1] == '\n' || at[1] == '\r'
-                || (end - at > 3 && kinds[(uint8_t)at[1]] & HEX && kinds[(uint8_t)at[2]] & HEX && at[3] == '='));
+                || (end - at > 3 && kinds[(uint8_t)at[1]] & HEX && kinds[(uint8_t)at[2]] & HEX && at[3] == '=')));
     case '+': /* of a code point, or between the words of a field */
         return at > start && at[-1] > ' ' && end - at > 1 && kinds[(uint8_t)at[1]] & ALNUM;
     case '_': /* of Markdown: before a word */
         return (at == start || !(kinds[(uint8_t)at[-1]] & ALNUM || at[-1] == '_'))
             && end - at > 8 && (kinds[(uint8_t)at[1]] & ALNUM || at[1] == '_' || at[1] == '+');
+    case '(': /* of a call that gives a character */
+        if (at > start && (kinds[(uint8_t)at[-1]] & LETTER || at[-1] == '$') && end - at > 1) {
+            char next = at[1] == ' ' && end - at > 2 ? at[2] : at[1];
+            return (next >= '0' && next <= '9') || next == '&' || next == '\\';
+        }
+        return 0;
     case '"':
     case '\'':
-        return joins(at, end);
+        return joins(at, end) || letter(at, end);
     default: /* what begins with an ampersand or a backslash is seldom anything else */
         return 1;
     }
@@ -154,6 +171,8 @@ static int look(const char *start, const char *end)
                     found |= ESCAPES;
                 since = 0;
             }
+            if (length == 5 && end - at > 1 && at[0] == ' ' && at[1] >= '0' && at[1] <= '7' && !memcmp(word, "begin", 5))
+                found |= ESCAPES;
             int parted = previous & PARTS && at < end && kinds[(uint8_t)*at] & PARTS;
             words = parted && is_radio(word, length) ? words + 1 : 0;
             if (words >= RADIO)

@@ -60,6 +60,8 @@ _UNTOLD: Final = frozenset({"literals", "form", "soft_breaks", "emphasis", "acce
 LAYERS: Final = {
     "percent": _ORDINARY, "entities": _ORDINARY, "escapes": _ORDINARY, "quoted_printable": _ORDINARY,
     "code_points": ("escape_payload", Severity.MEDIUM), "pieces": ("split_payload", Severity.LOW),
+    "calls": ("split_payload", Severity.LOW), "letters": ("split_payload", Severity.LOW),
+    "base58": ("base64_payload", Severity.MEDIUM), "uuencode": ("base64_payload", Severity.MEDIUM),
     "base64": ("base64_payload", Severity.LOW), "base32": ("base64_payload", Severity.MEDIUM),
     "base85": ("base64_payload", Severity.MEDIUM), "hex": ("hex_payload", Severity.LOW),
     "binary": ("hex_payload", Severity.MEDIUM), "decimal": ("hex_payload", Severity.MEDIUM),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import codecs
 import gzip
 import re
@@ -74,6 +75,25 @@ def in_groups(text: str, size: int, between: str) -> str:
     return between.join(run[at : at + size] for at in range(0, len(run), size))
 
 
+def base58(text: str) -> str:
+    alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    number, written = int.from_bytes(text.encode()), ""
+    while number:
+        number, digit = divmod(number, 58)
+        written = alphabet[digit] + written
+    return written
+
+
+def uuencoded(text: str, zero: bool) -> str:
+    data = text.encode()
+    lines = (binascii.b2a_uu(data[at : at + 45], backtick=zero).decode() for at in range(0, len(data), 45))
+    return f"begin 644 note.txt\n{''.join(lines)}{'`' if zero else ' '}\nend"
+
+
+def by_words(encoder: Encoder) -> Encoder:
+    return lambda text: " ".join(map(encoder, text.split()))
+
+
 def lowered(encoder: Encoder) -> Encoder:
     return lambda text: encoder(text.lower())
 
@@ -86,6 +106,10 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "gzip": ("base64>gzip", lambda t: base64.b64encode(gzip.compress(t.encode())).decode()),
     "base64 rot13": ("rot13>base64", lambda t: codecs.encode(base64.b64encode(t.encode()).decode(), "rot13")),
     "base64 reversed": ("reversed>base64", lambda t: base64.b64encode(t.encode()).decode()[::-1]),
+    "base64 by words": ("base64", by_words(lambda w: base64.b64encode(w.encode()).decode())),
+    "base58": ("base58", base58),
+    "uuencode": ("uuencode", lambda t: uuencoded(t, True)),
+    "uuencode of Python": ("uuencode", lambda t: uuencoded(t, False)),
     "base32": ("base32", lambda t: base64.b32encode(t.encode()).decode()),
     "base32 hex": ("base32", lambda t: base64.b32hexencode(t.encode()).decode()),
     "base32 hex lower": ("base32", lambda t: base64.b32hexencode(t.encode()).decode().lower().rstrip("=")),
@@ -100,6 +124,17 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "hex 0x": ("hex", lambda t: ", ".join(f"0x{b:02x}" for b in t.encode())),
     "hex colons": ("hex", lambda t: t.encode().hex(":")),
     "hex bars": ("hex", lambda t: t.encode().hex("|")),
+    "hex by words": ("hex", by_words(lambda w: w.encode().hex())),
+    "hex rot13": ("rot13>hex", lambda t: codecs.encode(t.encode().hex(), "rot13")),
+    "hex reversed": ("reversed>hex", lambda t: t.encode().hex()[::-1]),
+    "hex spaced reversed": ("reversed>hex", lambda t: t.encode().hex(" ")[::-1]),
+    "chr": ("calls", lambda t: "+".join(f"chr({ord(c)})" for c in t)),
+    "chr spaced": ("calls", lambda t: " + ".join(f"chr({ord(c)})" for c in t)),
+    "chr of databases": ("calls", lambda t: " || ".join(f"CHR({ord(c)})" for c in t)),
+    "chr in hexadecimal": ("calls", lambda t: ".".join(f"chr(0x{ord(c):x})" for c in t)),
+    "char of JavaScript": ("calls", lambda t: " + ".join(f"String.fromCharCode({ord(c)})" for c in t)),
+    "letters of a list": ("letters", lambda t: ", ".join(f'"{c}"' for c in t)),
+    "letters of a list, unspaced": ("letters", lambda t: ",".join(f"'{c}'" for c in t)),
     "hex gzip": ("hex>gzip", lambda t: gzip.compress(t.encode()).hex()),
     "binary": ("binary", lambda t: " ".join(f"{b:08b}" for b in t.encode())),
     "binary solid": ("binary", lambda t: "".join(f"{b:08b}" for b in t.encode())),

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from detectors.decode import bases, ciphers, codes, escapes, hidden, letters, words
+from detectors.decode import bases, ciphers, codes, escapes, hidden, letters, listed, rarer, scripts, words, wordwise
 from detectors.decode.gate import BACKWARDS, NOTHING, Suspects
 from detectors.decode.gate import suspects as _suspects
 from detectors.decode.piece import Allowance, Piece, readable
@@ -38,6 +38,8 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "base64_groups": bases.base64_groups,
     "base32": bases.base32_,
     "base85": bases.base85_,
+    "base58": rarer.base58,
+    "uuencoded": rarer.uuencoded,
     "hexadecimal": bases.hexadecimal,
     "numbers": bases.numbers,
     "dumps": bases.dumps,
@@ -49,6 +51,9 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "quoted_printable": escapes.quoted_printable,
     "form": escapes.form,
     "emphasis": escapes.emphasis,
+    "calls": listed.calls,
+    "letters": listed.letters,
+    "wordwise": wordwise.wordwise,
     "leet": letters.leet,
     "upside_down": letters.upside_down,
     "morse": codes.morse,
@@ -59,6 +64,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "pieces": words.pieces,
     "joined": words.joined,
     "marked": words.marked,
+    "mirrored": scripts.mirrored,
     "tags": hidden.tags,
     "selectors": hidden.selectors,
     "zero_width": hidden.zero_width,

@@ -61,9 +61,12 @@ _QUOTES: Final = "\"'`.,;:()[]"
 _NOT_ASCII85A: Final = str.maketrans("", "", "$+,-./0123456789:;<=>?@ABCDEFGH")
 _NOT_ASCII85B: Final = str.maketrans("", "", "3ABCDEFGHIJKLMNOPQRSTUVWXYZabcd")
 
-_RUN16 = re.compile(r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}){8,})(?![0-9A-Za-z])")
+_RUN16 = re.compile(
+    r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}){8,}|(?:[0-9n-s]{2}){8,}|(?:[0-9N-S]{2}){8,})(?![0-9A-Za-z])"
+)
 _SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;|./-]{1,3}){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
 _HEX = re.compile(r"[0-9A-F]+")
+_SHIFTED16 = re.compile(r"[N-Sn-s]")
 _PREFIX16 = re.compile(r"0x|[^0-9A-Fa-f]")
 
 _DUMP = re.compile(r"(?m)(?:^[ \t>]{0,8}[0-9A-Fa-f]{6,16}:?[ \t]{1,2}(?:[0-9A-Fa-f]{2}){1,2}(?:[ \t][^\n]*|$)(?:\n|\Z)){2,}")
@@ -209,13 +212,26 @@ def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
 def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
     """Bytes as pairs of hexadecimal digits: in a row, apart, with ``0x`` before each; perhaps of compressed data."""
     for match in chain(solid(_RUN16, text, MIN_RUN), _SPACED16.finditer(text)):
+        if _SHIFTED16.search(match[0]):
+            yield from _changed16(match, codecs.encode(match[0], "rot13"), "rot13")
+            continue
         digits = _PREFIX16.sub("", match[0])
         if (data := bytes.fromhex(digits)).startswith(_COMPRESSED):
             plain = _decompressed(data, allowance)
             if plain is not None and (text_ := decoded(plain)) is not None:
                 yield Piece("hex>gzip", text_, *match.span(), (Blob(*match.span()),))
             continue
-        yield from _bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit())
+        found = list(_bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit()))
+        if not any(is_language(piece.text) for piece in found):
+            yield from _changed16(match, digits[::-1], "reversed")
+        yield from found
+
+
+def _changed16(match: re.Match[str], digits: str, change: str) -> Iterator[Piece]:
+    """The text of digits that were themselves shifted or turned round, where it is English."""
+    for piece in _bytes(match, f"{change}>hex", bytes.fromhex, digits, sure=False):
+        if readable(piece.text) and (not piece.text.isascii() or (english(piece.text) >= LIKELY and known(piece.text) > 0.2)):
+            yield piece
 
 
 def dumps(text: str, allowance: Allowance) -> Iterator[Piece]:

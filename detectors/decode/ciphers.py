@@ -31,6 +31,9 @@ MIN_KNOWN: Final = 0.25
 MIN_OTHER: Final = 0.4
 """The same in common words of other languages: they are fewer, and accents are dropped."""
 
+MIN_LENGTH: Final = 12
+"""Characters of such a text: "do not set" is two French words backwards."""
+
 MAX_EDGE: Final = 8.0
 """Bits that a word at the edge of a stretch may lose: ``or`` is ``be`` in ROT13, and a word either way."""
 
@@ -76,7 +79,7 @@ def exchanged(text: str, cipher: Cipher, seen: Iterable[str], allowance: Allowan
     """The stretches of ``text`` that are English in ``cipher``; ``seen`` are words of it, as written, that occur."""
     for start, end in _stretches(text, seen, cipher.words, lambda word: word.translate(cipher.undoing), allowance):
         plain = text[start:end].translate(cipher.undoing)
-        if _is_language(plain):
+        if is_sentence(plain):
             yield Piece(cipher.name, plain, start, end, (Shift(start),))
 
 
@@ -84,17 +87,20 @@ def backwards(text: str, seen: Iterable[str], allowance: Allowance) -> Iterator[
     """Stretches written backwards: read as a whole, and word by word."""
     for start, end in _stretches(text, seen, _WORD, lambda word: word[::-1], allowance):
         written = text[start:end]
-        if _is_language(written[::-1]):
+        if is_sentence(written[::-1]):
             yield Piece("reversed", written[::-1], start, end, (Mirror(start, end),))
             words, edits = rewrite(written, [(*word.span(), word[0][::-1]) for word in _WORD.finditer(written)])
             if edits is not None:
                 yield Piece("reversed_words", words, start, end, (Shift(start), edits))
 
 
-def _is_language(text: str) -> bool:
+def is_sentence(text: str) -> bool:
+    """Whether ``text`` looks like sentences of a language in Latin letters."""
     if not readable(text):
         return False
-    return (english(text) >= LIKELY and known(text) >= MIN_KNOWN) or languages.known(text) >= MIN_OTHER
+    if english(text) >= LIKELY and known(text) >= MIN_KNOWN:
+        return True
+    return (len(text) >= MIN_LENGTH and languages.known(text) >= MIN_OTHER) or languages.is_sentence(text)
 
 
 class _Word(NamedTuple):
@@ -133,7 +139,7 @@ def _bits(word: str) -> float:
     letters = "".join([char for char in plain if "a" <= char <= "z"])
     if not letters:
         return -_FOREIGN * len(word)
-    return likeness(letters) - _FOREIGN * (len(plain) - len(letters)) + len(letters) * (letters in languages.WORDS)
+    return likeness(letters) - _FOREIGN * (len(plain) - len(letters)) + len(letters) * languages.is_known(letters)
 
 
 def _sums(words: list[_Word]) -> Iterator[tuple[int, int]]:

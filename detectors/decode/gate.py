@@ -12,7 +12,7 @@ import re
 from typing import Final, NamedTuple
 
 from detectors._signs import ESCAPES, ODD, signs
-from detectors.decode import languages
+from detectors.decode import languages, scripts
 from detectors.decode.ciphers import CIPHERS
 from detectors.decode.codes import RADIO_WORDS
 from detectors.decode.english import COMMON
@@ -64,7 +64,8 @@ _base64 = Probe(
         r"A[A-Za-z0-9+/]{2}A[A-Za-z0-9+/]{4}A[A-Za-z0-9+/]{2}A",
     ]
 )
-_SOLID_NAMES: Final = ("hexadecimal", "numbers", "base32", "base32", "base32", "unspaced")
+_HEX_WORDS: Final = r"(?:[67][0-9A-Fa-f]){3}[\s,;|](?:(?:[2-7][0-9A-Fa-f]){1,12}[\s,;|]{1,2}){0,4}(?:[67][0-9A-Fa-f]){3}"
+_SOLID_NAMES: Final = ("hexadecimal", "numbers", "base32", "base32", "base32", "unspaced", "hexadecimal", "base58", "wordwise")
 _solid_letters = Probe(
     [
         r"[0-9A-Fa-f]{16}",
@@ -73,6 +74,9 @@ _solid_letters = Probe(
         r"[a-z2-7]{8}[2-7][a-z2-7]{3}",
         r"[0-9A-V]{32}|[0-9a-v]{32}",
         r"[a-z]{20}|[A-Z]{20}|[A-Za-z]{4}(?:The|And|All|Your|You|This|That|Not|With|From|For)[A-Z][A-Za-z]{6}",
+        r"[0-9N-Sn-s]{16}",
+        r"[1-9A-HJ-NP-Za-km-z]{20}",
+        _HEX_WORDS,
     ]
 )
 _WRITTEN_NAMES: Final = ("base85", "base85", "backslashes", "joined", "marked")
@@ -86,12 +90,13 @@ _solid = Probe(
         r"[A-Za-z](?:<[^<>]{1,80}>){1,4}[A-Za-z]<",
     ]
 )
-_NUMBER_NAMES: Final = ("hexadecimal", "numbers", "dumps")
+_NUMBER_NAMES: Final = ("hexadecimal", "numbers", "dumps", "wordwise")
 _numbers = Probe(
     [
         r"(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;|./\-]{1,3}){7}",
         r"(?:[0-9]{2,3}[\s,;|/\-]{1,3}){7}|(?:[01]{7,8}[\s,;|./\-]{1,2}){7}|(?:[0-9]{1,2}[\-,. /]{1,3}){9}",
         r"(?:^|\n)[ \t>]{0,8}[0-9A-Fa-f]{6,16}:?[ \t]{1,2}(?:[0-9A-Fa-f]{4} |[0-9A-Fa-f]{2} [0-9A-Fa-f]{2} ){3}",
+        _HEX_WORDS,
     ]
 )
 
@@ -106,6 +111,12 @@ _ESCAPES: Final = {
     r"|[A-Za-z_]=[^\s\"'<>]{0,200}(?:\+[0-9A-Za-z]|%[0-9A-Fa-f]{2})[^\s\"'<>]{0,200}&[A-Za-z_]",
     "emphasis": r"(?:^|[\s(\[{>*\"'|~:,;])_{1,3}[0-9A-Za-z+][^\n]{6,120}[0-9A-Za-z=]_{1,3}(?:[\s.,;:!?)\]}<*\"'|~]|$)",
     "pieces": r"[A-Za-z][\"']\s{0,4}(?:\+|\.|&|\|\||\.\.)\s{0,4}[\"'][A-Za-z]",
+    "calls": r"(?i)(?:chr|char|point|code)[bw$]?\( ?[0-9&\\][0-9a-fhx]{1,7} ?\)"
+    r"[\s+.,&|()]{1,8}(?:string\.)?n?(?:uni)?(?:ch|from)",
+    "letters": r"(?:\"[^\"\\\n]\"\s{0,4},\s{0,12}\"[^\"\\\n]\"|'[^'\\\n]'\s{0,4},\s{0,12}'[^'\\\n]')\s{0,4},",
+    "wordwise": r"(?:^|[\s,;|\"'(\[])(?:[I-WYZa-e][A-Za-z0-9+/]{3}){0,12}[I-WYZa-e][A-Za-z0-9+/](?:==|[A-Za-z0-9+/]=)"
+    r"[\s,;|\"'][A-Za-z0-9+/]{2}",
+    "uuencoded": r"begin [0-7]{3}",
     "radio": rf"(?i)(?:(?:{'|'.join(RADIO_WORDS.split())})[\s,.;:/\-]{{1,4}}){{3}}",
     "pig_latin": r"(?i)ay[^a-z]{1,3}(?:[a-z]{1,3}[^a-z]{1,3})?[a-z]{1,20}ay[^a-z]{1,3}(?:[a-z]{1,3}[^a-z]{1,3})?[a-z]{1,20}ay",
 }
@@ -142,6 +153,19 @@ _CIPHERED: Final = tuple(
     if (written[:4] not in _BEGUN or written not in _ENGLISH)  # "now" backwards is "won"
     and languages.folded(written.strip()) not in languages.WORDS
 )
+_EDGES: Final = frozenset(
+    edge for word in COMMON | languages.WORDS for edge in (f" {word[: languages.STEM]}", f"{word[-languages.STEM :]} ")
+)
+_STEMMED: Final = tuple(
+    (number, written)
+    for number, written in (
+        *((ROT13, stem.translate(CIPHERS[ROT13].making)) for stem in languages.STEMS),
+        *((BACKWARDS, stem[::-1]) for stem in languages.STEMS),
+    )
+    if languages.folded(written) not in _EDGES  # common words end and begin so
+)
+_STEMS: Final = frozenset(written for _, written in _STEMMED)
+"""Of these one says nothing, however long it is, for they stand for all words that begin alike."""
 
 
 def _literal(text: str) -> str:
@@ -149,7 +173,7 @@ def _literal(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 ]", lambda match: f"\\x{ord(match[0]):02x}", data)
 
 
-_ciphered = Probe([f"(?i){_literal(written)}" for _, written in _CIPHERED])
+_ciphered = Probe([f"(?i){_literal(written)}" for _, written in (*_CIPHERED, *_STEMMED)])
 
 _telling = Probe([f"(?i){word}" for word in TELLING])
 _FROM_LEET: Final = bytes.maketrans(b"0134579$@", b"oieastgsa")
@@ -176,6 +200,8 @@ def suspects(text: str) -> Suspects:
         families += [_ESCAPE_NAMES[number] for number in _escapes(data)]
     if len(data) != len(text):
         families += [_FOREIGN_NAMES[number] for number in _foreign(data)]
+        if scripts.suspect(data):
+            families.append("mirrored")
     ciphered = _ciphered(data)
     if not families and not ciphered:
         return NOTHING
@@ -202,9 +228,14 @@ def _odd_families(data: bytes) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _tells(word: str) -> bool:
+    """Whether a word says enough by itself."""
+    return len(word) >= LONG and word not in _STEMS
+
+
 def _ciphers(seen: list[int]) -> dict[int, list[str]]:
     words: dict[int, list[str]] = {}
     for number in seen:
-        cipher, word = _CIPHERED[number]
+        cipher, word = _CIPHERED[number] if number < len(_CIPHERED) else _STEMMED[number - len(_CIPHERED)]
         words.setdefault(cipher, []).append(word)
-    return {cipher: found for cipher, found in words.items() if len(found) >= MIN_WORDS or len(found[0]) >= LONG}
+    return {cipher: found for cipher, found in words.items() if len(found) >= MIN_WORDS or _tells(found[0])}

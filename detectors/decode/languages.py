@@ -17,9 +17,11 @@ _COMMON: Final = (
     "uma com dos das mais sem mas seu sua seus meu minha você não são "
     "het een van met voor niet jouw mijn zijn wat dat deze maar aan naar ook wordt jij "
     "nie jest wszystkie wszystko wszystkich mnie twoje twój moje mój dla tylko oraz przez jak które ale ten tego tym jesteś "
-    "się teraz proszę być czy gdy "
+    "się teraz proszę być czy gdy jako pod przed przy tak kiedy gdzie jeśli żeby bez swoje swoich moich twoich masz możesz "
+    "musisz jej jego ich nam ciebie tobie każde każdy wszystkim tych tej jednak bardzo jeszcze również już będzie "
     "bir tüm bana sana beni senin benim için değil ama gibi olarak var yok bütün ile kadar sonra sen ben her bunu şimdi artık "
-    "sadece"
+    "sadece bunu bana bize daha çok ise ise mi mısın misin nasıl neden olan olduğu şey önce lütfen artık kendi diye göre ne "
+    "yalnızca hiçbir herhangi tamamen yeni bundan böyle"
 )
 TELLING: Final = tuple(dict.fromkeys(f" {word} " for word in _COMMON.split()))
 """Words of which hardly a sentence has none, between spaces."""
@@ -37,18 +39,59 @@ def folded(text: str) -> str:
     return _MARKS.sub("", unicodedata.normalize("NFD", text.lower().translate(_APART)))
 
 
+def _forms() -> dict[str, frozenset[str]]:
+    """The words of `data/words.txt` in Latin letters, by their language."""
+    head, *lines = (Path(__file__).parents[1] / "data" / "words.txt").read_text("utf-8").splitlines()
+    columns = zip(*(line.split(";") for line in lines if line), strict=True)
+    return {
+        language: frozenset({form for cell in column for form in re.split("[, ]", cell) if form[:1] < _LATIN})
+        for language, column in zip(head.split(";"), columns, strict=True)
+    }
+
+
+_FORMS: Final = _forms()
+
+
 def _words() -> frozenset[str]:
-    _, *lines = (Path(__file__).parents[1] / "data" / "words.txt").read_text("utf-8").splitlines()
-    forms = {form for line in lines for form in re.split("[;, ]", line.partition(";")[2]) if form[:1] < _LATIN}
+    forms = (form for language, listed in _FORMS.items() if language != "en" for form in listed)
     return frozenset({word for word in map(folded, (*forms, *_COMMON.split())) if _WORD.fullmatch(word)})
 
+
+STEM: Final = 5
+"""Letters with which words of three languages begin alike, whatever ending follows: a list of them cannot have all."""
+
+MIN_AKIN: Final = 4
+"""Different words of a sentence that are known, or begin as known ones do."""
 
 WORDS: Final = _words()
 """Common words of these languages, and those of requests and attacks, of three letters and more, folded."""
 
+STEMS: Final = tuple(
+    sorted({f" {form[:STEM]}" for form in _FORMS["pl"] | _FORMS["tr"] if len(form) >= STEM and form.isalpha()})
+)
+"""How words of requests and attacks begin, as they are written, behind a space, in languages that decline most of them."""
+
+_STEMS: Final = frozenset({word[:STEM] for word in WORDS if len(word) >= STEM})
+
+
+def is_known(word: str) -> bool:
+    """Whether a folded word is one of `WORDS`, or begins as one of them does."""
+    return word in WORDS or (len(word) > STEM and word[:STEM] in _STEMS)
+
 
 def known(text: str) -> float:
     """The share of a text's letters that stand in such words."""
-    words = re.findall("[a-z]+", folded(text))
+    words = _letters(text)
     letters = sum(map(len, words))
     return sum(len(word) for word in words if word in WORDS) / letters if letters else 0.0
+
+
+def is_sentence(text: str) -> bool:
+    """Whether several words of a text, and most of its letters, are known ones or begin alike."""
+    words = _letters(text)
+    akin = [word for word in words if is_known(word)]
+    return len(set(akin)) >= MIN_AKIN and 2 * sum(map(len, akin)) >= sum(map(len, words))
+
+
+def _letters(text: str) -> list[str]:
+    return re.findall("[a-z]+", folded(text))

@@ -1,0 +1,71 @@
+"""Characters that a program puts together: sums of calls that each give one, and lists of letters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from detectors.decode import languages
+from detectors.decode.english import LIKELY, english, is_language, known
+from detectors.decode.gate import NOTHING, suspects
+from detectors.decode.piece import MIN_DECODED, Allowance, Piece, printable
+from detectors.offsets import Blob
+
+MIN_KINDS: Final = 6
+"""Different characters among them: fewer are a line that is drawn, or a name in capitals."""
+
+MIN_KNOWN: Final = 0.25
+"""The least share of letters in common words, of letters in a list. The alphabet is a list of letters, too."""
+
+MAX_CODE: Final = 0x10FFFF
+
+_CALL = re.compile(
+    r"(?:String\.)?(?:chr[bw$]?|n?char|unichr|fromcharcode|fromcodepoint)"
+    r"\( ?(?:(?:0|&|\\)?[xh]([0-9a-f]{1,6})|([0-9]{1,7})) ?\)",
+    re.IGNORECASE,
+)
+_PLUS = re.compile(r"[\s+.,&|()]{1,8}")
+_LETTER = re.compile(r"\"([^\"\\\n])\"|'([^'\\\n])'")
+_COMMA = re.compile(r"\s{0,4},\s{0,12}")
+
+
+def calls(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Sums of calls: ``chr(105) + chr(103)``, ``CHAR(0x69)||CHAR(0x67)``, ``String.fromCharCode(105)``."""
+    for row in _rows(_CALL, _PLUS, text):
+        codes = [int(call[1], 16) if call[1] else int(call[2]) for call in row]
+        if max(codes) <= MAX_CODE:
+            plain = "".join([chr(code) for code in codes if not 0xD800 <= code < 0xE000])
+            if printable(plain) and len(set(plain)) >= MIN_KINDS and (is_language(plain) or suspects(plain) != NOTHING):
+                yield _piece("calls", plain, row)
+
+
+def letters(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Lists of letters: ``["i", "g", "n"]``."""
+    for row in _rows(_LETTER, _COMMA, text):
+        plain = "".join([letter[1] or letter[2] for letter in row])
+        if printable(plain) and len(set(plain)) >= MIN_KINDS and _is_said(plain):
+            yield _piece("letters", plain, row)
+
+
+def _is_said(plain: str) -> bool:
+    said = english(plain) >= LIKELY and known(plain) >= MIN_KNOWN
+    return said or languages.known(plain) >= 2 * MIN_KNOWN or suspects(plain) != NOTHING
+
+
+def _piece(scheme: str, plain: str, row: list[re.Match[str]]) -> Piece:
+    start, end = row[0].start(), row[-1].end()
+    return Piece(scheme, plain, start, end, (Blob(start, end),))
+
+
+def _rows(one: re.Pattern[str], between: re.Pattern[str], text: str) -> Iterator[list[re.Match[str]]]:
+    """Matches of ``one`` that follow each other with no more than ``between`` apart, as many as are worth decoding."""
+    row: list[re.Match[str]] = []
+    for match in one.finditer(text):
+        if row and not between.fullmatch(text, row[-1].end(), match.start()):
+            if len(row) >= MIN_DECODED:
+                yield row
+            row = []
+        row.append(match)
+    if len(row) >= MIN_DECODED:
+        yield row
