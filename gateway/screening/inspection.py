@@ -21,7 +21,9 @@ from gateway.screening.policy import Action, Direction, Edit, Policy, Ruling, de
 from gateway.streams.following import Cut, Rise
 from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
+from gateway.wires.collecting import UNKNOWN, is_word
 from gateway.wires.jsonedit import apply_edits
+from gateway.wires.names import names
 from gateway.wires.probabilities import without_probabilities
 
 OFFLOAD_BYTES: Final = 8 * 1024
@@ -134,10 +136,25 @@ def inspect_reply(
     try:
         doc: Any = strict.loads(body)
         parsed = target.wire.read_reply(doc, target)
+        parsed.segments.extend(_named(engine, doc, parsed.segments))
     except (strict.BadJson, Malformed) as error:
         fault = "not valid JSON" if isinstance(error, strict.BadJson) and error.code == "invalid_json" else str(error)
         raise UpstreamFault(502, "upstream_bad_reply", f"the upstream's reply cannot be screened: {fault}") from None
     return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, leakage, began)
+
+
+def _named(engine: Engine, doc: Any, segments: Sequence[Segment]) -> list[Segment]:
+    """What a reply says beside its texts, where that is more than a name, or something is found in it.
+
+    Raises:
+        Malformed: it is nested too deeply.
+    """
+    lexical = engine.cascade.lexical
+    return [
+        Segment(text, UNKNOWN, Origin.ASSISTANT, -1, path)
+        for text, path in names(doc, [segment.path for segment in segments])
+        if not is_word(text) or lexical.scan(text, Origin.ASSISTANT).matches
+    ]
 
 
 def _inspect(

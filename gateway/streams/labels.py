@@ -49,7 +49,7 @@ class Labels:
         self._known: dict[tuple[str, str], str] = {}
 
     def pass_on(self, events: list[StreamEvent], edits: dict[Path, str], under_way: Container[Channel]) -> list[StreamEvent]:
-        """The events of a frame without labels that pass as they are; what takes the place of others is added to ``edits``.
+        """The events of a frame without labels that pass as they are; what goes out of labels is added to ``edits``.
 
         Args:
             under_way: the channels of texts that are.
@@ -63,9 +63,11 @@ class Labels:
             if label and open_text:  # it came in pieces, and this is the last one
                 left += (event._replace(kind=EventKind.OTHER), StreamEvent(EventKind.STOP, event.channel))
             elif label or (event.path and not open_text and event.channel in self._places):
-                edits[event.path] = said = self._said(event)
+                said = self._said(event)
                 if said != event.text:
                     left.append(event._replace(kind=EventKind.LABEL))
+                if said != event.text or len(event.path) > 1:  # a frame that is made says again what stands at its top
+                    edits[event.path] = said
             else:
                 left.append(event)
         return left

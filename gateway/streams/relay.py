@@ -31,6 +31,7 @@ from gateway.streams.steps import Steps, at_once
 from gateway.streams.texts import Read, Texts, within
 from gateway.wires.base import EventKind, StreamEvent, Target, Thread
 from gateway.wires.frames import BadFraming, Frame
+from gateway.wires.names import with_names
 from gateway.wires.probabilities import has_probabilities
 from gateway.wires.rewriting import rewritten, sequel
 
@@ -224,7 +225,8 @@ class Relay:
 
     def _frame(self, frame: Frame) -> Steps[None]:
         long = len(frame.raw) > LONG
-        events = (yield partial(self._reader.read, frame)) if long else self._reader.read(frame)
+        read = partial(with_names, self._reader) if self._rules else self._reader.read
+        events = (yield partial(read, frame)) if long else read(frame)
         if self._aside is not None:
             stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
             yield from self._settle(any(within(end, stops) for end in self._aside.ends))
@@ -252,12 +254,12 @@ class Relay:
             if end not in over and (known := self._texts.open.get(end)) is not None:
                 known.stream.edge()
                 self._send_rest(end, known, self._restored(known, known.stream.settled(), end, False), edits, carried)
-        read = Read(frame, events, edits, carried, ends, over)
+        whole = Read(frame, events, edits, carried, ends, over)
         waits = len(over) < len(ends) and self.cut is None
         if waits and any(text.held for channel, text in self._texts.open.items() if within(channel, ends)):
-            self._aside = read  # whether the texts are over with it is known when something comes, or nothing
+            self._aside = whole  # whether the texts are over with it is known when something comes, or nothing
         else:
-            yield from self._complete(read, over)
+            yield from self._complete(whole, over)
 
     def _of_label(self, text: ChannelText, released: Released, channel: Channel) -> str:
         passed = self._passed

@@ -24,6 +24,11 @@ _WORD: Final = re.compile(r"[\w.:/+=-]*", re.ASCII)  # what ids, kinds, names, t
 _EXACT: Final = 2**53  # from here on a float no longer tells whole numbers apart
 
 
+def is_word(text: str) -> bool:
+    """Whether a text looks like an id, a kind, a name, a time or a signature."""
+    return _WORD.fullmatch(text) is not None
+
+
 def words(*lines: str) -> frozenset[str]:
     """The words of some lines: how this package writes sets of names."""
     return frozenset(" ".join(lines).split())
@@ -68,11 +73,11 @@ class Collector:
         if not self.strict:
             return
         if isinstance(value, str):
-            if _WORD.fullmatch(value) is None:
+            if not is_word(value):
                 self.text(value, role, origin, turn, path)
         elif isinstance(value, dict | list):
             for text, place in strings(value, path, numbers=False):
-                if _WORD.fullmatch(text) is None:
+                if not is_word(text):
                     self.text(text, role, origin, turn, place)
 
     def hidden(self, origin: Origin, turn: int, path: Path, reason: str) -> None:

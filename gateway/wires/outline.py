@@ -19,8 +19,8 @@ from gateway.wires.jsonedit import places
 _TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*+)*+')
 """The inside of a JSON string, whose escapes are looked at by whoever reads it."""
 
-_OTHER: Final = re.compile(rb'"[A-Za-z0-9_-]{0,64}+"|0|[1-9][0-9]{0,17}+')
-"""What may stand in another place that varies: an id, letters that fill, a whole number."""
+_OTHER: Final = re.compile(rb'"[A-Za-z0-9_-]{0,64}+"|0|[1-9][0-9]{0,10}+')
+"""What may stand in another place that varies: an id, letters that fill, a whole number that is too short for a card's."""
 
 
 class Outline:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import orjson
 
-from detectors.values import Path
+from detectors.values import Key, Path
 from gateway.wires.base import StreamReader
 from gateway.wires.events import one_line, sse
 from gateway.wires.frames import Frame
@@ -37,6 +38,9 @@ def sequel(reader: StreamReader, frame: Frame, path: Path, others: Mapping[Path,
         others: what went out of the texts of ``frame``, by their paths.
     """
     doc = reader.sequel(orjson.loads(frame.data), path, others, text)
+    renamed = {at[-1].name: name for at, name in others.items() if isinstance(at[-1], Key) and at[-1].name != name}
+    if renamed:
+        doc = _renamed(doc, renamed)
     data = one_line(without_probabilities(orjson.dumps(doc)))
     if frame.raw.startswith(frame.data):  # a message of its own
         return Frame(frame.raw.replace(frame.data, data), frame.event, data)
@@ -44,3 +48,10 @@ def sequel(reader: StreamReader, frame: Frame, path: Path, others: Mapping[Path,
         return Frame(b",\r\n" + data, frame.event, data)
     event = str(doc.get("type")).encode() if frame.event else b""
     return Frame(sse(data, event), event, data)
+
+
+def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
+    """The value with other names for some of its fields, wherever they stand."""
+    if isinstance(value, dict):
+        return {renamed.get(key, key): _renamed(one, renamed) for key, one in value.items()}
+    return [_renamed(one, renamed) for one in value] if isinstance(value, list) else value
