@@ -111,16 +111,17 @@ def number(shape: str, valid: Callable[[str], bool]) -> Check:
 
 
 def alone(check: Check) -> Check:
-    """As ``check``, but not where more groups of digits stand beside the value, as in the middle of a longer number."""
+    """As ``check``, but not where more groups of digits stand beside the value, as in the middle of a longer number or of a
+    UUID."""
 
     def lonely(text: str, start: int, end: int) -> Span | None:
         span = check(text, start, end)
-        if span is None or _GROUP_BEFORE.search(left(text, span[0], 2)) or _GROUP_AFTER.match(right(text, span[1], 2)):
+        if span is None or _GROUP_BEFORE.search(left(text, span[0], 9)) or _GROUP_AFTER.match(right(text, span[1], 2)):
             return None
         return span
 
     return lonely
 
 
-_GROUP_BEFORE: Final = re.compile(r"\d[ -]\Z", re.ASCII)
+_GROUP_BEFORE: Final = re.compile(r"(?:\d[ -]|[0-9A-Fa-f]{8}-)\Z", re.ASCII)
 _GROUP_AFTER: Final = re.compile(r"[ -]\d", re.ASCII)

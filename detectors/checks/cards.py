@@ -9,7 +9,7 @@ from typing import Final
 from detectors.checks.base import Check, Span, compact, ending, left, right, whole
 from detectors.checks.checksums import luhn
 
-_LONG: Final = frozenset({16, 17, 18, 19})
+_LONG: Final = frozenset({16, 19})
 
 _RANGES: Final[tuple[tuple[int, int, frozenset[int]], ...]] = (
     (220000, 220499, _LONG),  # Mir
@@ -50,8 +50,9 @@ _RANGES: Final[tuple[tuple[int, int, frozenset[int]], ...]] = (
     (979200, 979289, frozenset({16})),  # Troy
     (986000, 986099, frozenset({16})),  # Humo
 )
-"""Six-digit issuer ranges with the lengths in use, in order. Visa with 13 digits, Maestro with fewer than 16 and UATP are left
-out: too many ordinary numbers look the same. They are taken behind words that speak of a card."""
+"""Six-digit issuer ranges with the lengths in use, in order. Visa with 13 digits, Maestro with fewer than 16, UATP, and
+numbers of 17 and 18 are left out: too many ordinary numbers look the same, such as those that Discord and others count
+messages with. They are taken behind words that speak of a card."""
 
 _FIRSTS: Final = [first for first, _, _ in _RANGES]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from detectors.checks.base import Check, alone, number, words
+from detectors.checks.base import Check, Span, alone, left, number, words
 from detectors.checks.checksums import luhn, mod_11_2, verhoeff, weighted
 from detectors.checks.dates import is_day, is_short_day
 
@@ -132,9 +133,26 @@ def new_zealand_ird(digits: str) -> bool:
     return check == int(padded[8]) and 10_000_000 <= int(digits) <= 150_000_000
 
 
+def _no_time(check: Check) -> Check:
+    """As ``check``, but no time in milliseconds that a record is named by: ``"id": "1805253418207"``."""
+
+    def told(text: str, start: int, end: int) -> Span | None:
+        span = check(text, start, end)
+        if span is None or (_TIME.fullmatch(text, *span) and _RECORD.search(left(text, span[0]))):
+            return None
+        return span
+
+    return told
+
+
+_TIME: Final = re.compile(r"1[4-9]\d{11}", re.ASCII)
+"""From 2014 to 2033; people who were born in such a year of a century have such numbers."""
+
+_RECORD: Final = re.compile(r"""(?<![A-Za-z] )\bid["']?\s?[:=]\s?["']?\Z""")
+
 CHECKS: Final[dict[str, Check]] = {
     "in_aadhaar": alone(number(r"\d{4}[ -]?\d{4}[ -]?\d{4}", aadhaar)),
-    "in_pan": number(r"[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z]", lambda text: text[5:9] != "0000"),
+    "in_pan": number(r"[A-Z]{3}P[A-Z]\d{4}[A-Z]", lambda text: text[5:9] != "0000"),
     "in_pan_any": number(r"(?i:[A-Z]{5}\d{4}[A-Z])", lambda text: text[5:9] != "0000"),
     "cn_id": number(r"\d{17}[\dXx]", chinese_id),
     "tw_id": number(r"[A-Z][1289]\d{8}", taiwanese_id),
@@ -151,7 +169,7 @@ CHECKS: Final[dict[str, Check]] = {
     "ae_id": number(r"784-?\d{4}-?\d{7}-?\d", emirates_id),
     "sa_id": number(r"[12]\d{9}", saudi_id),
     "eg_id": number(r"[23]\d{13}", egyptian_id),
-    "za_id": number(r"\d{6} ?\d{4} ?\d{3}", south_african_id),
+    "za_id": _no_time(number(r"\d{6} ?\d{4} ?\d{3}", south_african_id)),
     "ng_nin": number(r"\d{11}", lambda digits: len(set(digits)) > 2),
     "au_tfn": number(r"\d{3}[ -]?\d{3}[ -]?\d{3}", australian_tfn),
     "au_medicare": number(r"[2-6]\d{3}[ -]?\d{5}[ -]?\d(?:[ /-]?\d)?", australian_medicare),

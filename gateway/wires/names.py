@@ -67,7 +67,7 @@ def _outer(path: Path) -> Path:
 
 
 class _Walk:
-    """Gathers what `names` finds. A frame has dozens of fields, nearly all with nothing to look at: no path is made of those."""
+    """Gathers what `names` finds. A frame has dozens of fields, mostly with nothing to look at: no path is made of those."""
 
     __slots__ = ("found", "known", "passed")
 
