@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 
 from detectors.decode import MAX_DECODED, MAX_DEPTH, Layer, decode, suspects
 from detectors.decode.english import COMMON
+from detectors.decode.languages import folded
 from detectors.decode.piece import GROUPS
 
 BEFORE = ("", "Hello, could you look at this for me: ", "Summary of the meeting.\n\n> ", '{"note": "see below"}\n')
@@ -410,6 +411,14 @@ def test_words_are_told_by_how_they_begin_where_they_end_in_many_ways(
     assert decode(text).layers == ()
     layers = layer_of(f"Hello, what does this say?\n\n{write(text)}", scheme)
     assert max((len(layer.text) for layer in layers if layer.text.strip(".") in text), default=0) > 0.6 * len(text)
+
+
+@pytest.mark.parametrize("name", ["hex rot13", "hex reversed", "base58", "base64 by words", "hex by words", "chr"])
+@pytest.mark.parametrize("language", ["Dutch", "Italian", "Polish", "Turkish"])
+def test_other_languages_come_out_where_words_must_tell(name: str, language: str) -> None:
+    scheme, encode = EXACT[name]
+    for text in (ELSEWHERE[language], folded(ELSEWHERE[language])):
+        assert [layer for layer in layer_of(f"Hello: {encode(text)}", scheme) if layer.text == text]
 
 
 def test_plain_text_is_not_even_suspect() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
+from detectors.decode.ciphers import is_sentence
 from detectors.decode.english import LIKELY, english, is_language, known
 from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import GROUPS, Allowance, Piece, decoded, readable, solid
@@ -228,9 +229,9 @@ def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def _changed16(match: re.Match[str], digits: str, change: str) -> Iterator[Piece]:
-    """The text of digits that were themselves shifted or turned round, where it is English."""
-    for piece in _bytes(match, f"{change}>hex", bytes.fromhex, digits, sure=False):
-        if readable(piece.text) and (not piece.text.isascii() or (english(piece.text) >= LIKELY and known(piece.text) > 0.2)):
+    """The text of digits that were themselves shifted or turned round, where it is sentences."""
+    for piece in _bytes(match, f"{change}>hex", bytes.fromhex, digits):
+        if is_sentence(piece.text) or (readable(piece.text) and not piece.text.isascii()):
             yield piece
 
 

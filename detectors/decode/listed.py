@@ -6,17 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from detectors.decode import languages
-from detectors.decode.english import LIKELY, english, is_language, known
+from detectors.decode.ciphers import is_sentence
+from detectors.decode.english import is_language
 from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import MIN_DECODED, Allowance, Piece, printable
 from detectors.offsets import Blob
 
 MIN_KINDS: Final = 6
 """Different characters among them: fewer are a line that is drawn, or a name in capitals."""
-
-MIN_KNOWN: Final = 0.25
-"""The least share of letters in common words, of letters in a list. The alphabet is a list of letters, too."""
 
 MAX_CODE: Final = 0x10FFFF
 
@@ -36,7 +33,7 @@ def calls(text: str, allowance: Allowance) -> Iterator[Piece]:
         codes = [int(call[1], 16) if call[1] else int(call[2]) for call in row]
         if max(codes) <= MAX_CODE:
             plain = "".join([chr(code) for code in codes if not 0xD800 <= code < 0xE000])
-            if printable(plain) and len(set(plain)) >= MIN_KINDS and (is_language(plain) or suspects(plain) != NOTHING):
+            if printable(plain) and len(set(plain)) >= MIN_KINDS and (is_language(plain) or _is_said(plain)):
                 yield _piece("calls", plain, row)
 
 
@@ -49,8 +46,7 @@ def letters(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def _is_said(plain: str) -> bool:
-    said = english(plain) >= LIKELY and known(plain) >= MIN_KNOWN
-    return said or languages.known(plain) >= 2 * MIN_KNOWN or suspects(plain) != NOTHING
+    return is_sentence(plain) or suspects(plain) != NOTHING
 
 
 def _piece(scheme: str, plain: str, row: list[re.Match[str]]) -> Piece:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from detectors.decode.english import LIKELY, english, known
+from detectors.decode.ciphers import is_sentence
 from detectors.decode.piece import Allowance, Piece, decoded, solid
 from detectors.offsets import Blob
 
@@ -16,9 +16,6 @@ MIN_RUN: Final = 20
 
 MAX_RUN: Final = 2_048
 """Characters of base58 that are read as one number, for the work grows with their square."""
-
-MIN_KNOWN: Final = 0.25
-"""The least share of letters in common words, where nothing but the text itself says that it was encoded."""
 
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DIGITS: Final = {character: value for value, character in enumerate(_ALPHABET)}
@@ -51,5 +48,5 @@ def base58(text: str, allowance: Allowance) -> Iterator[Piece]:
         for character in run:
             number = number * len(_ALPHABET) + _DIGITS[character]
         plain = decoded(number.to_bytes((number.bit_length() + 7) // 8))
-        if plain is not None and (not plain.isascii() or (english(plain) >= LIKELY and known(plain) >= MIN_KNOWN)):
+        if plain is not None and (is_sentence(plain) or not plain.isascii()):
             yield Piece("base58", plain, *match.span(), (Blob(*match.span()),))
