@@ -9,11 +9,14 @@ from typing import Final
 from detectors.decode.ciphers import is_sentence
 from detectors.decode.english import is_language
 from detectors.decode.gate import NOTHING, suspects
-from detectors.decode.piece import MIN_DECODED, Allowance, Piece, printable
+from detectors.decode.piece import MIN_DECODED, Allowance, Piece, printable, readable
 from detectors.offsets import Blob
 
 MIN_KINDS: Final = 6
 """Different characters among them: fewer are a line that is drawn, or a name in capitals."""
+
+MIN_SPACES: Final = 2
+"""Spaces of a sum of calls that make a sentence of it."""
 
 MAX_CODE: Final = 0x10FFFF
 
@@ -33,7 +36,8 @@ def calls(text: str, allowance: Allowance) -> Iterator[Piece]:
         codes = [int(call[1], 16) if call[1] else int(call[2]) for call in row]
         if max(codes) <= MAX_CODE:
             plain = "".join([chr(code) for code in codes if not 0xD800 <= code < 0xE000])
-            if printable(plain) and len(set(plain)) >= MIN_KINDS and (is_language(plain) or _is_said(plain)):
+            spaced = plain.count(" ") >= MIN_SPACES and readable(plain)  # nobody writes so by chance, in any language
+            if printable(plain) and len(set(plain)) >= MIN_KINDS and (spaced or is_language(plain) or _is_said(plain)):
                 yield _piece("calls", plain, row)
 
 
