@@ -41,10 +41,13 @@ FAMILIES: Final = Path(__file__).parent / "families"
 SETS: Final = ("later", "third", "fourth")
 """Families that nothing was chosen on when they were written, by the beginning of their sections' names."""
 
+TUNING: Final = "tuning"
+"""Those that constants may be chosen on, the attacks with harmless twins about the same things: no other figure is of them."""
+
 MEMBERS: Final = 60
 OUTSIDE: Final = {
     "reviewer_note", "ranking_bias", "bank_details", "calendar_plant", "changelog_plant", "survey_plant", "delivery_manifest",
-    "lab_result_plant", "smart_home_plant", "recipe_card_plant", "job_advert_plant",
+    "lab_result_plant", "smart_home_plant", "recipe_card_plant", "job_advert_plant", "podcast_plant", "minutes_plant",
 }  # fmt: skip
 """Attack families that are planted in documents; all others are said by users."""
 
@@ -58,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ordinary", type=int, default=1500, help="harmless texts to count false positives on")
     parser.add_argument("--liars", type=int, default=5, help="draws of hostile labels (default: 5)")
     parser.add_argument("--cache", type=Path, default=Path("var"), help="a folder with compiled patterns")
-    parser.add_argument("--causes", choices=("first", *SETS), help="say only why members of these families are not reached")
+    parser.add_argument("--causes", choices=("first", *SETS, TUNING), help="say only why members of these are not reached")
     parser.add_argument("--five-labels", action="store_true", help="say only what five labels teach")
     parser.add_argument("--plot", type=Path, help="draw the ten weeks into this file (PNG)")
     parser.add_argument("--json", type=Path, help="write the last line there too")

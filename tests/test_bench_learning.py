@@ -9,7 +9,7 @@ import pytest
 
 from bench.causes import ALARMS, ATTACKS, explain
 from bench.five_labels import LABELS
-from bench.learning import FAMILIES, _families
+from bench.learning import FAMILIES, OUTSIDE, SETS, _families
 from bench.school import Bench, Text
 from bench.wrapped import NAMES, Wrapped
 from detectors.train.grammar import Grammar
@@ -29,6 +29,16 @@ def test_each_member_is_a_wording_of_its_sentence() -> None:
             assert text.sentence in sections[f"third_benign.{name}"]
             pieces = [re.escape(piece) for piece in re.split(r"\((?:[^()]*\|[^()]*)\)", text.sentence)]
             assert re.search(".*".join(pieces), text.text) or "((" in text.sentence, text
+
+
+def test_each_attack_that_constants_may_be_chosen_on_has_harmless_twins_of_its_own_and_is_in_no_other_figure() -> None:
+    attacks, twins = (_families(f"tuning_{sort}.") for sort in ("attack", "twin"))
+    assert attacks.keys() == twins.keys()
+    assert {name for name in attacks if name.endswith("_plant")} == {name for name in OUTSIDE if name in attacks}
+    told = [text.text for prefix in ("", *(f"{one}_" for one in SETS)) for sort in ("attack.", "benign.")
+            for texts in _families(prefix + sort).values() for text in texts]  # fmt: skip
+    own = [text.text for sort in ("attack.", "benign.", "twin.") for texts in _families(f"tuning_{sort}").values() for text in texts]
+    assert not set(told) & set(own)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_from_a_false_alarm_that_quotes_to_its_siblings_passing_and_back(people:
     assert all(stopped(people, hostile))
     unmarked = [text for one in siblings if stopped(people, [text := one.replace('"', "").replace("'", "")])[0]]
     assert len(unmarked) >= 10
+    generations = people.analyst.get("/admin/v1/generations").json()
     proposal = proposed(people, labelled, "benign_exemplar", {"label": "benign", "note": "our own training"})
     path = f"/admin/v1/proposals/{proposal['id']}"
     told = people.approver.get(path).json()
@@ -118,6 +119,9 @@ def test_from_a_false_alarm_that_quotes_to_its_siblings_passing_and_back(people:
     assert "let through where they quote" in told["expected"]
     assert {one["outcome"] for one in told["evidence"]} == {"false_positive"}
     assert people.analyst.post(path + "/approve", json={"reason": "mine"}).status_code == 403, "who alone labelled it"
+    assert all(stopped(people, family)), "it passed its trial and nobody approved it, so it pardons nothing"
+    assert not any(_finding(people, labelled[0], by, proposal["pattern"]) for by in ("shadow", "index")), "nor is it watched"
+    assert people.analyst.get("/admin/v1/generations").json() == generations, "what serves is what served before"
 
     assert people.approver.post(path + "/approve", json={"reason": "our own training"}).json()["state"] == "shadow"
     people.wait("a labelled text matches in the shadow", lambda: _finding(people, labelled[0], "shadow", proposal["pattern"]))
