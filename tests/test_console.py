@@ -163,6 +163,28 @@ def test_without_pattern_sync_the_replicas_page_says_so(analyst: Seat) -> None:
     expect(page.get_by_text("This gateway shares patterns with no other: pattern sync is off: sync.listen is not set.")).to_be_visible()
 
 
+@pytest.mark.parametrize("address", [
+    "nosuch", "live/more", "decisions/01a2", "decisions/tenant/x", "decision", "patterns/a/b", "replicas/x", "generations/1/2", "%zz", "constructor",
+    "%3Cimg%20src=x%20onerror=window.hacked=1%3E",
+])  # fmt: skip
+def test_an_address_without_a_page_says_so(analyst: Seat, address: str) -> None:
+    analyst.page.goto(f"{analyst.url}/console#/{address}")
+    expect(analyst.page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    expect(analyst.page.locator("#main")).to_contain_text(f"#/{address}")
+    expect(analyst.page.locator("#nav [aria-current]")).to_have_count(0)
+    analyst.page.goto(f"{analyst.url}/console#/patterns/")
+    expect(analyst.page.get_by_role("heading", name="Patterns", exact=True)).to_be_visible()
+
+
+def test_the_link_to_the_content_stays_on_the_page(analyst: Seat) -> None:
+    page = analyst.go("patterns", "Patterns")
+    page.get_by_role("link", name="Skip to content").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    assert page.url.endswith("#/patterns")
+    expect(page.get_by_role("heading", name="Patterns", exact=True)).to_be_visible()
+
+
 def test_what_happens_is_seen_live(analyst: Seat, deployment: Deployment) -> None:
     page = analyst.go("live", "Live")
     expect(page.locator(".plot-box canvas")).to_have_count(2)

@@ -77,7 +77,8 @@ class LearningSettings(Model):
         0.8, ge=0, le=1, description="The least share of a learnt pattern's labelled matches that were right."
     )
     signing_key: Path | None = Field(
-        None, description="The key (PEM, Ed25519) that signs changes; left out, `store.key` in `data_dir`, made when missing."
+        None,
+        description="Path of the key (PEM, Ed25519) that signs changes; left out: `store.key` in `data_dir`, made if missing.",
     )
     trusted_keys: tuple[PublicKey, ...] = Field(
         (), description="Public keys (`ed25519:...`) of the other machines whose changes are taken."

@@ -1,20 +1,32 @@
 // Pages, keys and the session. A page is a function of (main element, rest of the address) that may return how to end it.
 import { call, get, lost, session } from "./api.js";
-import { append, fill, h, say } from "./dom.js";
+import { append, fill, h, name, say } from "./dom.js";
 
+const none = (rest) => rest.length === 0, one = (rest) => rest.length === 1, few = (rest) => rest.length <= 1;
+// `takes` says which rests of an address the page knows.
 const PAGES = {
-  live: { title: "Live", key: "l", load: () => import("./pages/live.js") },
-  decisions: { title: "Decisions", key: "d", load: () => import("./pages/decisions.js") },
-  decision: { load: () => import("./pages/decision.js"), under: "decisions" },
-  playground: { title: "Playground", key: "p", load: () => import("./pages/playground.js") },
-  proposals: { title: "Proposals", key: "r", load: () => import("./pages/proposals.js") },
-  patterns: { title: "Patterns", key: "t", load: () => import("./pages/patterns.js") },
-  generations: { title: "Generations", key: "g", load: () => import("./pages/generations.js") },
-  replicas: { title: "Replicas", key: "s", load: () => import("./pages/replicas.js") },
+  live: { title: "Live", key: "l", takes: none, load: () => import("./pages/live.js") },
+  decisions: { title: "Decisions", key: "d", takes: (rest) => !rest.length || (rest[0] === "category" && rest.length === 2),
+    load: () => import("./pages/decisions.js") },
+  decision: { takes: one, load: () => import("./pages/decision.js"), under: "decisions" },
+  playground: { title: "Playground", key: "p", takes: none, load: () => import("./pages/playground.js") },
+  proposals: { title: "Proposals", key: "r", takes: few, load: () => import("./pages/proposals.js") },
+  patterns: { title: "Patterns", key: "t", takes: few, load: () => import("./pages/patterns.js") },
+  generations: { title: "Generations", key: "g", takes: none, load: () => import("./pages/generations.js") },
+  replicas: { title: "Replicas", key: "s", takes: none, load: () => import("./pages/replicas.js") },
 };
 
 const main = document.getElementById("main");
 let end = null, turn = 0, pending = false;
+
+// The page of the address and the rest for it; null where there is no such page.
+function addressed() {
+  const [name, ...rest] = location.hash.replace(/^#\/?/, "").replace(/\/$/, "").split("/");
+  try {
+    const page = { name: decodeURIComponent(name) || "live", rest: rest.map(decodeURIComponent) };
+    return Object.hasOwn(PAGES, page.name) && PAGES[page.name].takes(page.rest) ? page : null;
+  } catch { return null; } // a percent sign with nothing behind it
+}
 
 async function show() {
   const mine = ++turn;
@@ -26,9 +38,9 @@ async function show() {
     signIn(main, begin);
     return;
   }
-  const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  const page = PAGES[name] ?? PAGES.live;
-  const shownName = page.under ?? (PAGES[name] ? name : "live");
+  const address = addressed();
+  const page = PAGES[address?.name];
+  const shownName = page?.under ?? address?.name;
   for (const link of document.querySelectorAll("#nav a")) {
     if (link.dataset.page === shownName) {
       link.setAttribute("aria-current", "page");
@@ -36,11 +48,16 @@ async function show() {
     } else link.removeAttribute("aria-current");
   }
   const place = h("div");
+  if (!page) {
+    fill(main, h("h1", {}, "There is no such page"), h("p", {}, "Nothing is kept at ", name(location.hash), "."));
+    document.title = "There is no such page – Portcullis";
+    return;
+  }
   try {
     const module = await page.load();
     if (mine !== turn) return;
     fill(main, place);
-    const ended = await module.default(place, rest);
+    const ended = await module.default(place, address.rest);
     if (mine !== turn) ended?.(); else end = ended;
   } catch (error) {
     if (mine === turn) { fill(main, h("h1", {}, "This page cannot be shown"), h("p", { class: "error" }, error.message)); }
@@ -102,6 +119,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "?") { help(); event.preventDefault(); }
 }, true);
 
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+// The address names the page, so the link to the content only moves the focus.
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 addEventListener("hashchange", () => { show(); main.focus({ preventScroll: true }); scrollTo(0, 0); });
 begin().catch((error) => fill(main, h("h1", {}, "Portcullis"), h("p", { class: "error", role: "alert" }, error.message)));
