@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -61,6 +62,12 @@ def with_names(reader: StreamReader, frame: Frame) -> list[StreamEvent]:
     return [*events, *(StreamEvent(EventKind.LABEL, (), text, path) for text, path in found)] if found else events
 
 
+@lru_cache(1_024)
+def _is_plain(key: str) -> bool:
+    """Whether a field's name is ordinary words: the same few hundred come again and again."""
+    return _PLAIN.fullmatch(key) is not None
+
+
 def _outer(path: Path) -> Path:
     """The string of a body in which a path's text stands."""
     return next((path[:at] for at, step in enumerate(path) if step is INNER or step is CODED), path)
@@ -79,7 +86,7 @@ class _Walk:
         if isinstance(value, dict):
             check_depth(value, path)
             for key, item in value.items():
-                if len(key) > _SHORT and _PLAIN.fullmatch(key) is None:
+                if len(key) > _SHORT and not _is_plain(key):
                     self._note(key, (*path, Key(key)))
                 if not isinstance(item, str):
                     if isinstance(item, dict | list):
