@@ -22,6 +22,10 @@ from gateway.telemetry.metrics import FAIL_OPEN_STAGES
         ("upstreams: {openia: {}}", "upstreams.openia.[key]: Input should be 'openai', 'anthropic' or 'gemini'; did you mean 'openai'?"),
         ("limits: {body_byte: 3}", "limits.body_byte: unknown key; did you mean 'body_bytes'?"),
         ("listen: 8080", "listen"),
+        ("open: maybe", "open: wanted true or false"),
+        ("limits: {in_flight: many}", "limits.in_flight: wanted a whole number"),
+        ("limits: {in_flight: 1.5}", "limits.in_flight: wanted a whole number"),
+        ("limits: {drain_seconds: long}", "limits.drain_seconds: wanted a number"),
         ("state: mysql://x", "state: wanted sqlite:PATH"),
         ("upstreams: {openai: {base_url: 'ftp://x'}}", "upstreams.openai.base_url: wanted http(s)://"),
         ("upstreams: {openai: {base_url: 'http://x:99999'}}", "upstreams.openai.base_url: wanted http(s)://"),
@@ -138,7 +142,7 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         configuration.load(file, {"PORTCULLIS_SERVICE_HOST": "10.0.0.1", "PORTCULLIS_LIMITS__IN_FLIGHT": "many"})
     [limit, policy, host] = sorted(str(caught.value).splitlines())
-    assert limit.startswith("$PORTCULLIS_LIMITS__IN_FLIGHT: limits.in_flight: Input should be a valid integer")
+    assert limit.startswith("$PORTCULLIS_LIMITS__IN_FLIGHT: limits.in_flight: wanted a whole number")
     assert policy.startswith("$PORTCULLIS_SERVICE_HOST: service_host: unknown key")
     assert host == f"{file}: polcy: unknown key; did you mean 'policy'?"
     with pytest.raises(SettingsError, match=r"^\$PORTCULLIS_LIMITS_IN_FLIGHT: .*two underscores .* PORTCULLIS_LIMITS__IN_FLIGHT$"):

@@ -173,6 +173,9 @@ _WANTED: Final = {
     "string_type": "wanted text; what YAML takes for something else stands in quotes",
     "invalid_key": "wanted text as the key; what YAML takes for something else stands in quotes",
     "path_type": "wanted a path",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "wanted true or false"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "wanted a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "wanted a number"),
     "missing": "is required",
     "too_short": "wanted at least one",
 }
