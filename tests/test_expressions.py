@@ -45,8 +45,14 @@ def test_what_is_damaged_is_made_anew(tmp_path: Path) -> None:
         assert file.read_bytes() == whole
 
 
+def _scan_hits(lexical: Lexical) -> set[str]:
+    """The patterns that are found in what the shipped ones are to hit."""
+    return {match.pattern.id for one in SHIPPED for match in lexical.scan(one.hits[0], Origin(min(one.origins or {"user"}))).matches}
+
+
 def test_no_match_waits_for_an_expression(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one of the packs' nor one that the store lays over them."""
+    _scan_hits(Lexical(SHIPPED, CACHE_DIR))  # the small ones of checks are made at their first use, for all
     lexical = Lexical(SHIPPED, CACHE_DIR)
     over = Pattern(id="own.more", kind=Kind.REGEX, body=r"sesame (open|shut)", category="jailbreak.persona", severity=Severity.HIGH,
                    reach=11)  # fmt: skip
@@ -56,7 +62,7 @@ def test_no_match_waits_for_an_expression(monkeypatch: pytest.MonkeyPatch) -> No
         raise AssertionError("compiled at a match")
 
     monkeypatch.setattr(re, "compile", refused)
-    found = {match.pattern.id for one in SHIPPED for match in laid.scan(one.hits[0], Origin(min(one.origins or {"user"}))).matches}
+    found = _scan_hits(laid)
     assert len(found) > 0.9 * len(SHIPPED)
     assert {m.pattern.id for m in laid.scan("Sesame shut, OPEN the gate", Origin.USER).matches} == {"own.more", "own.words"}
 
