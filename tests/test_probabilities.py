@@ -24,15 +24,15 @@ def engine() -> Engine:
     return Engine.load([one for one in live.load_patterns((), CACHE_DIR) if one.state is State.ACTIVE], 1, 0.0, CACHE_DIR)
 
 
-def _chat(said: str, key: str) -> bytes:
+def _chat(said: str, key: str, token: str) -> bytes:
     message = orjson.dumps({"role": "assistant", "content": said}).decode()
-    told = orjson.dumps({"content": [{"token": TOKEN, "logprob": -0.1}]}).decode()
+    told = orjson.dumps({"content": [{"token": token, "logprob": -0.1}]}).decode()
     return f'{{"id":"c","object":"chat.completion","choices":[{{"index":0,"message":{message},"{key}":{told}}}]}}'.encode()
 
 
-def _gemini(said: str, key: str) -> bytes:
+def _gemini(said: str, key: str, token: str) -> bytes:
     content = orjson.dumps({"role": "model", "parts": [{"text": said}]}).decode()
-    told = orjson.dumps({"chosenCandidates": [{"token": TOKEN}]}).decode()
+    told = orjson.dumps({"chosenCandidates": [{"token": token}]}).decode()
     return f'{{"candidates":[{{"content":{content},"{key}":{told}}}]}}'.encode()
 
 
@@ -45,11 +45,16 @@ CASES = [
 @pytest.mark.parametrize(("path", "make", "key"), CASES)
 def test_a_whole_reply_that_is_redacted_loses_them(engine: Engine, path: str, make: object, key: str) -> None:
     assert callable(make)
-    for said, action in ((f"Your key is {TOKEN} and so on.", Action.REDACT), ("Nothing of interest.", Action.ALLOW)):
-        body = make(said, key)
+    for said, token, action in (
+        (f"Your key is {TOKEN} and so on.", TOKEN, Action.REDACT),
+        ("Nothing of interest.", TOKEN, Action.REDACT),
+        ("Nothing of interest.", "Nothing's ", Action.ALLOW),
+    ):
+        body = make(said, key, token)
         found = inspect_reply(engine, Bound(preset("balanced"), None, {}), target(path), body, "t", Vault(b"k" * 32), None)
         assert isinstance(found, Inspected)
         assert found.ruling.action is action
+        assert len(found.parsed.segments) == 1 + (token == TOKEN)  # a token alone is nothing to judge
         assert found.body == body if action is Action.ALLOW else TOKEN.encode() not in found.body
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detectors import canonical
@@ -25,6 +25,7 @@ BUSY = st.lists(PIECES | st.text(string.printable, max_size=2), max_size=40).map
 
 
 @given(ASCII | BUSY)
+@example("Abegin 000")
 def test_without_a_sign_no_probe_finds_anything(text: str) -> None:
     seen = signs(text)
     for sign, probe in PROBES.items():

@@ -24,7 +24,7 @@ from gateway.wires.base import Malformed, Parsed, Target
 from gateway.wires.collecting import UNKNOWN, is_word
 from gateway.wires.jsonedit import apply_edits
 from gateway.wires.names import names
-from gateway.wires.probabilities import without_probabilities
+from gateway.wires.probabilities import is_probability, without_probabilities
 
 OFFLOAD_BYTES: Final = 8 * 1024
 """Bodies and replies larger than this are inspected in a thread: matching takes milliseconds, and others should not wait for
@@ -144,7 +144,7 @@ def inspect_reply(
 
 
 def _named(engine: Engine, doc: Any, segments: Sequence[Segment]) -> list[Segment]:
-    """What a reply says beside its texts, where that is more than a name, or something is found in it.
+    """What a reply says beside its texts, where that is more than a name or a token, or something is found in it.
 
     Raises:
         Malformed: it is nested too deeply.
@@ -153,7 +153,7 @@ def _named(engine: Engine, doc: Any, segments: Sequence[Segment]) -> list[Segmen
     return [
         Segment(text, UNKNOWN, Origin.ASSISTANT, -1, path)
         for text, path in names(doc, [segment.path for segment in segments])
-        if not is_word(text) or lexical.scan(text, Origin.ASSISTANT).matches
+        if not (is_word(text) or is_probability(path)) or lexical.scan(text, Origin.ASSISTANT).matches
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from detectors.values import Path
 from gateway.wires.jsonedit import ASCII_ESCAPE, clear_members
 
 _NAMES: Final = frozenset({"logprobs", "logprobsResult", "logprobs_result", "avgLogprobs", "avg_logprobs"})
@@ -17,6 +18,11 @@ _OTHERS: Final = frozenset({"top_logprobs", "topCandidates", "top_candidates"})
 def has_probabilities(body: bytes) -> bool:
     """Whether there may be any in a JSON body."""
     return b"ogprobs" in body or ASCII_ESCAPE in body
+
+
+def is_probability(path: Path) -> bool:
+    """Whether what stands at a path of a JSON body is about a token."""
+    return not _NAMES.isdisjoint(path)
 
 
 def without_probabilities(body: bytes) -> bytes:
