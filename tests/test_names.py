@@ -18,10 +18,17 @@ from google.genai import types as genai_types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
-from test_relay import SECRET, STREAMS, _bytes, _chunk, _cut, _relay
+from test_relay import ACTING, KEY, SECRET, STREAMS, _bytes, _chunk, _cut, _refusal, _relay, _target
 from test_stream_pieces import _docs, _sse
 from upstreams import reply, upstream
 
+from gateway.redaction.vault import Vault
+from gateway.streams.labels import TURN
+from gateway.streams.relay import Relay
+from gateway.streams.steps import begun
+from gateway.wires.base import Malformed
+from gateway.wires.collecting import MAX_PARTS
+from gateway.wires.events import sse
 from gateway.wires.names import names
 
 Doc = dict[str, Any]
@@ -234,3 +241,22 @@ def test_what_names_things_as_providers_do_passes(name: str, hostile: tuple[Gate
     has, action = _ask(gateway, name)
     assert action == "allow"
     assert "[" + "SECRET" not in has
+
+
+def test_too_many_names_are_told_by_their_bound() -> None:
+    with pytest.raises(Malformed, match=f"at most {MAX_PARTS} names in one body"):
+        names({"ids": [f"ab-{number}xyz" for number in range(MAX_PARTS + 1)]}, ())
+
+
+def test_others_have_their_turn_among_the_names_of_a_frame() -> None:
+    many = {"type": "ping", "of": [f"ab! {number:06}x" for number in range(1_000)]}
+    steps = Relay(_target("messages"), "m", ACTING, Vault(KEY)).steps(sse(orjson.dumps(many), b"ping"), _refusal)
+    turns = 0
+
+    def had_one() -> bool:
+        nonlocal turns
+        turns += 1
+        return False
+
+    assert begun(steps, had_one) is not None
+    assert turns >= 1_000 // TURN

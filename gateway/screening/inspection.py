@@ -147,7 +147,7 @@ def _named(engine: Engine, doc: Any, segments: Sequence[Segment]) -> list[Segmen
     """What a reply says beside its texts, where that is more than a name or a token, or something is found in it.
 
     Raises:
-        Malformed: it is nested too deeply.
+        Malformed: it is nested too deeply, or holds too many.
     """
     lexical = engine.cascade.lexical
     return [

@@ -14,6 +14,7 @@ from detectors.values import Path
 from gateway.streams.channel_text import ChannelText
 from gateway.streams.following import Channel
 from gateway.streams.listening import Listening
+from gateway.streams.steps import Steps
 from gateway.wires.base import EventKind, Malformed, StreamEvent
 from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.events import own_channel
@@ -23,6 +24,9 @@ TAIL: Final = 256
 
 MAX_KNOWN: Final = 1_024
 """Labels of one stream of which it is remembered what went out for them. A stream has a few, over and over."""
+
+TURN: Final = 16
+"""Events of one frame after which others may have their turn: looking at a label takes some 50 µs."""
 
 
 class Labels:
@@ -48,7 +52,9 @@ class Labels:
         self._places: dict[Channel, tuple[str, str]] = {}  # what came there first, and all of it together
         self._known: dict[tuple[str, str], str] = {}
 
-    def pass_on(self, events: list[StreamEvent], edits: dict[Path, str], under_way: Container[Channel]) -> list[StreamEvent]:
+    def pass_on(
+        self, events: list[StreamEvent], edits: dict[Path, str], under_way: Container[Channel]
+    ) -> Steps[list[StreamEvent]]:
         """The events of a frame without labels that pass as they are; what goes out of labels is added to ``edits``.
 
         Args:
@@ -58,7 +64,9 @@ class Labels:
             Malformed: there are too many places.
         """
         left: list[StreamEvent] = []
-        for event in events:
+        for number, event in enumerate(events, 1):
+            if not number % TURN:
+                yield None
             label, open_text = event.kind is EventKind.LABEL, event.channel in under_way
             if label and open_text:  # it came in pieces, and this is the last one
                 left += (event._replace(kind=EventKind.OTHER), StreamEvent(EventKind.STOP, event.channel))

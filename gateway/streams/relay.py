@@ -232,7 +232,7 @@ class Relay:
             yield from self._settle(any(within(end, stops) for end in self._aside.ends))
         self._like_last = None
         edits: dict[Path, str] = {}
-        events = self._labels.pass_on(events, edits, self._texts.open)
+        events = yield from self._labels.pass_on(events, edits, self._texts.open)
         if not long:
             self._alike.note(frame, events)
         carried: dict[Channel, Path] = {}

@@ -13,8 +13,8 @@ from typing import Any, Final
 import orjson
 
 from detectors.values import CODED, INNER, Key, Path
-from gateway.wires.base import EventKind, StreamEvent, StreamReader
-from gateway.wires.collecting import check_depth, words
+from gateway.wires.base import EventKind, Malformed, StreamEvent, StreamReader
+from gateway.wires.collecting import MAX_PARTS, check_depth, words
 from gateway.wires.frames import Frame
 
 SEALED: Final = words(
@@ -41,7 +41,7 @@ def names(doc: Any, read: Iterable[Path], passed: Container[str] = ()) -> list[t
     ``passed``: fields that nobody can read.
 
     Raises:
-        Malformed: it is nested too deeply.
+        Malformed: it is nested too deeply, or holds too many.
     """
     walk = _Walk(frozenset(map(_outer, read)), passed)
     walk.value(doc, ())
@@ -108,6 +108,8 @@ class _Walk:
 
     def _note(self, text: str, path: Path) -> None:
         if path not in self.known:
+            if len(self.found) >= MAX_PARTS:
+                raise Malformed(path, text, f"at most {MAX_PARTS} names in one body")
             self.found.append((text, path))
 
 
