@@ -249,8 +249,9 @@ def test_too_many_names_are_told_by_their_bound() -> None:
 
 
 def test_others_have_their_turn_among_the_names_of_a_frame() -> None:
-    many = {"type": "ping", "of": [f"ab! {number:06}x" for number in range(1_000)]}
-    steps = Relay(_target("messages"), "m", ACTING, Vault(KEY)).steps(sse(orjson.dumps(many), b"ping"), _refusal)
+    many = [f"ab! {number:06}x" for number in range(1_000)]
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": {"of": many}}
+    steps = Relay(_target("chat"), "m", ACTING, Vault(KEY)).steps(sse(orjson.dumps(chunk)), _refusal)
     turns = 0
 
     def had_one() -> bool:
