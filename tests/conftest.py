@@ -21,7 +21,7 @@ settings.load_profile("portcullis")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask a server at import
 
 LONGEST = ("console", "bad_input", "gateway", "sync_gateways", "state", "replicas", "audit_log", "bundle", "dashboards", "alerts",
-           "checks_numbers", "clients", "learning_cores", "chart", "realtime")  # fmt: skip
+           "checks_numbers", "clients", "learning_poison", "chart", "realtime")  # fmt: skip
 """Modules that take ten seconds or more begin first, so that no process is left with a long one at the end."""
 
 

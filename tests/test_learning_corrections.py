@@ -13,7 +13,7 @@ import pytest
 from families import draw
 from hypothesis import given
 from hypothesis import strategies as st
-from test_learning_cores import label
+from learning_support import label
 
 from detectors.engine import Engine
 from detectors.semantic.corrections import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from families import draw
-from test_learning_cores import answers, cases, label
+from learning_support import answers, cases, label
 
 from detectors.semantic.judge import SemanticModel
 from gateway import live as live_module
