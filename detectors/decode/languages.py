@@ -39,26 +39,26 @@ def folded(text: str) -> str:
     return _MARKS.sub("", unicodedata.normalize("NFD", text.lower().translate(_APART)))
 
 
-def _forms() -> dict[str, frozenset[str]]:
-    """The words of `data/words.txt` in Latin letters, by their language."""
+def _listed() -> dict[str, frozenset[str]]:
     head, *lines = (Path(__file__).parents[1] / "data" / "words.txt").read_text("utf-8").splitlines()
     columns = zip(*(line.split(";") for line in lines if line), strict=True)
     return {
-        language: frozenset({form for cell in column for form in re.split("[, ]", cell) if form[:1] < _LATIN})
+        language: frozenset({form for cell in column for form in re.split("[, ]", cell)})
         for language, column in zip(head.split(";"), columns, strict=True)
     }
 
 
-_FORMS: Final = _forms()
+LISTED: Final = _listed()
+"""The words of `data/words.txt`, those of requests and attacks, by their language."""
 
 
 def _words() -> frozenset[str]:
-    forms = (form for language, listed in _FORMS.items() if language != "en" for form in listed)
+    forms = (form for language, listed in LISTED.items() if language != "en" for form in listed if form[:1] < _LATIN)
     return frozenset({word for word in map(folded, (*forms, *_COMMON.split())) if _WORD.fullmatch(word)})
 
 
 STEM: Final = 5
-"""Letters with which words of three languages begin alike, whatever ending follows: a list of them cannot have all."""
+"""Letters with which forms of one word begin alike, whatever ending follows: a list cannot have all of them."""
 
 MIN_AKIN: Final = 4
 """Different words of a sentence that are known, or begin as known ones do."""
@@ -67,7 +67,7 @@ WORDS: Final = _words()
 """Common words of these languages, and those of requests and attacks, of three letters and more, folded."""
 
 STEMS: Final = tuple(
-    sorted({f" {form[:STEM]}" for form in _FORMS["pl"] | _FORMS["tr"] if len(form) >= STEM and form.isalpha()})
+    sorted({f" {form[:STEM]}" for form in LISTED["pl"] | LISTED["tr"] if len(form) >= STEM and form.isalpha()})
 )
 """How words of requests and attacks begin, as they are written, behind a space, in languages that decline most of them."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final
 
+from detectors.decode import languages
 from detectors.decode.piece import Allowance, Piece, readable
 from detectors.offsets import Mirror, Shift, rewrite
 from detectors.probe import Probe
@@ -36,8 +36,7 @@ MAX_WORD: Final = 10
 
 
 def _words() -> frozenset[str]:
-    _, *lines = (Path(__file__).parents[1] / "data" / "words.txt").read_text("utf-8").splitlines()
-    forms = {form for line in lines for form in re.split("[;, ]", line) if form[:1] >= _LATIN}
+    forms = (form for listed in languages.LISTED.values() for form in listed if form[:1] >= _LATIN)
     words = (*forms, *_COMMON.split())
     return frozenset({word for word in words if (2 if word >= _SPACED else _LEAST) <= len(word) <= MAX_WORD})
 
