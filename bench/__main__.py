@@ -16,6 +16,7 @@ from bench import (
     drowned,
     failover,
     gateway,
+    index,
     languages,
     learning,
     memory,
@@ -36,7 +37,7 @@ from bench.processes import BenchError
 
 BENCHES: Final = (
     gateway, profile, audit, console, quality, languages, drowned, replies, results, stream, realtime, learning, patterns,
-    capacity, memory, scan, sync, sync_scale, agreement, failover, verdicts, tails,
+    capacity, memory, scan, index, sync, sync_scale, agreement, failover, verdicts, tails,
 )  # fmt: skip
 
 
