@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Self
-
-import orjson
+from typing import Any, ClassVar, Final
 
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
-from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire, check_choices
+from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
-from gateway.wires.events import labels, load_frame, loose, sse
-from gateway.wires.frames import Frame
+from gateway.wires.events import labels, loose
+from gateway.wires.openai_choices import REPLY, ChoicesStream, read_choices
 from gateway.wires.openai_deltas import audio_events, call_events, function_events, message_events, nested, part_events
 
 # Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
@@ -42,9 +40,6 @@ _PARTS: Final = {
     "video_url": shape("cache_control", unread="video", video_url=LINK),
     "file": shape("cache_control", file=inside(_FILE, Origin.DOCUMENT)),
 }
-_REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
-_CHUNK: Final = _REPLY | {"obfuscation"}  # random letters that hide how long the text is; no client shows them
-_LABELS: Final = _REPLY - {"choices", "created"}
 _EMPTY: Final = frozenset({"refusal", "annotations", "audio"})  # present in every reply, and mostly without a value
 _CHOICE: Final = frozenset({"index", "finish_reason", "message", "delta", "logprobs"})
 _DELTA_KINDS: Final = {
@@ -55,7 +50,6 @@ _DELTA_KINDS: Final = {
     "reasoning_details": EventKind.REASONING,
     "thinking_blocks": EventKind.REASONING,
 }
-_DONE: Final = StreamEvent(EventKind.STOP, ())
 
 
 class OpenAIChat(Wire):
@@ -77,14 +71,7 @@ class OpenAIChat(Wire):
         return out.parsed(want_model(doc), want_flag(doc, "stream"))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
-        out = Collector(strict=False)
-        if isinstance(doc, dict) and isinstance(choices := doc.get("choices"), list):
-            for index, choice in enumerate(choices):
-                _read_choice(out, choice, index, ("choices", index))
-            out.unknown(doc, _REPLY, Origin.ASSISTANT)
-        else:
-            out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
-        return out.parsed()
+        return read_choices(doc, _read_choice)
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
         return ChatStream(model)
@@ -114,53 +101,20 @@ class OpenAIChat(Wire):
         return common.error(status, code, message)
 
 
-class ChatStream(StreamReader):
+class ChatStream(ChoicesStream):
     """Follows the chunks of one chat completion."""
 
+    object = "chat.completion.chunk"
+    nothing: ClassVar = {"delta": {}}
+    known = REPLY | {"obfuscation"}  # random letters that hide how long the text is; no client shows them
     varies = (("obfuscation",),)
     said_once = frozenset({"id", "role"})
 
     def __init__(self, model: str | None) -> None:
-        self._head: dict[str, Any] = {
-            "id": "",
-            "object": "chat.completion.chunk",
-            "created": 0,
-            "model": model or "",
-        }
-        self._open: dict[int, bool] = {0: True}
+        super().__init__(model)
         self._call: dict[int, int] = {}  # which call each choice is at
-        self._done = False
 
-    def read(self, frame: Frame) -> list[StreamEvent]:
-        if frame.data.strip() == b"[DONE]":
-            self._done = True
-            return [_DONE]
-        chunk = load_frame(frame)
-        if chunk is None:
-            return [StreamEvent(EventKind.OTHER, ())]
-        events: list[StreamEvent] = []
-        for key, value in chunk.items():
-            if key in self._head:
-                self._head[key] = value
-            if key in _LABELS:
-                events += labels(value, (key,), (key,))
-            elif key == "error" and value:
-                events += (StreamEvent(EventKind.ERROR, ()), *loose(value, (key,)))
-            elif key == "choices" and isinstance(value, list):
-                for place, choice in enumerate(value):
-                    self._choice(choice, (key, place), events)
-            elif key == "choices" or key not in _CHUNK:
-                events += loose(value, (key,))
-        return events or [StreamEvent(EventKind.OTHER, ())]
-
-    def _choice(self, choice: Any, path: Path, events: list[StreamEvent]) -> None:
-        if not isinstance(choice, dict):
-            events += loose(choice, path)
-            return
-        number = choice.get("index", 0)
-        number = number if isinstance(number, int) else 0
-        self._open[number] = choice.get("finish_reason") is None
-        check_choices(self._open, path)
+    def said(self, choice: dict[str, Any], number: int, path: Path, events: list[StreamEvent]) -> None:
         for key in choice.keys() - _CHOICE:
             events += loose(choice[key], (*path, key))
         events += labels(choice.get("finish_reason"), (*path, "finish_reason"), (number, "finish_reason"))
@@ -169,8 +123,6 @@ class ChatStream(StreamReader):
         if "message" in choice:
             so_far = self._open[number] and isinstance(delta, dict) and isinstance(delta.get("content"), str)
             events += message_events(choice["message"], number, (*path, "message"), so_far)
-        if not self._open[number]:
-            events.append(StreamEvent(EventKind.STOP, (number,)))
 
     def _delta(self, delta: Any, number: int, path: Path, events: list[StreamEvent]) -> None:
         if not isinstance(delta, dict):
@@ -203,22 +155,6 @@ class ChatStream(StreamReader):
         if isinstance(index, int) and index > before:
             self._call[number] = index
             events.append(StreamEvent(EventKind.STOP, (number, "tool", before)))
-
-    def hear_of(self, other: Self) -> None:
-        self._open = dict.fromkeys(other._open, True) | self._open
-
-    def stop(self, message: str) -> bytes:
-        if self._done:
-            return b""
-        choices: list[dict[str, Any]] = [
-            {"index": number, "delta": {}, "logprobs": None, "finish_reason": "content_filter"}
-            for number, is_open in sorted(self._open.items())
-            if is_open
-        ]
-        return sse(orjson.dumps({**self._head, "choices": choices})) + common.DONE
-
-    def fail(self, message: str) -> bytes:
-        return b"" if self._done else common.stream_error(message)
 
 
 def read_message(out: Collector, message: Any, turn: int, path: Path) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Self
-
-import orjson
+from typing import Any, ClassVar, Final
 
 from detectors.values import Origin, Path
 from gateway.wires import openai_common as common
-from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire, check_choices
+from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
-from gateway.wires.events import labels, load_frame, loose, sse
-from gateway.wires.frames import Frame
+from gateway.wires.events import labels, loose
+from gateway.wires.openai_choices import ChoicesStream, read_choices
 
 _SETTINGS: Final = words(
     "model best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty seed",
     "stream stream_options temperature top_p service_tier",
 )
-_REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint"})
-_LABELS: Final = _REPLY - {"choices", "created"}
 _CHOICE: Final = frozenset({"index", "finish_reason", "text", "logprobs"})
 
 
@@ -40,14 +36,7 @@ class OpenAICompletions(Wire):
         return out.parsed(want_model(doc), want_flag(doc, "stream"))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
-        out = Collector(strict=False)
-        if isinstance(doc, dict) and isinstance(choices := doc.get("choices"), list):
-            for index, choice in enumerate(choices):
-                _read_choice(out, choice, index, ("choices", index))
-            out.unknown(doc, _REPLY, Origin.ASSISTANT)
-        else:
-            out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
-        return out.parsed()
+        return read_choices(doc, _read_choice)
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
         return CompletionStream(model)
@@ -81,49 +70,13 @@ def _read_choice(out: Collector, choice: Any, index: int, path: Path) -> None:
             out.walk({key: value}, UNKNOWN, Origin.ASSISTANT, index, path)
 
 
-class CompletionStream(StreamReader):
+class CompletionStream(ChoicesStream):
     """Follows the chunks of one text completion."""
 
-    def __init__(self, model: str | None) -> None:
-        self._head: dict[str, Any] = {
-            "id": "",
-            "object": "text_completion",
-            "created": 0,
-            "model": model or "",
-        }
-        self._open: dict[int, bool] = {0: True}
-        self._done = False
+    object = "text_completion"
+    nothing: ClassVar = {"text": ""}
 
-    def read(self, frame: Frame) -> list[StreamEvent]:
-        if frame.data.strip() == b"[DONE]":
-            self._done = True
-            return [StreamEvent(EventKind.STOP, ())]
-        chunk = load_frame(frame)
-        if chunk is None:
-            return [StreamEvent(EventKind.OTHER, ())]
-        events: list[StreamEvent] = []
-        for key, value in chunk.items():
-            if key in self._head:
-                self._head[key] = value
-            if key in _LABELS:
-                events += labels(value, (key,), (key,))
-            elif key == "error" and value:
-                events += (StreamEvent(EventKind.ERROR, ()), *loose(value, (key,)))
-            elif key == "choices" and isinstance(value, list):
-                for place, choice in enumerate(value):
-                    self._choice(choice, (key, place), events)
-            elif key == "choices" or key not in _REPLY:
-                events += loose(value, (key,))
-        return events or [StreamEvent(EventKind.OTHER, ())]
-
-    def _choice(self, choice: Any, path: Path, events: list[StreamEvent]) -> None:
-        if not isinstance(choice, dict):
-            events += loose(choice, path)
-            return
-        number = choice.get("index", 0)
-        number = number if isinstance(number, int) else 0
-        self._open[number] = choice.get("finish_reason") is None
-        check_choices(self._open, path)
+    def said(self, choice: dict[str, Any], number: int, path: Path, events: list[StreamEvent]) -> None:
         for key, value in choice.items():
             if key == "text" and isinstance(value, str):
                 if value:
@@ -132,21 +85,3 @@ class CompletionStream(StreamReader):
                 events += labels(value, (*path, key), (number, key))
             elif key == "text" or key not in _CHOICE:
                 events += loose(value, (*path, key))
-        if not self._open[number]:
-            events.append(StreamEvent(EventKind.STOP, (number,)))
-
-    def hear_of(self, other: Self) -> None:
-        self._open = dict.fromkeys(other._open, True) | self._open
-
-    def stop(self, message: str) -> bytes:
-        if self._done:
-            return b""
-        choices = [
-            {"index": number, "text": "", "logprobs": None, "finish_reason": "content_filter"}
-            for number, is_open in sorted(self._open.items())
-            if is_open
-        ]
-        return sse(orjson.dumps({**self._head, "choices": choices})) + common.DONE
-
-    def fail(self, message: str) -> bytes:
-        return b"" if self._done else common.stream_error(message)
