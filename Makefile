@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+# A test run starts hundreds of processes: each would compile all it imports anew, seconds of it, where the caller forbids keeping that.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: explore fuzz simulate sign-packs image-check pictures install install-dev run test compiled system-packages test-train test-sync-lab test-corrections sanitize lint fmt bench lock clean
 
