@@ -173,6 +173,14 @@ class StoredKey:
         """True while the key opens anything."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
+    def shown(self) -> dict[str, Any]:
+        """The key for people: nothing in it opens anything."""
+        return {
+            "id": self.id, "role": self.role.value, "tenant": self.tenant, "policy": self.policy,
+            "created_at": self.created_at, "expires_at": self.expires_at, "revoked_at": self.revoked_at, "note": self.note,
+            "owner": self.owner or None,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class NewKey:

@@ -119,6 +119,16 @@ class Pattern:
     provenance: str = ""
     revision: int = 1
 
+    def shown(self) -> dict[str, Any]:
+        """The pattern for people and programs."""
+        return {
+            "id": self.id, "kind": self.kind.value, "body": self.body, "category": self.category,
+            "severity": self.severity.value, "reach": self.reach, "check": self.check,
+            "origins": sorted(self.origins), "hits": self.hits, "misses": self.misses,
+            "closeness": self.closeness, "state": self.state.value, "rollout": self.rollout,
+            "provenance": self.provenance, "revision": self.revision,
+        }  # fmt: skip
+
 
 WATCHING: Final = frozenset({State.SHADOW, State.CANARY, State.ACTIVE})
 """The states in which a pattern is matched, whether or not it acts."""

@@ -343,24 +343,42 @@ def test_what_a_command_does_not_know_is_told_with_its_own_usage(
 
 def _helps() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [()]
-    for name in cli.COMMANDS:
+    commands = cli.parser()._subparsers
+    assert commands is not None
+    for name, command in commands._group_actions[0].choices.items():  # type: ignore[union-attr]
+        command.learn()
         found.append((name,))
-        commands = cli.parser([name])._subparsers
-        assert commands is not None
-        [command] = [one for group in commands._group_actions for one in (group.choices or {}).values()]  # type: ignore[union-attr]
         for group in command._subparsers._group_actions if command._subparsers else ():
             found += [(name, action) for action in group.choices or ()]
     return found
 
 
+@pytest.mark.parametrize(("words", "heavy"), [
+    (["--help"], "pydantic|fastapi|numpy|detectors|yaml|asyncio"), (["--version"], "pydantic|fastapi|numpy|detectors|yaml|asyncio"),
+    (["health", "--help"], "fastapi|numpy|detectors.engine"), (["feedback", "--help"], "fastapi|numpy|detectors.engine"),
+    (["keys", "list"], "fastapi|numpy|onnxruntime|detectors.engine"), (["audit", "verify"], "fastapi|numpy|detectors.engine"),
+    (["patterns", "--help"], "fastapi"),
+])  # fmt: skip
+def test_a_command_loads_nothing_that_it_has_no_use_for(words: list[str], heavy: str, tmp_path: Path) -> None:
+    program = (
+        "import sys; from gateway import cli\n"
+        "try: cli.main(sys.argv[2:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted(set(sys.argv[1].split('|')) & set(sys.modules)), file=sys.stderr)"
+    )
+    environment = os.environ | {"PORTCULLIS_DATA_DIR": str(tmp_path), "PORTCULLIS_STATE": f"sqlite:{tmp_path}/state.db"}
+    done = subprocess.run([sys.executable, "-c", program, heavy, *words], capture_output=True, text=True, env=environment)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("words", _helps()[1:], ids=" ".join)
 def test_every_help_ends_with_an_example_that_is_one(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        cli.parser([words[0]]).parse_args([*words, "--help"])
+        cli.parser().parse_args([*words, "--help"])
     example = capsys.readouterr().out.rpartition("\nexample:\n  ")[2].strip()
     assert "\n" not in example
     assert f"portcullis {words[0]}" in example
     for command in example.split(" | ")[-1].split(" && "):
         given = shlex.split(command.partition(" > ")[0])
         assert tuple(given[: 1 + len(words)]) == ("portcullis", *words)
-        cli.parser([words[0]]).parse_args(given[1:])
+        cli.parser().parse_args(given[1:])

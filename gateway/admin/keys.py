@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require
 from gateway.admin.audit import detail
-from gateway.keys import Permission, Principal, Role, StoredKey, checked_name, foreign, make_key
+from gateway.keys import Permission, Principal, Role, checked_name, foreign, make_key
 from gateway.services import Services
 
 _FOREIGN: Final = "owner: keys of tenants that this key does not see are of somebody of this name; wanted another one"
@@ -43,7 +43,7 @@ def routes(app: FastAPI, services: Services) -> None:
     @app.get("/admin/v1/keys", tags=["keys"])
     async def list_keys(principal: Principal = keeper) -> dict[str, Any]:
         """Every key ever made that is of a tenant which the caller sees, without what would open anything."""
-        return {"keys": [shown_key(key) for key in await services.state.keys() if principal.sees(key.tenant)]}
+        return {"keys": [key.shown() for key in await services.state.keys() if principal.sees(key.tenant)]}
 
     @app.post("/admin/v1/keys", tags=["keys"], status_code=201)
     async def create_key(wanted: NewKeyRequest, request: Request, principal: Principal = keeper) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def routes(app: FastAPI, services: Services) -> None:
         await services.state.put_key(made.key)
         await services.keys.refresh()
         detail(request, made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
-        return {**shown_key(made.key), "token": made.token}
+        return {**made.key.shown(), "token": made.token}
 
     @app.patch("/admin/v1/keys/{key_id}", tags=["keys"])
     async def own_key(key_id: str, wanted: Ownership, request: Request, principal: Principal = keeper) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(409, f"owner: the key is {key.owner}'s already; revoke it, and make another one")
         await services.keys.refresh()
         detail(request, owned=key_id, owner=owner)
-        return shown_key(key)
+        return key.shown()
 
     @app.delete("/admin/v1/keys/{key_id}", tags=["keys"])
     async def revoke_key(key_id: str, principal: Principal = keeper) -> dict[str, Any]:
@@ -92,12 +92,3 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(404, "there is no key with this id")
         await services.keys.refresh()
         return {"id": key_id, "revoked": True}
-
-
-def shown_key(key: StoredKey) -> dict[str, Any]:
-    """A key for people: nothing in it opens anything."""
-    return {
-        "id": key.id, "role": key.role.value, "tenant": key.tenant, "policy": key.policy,
-        "created_at": key.created_at, "expires_at": key.expires_at, "revoked_at": key.revoked_at, "note": key.note,
-        "owner": key.owner or None,
-    }  # fmt: skip

@@ -92,15 +92,4 @@ def reads(principal: Principal, id: str) -> bool:
 
 def shown_to(principal: Principal, pattern: Pattern) -> dict[str, Any]:
     """A pattern for this caller."""
-    return shown_pattern(pattern) | ({} if reads(principal, pattern.id) else TEXTS)
-
-
-def shown_pattern(pattern: Pattern) -> dict[str, Any]:
-    """A pattern for people and programs."""
-    return {
-        "id": pattern.id, "kind": pattern.kind.value, "body": pattern.body, "category": pattern.category,
-        "severity": pattern.severity.value, "reach": pattern.reach, "check": pattern.check,
-        "origins": sorted(pattern.origins), "hits": pattern.hits, "misses": pattern.misses,
-        "closeness": pattern.closeness, "state": pattern.state.value, "rollout": pattern.rollout,
-        "provenance": pattern.provenance, "revision": pattern.revision,
-    }  # fmt: skip
+    return pattern.shown() | ({} if reads(principal, pattern.id) else TEXTS)

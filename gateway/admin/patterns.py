@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from detectors.aside import yielded
 from detectors.semantic.prototypes import PrototypeError
 from gateway.admin.access import require, require_all
-from gateway.admin.knowledge import TEXTS, as_json, reads, shown_effect, shown_pattern, shown_to
+from gateway.admin.knowledge import TEXTS, as_json, reads, shown_effect, shown_to
 from gateway.admin.proposals import Reason, summary
 from gateway.keys import Permission, Principal
 from gateway.learning.values import MAX_NOTE, Proposal, Refused
@@ -65,7 +65,7 @@ def routes(app: FastAPI, services: Services) -> None:
         def tried() -> dict[str, Any]:
             ready = learning.teacher.calibrated(read)
             found = learning.teacher.test(ready)
-            return {**found._asdict(), "passed": found.passed, "pattern": shown_pattern(ready)}
+            return {**found._asdict(), "passed": found.passed, "pattern": ready.shown()}
 
         try:
             return await services.errands.run(principal, tried)

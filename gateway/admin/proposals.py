@@ -10,7 +10,6 @@ from fastapi import Depends, FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require, require_all
-from gateway.admin.knowledge import shown_pattern
 from gateway.admin.nearest import exemplars
 from gateway.keys import Permission, Principal
 from gateway.learning import wording
@@ -101,7 +100,7 @@ def explained(proposal: Proposal, cases: list[Case], rules: Rules, principal: Pr
     """A proposal with its evidence: texts only for who may read them, and of other tenants' cases nothing."""
     own = [case for case in cases if principal.sees(case.trajectory.tenant)]
     texts = principal.may(Permission.READ_TEXT) and len(own) == len(cases)
-    pattern = shown_pattern(proposal.pattern)
+    pattern = proposal.pattern.shown()
     if not texts:
         pattern |= {"body": None, "hits": [], "misses": []}
     trial = proposal.trial

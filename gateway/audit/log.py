@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from gateway.audit import files, records
 from gateway.audit.export import Exporter
@@ -24,8 +24,10 @@ from gateway.audit.senders import open_sender
 from gateway.audit.settings import AuditExport, AuditSettings
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
 from gateway.config.settings import Settings
-from gateway.live import Live
 from gateway.records.decisions import AnyDecision
+
+if TYPE_CHECKING:  # all of detection, which who makes a key does not need
+    from gateway.live import Live
 
 FLUSH_SECONDS: Final = 0.25
 """The longest that a decision waits for its batch: what a killed worker loses."""

@@ -13,19 +13,36 @@ from importlib import import_module
 from typing import Any, Final
 
 from gateway import __version__
+from gateway.cli.faults import Failed, Misused
 
 COMMANDS: Final = {
-    "serve": "serve", "scan": "scan", "eval": "evaluate", "patterns": "patterns", "feedback": "feedback", "replay": "replay",
-    "keys": "keys", "audit": "audit", "sync": "sync", "check": "check", "health": "health", "bundle": "bundle",
+    "serve": ("serve", "run the gateway"),
+    "scan": ("scan", "judge a text, or one text a line, without a gateway"),
+    "eval": ("evaluate", "measure detection on labelled texts: AUC, recall, accuracy at the shipped threshold, latency"),
+    "patterns": ("patterns", "list, test and sign patterns; propose, compare, approve, promote, retire and roll back those of a"
+                             " running gateway"),
+    "feedback": ("feedback", "say that a decision or a text was an attack or harmless, one or many, and list what was said"),
+    "replay": ("replay", "judge kept texts of past decisions anew, and list what would be decided differently"),
+    "keys": ("keys", "make, list and revoke keys, and say whose they are"),
+    "audit": ("audit", "verify the audit log, report on it, or write it out in another format"),
+    "sync": ("sync", "the state of the replicas, and certificates for them"),
+    "check": ("check", "validate the configuration and print which stages act on which part of which route"),
+    "health": ("health", "ask the gateway on this machine whether it is ready"),
+    "bundle": ("bundle", "make one signed archive of all that an installation needs, or check and unpack one"),
 }  # fmt: skip
-"""The commands, and the module of each: it has HELP, EXAMPLE, `configure(parser)` and `run(arguments) -> exit code`.
-Only the module of the command that is asked for is loaded: a health check every ten seconds must not load a whole gateway."""
+"""The commands: the module of each and what it is for. A module has EXAMPLE, `configure(parser)` and `run(arguments) -> exit
+code`. Only that of the command that is asked for is loaded: neither a health check every ten seconds nor a list of commands
+must load a whole gateway."""
 
 
 class _Parser(argparse.ArgumentParser):
     """One that answers for its own arguments: what a command does not know is told with that command's usage."""
 
+    module = ""
+    """Of a command: what it takes is known when its arguments are to be read."""
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        self.learn()
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
@@ -33,22 +50,30 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {near[0]}?" if near else ""))
         return found, unknown
 
+    def learn(self) -> None:
+        """Load the command's module, the first time."""
+        module, self.module = self.module, ""
+        if not module:
+            return
+        command = import_module(f"gateway.cli.{module}")
+        self.epilog = f"example:\n  {command.EXAMPLE}"
+        command.configure(self)
+        self.set_defaults(run=command.run)
 
-def parser(names: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
-    """The command line, with these commands."""
-    from gateway.cli.common import add_command
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     top = _Parser(
         prog="portcullis", description="A security gateway for LLM traffic.",
         epilog="Each command has its own --help with an example.",
     )  # fmt: skip
     top.add_argument("--version", action="version", version=f"portcullis {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in names:
-        command = import_module(f"gateway.cli.{COMMANDS[name]}")
-        one = add_command(commands, name, command.HELP, command.EXAMPLE)
-        command.configure(one)
-        one.set_defaults(run=command.run)
+    for name, (module, help_) in COMMANDS.items():
+        one = commands.add_parser(
+            name, help=help_, description=help_, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        one.module = module
     return top
 
 
@@ -62,12 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    from gateway.cli.common import Failed, Misused
-
     if given[:1] == ["serve"]:
         gc.disable()  # all that is loaded and built stays, so there is nothing to find; a worker that serves turns it on
     try:
-        parsed = parser(given[:1] if given and given[0] in COMMANDS else tuple(COMMANDS)).parse_args(given)
+        parsed = parser().parse_args(given)
         code: int = parsed.run(parsed)
     except Misused as error:
         print(f"portcullis {parsed.command}: {error}", file=sys.stderr)

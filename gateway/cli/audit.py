@@ -21,12 +21,12 @@ from gateway.audit.keys import BadKey, public_key
 from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.report import Evidence, as_html
 from gateway.audit.verify import Head, Verification
-from gateway.cli.common import Failed, Misused, add_command, add_config, settings, write_json, write_table
+from gateway.cli.common import add_command, add_config, settings, write_json, write_table
+from gateway.cli.faults import Failed, Misused
 from gateway.config.settings import Settings
 from gateway.state.base import StateUnavailable
 from gateway.state.opening import open_state
 
-HELP = "verify the audit log, report on it, or write it out in another format"
 EXAMPLE = "portcullis audit report --from 2026-11-01 --to 2026-12-01 --output november"
 
 _FOR_EVER: Final = 1e12

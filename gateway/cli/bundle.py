@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from gateway import airgap
-from gateway.cli.common import Failed, add_command, add_json, write_json
+from gateway.cli.common import add_command, add_json, write_json
+from gateway.cli.faults import Failed
 
-HELP = "make one signed archive of all that an installation needs, or check and unpack one"
 EXAMPLE = "portcullis bundle make --wheels dist/ --key signing.pem portcullis.bundle.tar"
 
 

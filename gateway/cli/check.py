@@ -11,7 +11,8 @@ from pathlib import Path
 
 from gateway import live
 from gateway.audit.keys import BadKey, private_key
-from gateway.cli.common import Failed, add_config, compiling, config_path, settings, write_json, write_table
+from gateway.cli.common import add_config, compiling, config_path, settings, write_json, write_table
+from gateway.cli.faults import Failed
 from gateway.config.settings import Settings, SettingsError
 from gateway.screening import coverage
 from gateway.screening.policy import FailureMode, Policy
@@ -19,7 +20,6 @@ from gateway.sync.faults import CertificateFault
 from patterns.schema import PatternError
 from patterns.signing import KeyFault, read_private
 
-HELP = "validate the configuration and print which stages act on which part of which route"
 EXAMPLE = "portcullis check --config portcullis.yaml"
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: configuration, output, errors."""
+"""What the commands share: configuration and output."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.cli.faults import Failed, Misused
 from gateway.config.configuration import PREFIX, load
 from gateway.config.settings import Settings, SettingsError
 
@@ -20,14 +21,6 @@ DEFAULT_CONFIG: Final = Path("portcullis.yaml")
 
 COMPILING_SECONDS: Final = 3.0
 """After how long it is told that patterns are compiled; to load those that are takes less."""
-
-
-class Misused(Exception):  # noqa: N818
-    """The command was called in a way that makes no sense: exit code 2."""
-
-
-class Failed(Exception):  # noqa: N818
-    """The command could not do its work: exit code 1."""
 
 
 def add_command(commands: Any, name: str, help_: str, example: str) -> argparse.ArgumentParser:

@@ -14,13 +14,13 @@ from typing import Any, Final
 import orjson
 
 from detectors.values import Origin
-from gateway.cli.common import Misused, add_config, positive, write_json, write_table
+from gateway.cli.common import add_config, positive, write_json, write_table
+from gateway.cli.faults import Misused
 from gateway.cli.scan import BadLine, Scanner, segments_of
 from gateway.cli.streaming import available, stream
 from gateway.screening import evaluation
 from gateway.screening.evaluation import COLUMNS, Result
 
-HELP = "measure detection on labelled texts: AUC, recall, accuracy at the shipped threshold, latency"
 EXAMPLE = "portcullis eval labelled.jsonl more.jsonl.gz"
 
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.cli.common import Misused, add_command, add_json, read_file, write_json, write_table
+from gateway.cli.common import add_command, add_json, read_file, write_json, write_table
+from gateway.cli.faults import Misused
 from gateway.cli.remote import Remote, add_remote
 
-HELP = "say that a decision or a text was an attack or harmless, one or many, and list what was said"
 EXAMPLE = "portcullis feedback add --decision 018f3c... attack --note 'seen on the forum'"
 
 

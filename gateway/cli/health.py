@@ -7,9 +7,9 @@ import json
 import urllib.error
 import urllib.request
 
-from gateway.cli.common import Failed, add_config, settings, write_json
+from gateway.cli.common import add_config, settings, write_json
+from gateway.cli.faults import Failed
 
-HELP = "ask the gateway on this machine whether it is ready"
 EXAMPLE = "portcullis health"
 
 

@@ -10,18 +10,17 @@ import sys
 import time
 from typing import Final
 
-from gateway.admin.keys import shown_key
 from gateway.audit import log as audit_log
 from gateway.audit import records
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
-from gateway.cli.common import Failed, Misused, add_command, add_config, settings, write_json, write_table
+from gateway.cli.common import add_command, add_config, settings, write_json, write_table
+from gateway.cli.faults import Failed, Misused
 from gateway.config.settings import Settings
 from gateway.keys import Role
 from gateway.state import keystore
 from gateway.state.base import StateUnavailable
 
-HELP = "make, list and revoke keys, and say whose they are"
 MAX_DAYS: Final = 36_500
 """A hundred years: for ever is what a key is valid without a bound."""
 
@@ -106,7 +105,7 @@ def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
         alone = "without --owner this key is a person of its own among those who label and approve; `keys own` says whose it is"
         print(f"portcullis keys: {alone}", file=sys.stderr)
     if arguments.json:
-        write_json({**shown_key(made.key), "token": made.token})
+        write_json({**made.key.shown(), "token": made.token})
     else:
         print(f"{made.token}\n\nThis is the only time that it is shown. Key {made.key.id}: role {made.key.role.value}, "
               f"tenant {made.key.tenant}.")  # fmt: skip
@@ -116,7 +115,7 @@ def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
 def _list(arguments: argparse.Namespace, chosen: Settings) -> int:
     keys = keystore.every(chosen.state)
     if arguments.json:
-        write_json({"keys": [shown_key(key) for key in keys]})
+        write_json({"keys": [key.shown() for key in keys]})
         return 0
     now = time.time()
     write_table(
@@ -142,7 +141,7 @@ def _own(arguments: argparse.Namespace, chosen: Settings) -> int:
         raise Failed(f"key {key.id} is {key.owner}'s already; revoke it, and make another one")
     _write_down(chosen, "own", owned=key.id, owner=key.owner)
     if arguments.json:
-        write_json(shown_key(key))
+        write_json(key.shown())
     else:
         print(f"key {key.id} is {key.owner}'s")
     return 0

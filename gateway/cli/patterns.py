@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from detectors.engine import Engine
 from detectors.values import Origin, Segment
-from gateway.admin.knowledge import shown_pattern
 from gateway.cli import patterns_actions, patterns_alike, patterns_taxonomy
-from gateway.cli.common import Failed, Misused, add_command, add_config, add_json, compiling, settings, write_json, write_table
+from gateway.cli.common import add_command, add_config, add_json, compiling, settings, write_json, write_table
+from gateway.cli.faults import Failed, Misused
 from gateway.live import load_patterns
 from patterns import taxonomy
 from patterns.schema import Pattern, PatternError
 
-HELP = "list, test and sign patterns; propose, compare, approve, promote, retire and roll back those of a running gateway"
 EXAMPLE = "portcullis patterns test my-pack.yaml"
 
 
@@ -97,7 +96,7 @@ def faults(engine: Engine, patterns: Iterable[Pattern]) -> Iterator[Fault]:
 
 def _list(patterns: Sequence[Pattern], as_json: bool) -> int:
     if as_json:
-        write_json({"patterns": [shown_pattern(pattern) for pattern in patterns]})
+        write_json({"patterns": [pattern.shown() for pattern in patterns]})
     else:
         write_table(
             ("id", "kind", "category", "severity", "reach", "check"),

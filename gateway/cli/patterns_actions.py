@@ -13,7 +13,8 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import __version__
-from gateway.cli.common import Failed, Misused, add_command, add_json, read_file, write_json, write_table
+from gateway.cli.common import add_command, add_json, read_file, write_json, write_table
+from gateway.cli.faults import Failed, Misused
 from gateway.cli.remote import Refusal, Remote, add_remote, part
 from gateway.learning.values import Stage
 from patterns import convert, detached, release, signed

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from detectors.semantic.clusters import of_exemplars
 from detectors.semantic.judge import MODELS, ModelMissing, SemanticModel
-from gateway.cli.common import Failed, add_command, add_json, positive, write_json, write_table
+from gateway.cli.common import add_command, add_json, positive, write_json, write_table
+from gateway.cli.faults import Failed
 from gateway.live import load_patterns
 from patterns import packs
 from patterns.schema import PatternError

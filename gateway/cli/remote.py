@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
-from gateway.cli.common import Failed, Misused
+from gateway.cli.faults import Failed, Misused
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 SECONDS: Final = 60.0

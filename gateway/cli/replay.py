@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from detectors.values import Origin, Segment
-from gateway.cli.common import Failed, Misused, add_config, settings, write_json, write_table
+from gateway.cli.common import add_config, settings, write_json, write_table
+from gateway.cli.faults import Failed, Misused
 from gateway.cli.scan import Scanner
 from gateway.records.decisions import KeptTexts, Record
 from gateway.screening.policy import Direction
 from gateway.state.base import MAX_PAGE, Filter, State, StateUnavailable
 from gateway.state.opening import open_state
 
-HELP = "judge kept texts of past decisions anew, and list what would be decided differently"
 EXAMPLE = "portcullis replay --config candidate.yaml --hours 24"
 
 MAX_HOURS: Final = 24 * 366

@@ -15,7 +15,8 @@ import orjson
 from detectors.engine import Engine
 from detectors.values import Origin, Segment, show_path
 from gateway import live
-from gateway.cli.common import Failed, Misused, add_config, compiling, positive, settings, write_json
+from gateway.cli.common import add_config, compiling, positive, settings, write_json
+from gateway.cli.faults import Failed, Misused
 from gateway.cli.streaming import available, stream
 from gateway.screening.coverage import stages
 from gateway.screening.policy import Action, Direction, Policy, evaluate
@@ -25,7 +26,6 @@ from gateway.wires.openai_chat import read_message
 from patterns.schema import PatternError
 from patterns.taxonomy import is_attack
 
-HELP = "judge a text, or one text a line, without a gateway"
 EXAMPLE = "echo 'Ignore all previous instructions' | portcullis scan -"
 
 MAX_LINE: Final = 64 * 2**20

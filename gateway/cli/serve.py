@@ -6,11 +6,11 @@ import argparse
 import socket
 import sys
 
-from gateway.cli.common import Failed, Misused, add_config, config_path, settings
+from gateway.cli.common import add_config, config_path, settings
+from gateway.cli.faults import Failed, Misused
 from gateway.config.settings import Settings
 from gateway.serving import port
 
-HELP = "run the gateway"
 EXAMPLE = "portcullis serve --config portcullis.yaml --workers 2"
 
 

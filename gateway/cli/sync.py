@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.common import Failed, add_command, add_config, add_json, settings, write_json, write_table
+from gateway.cli.common import add_command, add_config, add_json, settings, write_json, write_table
+from gateway.cli.faults import Failed
 from gateway.sync import certificates, status
 from gateway.sync.certificates import AUTHORITY_DAYS, NODE_DAYS
 from gateway.sync.faults import CertificateFault
 
-HELP = "the state of the replicas, and certificates for them"
 EXAMPLE = "portcullis sync init-ca ./ca && portcullis sync issue ./ca gateway-1.example.org --out ./certificates"
 
 
