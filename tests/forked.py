@@ -17,7 +17,7 @@ from multiprocessing.reduction import DupFd
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["gateway.cli.serve", "gateway.serving.server", "gateway.admin", "forked"])
+_SERVER.set_forkserver_preload(["gateway.cli.serve", "gateway.serving.server", "gateway.admin", "wsproto", "forked"])
 
 
 class Forked:

@@ -41,8 +41,11 @@ from gateway.telemetry.metrics import Place
 from gateway.telemetry.stderr import STANDARD_ERROR
 from patterns.schema import PatternError
 
+TICK_SECONDS: Final = 0.1
+"""The time between two looks at what a server does now and then, as uvicorn has it."""
+
 IDLE_TICKS: Final = 50
-"""Ticks of the server, ten a second, between two looks for connections that have been idle for too long."""
+"""Ticks between two looks for connections that have been idle for too long."""
 
 GC_THRESHOLD: Final = 10_000
 """New containers between two collections of the youngest generation. A request makes two hundred, nearly none in cycles."""
@@ -75,6 +78,15 @@ class _Server(uvicorn.Server):
         self._app = app
         self._services = app.services
         self._loop = loop
+        self._ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._ending.wait()  # uvicorn's own would see it a tick later
 
     async def on_tick(self, counter: int) -> bool:
         if counter == 0:  # the socket answers
@@ -88,6 +100,7 @@ class _Server(uvicorn.Server):
         # when it has ended, and so end the process before the records in the queue are written.
         if self._services.draining:  # the second signal means now
             self.should_exit = self.force_exit = True
+            self._loop.call_soon_threadsafe(self._ending.set)
             return
         self._services.draining = True
         self._loop.call_soon_threadsafe(self._drain)
@@ -95,9 +108,13 @@ class _Server(uvicorn.Server):
     def _drain(self) -> None:
         limits = self._services.live.settings.limits  # as they are now, not as they were at the start
         self.config.timeout_graceful_shutdown = math.ceil(limits.drain_seconds)
-        self._loop.call_later(limits.ready_grace_seconds, setattr, self, "should_exit", True)
+        self._loop.call_later(limits.ready_grace_seconds, self._end)
         if self._services.sync is not None:
             self._services.sync.stand_back()
+
+    def _end(self) -> None:
+        self.should_exit = True
+        self._ending.set()
 
 
 class _JsonLines(logging.Formatter):
