@@ -23,7 +23,7 @@ _SERVER.set_forkserver_preload(["gateway.cli.serve", "gateway.serving.server", "
 class Forked:
     """A command in a process of its own, used as `subprocess.Popen` is; ``stderr`` is read by who started it."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], constants: Mapping[str, float]) -> None:
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], constants: Mapping[str, Any]) -> None:
         """``constants``: other values of modules' constants, by their whole names."""
         read, write = os.pipe()
         given = list(arguments), dict(environment), dict(constants), DupFd(write)
@@ -59,7 +59,7 @@ class Forked:
         self._process.kill()
 
 
-def _run(arguments: list[str], environment: dict[str, str], constants: dict[str, float], stderr: Any) -> None:
+def _run(arguments: list[str], environment: dict[str, str], constants: dict[str, Any], stderr: Any) -> None:
     os.dup2(descriptor := stderr.detach(), 2)
     os.close(descriptor)
     faulthandler.register(signal.SIGUSR1)

@@ -28,7 +28,7 @@ class Gateway:
 
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], workers: int, environment: Mapping[str, str], *,
-        host: str = "127.0.0.1", prefix: Sequence[str] = (), forked: bool = True, constants: Mapping[str, float] | None = None,
+        host: str = "127.0.0.1", prefix: Sequence[str] = (), forked: bool = True, constants: Mapping[str, Any] | None = None,
     ) -> None:
         """``prefix``: a command that runs it elsewhere, such as ``ip netns exec NAME``, where it listens on ``host``.
         ``forked``: see the module of that name, which also says what ``constants`` are."""
@@ -140,8 +140,9 @@ def until(true: Callable[[], object], seconds: float = 120.0) -> float:
     """Ask a process of its own, again and again, until something is so; returns the seconds that passed."""
     begin = time.monotonic()
     while not true():
-        assert time.monotonic() - begin < seconds
-        time.sleep(0.01)
+        passed = time.monotonic() - begin
+        assert passed < seconds
+        time.sleep(min(0.01 + passed / 20, 0.1))  # what asks keeps a core from who is to answer
     return time.monotonic() - begin
 
 

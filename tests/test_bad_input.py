@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import marshal
 import re
 import resource
 import socket
@@ -16,9 +17,11 @@ import httpx
 import orjson
 import pytest
 from conftest import StartGateway
-from gateways import Gateway
+from gateways import Gateway, until
 from redis_servers import redis_server
 from upstreams import Answer, Upstream, reply, says
+
+from gateway.serving import app
 
 JSON = {"content-type": "application/json"}
 MARK = "xyzzy-it-stood-in-the-body"
@@ -407,6 +410,22 @@ class TestFullDisk:
             kept = {one["id"] for one in client.get("/admin/v1/decisions?limit=500").json()["decisions"]}
         assert kept >= set(ids), "what waited for the disk is stored when there is room"
 
+    @pytest.mark.parametrize("later", [app.LATER, ()], ids=["loaded before", "loaded now"])
+    def test_no_half_of_a_module_is_kept(self, tmp_path: Path, later: tuple[str, ...]) -> None:
+        """It was, of what writes metrics down: they were never to be had again, from no gateway of this installation."""
+        compiled = tmp_path / "compiled"
+        constants = {"sys.dont_write_bytecode": False, "sys.pycache_prefix": str(compiled), "gateway.serving.app.LATER": later}
+        gateway = Gateway(tmp_path, {}, 1, {}, constants=constants)
+        try:
+            with gateway.client() as client:
+                assert client.get("/admin/v1/keys").status_code == 200  # the control plane is there
+                with _full(gateway):
+                    assert "portcullis_build_info" in client.get("/metrics").text
+        finally:
+            gateway.stop()
+        for file in compiled.rglob("*.pyc"):
+            assert marshal.loads(file.read_bytes()[16:]), file
+
     def _until_unhealthy(self, client: httpx.Client) -> list[str]:
         ids = []
         deadline = time.monotonic() + 30
@@ -417,9 +436,7 @@ class TestFullDisk:
         return ids
 
     def _until_recorded(self, client: httpx.Client) -> None:
-        deadline = time.monotonic() + 30
-        while client.get("/readyz").json()["decisions"] != "recorded":
-            assert time.monotonic() < deadline
+        until(lambda: client.get("/readyz").json()["decisions"] == "recorded", 30)
 
 
 class _full:  # noqa: N801 - reads as what it is
@@ -454,11 +471,9 @@ def test_redis_gone(start_gateway: StartGateway, tmp_path: Path) -> None:
             refused = client.get("/admin/v1/decisions")
             assert refused.status_code == 503
             assert "the state does not answer" in refused.json()["detail"]
-            while "portcullis_state_up 0.0" not in client.get("/metrics").text:  # looked at once a second
-                assert time.monotonic() < deadline
+            until(lambda: "portcullis_state_up 0.0" in client.get("/metrics").text, deadline - time.monotonic())
             state.start()
-            while client.get("/readyz").json()["state"] != "answers":
-                assert time.monotonic() < deadline + 30
+            until(lambda: client.get("/readyz").json()["state"] == "answers", deadline + 30 - time.monotonic())
             kept = {one["id"] for one in client.get("/admin/v1/decisions?limit=500").json()["decisions"]}
         assert kept >= set(ids)
 

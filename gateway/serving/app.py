@@ -16,7 +16,8 @@ from gateway.services import Services
 from gateway.serving import health
 from gateway.serving.inbound import Receive, Scope, Send
 
-LATER: Final = ("gateway.admin", "gateway.realtime.session", "gateway.websocket.asking", "prometheus_client")
+LATER: Final = ("gateway.admin", "gateway.realtime.session", "gateway.websocket.asking",
+                "gateway.telemetry.prometheus")  # fmt: skip
 """What serving can begin without, and is loaded beside it: the control plane, realtime sessions, what writes metrics down."""
 
 _log = logging.getLogger(__name__)

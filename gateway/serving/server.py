@@ -90,7 +90,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter == 0:  # the socket answers
-            self._app.load()
+            self._app.load().add_done_callback(_keep_no_bytecode)
         if counter % IDLE_TICKS == 0:
             close_idle(self.server_state.connections, self._loop.time())
         return await super().on_tick(counter)
@@ -115,6 +115,12 @@ class _Server(uvicorn.Server):
     def _end(self) -> None:
         self.should_exit = True
         self._ending.set()
+
+
+def _keep_no_bytecode(_: object) -> None:
+    """What is loaded from now on is not kept compiled: on a full disk Python before 3.12.8 keeps the half that found room, and
+    no process after could load it."""
+    sys.dont_write_bytecode = True
 
 
 class _JsonLines(logging.Formatter):
