@@ -68,7 +68,7 @@ def take(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as home, chromium() as browser:
         approver = Approver(Ed25519PrivateKey.generate())
         started = []
-        for settings in two_replicas(Path(home), approver.public):
+        for settings in two_replicas(approver.public):
             own = Path(home) / settings["sync"]["node"]
             own.mkdir()
             more = {"retention": {"text": "full"}, "policy": {"preset": "balanced", "shadow": "strict"}, "limits": {"ready_grace_seconds": 0}}

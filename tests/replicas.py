@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from patterns.signing import public_text
 from patterns.store import Store
 
 CLI = [sys.executable, "-m", "gateway"]
+_FOLDER = tempfile.TemporaryDirectory(prefix="portcullis-certificates-")
 
 
 def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -49,15 +52,25 @@ class Approver:
             store.close()
 
 
-def two_replicas(folder: Path, trusted: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of two gateways, `a` and `b`, with issued certificates, that know each other and trust one public key."""
+@functools.cache
+def _issued() -> tuple[str, dict[str, dict[str, Any]]]:
+    """An authority and the certificates of two replicas, made once: each command that makes one is a start of Python."""
+    folder = Path(_FOLDER.name)
     made = json.loads(cli("sync", "init-ca", folder / "ca", "--json").stdout)
+    return made["authority"], {
+        name: json.loads(cli("sync", "issue", folder / "ca", name, "--out", folder, "--json").stdout) for name in ("a", "b")
+    }
+
+
+def two_replicas(trusted: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of two gateways, `a` and `b`, with issued certificates, that know each other and trust one public key."""
+    authority, certificates = _issued()
     ports = free_port(), free_port()
 
     def settings(name: str, mine: int, other: int) -> dict[str, Any]:
-        issued = json.loads(cli("sync", "issue", folder / "ca", name, "--out", folder, "--json").stdout)
+        issued = certificates[name]
         sync = {
-            "listen": f"127.0.0.1:{mine}", "node": name, "peers": [f"127.0.0.1:{other}"], "ca": made["authority"],
+            "listen": f"127.0.0.1:{mine}", "node": name, "peers": [f"127.0.0.1:{other}"], "ca": authority,
             "certificate": issued["certificate"], "key": issued["key"],
         }  # fmt: skip
         return {"sync": sync, "learning": {"trusted_keys": [trusted]}}

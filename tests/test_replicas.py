@@ -43,7 +43,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     signing_key.write_bytes(approver.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     signing_key.chmod(0o600)
     started = []
-    for settings in two_replicas(folder, approver.public):
+    for settings in two_replicas(approver.public):
         settings["learning"]["signing_key"] = str(signing_key)  # as a cluster mounts one secret into all of its pods
         home = folder / settings["sync"]["node"]
         home.mkdir()

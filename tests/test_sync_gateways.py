@@ -24,9 +24,9 @@ def approver() -> Approver:
 
 
 @pytest.fixture
-def pair(tmp_path: Path, start_gateway: StartGateway, approver: Approver) -> tuple[Gateway, Gateway]:
+def pair(start_gateway: StartGateway, approver: Approver) -> tuple[Gateway, Gateway]:
     """The second one has two workers."""
-    a, b = two_replicas(tmp_path, approver.public)
+    a, b = two_replicas(approver.public)
     return start_gateway(**a), start_gateway(workers=2, **b)
 
 
