@@ -382,3 +382,14 @@ def test_every_help_ends_with_an_example_that_is_one(words: tuple[str, ...], cap
         given = shlex.split(command.partition(" > ")[0])
         assert tuple(given[: 1 + len(words)]) == ("portcullis", *words)
         cli.parser().parse_args(given[1:])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_all_is_written_down_ends_nothing_early(start_gateway: StartGateway, number: signal.Signals) -> None:
+    gateway = start_gateway()
+    with gateway.client() as client:
+        client.post("/v1/chat/completions", json=CHAT)
+    gateway.signal(number)
+    gateway.wait_for(lambda line: "Finished server process" in line["message"])
+    gateway.signal(number)
+    assert gateway.stop() == 0

@@ -100,7 +100,8 @@ class _Server(uvicorn.Server):
         # when it has ended, and so end the process before the records in the queue are written.
         if self._services.draining:  # the second signal means now
             self.should_exit = self.force_exit = True
-            self._loop.call_soon_threadsafe(self._ending.set)
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._ending.set)
             return
         self._services.draining = True
         self._loop.call_soon_threadsafe(self._drain)
@@ -229,6 +230,8 @@ async def _run_worker(services: Services, listener: socket.socket, again: bool) 
     _settle()
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn puts back what it finds: what the end writes down is written whole
+        signal.signal(number, server.handle_exit)
     _announce(services, listener)
     try:
         await server.serve(sockets=[listener])
