@@ -15,7 +15,7 @@ from detectors.semantic.prototypes import Prototypes
 from detectors.values import Origin, Segment
 from gateway import live
 from gateway.config.settings import Settings
-from gateway.learning.evidence import ATTACKS, heard, matched, spoken, unpardoned
+from gateway.learning.evidence import ATTACKS, heard, matched, speaking, spoken
 from gateway.learning.promotion import Rules, failing, step
 from gateway.learning.quorum import Record, judged, weight
 from gateway.learning.teacher import Teacher
@@ -177,7 +177,8 @@ class School:
     def _demote(self, cases: Sequence[Case]) -> None:
         standing = tuple(self._prototypes())
         pardons = {id for one in self._made.values() if one.kind is ProposalKind.BENIGN for id in one.cases}
-        reached = unpardoned(matched(cases, self._bench.teacher.labelled(cases), standing), standing, pardons)
+        labelled = self._bench.teacher.labelled(cases)
+        reached = speaking(matched(cases, labelled, standing), labelled, standing, pardons)
         for id, proposal in list(self._made.items()):
             own = {case.id: case for case in cases if case.id in proposal.cases}
             about = own | {case.id: case for case in reached.get(id, ())}

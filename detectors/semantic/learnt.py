@@ -18,6 +18,8 @@ from detectors.semantic.index import ExemplarIndex
 from detectors.semantic.judge import UNREAD, SemanticModel
 from detectors.semantic.legible import legible
 from detectors.semantic.prototypes import (
+    DRAWN,
+    DRAWN_HARMLESS,
     NO_PROTOTYPES,
     Background,
     Backgrounds,
@@ -104,6 +106,8 @@ def _backgrounds(fast: FastModel, encoder: Encoder, index: ExemplarIndex, sure: 
     suspicion = np.concatenate([fast.logits(text, [(0, len(text))], Origin.USER) for text in texts]) - np.float32(sure)
     attacks = packs.exemplars("attacks")  # one that is not ours may quote
     quoting = np.array([one.id not in attacks or quotes(attacks[one.id]) for one in index.exemplars if one.attack])
+    harmless, hostile = vectors[~attack], vectors[attack]
     return Backgrounds(
-        Background(vectors[~attack]), Background(vectors[attack], quoting), Background(words), suspicion, encoder.digest
-    )
+        Background(harmless, others=hostile, drawn=DRAWN), Background(hostile, quoting, harmless, DRAWN_HARMLESS),
+        Background(words), suspicion, encoder.digest,
+    )  # fmt: skip

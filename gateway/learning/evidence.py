@@ -32,28 +32,34 @@ class Labelled(NamedTuple):
     quoting: npt.NDArray[np.bool_]
 
     def within(self, ready: Prototype, reach: float, but: Collection[str] = ()) -> list[Case]:
-        """The cases whose closeness to a prototype is at least ``reach``: what it does not concern, without ``but``'s words.
+        """The cases as close to a prototype's own texts as ``reach``: what it does not concern, without ``but``'s words.
 
         To call an attack one and harmless what only quotes it is no contradiction: whoever labelled the kind itself said so of
         it. Who labelled only what it quotes has a word all the same.
         """
-        near = np.flatnonzero(self.vectors @ ready.weights + ready.offset >= reach).tolist()
+        near = np.flatnonzero(ready.own.closeness(self.vectors) >= reach).tolist()
         return [_without(self.cases[at], but) if ready.quoting and not self.quoting[at] else self.cases[at] for at in near]
 
     def matched(self, ready: Prototype) -> list[Case]:
         """The cases that a prototype matches."""
         return [self.cases[at] for at in np.flatnonzero(ready.reached(self.vectors, self.quoting)).tolist()]
 
+    def akin(self, ready: Prototype) -> list[Case]:
+        """The cases of a prototype's kind: who labelled them has a word on it."""
+        return [self.cases[at] for at in np.flatnonzero(ready.akin(self.vectors, self.quoting)).tolist()]
+
     def taught(self, vectors: Floats, standing: Iterable[Prototype], reach: float, but: Collection[str]) -> list[Case]:
-        """What was labelled of the kinds of learnt attacks that come within ``reach`` of ``vectors``, without ``but``'s words.
+        """What was labelled of the kinds of learnt attacks whose texts come within ``reach`` of ``vectors``, or that stop them,
+        without ``but``'s words.
 
         To call harmless what lies near a kind that others taught contradicts them, though none of their texts alone lies as
         near as all of them do. Whoever labelled the text itself said so of it; his words on the rest of the kind say no more.
         """
         found: dict[str, Case] = {}
+        everything = np.ones(len(vectors), np.bool_)  # whether a text quotes is nothing to what was learnt of attacks
         for one in standing:
-            if one.attack and (vectors @ one.weights + one.offset >= reach).any():
-                found |= {case.id: case for case in self.matched(one)}
+            if one.attack and ((one.own.closeness(vectors) >= reach) | one.reached(vectors, everything)).any():
+                found |= {case.id: case for case in self.akin(one)}
         return [_without(case, but) for case in found.values()]
 
 
@@ -137,21 +143,33 @@ def matched(cases: Iterable[Case], labelled: Labelled, prototypes: Iterable[Prot
     return {id: list(each.values()) for id, each in found.items()}
 
 
-def unpardoned(
-    by_pattern: Mapping[str, Sequence[Case]], prototypes: Iterable[Prototype], answered: Collection[str]
+def speaking(
+    by_pattern: Mapping[str, Sequence[Case]], labelled: Labelled, prototypes: Collection[Prototype], answered: Collection[str]
 ) -> dict[str, Sequence[Case]]:
-    """By pattern, the cases that speak of it. What was learnt of attacks is not refuted by harmless texts that a learnt
-    harmless kind lets through, or that one would which passed its trial (ids of cases in ``answered``): they have their
-    answer, and else texts that quote an attack, rightly called harmless, would take away what stops the attack itself.
+    """By pattern, the cases that speak of it.
+
+    For a learnt exemplar speak those of its kind, against it all that it matches: what it is drawn to bears nobody out, and
+    whoever sees it judged wrongly has a word. What was learnt of attacks is not refuted
+    by harmless texts that a learnt harmless kind lets through, or that one would which passed its trial (ids of cases in
+    ``answered``): they have their answer, and else texts that quote an attack, rightly called harmless, would take away what
+    stops the attack itself.
     """
     ids = set(answered)
     kinds = {ready.pattern.id: ready.attack for ready in prototypes}
     for id, attack in kinds.items():
         ids.update(() if attack else (case.id for case in by_pattern.get(id, ())))
-    return {
-        id: [case for case in some if case.outcome not in HARMLESS or case.id not in ids] if kinds.get(id) else some
-        for id, some in by_pattern.items()
-    }
+    found: dict[str, Sequence[Case]] = dict(by_pattern)
+    for ready in prototypes:
+        id, against = ready.pattern.id, opposed(ready)
+        akin = {case.id for case in labelled.akin(ready)}
+        some = [case for case in by_pattern.get(id, ()) if case.id in akin or case.outcome in against]
+        found[id] = [case for case in some if not ready.attack or case.outcome not in HARMLESS or case.id not in ids]
+    return found
+
+
+def opposed(ready: Prototype) -> frozenset[Outcome]:
+    """The outcomes of texts that a prototype is wrong to match."""
+    return HARMLESS if ready.attack else ATTACKS
 
 
 def standings(cases: Iterable[Case], kinds: Iterable[Collection[Case]] = ()) -> dict[str, Record]:
@@ -206,7 +224,7 @@ class Heard(NamedTuple):
 def heard(cases: Collection[Case], labelled: Labelled, prototypes: Collection[Prototype]) -> Heard:
     """What labels say altogether, beside the learnt exemplars that are matched already."""
     by_pattern = matched(cases, labelled, prototypes)
-    records = standings(cases, [by_pattern[one.pattern.id] for one in prototypes if one.pattern.id in by_pattern])
+    records = standings(cases, map(labelled.akin, prototypes))
     now = {case.id: case for case in weighed(cases, records)}
     known = labelled._replace(cases=tuple(now[case.id] for case in labelled.cases))
     return Heard(list(now.values()), known, {id: [now[one.id] for one in some] for id, some in by_pattern.items()}, records)

@@ -15,12 +15,13 @@ Floats = npt.NDArray[np.float32]
 BELONGS: Final = 0.25
 """Texts are of one kind from this closeness to each other on; one that is less close to all others of its group together is
 taken out of it: mislabelled, or of another kind. A prototype's bar (`LEAST_CLOSENESS`) is higher: it has to tell them from
-everything else, not from other labelled texts."""
+everything else, not from other labelled texts. Both are told by the texts alone, undrawn: else whoever calls a harmless text an
+attack would have it grouped with real ones, and be one of those who labelled their kind."""
 
 
 def kinds(vectors: Floats, background: Background) -> list[list[int]]:
     """The rows of ``vectors``, float32 (n, 384) of unit length, of one kind together; each stands in one list."""
-    near = np.array([background.closeness(vectors[at : at + 1], vectors) for at in range(len(vectors))])
+    near = np.array([background.kinship(vectors[at : at + 1], vectors) for at in range(len(vectors))])
     linked = (near + near.T) / 2 >= BELONGS
     found: list[list[int]] = []
     left = set(range(len(vectors)))
@@ -48,7 +49,7 @@ def _coherent(members: list[int], vectors: Floats, background: Background) -> tu
     others: list[int] = []
     while len(members) >= 3:
         closeness = [
-            float(background.closeness(vectors[[m for m in members if m != one]], vectors[one : one + 1])[0]) for one in members
+            float(background.kinship(vectors[[m for m in members if m != one]], vectors[one : one + 1])[0]) for one in members
         ]
         worst = int(np.argmin(closeness))
         foreign = len(members) >= 4 and closeness[worst] < BELONGS

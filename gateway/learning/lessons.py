@@ -9,7 +9,7 @@ from dataclasses import replace
 from detectors.engine import Engine
 from detectors.semantic.prototypes import Prototype
 from gateway.learning.book import Book
-from gateway.learning.evidence import Labelled, Spoken, heard, says, spoken, unpardoned, weighed
+from gateway.learning.evidence import Labelled, Spoken, heard, says, speaking, spoken, weighed
 from gateway.learning.promotion import Rules, suspects
 from gateway.learning.quorum import Record
 from gateway.learning.reflection import reflect
@@ -86,7 +86,7 @@ class Lessons:
                     await self._answer(group, open_, labelled, learnt, now)
                 self._answered[ids] = known
         told = [proposal async for proposal in self._book.all_proposals()]
-        speak = unpardoned(by_pattern, learnt, _pardoning(told))
+        speak = speaking(by_pattern, labelled, learnt, _pardoning(told))
         self.about = about = await self._count(cases, labelled, speak, engine, told)
         await self._narrow(now, {pattern.id: pattern for pattern in engine.generation.patterns}, about, proposals)
         self._tuning = Tuning(cases, labelled, tuple(proposals), frozenset(settled))

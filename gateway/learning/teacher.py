@@ -32,7 +32,7 @@ from detectors.semantic.prototypes import (
 )
 from detectors.values import Origin
 from gateway.learning import evidence, rehearsal, trial
-from gateway.learning.evidence import Labelled, fair_share, spoken
+from gateway.learning.evidence import ATTACKS, Labelled, fair_share, spoken
 from gateway.learning.grouping import kinds
 from gateway.learning.mining import Ordinary, mine
 from gateway.learning.reflection import Facts, together
@@ -144,7 +144,10 @@ class Teacher:
         kind = _kind(group.cases[0])
         if kind is Kind.BENIGN and news.taught(group.vectors, standing, trial.PARDON_REACH, ()):
             return True
-        closeness = self._background(kind).closeness(group.vectors[:MOST_EXAMPLES], news.vectors)
+        background, examples = self._background(kind), group.vectors[:MOST_EXAMPLES]
+        closeness = background.kinship(examples, news.vectors)
+        if kind is Kind.BENIGN:
+            closeness = np.maximum(closeness, background.closeness(examples, news.vectors))
         reach = np.where(news.quoting & (kind is Kind.BENIGN), LEAST_QUOTED, trial.PARDON_REACH)
         return bool((closeness >= reach).any())
 
@@ -162,11 +165,12 @@ class Teacher:
         """
         kind = _kind(group.cases[0])
         made, ready = self._prototype(id, group, kind, now, standing)
-        near = labelled.matched(ready)
+        near = labelled.akin(ready)
         if kind is Kind.BENIGN:
             speakers = {one.by for case in group.cases for one in case.labels}
             taught = labelled.taught(group.vectors, standing, trial.PARDON_REACH, speakers)
-            near = [*taught, *near, *labelled.within(ready, trial.PARDON_REACH, speakers)]
+            freed = [case for case in labelled.matched(ready) if case.outcome in ATTACKS]  # in doubt nothing is pardoned
+            near = [*taught, *near, *freed, *labelled.within(ready, trial.PARDON_REACH, speakers)]
         proposals = [_spoken(made, near, group)]
         if kind is Kind.SEMANTIC and (mined := self._lexical(id + "-lexical", group, now)) is not None:
             proposals.append(_spoken(mined, near, group))
