@@ -80,22 +80,22 @@ def test_what_its_own_texts_do_not_match_bears_no_lie_out(teacher: Teacher, atta
     assert borne <= 1
 
 
-def test_harmless_texts_that_an_exemplar_is_drawn_to_speak_against_it(teacher: Teacher, attacks: list[Case]) -> None:
-    """Who sees them stopped has a word, though they are not of its kind by its own texts: else nobody could take it back."""
+def test_new_names_take_nothing_away_by_what_an_exemplar_is_drawn_to(teacher: Teacher, attacks: list[Case]) -> None:
+    """One who had a new name each week called other attacks harmless that it stops: each refutes it, and none has a word on it."""
     (made, *_) = answers(teacher, attacks[:5], attacks[:5])
     ready = teacher._ready(replace(made.pattern, state=State.ACTIVE))
     labelled = teacher.labelled(attacks)
     own = {case.id for case in labelled.akin(ready)}
-    seen = [replace(case, outcome=Outcome.FALSE_POSITIVE, labels=tuple(label(by, Said.BENIGN) for by in ("fay", "gus", "hal", "ivy", "jo")))
-            for case in labelled.matched(ready) if case.id not in own]  # fmt: skip
+    seen = [replace(case, outcome=Outcome.FALSE_POSITIVE, labels=(label(f"eve{at}", Said.BENIGN),))
+            for at, case in enumerate(labelled.matched(ready)) if case.id not in own]  # fmt: skip
     assert len(seen) >= 5
     every = [*attacks[:5], *seen]
     speak = speaking(matched(every, teacher.labelled(every), [ready]), teacher.labelled(every), [ready], ())
     said = spoken(made.pattern, speak[made.pattern.id], {case.id for case in attacks[:5]})
-    assert said.refuted == len(seen)
+    assert (said.refuted, said.opponents) == (len(seen), ())
     out = replace(made, stage=Stage.ACTIVE, confirmed=said.confirmed, refuted=said.refuted, spoken_for=said.spoken_for,
                   spoken_against=said.spoken_against)  # fmt: skip
-    assert step(out, Rules(), 1.0) is not None
+    assert step(out, Rules(), 1.0) is None
 
 
 def test_who_labelled_what_a_harmless_kind_is_drawn_to_has_a_word_against_it(teacher: Teacher) -> None:

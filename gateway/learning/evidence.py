@@ -148,11 +148,14 @@ def speaking(
 ) -> dict[str, Sequence[Case]]:
     """By pattern, the cases that speak of it.
 
-    For a learnt exemplar speak those of its kind, against it all that it matches: what it is drawn to bears nobody out, and
-    whoever sees it judged wrongly has a word. What was learnt of attacks is not refuted
-    by harmless texts that a learnt harmless kind lets through, or that one would which passed its trial (ids of cases in
-    ``answered``): they have their answer, and else texts that quote an attack, rightly called harmless, would take away what
-    stops the attack itself.
+    For a learnt exemplar speak those of its kind: what it is drawn to bears nobody out. Where it is wrong to match that, it is
+    refuted, without a word of those who said so: whoever has a new name each week would else have good ones taken away, each
+    time by another attack that he calls harmless. Against what lets attacks through their word counts, for in doubt nothing is
+    pardoned.
+
+    What was learnt of attacks is not refuted by harmless texts that a learnt harmless kind lets through, or that one would
+    which passed its trial (ids of cases in ``answered``): they have their answer, and else texts that quote an attack, rightly
+    called harmless, would take away what stops the attack itself.
     """
     ids = set(answered)
     kinds = {ready.pattern.id: ready.attack for ready in prototypes}
@@ -160,16 +163,15 @@ def speaking(
         ids.update(() if attack else (case.id for case in by_pattern.get(id, ())))
     found: dict[str, Sequence[Case]] = dict(by_pattern)
     for ready in prototypes:
-        id, against = ready.pattern.id, opposed(ready)
+        some = by_pattern.get(ready.pattern.id, ())
         akin = {case.id for case in labelled.akin(ready)}
-        some = [case for case in by_pattern.get(id, ()) if case.id in akin or case.outcome in against]
-        found[id] = [case for case in some if not ready.attack or case.outcome not in HARMLESS or case.id not in ids]
+        if ready.attack:
+            refuting = [case for case in some if case.outcome in HARMLESS and case.id not in ids]
+            spoken_of = [case for case in some if case.outcome not in HARMLESS and case.id in akin]
+            found[ready.pattern.id] = spoken_of + [case if case.id in akin else replace(case, labels=()) for case in refuting]
+        else:
+            found[ready.pattern.id] = [case for case in some if case.id in akin or case.outcome in ATTACKS]
     return found
-
-
-def opposed(ready: Prototype) -> frozenset[Outcome]:
-    """The outcomes of texts that a prototype is wrong to match."""
-    return HARMLESS if ready.attack else ATTACKS
 
 
 def standings(cases: Iterable[Case], kinds: Iterable[Collection[Case]] = ()) -> dict[str, Record]:
