@@ -7,7 +7,7 @@
     python -m detectors.train replies    fit what judges an assistant's words, on the encoder that ships
     python -m detectors.train results    fit what is added to what the encoder says of tools' results and documents
     python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
-    python -m detectors.train all        the above in order: about an hour of one core, minutes on a GPU
+    python -m detectors.train all        the above in order: some hours of two cores, minutes on a GPU
 
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
