@@ -1,7 +1,8 @@
 """``python -m bench results``: what tools return to agents, plain and with an order planted, and whole sessions of agents.
 
 The texts (``bench/results``) are outputs of commands, what people ask of each other (mails, tickets, chats, minutes, contracts,
-pages, articles), orders in many wordings, none of them learnt from, and three recorded sessions of coding agents. With
+pages, articles), what services answer (payments, mail, shops, clinics, pages), also with an order planted, orders in many
+wordings, none of them learnt from, and three recorded sessions of coding agents. With
 ``--also``, outputs of the reader's own as well: JSON lines of ``{"kind", "text"}``.
 """
 
@@ -66,9 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     bench = Bench(arguments.cache)
     policies = [bench.live.presets[name].policy for name in PRESETS]
     outputs = {
-        name: (TEXTS / file).read_text("utf-8").rstrip("\n").split(BETWEEN)
-        for name, file in (("outputs", "outputs.txt"), ("what people ask of each other", "people.txt"))
-    }
+        "outputs": _texts("outputs.txt"), "what people ask of each other": _texts("people.txt"),
+        "what services answer": _texts("services.txt"),
+    }  # fmt: skip
     if arguments.also:
         for line in arguments.also.read_text("utf-8").splitlines():
             more = json.loads(line)
@@ -97,6 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _texts(file: str) -> list[str]:
+    return (TEXTS / file).read_text("utf-8").rstrip("\n").split(BETWEEN)
+
+
 def _judged(bench: Bench, policies: Sequence[Policy], texts: Sequence[str], origin: Origin) -> Judged:
     told = [_taken(bench, policies, [Segment(text, "tool", origin, 0, ())], Direction.REQUEST) for text in texts]
     blocked = [sum(taken[at] is Action.BLOCK for taken, _ in told) for at in range(len(policies))]
@@ -118,7 +123,7 @@ def _taken(
 
 
 def _planted(outputs: Sequence[str]) -> Iterator[Planted]:
-    """Each order alone, on a line of a short output and on one of a long one."""
+    """Each order alone, on a line of a short output and on one of a long one; and those in what services answer."""
     rng = random.Random(SEED)
     for line in (TEXTS / "orders.txt").read_text("utf-8").splitlines():
         group, _, order = line.partition(": ")
@@ -127,6 +132,7 @@ def _planted(outputs: Sequence[str]) -> Iterator[Planted]:
             around = rng.choice([text for text in outputs if len(text) in lengths])[:CUT].split("\n")
             around.insert(rng.randint(0, len(around)), order)
             yield Planted(where, group, "\n".join(around))
+    yield from (Planted("in what services answer", "services'", text) for text in _texts("planted.txt"))
 
 
 def _session(bench: Bench, policy: Policy, session: dict[str, Any]) -> tuple[int, int, int, str]:

@@ -59,7 +59,7 @@ RIDGE: Final = 100.0
 
 COUNT: Final = {"output": 10.0, "module": 10.0, "code": 10.0, "own:foreign_planted": 8.0, "own:document": 3.0,
                 "own:foreign_document": 3.0, "injecagent": 2.0, "order": 3.0, "order within": 3.0, "asks": 4.0,
-                "foreign order": 8.0, "service": 8.0, "paper": 3.0, "paper order": 2.0, "paper order within": 2.0}
+                "foreign order": 8.0, "paper": 3.0, "paper order": 2.0, "paper order within": 2.0}
 """What kinds weigh that count for more than others. Else what outputs are too high by is taken from all texts, and orders in
 other languages than English are lost for it. With more for papers, either orders are lost or outputs are taken for them."""
 
@@ -101,7 +101,7 @@ def pieces(data: Path, seed: int) -> list[Piece]:
         hostile = [row for row in read_rows(data, [source]) if row.label and row.origin in ORIGINS and len(row.text) <= WINDOW]
         found += [Piece(row.text, 1, f"{source}: {row.text}") for row in rng.sample(hostile, min(HOSTILE, len(hostile)))]
     found += [*_asks(grammar, "office_papers", "paper", rng), *_paper_orders(grammar, rng)]
-    return [*found, *_sentences(grammar, rng), *_asks(grammar, "service_results", "service", rng)]
+    return [*found, *_sentences(grammar, rng)]
 
 
 def _outputs(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
