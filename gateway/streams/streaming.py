@@ -93,8 +93,9 @@ class Streaming:
     def _make(self, exchange: Exchange) -> _Made:
         parsed, policy, services = exchange.request and exchange.request.parsed, exchange.bound.policy, self._services
         follower = Follower(policy, policy.ahead) if policy.ahead is not None else None
+        target = exchange.target._replace(choices=parsed.choices if parsed else None)
         relay = Relay(
-            exchange.target, parsed.model if parsed else None, exchange.bound.streams, exchange.vault, follower,
+            target, parsed.model if parsed else None, exchange.bound.streams, exchange.vault, follower,
             exchange.leakage, lambda leak: policy.acts and _blocks(policy, leak), policy.links if policy.acts else None,
             Sound() if policy.acts and policy.waits else None,
         )  # fmt: skip

@@ -31,6 +31,7 @@ from gateway.wires.blocks import Table, read_catalogue, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame
+from gateway.wires.numbering import Begun, number_of
 
 # Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
 _SETTINGS: Final = words(
@@ -234,6 +235,7 @@ class MessageStream(StreamReader):
         self._done = False
         self._open: set[int] = set()
         self._runs = Runs()
+        self._begun = Begun()  # blocks
         self._tokens = 0
 
     def final(self, channel: tuple[str | int, ...]) -> bool:
@@ -252,15 +254,16 @@ class MessageStream(StreamReader):
         return events or [StreamEvent(EventKind.OTHER, ())]
 
     def _known(self, kind: str, event: dict[str, Any]) -> list[StreamEvent]:
-        index = event.get("index", 0)
-        index = index if isinstance(index, int) else 0
+        index = number_of(event.get("index"), ("index",))
         match kind:
             case "content_block_delta":
+                self._begun.check(index, ("index",))
                 return self._runs.placed(_delta_events(event.get("delta"), index), index)
             case "content_block_start":
                 block = event.get("content_block")
                 is_text = isinstance(block, dict) and block.get("type") == "text"
                 before = self._runs.begin(index, is_text, bool(self._open - {index}))
+                self._begun.begin(index, ("index",))
                 self._open.add(index)
                 check_choices(self._open, ("index",))
                 return before + self._runs.placed(_block_events(block, index, self._runs.goes_on(index)), index)
@@ -271,8 +274,10 @@ class MessageStream(StreamReader):
                 return self._runs.over() + self._last(kind, event)
             case "message_start":
                 self._started = True
-                self.thread = _named(event.get("message"))
-                return events_of(AnthropicMessages().read_reply(event.get("message"), _NO_TARGET), ("message",))
+                message = event.get("message")
+                self.thread = _named(message)
+                self._begun.come_whole(isinstance(message, dict) and message.get("content"))
+                return events_of(AnthropicMessages().read_reply(message, _NO_TARGET), ("message",))
         return []
 
     def _last(self, kind: str, event: dict[str, Any]) -> list[StreamEvent]:

@@ -80,6 +80,7 @@ class Runs:
             else:
                 raise Malformed(("index",), "", "no more of a block after which another one has gone on")
         return [
-            event._replace(channel=(first, "text"), family="text") if event.channel == (index, "text") else event
+            event._replace(channel=(first, "text"), family="text") if event.channel == (index, "text")
+            else event._replace(family="thinking") if event.channel == (index, "thinking") else event
             for event in events
         ]

@@ -39,13 +39,14 @@ class Thread(NamedTuple):
 
 class Parsed(NamedTuple):
     """A request or reply as the detectors see it. Replies have no ``model`` and are not ``streaming``; ``thread`` is None where
-    the provider keeps nothing."""
+    the provider keeps nothing, ``choices`` where nobody can tell how many replies are asked for."""
 
     model: str | None
     streaming: bool
     segments: list[Segment]
     opaque: list[Opaque]
     thread: Thread | None = None
+    choices: int | None = None
 
 
 class Reply(NamedTuple):
@@ -64,6 +65,7 @@ class Target(NamedTuple):
     model: str | None = None
     sse: bool = False  # the query asks for server-sent events where there are other forms of an answer
     id: str = ""  # of what the path names that the provider keeps
+    choices: int | None = None  # how many replies the request asks for, once that is known
 
 
 class EventKind(StrEnum):
@@ -111,14 +113,16 @@ MAX_CHOICES: Final = 1_024
 """Choices, or blocks that are open at once, in one stream: a reader remembers each. A reply has a few."""
 
 
-def check_choices(known: Sized, path: Path) -> None:
-    """Stop one who begins them for ever.
+def check_choices(known: Sized, path: Path, asked: int | None = None) -> None:
+    """Stop one who begins them for ever, or begins more than were ``asked`` for: programs that want one show the first of each
+    frame, whatever its number.
 
     Raises:
-        Malformed: there are more than `MAX_CHOICES`.
+        Malformed: there are more than `MAX_CHOICES`, or than those.
     """
-    if len(known) > MAX_CHOICES:
-        raise Malformed(path, "", f"at most {MAX_CHOICES} choices in one stream")
+    most = MAX_CHOICES if asked is None else min(asked, MAX_CHOICES)
+    if len(known) > most:
+        raise Malformed(path, "", f"at most {most} choices in one stream")
 
 
 class StreamReader(ABC):

@@ -28,7 +28,8 @@ from gateway.wires.blocks import read_catalogue, read_parts
 from gateway.wires.collecting import UNKNOWN, Collector
 from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame, JsonArraySplitter, Splitter, SseSplitter
-from gateway.wires.gemini_parts import CANDIDATE, CONFIG, MODEL, PARTS, names, spellings
+from gateway.wires.gemini_parts import CANDIDATE, CONFIG, MODEL, PARTS, candidates_asked, names, spellings
+from gateway.wires.numbering import distinct, number_of
 
 _SETTINGS: Final = names("safetySettings model serviceTier store")
 _READ: Final = names("contents systemInstruction tools toolConfig generationConfig cachedContent")
@@ -73,7 +74,8 @@ class GeminiGenerate(Wire):
         _read_request(out, {key: doc[key] for key in doc if key not in inner}, ())
         if not inner and not doc.get("contents"):
             raise Malformed(("contents",), doc.get("contents"), "a list of at least one message")
-        return out.parsed(target.model, target.operation == "streamGenerateContent")
+        found = out.parsed(target.model, target.operation == "streamGenerateContent")
+        return found._replace(choices=candidates_asked(doc))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
         out = Collector(strict=False)
@@ -83,7 +85,7 @@ class GeminiGenerate(Wire):
         return out.parsed()
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
-        return GeminiStream(target.sse)
+        return GeminiStream(target.sse, target.choices)
 
     def splitter(self, target: Target) -> Splitter:
         return SseSplitter() if target.sse else JsonArraySplitter()
@@ -273,8 +275,10 @@ class GeminiStream(StreamReader):
     said_once = names("thoughtSignature")
     said_again = names("jsonPath")
 
-    def __init__(self, sse: bool) -> None:
+    def __init__(self, sse: bool, asked: int | None = None) -> None:
+        """``asked``: how many candidates were asked for, where that is known."""
         self._sse = sse
+        self._asked = asked
         self._begun = False
         self._done = False
         self._head: dict[str, Any] = {}
@@ -300,6 +304,7 @@ class GeminiStream(StreamReader):
             elif key == "error":
                 events += (StreamEvent(EventKind.ERROR, ()), *loose(value, (key,)))
             elif key == "candidates" and isinstance(value, list):
+                distinct(value, (key,))
                 for place, candidate in enumerate(value):
                     self._candidate(candidate, (key, place), events)
             elif key not in _REPLY or key == "candidates":
@@ -310,8 +315,7 @@ class GeminiStream(StreamReader):
         if not isinstance(candidate, dict):
             events += loose(candidate, path)
             return
-        index = candidate.get("index", 0)
-        index = index if isinstance(index, int) else 0
+        index = number_of(candidate.get("index"), (*path, "index"))
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None
         if isinstance(parts, list):
@@ -327,7 +331,7 @@ class GeminiStream(StreamReader):
         events += events_of(out.parsed())
         finished = any(candidate.get(key) for key in spellings("finishReason"))
         self._open[index] = not finished
-        check_choices(self._open, path)
+        check_choices(self._open, path, self._asked)
         if finished:
             events.append(StreamEvent(EventKind.STOP, (index,)))
 
@@ -335,7 +339,9 @@ class GeminiStream(StreamReader):
         """Events for one part of a chunk. Parts of one kind go on where the chunk before left off; calls come whole, or their
         arguments in pieces."""
         if isinstance(part, dict) and isinstance(text := part.get("text"), str):
-            thought = bool(part.get("thought"))
+            thought = part.get("thought") or False
+            if not isinstance(thought, bool):  # "no" is none to Google's client
+                raise Malformed((*path, "thought"), thought, "true or false")
             kind = EventKind.REASONING if thought else EventKind.TEXT
             if text:
                 events.append(StreamEvent(kind, (index, "thought" if thought else "text"), text, (*path, "text")))

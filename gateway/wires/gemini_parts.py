@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from detectors.values import Origin
 from gateway.wires.blocks import (
@@ -22,6 +22,7 @@ from gateway.wires.blocks import (
     inside,
 )
 from gateway.wires.collecting import words
+from gateway.wires.numbering import asked
 
 _CAPITAL: Final = re.compile("[A-Z]")
 
@@ -30,6 +31,13 @@ def spellings(name: str) -> tuple[str, ...]:
     """A field's name in lowerCamelCase, and in snake_case where that differs."""
     snake = _CAPITAL.sub(lambda letter: "_" + letter.group().lower(), name)
     return (name,) if snake == name else (name, snake)
+
+
+def candidates_asked(doc: dict[str, Any]) -> int | None:
+    """How many candidates a request asks for."""
+    configs = [doc[key] for key in spellings("generationConfig") if isinstance(doc.get(key), dict)]
+    counts = [config[key] for config in configs for key in spellings("candidateCount") if config.get(key) is not None]
+    return asked(counts[0] if counts else None) if len(counts) < 2 else None
 
 
 def names(*lines: str) -> frozenset[str]:

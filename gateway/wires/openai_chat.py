@@ -10,6 +10,7 @@ from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent,
 from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import labels, loose
+from gateway.wires.numbering import asked, number_of
 from gateway.wires.openai_choices import REPLY, ChoicesStream, read_choices
 from gateway.wires.openai_deltas import audio_events, call_events, function_events, message_events, nested, part_events
 
@@ -68,13 +69,13 @@ class OpenAIChat(Wire):
         if doc.keys() & _READ != _MESSAGES:
             _read_rest(out, doc)
         out.unknown(doc, _READ, Origin.USER, settings=_SETTINGS)
-        return out.parsed(want_model(doc), want_flag(doc, "stream"))
+        return out.parsed(want_model(doc), want_flag(doc, "stream"))._replace(choices=asked(doc.get("n")))
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
         return read_choices(doc, _read_choice)
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
-        return ChatStream(model)
+        return ChatStream(model, target.choices)
 
     def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
         if not as_reply:
@@ -110,8 +111,8 @@ class ChatStream(ChoicesStream):
     varies = (("obfuscation",),)
     said_once = frozenset({"id", "role"})
 
-    def __init__(self, model: str | None) -> None:
-        super().__init__(model)
+    def __init__(self, model: str | None, asked: int | None = None) -> None:
+        super().__init__(model, asked)
         self._call: dict[int, int] = {}  # which call each choice is at
 
     def said(self, choice: dict[str, Any], number: int, path: Path, events: list[StreamEvent]) -> None:
@@ -150,9 +151,9 @@ class ChatStream(ChoicesStream):
 
     def _calls_on(self, call: Any, number: int, events: list[StreamEvent]) -> None:
         """Calls come one after the other: where the next one begins, clients parse the arguments of the one before."""
-        index = call.get("index", 0) if isinstance(call, dict) else 0
-        before = self._call.setdefault(number, index if isinstance(index, int) else 0)
-        if isinstance(index, int) and index > before:
+        index = number_of(call.get("index") if isinstance(call, dict) else None, ("index",))
+        before = self._call.setdefault(number, index)
+        if index > before:
             self._call[number] = index
             events.append(StreamEvent(EventKind.STOP, (number, "tool", before)))
 

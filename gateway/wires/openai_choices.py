@@ -14,6 +14,7 @@ from gateway.wires.base import EventKind, Parsed, StreamEvent, StreamReader, che
 from gateway.wires.collecting import UNKNOWN, Collector
 from gateway.wires.events import labels, load_frame, loose, sse
 from gateway.wires.frames import Frame
+from gateway.wires.numbering import distinct, number_of
 
 REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
 """Fields of a reply and of a chunk."""
@@ -47,7 +48,9 @@ class ChoicesStream(StreamReader):
     nothing: ClassVar[dict[str, Any]]
     known: ClassVar[frozenset[str]] = REPLY
 
-    def __init__(self, model: str | None) -> None:
+    def __init__(self, model: str | None, asked: int | None = None) -> None:
+        """``asked``: how many choices were asked for, where that is known."""
+        self._asked = asked
         self._head: dict[str, Any] = {"id": "", "object": self.object, "created": 0, "model": model or ""}
         self._open: dict[int, bool] = {0: True}
         self._done = False
@@ -72,6 +75,7 @@ class ChoicesStream(StreamReader):
             elif key == "error" and value:
                 events += (StreamEvent(EventKind.ERROR, ()), *loose(value, (key,)))
             elif key == "choices" and isinstance(value, list):
+                distinct(value, (key,))
                 for place, choice in enumerate(value):
                     self._choice(choice, (key, place), events)
             elif key == "choices" or key not in self.known:
@@ -82,10 +86,9 @@ class ChoicesStream(StreamReader):
         if not isinstance(choice, dict):
             events += loose(choice, path)
             return
-        number = choice.get("index", 0)
-        number = number if isinstance(number, int) else 0
+        number = number_of(choice.get("index"), (*path, "index"))
         self._open[number] = choice.get("finish_reason") is None
-        check_choices(self._open, path)
+        check_choices(self._open, path, self._asked)
         self.said(choice, number, path, events)
         if not self._open[number]:
             events.append(StreamEvent(EventKind.STOP, (number,)))

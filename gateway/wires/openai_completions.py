@@ -9,6 +9,7 @@ from gateway.wires import openai_common as common
 from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import labels, loose
+from gateway.wires.numbering import asked
 from gateway.wires.openai_choices import ChoicesStream, read_choices
 
 _SETTINGS: Final = words(
@@ -33,13 +34,16 @@ class OpenAICompletions(Wire):
         elif suffix is not None:
             raise Malformed(("suffix",), suffix, "a string")
         out.unknown(doc, {"prompt", "suffix"}, Origin.USER, settings=_SETTINGS)
-        return out.parsed(want_model(doc), want_flag(doc, "stream"))
+        prompts = doc.get("prompt")
+        tokens = isinstance(prompts, list) and all(type(one) is int for one in prompts)  # of one prompt
+        choices = asked(doc.get("n"), len(prompts) if isinstance(prompts, list) and not tokens else 1)
+        return out.parsed(want_model(doc), want_flag(doc, "stream"))._replace(choices=choices)
 
     def read_reply(self, doc: Any, target: Target) -> Parsed:
         return read_choices(doc, _read_choice)
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
-        return CompletionStream(model)
+        return CompletionStream(model, target.choices)
 
     def refuse(self, target: Target, parsed: Parsed, message: str, as_reply: bool, request_id: str) -> Reply:
         if not as_reply:

@@ -8,6 +8,7 @@ from detectors.values import Path
 from gateway.wires.base import EventKind, StreamEvent
 from gateway.wires.collecting import check_depth, words
 from gateway.wires.events import labels, loose
+from gateway.wires.numbering import number_of
 
 _PART_TEXTS: Final = frozenset({"text", "thinking", "summary"})
 _ONCE: Final = words("id type format role name signature thought_signature thoughtSignature data")
@@ -54,9 +55,8 @@ def part_events(
         if not isinstance(part, dict):
             events += loose(part, here)
             continue
-        index = part.get("index")
-        numbered = isinstance(index, int)
-        whose = (*channel, index) if isinstance(index, int) else channel
+        numbered = part.get("index") is not None
+        whose = (*channel, number_of(part["index"], (*here, "index"))) if numbered else channel
         for key, value in part.items():
             inner = whose if key == "text" else (*whose, key)
             if key in _PART_TEXTS and isinstance(value, str) and value:
@@ -89,8 +89,7 @@ def call_events(call: Any, number: int, path: Path, events: list[StreamEvent]) -
     if not isinstance(call, dict):
         events += loose(call, path)
         return
-    index = call.get("index", 0)
-    channel = (number, "tool", index if isinstance(index, int) else 0)
+    channel = (number, "tool", number_of(call.get("index"), (*path, "index")))
     for key, value in call.items():
         if key == "function":
             function_events(value, channel, "arguments", EventKind.TOOL, (*path, key), events)

@@ -14,7 +14,9 @@ from gateway.wires.blocks import read_parts
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame
+from gateway.wires.numbering import number_of
 from gateway.wires.openai_items import PARTS, read_item, read_items
+from gateway.wires.openai_places import PLACES, Places
 
 # Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
 _SETTINGS: Final = words(
@@ -178,7 +180,6 @@ _BEGUN: Final = {
     "code_interpreter_call": ("code", "response.code_interpreter_call_code.delta"),
 }
 _REPEATED: Final = frozenset({"text", "refusal", "transcript", "arguments", "input", "code", "command"})
-_PLACES: Final = ("output_index", "content_index", "summary_index", "command_index")
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _EVENT: Final = frozenset(
     {
@@ -188,7 +189,7 @@ _EVENT: Final = frozenset(
         "logprobs",
         "obfuscation",
         "response",
-        *_PLACES,
+        *PLACES,
         "annotation_index",
     }
 )
@@ -205,6 +206,7 @@ class ResponseStream(StreamReader):
         self._model = model
         self._number = 0
         self._done = False
+        self._places = Places()
 
     def read(self, frame: Frame) -> list[StreamEvent]:
         return [_of_family(event) for event in self._read(frame)]
@@ -217,6 +219,7 @@ class ResponseStream(StreamReader):
         kind = kind if isinstance(kind, str) else ""
         if isinstance(number := event.get("sequence_number"), int):
             self._number = number + 1
+        self._places.note(kind, event)
         if kind == "response.audio.delta":
             return [StreamEvent(EventKind.AUDIO, (*_place(event), _SPOKEN)), *_rest(event, {"delta"})]
         if kind == "response.image_generation_call.partial_image":
@@ -250,7 +253,7 @@ class ResponseStream(StreamReader):
         begun = next(event for event in _begun(doc) if event.path == path)
         *places, kind = begun.channel
         item = doc.get("item")
-        names = [*(key for key in _PLACES if isinstance(doc.get(key), int)), *(f"{key}_index" for key in path[1:2])]
+        names = [*(key for key in PLACES if doc.get(key) is not None), *(f"{key}_index" for key in path[1:2])]
         delta = {"type": kind, "item_id": item.get("id") if isinstance(item, dict) else doc.get("item_id"), "delta": text}
         return {**delta, **dict(zip(names, places, strict=False)), "sequence_number": doc.get("sequence_number", 0)}
 
@@ -275,8 +278,11 @@ class ResponseStream(StreamReader):
 
 
 def _of_family(event: StreamEvent) -> StreamEvent:
-    """Parts of text are one to clients (``output_text``), those of all messages together."""
+    """Parts of text are one to clients (``output_text``), those of all messages together; thoughts are to who shows
+    them as they come."""
     path = event.path
+    if event.kind is EventKind.REASONING and path and event.channel[0] != "whole":
+        return event._replace(family="thoughts")
     own = event.channel[-1:] == (_TEXT,) or (event.channel[:1] == ("whole",) and path[-1:] == ("text",) and _is_part(path))
     return event._replace(family="text") if own and path else event
 
@@ -287,7 +293,7 @@ def _is_part(path: Path) -> bool:
 
 def _place(event: dict[str, Any]) -> tuple[int, ...]:
     """Which item, and which part of it, an event is about."""
-    return tuple(event[key] for key in _PLACES if isinstance(event.get(key), int))
+    return tuple(number_of(event[key], (key,)) for key in PLACES if event.get(key) is not None)
 
 
 def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:

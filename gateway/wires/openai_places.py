@@ -1,0 +1,49 @@
+"""Where in a response the events of its stream say that they belong. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.wires.base import Malformed
+from gateway.wires.collecting import MAX_PARTS
+from gateway.wires.numbering import Begun, number_of
+
+PLACES: Final = ("output_index", "content_index", "summary_index", "command_index")
+_ITEM, _PART = PLACES[:2]
+
+
+@dataclass(slots=True)
+class Places:
+    """The items of one response, and the parts of their content: clients count those that begin."""
+
+    items: Begun = field(default_factory=Begun)
+    parts: dict[int, Begun] = field(default_factory=dict)
+    """By item."""
+
+    def note(self, kind: str, event: dict[str, Any]) -> None:
+        """There is an event of a ``kind``.
+
+        Raises:
+            Malformed: nobody can tell where it belongs.
+        """
+        if kind == "response.created":
+            response = event.get("response")
+            self.items.come_whole(isinstance(response, dict) and response.get("output"))
+        elif kind.endswith((".added", ".delta")):
+            item, part = (number_of(event.get(key), (key,)) for key in (_ITEM, _PART))
+            if kind == "response.output_item.added":
+                self.items.begin(item, (_ITEM,))
+                thing = event.get("item")
+                content = thing.get("content") if isinstance(thing, dict) else None
+                self.parts.setdefault(item, Begun([*range(len(content))] if isinstance(content, list) else []))
+                return
+            self.items.check(item, (_ITEM,))
+            if event.get(_PART) is None:
+                return
+            if kind == "response.content_part.added":
+                if len(self.parts) >= MAX_PARTS:
+                    raise Malformed((_ITEM,), item, f"at most {MAX_PARTS} items in one stream")
+                self.parts.setdefault(item, Begun()).begin(part, (_PART,))
+            elif (parts := self.parts.get(item)) is not None:
+                parts.check(part, (_PART,))
