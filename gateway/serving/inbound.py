@@ -143,6 +143,8 @@ def beside_a_body(headers: Headers) -> Headers:
 
 
 # The server in front of us writes a date of its own; the client behind us has dropped what belongs to its connection.
-_NOT_PASSED: Final = _OURS | {b"date"}
+# What a browser would keep of the host that answers, which is the console's, too, is the provider's to say of its own alone.
+_OF_THE_HOST: Final = frozenset({b"set-cookie", b"set-cookie2", b"clear-site-data", b"strict-transport-security", b"alt-svc"})
+_NOT_PASSED: Final = _OURS | _OF_THE_HOST | {b"date"}
 # What describes the very bytes of a body, and is wrong for an edited or decoded one.
 _OF_THE_BODY: Final = frozenset({b"content-encoding", b"etag", b"content-md5", b"digest", b"content-digest", b"repr-digest"})
