@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from gateways import Gateway
 from hypothesis import example, given
 from hypothesis import strategies as st
+from upstreams import reply, upstream
 from wires_support import CHAT, MESSAGES, STREAM
 
 from gateway.redaction.links import REMOVED, Hosts, Links
@@ -92,13 +95,15 @@ def test_ordinary_text_waits_for_nothing() -> None:
         assert links.feed(word + " ") == word + " "
 
 
+SETTINGS: dict[str, Any] = {
+    "limits": {"ready_grace_seconds": 0}, "policy": {"preset": "balanced", "links": ["docs.example", "*.cdn.example"]},
+    "detection": {"model": False},  # which blocks such a reply as a whole, now and then
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    settings: dict[str, Any] = {
-        "limits": {"ready_grace_seconds": 0}, "policy": {"preset": "balanced", "links": ["docs.example", "*.cdn.example"]},
-        "detection": {"model": False},  # which blocks such a reply as a whole, now and then
-    }  # fmt: skip
-    running = Gateway(tmp_path_factory.mktemp("links"), settings, 1, {})
+    running = Gateway(tmp_path_factory.mktemp("links"), SETTINGS, 1, {})
     yield running
     running.stop()
 
@@ -123,3 +128,21 @@ def test_through_a_gateway(gateway: Gateway, path: str, stream: bool) -> None:
     assert got.text.count(REMOVED) == 1
     assert decision["action"] == "redact"
     assert decision["edits"] == {"data_exfiltration.link_with_data": 1}
+
+
+def test_a_whole_reply_names_nothing_by_an_address_of_another_host(tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": "Well."}
+    names = {"id": "https://other.example/x", "model": "https://docs.example/m", "system_fingerprint": "//other.example/x"}
+    body = {"object": "chat.completion", "created": 1, **names, "choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
+
+    async def answer(_body: bytes, _reader: Any, writer: Any) -> None:
+        writer.write(reply(orjson.dumps(body)))
+        await writer.drain()
+
+    with upstream(answer) as running:
+        gateway = Gateway(tmp_path, {**SETTINGS, "upstreams": {"openai": {"base_url": running.base_url}}}, 1, {})
+        with gateway.client() as client:
+            got = client.post(CHAT, json={"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
+        gateway.stop()
+    assert got.headers["x-portcullis-action"] == "redact"
+    assert got.json() == {**body, "id": f"https:{REMOVED}", "system_fingerprint": REMOVED}

@@ -136,15 +136,16 @@ def inspect_reply(
     try:
         doc: Any = strict.loads(body)
         parsed = target.wire.read_reply(doc, target)
-        parsed.segments.extend(_named(engine, doc, parsed.segments))
+        parsed.segments.extend(_named(engine, doc, parsed.segments, bound.policy.links if bound.policy.acts else None))
     except (strict.BadJson, Malformed) as error:
         fault = "not valid JSON" if isinstance(error, strict.BadJson) and error.code == "invalid_json" else str(error)
         raise UpstreamFault(502, "upstream_bad_reply", f"the upstream's reply cannot be screened: {fault}") from None
     return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, leakage, began)
 
 
-def _named(engine: Engine, doc: Any, segments: Sequence[Segment]) -> list[Segment]:
-    """What a reply says beside its texts, where that is more than a name or a token, or something is found in it.
+def _named(engine: Engine, doc: Any, segments: Sequence[Segment], hosts: Hosts | None) -> list[Segment]:
+    """What a reply says beside its texts, where that is more than a name or a token, or something is found in it: an address of
+    another host than ``hosts``, too.
 
     Raises:
         Malformed: it is nested too deeply, or holds too many.
@@ -153,8 +154,16 @@ def _named(engine: Engine, doc: Any, segments: Sequence[Segment]) -> list[Segmen
     return [
         Segment(text, UNKNOWN, Origin.ASSISTANT, -1, path)
         for text, path in names(doc, [segment.path for segment in segments])
-        if not (is_word(text) or is_probability(path)) or lexical.scan(text, Origin.ASSISTANT).matches
+        if not (is_word(text) or is_probability(path))
+        or lexical.scan(text, Origin.ASSISTANT).matches
+        or (hosts is not None and _leads_away(text, hosts))
     ]
+
+
+def _leads_away(text: str, hosts: Hosts) -> bool:
+    links = Links(hosts)
+    links.whole(text)
+    return links.removed > 0
 
 
 def _inspect(
