@@ -19,7 +19,9 @@ from wires_support import CHAT, COMPLETIONS, GENERATE, read
 from gateway.redaction.vault import Vault
 from gateway.streams.relay import Relay
 from gateway.wires.base import Malformed
+from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.events import sse
+from gateway.wires.openai_places import Places
 
 Doc = dict[str, Any]
 A, B = "it is AKIAABCD", "EFGH12345678 so."
@@ -202,3 +204,10 @@ def test_as_many_choices_as_were_asked_for_pass_as_they_came() -> None:
     data = b"".join(_chat(_choice(number, "All is well. ")) for number in (1, 0, 1, 0)) + b"data: [DONE]\n\n"
     relay = Relay(_target("chat")._replace(choices=2), "m", ACTING, Vault(KEY))
     assert relay.feed(data, _refusal) + relay.end(_refusal) == data
+
+
+def test_parts_of_all_items_together_are_bounded() -> None:
+    places = Places()
+    places.note("response.output_item.added", {"output_index": 0, "item": {"content": [0] * MAX_PARTS}})
+    with pytest.raises(Malformed, match=f"at most {MAX_PARTS} parts"):
+        places.note("response.output_item.added", {"output_index": 1, "item": {"content": [0]}})

@@ -21,6 +21,9 @@ class Places:
     parts: dict[int, Begun] = field(default_factory=dict)
     """By item."""
 
+    known: int = 0
+    """Parts of all items together."""
+
     def note(self, kind: str, event: dict[str, Any]) -> None:
         """There is an event of a ``kind``.
 
@@ -36,14 +39,20 @@ class Places:
                 self.items.begin(item, (_ITEM,))
                 thing = event.get("item")
                 content = thing.get("content") if isinstance(thing, dict) else None
-                self.parts.setdefault(item, Begun([*range(len(content))] if isinstance(content, list) else []))
+                count = len(content) if isinstance(content, list) else 0
+                self._more(count, item)
+                self.parts.setdefault(item, Begun([*range(count)]))
                 return
             self.items.check(item, (_ITEM,))
             if event.get(_PART) is None:
                 return
             if kind == "response.content_part.added":
-                if len(self.parts) >= MAX_PARTS:
-                    raise Malformed((_ITEM,), item, f"at most {MAX_PARTS} items in one stream")
+                self._more(1, item)
                 self.parts.setdefault(item, Begun()).begin(part, (_PART,))
             elif (parts := self.parts.get(item)) is not None:
                 parts.check(part, (_PART,))
+
+    def _more(self, count: int, item: int) -> None:
+        self.known += count
+        if self.known > MAX_PARTS:
+            raise Malformed((_ITEM,), item, f"at most {MAX_PARTS} parts in one stream")
