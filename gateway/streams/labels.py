@@ -15,9 +15,11 @@ from gateway.streams.channel_text import ChannelText
 from gateway.streams.following import Channel
 from gateway.streams.listening import Listening
 from gateway.streams.steps import Steps
+from gateway.wires import beside
 from gateway.wires.base import EventKind, Malformed, StreamEvent
 from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.events import own_channel
+from gateway.wires.frames import Frame
 
 TAIL: Final = 256
 """Code points of what came before in one place that are known."""
@@ -80,6 +82,16 @@ class Labels:
                 left.append(event)
         return left
 
+    def clean(self, frame: Frame) -> Steps[Frame]:
+        """A frame of server-sent events without the lines beside its data (comments, ids) of which not all may go out."""
+        gone = []
+        for number, line in enumerate(beside.lines(frame), 1):
+            if not number % TURN:
+                yield None
+            if line.end - line.start > beside.LONGEST or self._said(_as_label(line)) != line.text:
+                gone.append(line)
+        return beside.without(frame, gone) if gone else frame
+
     def _said(self, event: StreamEvent) -> str:
         before, text = self._before(event), event.text
         if (known := self._known.get((before, text))) is not None:
@@ -118,3 +130,7 @@ class Labels:
             return ""  # once more: some say it with every piece
         self._places[channel] = first, (together + event.text)[-TAIL:]
         return together
+
+
+def _as_label(line: beside.Line) -> StreamEvent:
+    return StreamEvent(EventKind.LABEL, (), line.text, ("line",))

@@ -30,7 +30,7 @@ from gateway.streams.sound import WITHHELD, Sound
 from gateway.streams.steps import Steps, at_once
 from gateway.streams.texts import Read, Texts, within
 from gateway.wires.base import EventKind, StreamEvent, Target, Thread
-from gateway.wires.frames import BadFraming, Frame
+from gateway.wires.frames import BadFraming, Frame, SseSplitter
 from gateway.wires.names import with_names
 from gateway.wires.probabilities import has_probabilities
 from gateway.wires.rewriting import rewritten, sequel
@@ -224,6 +224,8 @@ class Relay:
         return True
 
     def _frame(self, frame: Frame) -> Steps[None]:
+        if self._rules and isinstance(self.splitter, SseSplitter):
+            frame = yield from self._labels.clean(frame)
         long = len(frame.raw) > LONG
         read = partial(with_names, self._reader) if self._rules else self._reader.read
         events = (yield partial(read, frame)) if long else read(frame)

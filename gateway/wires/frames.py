@@ -94,6 +94,7 @@ _NAME: Final = re.compile(rb"\nevent(?::[ ]?+([^\n]*+))?+(?=\n)")
 # A line that can be no field of an event, whatever its name. The standard passes it by, but Google's client reads JSON in it:
 # it is read as data.
 _ALIEN: Final = re.compile(rb"\n(?![A-Za-z:\n])([^\n]++)(?=\n)")
+_FIELD: Final = re.compile(rb"\n[A-Za-z:]")
 # Where an event ends: a line's end and a blank line. After LF or CRLF, a CR that is the last byte so far may
 # be half a CRLF, so it waits for the next byte. After a bare CR it does not: there CR is the sender's line
 # end, and a LF that follows after all opens the next frame as one more blank line, which says nothing.
@@ -144,7 +145,7 @@ class SseSplitter(Splitter):
     @property
     def missing(self) -> bytes:
         raw = bytes(self._buffer)
-        data = _read_event(raw, raw.removeprefix(_BOM)).data.strip()
+        data = read_event(raw, raw.removeprefix(_BOM)).data.strip()
         try:
             whole = data == b"[DONE]" or isinstance(orjson.loads(data), dict)
         except orjson.JSONDecodeError:
@@ -162,7 +163,7 @@ class SseSplitter(Splitter):
             text = raw.removeprefix(_BOM)
         if text.startswith(b"data: ") and text.find(b"\n") == len(text) - 2 and b"\r" not in text:
             return Frame(raw, b"", text[6:-2])
-        return _read_event(raw, text)
+        return read_event(raw, text)
 
 
 def _joined(frames: list[Frame]) -> list[Frame]:
@@ -175,7 +176,12 @@ def _joined(frames: list[Frame]) -> list[Frame]:
     return joined
 
 
-def _read_event(raw: bytes, text: bytes) -> Frame:
+def read_event(raw: bytes, text: bytes) -> Frame:
+    """The frame that the lines of ``text`` are; ``raw``: as they came.
+
+    Raises:
+        BadFraming: they are too many, or data in fields and outside of them, which a client that reads both takes apart.
+    """
     if text.isspace():  # blank lines, of which a sender may write any number
         return Frame(raw, b"", b"")
     lines = b"\n%b\n" % text
@@ -185,6 +191,8 @@ def _read_event(raw: bytes, text: bytes) -> Frame:
     if (lines.count(b"\n") if alien else lines.count(b"\ndata") + lines.count(b"\nevent")) > MAX_LINES:
         raise BadFraming(f"an event of the stream has more than {MAX_LINES} lines")
     if alien:
+        if _FIELD.search(lines) and any(line.strip() for line in _ALIEN.findall(lines)):
+            raise BadFraming("an event of the stream has data in fields and outside of them")
         lines = _ALIEN.sub(rb"\ndata: \1", lines)
     names = _NAME.findall(lines)
     return Frame(raw, names[-1] if names else b"", b"\n".join(_DATA.findall(lines)))

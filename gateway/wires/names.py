@@ -62,10 +62,20 @@ def with_names(reader: StreamReader, frame: Frame) -> list[StreamEvent]:
     return [*events, *(StreamEvent(EventKind.LABEL, (), text, path) for text, path in found)] if found else events
 
 
+def is_short(text: str) -> bool:
+    """Whether there are too few characters for a value."""
+    return len(text) <= _SHORT
+
+
+def is_words(text: str) -> bool:
+    """Whether it is one ordinary word after the other."""
+    return _PLAIN.fullmatch(text) is not None
+
+
 @lru_cache(1_024)
 def _is_plain(key: str) -> bool:
     """Whether a field's name is ordinary words: the same few hundred come again and again."""
-    return _PLAIN.fullmatch(key) is not None
+    return is_words(key)
 
 
 def _outer(path: Path) -> Path:
