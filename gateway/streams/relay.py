@@ -12,28 +12,25 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from detectors.leakage import Leak, Leakage
-from detectors.lexical import SCORES
-from detectors.stream import Released
 from detectors.streamrules import StreamRules
 from detectors.values import ChannelKind, Path, Skipped
 from gateway.redaction.links import Hosts
-from gateway.redaction.nesting import Nesting
 from gateway.redaction.vault import Vault
 from gateway.streams.alike import Alike
-from gateway.streams.channel_text import ChannelText, opened
 from gateway.streams.following import Channel, Cut, Follower, Rise
 from gateway.streams.labels import Labels
-from gateway.streams.listening import LONG, SLICE, Listening, is_call, slices
+from gateway.streams.listening import LONG, SLICE, Listening, is_call
 from gateway.streams.outgoing import Outgoing
 from gateway.streams.said import Seen
+from gateway.streams.screened import Screened
 from gateway.streams.sound import WITHHELD, Sound
 from gateway.streams.steps import Steps, at_once
-from gateway.streams.texts import Read, Texts, within
+from gateway.streams.texts import Read, within
 from gateway.wires.base import EventKind, StreamEvent, Target, Thread
 from gateway.wires.frames import BadFraming, Frame, SseSplitter
 from gateway.wires.names import with_names
 from gateway.wires.probabilities import has_probabilities
-from gateway.wires.rewriting import rewritten, sequel
+from gateway.wires.rewriting import rewritten
 
 Refusal = Callable[[Cut], str]
 
@@ -69,25 +66,37 @@ class Relay:
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
         self._aside: Read | None = None  # a frame of texts that hold something, and may be over with it
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
-        self._rules = rules
-        self._vault = vault
-        self._sealed = vault.sealed()
-        self._texts = Texts()
+        self._acts = bool(rules)
         self._follower = follower
         self.leakage = leakage
         self._listening = Listening(follower, leakage, gives_away)
         self.said = self._listening.said
-        label = partial(opened, rules=rules, vault=vault, sealed=self._sealed, hosts=hosts)
-        self._labels = Labels(label, self._of_label, self._listening)
-        self._hosts = hosts
         self._sound = Sound(waits=False) if sound is None else sound
         self.unheard = self._sound.unheard
-        self.links_removed = 0
-        self._passed = 0  # code points in frames that may have to wait still
-        self.seen: list[Seen] = []
-        self.cut: Cut | None = None
-        self.overdue = 0
+        self._screened = Screened(self._reader, rules, vault, hosts, self._listening, self._sound, self._outgoing)
+        self._texts = self._screened.texts
+        self._labels = Labels(self._screened.opened, self._screened.of_label, self._listening)
         self.nanoseconds = 0
+
+    @property
+    def cut(self) -> Cut | None:
+        """What the stream is cut for."""
+        return self._screened.cut
+
+    @property
+    def seen(self) -> list[Seen]:
+        """What was found and acted on."""
+        return self._screened.seen
+
+    @property
+    def overdue(self) -> int:
+        """How often text went out although it might have become part of a match."""
+        return self._screened.overdue
+
+    @property
+    def links_removed(self) -> int:
+        """Addresses that were taken out."""
+        return self._screened.links_removed
 
     @property
     def released(self) -> int:
@@ -123,8 +132,8 @@ class Relay:
         """As `steps`, of a chunk that is one more frame like the last one; None for any other."""
         if not (self.splitter.between and self._once_more(chunk, framed=False)):
             return None
-        if self.cut is not None:
-            return self.stop(self.cut, refusal)
+        if (cut := self._screened.cut) is not None:
+            return self.stop(cut, refusal)
         out = self._outgoing.take()
         if (work := self._outgoing.keep_step(self._reader, self._like_last)) is not None:
             work()
@@ -166,7 +175,7 @@ class Relay:
 
     def stop(self, cut: Cut, refusal: Refusal) -> bytes:
         """Cut the stream here: what waits for judgement stays back, and what is returned ends the stream."""
-        self.cut = cut
+        self._screened.cut = cut
         self.close()
         return self._outgoing.stop(refusal(cut), self._reader)
 
@@ -177,7 +186,7 @@ class Relay:
         """
         left = self.splitter.end()
         at_once(self._settle(True))
-        self._flush(())
+        self._screened.flush(())
         if self.cut is not None:
             return self.stop(self.cut, refusal)
         if any(frame.data or frame.event or not (frame.raw.isspace() or frame.raw.startswith(b":")) for frame in left):
@@ -192,7 +201,7 @@ class Relay:
             at_once(self._settle(False))
         for channel, text in list(self._texts.open.items()):
             if text.stream.held:
-                self._send_made(channel, text, self._restored(text, text.stream.release_overdue(), channel, False))
+                self._screened.release_overdue(channel, text)
                 if self.cut is not None:
                     return self.stop(self.cut, refusal)
         at_once(self._settle(False))
@@ -218,16 +227,17 @@ class Relay:
         _, channel, text, path, *_ = piece.event
         self._listening.hear(piece.event)
         known.carried(frame, path, {})
-        said = self._restored(known, known.stream.feed(text), channel, False) if self._goes_on() else ""
+        screened = self._screened
+        said = screened.restored(known, known.stream.feed(text), channel, False) if screened.goes_on() else ""
         frame = frame if said == text else piece.saying(said)
-        self._outgoing.send(frame, self._passed, is_call(piece.event), alike=True)
+        self._outgoing.send(frame, screened.passed, is_call(piece.event), alike=True)
         return True
 
     def _frame(self, frame: Frame) -> Steps[None]:
-        if self._rules and isinstance(self.splitter, SseSplitter):
+        if self._acts and isinstance(self.splitter, SseSplitter):
             frame = yield from self._labels.clean(frame)
         long = len(frame.raw) > LONG
-        read = partial(with_names, self._reader) if self._rules else self._reader.read
+        read = partial(with_names, self._reader) if self._acts else self._reader.read
         events = (yield partial(read, frame)) if long else read(frame)
         if self._aside is not None:
             stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
@@ -243,7 +253,7 @@ class Relay:
             if event.kind is EventKind.LABEL:
                 continue
             if event.path:
-                edits[event.path] = yield from self._text(event, frame, edits)
+                edits[event.path] = yield from self._screened.text(event, frame, edits)
                 if long:
                     yield None
                 carried[event.channel] = event.path
@@ -254,8 +264,7 @@ class Relay:
         over = ends if () in ends else [end for end in ends if self._reader.final(end)]
         for end in ends:
             if end not in over and (known := self._texts.open.get(end)) is not None:
-                known.stream.edge()
-                self._send_rest(end, known, self._restored(known, known.stream.settled(), end, False), edits, carried)
+                self._screened.settle(end, known, edits, carried)
         whole = Read(frame, events, edits, carried, ends, over)
         waits = len(over) < len(ends) and self.cut is None
         if waits and any(text.held for channel, text in self._texts.open.items() if within(channel, ends)):
@@ -263,35 +272,29 @@ class Relay:
         else:
             yield from self._complete(whole, over)
 
-    def _of_label(self, text: ChannelText, released: Released, channel: Channel) -> str:
-        passed = self._passed
-        said = self._restored(text, released, channel, True)
-        self._passed = passed  # nobody waits for what is said of a label
-        return said
-
     def _end_families(self, events: list[StreamEvent]) -> None:
         """A frame may say texts whole that are over with it: what went out of each is known before that."""
         if len(events) > 1 and any(event.channel[:1] == ("whole",) for event in events):
             ends = [event.channel for event in events if event.kind is EventKind.STOP]
             for end in ends:
                 if self._reader.final(end) and self._texts.of_family(within=end):
-                    self._flush(end)
+                    self._screened.flush(end)
 
     def _complete(self, read: Read, over: list[Channel]) -> Steps[None]:
         """Send a frame, after what is held of the channels that are ``over`` with it: all that it says end, or none of them."""
         frame, events, edits, carried, ends, _ = read
         for prefix in over:
-            self._flush(prefix, edits, carried)
+            self._screened.flush(prefix, edits, carried)
         if ends:
             self._alike.forget()
         changed = {event.path: edits[event.path] for event in events if event.path and edits[event.path] != event.text}
         if self.cut is not None and (ends or any(event.channel[:1] == ("whole",) for event in events)):
             return  # the frame says that all is well, and it is not; half a call that comes whole would be run
-        if changed or (self._rules and has_probabilities(frame.data)):
+        if changed or (self._acts and has_probabilities(frame.data)):
             made = partial(rewritten, frame, changed, [event.text for event in events])
             frame = (yield made) if len(frame.raw) > LONG else made()
         if not self._hold_sound(frame, events):
-            self._outgoing.send(frame, self._passed, bool(ends) or any(map(is_call, events)))
+            self._outgoing.send(frame, self._screened.passed, bool(ends) or any(map(is_call, events)))
         for prefix in ends:
             self._free_sound(prefix)
 
@@ -308,7 +311,7 @@ class Relay:
             return False
         self._sound.note(channel, "audio")
         if self._sound.waits and not self._sound.hold(channel, frame):
-            self.cut = self.cut or Cut("incomplete judgement", "more audio than may wait for its transcript", "stream")
+            self._screened.cut_unjudged("more audio than may wait for its transcript")
         return self._sound.waits
 
     def _free_sound(self, prefix: Channel) -> None:
@@ -319,120 +322,4 @@ class Relay:
                 self.unheard[channel] = WITHHELD
                 continue
             for frame in frames:
-                self._outgoing.send(frame, self._passed)
-
-    def _text(self, event: StreamEvent, frame: Frame, edits: dict[Path, str]) -> Steps[str]:
-        """Take an event's text; return what takes its place in the frame."""
-        if self.cut is not None:
-            return ""
-        if event.kind is EventKind.AUDIO:  # it stands whole in a frame, and nothing says that its transcript was judged
-            self._sound.note(event.channel, WITHHELD if self._sound.waits else "audio")
-            return "" if self._sound.waits else event.text
-        if event.kind is EventKind.ECHO:
-            return self._vault.restore(event.text, Nesting() if event.text.startswith(("{", "[")) else None)
-        repeated = event.repeats is not None and "".join(self.said.texts.get(event.repeats, ())) == event.text
-        whole = event.channel[0] == "whole"
-        if whole and (again := self._texts.again(event.text)) is not None:
-            return again
-        if not repeated:
-            if len(event.text) <= SLICE:
-                self._listening.hear(event, whole)
-            else:
-                yield from self._listening.hear_long(event, whole)
-            if not self._goes_on():
-                return ""
-        if whole:
-            # It is not cut into pieces, and nothing can follow it; what it may still become a match with is told next time.
-            before, passed = self._texts.together.get(event.family), self._passed
-            text = opened(event, self._rules, self._vault, self._sealed, self._hosts, before)
-            said = yield from self._screened(text, event.channel, event.text)
-            if self.cut is None and not (event.so_far and repeated):
-                over = text.stream.let_go if event.family else text.stream.finish
-                said += self._restored(text, over(), event.channel, True)
-            self._texts.close_whole(text)
-            self._passed = passed if repeated else self._passed
-            return said
-        known = self._texts.open.get(event.channel)
-        if known is None:
-            for channel in self._texts.of_family(event.family) if event.family else ():
-                self._flush(channel)  # clients have one behind the other what is written at once
-            if self.cut is not None:
-                return ""
-            new = partial(opened, event, self._rules, self._vault, self._sealed, self._hosts)
-            known = self._texts.begin(event, new)
-            if known is None:
-                self.cut = Cut("incomplete judgement", "more of a text that was over", "stream", channel=event.channel)
-                return ""
-        known.carried(frame, event.path, edits)
-        if not event.text:
-            return ""  # programs may print pieces alone, and not what a block begins with
-        if len(event.text) <= SLICE:
-            return self._restored(known, known.stream.feed(event.text), event.channel, False)
-        return (yield from self._screened(known, event.channel, event.text))
-
-    def _screened(self, text: ChannelText, channel: Channel, more: str) -> Steps[str]:
-        """What goes out now that a text goes on with some more."""
-        said: list[str] = []
-        for piece in slices(more):
-            yield None
-            said.append(self._restored(text, text.stream.feed(piece), channel, False))
-            if self.cut is not None:
-                break
-        return "".join(said)
-
-    def _goes_on(self) -> bool:
-        """Whether what was said so far gives nothing away for which the stream is cut."""
-        self.cut = self.cut or self._listening.cut
-        return self.cut is None
-
-    def _restored(self, text: ChannelText, released: Released, channel: Channel, last: bool) -> str:
-        self.seen += [Seen(channel, match, act) for act, match in released.found]
-        self._passed += len(released.text)
-        self.overdue += released.overdue
-        if released.cut is not None:
-            pattern, start, end = released.cut
-            score = SCORES[pattern.severity]
-            start, end = max(0, start - text.before), max(0, end - text.before)
-            self.cut = self.cut or Cut(pattern.category, pattern.id, "lexical", score, channel, start, end)
-        last = last or released.cut is not None
-        before = text.links_removed
-        said = text.restored(released.text, last)
-        self.links_removed += text.links_removed - before
-        return said
-
-    def _flush(
-        self, prefix: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
-    ) -> None:
-        """End the channels that begin with ``prefix``: what they hold goes out, in the frame at hand where it can."""
-        for channel, text in self._texts.take(prefix):
-            self._listening.over(channel)
-            if prefix and not text.held and self._goes_on():
-                self._texts.pause(channel, text)
-                self._keep(channel, text)
-                continue
-            follows = bool(prefix and text.family)
-            over = text.stream.let_go if follows else text.stream.finish
-            rest = "" if not self._goes_on() else self._restored(text, over(), channel, True)
-            (self._texts.pause if follows else self._texts.end)(channel, text)
-            self._keep(channel, text)
-            self._send_rest(channel, text, rest, edits, carried)
-
-    def _send_rest(
-        self, channel: Channel, text: ChannelText, rest: str, edits: dict[Path, str] | None, carried: dict[Channel, Path] | None
-    ) -> None:
-        """Send what is left of a text, in the frame at hand where that carries some of it."""
-        if rest and edits is not None and carried is not None and channel in carried:
-            edits[carried[channel]] += rest
-        else:
-            self._send_made(channel, text, rest)
-
-    def _keep(self, channel: Channel, text: ChannelText) -> None:
-        """Remember what went out of a text that went on with another: wires say texts once more, each by itself."""
-        if text.before:
-            self._texts.keep("".join(self.said.texts.get(channel, ())), "".join(text.said))
-
-    def _send_made(self, channel: Channel, text: ChannelText, piece: str) -> None:
-        """Send a piece in a frame made after the last one of its channel."""
-        if piece and text.template is not None:
-            made = sequel(self._reader, text.template, text.path, text.others, piece)
-            self._outgoing.send(made, self._passed, channel in self.said.calls)
+                self._outgoing.send(frame, self._screened.passed)

@@ -1,0 +1,212 @@
+"""What of a stream's texts goes out: each is followed in its channel, and what was found in it has had its place taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from detectors.lexical import SCORES
+from detectors.stream import Released
+from detectors.streamrules import StreamRules
+from detectors.values import ChannelKind, Path
+from gateway.redaction.links import Hosts
+from gateway.redaction.nesting import Nesting
+from gateway.redaction.vault import Vault
+from gateway.streams.channel_text import ChannelText, opened
+from gateway.streams.following import Channel, Cut
+from gateway.streams.listening import SLICE, Listening, slices
+from gateway.streams.outgoing import Outgoing
+from gateway.streams.said import Seen
+from gateway.streams.sound import WITHHELD, Sound
+from gateway.streams.steps import Steps
+from gateway.streams.texts import Texts
+from gateway.wires.base import EventKind, StreamEvent, StreamReader
+from gateway.wires.frames import Frame
+from gateway.wires.rewriting import sequel
+
+
+class Screened:
+    """The texts of one stream.
+
+    Attributes:
+        cut: what the stream is to be cut for, once something was found.
+        seen: what was found and acted on. overdue: how often text went out although it might have become part of a match.
+        links_removed: addresses that were taken out.
+        passed: code points in frames that may have to wait still.
+    """
+
+    __slots__ = (
+        "_hosts", "_listening", "_outgoing", "_reader", "_rules", "_sealed", "_sound", "_vault",
+        "cut", "links_removed", "overdue", "passed", "seen", "texts",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        rules: Mapping[ChannelKind, StreamRules],
+        vault: Vault,
+        hosts: Hosts | None,
+        listening: Listening,
+        sound: Sound,
+        outgoing: Outgoing,
+    ) -> None:
+        """
+        Args:
+            reader: knows what a frame looks like that goes on with a text.
+            rules, vault, hosts, sound: as for `gateway.streams.relay.Relay`.
+            listening: hears what is said. outgoing: takes frames that are made.
+        """
+        self._reader = reader
+        self._rules = rules
+        self._vault = vault
+        self._sealed = vault.sealed()
+        self._hosts = hosts
+        self._listening = listening
+        self._sound = sound
+        self._outgoing = outgoing
+        self.texts = Texts()
+        self.links_removed = 0
+        self.passed = 0
+        self.seen: list[Seen] = []
+        self.cut: Cut | None = None
+        self.overdue = 0
+
+    def opened(self, event: StreamEvent, before: ChannelText | None = None) -> ChannelText:
+        """A text that begins with an event; ``before``: the one of its family that it goes on with."""
+        return opened(event, self._rules, self._vault, self._sealed, self._hosts, before)
+
+    def text(self, event: StreamEvent, frame: Frame, edits: dict[Path, str]) -> Steps[str]:
+        """Take an event's text; return what takes its place in the frame."""
+        if self.cut is not None:
+            return ""
+        if event.kind is EventKind.AUDIO:  # it stands whole in a frame, and nothing says that its transcript was judged
+            self._sound.note(event.channel, WITHHELD if self._sound.waits else "audio")
+            return "" if self._sound.waits else event.text
+        if event.kind is EventKind.ECHO:
+            return self._vault.restore(event.text, Nesting() if event.text.startswith(("{", "[")) else None)
+        repeated = event.repeats is not None and "".join(self._listening.said.texts.get(event.repeats, ())) == event.text
+        whole = event.channel[0] == "whole"
+        if whole and (again := self.texts.again(event.text)) is not None:
+            return again
+        if not repeated:
+            if len(event.text) <= SLICE:
+                self._listening.hear(event, whole)
+            else:
+                yield from self._listening.hear_long(event, whole)
+            if not self.goes_on():
+                return ""
+        if whole:
+            # It is not cut into pieces, and nothing can follow it; what it may still become a match with is told next time.
+            before, passed = self.texts.together.get(event.family), self.passed
+            text = self.opened(event, before)
+            said = yield from self._screened(text, event.channel, event.text)
+            if self.cut is None and not (event.so_far and repeated):
+                over = text.stream.let_go if event.family else text.stream.finish
+                said += self.restored(text, over(), event.channel, True)
+            self.texts.close_whole(text)
+            self.passed = passed if repeated else self.passed
+            return said
+        known = self.texts.open.get(event.channel)
+        if known is None:
+            for channel in self.texts.of_family(event.family) if event.family else ():
+                self.flush(channel)  # clients have one behind the other what is written at once
+            if self.cut is not None:
+                return ""
+            known = self.texts.begin(event, partial(self.opened, event))
+            if known is None:
+                self.cut_unjudged("more of a text that was over", event.channel)
+                return ""
+        known.carried(frame, event.path, edits)
+        if not event.text:
+            return ""  # programs may print pieces alone, and not what a block begins with
+        if len(event.text) <= SLICE:
+            return self.restored(known, known.stream.feed(event.text), event.channel, False)
+        return (yield from self._screened(known, event.channel, event.text))
+
+    def of_label(self, text: ChannelText, released: Released, channel: Channel) -> str:
+        passed = self.passed
+        said = self.restored(text, released, channel, True)
+        self.passed = passed  # nobody waits for what is said of a label
+        return said
+
+    def cut_unjudged(self, cause: str, channel: Channel = ()) -> None:
+        """Cut the stream for what cannot be judged."""
+        self.cut = self.cut or Cut("incomplete judgement", cause, "stream", channel=channel)
+
+    def goes_on(self) -> bool:
+        """Whether what was said so far gives nothing away for which the stream is cut."""
+        if self.cut is None:
+            self.cut = self._listening.cut
+        return self.cut is None
+
+    def restored(self, text: ChannelText, released: Released, channel: Channel, last: bool) -> str:
+        if released.found:
+            self.seen += [Seen(channel, match, act) for act, match in released.found]
+        self.passed += len(released.text)
+        self.overdue += released.overdue
+        if released.cut is not None:
+            pattern, start, end = released.cut
+            score = SCORES[pattern.severity]
+            start, end = max(0, start - text.before), max(0, end - text.before)
+            self.cut = self.cut or Cut(pattern.category, pattern.id, "lexical", score, channel, start, end)
+        last = last or released.cut is not None
+        before = text.links_removed
+        said = text.restored(released.text, last)
+        self.links_removed += text.links_removed - before
+        return said
+
+    def release_overdue(self, channel: Channel, text: ChannelText) -> None:
+        """A hold's time is up."""
+        self.send_made(channel, text, self.restored(text, text.stream.release_overdue(), channel, False))
+
+    def settle(self, channel: Channel, text: ChannelText, edits: dict[Path, str], carried: dict[Channel, Path]) -> None:
+        """A text has ended to some who read it, and may go on to others."""
+        text.stream.edge()
+        self.send_rest(channel, text, self.restored(text, text.stream.settled(), channel, False), edits, carried)
+
+    def flush(
+        self, prefix: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
+    ) -> None:
+        """End the channels that begin with ``prefix``: what they hold goes out, in the frame at hand where it can."""
+        for channel, text in self.texts.take(prefix):
+            self._listening.over(channel)
+            if prefix and not text.held and self.goes_on():
+                self.texts.pause(channel, text)
+                self._keep(channel, text)
+                continue
+            follows = bool(prefix and text.family)
+            over = text.stream.let_go if follows else text.stream.finish
+            rest = "" if not self.goes_on() else self.restored(text, over(), channel, True)
+            (self.texts.pause if follows else self.texts.end)(channel, text)
+            self._keep(channel, text)
+            self.send_rest(channel, text, rest, edits, carried)
+
+    def send_rest(
+        self, channel: Channel, text: ChannelText, rest: str, edits: dict[Path, str] | None, carried: dict[Channel, Path] | None
+    ) -> None:
+        """Send what is left of a text, in the frame at hand where that carries some of it."""
+        if rest and edits is not None and carried is not None and channel in carried:
+            edits[carried[channel]] += rest
+        else:
+            self.send_made(channel, text, rest)
+
+    def send_made(self, channel: Channel, text: ChannelText, piece: str) -> None:
+        """Send a piece in a frame made after the last one of its channel."""
+        if piece and text.template is not None:
+            made = sequel(self._reader, text.template, text.path, text.others, piece)
+            self._outgoing.send(made, self.passed, channel in self._listening.said.calls)
+
+    def _screened(self, text: ChannelText, channel: Channel, more: str) -> Steps[str]:
+        """What goes out now that a text goes on with some more."""
+        said: list[str] = []
+        for piece in slices(more):
+            yield None
+            said.append(self.restored(text, text.stream.feed(piece), channel, False))
+            if self.cut is not None:
+                break
+        return "".join(said)
+
+    def _keep(self, channel: Channel, text: ChannelText) -> None:
+        """Remember what went out of a text that went on with another: wires say texts once more, each by itself."""
+        if text.before:
+            self.texts.keep("".join(self._listening.said.texts.get(channel, ())), "".join(text.said))
