@@ -30,15 +30,16 @@ from gateway.services import Services
 from gateway.serving.answer import Answer
 from gateway.serving.call import BODYLESS, Call
 from gateway.serving.credentials import AmbiguousCredential, gateway_key
-from gateway.serving.inbound import Head, beside_a_body, check_body, reply_headers
+from gateway.serving.inbound import Head, beside_a_body, check_body, read_as, reply_headers
+from gateway.serving.outbound import screened_headers
 from gateway.streams.arriving import Arriving
 from gateway.streams.following import STEP, Follower
-from gateway.streams.streaming import Streaming
+from gateway.streams.streaming import Streaming, in_array
 from gateway.upstream.errors import BadReply, Refused, RequestRefused, TimedOut, UpstreamError
 from gateway.upstream.reply import Reply as UpstreamReply
 from gateway.websocket.answering import REALTIME, Offer, read_offer
 from gateway.wires import routes
-from gateway.wires.base import Target
+from gateway.wires.base import JSON, Target
 from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.passthrough import PassedThrough, can_name
 
@@ -289,7 +290,7 @@ class Proxy:
         if exchange.usage is not None:
             exchange.usage.whole(body)
         if not body:
-            await answer.whole(reply.status, reply_headers(reply.headers, False), b"")
+            await answer.whole(reply.status, screened_headers(exchange, reply.headers, False), b"")
             return
         try:
             exchange.reply = screened = await self._judge.reply(exchange, body)
@@ -298,14 +299,15 @@ class Proxy:
                 self._services.providers.tallies[upstream].errors[BadReply.kind] += 1
                 raise
             # An error page of something on the way: status and headers are worth passing on, its text cannot be screened.
-            told = "the upstream answered with an error page"
-            raise UpstreamFault(reply.status, "upstream_error", told, tuple(beside_a_body(reply.headers))) from None
+            told, kept = "the upstream answered with an error page", beside_a_body(screened_headers(exchange, reply.headers))
+            raise UpstreamFault(reply.status, "upstream_error", told, tuple(kept)) from None
         if screened.ruling.action is Action.BLOCK:
-            await answer.refusal(screened, headers=beside_a_body(reply.headers))
+            await answer.refusal(screened, headers=beside_a_body(screened_headers(exchange, reply.headers)))
             return
         if self._services.threads.keeps(exchange):
             await self._services.threads.keep(exchange, screened.parsed.thread)
-        await answer.whole(reply.status, reply_headers(reply.headers, screened.body is not body), screened.body)
+        headers = screened_headers(exchange, reply.headers, screened.body is not body)
+        await answer.whole(reply.status, read_as(JSON, headers), screened.body)
 
     def _finish(self, exchange: Exchange) -> None:
         exchange.count(self._services.metrics)
@@ -376,7 +378,4 @@ def _is_stream(reply: UpstreamReply, target: Target) -> bool:
     if reply.status >= 300:
         return False
     kind = next((value for name, value in reply.headers if name == b"content-type"), b"").lower()
-    if kind.startswith(b"text/event-stream"):
-        return True
-    in_array = target.operation == "streamGenerateContent" and not target.sse
-    return in_array and kind.startswith(b"application/json")
+    return kind.startswith(b"text/event-stream") or (in_array(target) and kind.startswith(JSON))

@@ -17,7 +17,8 @@ from gateway.realtime.judging import Judge
 from gateway.screening.inspection import nothing
 from gateway.services import Services
 from gateway.serving.call import Call
-from gateway.serving.inbound import Head, Headers, reply_headers
+from gateway.serving.inbound import Head, Headers
+from gateway.serving.outbound import screened_headers
 from gateway.streams.streaming import Streaming
 from gateway.websocket.answering import HANDSHAKE, Offer
 
@@ -118,5 +119,5 @@ def _forwarded(head: Head) -> Head:
 
 
 def _agreed(offer: Offer, headers: Headers, exchange: Exchange) -> Headers:
-    passed = [pair for pair in reply_headers(headers, True) if pair[0] not in HANDSHAKE]
+    passed = [pair for pair in screened_headers(exchange, headers) if pair[0] not in HANDSHAKE]
     return offer.answer() + passed + exchange.headers()

@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from gateway.faults import CallerFault
 from gateway.serving.credentials import EXPLICIT
 from gateway.serving.credentials import HEADERS as CREDENTIAL_HEADERS
+from gateway.wires.base import JSON
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -27,7 +28,7 @@ _OURS: Final = frozenset(
 _OVERRIDES: Final = (b"$httpmethod", b"$httpheaders")
 _UTF8: Final = re.compile(rb";[ \t]*charset=(?:utf-?8|\"utf-?8\")[ \t]*(?=;|$)", re.IGNORECASE)
 _ONCE: Final = frozenset({b"content-type", b"content-encoding", b"host"})  # llhttp sees to content-length
-_JSON_TYPES: Final = (b"application/json", b"text/json")
+_JSON_TYPES: Final = (JSON, b"text/json")
 
 
 class Head(NamedTuple):
@@ -82,16 +83,22 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             named += tuple(item.strip().lower() for item in pair[1].split(b","))
     if named:
         forward = [pair for pair in forward if pair[0] not in named]
-    kind, semicolon, parameters = once.get(b"content-type", b"").partition(b";")
-    others = _UTF8.sub(b"", semicolon + parameters)  # another charset, or one that readers may read differently
+    kind, in_utf8 = _media_type(once.get(b"content-type", b""))
     return Head(
         tuple(forward),
         tuple(credentials),
         (*forward, *_providers(credentials)),
-        kind.strip().lower() in _JSON_TYPES and b"charset" not in others.lower(),
+        in_utf8 and kind in _JSON_TYPES,
         once.get(b"content-encoding", b"").lower() not in (b"", b"identity"),
         once.get(b"host", b""),
     )
+
+
+def _media_type(value: bytes) -> tuple[bytes, bool]:
+    """The type that a ``content-type`` names, and whether it names no charset but UTF-8."""
+    kind, semicolon, parameters = value.partition(b";")
+    others = _UTF8.sub(b"", semicolon + parameters)  # another charset, or one that readers may read differently
+    return kind.strip().lower(), b"charset" not in others.lower()
 
 
 def asked(query: bytes) -> bytes:
@@ -135,6 +142,22 @@ def reply_headers(headers: Headers, changed: bool) -> Headers:
         and not pair[0].startswith(b"x-portcullis-")
         and not (changed and pair[0] in _OF_THE_BODY)
     ]
+
+
+def read_as(kind: bytes, headers: Headers) -> Headers:
+    """Reply headers whose content type says what the body was read as, in UTF-8: clients go by it, and to one that decodes
+    UTF-7 the same bytes are another text.
+
+    Args:
+        kind: `gateway.wires.base.JSON` or `SSE`.
+    """
+    said = [value for name, value in headers if name == b"content-type"]
+    if len(said) == 1:
+        named, in_utf8 = _media_type(said[0])
+        is_json = named in _JSON_TYPES or named.endswith(b"+json")
+        if in_utf8 and (is_json if kind == JSON else kind.startswith(named + b";")):
+            return headers
+    return [*(pair for pair in headers if pair[0] != b"content-type"), (b"content-type", kind)]
 
 
 def beside_a_body(headers: Headers) -> Headers:

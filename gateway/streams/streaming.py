@@ -20,14 +20,15 @@ from gateway.screening.inspection import OFFLOAD_BYTES
 from gateway.screening.policy import Action, Direction, Policy
 from gateway.services import Services
 from gateway.serving.answer import Answer
-from gateway.serving.inbound import reply_headers
+from gateway.serving.inbound import read_as
+from gateway.serving.outbound import screened_headers
 from gateway.streams.beside import Beside
 from gateway.streams.following import Cut, Follower
 from gateway.streams.moving import Direct, Moving, Pieces, Sink, Source
 from gateway.streams.relay import Relay
 from gateway.streams.sound import Sound
 from gateway.upstream.errors import UpstreamError
-from gateway.wires.base import Malformed
+from gateway.wires.base import JSON, SSE, Malformed, Target
 from gateway.wires.frames import BadFraming, FrameTooLong
 
 
@@ -79,7 +80,8 @@ class Streaming:
     async def relay(self, exchange: Exchange, answer: Answer, sent: Sent, ahead: Ahead) -> None:
         """Relay a reply to its end, or to where it is cut, and say in ``exchange.reply`` what was seen of it."""
         reply = sent.reply
-        await answer.start(reply.status, reply_headers(reply.headers, True))
+        kind = JSON if in_array(exchange.target) else SSE
+        await answer.start(reply.status, read_as(kind, screened_headers(exchange, reply.headers)))
         try:
             moved = await self.move(exchange, answer, reply, sent.upstream, (reply, answer), ahead)
         except asyncio.CancelledError:
@@ -172,6 +174,11 @@ class Streaming:
         if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
             return look(engine)
         return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
+
+
+def in_array(target: Target) -> bool:
+    """Whether the streams that are asked for are JSON arrays, and no server-sent events."""
+    return target.operation == "streamGenerateContent" and not target.sse
 
 
 def _refusal(id: str, cut: Cut) -> str:
