@@ -43,13 +43,21 @@ class Released(NamedTuple):
     overdue: bool = False
 
 
+class _Apart(NamedTuple):
+    """What some see who see a text begin within the whole: after an edge, or with its pieces."""
+
+    readings: StreamReadings
+    begin: int
+    after_edge: bool = True
+
+
 class TextStream:
     """One text of a stream (one channel of one choice), from its first piece to its end, in all its readings (see
     `detectors.streamreadings`). What one of them finds is replaced; what one may still find is held.
     """
 
     __slots__ = (
-        "_apart", "_begun", "_dear", "_edge", "_ended", "_known", "_out", "_rules", "_stand_in", "_strides", "_told", "_waits",
+        "_aparts", "_begun", "_dear", "_ended", "_known", "_out", "_rules", "_stand_in", "_strides", "_told", "_waits",
         "_whole",
     )  # fmt: skip
 
@@ -58,8 +66,7 @@ class TextStream:
         self._rules = stream_rules
         self._stand_in = stand_in
         self._whole = StreamReadings(stream_rules)
-        self._apart: StreamReadings | None = None  # of what follows the last edge, where that tells another story
-        self._edge = 0  # where that was
+        self._aparts: list[_Apart] = []  # of what follows the last edge, where that tells another story
         self._known: list[tuple[Act, Match]] = []  # what was found up to edges in what is held
         self._out = 0  # up to where the whole text was released
         self._ended = 0  # up to where that was done although it was held
@@ -95,12 +102,20 @@ class TextStream:
             self._read(self._waits)
             self._waits = ""
         end = self._whole.plain.total
-        if self._out < end:
-            apart = self._apart
-            self._known += self._whole.as_ended(self._out, self._ended) if apart is None else apart.end(self._out)
-        elif self._apart is not None:
-            self._apart.close()
-        self._apart, self._edge = StreamReadings(self._rules, end), end
+        if self._out < end and not any(one.after_edge for one in self._aparts):
+            self._known += self._whole.as_ended(self._out, self._ended)
+        self._known += self._ended_apart(end)
+
+    def pieces_begin(self) -> None:
+        """What was released stands where some do not look, in the event that begins a text: to them it begins here, with what
+        is held. What they see is replaced as well."""
+        if self._waits:
+            self._read(self._waits)
+            self._waits = ""
+        plain, begin = self._whole.plain, self._out
+        readings = StreamReadings(self._rules, begin)
+        readings.feed(plain.text[begin - plain.base :], begin, begin)
+        self._aparts.append(_Apart(readings, begin, after_edge=False))
 
     def settled(self) -> Released:
         """After an `edge`, release what was held for those alone to whom the text has ended. Held on, it would be shown before
@@ -118,9 +133,8 @@ class TextStream:
             return before
         begun, end = self._looked_from, self._whole.plain.total
         found = self._known + self._whole.as_ended(begun, self._ended)
-        found += self._apart.end(max(self._out, self._edge)) if self._apart is not None else []
+        found += self._ended_apart(end)
         self._known = []
-        self._apart, self._edge = StreamReadings(self._rules, end), end
         released = self._acted(told_once(found), end)
         self._begun, self._told = begun if begun < end else None, end
         return _both(before, released)
@@ -130,11 +144,22 @@ class TextStream:
         """Where what may become a match is looked for."""
         return self._out if self._begun is None else self._begun
 
+    def _ended_apart(self, end: int) -> list[tuple[Act, Match]]:
+        """There is an edge at the ``end`` of what came; gives what was found by those who saw a text begin before it."""
+        found: list[tuple[Act, Match]] = []
+        for readings, begin, _ in self._aparts:
+            if self._out < end:
+                found += readings.end(max(self._out, begin))
+            else:
+                readings.close()
+        self._aparts = [_Apart(StreamReadings(self._rules, end), end)]
+        return found
+
     def _take(self, piece: str) -> Released:
         self._read(piece)
         whole = self._whole
         plain = whole.plain
-        if plain.pending or whole.others or self._known or self._apart is not None:
+        if plain.pending or whole.others or self._known or self._aparts:
             return self._within_bounds(self._advance(final=False))
         out = self._out
         self._out = limit = plain.bound(out)
@@ -143,12 +168,12 @@ class TextStream:
 
     def _read(self, piece: str) -> None:
         ends = self._whole.feed(piece, self._looked_from, self._ended)
-        if self._apart is not None:
-            if self._out - self._edge > reach_back(self._rules) and not self._apart.pending:
-                self._apart.close()
-                self._apart = None  # the edge is out of sight
+        for one in tuple(self._aparts):
+            if self._out - one.begin > reach_back(self._rules) and not one.readings.pending:
+                one.readings.close()
+                self._aparts.remove(one)  # where it began is out of sight
             else:
-                self._apart.feed(piece, max(self._out, self._edge), self._ended)
+                one.readings.feed(piece, max(self._out, one.begin), self._ended)
         if ends or self._dear:
             self._dear = min(max(0, self._dear + ends * WORTH - len(piece)), 2 * DEAR)
             self._strides = self._dear > (0 if self._strides else DEAR)
@@ -170,7 +195,7 @@ class TextStream:
 
     @property
     def _readings(self) -> tuple[StreamReadings, ...]:
-        return (self._whole,) if self._apart is None else (self._whole, self._apart)
+        return (self._whole, *(one.readings for one in self._aparts))
 
     def release_overdue(self) -> Released:
         """A hold's time is up: what is a match as it stands is acted on, as at the text's end, and the rest is released."""
@@ -183,7 +208,7 @@ class TextStream:
             return released
         self._ended, self._begun = self._out, None
         self._whole = self._whole.anew(self._out)  # from here on the text is followed anew
-        self._apart = self._apart and self._apart.anew(self._out)
+        self._aparts = [one._replace(readings=one.readings.anew(self._out)) for one in self._aparts]
         return released._replace(overdue=True)
 
     def _within_bounds(self, released: Released) -> Released:
@@ -198,14 +223,14 @@ class TextStream:
             if limit > self._out and not self._whole.pending:
                 self._begun = None  # nothing that follows goes on with what was let go
             limit = max(limit, self._out)
-        if self._apart is not None:
-            limit = min(limit, self._apart.bound(max(self._out, self._edge), final))
+        for readings, begin, _ in self._aparts:
+            limit = min(limit, readings.bound(max(self._out, begin), final))
         if not (self._known or any(readings.pending for readings in self._readings)):
             return self._release(limit, (), None)
         until = self._outside(limit)
         found = self._whole.take(until, final)
-        if self._apart is not None:
-            found = told_once(found + self._apart.take(until, final))
+        for one in self._aparts:
+            found = told_once(found + one.readings.take(until, final))
         if self._known:
             found = told_once(found + [one for one in self._known if final or one[1].start < until])
             self._known = [] if final else [one for one in self._known if one[1].start >= until]

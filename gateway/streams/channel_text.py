@@ -24,11 +24,11 @@ class ChannelText:
         others: what goes out of the texts in it, by their paths.
         links_removed: addresses that were taken out.
         family: as of its events. before: code points of the family's texts that were followed before it.
-        said: what went out of it, where it is not its family's first.
+        kept: whether it is known what went out of it (``said``): it may be another text than what is found in it by itself.
     """
 
     __slots__ = (
-        "_links", "_restorer", "before", "family", "links_removed", "others", "path", "said", "stream", "template",
+        "_links", "_restorer", "before", "family", "kept", "links_removed", "others", "path", "said", "stream", "template",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +37,7 @@ class ChannelText:
         self.stream = stream
         self.family = family
         self.before = stream.total
+        self.kept = bool(self.before)
         self.said: list[str] = []
         self._restorer = restorer
         self._links = links
@@ -65,7 +66,7 @@ class ChannelText:
             said = self._links.feed(said)
             said += self._links.finish() if last else ""
             self.links_removed += self._links.removed - before
-        if self.before:
+        if self.kept:
             self.said.append(said)
         return said
 
@@ -115,7 +116,7 @@ class Unscreened:
     def edge(self) -> None:
         """Nothing is looked for."""
 
-    close = edge
+    pieces_begin = close = edge
 
 
 _EMPTY: Final = Released("")

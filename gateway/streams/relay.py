@@ -277,7 +277,7 @@ class Relay:
         if len(events) > 1 and any(event.channel[:1] == ("whole",) for event in events):
             ends = [event.channel for event in events if event.kind is EventKind.STOP]
             for end in ends:
-                if self._reader.final(end) and self._texts.of_family(within=end):
+                if self._reader.final(end) and self._texts.told_again(end):
                     self._screened.flush(end)
 
     def _complete(self, read: Read, over: list[Channel]) -> Steps[None]:

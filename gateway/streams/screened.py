@@ -106,6 +106,7 @@ class Screened:
             self.texts.close_whole(text)
             self.passed = passed if repeated else self.passed
             return said
+        begins = bool(event.text) and event.path[0] in self._reader.begins
         known = self.texts.open.get(event.channel)
         if known is None:
             for channel in self.texts.of_family(event.family) if event.family else ():
@@ -116,12 +117,17 @@ class Screened:
             if known is None:
                 self.cut_unjudged("more of a text that was over", event.channel)
                 return ""
+            known.kept = known.kept or (begins and known.stream.total == known.before)
         known.carried(frame, event.path, edits)
         if not event.text:
             return ""  # programs may print pieces alone, and not what a block begins with
         if len(event.text) <= SLICE:
-            return self.restored(known, known.stream.feed(event.text), event.channel, False)
-        return (yield from self._screened(known, event.channel, event.text))
+            said = self.restored(known, known.stream.feed(event.text), event.channel, False)
+        else:
+            said = yield from self._screened(known, event.channel, event.text)
+        if begins:
+            known.stream.pieces_begin()
+        return said
 
     def of_label(self, text: ChannelText, released: Released, channel: Channel) -> str:
         passed = self.passed
@@ -207,6 +213,6 @@ class Screened:
         return "".join(said)
 
     def _keep(self, channel: Channel, text: ChannelText) -> None:
-        """Remember what went out of a text that went on with another: wires say texts once more, each by itself."""
-        if text.before:
+        """Remember what went out of a text that was not read by itself alone: wires say texts once more."""
+        if text.kept:
             self.texts.keep("".join(self._listening.said.texts.get(channel, ())), "".join(text.said))

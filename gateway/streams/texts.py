@@ -65,12 +65,13 @@ class Texts:
         self.open[channel] = known
         return known
 
-    def of_family(self, family: str | None = None, within: Channel = ()) -> list[Channel]:
-        """Those under way that are of a family, or of that one, and whose channels begin so."""
-        return [
-            channel for channel, text in self.open.items()
-            if (text.family == family if family else text.family) and channel[: len(within)] == within
-        ]  # fmt: skip
+    def of_family(self, family: str) -> list[Channel]:
+        """Those under way that are of that family."""
+        return [channel for channel, text in self.open.items() if text.family == family]
+
+    def told_again(self, prefix: Channel) -> bool:
+        """Whether of one under way whose channel begins so something else may go out than what is found in it by itself."""
+        return any((text.family or text.kept) and within(channel, (prefix,)) for channel, text in self.open.items())
 
     def close_whole(self, text: ChannelText) -> None:
         """A text that came whole was read; others of its family may follow in its frame."""

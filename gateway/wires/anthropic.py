@@ -229,6 +229,8 @@ _EVENTS: Final = {
 class MessageStream(StreamReader):
     """Follows the events of one message; text blocks that follow each other are one text: `Runs`."""
 
+    begins = frozenset({"content_block"})
+
     def __init__(self, model: str | None) -> None:
         self._model = model
         self._started = False
@@ -299,7 +301,7 @@ class MessageStream(StreamReader):
         return [found for key in delta if key not in known for found in loose(delta[key], ("delta", key))]
 
     def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
-        if path[0] != "content_block":
+        if path[0] not in self.begins:
             return super().sequel(doc, path, others, text)
         delta = {"type": f"{doc['content_block']['type']}_delta", path[1]: text}  # the block has begun
         return {"type": "content_block_delta", "index": doc.get("index", 0), "delta": delta}

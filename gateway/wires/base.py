@@ -142,6 +142,10 @@ class StreamReader(ABC):
     """Paths of strings and numbers that differ from frame to frame and are none of a model's words: they are read to know how
     to end the stream, for which those of the last frame count, or not at all."""
 
+    begins: frozenset[str] = frozenset()
+    """Fields of an event in which something begins, mostly without a text: a piece of that (an event whose path leads through
+    one, and whose channel is no ``whole`` one) is joined with those that follow by some clients, and not shown by others."""
+
     said_once: frozenset[str] = frozenset()
     """Names of strings, below the top, that clients would put together where two frames of one text had them."""
 

@@ -200,6 +200,7 @@ class ResponseStream(StreamReader):
 
     textless = False  # the response that it tells of may have instructions and items in it
     varies = (("sequence_number",), ("obfuscation",))
+    begins = frozenset({"item", "part"})
 
     def __init__(self, model: str | None) -> None:
         self._response: dict[str, Any] | None = None
@@ -248,7 +249,7 @@ class ResponseStream(StreamReader):
         return events or [StreamEvent(EventKind.OTHER, ())]
 
     def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
-        if path[0] not in ("item", "part"):
+        if path[0] not in self.begins:
             return super().sequel(doc, path, others, text)
         begun = next(event for event in _begun(doc) if event.path == path)
         *places, kind = begun.channel
