@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -89,6 +90,14 @@ def near_tokens(text: str) -> list[Token]:
     return [Token(raw, "\\" if raw == "\\\\" else unescape(raw)) for raw in _NEAR.findall(text)]
 
 
+def deep_tokens(text: str) -> list[Token]:
+    """JSON text as who undoes the escapes of every level has it: nothing else is folded.
+
+    ``text`` does not end inside an escape.
+    """
+    return [Token(raw, unescape(raw)) for raw in _ESCAPE.findall(text)]
+
+
 def half_near(text: str) -> int:
     """As `half_escape`, of one level."""
     cut = _HALF_NEAR.search(text)
@@ -121,3 +130,15 @@ def unescape(raw: str) -> str:
         high, low = int(said[1:5], 16), int(said[-4:], 16)
         return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
     return chr(int(said[1:], 16))
+
+
+class Reading(NamedTuple):
+    """One way to read JSON text: where an escape begins that the end of a text cuts in two, and what the text stands for."""
+
+    half: Callable[[str], int]
+    tokens: Callable[[str], list[Token]]
+
+
+FOLDED: Final = Reading(half_escape, json_tokens)
+NEAR: Final = Reading(half_near, near_tokens)
+DEEP: Final = Reading(half_escape, deep_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from detectors.fold import Token, half_escape, half_near, json_tokens, near_tokens, tokens, unescape
+from detectors.fold import DEEP, FOLDED, NEAR, Reading, Token, tokens, unescape
 from detectors.lanes import SLACK, Lane, reach_back
 from detectors.lexical import Match
 from detectors.streamrules import Act, StreamRules
@@ -18,16 +18,16 @@ class FoldedLane:
     """
 
     __slots__ = (
-        "_back", "_changed", "_doubled", "_escaped", "_first", "_half", "_joined", "_lane", "_last", "_near", "_raw", "_starts",
-        "_told",
+        "_back", "_changed", "_doubled", "_escaped", "_first", "_half", "_joined", "_lane", "_last", "_raw", "_reading",
+        "_starts", "_told",
     )  # fmt: skip
 
-    def __init__(self, stream_rules: StreamRules, base: int, told: int, near: bool = False) -> None:
+    def __init__(self, stream_rules: StreamRules, base: int, told: int, reading: Reading = FOLDED) -> None:
         """``base`` is where in the original the first piece begins; up to ``told`` the plain reading told all.
 
-        ``near``: escapes are undone once, and nothing else is folded.
+        ``reading``: that, or one in which escapes are undone, and nothing else is folded.
         """
-        self._near = near
+        self._reading = reading
         self._escaped = self._joined = self._doubled = False  # whether there were escapes, doubled ones, and what is invisible
         self._lane = Lane(stream_rules)
         self._back = reach_back(stream_rules)
@@ -44,9 +44,12 @@ class FoldedLane:
         return self._to(out) - self._last > self._back and not self._half and not self._lane.pending
 
     @property
-    def joins(self) -> bool:
-        """Whether it may join what is apart to who undoes escapes once: by a doubled one, or something invisible."""
-        return self._doubled or (self._escaped and self._joined)
+    def others(self) -> tuple[Reading, ...]:
+        """Those in which what it may join is apart: by a doubled escape, to who undoes escapes once; by something invisible, to
+        who undoes them as often as there are any, too."""
+        if self._doubled:
+            return (NEAR, DEEP) if self._joined else (NEAR,)
+        return (NEAR,) if self._escaped and self._joined else ()
 
     @property
     def pending(self) -> bool:
@@ -57,11 +60,11 @@ class FoldedLane:
         """As `Lane.feed`."""
         text = self._half + piece
         if "\\" in text:
-            cut = (half_near if self._near else half_escape)(text)
+            cut = self._reading.half(text)
             text, self._half = text[:cut], text[cut:]
-            return self._take((near_tokens if self._near else json_tokens)(text))
+            return self._take(self._reading.tokens(text))
         self._half = ""
-        return self._take_plain(text) if self._near or text.isascii() else self._take(tokens(text))
+        return self._take_plain(text) if self._reading is not FOLDED or text.isascii() else self._take(tokens(text))
 
     def finish(self) -> None:
         self._take_plain(self._half)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detectors.fold import folds
+from detectors.fold import FOLDED, Reading, folds
 from detectors.folded import FoldedLane
 from detectors.lanes import Lane, reach_back, told_once
 from detectors.lexical import Match
@@ -11,7 +11,8 @@ from detectors.streamrules import Act, StreamRules
 
 class StreamReadings:
     """A text is read as it came, and, from the first character or escape on that stands for another one, folded (see
-    `detectors.fold`); where that joins what is apart, with escapes undone once, too. Positions are those of the whole text.
+    `detectors.fold`); where that joins what is apart, with escapes undone and nothing folded, too: once, or at every level.
+    Positions are those of the whole text.
 
     Attributes:
         plain: the reading as it came.
@@ -45,8 +46,8 @@ class StreamReadings:
                 self._close_others()
         elif _stands_for_another(piece):
             self.others.append(self._fold(out, ended))
-        if len(self.others) == 1 and self.others[0].joins:
-            self.others.append(self._fold(out, ended, near=True))
+        if self.others:
+            self._part(out, ended)
         return ends
 
     def finish(self) -> None:
@@ -89,8 +90,7 @@ class StreamReadings:
         made.plain.forget()
         if _stands_for_another(seed):
             made.others.append(made._fold(out, out))
-            if made.others[0].joins:
-                made.others.append(made._fold(out, out, near=True))
+            made._part(out, out)
         return made
 
     def as_ended(self, out: int, ended: int) -> list[tuple[Act, Match]]:
@@ -111,11 +111,16 @@ class StreamReadings:
         self.close()
         return [(act, match) for act, match in found if match.end > out and (match.start >= out or act is Act.CUT)]
 
-    def _fold(self, out: int, ended: int, near: bool = False) -> FoldedLane:
+    def _part(self, out: int, ended: int) -> None:
+        """Begin to read what the folded reading joins apart, as far as that is not done."""
+        for reading in self.others[0].others[len(self.others) - 1 :]:
+            self.others.append(self._fold(out, ended, reading))
+
+    def _fold(self, out: int, ended: int, reading: Reading = FOLDED) -> FoldedLane:
         """Begin to read folded, with as much of what came before as a match may reach back: nothing in that is folded."""
         plain = self.plain
         base = max(plain.base, out - reach_back(self._rules))
-        folded = FoldedLane(self._rules, base, out, near)
+        folded = FoldedLane(self._rules, base, out, reading)
         known = max(ended, base) - plain.base
         folded.feed(plain.text[base - plain.base : known])
         folded.forget()

@@ -165,7 +165,8 @@ def test_nothing_of_a_replaced_value_is_ever_released(text: str, where: list[int
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from((*ATOMS, '"', "\\n", "\\u0041", "\\u004", "\\\\", "\\ud83d\\ude00", "\\u0031111")),
+@given(st.lists(st.sampled_from((*ATOMS, '"', "\\n", "\\u0041", "\\u004", "\\\\", "\\ud83d\\ude00", "\\u0031111", "\\\\u200b",
+                                 "\\\\\\\\u200b", "\u200b")),
                 max_size=12).map("".join), cuts)  # fmt: skip
 def test_any_cut_of_escaped_json_gives_the_same(text: str, where: list[int]) -> None:
     assert _run(_cut(text, where)) == _run([text])
@@ -215,10 +216,10 @@ def test_a_value_that_ends_in_something_invisible_is_replaced_whole() -> None:
 @example("see\nAKIAABCDEFGH12345678", 1, True, [])
 @example("AKIA\u200bcode code ", 1, True, [])
 @example("see\nrm -rf /", 2, True, [])
+@example("see\u200bAKIAABCDEFGH12345678\u200bso", 2, True, [])
+@example("see\u200bAKIAABCDEFGH12345678\u200bso", 3, True, [])
 def test_what_a_string_of_escaped_json_says_is_found_in_it(text: str, levels: int, to_ascii: bool, where: list[int]) -> None:
-    """Whatever stands before a value is what its escape stands for, in JSON inside JSON too, and not the escape's last letter.
-
-    In JSON within JSON an invisible character that is escaped parts no words: it is taken out before they are read."""
+    """Whatever stands before a value is what its escape stands for, in JSON inside JSON too, and not the escape's last letter."""
     written, at = "", [0]
     for char in text:
         for _ in range(levels):
@@ -228,7 +229,7 @@ def test_what_a_string_of_escaped_json_says_is_found_in_it(text: str, levels: in
     _released, found, cut = _run(_cut(written, where))
     covered = {place for _, start, end in found for place in range(start, end)}
     for match in LEXICAL.scan(text, Origin.ASSISTANT).matches:
-        if cut is None and (levels == 1 or "\u200b" not in text[max(0, match.start - 12) : match.end + 1]):
+        if cut is None:
             assert match.pattern.id != "shell"
             assert covered.issuperset(range(at[match.start], at[match.end])), match
 
