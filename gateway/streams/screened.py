@@ -110,7 +110,8 @@ class Screened:
         known = self.texts.open.get(event.channel)
         if known is None:
             for channel in self.texts.of_family(event.family) if event.family else ():
-                self.flush(channel)  # clients have one behind the other what is written at once
+                before = self.texts.open[channel]  # clients have one behind the other what is written at once
+                self.flush(channel, edits, {channel: before.path} if before.template is frame else {})
             if self.cut is not None:
                 return ""
             known = self.texts.begin(event, partial(self.opened, event))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from detectors.values import Origin, Path
@@ -11,8 +12,9 @@ from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts,
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import labels, loose
 from gateway.wires.numbering import asked, number_of
+from gateway.wires.openai_calls import Calls
 from gateway.wires.openai_choices import REPLY, ChoicesStream, read_choices
-from gateway.wires.openai_deltas import audio_events, call_events, function_events, message_events, nested, part_events
+from gateway.wires.openai_deltas import audio_events, function_events, message_events, nested, part_events
 
 # Settings of the call that hold no text for the model. Every field not named here or read below is walked and listed.
 _SETTINGS: Final = words(
@@ -113,7 +115,7 @@ class ChatStream(ChoicesStream):
 
     def __init__(self, model: str | None, asked: int | None = None) -> None:
         super().__init__(model, asked)
-        self._call: dict[int, int] = {}  # which call each choice is at
+        self._calls = Calls()
 
     def said(self, choice: dict[str, Any], number: int, path: Path, events: list[StreamEvent]) -> None:
         for key in choice.keys() - _CHOICE:
@@ -140,8 +142,7 @@ class ChatStream(ChoicesStream):
                 part_events(value, (number, key), _DELTA_KINDS[key], (*path, key), events)
             elif key == "tool_calls" and isinstance(value, list):
                 for index, call in enumerate(value):
-                    self._calls_on(call, number, events)
-                    call_events(call, number, (*path, key, index), events)
+                    self._calls.read(call, number, (*path, key, index), events)
             elif key == "function_call":
                 function_events(value, (number, key), "arguments", EventKind.TOOL, (*path, key), events)
             elif key == "audio" and isinstance(value, dict):
@@ -149,13 +150,13 @@ class ChatStream(ChoicesStream):
             else:
                 nested(value, (number, key), (*path, key), events)
 
-    def _calls_on(self, call: Any, number: int, events: list[StreamEvent]) -> None:
-        """Calls come one after the other: where the next one begins, clients parse the arguments of the one before."""
-        index = number_of(call.get("index") if isinstance(call, dict) else None, ("index",))
-        before = self._call.setdefault(number, index)
-        if index > before:
-            self._call[number] = index
-            events.append(StreamEvent(EventKind.STOP, (number, "tool", before)))
+    def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
+        made = super().sequel(doc, path, others, text)
+        if path[3:4] == ("tool_calls",):
+            choice, call = doc["choices"][path[1]], doc["choices"][path[1]]["delta"]["tool_calls"][path[4]]
+            if id := self._calls.needs(call, number_of(choice.get("index"), path), path):
+                made["choices"][0]["delta"]["tool_calls"][0]["id"] = others.get((*path[:5], "id"), id)
+        return made
 
 
 def read_message(out: Collector, message: Any, turn: int, path: Path) -> None:

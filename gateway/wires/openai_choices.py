@@ -87,7 +87,7 @@ class ChoicesStream(StreamReader):
             events += loose(choice, path)
             return
         number = number_of(choice.get("index"), (*path, "index"))
-        self._open[number] = choice.get("finish_reason") is None
+        self._open[number] = not choice.get("finish_reason")  # an empty one is none, to all clients
         check_choices(self._open, path, self._asked)
         self.said(choice, number, path, events)
         if not self._open[number]:
