@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -503,3 +504,45 @@ def test_the_kinds_that_the_relay_tells_apart_are_known() -> None:
     assert kinds["response.output_audio.delta"] == {EventKind.AUDIO}
     assert kinds["response.output_audio_transcript.delta"] == {EventKind.TEXT}
     assert EventKind.STOP in kinds["response.done"]
+
+
+def _delta(kind: str, text: str, item: str = "i", response: str = "r") -> dict[str, Any]:
+    return _event(kind, response_id=response, item_id=item, output_index=0, content_index=0, delta=text)
+
+
+def _printed(events: Sequence[dict[str, Any]]) -> str:
+    """What a program shows that prints every piece as it comes."""
+    return "".join(event.get("delta", "") for event in events)
+
+
+@pytest.mark.parametrize("field", ["text", "transcript"])
+def test_a_value_that_is_dealt_out_over_two_items_does_not_go_out_whole(field: str) -> None:
+    kind = {"text": "response.output_text", "transcript": "response.output_audio_transcript"}[field]
+    told: list[dict[str, Any]] = []
+    for item, text in (("a", "it is AKIAABCD"), ("b", "EFGH12345678 so.")):
+        done = _event(f"{kind}.done", response_id="r", item_id=item, output_index=0, content_index=0, **{field: text})
+        told += [_delta(f"{kind}.delta", text, item), done]
+    events, relay = _relayed([_bytes(told)])
+    assert SECRET not in _printed(events)
+    assert "EFGH12345678" not in str(events)
+    assert relay.cut is None
+
+
+def test_responses_that_run_at_once_are_texts_of_their_own() -> None:
+    pieces = [("a", "it is AKIA"), ("b", "in 4111 "), ("a", "ABCDEFGH12345678 so."), ("b", "steps.")]
+    events, relay = _relayed([_bytes([_delta("response.output_text.delta", text, item, f"r{item}") for item, text in pieces])])
+    assert relay.cut is None
+    said = {item: "".join(event["delta"] for event in events if event["item_id"] == item) for item in "ab"}
+    assert said["b"] == "in 4111 steps."
+    assert re.fullmatch(r"it is \[SECRET_CLOUD_KEY_[0-9A-F]{10}\] so\.", said["a"])
+
+
+@pytest.mark.parametrize("kind", ["response.reasoning_text", "response.refusal", "response.new.thing", "thing", ""])
+@pytest.mark.parametrize("ended", [False, True])
+def test_pieces_in_an_event_that_nobody_knows_are_one_text(kind: str, ended: bool) -> None:
+    told = [_delta(f"{kind}.delta" if kind else "", text) for text in ("it is AKIAABCD", "EFGH12345678")]
+    told += [_event(f"{kind}.done", response_id="r", item_id="i", content_index=0)] * ended
+    events, relay = _relayed([_bytes(told)])
+    assert re.fullmatch(r"it is \[SECRET_CLOUD_KEY_[0-9A-F]{10}\]", _printed(events))
+    assert relay.cut is None
+    assert not ended or not kind.startswith("response.") or events[-1]["type"] == f"{kind}.done"

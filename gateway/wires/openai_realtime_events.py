@@ -88,6 +88,7 @@ class RealtimeStream(StreamReader):
 
     def __init__(self) -> None:
         self.responses: dict[str, list[str]] = {}
+        self._parts: set[tuple[str | int, ...]] = set()  # that are under way
         self._number = 0
 
     def read(self, frame: Frame) -> list[StreamEvent]:
@@ -113,8 +114,16 @@ class RealtimeStream(StreamReader):
                 read = frozenset({"delta"})
         elif kind in _DELTAS and isinstance(delta := event.get("delta"), str):
             what, field = _DELTAS[kind]
+            self._parts.add(part)
+            if len(self._parts) > MAX_ITEMS:
+                raise Malformed(("content_index",), place, f"at most {MAX_ITEMS} parts under way")
             if delta:
-                events.append(StreamEvent(what, (*part, field), delta, ("delta",)))
+                # a program that prints what comes shows the texts of a response's items as one
+                family = "" if what is EventKind.TOOL else f"{field} of {_name(event.get('response_id'))}"
+                events.append(StreamEvent(what, (*part, field), delta, ("delta",), family=family))
+            read = frozenset({"delta"})
+        elif isinstance(delta := event.get("delta"), str) and delta:  # pieces of something new
+            events.append(StreamEvent(EventKind.OTHER, (*part, "new", kind.removesuffix(".delta")), delta, ("delta",)))
             read = frozenset({"delta"})
         events += _texts(event, kind, part, read)
         return events + self._follow(event, kind, item, part) or _NOTHING
@@ -140,6 +149,7 @@ class RealtimeStream(StreamReader):
         id = _name(event.get("response_id", whole.get("id")))
         if kind == "response.done":
             items = self.responses.pop(id, [])
+            self._parts = {one for one in self._parts if one[1] not in items}
             over = [("response", id), *(("item", name) for name in items)]
             return [StreamEvent(EventKind.STOP, one) for one in over]
         items = self.responses.setdefault(id, [])
@@ -152,10 +162,13 @@ class RealtimeStream(StreamReader):
         if kind in _DONE:
             return [StreamEvent(EventKind.STOP, (*part, _DONE[kind][1]))]
         if kind == "response.content_part.done":
+            self._parts.discard(part)
             return [StreamEvent(EventKind.STOP, part)]
         if kind == "response.output_item.done":
+            self._parts = {one for one in self._parts if one[1] != item}
             return [StreamEvent(EventKind.STOP, ("item", item))]
-        return []
+        new = kind.endswith(".done") and kind not in _AUDIO_EVENTS
+        return [StreamEvent(EventKind.STOP, (*part, "new", kind.removesuffix(".done")))] if new else []
 
     def _end(self, status: str, details: dict[str, Any]) -> bytes:
         out = b""
