@@ -1,10 +1,12 @@
 """Texts that clients put together although something stands between them: parts and items of Responses, blocks of a message.
 
-What of a value stands behind such a place does not go out. The clients' own code puts them together.
+What of a value stands behind such a place does not go out, nor what stands before it where nothing is said between. The clients'
+own code puts them together.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,8 +20,13 @@ from anthropic.types import TextBlock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
-from test_relay import SECRET, _cut, _relay
+from test_relay import ACTING, KEY, SECRET, _cut, _refusal, _relay, _target
+from test_stream_blocks import PLACEHOLDER, VALUE, words
+from test_stream_pieces import _docs
 
+from gateway.redaction.vault import Vault
+from gateway.streams.between import MOST
+from gateway.streams.relay import Relay
 from gateway.wires.events import sse
 
 Doc = dict[str, Any]
@@ -93,10 +100,88 @@ def test_a_value_over_parts_and_items_of_a_response_is_not_put_together(
     out, relay = _relay("responses", _cut(_response(texts, apart, tells, size), where))
     printed, snapshot, whole = _read_response(out)
     assert printed == snapshot == whole, "whoever reads it"
-    assert SECRET not in whole
+    assert re.fullmatch(r"it is \[SECRET_CLOUD_KEY_[0-9A-F]{10}\] so\.", whole), "nothing of the value goes out"
     assert relay.cut is None
-    assert whole.startswith("it is"[: len(texts[0])])
-    assert whole.endswith(" so."[-len(texts[-1]) :])
+    assert not relay.held
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(words, min_size=1, max_size=5), st.lists(st.booleans(), min_size=5, max_size=5), st.booleans(), st.sampled_from([1, 5, 100]),
+    st.lists(st.integers(0, 10_000), max_size=4),
+)  # fmt: skip
+@example(["4111 1111 ", "4111 1111 ", "so"], [False] * 5, True, 100, [])
+@example(["AKIA", "AKIA", "AKIA"], [True] * 5, True, 1, [])
+@example([SECRET, "AKIAAB", "AKIAAB"], [False] * 5, True, 3, [])
+def test_whoever_reads_a_response_reads_one_text_without_a_value(
+    texts: list[str], apart: list[bool], tells: bool, size: int, where: list[int]
+) -> None:
+    out, relay = _relay("responses", _cut(_response(texts, apart, tells, size), where))
+    printed, snapshot, whole = _read_response(out)
+    assert printed == snapshot == whole
+    parts: dict[Any, str] = {}
+    for doc in _docs("responses", out):
+        if doc["type"] == "response.output_text.delta":
+            place = doc["output_index"], doc["content_index"]
+            parts[place] = parts.get(place, "") + doc["delta"]
+    assert not any(VALUE.search(PLACEHOLDER.sub("x", text)) for text in (whole, *parts.values()))
+    assert not relay.held
+    if not relay.seen:
+        assert whole == "".join(texts)
+
+
+_PLACE = {"item_id": "m0", "output_index": 0, "content_index": 0}
+_SAID: list[Doc] = [
+    {"type": "response.output_item.added", "output_index": 0,
+     "item": {"id": "m0", "type": "message", "role": "assistant", "status": "in_progress", "content": []}},
+    {"type": "response.content_part.added", **_PLACE, "part": {"type": "output_text", "text": "", "annotations": []}},
+    {"type": "response.output_text.delta", **_PLACE, "delta": "it is AKIAABCD", "logprobs": []},
+]  # fmt: skip
+_OVER: list[Doc] = [
+    {"type": "response.output_text.done", **_PLACE, "text": "it is AKIAABCD", "logprobs": []},
+    {"type": "response.content_part.done", **_PLACE, "part": {"type": "output_text", "text": "it is AKIAABCD", "annotations": []}},
+]
+_CALLED: Doc = {"type": "response.output_item.added", "output_index": 1,
+                "item": {"id": "f", "type": "function_call", "call_id": "c", "name": "f", "arguments": ""}}  # fmt: skip
+_NEXT = {**_PLACE, "output_index": 2}
+_GOES_ON: Doc = {"type": "response.output_text.delta", **_NEXT, "delta": "EFGH12345678 so.", "logprobs": []}
+
+
+def _fed(relay: Relay, docs: list[Doc]) -> bytes:
+    return relay.feed(_events(docs), _refusal)
+
+
+def test_no_call_waits_for_a_text_that_may_follow_it() -> None:
+    """It would wait for as long as it takes to write it: what is held goes out before it, and the rest of the value does not."""
+    relay = Relay(_target("responses"), "m", ACTING, Vault(KEY))
+    _fed(relay, _SAID)
+    assert relay.held
+    assert _fed(relay, _OVER) == b""
+    out = _fed(relay, [_CALLED])
+    assert not relay.held
+    assert out.index(b"AKIAABCD") < out.index(b"output_text.done") < out.index(b"content_part.done") < out.index(b"function_call")
+    out = _fed(relay, [_GOES_ON]) + relay.end(_refusal)
+    assert b"12345678" not in out
+    assert b" so." in out
+
+
+def test_what_waits_between_two_parts_goes_when_nothing_comes() -> None:
+    relay = Relay(_target("responses"), "m", ACTING, Vault(KEY))
+    out = _fed(relay, _SAID) + _fed(relay, _OVER)
+    assert relay.feed(b": keep-alive\n\n", _refusal) == b": keep-alive\n\n"
+    assert b"content_part.done" not in out
+    out = relay.release_overdue(_refusal)
+    assert out.index(b"AKIAABCD") < out.index(b"output_text.done") < out.index(b"content_part.done")
+    assert not relay.held
+    assert b"12345678" not in _fed(relay, [_GOES_ON]) + relay.end(_refusal)
+
+
+def test_frames_that_say_nothing_wait_for_no_text_for_ever() -> None:
+    relay = Relay(_target("responses"), "m", ACTING, Vault(KEY))
+    _fed(relay, [*_SAID, *_OVER])
+    out = b"".join(_fed(relay, [{"type": "response.in_progress"}]) for _ in range(MOST))
+    assert not relay.held
+    assert b"AKIAABCD" in out
 
 
 def _message(texts: list[str], between: list[bool], size: int) -> bytes:

@@ -17,6 +17,7 @@ from detectors.values import ChannelKind, Path, Skipped
 from gateway.redaction.links import Hosts
 from gateway.redaction.vault import Vault
 from gateway.streams.alike import Alike
+from gateway.streams.between import Between
 from gateway.streams.following import Channel, Cut, Follower, Rise
 from gateway.streams.labels import Labels
 from gateway.streams.listening import LONG, SLICE, Listening, is_call
@@ -65,6 +66,7 @@ class Relay:
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
         self._aside: Read | None = None  # a frame of texts that hold something, and may be over with it
+        self._between = Between(self._reader.joined)
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._acts = bool(rules)
         self._follower = follower
@@ -112,6 +114,11 @@ class Relay:
     def held(self) -> bool:
         """Whether anything that came is held back."""
         return any(text.held for text in self._texts.open.values())
+
+    @property
+    def _waits(self) -> bool:
+        """Whether frames wait for what comes next."""
+        return self._aside is not None or bool(self._between.frames)
 
     @property
     def rises(self) -> tuple[Rise, ...]:
@@ -166,7 +173,7 @@ class Relay:
 
     def keep_step(self) -> Steps[None]:
         """See to it that what is needed to end the stream is known, once something went out."""
-        if self._aside is None and (work := self._outgoing.keep_step(self._reader, self._like_last)) is not None:
+        if not self._waits and (work := self._outgoing.keep_step(self._reader, self._like_last)) is not None:
             yield work
 
     def allowed(self) -> bytes:
@@ -185,6 +192,7 @@ class Relay:
         Raises: BadFraming: it ends within a frame, whose text cannot be told. What was held goes out all the same.
         """
         left = self.splitter.end()
+        at_once(self._end_between(False))
         at_once(self._settle(True))
         self._screened.flush(())
         if self.cut is not None:
@@ -197,6 +205,7 @@ class Relay:
 
     def release_overdue(self, refusal: Refusal) -> bytes:
         """A hold's time is up: what is held is a match as it stands, or goes out although it may become part of one."""
+        at_once(self._end_between(False))
         if self._aside is not None and self._aside.carried:
             at_once(self._settle(False))
         for channel, text in list(self._texts.open.items()):
@@ -219,7 +228,7 @@ class Relay:
     def _once_more(self, raw: bytes, framed: bool = True) -> bool:
         """Take a frame that says what the one before it said, but for its text; false where it is none. ``framed``: it is known
         that the bytes are a frame."""
-        piece = self._alike.find(raw, framed) if self._aside is None and len(raw) <= LONG else None
+        piece = self._alike.find(raw, framed) if not self._waits and len(raw) <= LONG else None
         if piece is None or (known := self._texts.open.get(piece.event.channel)) is None or len(piece.event.text) > SLICE:
             return False
         self._alike.confirm()
@@ -239,10 +248,28 @@ class Relay:
         long = len(frame.raw) > LONG
         read = partial(with_names, self._reader) if self._acts else self._reader.read
         events = (yield partial(read, frame)) if long else read(frame)
+        self._like_last = None
+        if self._between.frames and frame.data:
+            if self._between.goes_on(frame, events):
+                return
+            yield from self._end_between(self._between.joins(events))
+        if self.cut is None and not self._between.begin(frame, events, self._texts.open):
+            yield from self._pass(frame, events)
+
+    def _end_between(self, joined: bool) -> Steps[None]:
+        """What stands between two texts goes; ``joined``: the first one goes on in the second."""
+        if joined:
+            self._screened.pass_on(self._between.channel)
+        for frame, events in self._between.taken():
+            if self.cut is None:
+                yield from self._pass(frame, events)
+
+    def _pass(self, frame: Frame, events: list[StreamEvent]) -> Steps[None]:
+        """Pass on what of a frame may be."""
+        long = len(frame.raw) > LONG
         if self._aside is not None:
             stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
             yield from self._settle(any(within(end, stops) for end in self._aside.ends))
-        self._like_last = None
         edits: dict[Path, str] = {}
         events = yield from self._labels.pass_on(events, edits, self._texts.open)
         if not long:

@@ -86,7 +86,7 @@ class Screened:
             return self._vault.restore(event.text, Nesting() if event.text.startswith(("{", "[")) else None)
         repeated = event.repeats is not None and "".join(self._listening.said.texts.get(event.repeats, ())) == event.text
         whole = event.channel[0] == "whole"
-        if whole and (again := self.texts.again(event.text)) is not None:
+        if repeated and event.repeats is not None and (again := self.texts.again(event.repeats)) is not None:
             return again
         if not repeated:
             if len(event.text) <= SLICE:
@@ -111,14 +111,19 @@ class Screened:
         if known is None:
             for channel in self.texts.of_family(event.family) if event.family else ():
                 before = self.texts.open[channel]  # clients have one behind the other what is written at once
-                self.flush(channel, edits, {channel: before.path} if before.template is frame else {})
+                carried = {channel: before.path} if before.template is frame else {}
+                if event.family in self._reader.joined:
+                    self.pass_on(channel, edits, carried)
+                else:
+                    self.flush(channel, edits, carried)
             if self.cut is not None:
                 return ""
             known = self.texts.begin(event, partial(self.opened, event))
             if known is None:
                 self.cut_unjudged("more of a text that was over", event.channel)
                 return ""
-            known.kept = known.kept or (begins and known.stream.total == known.before)
+            first = known.stream.total == known.before
+            known.kept = known.kept or (first and (begins or event.family in self._reader.joined))
         known.carried(frame, event.path, edits)
         if not event.text:
             return ""  # programs may print pieces alone, and not what a block begins with
@@ -171,6 +176,19 @@ class Screened:
         text.stream.edge()
         self.send_rest(channel, text, self.restored(text, text.stream.settled(), channel, False), edits, carried)
 
+    def pass_on(
+        self, channel: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
+    ) -> None:
+        """A text is over, and goes on in the next one of its family: what it holds goes out with that; what
+        does not, in the frame at hand where it can."""
+        text = self.texts.open.pop(channel)
+        self._listening.over(channel)
+        text.stream.edge()
+        rest = self.restored(text, text.stream.settled(), channel, True) if self.goes_on() else ""
+        self.texts.pause(channel, text)
+        self._keep(channel, text)
+        self.send_rest(channel, text, rest, edits, carried)
+
     def flush(
         self, prefix: Channel, edits: dict[Path, str] | None = None, carried: dict[Channel, Path] | None = None
     ) -> None:
@@ -216,4 +234,4 @@ class Screened:
     def _keep(self, channel: Channel, text: ChannelText) -> None:
         """Remember what went out of a text that was not read by itself alone: wires say texts once more."""
         if text.kept:
-            self.texts.keep("".join(self._listening.said.texts.get(channel, ())), "".join(text.said))
+            self.texts.keep(channel, "".join(self._listening.said.texts.get(channel, ())), "".join(text.said))

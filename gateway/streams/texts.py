@@ -39,7 +39,7 @@ class Texts:
         self.together: dict[str, ChannelText] = {}
         self.open: dict[Channel, ChannelText] = {}
         self._last: dict[str, Channel] = {}  # of each family, the text that was over last
-        self._again: dict[str, str] = {}  # what went out of texts that went on with others, by what was said
+        self._again: dict[Channel, str] = {}  # what went out of texts that were not read by themselves alone
         self._paused: dict[Channel, ChannelText] = {}
         self._ended: set[Channel] = set()
 
@@ -99,14 +99,16 @@ class Texts:
             channel = next(iter(self._paused))
             self.end(channel, self._paused.pop(channel))
 
-    def keep(self, said: str, released: str) -> None:
+    def keep(self, channel: Channel, said: str, released: str) -> None:
         """That is what went out of a text: `again`."""
-        if said != released and len(self._again) < MAX_OPEN:
-            self._again[said] = released
+        if said == released:
+            self._again.pop(channel, None)
+        elif channel in self._again or len(self._again) < MAX_OPEN:
+            self._again[channel] = released
 
-    def again(self, said: str) -> str | None:
-        """What goes out where a text is said once more that went on with another one, where that is something else."""
-        return self._again.get(said) if self._again else None
+    def again(self, channel: Channel) -> str | None:
+        """What goes out where a text is said once more that was not read by itself alone, where that is something else."""
+        return self._again.get(channel)
 
     def end(self, channel: Channel, text: ChannelText) -> None:
         """One is over for good."""

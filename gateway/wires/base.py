@@ -146,6 +146,10 @@ class StreamReader(ABC):
     """Fields of an event in which something begins, mostly without a text: a piece of that (an event whose path leads through
     one, and whose channel is no ``whole`` one) is joined with those that follow by some clients, and not shown by others."""
 
+    joined: frozenset[str] = frozenset()
+    """Families of texts of which one that is over may go on in the next one, which is known once a frame comes that says more
+    than that something ends or begins."""
+
     said_once: frozenset[str] = frozenset()
     """Names of strings, below the top, that clients would put together where two frames of one text had them."""
 

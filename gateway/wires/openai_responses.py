@@ -201,6 +201,7 @@ class ResponseStream(StreamReader):
     textless = False  # the response that it tells of may have instructions and items in it
     varies = (("sequence_number",), ("obfuscation",))
     begins = frozenset({"item", "part"})
+    joined = frozenset({"text"})
 
     def __init__(self, model: str | None) -> None:
         self._response: dict[str, Any] | None = None
@@ -246,6 +247,9 @@ class ResponseStream(StreamReader):
         events += begun + [one for one in rest if not any(one.path[: len(each.path)] == each.path for each in begun)]
         if kind.endswith(".done"):
             events.append(StreamEvent(EventKind.STOP, _place(event)))
+        if kind in _ENDS or kind.endswith(".done"):
+            said = _said_again(event, kind)
+            events = [one._replace(repeats=said.get(one.path)) if one.path in said else one for one in events]
         return events or [StreamEvent(EventKind.OTHER, ())]
 
     def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
@@ -316,20 +320,36 @@ def _delta(event: dict[str, Any], kind: str) -> list[StreamEvent]:
 
 def _begun(event: dict[str, Any]) -> list[StreamEvent]:
     """Events for the text that an item or a part has as it begins: the pieces that follow go on with it."""
-    things: list[tuple[Any, Path, tuple[str | int, ...]]] = []
     place = _place(event)
-    for name in ("item", "part"):
-        if isinstance(thing := event.get(name), dict):
-            things.append((thing, (name,), place))
-            for key in ("content", "summary"):
-                parts = thing.get(key)
-                for index, part in enumerate(parts if isinstance(parts, list) else ()):
-                    things.append((part, (name, key, index), (*place, index)))
+    return [one for name in ("item", "part") for one in _texts_of(event.get(name), (name,), place)]
+
+
+def _said_again(event: dict[str, Any], kind: str) -> dict[Path, tuple[str | int, ...]]:
+    """Where an event says once more what came in pieces, and in which channel that was."""
+    place, pieces = _place(event), kind.removesuffix(".done") + ".delta"
+    told = _begun(event)
+    response = event.get("response")
+    items = response.get("output") if isinstance(response, dict) else None
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        told += _texts_of(item, ("response", "output", index), (index,))
+    said = {one.path: one.channel for one in told}
+    return said | {(field,): (*place, pieces) for field in _REPEATED if pieces in _DELTAS and field in event}
+
+
+def _texts_of(thing: Any, path: Path, place: tuple[str | int, ...]) -> list[StreamEvent]:
+    """Events for the texts of an item or a part, and of the parts in it."""
+    if not isinstance(thing, dict):
+        return []
+    things: list[tuple[Any, Path, tuple[str | int, ...]]] = [(thing, path, place)]
+    for key in ("content", "summary"):
+        parts = thing.get(key)
+        for index, part in enumerate(parts if isinstance(parts, list) else ()):
+            things.append((part, (*path, key, index), (*place, index)))
     found = []
-    for thing, path, where in things:
-        field, kind = _BEGUN.get(str(thing.get("type")), ("", "")) if isinstance(thing, dict) else ("", "")
-        if field and isinstance(text := thing.get(field), str) and text:
-            found.append(StreamEvent(_DELTAS[kind], (*where, kind), text, (*path, field)))
+    for one, here, where in things:
+        field, kind = _BEGUN.get(str(one.get("type")), ("", "")) if isinstance(one, dict) else ("", "")
+        if field and isinstance(text := one.get(field), str) and text:
+            found.append(StreamEvent(_DELTAS[kind], (*where, kind), text, (*here, field)))
     return found
 
 
