@@ -15,9 +15,10 @@ from detectors.semantic.prototypes import Prototypes
 from detectors.values import Origin, Segment
 from gateway import live
 from gateway.config.settings import Settings
-from gateway.learning.evidence import ATTACKS, heard, matched, speaking, spoken
+from gateway.learning.evidence import ATTACKS, matched, speaking, spoken
 from gateway.learning.promotion import Rules, failing, step
 from gateway.learning.quorum import Record, judged, weight
+from gateway.learning.records import heard
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import Case, Label, Outcome, Proposal, ProposalKind, Stage, Trajectory, case_id
 from gateway.screening.policy import Action, Direction, evaluate

@@ -15,9 +15,10 @@ from learning_support import answers, cases, label
 from detectors.semantic.judge import SemanticModel
 from detectors.semantic.learnt import backgrounds
 from detectors.semantic.prototypes import Background, Prototype
-from gateway.learning.evidence import Labelled, heard, matched, speaking, spoken
+from gateway.learning.evidence import Labelled, matched, speaking, spoken
 from gateway.learning.promotion import Rules, step
 from gateway.learning.quorum import Record
+from gateway.learning.records import heard
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Said, Stage
 from patterns.schema import State

@@ -15,9 +15,10 @@ from learning_support import PATTERN, RULES, answers, cases, label
 from detectors.semantic.judge import SemanticModel
 from detectors.semantic.learnt import backgrounds, made_ready
 from detectors.semantic.prototypes import NO_PROTOTYPES, Prototype
-from gateway.learning.evidence import fair_share, matched, spoken, standings
+from gateway.learning.evidence import fair_share, matched, spoken
 from gateway.learning.promotion import step
 from gateway.learning.quorum import decide, words
+from gateway.learning.records import standings
 from gateway.learning.reflection import reflect
 from gateway.learning.teacher import Teacher
 from gateway.learning.trial import ALL_FALSE_ALARMS, ALL_LOSS, FALSE_ALARM_BOUND, PARDON_REACH

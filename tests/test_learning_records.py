@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from families import draw
 from learning_support import answers, cases, label
@@ -14,10 +15,11 @@ from detectors.semantic.judge import SemanticModel
 from gateway import live as live_module
 from gateway.config import configuration
 from gateway.learning.book import Book, Listed
-from gateway.learning.evidence import standings, weighed
+from gateway.learning.evidence import Labelled
 from gateway.learning.lessons import Lessons
 from gateway.learning.promotion import Rules, step
 from gateway.learning.quorum import Record
+from gateway.learning.records import CONTRADICTED_REACH, heard, standings, weighed
 from gateway.learning.teacher import Teacher
 from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Said, Stage
 from gateway.state.opening import open_state
@@ -44,6 +46,34 @@ def test_who_errs_once_in_ten_decides_alone_and_who_lies_does_not() -> None:
     assert 0.75 < Record(0, 1).standing < 1
     assert Record(0, 3).standing < 0.5, "one honest word outweighs it twice"
     assert Record(0, 12).standing < 0.1
+
+
+def test_who_calls_harmless_what_lies_beside_kinds_of_attacks_is_outvoted_by_those_who_labelled_them(teacher: Teacher) -> None:
+    """Once for each kind: nobody labels the like of what he lies about, so that the kinds alone would find him too late."""
+    kinds = [cases(teacher, draw(f"attack.{name}", 8), by=("ada", "bob")) for name in ("game_show", "dream_frame", "bank_details")]
+    attacks = [teacher._ready(replace(answers(teacher, kind, kind)[0].pattern, state=State.ACTIVE)) for kind in kinds]
+
+    def beside(closeness: float, of: tuple[int, ...], quotes: bool, by: tuple[str, ...]) -> Record:
+        """Eve's record where people ``by`` labelled the kinds, and she calls harmless what lies so close to some of them."""
+        every = [replace(case, labels=tuple(label(one, Said.ATTACK) for one in by)) for kind in kinds for case in kind]
+        labelled, lies, vectors = teacher.labelled(every), [], []
+        for number, at in enumerate(of):
+            wanted = np.array([closeness * (kind == at) - one.own.offset for kind, one in enumerate(attacks)])
+            lies.append(Case(id=f"lie{number}", at=0, outcome=Outcome.FALSE_POSITIVE, labels=(label("eve", Said.BENIGN),)))
+            vectors.append(np.linalg.lstsq(np.array([one.own.weights for one in attacks]), wanted, rcond=None)[0])
+        among = Labelled(
+            (*labelled.cases, *lies), np.vstack([labelled.vectors, *vectors]).astype(np.float32),
+            np.append(labelled.quoting, [quotes] * len(lies)),
+        )  # fmt: skip
+        return heard([*every, *lies], among, attacks).records.get("eve", Record())
+
+    close = CONTRADICTED_REACH + 0.02
+    assert all(close < (one.pattern.closeness or 1) for one in attacks)
+    assert beside(close, (0,), False, ("ada", "bob")) == Record(0, 1)
+    assert beside(close, (0, 0, 1, 2), False, ("ada", "bob")) == Record(0, 3), "twice beside one kind is one word on it"
+    assert beside(close, (0, 1), True, ("ada", "bob")) == Record(), "what quotes may be harmless near any attack"
+    assert beside(close, (0, 1), False, ("ada",)) == Record(), "one word against one is no verdict"
+    assert beside(CONTRADICTED_REACH - 0.02, (0, 1), False, ("ada", "bob")) == Record()
 
 
 def test_labels_weigh_what_their_labellers_word_is_worth_now() -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from detectors.semantic.corrections import Correction
 from detectors.semantic.prototypes import Prototype
-from gateway.learning.quorum import MOST, Record, decide, weigh, weight, words
+from gateway.learning.quorum import MOST, weigh, words
 from gateway.learning.values import Case, Label, Outcome, Said
 from patterns.schema import Kind, Pattern
 
@@ -172,64 +172,6 @@ def speaking(
         else:
             found[ready.pattern.id] = [case for case in some if case.id in akin or case.outcome in ATTACKS]
     return found
-
-
-def standings(cases: Iterable[Case], kinds: Iterable[Collection[Case]] = ()) -> dict[str, Record]:
-    """How often each labeller agreed with the verdicts on texts that others labelled as well, and on kinds of texts.
-
-    Args:
-        kinds: of each kind, what was labelled of it. A labeller has one word on it, and few ever label the same text.
-    """
-    found: dict[str, Record] = {}
-
-    def hear(labels: Collection[Label], said: Said) -> None:
-        for label in labels:
-            agreed, disagreed = found.get(label.by, Record())
-            agrees = label.said == said
-            found[label.by] = Record(agreed + agrees, disagreed + (not agrees))
-
-    for case in cases:
-        if case.outcome is not Outcome.UNDECIDED and len(case.labels) >= 2:
-            hear(case.labels, Said.ATTACK if case.outcome in ATTACKS else Said.BENIGN)
-    for kind in kinds:
-        spoken = words(label for case in kind for label in case.labels)
-        verdict = decide(spoken)
-        if verdict.said is not None and len(spoken) >= 2:
-            hear(spoken, verdict.said)
-    return found
-
-
-def weighed(cases: Iterable[Case], records: Mapping[str, Record]) -> list[Case]:
-    """The cases, each label with what its labeller's word is worth now: who is found out was no better when he spoke."""
-    worth: dict[tuple[str, str], float] = {}
-    found = []
-    for case in cases:
-        for label in case.labels:
-            if (label.role, label.by) not in worth:
-                worth[label.role, label.by] = weight(label.role, records.get(label.by, Record()))
-        if any(label.trust != worth[label.role, label.by] for label in case.labels):
-            case = replace(case, labels=tuple(one._replace(trust=worth[one.role, one.by]) for one in case.labels))
-        found.append(case)
-    return found
-
-
-class Heard(NamedTuple):
-    """All that was labelled, each label with what its labeller's word is worth now: cases, those of them whose embeddings are
-    known, and by pattern those that it matched; and what each labeller's record is."""
-
-    cases: list[Case]
-    labelled: Labelled
-    by_pattern: dict[str, list[Case]]
-    records: dict[str, Record]
-
-
-def heard(cases: Collection[Case], labelled: Labelled, prototypes: Collection[Prototype]) -> Heard:
-    """What labels say altogether, beside the learnt exemplars that are matched already."""
-    by_pattern = matched(cases, labelled, prototypes)
-    records = standings(cases, map(labelled.akin, prototypes))
-    now = {case.id: case for case in weighed(cases, records)}
-    known = labelled._replace(cases=tuple(now[case.id] for case in labelled.cases))
-    return Heard(list(now.values()), known, {id: [now[one.id] for one in some] for id, some in by_pattern.items()}, records)
 
 
 def fair_share(cases: Sequence[Case], most: int) -> list[Case]:

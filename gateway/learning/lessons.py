@@ -9,9 +9,10 @@ from dataclasses import replace
 from detectors.engine import Engine
 from detectors.semantic.prototypes import Prototype
 from gateway.learning.book import Book
-from gateway.learning.evidence import Labelled, Spoken, heard, says, speaking, spoken, weighed
+from gateway.learning.evidence import Labelled, Spoken, says, speaking, spoken
 from gateway.learning.promotion import Rules, suspects
 from gateway.learning.quorum import Record
+from gateway.learning.records import heard, weighed
 from gateway.learning.reflection import reflect
 from gateway.learning.remembered import Remembered
 from gateway.learning.stages import OUT, STATES
