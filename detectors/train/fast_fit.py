@@ -129,7 +129,8 @@ def fit_rows(
     deep = [parameter for name, parameter in net.named_parameters() if name != "grams.weight"]
     optimiser = torch.optim.AdamW(
         [{"params": deep, "lr": RATE, "weight_decay": 0.0},
-         {"params": [net.grams.weight], "lr": PHRASE_RATE, "weight_decay": 0.02}]
+         {"params": [net.grams.weight], "lr": PHRASE_RATE, "weight_decay": 0.02}],
+        fused=True,
     )
     rng = random.Random(seed)
     steps = epochs * (len(rows) // BATCH + 1)

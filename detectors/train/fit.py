@@ -123,7 +123,7 @@ def fit(
     encoder = (start or Encoder.from_base()).to(device)
     groups = _groups(encoder, recipe.rate)
     base = [group["lr"] for group in groups]
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=device.type == "cuda")
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     corpus = corpus.to(device)
     batches = _batches(corpus.lengths.tolist(), random.Random(seed), passes, recipe.batch)
     first, spent = 0, 0.0
