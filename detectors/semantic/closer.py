@@ -103,10 +103,18 @@ def _chosen(
     model: SemanticModel, text: str, window: tuple[int, int], pieces: Iterable[tuple[float, list[int]]], least: float,
     origin: Origin,
 ) -> Part | None:  # fmt: skip
-    """The most suspicious piece of a window that is suspicious enough and no quotation."""
+    """The most suspicious piece of a window that is suspicious enough and no quotation, nor what is left of one."""
     first, last = window
     marked = [(first + low, first + high) for low, high in quoted(text[first:last])]
-    found = [(logit, span) for logit, span in pieces if logit >= least and not _mostly(marked, *span)]
+    found = []
+    for logit, (low, high) in pieces:
+        if logit < least or _mostly(marked, low, high):
+            continue
+        start, end = _whole(marked, low, high)
+        if (start, end) != (low, high):
+            logit = model.fast.logit(text[start:end], origin)
+        if logit >= least:
+            found.append((logit, (start, end)))
     if not found:
         return None
     logit, (start, end) = max(found)
@@ -118,6 +126,16 @@ def _chosen(
 
 def _shared(one: Part, other: Part) -> int:
     return min(one.end, other.end) - max(one.start, other.start)
+
+
+def _whole(marked: list[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    """A piece without what it has of a quotation that begins before it or goes on behind it: half a one says what it quotes."""
+    for low, high in marked:
+        if low < start < high:
+            start = min(high, end)
+        elif low < end < high:
+            end = max(low, start)
+    return start, end
 
 
 def _mostly(marked: list[tuple[int, int]], start: int, end: int) -> bool:
