@@ -57,13 +57,18 @@ class TextStream:
     """
 
     __slots__ = (
-        "_aparts", "_begun", "_dear", "_ended", "_known", "_out", "_rules", "_stand_in", "_strides", "_told", "_waits",
-        "_whole",
+        "_aparts", "_begun", "_dear", "_ended", "_in_json", "_known", "_out", "_rules", "_stand_in", "_strides", "_told",
+        "_waits", "_whole",
     )  # fmt: skip
 
-    def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str]) -> None:
-        """``stand_in`` gives what takes the place of a value that a match marks."""
+    def __init__(self, stream_rules: StreamRules, stand_in: Callable[[Match, str], str], in_json: bool = False) -> None:
+        """
+        Args:
+            stand_in: gives what takes the place of a value that a match marks.
+            in_json: the text is JSON, and must be JSON still with that in it.
+        """
         self._rules = stream_rules
+        self._in_json = in_json
         self._stand_in = stand_in
         self._whole = StreamReadings(stream_rules)
         self._aparts: list[_Apart] = []  # of what follows the last edge, where that tells another story
@@ -262,7 +267,9 @@ class TextStream:
     def _release(self, limit: int, spans: Sequence[tuple[int, int, Match]], cut: Match | None) -> Released:
         text, base = self._whole.plain.text, self._whole.plain.base
         parts: list[str] = []
-        for start, end, match in spans:
+        for begin, end, match in spans:
+            # `\njane@example.com`: to who does not undo escapes the address begins with their last letter
+            start = base + behind_escape(text, begin - base) if self._in_json else begin
             if end > limit:  # only where the stream is cut inside of it
                 limit = min(limit, start)
                 break
@@ -274,6 +281,19 @@ class TextStream:
         self._out = max(self._out, limit)
         return Released("".join(parts), (), cut)
 
+
+def behind_escape(text: str, at: int) -> int:
+    """``at``, or the end of the escape in whose midst that is: of JSON, or of JSON in a string of it."""
+    mark = text.rfind("\\", max(0, at - _LONGEST_ESCAPE + 1), at)
+    before = text[: mark + 1]
+    marks = len(before) - len(before.rstrip("\\"))
+    if not (marks % 2 or (marks % 4 and '\\"' in before)):
+        return at
+    return max(at, mark + (_LONGEST_ESCAPE if text[mark + 1] == "u" else 2))
+
+
+_LONGEST_ESCAPE: Final = 6
+"""Characters of ``\\u00e9``."""
 
 _NOTHING: Final = Released("")
 

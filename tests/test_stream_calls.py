@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_relay import ACTING, KEY, SECRET, _chunk, _cut, _refusal, _target
+from test_relay import ACTING, KEY, SECRET, _chunk, _cut, _pattern, _refusal, _target, cuts
 from wires_support import sse_events
 
+from detectors.streamrules import Act, StreamRules
+from detectors.values import ChannelKind
 from gateway.redaction.vault import Vault
 from gateway.streams.relay import Relay
 from gateway.wires.events import sse
@@ -129,3 +132,34 @@ def test_an_escape_before_a_value_in_code_that_is_shown_hides_nothing(size: int)
     out = _relayed("chat", b"".join(deltas) + _chunk({}, finish_reason="stop"), Vault(KEY))
     said = "".join(doc["choices"][0]["delta"].get("content", "") for doc in sse_events(out))
     assert said == f'Run print("key:\\n{Vault(KEY).stand_in(SECRET, "secret.cloud_key")}") and see.'
+
+
+MAIL = _pattern("mail", r"\b[a-z0-9]{1,30}@[a-z]{1,20}\.[a-z]{2,4}\b", "pii.contact_email")
+MAILS = dict.fromkeys(ChannelKind, StreamRules([MAIL], lambda _: Act.REPLACE))
+
+
+@given(
+    st.text('ab \n\t\r\b\f"\\\\/\u00e9\u200b\U0001f600', max_size=4), st.sampled_from([*"\n\t\r\b\f\u00e9\u200b\U0001f600", "", '"', "\\"]),
+    st.text('ab \n"\\\\', max_size=2), st.booleans(), st.booleans(), cuts,
+)  # fmt: skip
+def test_json_stays_json_where_a_value_follows_an_escape(
+    before: str, mark: str, behind: str, nested: bool, plain: bool, where: list[int]
+) -> None:
+    """To who does not undo it, an escape's last letter is the first one of an address."""
+
+    def given_to(text: str) -> str:
+        inner = json.dumps({"text": text}, ensure_ascii=plain) if nested else text
+        return json.dumps({"q": inner}, ensure_ascii=plain)
+
+    arguments = given_to(f"{before} {mark}jane@example.com {behind}")
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    pieces = _pieces(arguments, [cut % (len(arguments) + 1) for cut in where])
+    data = _chunk({"tool_calls": [call]}) + b"".join(
+        _chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}) for piece in pieces
+    )
+    relay = Relay(_target("chat"), "m", MAILS, Vault(KEY))
+    out = relay.feed(data, _refusal) + relay.end(_refusal)
+    calls = [doc["choices"][0]["delta"]["tool_calls"][0] for doc in sse_events(out)]
+    said = json.loads("".join(one["function"].get("arguments", "") for one in calls))["q"]
+    said = json.loads(said)["text"] if nested else said
+    assert re.fullmatch(re.escape(f"{before} {mark}") + r"\[PII_CONTACT_EMAIL_[0-9A-F]{10}\]" + re.escape(f" {behind}"), said)

@@ -95,7 +95,7 @@ def opened(
         def stand_in(match: Match, value: str) -> str:
             return put(value, match.pattern.category)
 
-        stream = TextStream(acting, stand_in)
+        stream = TextStream(acting, stand_in, in_json)
     restorer = Restorer(vault, in_json) if len(vault) else None
     return ChannelText(stream, restorer, Links(hosts) if hosts is not None else None, event.family)
 
