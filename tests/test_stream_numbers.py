@@ -118,6 +118,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "a response that came whole": ("responses", _named(_created(_item(A)), _argument(0, B))),
     "item -1": ("responses", _named(_created(), _added(0, _item()), _argument(0, A), _DONE, _argument(-1, B))),
     "an item at the place of another": ("responses", _named(_created(), _added(5, _item(A)), {**_DONE, "output_index": 5}, _argument(0, B))),
+    "a part before one that said something": ("responses", _named(_created(), _added(0, _EMPTY), _part(0, ""), _part(1, A), _SAID)),
     "a part at the place of another": ("responses", _named(_created(), _added(0, _EMPTY), _part(5, A), _part(6, "and "), _SAID)),
 }  # fmt: skip
 

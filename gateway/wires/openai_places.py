@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from detectors.values import Path
 from gateway.wires.base import Malformed
 from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.numbering import Begun, number_of
@@ -23,6 +24,19 @@ class Places:
 
     known: int = 0
     """Parts of all items together."""
+
+    last: tuple[str | int, ...] = ()
+    """The part whose text was written last, or the item, where it has no parts."""
+
+    def goes_on(self, place: tuple[str | int, ...], path: Path) -> None:
+        """There is a piece of text. Clients show texts in the order of their places.
+
+        Raises:
+            Malformed: a later one said something before.
+        """
+        if place < self.last:
+            raise Malformed(path, "", "no more text of a part that stands before one that said something")
+        self.last = place
 
     def note(self, kind: str, event: dict[str, Any]) -> None:
         """There is an event of a ``kind``.

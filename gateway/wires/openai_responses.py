@@ -211,7 +211,11 @@ class ResponseStream(StreamReader):
         self._places = Places()
 
     def read(self, frame: Frame) -> list[StreamEvent]:
-        return [_of_family(event) for event in self._read(frame)]
+        events = [_of_family(event) for event in self._read(frame)]
+        for event in events:
+            if event.family == "text" and event.channel[0] != "whole":
+                self._places.goes_on(event.channel[:-1], event.path)
+        return events
 
     def _read(self, frame: Frame) -> list[StreamEvent]:
         event = load_frame(frame)
