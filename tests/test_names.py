@@ -23,7 +23,7 @@ from test_stream_pieces import _docs, _sse
 from upstreams import reply, upstream
 
 from gateway.redaction.vault import Vault
-from gateway.streams.labels import TURN
+from gateway.streams.labels import PIECE, TURN
 from gateway.streams.relay import Relay
 from gateway.streams.steps import begun
 from gateway.wires.base import Malformed
@@ -261,3 +261,28 @@ def test_others_have_their_turn_among_the_names_of_a_frame() -> None:
 
     assert begun(steps, had_one) is not None
     assert turns >= 1_000 // TURN
+
+
+@pytest.mark.parametrize("where", ["id", "role", "comment"])
+def test_others_have_their_turn_within_a_long_name(where: str) -> None:
+    """It is looked at piece by piece: a value across two of them is one, and no sender can stop a worker with a name."""
+    long = "x-1 " * PIECE
+    name = f"{long[: PIECE * 2 - 9]} {SECRET} {long}"
+    doc = {"id": "c", "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]}
+    if where == "id":
+        doc["id"] = name
+    elif where == "role":
+        doc["choices"][0]["delta"]["role"] = name  # type: ignore[index]
+    lines = b": %b\n" % name.encode() if where == "comment" else b""
+    relay = Relay(_target("chat"), "m", ACTING, Vault(KEY))
+    steps = relay.steps(lines + sse(orjson.dumps(doc)), _refusal)
+    turns, answer, out = 0, None, None
+    while out is None:
+        try:
+            work = steps.send(answer)
+            answer, turns = work() if work is not None else None, turns + (work is None)
+        except StopIteration as over:
+            out = over.value
+    assert SECRET.encode() not in out
+    assert out.count(b"x-1 ") >= PIECE or where == "comment"
+    assert turns >= len(name) // PIECE or where == "comment"

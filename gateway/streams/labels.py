@@ -13,7 +13,7 @@ from detectors.stream import Released
 from detectors.values import Path
 from gateway.streams.channel_text import ChannelText
 from gateway.streams.following import Channel
-from gateway.streams.listening import Listening
+from gateway.streams.listening import SLICE, Listening
 from gateway.streams.steps import Steps
 from gateway.wires import beside
 from gateway.wires.base import EventKind, Malformed, StreamEvent
@@ -29,6 +29,9 @@ MAX_KNOWN: Final = 1_024
 
 TURN: Final = 16
 """Events of one frame after which others may have their turn: looking at a label takes some 50 µs."""
+
+PIECE: Final = 4_096
+"""Code points of a label after which others may have their turn. A label has some ten, but nothing keeps a sender to that."""
 
 
 class Labels:
@@ -73,7 +76,7 @@ class Labels:
             if label and open_text:  # it came in pieces, and this is the last one
                 left += (event._replace(kind=EventKind.OTHER), StreamEvent(EventKind.STOP, event.channel))
             elif label or (event.path and not open_text and event.channel in self._places):
-                said = self._said(event)
+                said = yield from self._said(event)
                 if said != event.text:
                     left.append(event._replace(kind=EventKind.LABEL))
                 if said != event.text or len(event.path) > 1:  # a frame that is made says again what stands at its top
@@ -88,11 +91,11 @@ class Labels:
         for number, line in enumerate(beside.lines(frame), 1):
             if not number % TURN:
                 yield None
-            if line.end - line.start > beside.LONGEST or self._said(_as_label(line)) != line.text:
+            if line.end - line.start > beside.LONGEST or (yield from self._said(_as_label(line))) != line.text:
                 gone.append(line)
         return beside.without(frame, gone) if gone else frame
 
-    def _said(self, event: StreamEvent) -> str:
+    def _said(self, event: StreamEvent) -> Steps[str]:
         before, text = self._before(event), event.text
         if (known := self._known.get((before, text))) is not None:
             return known
@@ -100,18 +103,19 @@ class Labels:
         if before:
             made.stream.feed(before)
             made.stream.let_go()
-        released = made.stream.feed(text)
-        said = released.text
-        if released.cut is None:
-            rest = made.stream.finish()
-            released = rest._replace(text=said + rest.text, found=released.found + rest.found)
+        released = yield from _screened(made, text)
         made.stream.close()
         said = self._restored(made, released, event.channel)
         if said != text or " " in text:  # else it says nothing to anybody
-            self._listening.hear(event._replace(channel=own_channel(event.path)), True)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[before, text] = said
+            heard = event._replace(channel=own_channel(event.path))
+            if len(text) <= SLICE:
+                self._listening.hear(heard, True)
+            else:
+                yield from self._listening.hear_long(heard, True)
+        if len(text) <= SLICE:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[before, text] = said
         return said
 
     def _before(self, event: StreamEvent) -> str:
@@ -123,7 +127,8 @@ class Labels:
             if len(self._places) >= MAX_PARTS:
                 raise Malformed(event.path, event.text, f"at most {MAX_PARTS} names in one stream")
             spoken = "".join(self._listening.said.texts.get(channel, ()))[-TAIL:]  # as a text, before that
-            self._places[channel] = event.text, (spoken + event.text)[-TAIL:]
+            first = event.text if len(event.text) <= SLICE else ""  # of a longer one no more is kept than of what follows it
+            self._places[channel] = first, (spoken + event.text)[-TAIL:]
             return spoken
         first, together = self._places[channel]
         if event.text == first:
@@ -134,3 +139,19 @@ class Labels:
 
 def _as_label(line: beside.Line) -> StreamEvent:
     return StreamEvent(EventKind.LABEL, (), line.text, ("line",))
+
+
+def _screened(text: ChannelText, whole: str) -> Steps[Released]:
+    """What goes out of a text that is ``whole``."""
+    said: list[str] = []
+    released = Released("")
+    for at in range(0, len(whole), PIECE):
+        if at:
+            yield None
+        more = text.stream.feed(whole[at : at + PIECE])
+        said.append(more.text)
+        released = Released("", released.found + more.found, more.cut)
+        if more.cut is not None:
+            return released._replace(text="".join(said))
+    rest = text.stream.finish()
+    return rest._replace(text="".join([*said, rest.text]), found=released.found + rest.found)
