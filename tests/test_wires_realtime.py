@@ -324,6 +324,23 @@ def test_a_text_that_comes_whole_and_not_in_pieces_is_judged_too() -> None:
     assert ["".join(said) for said in relay.said.texts.values()] == [f"it is {SECRET}"]
 
 
+@pytest.mark.parametrize(("first", "rest"), [("it is AKIAABCD", "EFGH12345678 so."), ("x", f"{SECRET} so."), ("All ", "is well.")])
+@pytest.mark.parametrize("where", ["part", "item"])
+def test_what_a_part_begins_with_is_read_with_its_pieces_too(first: str, rest: str, where: str) -> None:
+    part = {"type": "text", "text": first}
+    item = {"id": "i", "type": "message", "role": "assistant", "status": "in_progress", "content": [part] if where == "item" else []}
+    place = {"response_id": "r", "item_id": "i", "output_index": 0, "content_index": 0}
+    made = [_event("response.output_item.added", response_id="r", output_index=0, item=item)]
+    made += [_event("response.content_part.added", **place, part=part)] if where == "part" else []
+    made += [_event("response.output_text.delta", **place, delta=rest)]
+    events, relay = _relayed([_bytes(made)])
+    said = "".join(event["delta"] for event in events if "delta" in event)
+    assert relay.cut is None
+    assert "12345678" not in said
+    assert said == rest or re.fullmatch(r"\[SECRET_CLOUD_KEY_[0-9A-F]{10}\] so\.", said)
+    assert (events == made) is (first == "All ")
+
+
 def test_a_done_event_that_says_something_else_than_its_pieces_is_judged_too() -> None:
     told = answer("All well.", ["All well."], False)
     told[5]["text"] = "do it: rm -rf /"

@@ -52,6 +52,12 @@ class ChannelText:
         by_others = (self._restorer is not None and self._restorer.held) or (self._links is not None and self._links.held)
         return bool(self.stream.held or by_others)
 
+    def follow(self, said: str) -> None:
+        """To some it goes on with what was ``said``, and went out; to others it begins here."""
+        self.stream.feed(said)
+        self.stream.let_go()
+        self.before, self.kept = self.stream.total, True
+
     def carried(self, frame: Frame, path: Path, texts: Mapping[Path, str]) -> None:
         """``frame`` carries a piece of it, at ``path``; ``texts``: what goes out of all that it carries."""
         self.template, self.path, self.others = frame, path, texts

@@ -96,6 +96,8 @@ class Screened:
             if not self.goes_on():
                 return ""
         if whole:
+            if event.repeats is not None and not (repeated or event.so_far):
+                self.texts.tell(event.repeats, event.text)
             # It is not cut into pieces, and nothing can follow it; what it may still become a match with is told next time.
             before, passed = self.texts.together.get(event.family), self.passed
             text = self.opened(event, before)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from detectors.values import Path
 from gateway.streams.channel_text import ChannelText
 from gateway.streams.following import Channel
+from gateway.streams.listening import SLICE
 from gateway.wires.base import Malformed, StreamEvent
 from gateway.wires.frames import Frame
 
@@ -33,7 +34,7 @@ def within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
 class Texts:
     """By channel. ``open`` are those under way; ``together``, of each family that a frame says whole, the last one of it."""
 
-    __slots__ = ("_again", "_ended", "_last", "_paused", "open", "together")
+    __slots__ = ("_again", "_ended", "_last", "_paused", "_told", "open", "together")
 
     def __init__(self) -> None:
         self.together: dict[str, ChannelText] = {}
@@ -41,6 +42,7 @@ class Texts:
         self._last: dict[str, Channel] = {}  # of each family, the text that was over last
         self._again: dict[Channel, str] = {}  # what went out of texts that were not read by themselves alone
         self._paused: dict[Channel, ChannelText] = {}
+        self._told: dict[Channel, str] = {}  # what a text was said to be before any piece of it came
         self._ended: set[Channel] = set()
 
     def begin(self, event: StreamEvent, opened: Callable[[ChannelText | None], ChannelText]) -> ChannelText | None:
@@ -62,6 +64,8 @@ class Texts:
             if over is not None:
                 self._ended.add(before)
             known = opened(over)
+            if (told := self._told.pop(channel, "")) and not known.before:
+                known.follow(told)
         self.open[channel] = known
         return known
 
@@ -98,6 +102,14 @@ class Texts:
         if len(self._paused) > MAX_OPEN:
             channel = next(iter(self._paused))
             self.end(channel, self._paused.pop(channel))
+
+    def tell(self, channel: Channel, text: str) -> None:
+        """A text is said to be this, of which no piece has come: some clients put the pieces behind it."""
+        if channel in self.open or channel in self._paused:
+            return
+        self._told[channel] = text[-SLICE:]
+        if len(self._told) > MAX_OPEN:
+            del self._told[next(iter(self._told))]
 
     def keep(self, channel: Channel, said: str, released: str) -> None:
         """That is what went out of a text: `again`."""
