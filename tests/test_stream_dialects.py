@@ -242,3 +242,14 @@ def test_a_stream_has_so_many_calls() -> None:
     assert _through(made, step=4_096).count(b'"f"') == MAX_CALLS
     with pytest.raises(Malformed, match=f"at most {MAX_CALLS} calls"):
         _through(_calls(*([_call(f"c{number}", "")] for number in range(MAX_CALLS + 1))), step=4_096)
+
+
+def test_what_is_said_beside_a_delta_once_more_is_one_text_too() -> None:
+    """Together's chunks have a text as those of text completions do."""
+    pieces = ["it is AKIAABCD", "EFGH12345678", " so."]
+    out = _through(b"".join(_chunk({"content": piece}, choice={"text": piece}) for piece in pieces) + STOP)
+    choices = [chunk.choices[0] for chunk in _chunks(out)]
+    printed, told = _printed(out)[0], "".join(getattr(choice, "text", "") for choice in choices)
+    assert re.fullmatch(r"it is \[SECRET_CLOUD_KEY_[0-9A-F]{10}\] so\.", printed)
+    assert told == printed
+    assert all(choice.delta is not None for choice in choices)

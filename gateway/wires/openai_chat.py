@@ -119,7 +119,10 @@ class ChatStream(ChoicesStream):
 
     def said(self, choice: dict[str, Any], number: int, path: Path, events: list[StreamEvent]) -> None:
         for key in choice.keys() - _CHOICE:
-            events += loose(choice[key], (*path, key))
+            if key == "text" and isinstance(choice[key], str):  # Together's chunks say beside the delta what it says
+                events.append(StreamEvent(EventKind.TEXT, (number, key), choice[key], (*path, key)))
+            else:
+                events += loose(choice[key], (*path, key))
         events += labels(choice.get("finish_reason"), (*path, "finish_reason"), (number, "finish_reason"))
         delta = choice.get("delta")
         self._delta(delta, number, (*path, "delta"), events)
@@ -152,6 +155,8 @@ class ChatStream(ChoicesStream):
 
     def sequel(self, doc: dict[str, Any], path: Path, others: Mapping[Path, str], text: str) -> dict[str, Any]:
         made = super().sequel(doc, path, others, text)
+        for choice in made["choices"]:
+            choice.setdefault("delta", {})  # without which programs fail
         if path[3:4] == ("tool_calls",):
             choice, call = doc["choices"][path[1]], doc["choices"][path[1]]["delta"]["tool_calls"][path[4]]
             if id := self._calls.needs(call, number_of(choice.get("index"), path), path):
