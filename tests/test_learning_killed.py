@@ -25,8 +25,8 @@ from gateway.state.opening import open_state
 IMPATIENT = {"gateway.learning.inbox.IDLE_SECONDS": 1.0}
 """What somebody took is anybody's after a second."""
 
-LABELS = 240
-SEEN = 2_400
+LABELS = 480
+SEEN = 4_800
 
 
 @pytest.fixture(params=["sqlite", "redis"])

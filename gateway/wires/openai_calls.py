@@ -8,7 +8,7 @@ one begins, and all of one number are read as one text, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from detectors.values import Path
@@ -42,14 +42,14 @@ class _Shown(NamedTuple):
     said: bool
 
 
+@dataclass(slots=True)
 class Calls:
     """Those of one stream."""
 
-    def __init__(self) -> None:
-        self._all: dict[tuple[int, int], list[_Call]] = {}  # by choice and number
-        self._last: dict[tuple[int, int], _Call] = {}
-        self._at: dict[int, int] = {}  # the number of the call that each choice is at
-        self._count = 0
+    _all: dict[tuple[int, int], list[_Call]] = field(default_factory=dict)  # by choice and number
+    _last: dict[tuple[int, int], _Call] = field(default_factory=dict)
+    _at: dict[int, int] = field(default_factory=dict)  # the number of the call that each choice is at
+    _count: int = 0
 
     def read(self, call: Any, choice: int, path: Path, events: list[StreamEvent]) -> None:
         """Add the events of one piece.
@@ -66,9 +66,8 @@ class Calls:
         found: list[StreamEvent] = []
         call_events(call, choice, path, found)
         if known.id and not shown.id and len(self._all[choice, shown.number]) > 1 and any(map(_is_text, found)):
-            raise Malformed(
-                (*path, "id"), None, "the id of one of several calls of one number"
-            )  # LangChain takes the first one
+            # LangChain takes it for a piece of the first one.
+            raise Malformed((*path, "id"), None, "the id of one of several calls of one number")
         known.id = known.id or shown.id
         known.said = known.said or shown.said
         events += [_of_call(event, known.place) for event in found]
