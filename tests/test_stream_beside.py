@@ -19,7 +19,7 @@ from gateway.streams.relay import Relay
 from gateway.streams.steps import begun
 from gateway.wires.base import EventKind
 from gateway.wires.beside import LONGEST
-from gateway.wires.frames import BadFraming
+from gateway.wires.frames import MAX_LINES, BadFraming
 
 HELLO = _chunk({"content": "hello there, "})
 DATA = HELLO.removesuffix(b"\n")
@@ -132,3 +132,19 @@ def test_a_name_that_was_no_word_is_none() -> None:
     assert out == b'data: {"type":"ping"}\n\n'
     where = _target("messages")
     assert where.wire.stream(where, "m").read(where.wire.splitter(where).feed(out)[0])[0].kind is EventKind.OTHER
+
+
+def test_a_mark_before_the_first_event_is_no_part_of_its_data() -> None:
+    line = b": mail %b now\n" % SECRET.encode()
+    out, _ = _relay("chat", [b"\xef\xbb\xbf" + DATA + line + b"\n", HELLO])
+    assert out == b"\xef\xbb\xbf" + HELLO * 2
+
+
+def test_an_id_is_nothing_that_the_model_said() -> None:
+    _, relay = _relay("chat", [b"id: 8f3a%d9x\n" % number + HELLO for number in range(9)])
+    assert {text for texts in relay.said.texts.values() for text in texts} == {"hello there, "}
+
+
+def test_an_event_of_too_many_such_lines_breaks_off() -> None:
+    with pytest.raises(BadFraming, match=f"more than {MAX_LINES} lines beside its data"):
+        _relay("chat", [DATA + b":a\n" * (MAX_LINES + 1) + b"\n"])

@@ -18,6 +18,7 @@ from wires_support import CHAT, COMPLETIONS, GENERATE, read
 
 from gateway.redaction.vault import Vault
 from gateway.streams.relay import Relay
+from gateway.streams.texts import MAX_OPEN, Texts
 from gateway.wires.base import Malformed
 from gateway.wires.collecting import MAX_PARTS
 from gateway.wires.events import sse
@@ -212,3 +213,20 @@ def test_parts_of_all_items_together_are_bounded() -> None:
     places.note("response.output_item.added", {"output_index": 0, "item": {"content": [0] * MAX_PARTS}})
     with pytest.raises(Malformed, match=f"at most {MAX_PARTS} parts"):
         places.note("response.output_item.added", {"output_index": 1, "item": {"content": [0]}})
+
+
+def test_a_field_that_is_called_as_a_text_is_none_of_its_parts() -> None:
+    odd = {"type": "response.x.delta", "delta": {"response.output_text.delta": "hi"}}
+    piece = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "x"}
+    data = b"".join(b"data: %b\n\n" % orjson.dumps(one) for one in (odd, piece))
+    relay = Relay(_target("responses"), "m", ACTING, Vault(KEY))
+    assert relay.feed(data, _refusal) + relay.end(_refusal) == data
+
+
+def test_more_texts_than_are_remembered_are_left_out_where_they_are_said_once_more() -> None:
+    texts = Texts()
+    for number in range(MAX_OPEN + 2):
+        texts.keep((number, "text"), "said", "went out")
+    assert [texts.again((number, "text")) for number in (0, MAX_OPEN - 1, MAX_OPEN, MAX_OPEN + 2)] == ["went out", "went out", "", None]
+    texts.keep((MAX_OPEN, "text"), "said", "said")
+    assert texts.again((MAX_OPEN, "text")) is None

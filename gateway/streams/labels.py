@@ -7,13 +7,14 @@ read as going on with what was there before, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Final
 
 from detectors.stream import Released
 from detectors.values import Path
 from gateway.streams.channel_text import ChannelText
 from gateway.streams.following import Channel
-from gateway.streams.listening import SLICE, Listening
+from gateway.streams.listening import LONG, SLICE, Listening
 from gateway.streams.steps import Steps
 from gateway.wires import beside
 from gateway.wires.base import EventKind, Malformed, StreamEvent
@@ -26,6 +27,8 @@ TAIL: Final = 256
 
 MAX_KNOWN: Final = 1_024
 """Labels of one stream of which it is remembered what went out for them. A stream has a few, over and over."""
+
+_LINE: Final[Path] = ("line",)
 
 TURN: Final = 16
 """Events of one frame after which others may have their turn: looking at a label takes some 50 µs."""
@@ -87,13 +90,16 @@ class Labels:
 
     def clean(self, frame: Frame) -> Steps[Frame]:
         """A frame of server-sent events without the lines beside its data (comments, ids) of which not all may go out."""
-        gone = []
-        for number, line in enumerate(beside.lines(frame), 1):
+        gone, long = [], len(frame.raw) > LONG
+        found = (yield partial(beside.lines, frame)) if long else beside.lines(frame)
+        for number, line in enumerate(found, 1):
             if not number % TURN:
                 yield None
             if line.end - line.start > beside.LONGEST or (yield from self._said(_as_label(line))) != line.text:
                 gone.append(line)
-        return beside.without(frame, gone) if gone else frame
+        if not gone:
+            return frame
+        return (yield partial(beside.without, frame, gone)) if long else beside.without(frame, gone)
 
     def _said(self, event: StreamEvent) -> Steps[str]:
         before, text = self._before(event), event.text
@@ -106,7 +112,7 @@ class Labels:
         released = yield from _screened(made, text)
         made.stream.close()
         said = self._restored(made, released, event.channel)
-        if said != text or " " in text:  # else it says nothing to anybody
+        if said != text or " " in _told(event):  # else it says nothing to anybody
             heard = event._replace(channel=own_channel(event.path))
             if len(text) <= SLICE:
                 self._listening.hear(heard, True)
@@ -138,7 +144,12 @@ class Labels:
 
 
 def _as_label(line: beside.Line) -> StreamEvent:
-    return StreamEvent(EventKind.LABEL, (), line.text, ("line",))
+    return StreamEvent(EventKind.LABEL, (), line.text, _LINE)
+
+
+def _told(event: StreamEvent) -> str:
+    """What a label says, of a line beside the data without the field's name."""
+    return event.text.partition(":")[2].strip() if event.path is _LINE else event.text
 
 
 def _screened(text: ChannelText, whole: str) -> Steps[Released]:

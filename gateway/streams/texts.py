@@ -34,13 +34,14 @@ def within(channel: Channel, prefixes: Sequence[Channel]) -> bool:
 class Texts:
     """By channel. ``open`` are those under way; ``together``, of each family that a frame says whole, the last one of it."""
 
-    __slots__ = ("_again", "_ended", "_last", "_paused", "_told", "open", "together")
+    __slots__ = ("_again", "_ended", "_forgotten", "_last", "_paused", "_told", "open", "together")
 
     def __init__(self) -> None:
         self.together: dict[str, ChannelText] = {}
         self.open: dict[Channel, ChannelText] = {}
         self._last: dict[str, Channel] = {}  # of each family, the text that was over last
         self._again: dict[Channel, str] = {}  # what went out of texts that were not read by themselves alone
+        self._forgotten: set[Channel] = set()  # more of these than are kept
         self._paused: dict[Channel, ChannelText] = {}
         self._told: dict[Channel, str] = {}  # what a text was said to be before any piece of it came
         self._ended: set[Channel] = set()
@@ -101,7 +102,10 @@ class Texts:
             self._last[text.family] = channel
         if len(self._paused) > MAX_OPEN:
             channel = next(iter(self._paused))
-            self.end(channel, self._paused.pop(channel))
+            first = self._paused.pop(channel)
+            if self._last.get(first.family) == channel:
+                del self._last[first.family]
+            self.end(channel, first)
 
     def tell(self, channel: Channel, text: str) -> None:
         """A text is said to be this, of which no piece has come: some clients put the pieces behind it."""
@@ -115,12 +119,16 @@ class Texts:
         """That is what went out of a text: `again`."""
         if said == released:
             self._again.pop(channel, None)
+            self._forgotten.discard(channel)
         elif channel in self._again or len(self._again) < MAX_OPEN:
             self._again[channel] = released
+        else:
+            self._forgotten.add(channel)
 
     def again(self, channel: Channel) -> str | None:
-        """What goes out where a text is said once more that was not read by itself alone, where that is something else."""
-        return self._again.get(channel)
+        """What goes out where a text is said once more that was not read by itself alone, where that is something else: nothing
+        of what is not known any more."""
+        return self._again.get(channel, "" if channel in self._forgotten else None)
 
     def end(self, channel: Channel, text: ChannelText) -> None:
         """One is over for good."""

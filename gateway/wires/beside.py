@@ -6,18 +6,17 @@ into the message of an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gateway.wires.frames import Frame, read_event
+from gateway.wires.frames import MAX_LINES, BadFraming, Frame, read_event
 from gateway.wires.names import is_short, is_words
 
 LONGEST: Final = 4_096
 """Bytes of one such line that are looked at. What servers fill buffers with is white space; anything longer is left out."""
 
-_LINE: Final = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|(?<=[\r\n]))(?=[A-Za-z:])(?!data(?:[:\r\n]|\Z))([^\r\n]+)(?:\r\n|\r|\n|\Z)")
+_MARK: Final = b"\xef\xbb\xbf"
 _BARE: Final = 13
 """Bytes that an event has beside data in one line: the field's name, two line ends, a byte order mark. What else fits there is
 too short for a value."""
@@ -35,24 +34,40 @@ class Line(NamedTuple):
 
 
 def lines(frame: Frame) -> list[Line]:
-    """Those of a frame that may say something."""
+    """Those of a frame that may say something.
+
+    Raises:
+        BadFraming: they are too many.
+    """
     spare = len(frame.raw) - len(frame.data)
     if frame.event:
         spare -= len(frame.event) + _NAMED
     if spare <= _BARE and _is_words(frame.event):
         return []
-    found = [Line(*one.span(), one[1].decode(errors="replace")) for one in _LINE.finditer(frame.raw)]
-    return [line for line in found if not (is_short(said := line.text.strip(" :")) or is_words(said.removeprefix("event: ")))]
+    found, end = [], 0
+    for line in frame.raw.splitlines(keepends=True):
+        start, end = end, end + len(line)
+        said = line.rstrip(b"\r\n")
+        said = said if start else said.removeprefix(_MARK)
+        if (said[:1].isalpha() or said[:1] == b":") and said.partition(b":")[0] != b"data":
+            found.append(Line(start, end, said.decode(errors="replace")))
+            if len(found) > MAX_LINES:
+                raise BadFraming(f"an event of the stream has more than {MAX_LINES} lines beside its data")
+    return [line for line in found if not _says_nothing(line.text.strip(" :"))]
+
+
+def _says_nothing(text: str) -> bool:
+    return is_short(text) or is_words(text.removeprefix("event: "))
 
 
 def without(frame: Frame, gone: Collection[Line]) -> Frame:
     """The frame without some of its lines."""
-    raw, at = b"", 0
+    kept, at = [], 0
     for line in gone:
-        raw += frame.raw[at : line.start]
+        kept.append(frame.raw[at : line.start])
         at = line.end
-    raw += frame.raw[at:]
-    return read_event(raw, raw)
+    raw = b"".join((*kept, frame.raw[at:]))
+    return read_event(raw, raw.removeprefix(_MARK))
 
 
 @lru_cache(1_024)

@@ -89,6 +89,7 @@ class RealtimeStream(StreamReader):
     def __init__(self) -> None:
         self.responses: dict[str, list[str]] = {}
         self._parts: set[tuple[str | int, ...]] = set()  # that are under way
+        self._new: set[tuple[str | int, ...]] = set()  # texts under way of events that nobody knows
         self._number = 0
 
     def read(self, frame: Frame) -> list[StreamEvent]:
@@ -123,9 +124,16 @@ class RealtimeStream(StreamReader):
                 events.append(StreamEvent(what, (*part, field), delta, ("delta",), family=family))
             read = frozenset({"delta"})
         elif isinstance(delta := event.get("delta"), str) and delta:  # pieces of something new
-            events.append(StreamEvent(EventKind.OTHER, (*part, "new", kind.removesuffix(".delta")), delta, ("delta",)))
+            new = (*part, "new", kind.removesuffix(".delta"))
+            self._new.add(new)
+            if len(self._new) > MAX_ITEMS:
+                raise Malformed(("type",), kind, f"at most {MAX_ITEMS} texts of unknown events under way")
+            events.append(StreamEvent(EventKind.OTHER, new, delta, ("delta",)))
             read = frozenset({"delta"})
         events += _texts(event, kind, part, read)
+        if kind.endswith(".done") and (over := (*part, "new", kind.removesuffix(".done"))) in self._new:
+            self._new.discard(over)
+            events.append(StreamEvent(EventKind.STOP, over))
         return events + self._follow(event, kind, item, part) or _NOTHING
 
     def stop(self, message: str) -> bytes:
@@ -149,7 +157,7 @@ class RealtimeStream(StreamReader):
         id = _name(event.get("response_id", whole.get("id")))
         if kind == "response.done":
             items = self.responses.pop(id, [])
-            self._parts = {one for one in self._parts if one[1] not in items}
+            self._parts, self._new = ({one for one in some if one[1] not in items} for some in (self._parts, self._new))
             over = [("response", id), *(("item", name) for name in items)]
             return [StreamEvent(EventKind.STOP, one) for one in over]
         items = self.responses.setdefault(id, [])
@@ -167,8 +175,7 @@ class RealtimeStream(StreamReader):
         if kind == "response.output_item.done":
             self._parts = {one for one in self._parts if one[1] != item}
             return [StreamEvent(EventKind.STOP, ("item", item))]
-        new = kind.endswith(".done") and kind not in _AUDIO_EVENTS
-        return [StreamEvent(EventKind.STOP, (*part, "new", kind.removesuffix(".done")))] if new else []
+        return []
 
     def _end(self, status: str, details: dict[str, Any]) -> bytes:
         out = b""

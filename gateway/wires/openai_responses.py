@@ -292,7 +292,8 @@ def _of_family(event: StreamEvent) -> StreamEvent:
     path = event.path
     if event.kind is EventKind.REASONING and path and event.channel[0] != "whole":
         return event._replace(family="thoughts")
-    own = event.channel[-1:] == (_TEXT,) or (event.channel[:1] == ("whole",) and path[-1:] == ("text",) and _is_part(path))
+    part = event.channel[-1:] == (_TEXT,) and all(isinstance(place, int) for place in event.channel[:-1])
+    own = part or (event.channel[:1] == ("whole",) and path[-1:] == ("text",) and _is_part(path))
     return event._replace(family="text") if own and path else event
 
 
