@@ -146,8 +146,10 @@ class Chores:
             await self._services.reload()
 
     async def _look_at_store(self) -> None:
-        await asyncio.to_thread(yielded, self._services.store.poll)
-        if self._services.store.generation != self._services.served:
+        store = self._services.store
+        if await asyncio.to_thread(lambda: store.behind):  # or every look would have the collector look, too
+            await asyncio.to_thread(yielded, store.poll)
+        if store.generation != self._services.served:
             await self._services.renew()
 
     async def _pull_feeds(self) -> None:

@@ -138,8 +138,18 @@ class Store:
         """The patterns that stand, in whatever state, by id."""
         return {id: entry.pattern for id, entry in self._entries.items() if entry.pattern is not None}
 
+    @property
+    def behind(self) -> bool:
+        """Whether other processes wrote something that was not taken over yet. One read of one row: for every second.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._lock, _faults(self.path):
+            return self._newest() != self.generation
+
     def poll(self) -> bool:
-        """Take over what other processes wrote; true where something changed. One read of one row: for every second.
+        """Take over what other processes wrote; true where something changed.
 
         Raises:
             StoreError: the file cannot be read.
@@ -333,7 +343,7 @@ class Store:
             replaced.pop()
 
     def _catch_up(self) -> bool:
-        (number,) = self._db.execute("SELECT coalesce(max(number), 0) FROM generations").fetchone()
+        number = self._newest()
         if number == self.generation:
             return False
         query = "SELECT id, digest, body FROM revisions WHERE generation > ? AND generation <= ? ORDER BY generation"
@@ -349,6 +359,10 @@ class Store:
         whole, clock = self._history.generation(number)
         self._take(number, whole, clock, changed, names)
         return True
+
+    def _newest(self) -> int:
+        number: int = self._db.execute("SELECT coalesce(max(number), 0) FROM generations").fetchone()[0]
+        return number
 
     def _observe(self, stamp: Stamp) -> None:
         # It was taken once, so it was not ahead then; our clock may have been set back since.

@@ -133,7 +133,9 @@ def test_two_stores_that_share_a_file_see_each_other(tmp_path: Path) -> None:
     stop = other.subscribe(lambda number, changed: told.append((number, [entry.id for entry in changed])))
     one.revise({"one": literal("one")}, "ada", "new", NOW)
     assert other.generation == 0
+    assert other.behind
     assert other.poll()
+    assert not other.behind
     assert not other.poll()
     assert told == [(1, ["one"])]
     # A change made without having looked is made above what the other wrote, and its stamp is later.
