@@ -206,6 +206,12 @@ class StreamRules:
         """Follow a new stream."""
         return (self._automata or self.load())[0].open()
 
+    def silent(self, text: str) -> bool:
+        """Whether nothing is found in a text that is said whole. For what is short, and stands for nothing but itself."""
+        flow, count = self.open(), len(self.rules)
+        ends = [*flow.scan(text.encode()), *flow.close()]
+        return all(expression >= count for expression, _ in ends)  # others are heads: what they announce has an end of its own
+
     def announced(self, expression: int) -> Sequence[int]:
         """The values of which an expression of the flow is the head; none for a rule's own."""
         return self._announced.get(expression, ())

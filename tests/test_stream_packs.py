@@ -111,6 +111,20 @@ def test_every_hit_streams_as_it_is_scanned(rules: StreamRules, oracle: Lexical)
     assert seen > 500
 
 
+def test_what_is_silent_as_a_whole_goes_out_as_it_is(rules: StreamRules) -> None:
+    """Names in frames are not followed as texts where that is so, and of those in which something stands it never is."""
+    told, marks = 0, random.Random(5)
+    hits = [hit for rule in rules.rules for hit in rule.pattern.hits if hit.isascii() and "\\" not in hit]
+    for hit in hits:
+        for text in (hit, f"id-{hit}", hit[: marks.randrange(len(hit) + 1)], hit.swapcase()):
+            said, found, cut = _run(rules, [text])
+            if rules.silent(text):
+                assert (said, found, cut) == (text, [], None), text
+            told += bool(found or cut)
+    assert told > len(hits) / 2
+    assert rules.silent("chatcmpl-CaZ4Wl2v7YbPq9"), "an id"
+
+
 def test_no_stream_waits_for_an_expression(rules: StreamRules, shipped: list[Pattern], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was prepared is what would be made at first use, and nothing is left to be made then."""
     expected = {hit: _run(rules, [hit[:-1], hit[-1]]) for rule in rules.rules for hit in rule.pattern.hits[:2]}

@@ -40,22 +40,25 @@ PIECE: Final = 4_096
 class Labels:
     """Those of one stream."""
 
-    __slots__ = ("_known", "_listening", "_opened", "_places", "_restored")
+    __slots__ = ("_known", "_listening", "_opened", "_passes", "_places", "_restored")
 
     def __init__(
         self,
         opened: Callable[[StreamEvent], ChannelText],
         restored: Callable[[ChannelText, Released, Channel], str],
+        passes: Callable[[str], bool],
         listening: Listening,
     ) -> None:
         """
         Args:
             opened: makes a text that begins with an event.
             restored: what goes out of what was released of it.
+            passes: whether a label by itself is known to go out as it is; where not, a text is made of it.
             listening: hears what is found.
         """
         self._opened = opened
         self._restored = restored
+        self._passes = passes
         self._listening = listening
         self._places: dict[Channel, tuple[str, str]] = {}  # what came there first, and all of it together
         self._known: dict[tuple[str, str], str] = {}
@@ -105,13 +108,16 @@ class Labels:
         before, text = self._before(event), event.text
         if (known := self._known.get((before, text))) is not None:
             return known
-        made = self._opened(event)
-        if before:
-            made.stream.feed(before)
-            made.stream.let_go()
-        released = yield from _screened(made, text)
-        made.stream.close()
-        said = self._restored(made, released, event.channel)
+        if not before and self._passes(text):
+            said = text
+        else:
+            made = self._opened(event)
+            if before:
+                made.stream.feed(before)
+                made.stream.let_go()
+            released = yield from _screened(made, text)
+            made.stream.close()
+            said = self._restored(made, released, event.channel)
         if said != text or " " in _told(event):  # else it says nothing to anybody
             heard = event._replace(channel=own_channel(event.path))
             if len(text) <= SLICE:

@@ -77,7 +77,7 @@ class Relay:
         self.unheard = self._sound.unheard
         self._screened = Screened(self._reader, rules, vault, hosts, self._listening, self._sound, self._outgoing)
         self._texts = self._screened.texts
-        self._labels = Labels(self._screened.opened, self._screened.of_label, self._listening)
+        self._labels = Labels(self._screened.opened, self._screened.of_label, self._screened.passes, self._listening)
         self.nanoseconds = 0
 
     @property

@@ -75,6 +75,13 @@ class Screened:
         """A text that begins with an event; ``before``: the one of its family that it goes on with."""
         return opened(event, self._rules, self._vault, self._sealed, self._hosts, before)
 
+    def passes(self, label: str) -> bool:
+        """Whether a label goes out as it is, as far as that is seen without following it as a text: mostly it is."""
+        if len(label) > SLICE or not label.isascii() or "\\" in label or len(self._vault) or self._hosts is not None:
+            return False
+        acting = self._rules.get(ChannelKind.TOOL_CALL)
+        return acting is None or acting.silent(label)
+
     def text(self, event: StreamEvent, frame: Frame, edits: dict[Path, str]) -> Steps[str]:
         """Take an event's text; return what takes its place in the frame."""
         if self.cut is not None:
