@@ -18,12 +18,10 @@ from gateway.screening.inspection import AT_ONCE
 from gateway.streams.beside import Beside
 from gateway.streams.following import Cut
 from gateway.streams.listening import LONG
+from gateway.streams.pauses import EARLY, PAUSE, Pauses
 from gateway.streams.relay import Refusal, Relay
 from gateway.streams.steps import Steps, T, begun
 from gateway.wires.base import Thread
-
-PAUSE: Final = 0.05
-"""Seconds of an upstream's silence after which what it said is judged although it is less than a step."""
 
 HOLD_SECONDS: Final = 2.0
 """How long a stream's text may be held while the upstream says nothing, where the policy does not wait for judgement."""
@@ -32,9 +30,6 @@ TURN_SECONDS: Final = 0.002
 """How long a turn of the event loop may take before others have theirs; the step at hand comes on top."""
 
 _NEVER: Final = float("inf")
-
-_EARLY: Final = 0.002
-"""Seconds by which a timer may go off too early: libuv counts milliseconds."""
 
 
 class Sink(Protocol):
@@ -110,6 +105,7 @@ class Moving:
     def __init__(
         self, relay: Relay, beside: Beside | None, waits: bool, refusal: Refusal,
         keep: Callable[[Thread], Awaitable[None]] | None, usage: Usage | None = None, scanner: Executor | None = None,
+        pauses: Pauses | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -117,12 +113,14 @@ class Moving:
             keep: is awaited before the caller is told by what a later request can go on from this reply.
             usage: reads what is said of tokens.
             scanner: reads what is long; None for the event loop's own threads.
+            pauses: those of the loop's other streams.
         """
         self._relay, self._beside, self._waits = relay, beside, waits
         self._refusal = refusal
         self._keep = keep
         self._usage = usage
         self._scanner = scanner
+        self._pauses = pauses or Pauses()
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()  # when something came
         self._timer: asyncio.TimerHandle | None = None
@@ -147,6 +145,7 @@ class Moving:
         try:
             await self._run(source, sink, take)
         finally:
+            self._pauses.forget(self)
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -228,7 +227,10 @@ class Moving:
             self._failure = error
         if self._stirred():
             return False
-        self._watch()
+        if beside is None:
+            self._watch()
+        else:
+            self._pauses.came(self, self._last, self._loop)
         return True
 
     async def _resumed(self) -> bytes:
@@ -298,6 +300,11 @@ class Moving:
 
     def _watch(self) -> None:
         """See to it that the timer rings when that time has come: one that rings too early is set again then."""
+        if self not in self._pauses:  # else that is seen to when it has paused
+            self.paused()
+
+    def paused(self) -> None:
+        """Nothing came for `PAUSE`: set the timer that rings when there is something to do about it."""
         if (due := self._due()) < self._rings:
             if self._timer is not None:
                 self._timer.cancel()
@@ -306,7 +313,7 @@ class Moving:
 
     def _ring(self) -> None:
         self._timer, self._rings = None, _NEVER
-        if self._due() - self._loop.time() > _EARLY:
+        if self._due() - self._loop.time() > EARLY:
             self._watch()
         else:
             self._silent = True
@@ -315,7 +322,7 @@ class Moving:
     def _after_silence(self) -> bytes:
         """The upstream has paused: have judged what it said, or let go what was held for too long."""
         self._silent = False
-        if self._due() - self._loop.time() > _EARLY:
+        if self._due() - self._loop.time() > EARLY:
             return b""
         if self._beside is not None and self._beside.idle:
             return self._allowed() if self._beside.send() else b""

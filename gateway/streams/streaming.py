@@ -25,6 +25,7 @@ from gateway.serving.outbound import screened_headers
 from gateway.streams.beside import Beside
 from gateway.streams.following import Cut, Follower
 from gateway.streams.moving import Direct, Moving, Pieces, Sink, Source
+from gateway.streams.pauses import Pauses
 from gateway.streams.relay import Relay
 from gateway.streams.sound import Sound
 from gateway.upstream.errors import UpstreamError
@@ -72,6 +73,7 @@ class Streaming:
     def __init__(self, services: Services, scanner: Executor) -> None:
         self._services = services
         self._scanner = scanner
+        self._pauses = Pauses()
 
     def ahead(self, exchange: Exchange) -> Ahead:
         """Prepare for the reply to a request that is about to be sent."""
@@ -121,7 +123,8 @@ class Streaming:
             beside.wake = source.wake
         threads = services.threads
         keep = partial(threads.keep, exchange) if threads.keeps(exchange) else None
-        moving = Moving(relay, beside, policy.waits, partial(_refusal, exchange.id), keep, exchange.usage, self._scanner)
+        told = partial(_refusal, exchange.id)
+        moving = Moving(relay, beside, policy.waits, told, keep, exchange.usage, self._scanner, self._pauses)
         broken = False
         try:
             await moving.run(source, sink, direct)
