@@ -20,11 +20,12 @@ import numpy as np
 
 from bench import report
 from bench.machine import machine, versions
-from bench.quality.runs import Judge, Remembering, engines, held_out, judged
+from bench.quality.runs import Judge, Remembering, engines, judged
 from bench.report import Goal
 from detectors.figures import auc
 from detectors.semantic.judge import SemanticModel
 from detectors.train.grammar import Grammar
+from detectors.train.of_fold import of_fold
 from detectors.train.sources import Row
 from detectors.values import Origin
 from gateway.screening.evaluation import Result
@@ -60,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; 1 when a goal is missed."""
-    model = Remembering(held_out(arguments.folds, "a") if arguments.folds else SemanticModel.load())
+    model = Remembering(of_fold(arguments.folds, "a") if arguments.folds else SemanticModel.load())
     variants = engines(model, Path("var/cache"))
     rows = texts()
     results = {name: [one.result for one in judged(rows, Judge(variants[name], model), lambda _: None)]

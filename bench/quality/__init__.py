@@ -23,10 +23,11 @@ from bench.processes import BenchError
 from bench.quality import leakage, page, through
 from bench.quality.disguises import DISGUISES
 from bench.quality.found import Found, by
-from bench.quality.runs import Case, Judge, Remembering, engines, held_out, judged
+from bench.quality.runs import Case, Judge, Remembering, engines, judged
 from bench.report import Goal
 from detectors.figures import Interval
 from detectors.semantic.judge import SemanticModel
+from detectors.train.of_fold import of_fold
 from detectors.train.sources import Row, read_rows
 from detectors.values import Origin
 from gateway.screening import evaluation
@@ -92,7 +93,7 @@ def _parts(work: Path, rows: Sequence[Row]) -> list[tuple[str, SemanticModel, li
             continue
         with np.load(scores) as stored:
             sources = {source for source in stored["source"].tolist() if not source.startswith("own:")}
-        found.append((name, held_out(work, name), [row for row in rows if row.source in sources]))
+        found.append((name, of_fold(work, name), [row for row in rows if row.source in sources]))
     return found or [("", SemanticModel.load(), list(rows))]
 
 

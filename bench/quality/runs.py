@@ -8,14 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from detectors.cascade import Cascade
 from detectors.engine import Engine
-from detectors.semantic.encoder import Encoder
-from detectors.semantic.fast import FastModel
-from detectors.semantic.index import ExemplarIndex
-from detectors.semantic.judge import MODELS, Calibration, Reading, SemanticModel
+from detectors.semantic.judge import Reading, SemanticModel
 from detectors.stages import STAGES, TextFinding
 from detectors.train.sources import Row
 from detectors.values import Origin, Segment
@@ -59,19 +54,6 @@ class WithoutEvidence(Cascade):
 
     def screen(self, text: str, origin: Origin, clock: list[int]) -> Any:
         return super().screen(text, origin, clock)._replace(evidence=0.0)
-
-
-def held_out(work: Path, fold: str) -> SemanticModel:
-    """The model of a fold, as `python -m detectors.train folds` left it.
-
-    Its calibration is the one in ``work``, where `calibrate` was told to write there, else the shipped one. Its exemplar
-    index is empty: the shipped vectors are of another encoder.
-    """
-    encoder = Encoder(work / f"fold_{fold}.onnx", work / "tokenizer.json")
-    index = ExemplarIndex([], np.zeros((0, 384), np.float32))
-    own = work / "calibration.json"
-    calibration = Calibration.load(own if own.is_file() else MODELS / "calibration.json")
-    return SemanticModel(FastModel.load(work / f"fold_{fold}.fast.npz"), encoder, index, calibration)
 
 
 def engines(model: Remembering, cache: Path) -> dict[str, Engine]:

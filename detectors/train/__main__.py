@@ -6,6 +6,7 @@
     python -m detectors.train calibrate  turn the folds' scores into probabilities and thresholds
     python -m detectors.train replies    fit what judges an assistant's words, on the encoder that ships
     python -m detectors.train results    fit what is added to what the encoder says of tools' results and documents
+    python -m detectors.train users      fit what is added to what the encoder says of users' texts
     python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
     python -m detectors.train all        the above in order: some hours of two cores, minutes on a GPU
 
@@ -28,9 +29,23 @@ import torch
 
 from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.judge import MODELS, SemanticModel
-from detectors.train import calibrate, card, dataset, evaluate, exemplars, export, folds, reference, replies, results, shipped
+from detectors.train import (
+    calibrate,
+    card,
+    dataset,
+    evaluate,
+    exemplars,
+    export,
+    folds,
+    reference,
+    replies,
+    results,
+    shipped,
+    users,
+)
 from detectors.train.base import BaseModelError
 from detectors.train.model import Encoder
+from detectors.train.of_fold import of_fold
 from detectors.train.vocabulary import tokenizer_json
 from detectors.values import Origin
 
@@ -122,6 +137,23 @@ def results_command(options: argparse.Namespace) -> None:
     print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
 
 
+def users_command(options: argparse.Namespace) -> None:
+    """Fit what is added for users' texts anew; for each fold that was trained, too, to see what it does on its sources."""
+    path = options.models / "calibration.json"
+    made = orjson.loads(path.read_bytes())
+    found = users.fit(SemanticModel.load(options.models), users.pieces(options.data, options.seed))
+    made.setdefault("directions", {})[Origin.USER.value] = found.direction
+    calibrate.save(made, path)
+    figures = dict(found.figures)
+    for name, held in folds.FOLDS.items():
+        if (options.work / f"fold_{name}.onnx").exists():
+            model = of_fold(options.work, name)
+            fitted = users.fit(model, users.pieces(options.data, options.seed, held))
+            rows = folds.Scored.load(options.work / f"fold_{name}.npz").rows
+            figures |= {f"fold {name}: {what}": value for what, value in users.unseen(model, fitted, rows).items()}
+    print(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
+
+
 def evaluate_command(options: argparse.Namespace) -> None:
     """Print the figures; into the model card where asked."""
     made = orjson.loads((options.models / "calibration.json").read_bytes())
@@ -151,7 +183,7 @@ def _start(wanted: str, models: Path) -> Encoder | None:
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "folds": folds_command, "fit": fit_command, "exemplars": exemplars_command, "calibrate": calibrate_command,
-    "replies": replies_command, "results": results_command, "evaluate": evaluate_command,
+    "replies": replies_command, "results": results_command, "users": users_command, "evaluate": evaluate_command,
 }
 
 

@@ -5,13 +5,18 @@ It takes seconds, and the encoder, the index and what was learnt elsewhere stay 
 
 from __future__ import annotations
 
-from typing import Final
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.semantic.encoder import Encoded
-from detectors.semantic.judge import WIDTH
+from detectors.semantic.heads import column
+from detectors.semantic.judge import WIDTH, SemanticModel
+from detectors.semantic.scripts import unread
+from detectors.values import Origin
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,6 +31,44 @@ SMALL: Final = 1 / 24
 """Makes logits as small as an embedding's coordinates are: the ridge weighs on all alike."""
 
 
+class Piece(NamedTuple):
+    """A text, 1 where it is hostile under the origin at hand; ``whence`` is its kind and what is dealt as a whole."""
+
+    text: str
+    label: int
+    whence: str
+
+    @property
+    def kind(self) -> str:
+        return self.whence.partition(": ")[0]
+
+
+def dealt(texts: Sequence[Piece]) -> Ints:
+    """The part (texts,) that each is in when parts are held out."""
+    return np.array([zlib.crc32(one.whence.partition(": ")[2].encode()) % PARTS for one in texts])
+
+
+def evened(texts: Sequence[Piece], count: Mapping[str, float]) -> Floats:
+    """What texts weigh (texts,): hostile and harmless ones the same in all, and so the kinds within each, but for ``count``."""
+    kinds, labels = np.array([one.kind for one in texts]), np.array([one.label for one in texts])
+    share = np.zeros(len(texts))
+    for label in (0, 1):
+        for kind in set(kinds[labels == label]):
+            chosen = (kinds == kind) & (labels == label)
+            share[chosen] = count.get(kind, 1.0) / chosen.sum()
+        share[labels == label] /= share[labels == label].sum()
+    return share
+
+
+def read(model: SemanticModel, window: str, origin: Origin) -> tuple[Floats, float]:
+    """A window's `features`, and the log-odds that the calibration makes of it without a direction."""
+    weights = model.calibration.weights[origin]
+    found = model.encoder.encode(window)
+    [(_, _, suspicion)] = model.front(window, origin, [(0, len(window))])
+    said = weights.offset + weights.encoder * float(found.origins[column(origin)]) + weights.front * suspicion
+    return features(found), said + weights.unread * unread(window)
+
+
 def features(found: Encoded) -> Floats:
     """What is known of a window, float64 (WIDTH + origins,)."""
     return np.concatenate([found.embedding, SMALL * found.origins]).astype(np.float64)
@@ -34,6 +77,12 @@ def features(found: Encoded) -> Floats:
 def served(direction: Floats, constant: float) -> list[float]:
     """A direction among `features`, and what it adds to all, as ``calibration.json`` has it."""
     return np.append(np.concatenate([direction[:WIDTH], SMALL * direction[WIDTH:]]), constant).round(5).tolist()  # type: ignore[no-any-return]
+
+
+def added(direction: Sequence[float], known: Floats) -> float:
+    """What a direction as `served` writes it adds to a window of such `features`."""
+    weights = np.array(direction)
+    return float(known[:WIDTH] @ weights[:WIDTH] + known[WIDTH:] @ weights[WIDTH:-1] / SMALL + weights[-1])
 
 
 def fitted(inputs: Floats, labels: Ints, weights: Floats, ridge: float, given: Floats | None = None) -> tuple[Floats, float]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import re
 import sysconfig
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,11 +19,9 @@ import numpy as np
 from detectors.figures import auc
 from detectors.semantic import _windows
 from detectors.semantic.closer import LEAST, OVERLAP, PART
-from detectors.semantic.heads import column
 from detectors.semantic.judge import SemanticModel
-from detectors.semantic.scripts import unread
 from detectors.semantic.windows import WINDOW, spans
-from detectors.train.direction import PARTS, Floats, features, fitted, held_out, served
+from detectors.train.direction import Piece, dealt, evened, fitted, held_out, read, served
 from detectors.train.generate import Generator, Pools
 from detectors.train.grammar import Grammar
 from detectors.train.sources import Row, read_rows
@@ -66,18 +63,6 @@ other languages than English are lost for it. With more for papers, either order
 PASSED: Final = 0.0065
 """Share of the outputs and source windows, held out, that reach the bar of ``balanced``. Less loses orders;
 with 0.0075 and most weights a list of changed files was blocked."""
-
-
-class Piece(NamedTuple):
-    """A window, 1 where it holds an order to whoever reads it; ``whence`` is dealt as a whole."""
-
-    text: str
-    label: int
-    whence: str
-
-    @property
-    def kind(self) -> str:
-        return self.whence.partition(": ")[0]
 
 
 class Fitted(NamedTuple):
@@ -215,19 +200,11 @@ def _parts(window: str, most: int, rng: random.Random) -> list[str]:
 def fit(model: SemanticModel, texts: Sequence[Piece], ridge: float = RIDGE) -> Fitted:
     """Fit on all pieces what is added to what the calibration says without a direction; the scale and the figures are by what
     saw nothing of a piece's part."""
-    weights = model.calibration.weights[Origin.TOOL_RESULT]
-    rows, said = [], []
-    for one in texts:
-        found = model.encoder.encode(one.text)
-        [(_, _, suspicion)] = model.front(one.text, Origin.TOOL_RESULT, [(0, len(one.text))])
-        rows.append(features(found))
-        said.append(weights.offset + weights.encoder * float(found.origins[column(Origin.TOOL_RESULT)])
-                    + weights.front * suspicion + weights.unread * unread(one.text))  # fmt: skip
+    rows, said = zip(*(read(model, one.text, Origin.TOOL_RESULT) for one in texts), strict=True)
     inputs, given = np.array(rows), np.array(said)
     labels = np.array([one.label for one in texts])
     kinds = np.array([one.kind for one in texts])
-    parts = np.array([zlib.crc32(one.whence.partition(": ")[2].encode()) % PARTS for one in texts])
-    share = _evened(kinds, labels)
+    parts, share = dealt(texts), evened(texts, COUNT)
     held = held_out(inputs, labels, share, parts, ridge, given)
     outputs = np.isin(kinds, ("output", "module", "code"))
     balanced = model.calibration.thresholds["balanced"][Origin.TOOL_RESULT]
@@ -239,14 +216,3 @@ def fit(model: SemanticModel, texts: Sequence[Piece], ridge: float = RIDGE) -> F
         figures[f"auc, {name}"] = auc(scores, labels)
         figures |= {f"{kind}, {name}": float((scores[kinds == kind] >= bar).mean()) for kind in sorted(set(kinds))}
     return Fitted(served(direction, constant + shift), figures)
-
-
-def _evened(kinds: Any, labels: Any) -> Floats:
-    """Attacks and harmless texts weigh the same, and so do the kinds within each, but for `COUNT`."""
-    share = np.zeros(len(labels))
-    for label in (0, 1):
-        for kind in set(kinds[labels == label]):
-            chosen = (kinds == kind) & (labels == label)
-            share[chosen] = COUNT.get(kind, 1.0) / chosen.sum()
-        share[labels == label] /= share[labels == label].sum()
-    return share
