@@ -17,8 +17,8 @@ from detectors.semantic.closer import ALONE
 from detectors.semantic.judge import SemanticModel
 from detectors.semantic.windows import WINDOW
 from detectors.stages import STAGES, TextVerdict
-from detectors.train.grammar import Grammar
 from detectors.train.direction import Piece
+from detectors.train.grammar import Grammar
 from detectors.train.results import COUNT, ORIGINS, _asks, _paper_orders, _sentences, fit
 from detectors.values import Origin
 from gateway import live

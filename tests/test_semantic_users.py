@@ -10,8 +10,8 @@ import pytest
 from detectors.semantic.judge import SemanticModel
 from detectors.train.direction import Piece, added, evened, read
 from detectors.train.grammar import Grammar
-from detectors.train.users import WRITTEN, fit, unseen, written
 from detectors.train.sources import Row
+from detectors.train.users import WRITTEN, fit, unseen, written
 from detectors.values import Origin
 
 _NAMES = ("bank", "school", "shop", "clinic", "museum", "library", "garage", "bakery", "theatre", "harbour")
