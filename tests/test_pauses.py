@@ -106,3 +106,18 @@ def test_a_real_loop_tells_in_time() -> None:
         return loop.time() - began
 
     assert asyncio.run(story()) >= PAUSE - EARLY
+
+
+def test_one_that_fails_keeps_nobody_else_waiting() -> None:
+    class Failing(Stream):
+        def paused(self) -> None:
+            raise RuntimeError("a fault")
+
+    clock, pauses = Clock(), Pauses()
+    failing, other = Failing(clock), Stream(clock)
+    for one in (failing, other):
+        pauses.came(one, clock.now, cast(Any, clock))
+    with pytest.raises(RuntimeError):
+        clock.until(clock.now + PAUSE)
+    clock.until(clock.now + PAUSE)
+    assert len(other.told) == 1

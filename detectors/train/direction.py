@@ -1,6 +1,6 @@
 """A direction among the embeddings and logits of the encoder that ships: logistic regression with a ridge.
 
-It takes seconds, and the encoder, the index and what was learnt elsewhere stay as they are.
+It takes seconds once the texts are encoded, and the encoder, the index and what was learnt elsewhere stay as they are.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from detectors.figures import auc, bootstrap, recall_at, reliability
 from detectors.train import calibrate
+from detectors.values import Origin
 
 GROUPS: Final = {
     "all": None,
@@ -23,10 +24,10 @@ Mask = npt.NDArray[np.bool_]
 def figures(texts: calibrate.Texts, made: dict[str, Any]) -> dict[str, Any]:
     """Everything that the model card states, as one mapping that JSON can hold.
 
-    Origins that have a direction among the shipped encoder's embeddings are left out: the folds' lie elsewhere, and
-    `detectors.train.replies` has their figures.
+    What is added for some origins by a direction among the shipped encoder's embeddings is not in them, since the folds' lie
+    elsewhere. An assistant's words are judged by theirs alone, and left out: `detectors.train.replies` has their figures.
     """
-    texts = texts.without(made.get("directions", {}))
+    texts = texts.without((Origin.ASSISTANT.value,))
     scores = calibrate.probabilities(texts, made)
     shared = ~np.char.startswith(texts.sources, "own:")
     flagged_texts = calibrate.flagged(texts, scores, made["thresholds"]["balanced"])

@@ -83,7 +83,7 @@ def fit(model: SemanticModel, texts: Sequence[Piece], ridge: float = RIDGE) -> F
     ours = kinds != "source"
     bar, harmless = _bar(model), ours & (labels == 0)
     alarms = int((given[harmless] >= bar).sum())
-    shift = bar - SHORT - float(np.sort(held[harmless])[-alarms - 1])
+    shift = bar - SHORT - float(np.sort(held[harmless])[max(0, harmless.sum() - alarms - 1)])
     direction, constant = fitted(inputs, labels, share, ridge, given)
     figures: dict[str, Any] = {"texts": len(texts), "written": int(ours.sum()), "hostile": int(labels[ours].sum())}
     for name, scores in (("before", given), ("now", held + shift)):

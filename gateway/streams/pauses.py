@@ -24,7 +24,7 @@ class Pausing(Protocol):
 
 
 class Pauses:
-    """Tells those in which nothing came for `PAUSE`, once each."""
+    """Tells those of one event loop in which nothing came for `PAUSE`, once each."""
 
     __slots__ = ("_timer", "_waiting")
 
@@ -47,11 +47,9 @@ class Pauses:
         self._waiting.pop(one, None)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, now = None, loop.time()
-        while self._waiting:
-            one, due = next(iter(self._waiting.items()))
-            if due - now > EARLY:
-                self._timer = loop.call_at(due, self._ring, loop)
-                return
-            del self._waiting[one]
-            one.paused()
+        now = loop.time()
+        try:
+            while self._waiting and next(iter(self._waiting.values())) - now <= EARLY:
+                self._waiting.popitem(last=False)[0].paused()
+        finally:  # one that fails keeps nobody else waiting
+            self._timer = loop.call_at(next(iter(self._waiting.values())), self._ring, loop) if self._waiting else None
