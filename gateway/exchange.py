@@ -23,8 +23,8 @@ from gateway.screening.policy import RANK, Action, Direction, Edit, FailureMode,
 from gateway.streams.following import Cut
 from gateway.streams.relay import Relay
 from gateway.telemetry.metrics import Metrics
-from gateway.wires.base import Parsed, Target
-from gateway.wires.collecting import Collector
+from gateway.wires.base import Malformed, Parsed, Target
+from gateway.wires.collecting import MAX_PARTS, Collector
 
 if TYPE_CHECKING:
     from gateway.limits.limiter import Meter
@@ -180,12 +180,19 @@ class Exchange:
 
 
 def said_segments(relay: Relay) -> list[Segment]:
-    """What a streamed reply said, one segment a channel, with a tool call's arguments taken apart."""
-    out = Collector(strict=False)
+    """What a streamed reply said, one segment a channel, with a tool call's arguments taken apart, where they are of no more
+    parts and no deeper than a body may be: others have gone out all the same, and are looked at as they stand."""
+    segments: list[Segment] = []
     for index, (channel, pieces) in enumerate(relay.said.texts.items()):
         role = TOOL_CALL if channel in relay.said.calls else "assistant"
-        out.json_text("".join(pieces), role, Origin.ASSISTANT, index, channel)
-    return out.segments
+        text, out = "".join(pieces), Collector(strict=False)
+        try:
+            out.json_text(text, role, Origin.ASSISTANT, index, channel)
+            taken = out.segments if len(segments) + len(out.segments) <= MAX_PARTS else None
+        except Malformed:
+            taken = None
+        segments += [Segment(text, role, Origin.ASSISTANT, index, channel)] if taken is None else taken
+    return segments
 
 
 def relay_summary(

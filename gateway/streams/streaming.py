@@ -150,13 +150,15 @@ class Streaming:
             # caller who has gone leaves its part out.
             segments = said_segments(relay)
             parts = [follower.parts(one.path) if follower and not relay.said.unread else None for one in segments]
-            screening = await self._look(exchange.live.engine, segments, parts, tenant)
+            screening, stopped = await self._look(exchange.live.engine, segments, parts, tenant)
             spent = beside.stage_ns if beside is not None else ()
             exchange.reply = relay_summary(relay, screening.close(), segments, policy, spent)
             services.metrics.stream_bytes.add((exchange.target.wire.name,), exchange.bytes_out)
             if relay.cut is not None:
                 stage = "alarm" if relay.cut.alarm else relay.cut.stage
                 services.metrics.stream_cuts.add((exchange.target.wire.name, stage))
+            if stopped is not None:
+                raise stopped
         return Moved(relay, broken, segments, screening, spent)
 
     async def settle(self, exchange: Exchange, moved: Moved) -> None:
@@ -167,7 +169,10 @@ class Streaming:
 
     async def _look(
         self, engine: Engine, segments: list[Segment], parts: list[Parts | None], tenant: str
-    ) -> Screening:
+    ) -> tuple[Screening, asyncio.CancelledError | None]:
+        """What the cheap stages say of all of it. A caller may leave meanwhile, as clients do that have read the end mark: what
+        he was told stands in the record all the same, and that he left comes back for who has to know."""
+
         def look(engine: Engine) -> Screening:
             for segment, known in zip(segments, parts, strict=True):
                 if known is not None:
@@ -175,8 +180,15 @@ class Streaming:
             return engine.screen(segments, tenant)
 
         if sum(len(segment.text) for segment in segments) <= OFFLOAD_BYTES:
-            return look(engine)
-        return await asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
+            return look(engine), None
+        looking = asyncio.get_running_loop().run_in_executor(self._scanner, look, engine.twin())
+        stopped = None
+        try:
+            await asyncio.shield(looking)
+        except asyncio.CancelledError as error:
+            stopped = error
+            await asyncio.wait([looking])
+        return looking.result(), stopped
 
 
 def in_array(target: Target) -> bool:
