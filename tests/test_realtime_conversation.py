@@ -19,7 +19,7 @@ MARK = "0123456789abcdef"
 
 def told(conversation: Conversation, kind: str, **fields: Any) -> Told:
     message = orjson.dumps({"type": kind, **fields})
-    return conversation.told(message, read_told(message))
+    return conversation.told(*read_told(message))
 
 
 def begin(conversation: Conversation, id: str = "r", item: str = "i") -> None:

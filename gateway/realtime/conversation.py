@@ -14,6 +14,7 @@ from detectors.passages import THREAD
 from detectors.values import Origin, Segment
 from gateway.wires import strict
 from gateway.wires.base import Parsed
+from gateway.wires.halves import may_have_halves, without_halves
 from gateway.wires.openai_realtime_events import HEARD
 
 MAX_SYSTEM: Final = 32
@@ -170,19 +171,21 @@ class Conversation:
         return {"type": kind, "event_id": f"{self._mark}{self._number}", **fields}
 
 
-def read_told(message: bytes) -> Event | None:
-    """What a `Conversation` looks at of an event of the server; None where it is no JSON object, or says two things at once."""
+def read_told(message: bytes) -> tuple[bytes, Event | None]:
+    """An event of the server, and what a `Conversation` looks at of it; None where it is no JSON object, or says two things at
+    once."""
+    message = without_halves(message) if may_have_halves(message) else message
     try:
         event = strict.loads(message)
     except strict.BadJson:
-        return None
+        return message, None
     if not isinstance(event, dict):
-        return None
+        return message, None
     seen: Event = {name: _name(event[name]) for name in _SEEN if name in event}
     for name, inner in _SEEN_INSIDE:
         if isinstance(value := event.get(name), dict) and inner in value:
             seen[name] = {inner: _name(value[inner])}
-    return {"type": "", **seen}
+    return message, {"type": "", **seen}
 
 
 _SEEN: Final = ("type", "item_id", "response_id", "transcript", "delta")

@@ -68,9 +68,9 @@ class TurnSource:
             raise StopAsyncIteration from None
         self._received += len(message)
         if len(message) <= LONG:
-            event = read_told(message)
+            message, event = read_told(message)
         else:
-            event = await asyncio.get_running_loop().run_in_executor(self._scanner, read_told, message)
+            message, event = await asyncio.get_running_loop().run_in_executor(self._scanner, read_told, message)
         told = self._conversation.told(message, event)
         self._over = told.over
         await self._ask(told.asks)

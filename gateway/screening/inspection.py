@@ -22,6 +22,7 @@ from gateway.streams.following import Cut, Rise
 from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
 from gateway.wires.collecting import UNKNOWN, is_word
+from gateway.wires.halves import may_have_halves, without_halves
 from gateway.wires.jsonedit import apply_edits
 from gateway.wires.names import names
 from gateway.wires.probabilities import is_probability, without_probabilities
@@ -133,6 +134,7 @@ def inspect_reply(
         UpstreamFault: the body is not JSON, or says two things at once, so it cannot be screened and must not pass.
     """
     began = time.perf_counter_ns()
+    body = without_halves(body) if may_have_halves(body) else body
     try:
         doc: Any = strict.loads(body)
         parsed = target.wire.read_reply(doc, target)

@@ -29,6 +29,7 @@ from gateway.streams.steps import Steps, at_once
 from gateway.streams.texts import Read, within
 from gateway.wires.base import EventKind, StreamEvent, Target, Thread
 from gateway.wires.frames import BadFraming, Frame, SseSplitter
+from gateway.wires.halves import may_have_halves, without_halves_in
 from gateway.wires.names import with_names
 from gateway.wires.probabilities import has_probabilities
 from gateway.wires.rewriting import rewritten
@@ -243,9 +244,11 @@ class Relay:
         return True
 
     def _frame(self, frame: Frame) -> Steps[None]:
+        long = len(frame.raw) > LONG
+        if may_have_halves(frame.data):
+            frame = (yield partial(without_halves_in, frame)) if long else without_halves_in(frame)
         if self._acts and isinstance(self.splitter, SseSplitter):
             frame = yield from self._labels.clean(frame)
-        long = len(frame.raw) > LONG
         read = partial(with_names, self._reader) if self._acts else self._reader.read
         events = (yield partial(read, frame)) if long else read(frame)
         self._like_last = None

@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from gateway.wires.halves import without_halves
+
 MAX_FRAME: Final = 16 * 1024 * 1024
 """Bytes that one frame may have. A whole reply of a model with its tool results is far smaller; an image in
 base64 fits."""
@@ -145,7 +147,7 @@ class SseSplitter(Splitter):
     @property
     def missing(self) -> bytes:
         raw = bytes(self._buffer)
-        data = read_event(raw, raw.removeprefix(_BOM)).data.strip()
+        data = without_halves(read_event(raw, raw.removeprefix(_BOM)).data.strip())
         try:
             whole = data == b"[DONE]" or isinstance(orjson.loads(data), dict)
         except orjson.JSONDecodeError:
