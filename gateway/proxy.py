@@ -302,7 +302,11 @@ class Proxy:
             told, kept = "the upstream answered with an error page", beside_a_body(screened_headers(exchange, reply.headers))
             raise UpstreamFault(reply.status, "upstream_error", told, tuple(kept)) from None
         if screened.ruling.action is Action.BLOCK:
-            await answer.refusal(screened, headers=beside_a_body(screened_headers(exchange, reply.headers)))
+            headers = beside_a_body(screened_headers(exchange, reply.headers))
+            if reply.status >= 400:  # no answer to the caller, whose client decides by the status what to do next
+                await answer.withheld(reply.status, screened, headers)
+            else:
+                await answer.refusal(screened, headers=headers)
             return
         if self._services.threads.keeps(exchange):
             await self._services.threads.keep(exchange, screened.parsed.thread)

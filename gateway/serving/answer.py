@@ -35,9 +35,18 @@ class Answer:
         exchange = self._exchange
         target, request = exchange.target, exchange.request
         as_reply = exchange.bound.policy.on_block == "refusal" and not early
-        message = f"Blocked by Portcullis: {inspected.ruling.reason}. Decision {exchange.id}."
         parsed = request.parsed if request else inspected.parsed
-        await self.made(target.wire.refuse(target, parsed, message, as_reply, exchange.id), headers or [])
+        made = target.wire.refuse(target, parsed, self._blocked(inspected), as_reply, exchange.id)
+        await self.made(made, headers or [])
+
+    async def withheld(self, status: int, inspected: Inspected, headers: Headers) -> None:
+        """Say that the upstream failed, with its ``status``, and nothing of what it says of that: a policy blocks it."""
+        exchange = self._exchange
+        message = f"the upstream's error is withheld. {self._blocked(inspected)}"
+        await self.made(exchange.target.wire.error(status, "upstream_error", message, exchange.id), headers)
+
+    def _blocked(self, inspected: Inspected) -> str:
+        return f"Blocked by Portcullis: {inspected.ruling.reason}. Decision {self._exchange.id}."
 
     async def fault(self, fault: Fault) -> None:
         if self.begun:

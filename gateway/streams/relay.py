@@ -67,6 +67,7 @@ class Relay:
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
         self._aside: Read | None = None  # a frame of texts that hold something, and may be over with it
+        self._failed = False  # the upstream has said that it failed
         self._between = Between(self._reader.joined)
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._acts = bool(rules)
@@ -185,6 +186,8 @@ class Relay:
         """Cut the stream here: what waits for judgement stays back, and what is returned ends the stream."""
         self._screened.cut = cut
         self.close()
+        if self._failed:  # to a caller that is no answer: what the upstream says of it is withheld, and nothing else
+            return self._outgoing.fail(f"the upstream failed, and its error is withheld. {refusal(cut)}")
         return self._outgoing.stop(refusal(cut), self._reader)
 
     def end(self, refusal: Refusal) -> bytes:
@@ -274,6 +277,7 @@ class Relay:
             stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
             yield from self._settle(any(within(end, stops) for end in self._aside.ends))
         edits: dict[Path, str] = {}
+        self._failed = self._failed or any(event.kind is EventKind.ERROR for event in events)
         events = yield from self._labels.pass_on(events, edits, self._texts.open)
         if not long:
             self._alike.note(frame, events)

@@ -237,6 +237,8 @@ class ResponseStream(StreamReader):
         if kind in _ENDS:
             self._done = True
             events.append(StreamEvent(EventKind.STOP, ()))
+            if kind == "response.failed":
+                events.append(StreamEvent(EventKind.ERROR, ()))
         elif kind == "error" or event.get("error"):
             self._done = True
             events.append(StreamEvent(EventKind.ERROR, ()))
