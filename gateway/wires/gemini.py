@@ -29,7 +29,7 @@ from gateway.wires.collecting import UNKNOWN, Collector
 from gateway.wires.events import events_of, load_frame, loose, sse
 from gateway.wires.frames import Frame, JsonArraySplitter, Splitter, SseSplitter
 from gateway.wires.gemini_parts import CANDIDATE, CONFIG, MODEL, PARTS, candidates_asked, names, spellings
-from gateway.wires.numbering import distinct, number_of
+from gateway.wires.numbering import distinct, ended, number_of
 
 _SETTINGS: Final = names("safetySettings model serviceTier store")
 _READ: Final = names("contents systemInstruction tools toolConfig generationConfig cachedContent")
@@ -364,7 +364,7 @@ class GeminiStream(StreamReader):
     def stop(self, message: str) -> bytes:
         if self._done:
             return b""
-        still = [index for index, is_open in sorted(self._open.items()) if is_open] or sorted(self._open) or [0]
+        still = ended(self._asked, self._open) or sorted(self._open) or [0]
         candidates = [
             {
                 "content": {"role": "model", "parts": []},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from detectors.values import Path
-from gateway.wires.base import Malformed
+from gateway.wires.base import MAX_CHOICES, Malformed
 from gateway.wires.collecting import MAX_PARTS
 
 
@@ -42,6 +42,13 @@ def asked(count: Any, times: int = 1) -> int | None:
     if count is None:
         return times
     return count * times if type(count) is int and count > 0 else None
+
+
+def ended(asked: int | None, known: Mapping[int, bool]) -> list[int]:
+    """The choices that end where all do: those ``known`` that are open, and the others that were ``asked`` for, which have not
+    begun. A program that waits for each of them waits no longer."""
+    wanted = dict.fromkeys(range(min(asked or 0, MAX_CHOICES)), True) | dict(known)
+    return [number for number, is_open in sorted(wanted.items()) if is_open]
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent,
 from gateway.wires.blocks import DOCUMENT, FILE, LINK, TEXT, inside, read_parts, shape
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import labels, loose
-from gateway.wires.numbering import asked, number_of
+from gateway.wires.numbering import asked, ended, number_of
 from gateway.wires.openai_calls import Calls
 from gateway.wires.openai_choices import REPLY, ChoicesStream, read_choices
 from gateway.wires.openai_deltas import audio_events, function_events, message_events, nested, part_events
@@ -83,19 +83,19 @@ class OpenAIChat(Wire):
         if not as_reply:
             return common.refusal_error(message)
         head = {"id": f"chatcmpl-{request_id}", "created": 0, "model": parsed.model or ""}
-        choice = {"index": 0, "logprobs": None}
+        choices = [{"index": number, "logprobs": None} for number in ended(parsed.choices, {0: True})]
         refusal = {"role": "assistant", "content": None, "refusal": message}
         chunk = {**head, "object": "chat.completion.chunk"}
         return common.filtered(
             [
-                {**chunk, "choices": [{**choice, "delta": refusal, "finish_reason": None}]},
-                {**chunk, "choices": [{**choice, "delta": {}, "finish_reason": "content_filter"}]},
+                {**chunk, "choices": [{**one, "delta": refusal, "finish_reason": None} for one in choices]},
+                {**chunk, "choices": [{**one, "delta": {}, "finish_reason": "content_filter"} for one in choices]},
             ],
             parsed.streaming,
             {
                 **head,
                 "object": "chat.completion",
-                "choices": [{**choice, "message": refusal, "finish_reason": "content_filter"}],
+                "choices": [{**one, "message": refusal, "finish_reason": "content_filter"} for one in choices],
                 "usage": common.NO_USAGE,
             },
         )

@@ -14,7 +14,7 @@ from gateway.wires.base import EventKind, Parsed, StreamEvent, StreamReader, che
 from gateway.wires.collecting import UNKNOWN, Collector
 from gateway.wires.events import labels, load_frame, loose, sse
 from gateway.wires.frames import Frame
-from gateway.wires.numbering import distinct, number_of
+from gateway.wires.numbering import distinct, ended, number_of
 
 REPLY: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"})
 """Fields of a reply and of a chunk."""
@@ -101,8 +101,7 @@ class ChoicesStream(StreamReader):
             return b""
         choices = [
             {"index": number, **self.nothing, "logprobs": None, "finish_reason": "content_filter"}
-            for number, is_open in sorted(self._open.items())
-            if is_open
+            for number in ended(self._asked, self._open)
         ]
         return sse(orjson.dumps({**self._head, "choices": choices})) + common.DONE
 

@@ -9,7 +9,7 @@ from gateway.wires import openai_common as common
 from gateway.wires.base import EventKind, Malformed, Parsed, Reply, StreamEvent, StreamReader, Target, Wire
 from gateway.wires.collecting import UNKNOWN, Collector, want_flag, want_model, words
 from gateway.wires.events import labels, loose
-from gateway.wires.numbering import asked
+from gateway.wires.numbering import asked, ended
 from gateway.wires.openai_choices import ChoicesStream, read_choices
 
 _SETTINGS: Final = words(
@@ -53,7 +53,10 @@ class OpenAICompletions(Wire):
             "object": "text_completion",
             "created": 0,
             "model": parsed.model or "",
-            "choices": [{"index": 0, "text": "", "logprobs": None, "finish_reason": "content_filter"}],
+            "choices": [
+                {"index": number, "text": "", "logprobs": None, "finish_reason": "content_filter"}
+                for number in ended(parsed.choices, {0: True})
+            ],
         }
         return common.filtered([whole], parsed.streaming, {**whole, "usage": common.NO_USAGE})
 
