@@ -61,6 +61,9 @@ _LAYOUTS: Final = frozenset(
 )
 """Groups of digits as cards print them."""
 
+_SHORTEST: Final = 12
+"""Digits of the shortest number that is taken for a card's."""
+
 _GROUP: Final = re.compile(r"\d+", re.ASCII)
 _GROUPED: Final = r"\d{12,19}|\d{4,6}(?:([ .-])\d{4,13})(?:\1\d{1,6}){0,3}"
 _CARD: Final = re.compile(rf"(?:{_GROUPED})\Z", re.ASCII)
@@ -79,7 +82,7 @@ def is_payment_card(digits: str) -> bool:
 
 
 def _announced(digits: str) -> bool:
-    return 12 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn(digits)
+    return _SHORTEST <= len(digits) <= 19 and len(set(digits)) > 1 and luhn(digits)
 
 
 def payment_card(text: str, start: int, end: int) -> Span | None:
@@ -95,16 +98,18 @@ def announced_card(text: str, start: int, end: int) -> Span | None:
 def _find(text: str, start: int, end: int, announced: bool) -> Span | None:
     # The match may begin with a group that is no part of the card ("order 12 4111 1111 ..."): try each group as the first.
     for group in _GROUP.finditer(text, start, end):
+        if end - group.start() < _SHORTEST:
+            break
         found = _CARD.match(text, group.start(), end)
         if found is None or not whole(text, found.start(), end):
             continue
         value = found.group()
         digits = compact(value)
-        if len(digits) != len(value) and (
-            tuple(map(len, _GROUP.findall(value))) not in _LAYOUTS or _in_row(text, found.start(), end)
-        ):
+        if not (_announced(digits) if announced else is_payment_card(digits)):  # first, since most numbers are none
             continue
-        if _announced(digits) if announced else is_payment_card(digits):
+        if len(digits) == len(value):
+            return found.start(), end
+        if tuple(map(len, _GROUP.findall(value))) in _LAYOUTS and not _in_row(text, found.start(), end):
             return found.start(), end
     return None
 
