@@ -267,6 +267,21 @@ def test_of_a_long_piece_nothing_goes_out_from_where_it_is_cut() -> None:
     assert b"rm -rf" not in out
 
 
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [("chat", b"[DONE]"), ("completions", b"[DONE]"), ("responses", b'"type":"response.completed"'), ("messages", b'"message_stop"}')],
+)
+@pytest.mark.parametrize("held", ["", SECRET[:9], "4111 1111 1111"])
+def test_a_stream_ends_once_and_behind_all_that_was_held(name: str, mark: bytes, held: str) -> None:
+    data = _bytes(name, f"say:Nothing of note happened. {held}")
+    last = data.rstrip(b"\n").rpartition(b"\n\n")[2] + b"\n\n"
+    out, relay = _relay(name, [data, last, last])
+    assert data.count(mark) == out.count(mark) == 1
+    assert out.rstrip(b"\n").endswith(last.rstrip(b"\n").rpartition(b"\n")[2])
+    assert f"Nothing of note happened. {held}".rstrip() in "".join(_said(name, out).values())
+    assert not relay.held
+
+
 def test_comments_and_unknown_events_pass_untouched() -> None:
     for frame in (b": keep-alive\n\n", b"event: ping\ndata: {}\n\n", b"id: 7\r\nretry: 10\r\n\r\n"):
         assert _relay("chat", [frame])[0] == frame
