@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 
 import openai
 import orjson
 import pytest
 from gateways import Gateway
-from test_stream_forms import KEY, _ask, _Model, gateway, model, said
+from test_stream_forms import KEY, _ask, _frame, _Model, gateway, model, said
+from upstreams import upstream
 
 from gateway.wires.collecting import MAX_DEPTH, MAX_PARTS
 
@@ -66,3 +69,39 @@ def test_of_one_who_leaves_at_the_end_mark_all_that_he_was_told_is_recorded(gate
         record = gateway.decision(other, got.headers["x-portcullis-id"])
     assert record["client_gone"]
     assert (record["action"], record["reply"]["parts"][0]["length"]) == ("redact", len(delta["delta"]["content"]))  # type: ignore[index]
+
+
+STAND_IN = re.compile(rb"\[PII_PAYMENT_[0-9A-F]{10}\]")
+
+
+def _card(number: int) -> str:
+    """A number of sixteen digits whose check digit fits."""
+    digits = f"4{number * 7919:014d}"
+    total = sum(sum(divmod(int(digit) * (2 - at % 2), 10)) for at, digit in enumerate(reversed(digits)))
+    return digits + str(-total % 10)
+
+
+async def _again(body: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says all stand-ins of the request, cut anywhere."""
+    said = b" ".join(STAND_IN.findall(body)).decode()
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+    writer.writelines(_frame(said[at : at + 19]) for at in range(0, len(said), 19))
+    writer.write(_frame("", "stop") + b"data: [DONE]\n\n")
+    await writer.drain()
+    writer.close()
+
+
+def test_ten_thousand_stand_ins_come_back(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cards = [_card(number) for number in range(10_000)]
+    asked = [{"role": "user", "content": "Cards:\n" + "\n".join(cards[at : at + 1_000])} for at in range(0, len(cards), 1_000)]
+    with upstream(_again) as running:
+        settings = {"limits": {"ready_grace_seconds": 0}, "detection": {"encoder": False},
+                    "upstreams": {"openai": {"base_url": running.base_url}}}  # fmt: skip
+        started = Gateway(tmp_path_factory.mktemp("many"), settings, 1, {})
+        try:
+            with openai.OpenAI(base_url=f"{started.url}/v1", api_key="unused", max_retries=0) as client:
+                chunks = list(client.chat.completions.create(model="m", messages=asked, stream=True))  # type: ignore[call-overload]
+        finally:
+            started.stop()
+    assert not any(card.encode() in body for body in running.bodies for card in cards)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == " ".join(cards)

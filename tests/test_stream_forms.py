@@ -126,6 +126,45 @@ def test_every_form_of_the_framing(gateway: Gateway, model: _Model, form: str) -
     assert finish == "stop"
 
 
+def _anthropic(gateway: Gateway) -> str:
+    with (
+        anthropic.Anthropic(base_url=gateway.url, api_key="unused", max_retries=0) as client,
+        client.messages.stream(model="m", max_tokens=99, messages=_ask()) as stream,
+    ):
+        return stream.get_final_text()
+
+
+def _responses(gateway: Gateway) -> str:
+    with (
+        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="unused", max_retries=0) as client,
+        client.responses.stream(model="m", input="Tell me.") as stream,
+    ):
+        return stream.get_final_response().output_text
+
+
+def _gemini(gateway: Gateway) -> str:
+    with genai.Client(api_key="unused", http_options=genai_types.HttpOptions(base_url=gateway.url)) as client:
+        return "".join(chunk.text or "" for chunk in client.models.generate_content_stream(model="g", contents="Tell me."))
+
+
+UNREAD = {"no space", "byte order mark", "comments"}
+"""Forms that Google's client does not read, with a gateway or without."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("ask", [_anthropic, _responses, _gemini])
+def test_every_form_of_it_in_other_wires(gateway: Gateway, model: _Model, ask: Callable[[Gateway], str], form: str) -> None:
+    model.directive = f"say:the key is {KEY} and no more"
+    model.written = FORMS[form]  # type: ignore[method-assign]
+    if ask is _gemini and form in UNREAD:
+        with gateway.client() as client:
+            got = client.post("/v1beta/models/g:streamGenerateContent?alt=sse", json={"contents": [{"parts": [{"text": "Go on."}]}]})
+        text = "".join(json.loads(f'"{one}"') for one in re.findall(r'"text":"([^"]*)"', got.text))
+    else:
+        text = ask(gateway)
+    assert SAID.fullmatch(text), text
+
+
 def _frame(text: str, finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
     doc = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
