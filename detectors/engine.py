@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -75,12 +75,14 @@ class Screening:
 
     __slots__ = ("_cached", "_clock", "_engine", "_open", "_passages", "_segments", "_verdicts", "asked")
 
-    def __init__(self, engine: Engine, segments: Sequence[Segment], scope: str) -> None:
+    def __init__(
+        self, engine: Engine, segments: Sequence[Segment], scope: str, together: Iterable[Sequence[int]] = ()
+    ) -> None:
         self._engine = engine
         self._segments = segments
         self._clock = [0] * len(STAGES)
         self._cached = 0
-        self._passages = passages(segments)
+        self._passages = passages(segments, together)
         self._verdicts: list[TextVerdict] = []
         self._open: list[_Open] = []
         cache, cascade = engine.cache, engine.cascade
@@ -241,12 +243,14 @@ class Engine:
         twin.cache = self.cache
         return twin
 
-    def screen(self, segments: Sequence[Segment], scope: str) -> Screening:
+    def screen(self, segments: Sequence[Segment], scope: str, together: Iterable[Sequence[int]] = ()) -> Screening:
         """The cheap stages, for a caller who has the encoder's part done elsewhere.
 
-        ``scope`` (a tenant) keeps one caller from learning what another one sent.
+        Args:
+            scope: a tenant; keeps one caller from learning what another one sent.
+            together: as for `passages`.
         """
-        return Screening(self, segments, scope)
+        return Screening(self, segments, scope, together)
 
     def know(self, text: str, origin: Origin, scope: str, parts: Parts) -> None:
         """Put together what was said of a text's parts, so that it is known when the whole is screened.

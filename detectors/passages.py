@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from detectors.values import BESIDE, Origin, Segment
@@ -62,8 +62,9 @@ class Passage(NamedTuple):
         return spans
 
 
-def passages(segments: Sequence[Segment]) -> list[Passage]:
-    """Join ``segments`` into passages, in order.
+def passages(segments: Sequence[Segment], together: Iterable[Sequence[int]] = ()) -> list[Passage]:
+    """Join ``segments`` into passages, in order, and then those that are read ``together`` although others stand between them,
+    each list with nothing between its texts.
 
     Where parts of one message are glued (the model may read them with nothing between), the passage comes in two readings:
     with a line break at the cut and with none. A word or a key that was cut in two is whole in the second. The last passage
@@ -87,6 +88,10 @@ def passages(segments: Sequence[Segment]) -> list[Passage]:
             if any(segment.glued for segment in segments[at:stop]):
                 result.append(_join(segments, numbers, glue=True))
         at = stop
+    for some in together:
+        if len(some) > 1:
+            shown = _join({number: segments[number]._replace(glued=True) for number in some}, some, glue=True)
+            result += [shown] if shown not in result else []
     thread, left_out = _thread(segments)
     if thread:
         result.append(_join(segments, thread, left_out=left_out))
@@ -117,7 +122,9 @@ def _word(text: str, at: int) -> int:
     return gap.end() if gap is not None and gap.end() < len(text) else at
 
 
-def _join(segments: Sequence[Segment], numbers: Sequence[int], glue: bool = False, left_out: int = 0) -> Passage:
+def _join(
+    segments: Sequence[Segment] | Mapping[int, Segment], numbers: Sequence[int], glue: bool = False, left_out: int = 0
+) -> Passage:
     run = [segments[number] for number in numbers]
     if left_out:
         run[0] = run[0]._replace(text=run[0].text[left_out:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from detectors.engine import Engine, Judged, Screening
@@ -26,6 +26,7 @@ from gateway.wires.halves import may_have_halves, without_halves
 from gateway.wires.jsonedit import apply_edits
 from gateway.wires.names import names
 from gateway.wires.probabilities import is_probability, without_probabilities
+from gateway.wires.shown import shown_together
 
 OFFLOAD_BYTES: Final = 8 * 1024
 """Bodies and replies larger than this are inspected in a thread: matching takes milliseconds, and others should not wait for
@@ -142,7 +143,9 @@ def inspect_reply(
     except (strict.BadJson, Malformed) as error:
         fault = "not valid JSON" if isinstance(error, strict.BadJson) and error.code == "invalid_json" else str(error)
         raise UpstreamFault(502, "upstream_bad_reply", f"the upstream's reply cannot be screened: {fault}") from None
-    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, leakage, began)
+    numbers = {segment.path: number for number, segment in enumerate(parsed.segments)}
+    together = [[numbers[path] for path in paths if path in numbers] for paths in shown_together(doc)]
+    return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, leakage, began, together)
 
 
 def _named(engine: Engine, doc: Any, segments: Sequence[Segment], hosts: Hosts | None) -> list[Segment]:
@@ -178,8 +181,9 @@ def _inspect(
     direction: Direction,
     leakage: Leakage | None,
     began: int,
+    together: Iterable[Sequence[int]] = (),
 ) -> Inspected | Waiting:
-    screening = engine.screen(parsed.segments, tenant)
+    screening = engine.screen(parsed.segments, tenant, together)
     if screening.asked:
         return Waiting(screening, parsed, bound, body, vault, direction, leakage, began)
     return _decide(screening.close(), parsed, bound, body, vault, direction, leakage, began)
