@@ -20,6 +20,7 @@ from gateway.faults import CallerFault, ClientGone, Fault, OwnFault
 from gateway.keys import Permission
 from gateway.realtime.allowance import Allowance
 from gateway.realtime.conversation import Conversation, Event, Heard
+from gateway.realtime.echoes import Echoes
 from gateway.realtime.gathering import gathered
 from gateway.realtime.judging import Judge
 from gateway.realtime.reading import read_event
@@ -88,7 +89,7 @@ class Session:
         self._opening, self._token = opening, token
         self._client, self._upstream = client, upstream
         self._mark = secrets.token_hex(8)
-        self._conversation = Conversation(self._mark)
+        self._conversation, self._echoes = Conversation(self._mark), Echoes()
         self._events = services.metrics.realtime_events
         self._pending: list[Inspected] = []
         self._pending_bytes = 0
@@ -195,6 +196,7 @@ class Session:
         self._events.add(("client", judged.ruling.action.value))
         self._allowance.owe(event)
         self._conversation.said(str(event["type"]), parsed)
+        self._echoes.note(event if judged.body is body else orjson.loads(judged.body))
         self._keep(judged, len(body))
         return message if judged.body is body else judged.body.decode()
 
@@ -292,6 +294,7 @@ class Session:
             self._follower = None
             if judged.ruling.action is not Action.BLOCK:  # what is taken back is not said: later words are judged without it
                 self._conversation.said("", judged.parsed)
+                self._echoes.note(heard.text)
                 self._keep(judged, len(heard.text))
                 return None
             exchange.request, exchange.status = judged, 400
@@ -358,7 +361,7 @@ class Session:
     def _exchange(self, what: str) -> Exchange:
         """What is begun in this session: under the policy and the patterns that act now."""
         opening, live = self._opening, self._services.live
-        target = opening.target._replace(operation=f"realtime.{what}:{opening.id}")
+        target = opening.target._replace(operation=f"realtime.{what}:{opening.id}", said=self._echoes)
         exchange = Exchange(live, target, opening.principal)
         exchange.vault = opening.vault
         return exchange

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sized
+from collections.abc import Container, Mapping, Sized
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self
 
@@ -66,6 +66,7 @@ class Target(NamedTuple):
     sse: bool = False  # the query asks for server-sent events where there are other forms of an answer
     id: str = ""  # of what the path names that the provider keeps
     choices: int | None = None  # how many replies the request asks for, once that is known
+    said: Container[str] | None = None  # what the caller of a session said, where that is known
 
 
 class EventKind(StrEnum):

@@ -88,7 +88,7 @@ class OpenAIRealtime(Wire):
         return out.parsed()
 
     def stream(self, target: Target, model: str | None) -> StreamReader:
-        return RealtimeStream()
+        return RealtimeStream(target.said)
 
     def splitter(self, target: Target) -> Splitter:
         return MessageSplitter()

@@ -7,6 +7,7 @@ of the current one. Between the frames stands `SEPARATOR`, which no JSON text ca
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import orjson
 
 from detectors.values import Key, Path
 from gateway.wires.base import EventKind, Malformed, StreamEvent, StreamReader
-from gateway.wires.collecting import SCHEMA_WORDS, strings, words
+from gateway.wires.collecting import SCHEMA_WORDS, is_word, strings, words
 from gateway.wires.events import load_frame, own_channel
 from gateway.wires.frames import MAX_FRAME, BadFraming, Frame, FrameTooLong, Splitter
 
@@ -86,7 +87,9 @@ class RealtimeStream(StreamReader):
 
     varies = (("event_id",), ("obfuscation",))
 
-    def __init__(self) -> None:
+    def __init__(self, said: Container[str] | None = None) -> None:
+        """``said``: what the caller said; where that is not known, he said all that is told as his."""
+        self._said = said
         self.responses: dict[str, list[str]] = {}
         self._parts: set[tuple[str | int, ...]] = set()  # that are under way
         self._new: set[tuple[str | int, ...]] = set()  # texts under way of events that nobody knows
@@ -98,6 +101,18 @@ class RealtimeStream(StreamReader):
             raise BadFraming("a message is not a JSON object")
         kind = event.get("type")
         kind = kind if isinstance(kind, str) else ""
+        events = self._read(event, kind)
+        if self._said is None or kind.startswith(HEARD):
+            return events
+        return [self._unsaid(one) if one.kind is EventKind.ECHO and one.text not in self._said else one for one in events]
+
+    @staticmethod
+    def _unsaid(echo: StreamEvent) -> StreamEvent:
+        """What is told as the caller's and is none of it: instructions that the session began with, or whatever a server makes
+        up."""
+        return echo._replace(kind=EventKind.LABEL, channel=()) if is_word(echo.text) else echo._replace(kind=EventKind.TEXT)
+
+    def _read(self, event: dict[str, Any], kind: str) -> list[StreamEvent]:
         if kind in _ECHOED:
             session = event.pop("session", None)
             told = _set(session, kind, ("session",)) if isinstance(session, dict) else _loose(session, kind, ("session",))
