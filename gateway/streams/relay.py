@@ -67,8 +67,8 @@ class Relay:
         self._alike = Alike(self._reader)
         self._like_last: Frame | None = None  # the last frame, where it was like the one before it: the reader has not read it
         self._aside: Read | None = None  # a frame of texts that hold something, and may be over with it
-        self._failed = False  # the upstream has said that it failed,
-        self._over = False  # and that all is over
+        self._failed = False  # the upstream has said that it failed
+        self._end = b""  # by which it has said that all is over
         self._between = Between(self._reader.joined)
         self._outgoing = Outgoing(target.wire.stream(target, model), follower)
         self._acts = bool(rules)
@@ -272,11 +272,11 @@ class Relay:
                 yield from self._pass(frame, events)
 
     def _pass(self, frame: Frame, events: list[StreamEvent]) -> Steps[None]:
-        """Pass on what of a frame may be; not an end once more."""
-        if any(event.kind is EventKind.STOP and not event.channel for event in events):
-            if self._over:
+        """Pass on what of a frame may be; not an end in the same words once more."""
+        if frame.data and any(event.kind is EventKind.STOP and not event.channel for event in events):
+            if frame.data == self._end:
                 return
-            self._over = True
+            self._end = frame.data
         long = len(frame.raw) > LONG
         if self._aside is not None:
             stops = [one.channel for one in events if one.kind is EventKind.STOP and self._reader.final(one.channel)]
