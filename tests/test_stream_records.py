@@ -106,3 +106,13 @@ def test_a_value_that_is_known_twice_over_is_named_after_what_says_more_of_it_in
     rules = StreamRules([_pattern(edit.category, r"\bAKIA[0-9A-Z]{16}\b", edit.category) for edit in edits], lambda _: Act.REPLACE)
     relay = Relay(_target("chat"), "m", dict.fromkeys(ChannelKind, rules), Vault(b"k" * 32))
     assert b"[SECRET_SOURCE_CONTROL_TOKEN_" in relay.feed(_bytes("chat", f"say:it is {SECRET} so"), _refusal)
+
+
+@pytest.mark.parametrize("name", ["chat", "completions", "messages", "gemini-sse"])
+def test_what_had_gone_out_is_what_the_model_said(engine: Engine, bound: Bound, name: str) -> None:
+    """Names and states of a stream's frames are no text of it: the record of a cut tells how much the caller has."""
+    relay = Relay(_target(name), "m", bound.streams, Vault(b"k" * 32))
+    relay.feed(_bytes(name, "say:All is well."), _refusal)
+    relay.end(_refusal)
+    assert relay.released == len("All is well.")
+    assert [one.text for one in said_segments(relay)] == ["All is well."]

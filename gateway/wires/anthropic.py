@@ -42,7 +42,7 @@ _SETTINGS: Final = words(
 _READ: Final = words("messages system tools tool_choice mcp_servers output_config output_format container thread")
 _ORIGINS: Final = {"user": Origin.USER, "assistant": Origin.ASSISTANT, "system": Origin.SYSTEM}
 _REPLY: Final = words(
-    "id type role model content stop_reason usage container context_management input_tokens diagnostics",
+    "id type role model content stop_reason stop_sequence usage container context_management input_tokens diagnostics",
     "request_id",
 )
 _TYPES: Final = {
@@ -82,6 +82,7 @@ class AnthropicMessages(Wire):
         out = Collector(strict=False)
         if isinstance(doc, dict) and (isinstance(doc.get("content"), list) or "input_tokens" in doc):
             read_parts(out, doc.get("content"), BLOCKS, "assistant", Origin.ASSISTANT, 0, ("content",))
+            out.walk(doc.get("stop_sequence"), UNKNOWN, Origin.ASSISTANT, 0, ("stop_sequence",))
             out.unknown(doc, _REPLY, Origin.ASSISTANT)
         else:
             out.walk(doc, UNKNOWN, Origin.ASSISTANT, 0, ())
