@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from counting import calls
 from gateways import CACHE_DIR
-from test_relay import SECRET, _bytes, _pattern, _refusal, _target
+from test_relay import SECRET, _bytes, _chunk, _pattern, _refusal, _target
 from test_tool_calls import engine
 
 from detectors.engine import Engine
@@ -116,3 +117,17 @@ def test_what_had_gone_out_is_what_the_model_said(engine: Engine, bound: Bound, 
     relay.end(_refusal)
     assert relay.released == len("All is well.")
     assert [one.text for one in said_segments(relay)] == ["All is well."]
+
+
+@pytest.mark.parametrize("unit", ["7", "4821 ", '"90",'])
+def test_arguments_full_of_digits_cost_in_proportion_to_their_length(engine: Engine, bound: Bound, unit: str) -> None:
+    """Relay, record and all: counted in calls for 8,000 and 16,000 characters, in events of a token each."""
+
+    def stream(text: str) -> None:
+        called = [{"index": 0, "function": {"arguments": text[at : at + 4]}} for at in range(0, len(text), 4)]
+        called[0] |= {"id": "c", "type": "function"}
+        _streamed(engine, bound, b"".join(_chunk({"tool_calls": [one]}) for one in called) + _chunk({}, finish_reason="tool_calls"))
+
+    stream(unit * 100)  # what is made at the first match is not counted
+    once, twice = (calls(stream, (unit * length)[:length]) for length in (8_000, 16_000))
+    assert twice < 2.1 * once
