@@ -2,18 +2,20 @@
 
     python -m detectors.train folds      train on half of the sources, score the other half; both ways
     python -m detectors.train fit        train on all sources and export to ONNX
-    python -m detectors.train exemplars  write the exemplar packs and the index over them
+    python -m detectors.train exemplars  write the exemplar packs
+    python -m detectors.train index      write the index over them
     python -m detectors.train calibrate  turn the folds' scores into probabilities and thresholds
     python -m detectors.train replies    fit what judges an assistant's words, on the encoder that ships
     python -m detectors.train results    fit what is added to what the encoder says of tools' results and documents
-    python -m detectors.train users      fit what is added to what the encoder says of users' texts
+    python -m detectors.train users      set where the scale of users' texts lies
     python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
     python -m detectors.train all        the above in order: some hours of two cores, minutes on a GPU
 
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
-`--start FILE.pt` from a training in stages; with `--front` that encoder stays, and the front stage alone is fitted anew. With
-`--words` nothing is trained: the encoder gets tokens for the words that the lexicon of other languages has gained.
+`--start FILE.pt` from a training in stages; with `--front` that encoder stays, and the front stage alone is fitted anew; with
+`--written` it is trained on what was written for it alone, and the front stage stays. With `--words` nothing is trained: the
+encoder gets tokens for the words that the lexicon of other languages has gained.
 """
 
 from __future__ import annotations
@@ -41,11 +43,12 @@ from detectors.train import (
     replies,
     results,
     shipped,
+    tune,
     users,
+    written,
 )
 from detectors.train.base import BaseModelError
 from detectors.train.model import Encoder
-from detectors.train.of_fold import of_fold
 from detectors.train.vocabulary import tokenizer_json
 from detectors.values import Origin
 
@@ -70,18 +73,21 @@ def fit_command(options: argparse.Namespace) -> None:
         _export(start, options)
         return
     shared = dataset.load_shared(options.data)
+    checkpoint = options.work / "final.checkpoint"
     if options.front:
         assert start is not None
         _, examples = folds.drawn(shared, options.scale, options.seed, None)
         folds.front(start, examples, options.seed).save(options.models / "fast.npz")
         return
-    fast, encoder = folds.train(
-        shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
-        options.members,
-    )
     options.models.mkdir(parents=True, exist_ok=True)
-    fast.save(options.models / "fast.npz")
-    _export(encoder, options)
+    if not options.written:
+        fast, start = folds.train(
+            shared, checkpoint, options.minutes, options.scale, options.seed, None, start, options.members
+        )
+        fast.save(options.models / "fast.npz")
+    assert start is not None
+    learnt = tune.examples(shared, options.seed, None)
+    _export(tune.tune(start, learnt, checkpoint, options.minutes, options.seed), options)
 
 
 def _export(encoder: Encoder, options: argparse.Namespace) -> None:
@@ -104,9 +110,14 @@ def _named(calibration: dict[str, Any], models: Path) -> dict[str, Any]:
 
 
 def exemplars_command(options: argparse.Namespace) -> None:
-    """Write the packs and the index."""
+    """Write the packs."""
+    exemplars.write_packs(ServedEncoder(options.models / "encoder.onnx", options.models / "tokenizer.json"))
+
+
+def index_command(options: argparse.Namespace) -> None:
+    """Write the index over the packs."""
     served = ServedEncoder(options.models / "encoder.onnx", options.models / "tokenizer.json")
-    exemplars.write_packs(served).save(options.models / "index.npz")
+    exemplars.index(served).save(options.models / "index.npz")
 
 
 def calibrate_command(options: argparse.Namespace) -> None:
@@ -138,20 +149,14 @@ def results_command(options: argparse.Namespace) -> None:
 
 
 def users_command(options: argparse.Namespace) -> None:
-    """Fit what is added for users' texts anew; for each fold that was trained, too, to see what it does on its sources."""
+    """Set where the scale of users' texts lies."""
     path = options.models / "calibration.json"
     made = orjson.loads(path.read_bytes())
-    found = users.fit(SemanticModel.load(options.models), users.pieces(options.data, options.seed))
-    made.setdefault("directions", {})[Origin.USER.value] = found.direction
+    found = users.fit(SemanticModel.load(options.models), list(written.texts()))
+    for origin in users.ORIGINS:
+        made["weights"][origin.value]["offset"] += found.shift
     calibrate.save(made, path)
-    figures = dict(found.figures)
-    for name, held in folds.FOLDS.items():
-        if (options.work / f"fold_{name}.onnx").exists():
-            model = of_fold(options.work, name)
-            fitted = users.fit(model, users.pieces(options.data, options.seed, held))
-            rows = folds.Scored.load(options.work / f"fold_{name}.npz").rows
-            figures |= {f"fold {name}: {what}": value for what, value in users.unseen(model, fitted, rows).items()}
-    print(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
@@ -182,7 +187,8 @@ def _start(wanted: str, models: Path) -> Encoder | None:
 
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
-    "folds": folds_command, "fit": fit_command, "exemplars": exemplars_command, "calibrate": calibrate_command,
+    "folds": folds_command, "fit": fit_command, "exemplars": exemplars_command, "index": index_command,
+    "calibrate": calibrate_command,
     "replies": replies_command, "results": results_command, "users": users_command, "evaluate": evaluate_command,
 }
 
@@ -201,13 +207,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
     parser.add_argument("--front", action="store_true", help="`fit` leaves the encoder of --start as it is")
     parser.add_argument("--words", action="store_true", help="`fit` gives the encoder of --start the lexicon's words, no more")
+    parser.add_argument("--written", action="store_true", help="`fit` trains on what was written alone")
     parser.add_argument("--members", type=int, default=1,
                         help="encoders to train and learn from; 4 on a GPU, 1 on a processor")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)
-    if (options.front or options.words) and options.start == "base":
-        parser.error("--front and --words want a trained encoder: name one with --start")
+    if (options.front or options.words or options.written) and options.start == "base":
+        parser.error("--front, --words and --written want a trained encoder: name one with --start")
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     try:

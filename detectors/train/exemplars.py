@@ -72,34 +72,34 @@ def of_threats(grammar: Grammar) -> list[Example]:
     return list(_distinct(found))
 
 
-def write_packs(encoder: Encoder, folder: Path = PACKS) -> ExemplarIndex:
-    """Draw, embed, thin out and write the packs; return the index over them."""
+def write_packs(encoder: Encoder, folder: Path = PACKS) -> None:
+    """Draw, embed, thin out and write the packs."""
     grammar = Grammar()
     generator = Generator(grammar, own_pools(grammar, SEED), SEED, held_out=None)
     threats = _of_both(encoder, of_threats(Grammar(THREATS)))
-    exemplars: list[Exemplar] = []
-    vectors: list[npt.NDArray[np.float32]] = []
     folder.mkdir(parents=True, exist_ok=True)
     for pack, plan in PLAN.items():
         drawn = [e for e in _distinct(generator.draw(plan)) if (max(e.labels) == 1.0) == (pack == "attacks")]
         random.Random(SEED).shuffle(drawn)
-        examples, added = threats[pack]
-        found = encoder.embed([example.text for example in drawn])
-        kept = _thinned(found)[: WANTED - len(examples)]
-        lines = []
-        for number, example in enumerate([*(drawn[at] for at in kept), *examples], 1):
-            exemplar = Exemplar(f"exemplar.{pack}.{number:04d}", _threat(example) if pack == "attacks" else "")
-            exemplars.append(exemplar)
-            lines.append(orjson.dumps({"id": exemplar.id, "category": exemplar.category, "lang": example.lang,
-                                       "text": example.text}))
+        examples = threats[pack]
+        kept = _thinned(encoder.embed([example.text for example in drawn]))[: WANTED - len(examples)]
+        lines = [
+            orjson.dumps({"id": f"exemplar.{pack}.{number:04d}", "category": _threat(example) if pack == "attacks" else "",
+                          "lang": example.lang, "text": example.text})
+            for number, example in enumerate([*(drawn[at] for at in kept), *examples], 1)
+        ]  # fmt: skip
         (folder / f"{pack}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-        vectors += [found[kept], added]
         print(f"{pack}: {len(drawn)} drawn, {len(kept)} kept, {len(examples)} of {THREATS.name}", flush=True)
-    return ExemplarIndex(exemplars, np.concatenate(vectors))
 
 
-def _of_both(encoder: Encoder, examples: Sequence[Example]) -> dict[str, tuple[list[Example], npt.NDArray[np.float32]]]:
-    """Examples and their vectors by pack, thinned out; of an attack and a twin that the encoder takes for the same, neither."""
+def index(encoder: Encoder, folder: Path = PACKS) -> ExemplarIndex:
+    """The index over what the packs hold, in order, attacks first."""
+    rows = [orjson.loads(line) for pack in PLAN for line in (folder / f"{pack}.jsonl").open("rb")]
+    return ExemplarIndex([Exemplar(row["id"], row["category"]) for row in rows], encoder.embed([row["text"] for row in rows]))
+
+
+def _of_both(encoder: Encoder, examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """Examples by pack, thinned out; of an attack and a twin that the encoder takes for the same, neither."""
     found = {}
     for pack in PLAN:
         some = [example for example in examples if (max(example.labels) == 1.0) == (pack == "attacks")]
@@ -107,11 +107,8 @@ def _of_both(encoder: Encoder, examples: Sequence[Example]) -> dict[str, tuple[l
         kept = _thinned(vectors)
         found[pack] = [some[at] for at in kept], vectors[kept]
     alike = found["attacks"][1] @ found["benign"][1].T >= SAME
-    for pack, axis in (("attacks", 1), ("benign", 0)):
-        some, vectors = found[pack]
-        kept = np.flatnonzero(~alike.any(axis=axis)).tolist()
-        found[pack] = [some[at] for at in kept], vectors[kept]
-    return found
+    return {pack: [found[pack][0][at] for at in np.flatnonzero(~alike.any(axis=axis))]
+            for pack, axis in (("attacks", 1), ("benign", 0))}  # fmt: skip
 
 
 def _distinct(examples: Iterable[Example]) -> Iterator[Example]:

@@ -21,7 +21,6 @@ from detectors.train.model import ATTACKS, Encoder
 MAX_TOKENS: Final = 128
 """Tokens in a window at most; serving cuts a window again where it has more."""
 
-HEAD_RATE: Final = 1e-3
 FROZEN: Final = 1
 DECAY: Final = 0.85
 WARM_UP: Final = 0.06
@@ -50,12 +49,14 @@ class Recipe:
         batch: windows in a step.
         lost_words: share of words left out at random, so that no single one decides.
         perturb: how far, per word, vectors are pushed to where they mislead most (Miyato et al. 2017); 0 is not at all.
+        heads: highest step of the heads.
     """
 
     rate: float = 7e-5
     batch: int = 48
     lost_words: float = 0.0
     perturb: float = 0.0
+    heads: float = 1e-3
 
 
 PLAIN: Final = Recipe()
@@ -121,7 +122,7 @@ def fit(
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = (start or Encoder.from_base()).to(device)
-    groups = _groups(encoder, recipe.rate)
+    groups = _groups(encoder, recipe)
     base = [group["lr"] for group in groups]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     corpus = corpus.to(device)
@@ -159,7 +160,7 @@ def fit(
     return encoder.cpu().eval()
 
 
-def _groups(encoder: Encoder, highest: float) -> list[dict[str, Any]]:
+def _groups(encoder: Encoder, recipe: Recipe) -> list[dict[str, Any]]:
     """What is trained and how fast: the heads fastest, the layers slower the nearer they are to the words.
 
     The word vectors and the first `FROZEN` layers stay as they were pretrained: rare words keep their place beside common
@@ -169,9 +170,9 @@ def _groups(encoder: Encoder, highest: float) -> list[dict[str, Any]]:
     for part in (encoder.words, encoder.positions, encoder.norm, *list(encoder.layers)[:FROZEN]):
         part.requires_grad_(False)
     for depth, layer in enumerate(list(encoder.layers)[FROZEN:], FROZEN):
-        groups.append({"params": list(layer.parameters()), "lr": highest * DECAY ** (len(encoder.layers) - 1 - depth)})
+        groups.append({"params": list(layer.parameters()), "lr": recipe.rate * DECAY ** (len(encoder.layers) - 1 - depth)})
     heads = [*encoder.hidden.parameters(), *encoder.origins.parameters(), *encoder.categories.parameters()]
-    return [*groups, {"params": heads, "lr": HEAD_RATE}]
+    return [*groups, {"params": heads, "lr": recipe.heads}]
 
 
 def _half(device: torch.device) -> bool:

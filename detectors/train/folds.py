@@ -16,7 +16,7 @@ from detectors.semantic.encoder import Encoder as ServedEncoder
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.windows import spans
-from detectors.train import dataset, ensemble, export, fast_fit, fit, vocabulary
+from detectors.train import dataset, ensemble, export, fast_fit, fit, tune, vocabulary
 from detectors.train.generate import Example, Generator
 from detectors.train.grammar import Grammar
 from detectors.train.model import Encoder
@@ -84,14 +84,19 @@ def run(
     name: str, shared: dataset.Shared, work: Path, minutes: float, scale: float, seed: int, start: Encoder | None = None,
     members: int = 1,
 ) -> Scored:
-    """Train without a fold's sources and score them, and own texts from held-out templates; kept in ``work``."""
+    """Train without a fold's sources and score them, and own texts from held-out templates; kept in ``work``.
+
+    What was trained there before is not trained again but for what `tune.tune` does.
+    """
     held = FOLDS[name]
-    fast, encoder = train(
-        shared.without(held), work / f"fold_{name}.checkpoint", minutes, scale, seed, held_out=False, start=start,
-        members=members,
-    )
-    torch.save(encoder.state_dict(), work / f"fold_{name}.pt")
-    fast.save(work / f"fold_{name}.fast.npz")
+    trained, front_stage, checkpoint = (work / f"fold_{name}.{end}" for end in ("pt", "fast.npz", "checkpoint"))
+    if not trained.exists() or not front_stage.exists():
+        fast, encoder = train(shared.without(held), checkpoint, minutes, scale, seed, False, start, members)
+        torch.save(encoder.state_dict(), trained)
+        fast.save(front_stage)
+    fast, encoder = FastModel.load(front_stage), Encoder()
+    encoder.load_state_dict(torch.load(trained, weights_only=True))
+    encoder = tune.tune(encoder, tune.examples(shared.without(held), seed, held_out=False), checkpoint, minutes, seed)
     export.export(encoder, work / f"fold_{name}.onnx")
     (work / "tokenizer.json").write_text(vocabulary.tokenizer_json(), "utf-8")
     served = ServedEncoder(work / f"fold_{name}.onnx", work / "tokenizer.json")

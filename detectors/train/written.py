@@ -1,0 +1,73 @@
+"""What was written by hand for the encoder: attacks with harmless twins of the same words, and harmless texts beside them.
+
+``written/ORIGIN/FILE.seeds`` holds them by who speaks, in sections ``attack.FILE.FAMILY`` and ``harmless.FILE.FAMILY``. Several
+authors wrote them, who saw neither a source nor each other's texts nor what a model makes of them. A fifth of the families is
+kept out of all training: what is said of the encoder that ships is said on those.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from detectors.train.dataset import windows_of
+from detectors.train.generate import Example
+from detectors.train.grammar import Grammar
+from detectors.train.sources import labels
+from detectors.values import Origin
+
+FOLDER: Final = Path(__file__).parent / "written"
+
+PARTS: Final = 5
+"""Parts into which families are dealt; the first is kept out of training."""
+
+
+class Text(NamedTuple):
+    """A text as ``origin`` says it, 1 where it is hostile; ``family`` is the situation, which is dealt as a whole."""
+
+    text: str
+    label: int
+    origin: Origin
+    family: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is kept out of training."""
+        return zlib.crc32(self.family.encode()) % PARTS == 0
+
+
+def texts(folder: Path = FOLDER) -> Iterator[Text]:
+    """All of them."""
+    for of_origin in sorted(path for path in folder.iterdir() if path.is_dir()):
+        grammar, rng = Grammar(of_origin), random.Random(0)
+        for section, templates in grammar.sections.items():
+            called, family = section.split(".", 1)
+            for template in templates:
+                yield Text(grammar.wording(template, rng), int(called == "attack"), Origin(of_origin.name), family)
+
+
+def examples(folder: Path = FOLDER) -> list[Example]:
+    """What the encoder is trained on: the windows of all but the families that are kept."""
+    learnt = [one for one in texts(folder) if not one.kept]
+    harmless: dict[str, list[str]] = {}
+    for one in learnt:
+        if not one.label:
+            harmless.setdefault(one.family, []).append(one.text)
+    found = []
+    for one in learnt:
+        pieces = windows_of(one.text)
+        if one.label and len(pieces) > 1:  # what a harmless text says too is not where the attack stands
+            pieces = [piece for piece in pieces if not any(piece.strip() in other for other in harmless.get(one.family, ()))]
+        found += [Example(piece, _labels(one), f"written:{one.origin.value}") for piece in pieces]
+    return found
+
+
+def _labels(one: Text) -> tuple[float, ...]:
+    """What each origin's output is to learn from a text: as from sources' rows, see `sources.row_labels`."""
+    if one.origin is Origin.USER:
+        return labels(user=1.0, document=1.0, tool_result=1.0) if one.label else labels(user=0.0, system=0.0)
+    value = float(one.label)
+    return labels(document=value, tool_result=value)
