@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,6 +20,9 @@ from detectors.train.sources import labels
 from detectors.values import Origin
 
 FOLDER: Final = Path(__file__).parent / "written"
+
+SAID: Final = 0.5
+"""Share of a window's phrases up to which it is an attack's own; of a long attack the window with the fewest always is."""
 
 PARTS: Final = 5
 """Parts into which families are dealt; the first is kept out of training."""
@@ -52,17 +55,29 @@ def texts(folder: Path = FOLDER) -> Iterator[Text]:
 def examples(folder: Path = FOLDER) -> list[Example]:
     """What the encoder is trained on: the windows of all but the families that are kept."""
     learnt = [one for one in texts(folder) if not one.kept]
-    harmless: dict[str, list[str]] = {}
+    harmless: dict[str, list[set[str]]] = {}
     for one in learnt:
         if not one.label:
-            harmless.setdefault(one.family, []).append(one.text)
+            harmless.setdefault(one.family, []).append(_phrases(one.text))
     found = []
     for one in learnt:
         pieces = windows_of(one.text)
-        if one.label and len(pieces) > 1:  # what a harmless text says too is not where the attack stands
-            pieces = [piece for piece in pieces if not any(piece.strip() in other for other in harmless.get(one.family, ()))]
+        if one.label and len(pieces) > 1:  # the attack does not stand where a harmless text says the same
+            shares = [_shared(piece, harmless.get(one.family, [])) for piece in pieces]
+            pieces = [piece for piece, share in zip(pieces, shares, strict=True) if share <= max(SAID, min(shares))]
         found += [Example(piece, _labels(one), f"written:{one.origin.value}") for piece in pieces]
     return found
+
+
+def _shared(piece: str, harmless: Sequence[set[str]]) -> float:
+    """The largest share of a window's phrases that a harmless text has."""
+    phrases = _phrases(piece)
+    return max((len(phrases & other) / max(1, len(phrases)) for other in harmless), default=0.0)
+
+
+def _phrases(text: str) -> set[str]:
+    words = text.split()
+    return {" ".join(words[at : at + 3]) for at in range(len(words) - 2)}
 
 
 def _labels(one: Text) -> tuple[float, ...]:
