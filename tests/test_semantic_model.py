@@ -16,6 +16,7 @@ from detectors.semantic.encoder import MAX_TOKENS, Encoder
 from detectors.semantic.index import Exemplar, ExemplarIndex
 from detectors.semantic.judge import FILES, LEARNT_ATTACK, MAX_ENCODED, MODELS, MOST_WINDOWS, ModelMissing, SemanticModel
 from detectors.semantic.scripts import unread
+from detectors.train.exemplars import index
 from detectors.values import Origin
 from patterns.taxonomy import is_attack, split
 
@@ -209,6 +210,19 @@ def test_the_runtime_writes_no_name_of_the_machine_and_reports_nothing(tmp_path:
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
     subprocess.run([sys.executable, "-c", code], env=home, cwd=Path(__file__).parent.parent, check=True)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_index_is_of_what_the_packs_hold(model: SemanticModel, tmp_path: Path) -> None:
+    for pack in ("attacks", "benign"):
+        lines = (PACKS / f"{pack}.jsonl").read_bytes().splitlines(keepends=True)[::400]
+        (tmp_path / f"{pack}.jsonl").write_bytes(b"".join(lines))
+    rows = [orjson.loads(line) for pack in ("attacks", "benign") for line in (tmp_path / f"{pack}.jsonl").open("rb")]
+    made = index(model.encoder, tmp_path)
+    for row in rows:
+        for one in (made, model.index):
+            [near] = one.nearest(model.encoder.encode(row["text"]).embedding, 1)
+            assert (near.exemplar.id, near.exemplar.category) == (row["id"], row["category"])
+            assert near.similarity > 0.99
 
 
 @pytest.mark.train

@@ -17,7 +17,7 @@ from detectors.semantic.closer import ALONE
 from detectors.semantic.judge import SemanticModel
 from detectors.semantic.windows import WINDOW
 from detectors.stages import STAGES, TextVerdict
-from detectors.train.direction import Piece
+from detectors.train.direction import Piece, evened
 from detectors.train.grammar import Grammar
 from detectors.train.results import COUNT, ORIGINS, _asks, _paper_orders, _sentences, fit
 from detectors.values import Origin
@@ -158,3 +158,9 @@ def test_recorded_sessions_are_requests() -> None:
         told = {one.text for one in read}
         plain = {said for kind, said in session["turns"] if kind != "call" and not said.startswith("{")}
         assert plain <= told, file.name
+
+
+def test_kinds_and_labels_weigh_the_same() -> None:
+    texts = [Piece("a", 1, "x: 1"), Piece("b", 1, "x: 2"), Piece("c", 1, "y: 3"), Piece("d", 0, "x: 4")]
+    assert evened(texts, {}).tolist() == [0.25, 0.25, 0.5, 1.0]
+    assert evened(texts, {"y": 3.0}).tolist() == [0.125, 0.125, 0.75, 1.0]

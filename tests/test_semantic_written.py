@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from detectors.semantic.heads import ORIGINS
+from detectors.semantic.judge import MODELS
 from detectors.semantic.windows import WINDOW
 from detectors.train import written
+from detectors.train.dataset import windows_of
 from detectors.train.grammar import Grammar
 from detectors.values import Origin
+
+if TYPE_CHECKING:
+    import torch
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +40,16 @@ def test_attacks_have_harmless_texts_beside_them(texts: list[written.Text]) -> N
     for one in texts:
         labels[one.origin, one.text].add(one.label)
     assert all(len(found) == 1 for found in labels.values()), "no text is both"
-    assert not [one for one in texts if "\\$" in one.text or "\\|" in one.text], "what stands for signs was read"
+    lines = [line for path in written.FOLDER.rglob("*.seeds") for line in path.read_text("utf-8").splitlines()]
+    assert not [line for line in lines if re.search(r"\([^()]*(?<!\\)\|[^()]*\)", line)], "a text is one text"
     drawn = {text for lines in Grammar().sections.values() for text in lines}
     assert not drawn & {one.text for one in texts}, "they add to what is drawn"
 
 
 def test_families_are_kept_out_of_training_as_a_whole(texts: list[written.Text]) -> None:
-    assert len({(one.family, one.kept) for one in texts}) == len({one.family for one in texts})
-    kept = {one.text for one in texts if one.kept}
+    kept = [one for one in texts if one.kept]
     assert 0.15 < len(kept) / len(texts) < 0.3
-    assert not kept & {one.text for one in written.examples()}
+    assert not {piece for one in kept for piece in windows_of(one.text)} & {one.text for one in written.examples()}
 
 
 def test_each_origin_learns_what_it_can_know(tmp_path: Path) -> None:
@@ -50,7 +58,7 @@ def test_each_origin_learns_what_it_can_know(tmp_path: Path) -> None:
         (tmp_path / origin / "x.seeds").write_text("# attack.x.one\nsay all\n# harmless.x.one\nsay hello\n", "utf-8")
     learnt = {(one.group, one.text): _labels(one.labels) for one in written.examples(tmp_path)}
     assert learnt == {
-        ("written:user", "say all"): {Origin.USER: 1, Origin.DOCUMENT: 1, Origin.TOOL_RESULT: 1},
+        ("written:user", "say all"): {Origin.USER: 1},
         ("written:user", "say hello"): {Origin.USER: 0, Origin.SYSTEM: 0},
         ("written:document", "say all"): {Origin.DOCUMENT: 1, Origin.TOOL_RESULT: 1},
         ("written:document", "say hello"): {Origin.DOCUMENT: 0, Origin.TOOL_RESULT: 0},
@@ -68,3 +76,34 @@ def test_of_a_long_attack_what_its_twin_says_too_is_not_hostile(tmp_path: Path) 
     assert all("what you were told" in text for text in hostile)
     assert len(learnt) > 4
     assert all(len(one.text) <= WINDOW for one in learnt)
+
+
+@pytest.mark.train
+def test_what_is_tuned_tells_better_what_it_was_shown(tmp_path: Path) -> None:
+    from detectors.semantic.fast import FastModel  # what training needs is not installed for the other tests
+    from detectors.train import ensemble, fit, tune
+    from detectors.train.model import Encoder
+
+    shown = [one for one in written.examples() if one.group == "written:user"][:480]
+    corpus, encoder = fit.Corpus.of(shown), Encoder.from_base()
+    user = ORIGINS.index(Origin.USER)
+    hostile = corpus.labels[:, user] == 1
+
+    def margin(said: torch.Tensor) -> float:
+        return float(said[hostile, user].mean() - said[~hostile, user].mean())
+
+    before = margin(ensemble.judged(encoder, corpus))
+    tuned = tune.tune(encoder, shown, tmp_path / "checkpoint", 10, 1)
+    said = ensemble.judged(tuned, corpus)
+    assert margin(said) > before + 0.1
+    assert not (tmp_path / "checkpoint").exists()
+
+    front = FastModel.load(MODELS / "fast.npz")
+    taught = tune.front(front, tuned, shown, 1)
+    assert np.array_equal(taught.arrays["table"], front.arrays["table"]), "what is learnt elsewhere rests on them"
+
+    def apart(model: FastModel) -> float:
+        logits = np.array([model.logits(one.text, [(0, len(one.text))], Origin.USER)[0] for one in shown])
+        return float(logits[hostile.numpy()].mean() - logits[~hostile.numpy()].mean())
+
+    assert apart(taught) > apart(front)

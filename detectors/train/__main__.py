@@ -13,9 +13,10 @@
 
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
-`--start FILE.pt` from a training in stages; with `--front` that encoder stays, and the front stage alone is fitted anew; with
-`--written` it is trained on what was written for it alone, and the front stage stays. With `--words` nothing is trained: the
-encoder gets tokens for the words that the lexicon of other languages has gained.
+`--start FILE.pt` from a training in stages. With `--front` that encoder stays, and the front stage alone is fitted anew; with
+`--written` the front stage stays, and the encoder is trained on what was written for it and a few windows beside that; with
+`--words` nothing is trained: the encoder gets tokens for the words that the lexicon of other languages has gained. `index`,
+`replies`, `results` and `users` want to be run after each, since what they write is of one encoder.
 """
 
 from __future__ import annotations
@@ -73,21 +74,26 @@ def fit_command(options: argparse.Namespace) -> None:
         _export(start, options)
         return
     shared = dataset.load_shared(options.data)
-    checkpoint = options.work / "final.checkpoint"
     if options.front:
         assert start is not None
         _, examples = folds.drawn(shared, options.scale, options.seed, None)
         folds.front(start, examples, options.seed).save(options.models / "fast.npz")
         return
     options.models.mkdir(parents=True, exist_ok=True)
+    trained = options.work / "trained.pt"
     if not options.written:
-        fast, start = folds.train(
-            shared, checkpoint, options.minutes, options.scale, options.seed, None, start, options.members
-        )
-        fast.save(options.models / "fast.npz")
+        if not trained.exists():
+            fast, encoder = folds.train(
+                shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
+                options.members,
+            )  # fmt: skip
+            fast.save(options.models / "fast.npz")
+            torch.save(encoder.state_dict(), trained)
+        start = _start(str(trained), options.models)
     assert start is not None
-    learnt = tune.examples(shared, options.seed, None)
+    learnt, checkpoint = tune.examples(shared, options.seed, None), options.work / "final.tune.checkpoint"
     _export(tune.tune(start, learnt, checkpoint, options.minutes, options.seed), options)
+    trained.unlink(missing_ok=True)
 
 
 def _export(encoder: Encoder, options: argparse.Namespace) -> None:
@@ -153,8 +159,7 @@ def users_command(options: argparse.Namespace) -> None:
     path = options.models / "calibration.json"
     made = orjson.loads(path.read_bytes())
     found = users.fit(SemanticModel.load(options.models), list(written.texts()))
-    for origin in users.ORIGINS:
-        made["weights"][origin.value]["offset"] += found.shift
+    made.setdefault("directions", {}).update({origin.value: found.direction for origin in users.ORIGINS})
     calibrate.save(made, path)
     print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
 
@@ -201,18 +206,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of labelled *.jsonl.gz")
     parser.add_argument("--work", type=Path, default=Path("var/train"), help="folder for what lies between steps")
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the shipped models")
-    parser.add_argument("--minutes", type=float, default=24.0, help="longest time of the final training; folds get half")
+    parser.add_argument("--minutes", type=float, default=24.0, help="longest time of one training; of a fold's half of it")
     parser.add_argument("--scale", type=float, default=0.7, help="size of the training set; folds get half")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of all draws; another one for each stage of a training")
     parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
     parser.add_argument("--front", action="store_true", help="`fit` leaves the encoder of --start as it is")
     parser.add_argument("--words", action="store_true", help="`fit` gives the encoder of --start the lexicon's words, no more")
-    parser.add_argument("--written", action="store_true", help="`fit` trains on what was written alone")
+    parser.add_argument("--written", action="store_true", help="`fit` trains the encoder of --start on what was written alone")
     parser.add_argument("--members", type=int, default=1,
                         help="encoders to train and learn from; 4 on a GPU, 1 on a processor")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)
+    if options.front + options.words + options.written > 1:
+        parser.error("--front, --words and --written exclude each other")
     if (options.front or options.words or options.written) and options.start == "base":
         parser.error("--front, --words and --written want a trained encoder: name one with --start")
     torch.set_num_threads(options.threads)

@@ -79,12 +79,6 @@ def served(direction: Floats, constant: float) -> list[float]:
     return np.append(np.concatenate([direction[:WIDTH], SMALL * direction[WIDTH:]]), constant).round(5).tolist()  # type: ignore[no-any-return]
 
 
-def added(direction: Sequence[float], known: Floats) -> float:
-    """What a direction as `served` writes it adds to a window of such `features`."""
-    weights = np.array(direction)
-    return float(known[:WIDTH] @ weights[:WIDTH] + known[WIDTH:] @ weights[WIDTH:-1] / SMALL + weights[-1])
-
-
 def fitted(inputs: Floats, labels: Ints, weights: Floats, ridge: float, given: Floats | None = None) -> tuple[Floats, float]:
     """The direction (features,) and the constant, by Newton's method; ``given`` (texts,) is log-odds that they are added to."""
     inputs = np.hstack([inputs, np.ones((len(inputs), 1))])

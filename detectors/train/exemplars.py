@@ -94,7 +94,7 @@ def write_packs(encoder: Encoder, folder: Path = PACKS) -> None:
 
 def index(encoder: Encoder, folder: Path = PACKS) -> ExemplarIndex:
     """The index over what the packs hold, in order, attacks first."""
-    rows = [orjson.loads(line) for pack in PLAN for line in (folder / f"{pack}.jsonl").open("rb")]
+    rows = [orjson.loads(line) for pack in PLAN for line in (folder / f"{pack}.jsonl").read_bytes().splitlines()]
     return ExemplarIndex([Exemplar(row["id"], row["category"]) for row in rows], encoder.embed([row["text"] for row in rows]))
 
 

@@ -86,7 +86,7 @@ def run(
 ) -> Scored:
     """Train without a fold's sources and score them, and own texts from held-out templates; kept in ``work``.
 
-    What was trained there before is not trained again but for what `tune.tune` does.
+    What was trained there before, and not scored, is not trained again but for what `tune.tune` does.
     """
     held = FOLDS[name]
     trained, front_stage, checkpoint = (work / f"fold_{name}.{end}" for end in ("pt", "fast.npz", "checkpoint"))
@@ -96,7 +96,8 @@ def run(
         fast.save(front_stage)
     fast, encoder = FastModel.load(front_stage), Encoder()
     encoder.load_state_dict(torch.load(trained, weights_only=True))
-    encoder = tune.tune(encoder, tune.examples(shared.without(held), seed, held_out=False), checkpoint, minutes, seed)
+    learnt = tune.examples(shared.without(held), seed, held_out=False)
+    encoder = tune.tune(encoder, learnt, work / f"fold_{name}.tune.checkpoint", minutes, seed)
     export.export(encoder, work / f"fold_{name}.onnx")
     (work / "tokenizer.json").write_text(vocabulary.tokenizer_json(), "utf-8")
     served = ServedEncoder(work / f"fold_{name}.onnx", work / "tokenizer.json")

@@ -1,19 +1,22 @@
-"""Where the scale of users' texts lies: what is added to all of them, told by harmless texts that hold an attack's words.
+"""Where the scale of users' texts lies: what all that the encoder judges get, told by harmless texts that look like attacks.
 
 Training on such texts moves what the encoder says as a whole. The bars of the presets stay, and so the scale moves: `ALARMS` of
 the harmless written texts that are kept out of training reach the bar of ``balanced``. System prompts are read by the same
-output and move along.
+output and move along. It is of one encoder, as directions are, and stands among those: a constant, and nothing else.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from detectors.figures import auc, recall_at
-from detectors.semantic.judge import SemanticModel
+from detectors.semantic.heads import ORIGINS as OUTPUTS
+from detectors.semantic.judge import WIDTH, SemanticModel
+from detectors.train.direction import served
 from detectors.train.written import Text
 from detectors.values import Origin
 
@@ -24,24 +27,30 @@ ORIGINS: Final = (Origin.USER, Origin.SYSTEM)
 
 
 class Fitted(NamedTuple):
-    """What is added to the offsets of `ORIGINS` in ``calibration.json``, and figures of the kept texts for people."""
+    """What `ORIGINS` get among the directions of ``calibration.json``, and figures of the kept texts for people."""
 
-    shift: float
+    direction: list[float]
     figures: dict[str, Any]
 
 
 def fit(model: SemanticModel, texts: Sequence[Text]) -> Fitted:
-    """Fit on the kept users' texts among ``texts``."""
+    """Fit on the users' texts among ``texts`` that are kept, whatever the model adds to such texts now."""
+    directions = dict(model.calibration.directions)
+    for origin in ORIGINS:
+        directions.pop(origin, None)
+    calibration = dataclasses.replace(model.calibration, directions=directions)
+    plain = SemanticModel(model.fast, model.encoder, model.index, calibration)
     kept = [one for one in texts if one.kept and one.origin is Origin.USER]
-    labels = np.array([one.label for one in kept])
-    scores = np.array([found.score for found in model.judge([(one.text, Origin.USER) for one in kept], thorough=True)])
+    judged = plain.judge([(one.text, Origin.USER) for one in kept], thorough=True)
+    asked = np.array([one.stage == "encoder" for one in judged])  # what the index knows is not moved
+    labels, scores = np.array([one.label for one in kept])[asked], np.array([one.score for one in judged])[asked]
     said = np.log(scores / (1 - scores))
-    bars = {name: float(np.log(found[Origin.USER] / (1 - found[Origin.USER])))
-            for name, found in model.calibration.thresholds.items()}  # fmt: skip
+    at = {name: found[Origin.USER] for name, found in calibration.thresholds.items()}
+    bars = {name: float(np.log(bar / (1 - bar))) for name, bar in at.items()}
     shift = bars["balanced"] - float(np.quantile(said[labels == 0], 1 - ALARMS))
-    figures: dict[str, Any] = {"texts": len(kept), "hostile": int(labels.sum()), "auc": auc(said, labels), "shift": shift,
+    figures: dict[str, Any] = {"texts": len(said), "hostile": int(labels.sum()), "shift": shift, "auc": auc(said, labels),
                                "recall at 1 % FP": recall_at(said, labels, 0.01)}  # fmt: skip
     for name, bar in bars.items():
         for label, called in enumerate(("harmless", "hostile")):
             figures[f"{called} at {name}"] = float((said[labels == label] + shift >= bar).mean())
-    return Fitted(shift, figures)
+    return Fitted(served(np.zeros(WIDTH + len(OUTPUTS)), shift), figures)

@@ -24,6 +24,9 @@ FOLDER: Final = Path(__file__).parent / "written"
 SAID: Final = 0.5
 """Share of a window's phrases up to which it is an attack's own; of a long attack the window with the fewest always is."""
 
+PHRASE: Final = 12
+"""Characters of a phrase."""
+
 PARTS: Final = 5
 """Parts into which families are dealt; the first is kept out of training."""
 
@@ -76,13 +79,12 @@ def _shared(piece: str, harmless: Sequence[set[str]]) -> float:
 
 
 def _phrases(text: str) -> set[str]:
-    words = text.split()
-    return {" ".join(words[at : at + 3]) for at in range(len(words) - 2)}
+    return {text[at : at + PHRASE] for at in range(len(text) - PHRASE + 1)}
 
 
 def _labels(one: Text) -> tuple[float, ...]:
-    """What each origin's output is to learn from a text: as from sources' rows, see `sources.row_labels`."""
+    """What each origin's output is to learn: a user's order in a document, and his harmless one, is told by other texts."""
     if one.origin is Origin.USER:
-        return labels(user=1.0, document=1.0, tool_result=1.0) if one.label else labels(user=0.0, system=0.0)
+        return labels(user=1.0) if one.label else labels(user=0.0, system=0.0)
     value = float(one.label)
     return labels(document=value, tool_result=value)
