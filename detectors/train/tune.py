@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from detectors.semantic.fast import FastModel
-from detectors.train import dataset, fast_fit, written
-from detectors.train.ensemble import judged
+from detectors.train import dataset, written
 from detectors.train.fit import Corpus, Recipe, fit
 from detectors.train.generate import Example
 from detectors.train.model import Encoder
@@ -34,11 +32,6 @@ def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> list[E
     learnt = written.examples()
     print(f"{len(learnt)} written windows, {BESIDE} beside them", flush=True)
     return [*learnt, *random.Random(seed).sample(windows, min(BESIDE, len(windows)))]
-
-
-def front(fast: FastModel, encoder: Encoder, learnt: Sequence[Example], seed: int) -> FastModel:
-    """The front stage after it has learnt from what a tuned encoder says of such windows, and from their labels."""
-    return fast_fit.further(fast, learnt, seed, judged(encoder, Corpus.of(learnt)).sigmoid())
 
 
 def tune(encoder: Encoder, learnt: Sequence[Example], checkpoint: Path, minutes: float, seed: int) -> Encoder:
