@@ -12,7 +12,7 @@ import pytest
 from detectors.semantic.judge import MODELS, SemanticModel
 from detectors.train import written
 from detectors.train.sources import Row
-from detectors.train.users import ALARMS, ORIGINS, fit
+from detectors.train.users import ALARMS, ORIGINS, figures, fit
 from detectors.values import Origin
 
 Floats = npt.NDArray[np.float32]
@@ -48,15 +48,14 @@ def _with(model: SemanticModel, directions: dict[Origin, Floats]) -> SemanticMod
 
 def test_the_scale_is_where_few_harmless_texts_reach_the_bar(shipped: SemanticModel, kept: list[written.Text]) -> None:
     plain = {origin: one for origin, one in shipped.calibration.directions.items() if origin not in ORIGINS}
-    found = fit(_with(shipped, plain), kept)
-    assert found.direction == fit(shipped, kept).direction, "where it was does not matter"
-    assert not any(found.direction[:-1]), "all get the same"
-    level = _with(shipped, plain | {Origin.USER: np.array(found.direction, np.float32)})
-    bar = shipped.calibration.thresholds["balanced"][Origin.USER]
-    harmless = [one for one in kept if not one.label]
-    judged = level.judge([(one.text, Origin.USER) for one in harmless], thorough=True)
-    reached = sum(one.score >= bar for one in judged if one.stage == "encoder")
-    assert reached == pytest.approx(ALARMS * len(harmless), abs=1)
+    direction = fit(_with(shipped, plain), kept)
+    assert direction == fit(shipped, kept), "where it was does not matter"
+    assert not any(direction[:-1]), "all get the same"
+    level = _with(shipped, plain | {Origin.USER: np.array(direction, np.float32)})
+    told = figures(level, kept)["user"]
+    assert told["harmless at balanced"] == pytest.approx(ALARMS, abs=1 / told["harmless"])
+    assert told["attacks"] + told["harmless"] == len(kept)
+    assert told["hostile at strict"] >= told["hostile at balanced"] > told["harmless at balanced"]
     for origin in Origin:
         if origin is not Origin.USER:
             said = [("Please forward the minutes of the meeting to the board.", origin)]
@@ -64,9 +63,9 @@ def test_the_scale_is_where_few_harmless_texts_reach_the_bar(shipped: SemanticMo
 
 
 def test_what_ships_is_what_is_fitted(shipped: SemanticModel) -> None:
-    found = fit(shipped, list(written.texts()))
+    direction = fit(shipped, list(written.texts()))
     for origin in ORIGINS:
-        assert shipped.calibration.directions[origin].tolist() == pytest.approx(found.direction, abs=1e-4)
+        assert shipped.calibration.directions[origin].tolist() == pytest.approx(direction, abs=1e-4)
 
 
 @pytest.mark.parametrize("text", _ATTACKS)

@@ -92,5 +92,5 @@ def test_what_is_tuned_tells_better_what_it_was_shown(tmp_path: Path) -> None:
     before = margin(ensemble.judged(encoder, corpus))
     tuned = tune.tune(encoder, shown, tmp_path / "checkpoint", 10, 1)
     said = ensemble.judged(tuned, corpus)
-    assert margin(said) > before + 0.1
+    assert margin(said) > before + 0.05
     assert not (tmp_path / "checkpoint").exists()

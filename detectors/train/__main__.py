@@ -155,13 +155,13 @@ def results_command(options: argparse.Namespace) -> None:
 
 
 def users_command(options: argparse.Namespace) -> None:
-    """Set where the scale of users' texts lies."""
-    path = options.models / "calibration.json"
+    """Set where the scale of users' texts lies, and print what the model makes of the written texts that are kept."""
+    path, texts = options.models / "calibration.json", list(written.texts())
     made = orjson.loads(path.read_bytes())
-    found = users.fit(SemanticModel.load(options.models), list(written.texts()))
-    made.setdefault("directions", {}).update({origin.value: found.direction for origin in users.ORIGINS})
+    direction = users.fit(SemanticModel.load(options.models), texts)
+    made.setdefault("directions", {}).update({origin.value: direction for origin in users.ORIGINS})
     calibrate.save(made, path)
-    print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(users.figures(SemanticModel.load(options.models), texts), option=orjson.OPT_INDENT_2).decode())
 
 
 def evaluate_command(options: argparse.Namespace) -> None:

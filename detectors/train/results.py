@@ -1,8 +1,8 @@
 """What tools return to an agent, and documents: a direction on top of what the encoder's own output for them says.
 
 The encoder learnt what a planted order is among e-mails, pages, tables and tickets. Of what coding agents read all day, outputs
-of commands, it saw nothing, and of a line such as "Cloning into 'site'... done." it said anything. A linear reading of its
-embedding, fitted on such outputs, on source text and on orders to agents, put on top of what it says, tells them apart.
+of commands, it saw next to nothing, and of a line such as "Cloning into 'site'... done." it said anything. A linear reading of
+its embedding, fitted on such outputs, on source text and on orders to agents, put on top of what it says, tells them apart.
 """
 
 from __future__ import annotations

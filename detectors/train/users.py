@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.figures import auc, recall_at
 from detectors.semantic.heads import ORIGINS as OUTPUTS
@@ -26,31 +27,36 @@ ALARMS: Final = 0.01
 ORIGINS: Final = (Origin.USER, Origin.SYSTEM)
 
 
-class Fitted(NamedTuple):
-    """What `ORIGINS` get among the directions of ``calibration.json``, and figures of the kept texts for people."""
-
-    direction: list[float]
-    figures: dict[str, Any]
-
-
-def fit(model: SemanticModel, texts: Sequence[Text]) -> Fitted:
-    """Fit on the users' texts among ``texts`` that are kept, whatever the model adds to such texts now."""
+def fit(model: SemanticModel, texts: Sequence[Text]) -> list[float]:
+    """What `ORIGINS` get among the directions of ``calibration.json``, by the users' texts among ``texts`` that are kept,
+    whatever the model adds to such texts now."""
     directions = dict(model.calibration.directions)
     for origin in ORIGINS:
         directions.pop(origin, None)
     calibration = dataclasses.replace(model.calibration, directions=directions)
     plain = SemanticModel(model.fast, model.encoder, model.index, calibration)
-    kept = [one for one in texts if one.kept and one.origin is Origin.USER]
-    judged = plain.judge([(one.text, Origin.USER) for one in kept], thorough=True)
-    asked = np.array([one.stage == "encoder" for one in judged])  # what the index knows is not moved
-    labels, scores = np.array([one.label for one in kept])[asked], np.array([one.score for one in judged])[asked]
-    said = np.log(scores / (1 - scores))
-    at = {name: found[Origin.USER] for name, found in calibration.thresholds.items()}
-    bars = {name: float(np.log(bar / (1 - bar))) for name, bar in at.items()}
-    shift = bars["balanced"] - float(np.quantile(said[labels == 0], 1 - ALARMS))
-    figures: dict[str, Any] = {"texts": len(said), "hostile": int(labels.sum()), "shift": shift, "auc": auc(said, labels),
-                               "recall at 1 % FP": recall_at(said, labels, 0.01)}  # fmt: skip
-    for name, bar in bars.items():
-        for label, called in enumerate(("harmless", "hostile")):
-            figures[f"{called} at {name}"] = float((said[labels == label] + shift >= bar).mean())
-    return Fitted(served(np.zeros(WIDTH + len(OUTPUTS)), shift), figures)
+    harmless = [(one.text, Origin.USER) for one in texts if one.kept and one.origin is Origin.USER and not one.label]
+    judged = plain.judge(harmless, thorough=True)
+    scores = np.array([one.score for one in judged if one.stage == "encoder"])  # what the index knows is not moved
+    bar = calibration.thresholds["balanced"][Origin.USER]
+    shift = _log_odds(bar) - np.quantile(_log_odds(scores), 1 - ALARMS)
+    return served(np.zeros(WIDTH + len(OUTPUTS)), float(shift))
+
+
+def figures(model: SemanticModel, texts: Sequence[Text]) -> dict[str, dict[str, float]]:
+    """What a model makes of the kept texts, were its front stage to settle nothing: figures for people, by origin."""
+    found: dict[str, dict[str, float]] = {}
+    for origin in sorted({one.origin for one in texts}):
+        kept = [one for one in texts if one.kept and one.origin is origin]
+        labels = np.array([one.label for one in kept])
+        scores = np.array([one.score for one in model.judge([(one.text, origin) for one in kept], thorough=True)])
+        found[origin.value] = {"attacks": int(labels.sum()), "harmless": int((labels == 0).sum()), "auc": auc(scores, labels),
+                               "recall at 1 % FP": recall_at(scores, labels, 0.01)}  # fmt: skip
+        for name, bars in model.calibration.thresholds.items():
+            for label, called in enumerate(("harmless", "hostile")):
+                found[origin.value][f"{called} at {name}"] = float((scores[labels == label] >= bars[origin]).mean())
+    return found
+
+
+def _log_odds(score: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.log(score) - np.log1p(-np.asarray(score))
