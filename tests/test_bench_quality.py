@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from bench import languages
+from bench.learning import FAMILIES
 from bench.quality import EXEMPLARS, _goals, _tables, leakage, page
 from bench.quality.disguises import DISGUISES
 from bench.quality.found import Found, by
@@ -85,5 +86,6 @@ def test_the_texts_in_many_languages_are_for_the_measurement_alone() -> None:
               for line in file.read_text("utf-8").splitlines()}  # fmt: skip
     learnt |= {str(orjson.loads(line)["text"]) for file in EXEMPLARS.glob("*.jsonl") for line in file.open("rb")}
     assert not learnt & {row.text for row in rows}
-    measured = {line for file in languages.TEXTS.glob("*.seeds") for line in file.read_text("utf-8").splitlines()}
-    assert not learnt & {line for line in measured if not line.startswith("#")}
+    measured = {line for folder in (languages.TEXTS, FAMILIES) for file in folder.glob("*.seeds")
+                for line in file.read_text("utf-8").splitlines()}  # fmt: skip
+    assert not learnt & {line for line in measured if line and not line.startswith("#")}
