@@ -262,7 +262,7 @@ def test_whoever_spends_the_budget_keeps_no_family_from_being_learnt(teacher: Te
     assert stopped.mean() <= ALL_FALSE_ALARMS
 
 
-@pytest.mark.parametrize(("family", "seed"), [("audit_pretext", 16), ("ranking_bias", 15), ("bank_details", 7)])
+@pytest.mark.parametrize(("family", "seed"), [("audit_pretext", 19), ("ranking_bias", 15), ("bank_details", 7)])
 def test_what_is_not_of_one_kind_is_taken_apart_until_it_is(teacher: Teacher, family: str, seed: int) -> None:
     """Sentences of one aim that share too little: each part is learnt, where the whole would fail its trial."""
     shown = cases(teacher, draw(f"attack.{family}", 4, seed))

@@ -27,7 +27,7 @@ from detectors.semantic.prototypes import (
 from detectors.values import WATCHED, Origin, Segment, Skipped, Verdict
 from patterns.schema import Kind, Pattern, PatternError, Severity, State, acts_on, read_pattern
 
-TEXTS = draw("attack.game_show", 40)
+TEXTS = draw("attack.crossword_leak", 40)
 SHOWN, UNSEEN = TEXTS[:5], TEXTS[5:]
 ORDINARY = draw("benign.cooking", 30) + draw("benign.order_change", 30)
 
@@ -42,7 +42,7 @@ def learnt(model: SemanticModel, texts: list[str], kind: Kind = Kind.SEMANTIC, s
     background = known.harmless if kind is Kind.SEMANTIC else known.hostile
     closeness = bar(background.closeness(np.array([views(model, text).embedding for text in texts]), background.vectors), share)
     return Pattern(
-        id="learnt.game-show", kind=kind, body=texts[0], category="prompt_extraction.direct_request",
+        id="learnt.crossword", kind=kind, body=texts[0], category="prompt_extraction.direct_request",
         severity=Severity.HIGH, reach=None, hits=tuple(texts[1:]), closeness=closeness,
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_what_the_encoder_cannot_read_teaches_nothing_and_spoils_nothing(model: 
 def test_a_foreign_or_damaged_embedding_is_refused_by_name(model: SemanticModel, body: str, says: str) -> None:
     known = backgrounds(model)
     broken = replace(learnt(model, SHOWN), body=body.format(known.model))
-    with pytest.raises(PrototypeError, match=f"learnt.game-show: body: .*{says}"):
+    with pytest.raises(PrototypeError, match=f"learnt.crossword: body: .*{says}"):
         build(broken, lambda text: views(model, text), known)
     assert len(with_(model, broken).cascade.prototypes) == 0, "and the rest goes on without it"
 
