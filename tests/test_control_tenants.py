@@ -10,7 +10,7 @@ import pytest
 from families import draw
 from gateways import Gateway, until
 
-FAMILY = draw("attack.crossword_leak", 40, seed=3)
+FAMILY = draw("attack.dream_frame", 40, seed=3)
 NOTE = "acme says: our customer Bob"
 Keys = dict[tuple[str, str], httpx.Client]
 

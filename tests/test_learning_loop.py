@@ -18,7 +18,7 @@ from gateway.records.decisions import new_id
 from gateway.state.opening import open_state
 from patterns.schema import read_pattern
 
-FAMILY = draw("attack.crossword_leak", 40, seed=3)
+FAMILY = draw("attack.dream_frame", 40, seed=3)
 STOPPED = [text for name in ("expired_rules", "audit_pretext") for text in draw(f"attack.{name}", 40)]
 QUIZ = [text for text in draw("benign.awareness_quiz", 60) if '"' in text]
 ORDERS = draw("later_attack.estate_executor", 20)
