@@ -143,8 +143,10 @@ def inspect_reply(
     except (strict.BadJson, Malformed) as error:
         fault = "not valid JSON" if isinstance(error, strict.BadJson) and error.code == "invalid_json" else str(error)
         raise UpstreamFault(502, "upstream_bad_reply", f"the upstream's reply cannot be screened: {fault}") from None
-    numbers = {segment.path: number for number, segment in enumerate(parsed.segments)}
-    together = [[numbers[path] for path in paths if path in numbers] for paths in shown_together(doc)]
+    together: list[list[int]] = []
+    if shown := shown_together(doc):  # most replies have one text
+        numbers = {segment.path: number for number, segment in enumerate(parsed.segments)}
+        together = [[numbers[path] for path in paths if path in numbers] for paths in shown]
     return _inspect(engine, bound, parsed, body, tenant, vault, Direction.REPLY, leakage, began, together)
 
 
