@@ -179,6 +179,7 @@ def test_the_store_holds_nothing_that_can_be_read_or_changed(two: Two) -> None:
     if two.redis is None:
         return
     with two.redis.client() as client:
+        two.ask(two.a, f"another: card {CARD}.")
         before = set(client.keys("\\{portcullis}:fleeting:thread:*"))
         _, first = two.ask(two.a, f"held: card {CARD}.")
         (name,) = set(client.keys("\\{portcullis}:fleeting:thread:*")) - before
