@@ -33,6 +33,7 @@ class Gateway:
         """``prefix``: a command that runs it elsewhere, such as ``ip netns exec NAME``, where it listens on ``host``.
         ``forked``: see the module of that name, which also says what ``constants`` are."""
         self.folder = folder
+        self.workers = workers
         self.port = free_port()
         self.url = f"http://{host}:{self.port}"
         self.config = folder / "portcullis.yaml"
@@ -65,6 +66,20 @@ class Gateway:
     def write(self, settings: Mapping[str, Any]) -> None:
         """Write the configuration file anew."""
         self.config.write_text(yaml.safe_dump(dict(settings)))
+
+    def signal_with(self, settings: Mapping[str, Any]) -> None:
+        """Write the configuration file anew and have each process read it once, for a signal, and not because it has changed."""
+        before, fresh = self.config.stat(), self.config.with_suffix(".fresh")
+        fresh.write_text(yaml.safe_dump(dict(settings)))
+        os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
+        fresh.replace(self.config)
+        self.signal(signal.SIGHUP)
+
+    def take(self, settings: Mapping[str, Any]) -> None:
+        """Have every process take a configuration, and wait until it did."""
+        before = sum(map(_taken, self.log))
+        self.signal_with(settings)
+        self.wait_for(_taken, before + self.workers)
 
     def wait_for(self, wanted: Any, count: int = 1, seconds: float = START_SECONDS) -> list[dict[str, Any]]:
         """Wait until ``count`` log lines satisfy ``wanted``."""
@@ -124,6 +139,10 @@ class Gateway:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def _taken(line: Mapping[str, Any]) -> bool:
+    return bool(line["message"].startswith("configuration taken"))
 
 
 def _data_dir(folder: Path) -> Path:

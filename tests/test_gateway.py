@@ -266,9 +266,7 @@ class TestOperations:
     def test_a_worker_that_takes_anothers_place_has_the_newest_configuration(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway(workers=2)
         first = gateway.wait_for(lambda line: line["message"] == "serving", count=2)[0]
-        gateway.write({**gateway.settings, "policy": "monitor"})
-        gateway.signal(signal.SIGHUP)
-        gateway.wait_for(lambda line: line["message"].startswith("configuration taken"), count=2)
+        gateway.take({**gateway.settings, "policy": "monitor"})
         os.kill(first["pid"], signal.SIGKILL)
         gateway.wait_for(lambda line: line["message"] == "serving", count=3)
         for _ in range(20):  # each on a connection of its own, so that both workers are asked
@@ -290,8 +288,7 @@ class TestOperations:
         gateway = start_gateway()
         with gateway.client() as client:
             assert client.post(CHAT, json=ATTACK).status_code == 400
-            gateway.write({**gateway.settings, "policy": "monitor"})
-            gateway.signal(signal.SIGHUP)
+            gateway.signal_with({**gateway.settings, "policy": "monitor"})
             began, since = time.time(), []
             while (told := client.get("/admin/v1/generation").json())["generation"] == 1:
                 since.append(told["reloading_since"])
@@ -350,9 +347,7 @@ class TestOperations:
         with upstream(never) as provider:
             gateway = start_gateway(upstreams={"openai": {"base_url": provider.base_url}}, limits={"drain_seconds": 600})
             limits = {**gateway.settings["limits"], "drain_seconds": 1.5}
-            gateway.write({**gateway.settings, "limits": limits})
-            gateway.signal(signal.SIGHUP)
-            gateway.wait_for(lambda line: line["message"].startswith("configuration taken"))
+            gateway.take({**gateway.settings, "limits": limits})
             with socket.create_connection(("127.0.0.1", gateway.port), 20) as caller:
                 body = orjson.dumps(HELLO)
                 caller.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"

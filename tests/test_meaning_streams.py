@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import select
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -81,10 +80,7 @@ def gateway(behind: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def _under(gateway: Gateway, policy: Any, **detection: Any) -> None:
-    taken = sum(line["message"].startswith("configuration taken") for line in gateway.log)
-    gateway.write({**gateway.settings, "policy": policy, "detection": detection})
-    gateway.signal(signal.SIGHUP)
-    gateway.wait_for(lambda line: line["message"].startswith("configuration taken"), taken + 1)
+    gateway.take({**gateway.settings, "policy": policy, "detection": detection})
 
 
 def _choices(gateway: Gateway) -> tuple[list[dict[str, Any]], dict[str, Any]]:

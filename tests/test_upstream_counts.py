@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -46,8 +45,7 @@ def test_each_address_has_its_own_failures_and_a_reload_forgets_none(start_gatew
             assert _counts(client, "errors") == wanted
             assert _counts(client, "attempts") == {("openai",): 3.0, ("openai-2",): 3.0}
             assert _counts(client, "retries") == {("openai",): 0.0, ("openai-2",): 0.0}
-            gateway.write({**gateway.settings, "policy": "strict"})
-            gateway.signal(signal.SIGHUP)
+            gateway.signal_with({**gateway.settings, "policy": "strict"})
             until(lambda: 'portcullis_config_reloads_total{result="taken"} 1.0' in client.get("/metrics").text)
             assert _counts(client, "errors") == wanted
             assert _asked(client, "hello again").status_code == 200
