@@ -11,6 +11,7 @@ from typing import Final
 from bench import (
     agreement,
     audit,
+    authors,
     capacity,
     console,
     drowned,
@@ -36,8 +37,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, languages, drowned, replies, results, stream, realtime, learning, patterns,
-    capacity, memory, scan, index, sync, sync_scale, agreement, failover, verdicts, tails,
+    gateway, profile, audit, console, quality, authors, languages, drowned, replies, results, stream, realtime, learning,
+    patterns, capacity, memory, scan, index, sync, sync_scale, agreement, failover, verdicts, tails,
 )  # fmt: skip
 
 

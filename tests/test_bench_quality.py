@@ -9,7 +9,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from bench import languages
+from bench import authors, languages
 from bench.learning import FAMILIES
 from bench.quality import EXEMPLARS, _goals, _tables, leakage, page
 from bench.quality.disguises import DISGUISES
@@ -77,7 +77,7 @@ def test_the_report_quotes_texts_as_text_and_needs_nothing_from_elsewhere() -> N
     assert not re.search(r'(?:src|href)="(?!#)', document.replace("xlink:href", "href"))
 
 
-def test_the_texts_in_many_languages_are_for_the_measurement_alone() -> None:
+def test_what_measures_is_for_the_measurement_alone() -> None:
     rows = languages.texts()
     counts = Counter((row.lang, row.label) for row in rows)
     assert len(counts) == 2 * 15
@@ -86,6 +86,14 @@ def test_the_texts_in_many_languages_are_for_the_measurement_alone() -> None:
               for line in file.read_text("utf-8").splitlines()}  # fmt: skip
     learnt |= {str(orjson.loads(line)["text"]) for file in EXEMPLARS.glob("*.jsonl") for line in file.open("rb")}
     assert not learnt & {row.text for row in rows}
-    measured = {line for folder in (languages.TEXTS, FAMILIES) for file in folder.glob("*.seeds")
+    measured = {line for folder in (languages.TEXTS, FAMILIES, authors.TEXTS) for file in folder.rglob("*.seeds")
                 for line in file.read_text("utf-8").splitlines()}  # fmt: skip
     assert not learnt & {line for line in measured if line and not line.startswith("#")}
+
+
+def test_each_author_wrote_as_many_harmless_texts_as_attacks() -> None:
+    rows = authors.texts()
+    counts = Counter((row.source, row.origin, row.label) for row in rows)
+    assert {origin for _, origin, _ in counts} == {Origin.USER, Origin.DOCUMENT, Origin.TOOL_RESULT}
+    assert all(counts[source, origin, 1] == counts[source, origin, 0] > 50 for source, origin, _ in counts)
+    assert len({row.text for row in rows}) == len(rows)

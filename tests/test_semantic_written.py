@@ -7,9 +7,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import ORIGINS
+from detectors.semantic.judge import MODELS
 from detectors.semantic.windows import WINDOW
 from detectors.train import written
 from detectors.train.dataset import windows_of
@@ -82,15 +85,20 @@ def test_what_is_tuned_tells_better_what_it_was_shown(tmp_path: Path) -> None:
     from detectors.train.model import Encoder
 
     shown = [one for one in written.examples() if one.group == "written:user"][:480]
-    corpus, encoder = fit.Corpus.of(shown), Encoder.from_base()
+    corpus, encoder, front = fit.Corpus.of(shown), Encoder.from_base(), FastModel.load(MODELS / "fast.npz")
     user = ORIGINS.index(Origin.USER)
     hostile = corpus.labels[:, user] == 1
 
     def margin(said: torch.Tensor) -> float:
-        return float(said[hostile, user].mean() - said[~hostile, user].mean())
+        return float(said[hostile].mean() - said[~hostile].mean())
 
-    before = margin(ensemble.judged(encoder, corpus))
-    tuned = tune.tune(encoder, shown, tmp_path / "checkpoint", 10, 1)
-    said = ensemble.judged(tuned, corpus)
-    assert margin(said) > before + 0.05
+    def by_front(model: FastModel) -> torch.Tensor:
+        return corpus.targets.new_tensor([model.logit(one.text, Origin.USER) for one in shown])
+
+    before = margin(ensemble.judged(encoder, corpus)[:, user])
+    told, tuned = tune.tune(front, encoder, tune.Learnt(shown, shown), tmp_path / "checkpoint", 10, 1)
+    assert margin(ensemble.judged(tuned, corpus)[:, user]) > before + 0.05
     assert not (tmp_path / "checkpoint").exists()
+    assert margin(by_front(told)) > margin(by_front(front)) + 0.05
+    assert told.words == front.words
+    assert np.array_equal(told.arrays["table"], front.arrays["table"]), "by these what a deployment has learnt is matched"

@@ -179,10 +179,17 @@ def test_the_store_holds_nothing_that_can_be_read_or_changed(two: Two) -> None:
     if two.redis is None:
         return
     with two.redis.client() as client:
-        two.ask(two.a, f"another: card {CARD}.")
-        before = set(client.keys("\\{portcullis}:fleeting:thread:*"))
-        _, first = two.ask(two.a, f"held: card {CARD}.")
-        (name,) = set(client.keys("\\{portcullis}:fleeting:thread:*")) - before
+
+        def kept_of(text: str) -> tuple[str, bytes, set[bytes]]:
+            """The reply's id, the new name in the store, and the names that were there before."""
+            before = set(client.keys("\\{portcullis}:fleeting:thread:*"))
+            _, id = two.ask(two.a, text)
+            until(lambda: len(client.keys("\\{portcullis}:fleeting:thread:*")) > len(before))
+            (name,) = set(client.keys("\\{portcullis}:fleeting:thread:*")) - before
+            return id, name, before
+
+        kept_of(f"another: card {CARD}.")
+        first, name, before = kept_of(f"held: card {CARD}.")
         sealed = client.get(name)
         assert 0 < client.pttl(name) <= 86_400_000
         for plain in (CARD, "4111", "PII", first, "default"):

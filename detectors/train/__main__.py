@@ -14,9 +14,10 @@
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
 `--start FILE.pt` from a training in stages. With `--front` that encoder stays, and the front stage alone is fitted anew; with
-`--written` the front stage stays, and the encoder is trained on what was written for it and a few windows beside that; with
+`--written` encoder and front stage are trained further, on what was written for them and a few windows beside that; with
 `--words` nothing is trained: the encoder gets tokens for the words that the lexicon of other languages has gained. `index`,
-`replies`, `results` and `users` want to be run after each, since what they write is of one encoder.
+`replies`, `results` and `users` want to be run after each, since what they write is of one encoder and one front stage; what
+`calibrate` writes, too, is of those of the folds, and stays nearly right for others only while they say nearly the same.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import orjson
 import torch
 
 from detectors.semantic.encoder import Encoder as ServedEncoder
+from detectors.semantic.fast import FastModel
 from detectors.semantic.judge import MODELS, SemanticModel
 from detectors.train import (
     calibrate,
@@ -74,25 +76,32 @@ def fit_command(options: argparse.Namespace) -> None:
         _export(start, options)
         return
     shared = dataset.load_shared(options.data)
+    learnt = tune.examples(shared, options.seed, None)
+    front = options.models / "fast.npz"
     if options.front:
         assert start is not None
         _, examples = folds.drawn(shared, options.scale, options.seed, None)
-        folds.front(start, examples, options.seed).save(options.models / "fast.npz")
+        first = folds.front(start, examples, options.seed)
+        tune.front(first, start, learnt.front, options.seed).save(front)
         return
     options.models.mkdir(parents=True, exist_ok=True)
-    trained = options.work / "trained.pt"
-    if not options.written:
+    trained, first_front = options.work / "trained.pt", options.work / "trained.npz"
+    if options.written:
+        first = FastModel.load(front)
+    else:
         if not trained.exists():
             fast, encoder = folds.train(
                 shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
                 options.members,
             )  # fmt: skip
-            fast.save(options.models / "fast.npz")
+            fast.save(first_front)
             torch.save(encoder.state_dict(), trained)
-        start = _start(str(trained), options.models)
+        start, first = _start(str(trained), options.models), FastModel.load(first_front)
     assert start is not None
-    learnt, checkpoint = tune.examples(shared, options.seed, None), options.work / "final.tune.checkpoint"
-    _export(tune.tune(start, learnt, checkpoint, options.minutes, options.seed), options)
+    checkpoint = options.work / "final.tune.checkpoint"
+    fast, encoder = tune.tune(first, start, learnt, checkpoint, options.minutes, options.seed)
+    _export(encoder, options)
+    fast.save(front)
     trained.unlink(missing_ok=True)
 
 
@@ -212,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
     parser.add_argument("--front", action="store_true", help="`fit` leaves the encoder of --start as it is")
     parser.add_argument("--words", action="store_true", help="`fit` gives the encoder of --start the lexicon's words, no more")
-    parser.add_argument("--written", action="store_true", help="`fit` trains the encoder of --start on what was written alone")
+    parser.add_argument("--written", action="store_true", help="`fit` trains --start and the front stage further, no more")
     parser.add_argument("--members", type=int, default=1,
                         help="encoders to train and learn from; 4 on a GPU, 1 on a processor")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")

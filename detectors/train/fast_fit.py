@@ -56,6 +56,11 @@ MOST_PIECES: Final = 12
 
 WORDS_AT_ONCE: Final = 256
 
+FURTHER: Final = 0.33
+"""Share of the steps' size that a model that is fitted is trained further with."""
+
+LAYERS: Final = ("first", "second", "dense", "last")
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -96,7 +101,7 @@ def fit(
     """Fit on windows and their labels per origin.
 
     Args:
-        said: what the encoder says of the windows, probabilities (windows, origins), NaN where it was not asked; half of
+        said: what the encoder says of the windows, probabilities (windows, origins), NaN where it was not asked; `TAUGHT` of
             the target.
         encoder: whose vectors words begin with, the base model's if None.
     """
@@ -119,33 +124,56 @@ def fit_rows(
 ) -> fast.FastModel:
     """Fit on windows that are rows of ``table`` already; the rest as in `fit`."""
     torch.manual_seed(seed)
+    return fast.FastModel(words, _trained(Net(table), rows, labels, weights, seed, epochs, said))
+
+
+def further(model: fast.FastModel, examples: Sequence[Example], seed: int, said: Tensor) -> fast.FastModel:
+    """The model after `EPOCHS` more on such windows, in steps of `FURTHER`; the rest as in `fit`.
+
+    Its words' vectors stay as they are: by their means what a deployment has learnt is matched, too.
+    """
+    torch.manual_seed(seed)
+    labels = torch.tensor([example.labels for example in examples])
+    weights = torch.tensor([example.weight for example in examples])
+    rows = rows_of([example.text for example in examples], model.words)
+    net = _net(model)
+    net.table.requires_grad_(False)
+    arrays = _trained(net, rows, labels, weights, seed, EPOCHS, said, FURTHER)
+    return fast.FastModel(model.words, arrays)
+
+
+def _trained(
+    net: Net, rows: Sequence[fast.Ints], labels: Tensor, weights: Tensor, seed: int, epochs: int, said: Tensor | None,
+    pace: float = 1.0,
+) -> dict[str, Floats]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = Net(table).to(device)
+    net, words = net.to(device), len(net.table.weight) - fast.BUCKETS - 1
     targets = labels.clamp(min=0).float()
     if said is not None:
         targets = torch.where(said.isnan(), targets, (1 - TAUGHT) * targets + TAUGHT * said)
     shares = torch.where(labels == 1, MISSED, (labels >= 0).float()) * weights[:, None]
     targets, shares = targets.to(device), shares.to(device)
-    deep = [parameter for name, parameter in net.named_parameters() if name != "grams.weight"]
+    deep = [parameter for name, parameter in net.named_parameters() if name != "grams.weight" and parameter.requires_grad]
+    rate, phrase_rate = RATE * pace, PHRASE_RATE * pace
     optimiser = torch.optim.AdamW(
-        [{"params": deep, "lr": RATE, "weight_decay": 0.0},
-         {"params": [net.grams.weight], "lr": PHRASE_RATE, "weight_decay": 0.02}],
+        [{"params": deep, "lr": rate, "weight_decay": 0.0},
+         {"params": [net.grams.weight], "lr": phrase_rate, "weight_decay": 0.02}],
         fused=True,
     )
     rng = random.Random(seed)
     steps = epochs * (len(rows) // BATCH + 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [RATE, PHRASE_RATE], total_steps=steps + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, phrase_rate], total_steps=steps + 1)
     net.train()
     for _ in range(epochs):
         for group in _groups(rows, rng):
-            logits = net(*(part.to(device) for part in _padded([rows[i] for i in group], len(words))))
+            logits = net(*(part.to(device) for part in _padded([rows[i] for i in group], words)))
             losses = nn.functional.binary_cross_entropy_with_logits(logits, targets[group], reduction="none")
             loss = (losses * shares[group]).sum() / shares[group].sum().clamp(min=1)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-    return fast.FastModel(words, _arrays(net.cpu()))
+    return _arrays(net.cpu())
 
 
 def _groups(rows: Sequence[fast.Ints], rng: random.Random) -> list[list[int]]:
@@ -192,9 +220,22 @@ def _first_table(words: Sequence[str], encoder: Encoder) -> Tensor:
     return torch.cat([torch.zeros(1, DEPTH), small, torch.randn(fast.BUCKETS, DEPTH) * 0.3]) * 0.5
 
 
+def _net(model: fast.FastModel) -> Net:
+    """What `_arrays` made such a model of."""
+    arrays = {name: torch.from_numpy(np.array(values, np.float32)) for name, values in model.arrays.items()}
+    net = Net(arrays["table"])
+    with torch.no_grad():
+        net.grams.weight.copy_(arrays["grams"].T)
+        for name in LAYERS:
+            layer: nn.Linear = getattr(net, name)
+            layer.weight.copy_(arrays[name].T)
+            layer.bias.copy_(arrays[f"{name}_bias"])
+    return net
+
+
 def _arrays(net: Net) -> dict[str, Floats]:
     arrays = {"table": net.table.weight.detach().numpy(), "grams": net.grams.weight.detach().numpy().T}
-    for name in ("first", "second", "dense", "last"):
+    for name in LAYERS:
         layer: nn.Linear = getattr(net, name)
         arrays[name] = layer.weight.detach().numpy().T
         arrays[f"{name}_bias"] = layer.bias.detach().numpy()

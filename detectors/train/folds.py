@@ -86,10 +86,10 @@ def run(
 ) -> Scored:
     """Train without a fold's sources and score them, and own texts from held-out templates; kept in ``work``.
 
-    What was trained there before, and not scored, is not trained again but for what `tune.tune` does.
+    What was trained there before, and not scored, is not trained again but for what `tune.tune` does to both models.
     """
     held = FOLDS[name]
-    trained, front_stage, checkpoint = (work / f"fold_{name}.{end}" for end in ("pt", "fast.npz", "checkpoint"))
+    trained, front_stage, checkpoint = (work / f"fold_{name}.{end}" for end in ("pt", "first.npz", "checkpoint"))
     if not trained.exists() or not front_stage.exists():
         fast, encoder = train(shared.without(held), checkpoint, minutes, scale, seed, False, start, members)
         torch.save(encoder.state_dict(), trained)
@@ -97,7 +97,8 @@ def run(
     fast, encoder = FastModel.load(front_stage), Encoder()
     encoder.load_state_dict(torch.load(trained, weights_only=True))
     learnt = tune.examples(shared.without(held), seed, held_out=False)
-    encoder = tune.tune(encoder, learnt, work / f"fold_{name}.tune.checkpoint", minutes, seed)
+    fast, encoder = tune.tune(fast, encoder, learnt, work / f"fold_{name}.tune.checkpoint", minutes, seed)
+    fast.save(work / f"fold_{name}.fast.npz")
     export.export(encoder, work / f"fold_{name}.onnx")
     (work / "tokenizer.json").write_text(vocabulary.tokenizer_json(), "utf-8")
     served = ServedEncoder(work / f"fold_{name}.onnx", work / "tokenizer.json")

@@ -1,7 +1,8 @@
 """Train an encoder that knows its sources further, on what was written by hand beside windows of them.
 
 An encoder that has learnt its sources by heart tells others' attacks less well than it could: hand-written pairs, of which only
-the meaning tells which is hostile, draw it away from what gives a source away. The windows beside them keep what it knows.
+the meaning tells which is hostile, draw it away from what gives a source away. The windows beside them keep what it knows. The
+front stage before it is trained further with them, too: what that settles, no encoder reads.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from detectors.train import dataset, written
+from detectors.semantic.fast import FastModel
+from detectors.train import dataset, fast_fit, written
+from detectors.train.ensemble import judged
 from detectors.train.fit import Corpus, Recipe, fit
 from detectors.train.generate import Example
 from detectors.train.model import Encoder
@@ -22,18 +25,37 @@ SCALE: Final = 0.35
 BESIDE: Final = 4000
 """Windows of sources and of the generators beside what was written."""
 
+BESIDE_FRONT: Final = 8000
+"""The same for the front stage. It costs less to train."""
+
 PASSES: Final = 2
 RECIPE: Final = Recipe(rate=6e-5, heads=3e-4)
 
 
-def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> list[Example]:
-    """What was written, and `BESIDE` windows of the set that `dataset.build` makes of the same arguments."""
+class Learnt(NamedTuple):
+    """Windows that the encoder is trained further on, and those that its front stage is."""
+
+    encoder: list[Example]
+    front: list[Example]
+
+
+def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> Learnt:
+    """What was written, and windows beside that of the set that `dataset.build` makes of the same arguments."""
     windows = [one for one in dataset.build(shared, seed, held_out, SCALE) if one.text.strip()]
     learnt = written.examples()
-    print(f"{len(learnt)} written windows, {BESIDE} beside them", flush=True)
-    return [*learnt, *random.Random(seed).sample(windows, min(BESIDE, len(windows)))]
+    print(f"{len(learnt)} written windows, {BESIDE} beside them, for the front stage {BESIDE_FRONT}", flush=True)
+    encoder, front = (random.Random(seed).sample(windows, min(beside, len(windows))) for beside in (BESIDE, BESIDE_FRONT))
+    return Learnt([*learnt, *encoder], [*learnt, *front])
 
 
-def tune(encoder: Encoder, learnt: Sequence[Example], checkpoint: Path, minutes: float, seed: int) -> Encoder:
-    """The encoder after `PASSES` over such windows, or after ``minutes``; see `fit.fit`."""
-    return fit(Corpus.of(learnt), seed, minutes, checkpoint, encoder, PASSES, RECIPE)
+def tune(
+    model: FastModel, encoder: Encoder, learnt: Learnt, checkpoint: Path, minutes: float, seed: int
+) -> tuple[FastModel, Encoder]:
+    """Both after they were trained further: the encoder for `PASSES` or for ``minutes``, see `fit.fit`, and then `front`."""
+    encoder = fit(Corpus.of(learnt.encoder), seed, minutes, checkpoint, encoder, PASSES, RECIPE)
+    return front(model, encoder, learnt.front, seed), encoder
+
+
+def front(model: FastModel, encoder: Encoder, learnt: Sequence[Example], seed: int) -> FastModel:
+    """The front stage before such an encoder, trained further on windows and on what that says of them."""
+    return fast_fit.further(model, learnt, seed, judged(encoder, Corpus.of(learnt)).sigmoid())

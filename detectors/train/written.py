@@ -1,4 +1,4 @@
-"""What was written by hand for the encoder: attacks with harmless twins of the same words, and harmless texts beside them.
+"""What was written by hand for the model: attacks with harmless twins of the same words, and harmless texts beside them.
 
 ``written/ORIGIN/FILE.seeds`` holds them by who speaks, in sections ``attack.FILE.FAMILY`` and ``harmless.FILE.FAMILY``. Several
 authors wrote them, who saw neither a source nor each other's texts nor what a model makes of them. A fifth of the families is
