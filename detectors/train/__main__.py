@@ -14,10 +14,11 @@
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
 `--start FILE.pt` from a training in stages. With `--front` that encoder stays, and the front stage alone is fitted anew; with
-`--written` encoder and front stage are trained further, on what was written for them and a few windows beside that; with
-`--words` nothing is trained: the encoder gets tokens for the words that the lexicon of other languages has gained. `index`,
-`replies`, `results` and `users` want to be run after each, since what they write is of one encoder and one front stage; what
-`calibrate` writes, too, is of those of the folds, and stays nearly right for others only while they say nearly the same.
+`--written` encoder and front stage are trained further, on what was written for them and a few windows beside that, and with
+both of these options the front stage alone is; with `--words` nothing is trained: the encoder gets tokens for the words that
+the lexicon of other languages has gained. `index`, `replies`, `results` and `users` want to be run after each, since what they
+write is of one encoder and one front stage; what `calibrate` writes is of those of the folds, and stays nearly right for others
+while they say nearly the same.
 """
 
 from __future__ import annotations
@@ -80,8 +81,11 @@ def fit_command(options: argparse.Namespace) -> None:
     front = options.models / "fast.npz"
     if options.front:
         assert start is not None
-        _, examples = folds.drawn(shared, options.scale, options.seed, None)
-        first = folds.front(start, examples, options.seed)
+        if options.written:
+            first = FastModel.load(front)
+        else:
+            _, examples = folds.drawn(shared, options.scale, options.seed, None)
+            first = folds.front(start, examples, options.seed)
         tune.front(first, start, learnt.front, options.seed).save(front)
         return
     options.models.mkdir(parents=True, exist_ok=True)
@@ -227,8 +231,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)
-    if options.front + options.words + options.written > 1:
-        parser.error("--front, --words and --written exclude each other")
+    if options.words and (options.front or options.written):
+        parser.error("--words excludes --front and --written")
     if (options.front or options.words or options.written) and options.start == "base":
         parser.error("--front, --words and --written want a trained encoder: name one with --start")
     torch.set_num_threads(options.threads)
