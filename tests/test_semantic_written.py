@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from detectors.semantic.fast import FastModel
-from detectors.semantic.heads import ORIGINS
+from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.judge import MODELS
 from detectors.semantic.windows import WINDOW
 from detectors.train import written
@@ -102,3 +102,18 @@ def test_what_is_tuned_tells_better_what_it_was_shown(tmp_path: Path) -> None:
     assert margin(by_front(told)) > margin(by_front(front)) + 0.05
     assert told.words == front.words
     assert np.array_equal(told.arrays["table"], front.arrays["table"]), "by these what a deployment has learnt is matched"
+
+
+@pytest.mark.train
+def test_what_is_said_of_an_origin_is_brought_to_another_models_scale() -> None:
+    from detectors.train import fast_fit  # what training needs is not installed for the other tests
+
+    texts = [one.text for one in written.examples()[:400]]
+    front = FastModel.load(MODELS / "fast.npz")
+    arrays = {name: np.array(values, np.float32) for name, values in front.arrays.items()}
+    at = column(Origin.ASSISTANT)
+    arrays["last"][:, at], arrays["last_bias"][at], arrays["grams"][at] = arrays["last"][:, at] / 2, 3.0, arrays["grams"][at] / 2
+    back = fast_fit.rescaled(FastModel(front.words, arrays), Origin.ASSISTANT, front, texts)
+    for origin in (Origin.ASSISTANT, Origin.USER):
+        said, wanted = ([one.logit(text, origin) for text in texts] for one in (back, front))
+        assert np.allclose(said, wanted, atol=0.02)

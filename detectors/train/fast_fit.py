@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from detectors.semantic import fast
-from detectors.semantic.heads import ORIGINS
+from detectors.semantic.heads import ORIGINS, column
 from detectors.train.fit import tokenizer
 from detectors.train.generate import Example
 from detectors.train.model import WIDTH, Encoder
+from detectors.values import Origin
 
 DEPTH: Final = 48
 """Numbers in a word's vector."""
@@ -139,6 +140,17 @@ def further(model: fast.FastModel, examples: Sequence[Example], seed: int, said:
     net = _net(model)
     net.table.requires_grad_(False)
     arrays = _trained(net, rows, labels, weights, seed, EPOCHS, said, FURTHER)
+    return fast.FastModel(model.words, arrays)
+
+
+def rescaled(model: fast.FastModel, origin: Origin, like: fast.FastModel, texts: Sequence[str]) -> fast.FastModel:
+    """The model with its logits of an origin moved and stretched to the mean and deviation that ``like`` has on ``texts``."""
+    said, wanted = (np.array([one.logit(text, origin) for text in texts]) for one in (model, like))
+    slope, at = wanted.std() / said.std(), column(origin)
+    arrays = {name: np.array(values, np.float32) for name, values in model.arrays.items()}
+    arrays["last"][:, at] *= slope
+    arrays["grams"][at] *= slope
+    arrays["last_bias"][at] = slope * arrays["last_bias"][at] + wanted.mean() - slope * said.mean()
     return fast.FastModel(model.words, arrays)
 
 

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from detectors.semantic.fast import FastModel
+from detectors.semantic.heads import ORIGINS, column
 from detectors.train import dataset, fast_fit, written
 from detectors.train.ensemble import judged
 from detectors.train.fit import Corpus, Recipe, fit
@@ -57,5 +60,15 @@ def tune(
 
 
 def front(model: FastModel, encoder: Encoder, learnt: Sequence[Example], seed: int) -> FastModel:
-    """The front stage before such an encoder, trained further on windows and on what that says of them."""
-    return fast_fit.further(model, learnt, seed, judged(encoder, Corpus.of(learnt)).sigmoid())
+    """The front stage before such an encoder, trained further on windows and on what that says of them.
+
+    What it says under origins that nothing was written for is brought to the scale that it had: the bar below which a text is
+    settled is of that scale, and what moved it there was taught about others' texts.
+    """
+    further = fast_fit.further(model, learnt, seed, judged(encoder, Corpus.of(learnt)).sigmoid())
+    labels = np.array([one.labels for one in learnt if written.is_one(one)])
+    for origin in ORIGINS:
+        if (labels[:, column(origin)] < 0).all():
+            texts = [one.text for one in learnt if one.labels[column(origin)] >= 0]
+            further = fast_fit.rescaled(further, origin, model, texts)
+    return further
