@@ -1,8 +1,9 @@
 """``python -m bench authors``: attacks and harmless twins by authors of whom nothing was learnt.
 
 Pairs of texts of the same words (``bench/authors/ORIGIN/AUTHOR.seeds``), of which only the meaning tells which is hostile,
-written for this measurement alone: no model, pattern, exemplar or threshold was made or chosen by them, and their authors wrote
-nothing that was. Beside all stages stands what the model says alone where its front stage settles nothing.
+written for this measurement alone: nothing was learnt from them, no pattern, exemplar or threshold chosen by them, and their
+authors wrote nothing that was learnt from. Beside all stages stands what the model says alone where its front stage settles
+nothing.
 """
 
 from __future__ import annotations
