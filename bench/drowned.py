@@ -51,15 +51,17 @@ def run(arguments: argparse.Namespace) -> int:
         for text in rng.sample(family, EACH)
         if bench.stopped(bench.base, text)
     ]
+    # Each order's sentences, and the shared rows, are the same whichever of the others a model stops.
+    own = [(one, random.Random(one.text)) for one in orders]
     groups = {
-        "orders between two texts of 300 characters": [_among(rng.sample(sentences, 2), one, 1, " ") for one in orders],
+        "orders between two texts of 300 characters": [_among(rng.sample(sentences, 2), one, 1, " ") for one, rng in own],
         "orders among five, as a paragraph": [
-            _among(rng.sample(sentences, 5), one, rng.randrange(6), "\n\n") for one in orders
+            _among(rng.sample(sentences, 5), one, rng.randrange(6), "\n\n") for one, rng in own
         ],
-        "harmless texts of four": [Text(" ".join(rng.sample(sentences, 4)), one.origin) for one in orders],
+        "harmless texts of four": [Text(" ".join(rng.sample(sentences, 4)), one.origin) for one, rng in own],
     }
     shared = [row for row in _rows(arguments.data) if len(row.text) in LONG] if arguments.data else []
-    for row in _sample(shared, arguments.each, rng):
+    for row in _sample(shared, arguments.each, random.Random(SEED)):
         kind = f"shared: {'attacks' if row.label else 'harmless'}, {row.kind}"
         groups.setdefault(kind, []).append(Text(row.text, row.origin))
     rows = [(name, len(texts), *_measure(bench, texts)) for name, texts in groups.items()]

@@ -139,7 +139,7 @@ def test_balanced_runs_some_way_ahead_and_no_further(gateway: Gateway, model: _M
 
 
 @pytest.mark.parametrize("before", ["", PROSE[:400]], ids=["a call alone", "after more than a step of prose"])
-def test_nothing_of_a_call_runs_ahead(gateway: Gateway, model: _Model, before: str) -> None:
+def test_the_end_of_a_call_never_runs_ahead(gateway: Gateway, model: _Model, before: str) -> None:
     # A client runs the call that it has, whatever the stream ends with.
     _under(gateway, "balanced")
     order = ATTACK.replace("12", "56" if before else "34")  # not read before: its judgement takes a while

@@ -34,8 +34,8 @@ HELP: Final = "attacks and harmless twins by authors of whom nothing was learnt"
 TEXTS: Final = Path(__file__).parent
 RATE: Final = 0.01
 
-COLUMNS: Final = ("texts", "attacks", "harmless", "AUC", "model alone", f"found at {RATE:.0%} FP", "model alone",
-                  "found at balanced", "by patterns alone", "passed")  # fmt: skip
+COLUMNS: Final = ("texts", "attacks", "harmless", "AUC", "AUC of the model", f"found at {RATE:.0%} FP",
+                  f"by the model at {RATE:.0%} FP", "found at balanced", "by patterns alone", "passed")  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

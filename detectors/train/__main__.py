@@ -93,7 +93,7 @@ def fit_command(options: argparse.Namespace) -> None:
     if options.written:
         first = FastModel.load(front)
     else:
-        if not trained.exists():
+        if not (trained.exists() and first_front.exists()):
             fast, encoder = folds.train(
                 shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
                 options.members,
@@ -106,7 +106,8 @@ def fit_command(options: argparse.Namespace) -> None:
     fast, encoder = tune.tune(first, start, learnt, checkpoint, options.minutes, options.seed)
     _export(encoder, options)
     fast.save(front)
-    trained.unlink(missing_ok=True)
+    for file in (trained, first_front):
+        file.unlink(missing_ok=True)
 
 
 def _export(encoder: Encoder, options: argparse.Namespace) -> None:
