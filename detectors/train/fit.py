@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,12 @@ SMOOTHING: Final = 0.02
 
 TAUGHT: Final = 0.5
 """Share of a target that a teacher says, where there is one; the rest is the label."""
+
+HELD: Final = 16
+"""Windows in a step of which an encoder that is trained further is to say what it said."""
+
+SAME: Final = 3.0
+"""What one minus the cosine of such a window's embeddings counts for."""
 
 CONTRAST: Final = 0.15
 CATEGORY: Final = 0.15
@@ -110,11 +117,12 @@ def smoothed(labels: Tensor) -> Tensor:
 
 def fit(
     corpus: Corpus, seed: int, minutes: float, checkpoint: Path, start: Encoder | None = None, passes: int = 1,
-    recipe: Recipe = PLAIN,
+    recipe: Recipe = PLAIN, held: Corpus | None = None,
 ) -> Encoder:
     """Train for ``passes`` over the windows or for ``minutes``, whichever ends first, and return the encoder.
 
-    Training begins at ``start``, or at the base model with fresh heads.
+    Training begins at ``start``, or at the base model with fresh heads. Of the windows ``held`` the encoder is to go on saying
+    what ``start`` says (Li and Hoiem 2016, Learning without Forgetting); their labels count for nothing.
 
     The rate follows time or data, whichever is further, so that it has come down when training ends. A run that was
     stopped goes on from ``checkpoint``, written every five minutes and removed at the end.
@@ -127,6 +135,7 @@ def fit(
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     corpus = corpus.to(device)
     batches = _batches(corpus.lengths.tolist(), random.Random(seed), passes, recipe.batch)
+    aside = _held(encoder, held.to(device), seed, len(batches)) if held else None
     first, spent = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -145,6 +154,8 @@ def fit(
         for group, rate in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = rate * min(done / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done)) + 1e-7
         loss = _hardened(encoder, _batch(corpus, batches[step], recipe.lost_words), recipe.perturb)
+        if aside:
+            loss = loss + aside(encoder, step)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
@@ -158,6 +169,25 @@ def fit(
             saved_at = now
     checkpoint.unlink(missing_ok=True)
     return encoder.cpu().eval()
+
+
+def _held(start: Encoder, windows: Corpus, seed: int, steps: int) -> Callable[[Encoder, int], Tensor]:
+    """What an encoder loses at each step by saying something else of some of the windows than ``start`` says."""
+    teacher = copy.deepcopy(start).eval().requires_grad_(False)
+    order = random.Random(seed)
+    passes = steps * HELD // len(windows.lengths) + 1
+    batches = _batches(windows.lengths.tolist(), order, passes, HELD)
+
+    def loss(encoder: Encoder, step: int) -> Tensor:
+        batch = _batch(windows, batches[step], 0.0)
+        mask = _mask(batch)
+        with torch.no_grad():
+            wanted, said, _ = teacher(batch.ids, mask)
+        embedding, logits, _ = encoder(batch.ids, mask)
+        moved = 1 - (embedding * wanted).sum(1).mean()
+        return SAME * moved + nn.functional.binary_cross_entropy_with_logits(logits, said.sigmoid())
+
+    return loss
 
 
 def _groups(encoder: Encoder, recipe: Recipe) -> list[dict[str, Any]]:
@@ -205,6 +235,10 @@ def _batch(corpus: Corpus, chosen: Sequence[int], lost_words: float) -> Corpus:
     return replace(batch, ids=torch.where(lost, MASK, ids))
 
 
+def _mask(batch: Corpus) -> Tensor:
+    return (torch.arange(batch.ids.shape[1], device=batch.ids.device) < batch.lengths[:, None]).float()
+
+
 def _category(example: Example) -> int:
     name = KINDS.get(example.category, example.category).partition(".")[0]
     return ATTACKS.index(name) if name in ATTACKS and max(example.labels) == 1.0 else -100
@@ -237,9 +271,8 @@ def _hardened(encoder: Encoder, batch: Corpus, perturb: float) -> Tensor:
 
 def _loss(encoder: Encoder, batch: Corpus) -> Tensor:
     device = batch.ids.device
-    mask = (torch.arange(batch.ids.shape[1], device=device) < batch.lengths[:, None]).float()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_half(device)):
-        embedding, logits, category = encoder(batch.ids, mask)
+        embedding, logits, category = encoder(batch.ids, _mask(batch))
     known = (batch.labels >= 0) * batch.weights[:, None]
     losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, reduction="none")
     # Each text counts once, however many origins have a say.

@@ -77,7 +77,7 @@ class Fitted(NamedTuple):
 def replies(data: Path, seed: int) -> list[Reply]:
     """All that is learnt from."""
     rng = random.Random(seed)
-    found = [*_written(rng), *_commands(rng)]
+    found = own(rng)
     found += [Reply(text, 0, source, unseen=unseen) for text, source, unseen in read_replies(data)]
     by_source: dict[str, list[str]] = {}
     for row in read_rows(data):
@@ -87,6 +87,11 @@ def replies(data: Path, seed: int) -> list[Reply]:
         for text in rng.sample(asked, min(ECHOED, len(asked))):
             found.append(Reply(rng.choice(ECHOES).format(text), 0, f"said again: {source}"))
     return found
+
+
+def own(rng: random.Random) -> list[Reply]:
+    """What was written for it."""
+    return [*_written(rng), *_commands(rng)]
 
 
 def _written(rng: random.Random) -> Iterator[Reply]:

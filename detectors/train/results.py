@@ -76,8 +76,7 @@ def pieces(data: Path, seed: int) -> list[Piece]:
     """All that is learnt from."""
     rng, grammar = random.Random(seed), Grammar()
     code = list(read_rows(data, [_CODE]))
-    found = [*_outputs(grammar, rng), *_modules(rng), *_orders(grammar, code, rng), *_drawn(grammar, code, seed)]
-    found += [*_asks(grammar, "people_asks", "asks", rng), *_foreign(grammar, rng)]
+    found = [*own(grammar, rng), *_modules(rng), *_within(grammar, code, rng), *_drawn(grammar, code, seed)]
     found += _of_rows(rng.sample(code, CODE), "code", 1.0, rng)
     for source in _HARMLESS:
         harmless = [row for row in read_rows(data, [source]) if not row.label and row.origin in _READ]
@@ -85,8 +84,16 @@ def pieces(data: Path, seed: int) -> list[Piece]:
     for source in _HOSTILE:
         hostile = [row for row in read_rows(data, [source]) if row.label and row.origin in ORIGINS and len(row.text) <= WINDOW]
         found += [Piece(row.text, 1, f"{source}: {row.text}") for row in rng.sample(hostile, min(HOSTILE, len(hostile)))]
-    found += [*_asks(grammar, "office_papers", "paper", rng), *_paper_orders(grammar, rng)]
-    return [*found, *_sentences(grammar, rng)]
+    return found
+
+
+def own(grammar: Grammar, rng: random.Random) -> list[Piece]:
+    """What was written for it, alone."""
+    return [
+        *_outputs(grammar, rng), *_orders(grammar, rng), *_asks(grammar, "people_asks", "asks", rng),
+        *_asks(grammar, "office_papers", "paper", rng), *_sentences(grammar, rng), *_paper_orders(grammar, rng),
+        *_foreign(grammar, rng),
+    ]  # fmt: skip
 
 
 def _outputs(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
@@ -101,11 +108,17 @@ def _outputs(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
         yield Piece("\n".join([said[-1], *more])[:WINDOW], 0, whence)
 
 
-def _orders(grammar: Grammar, code: Sequence[Row], rng: random.Random) -> Iterator[Piece]:
-    """Orders to agents: alone, and within outputs and source text."""
+def _orders(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
+    """Orders to agents, alone."""
     for template in grammar.sections["result_attack"]:
         said = list(dict.fromkeys(grammar.wording(template, rng) for _ in range(WORDINGS + 1)))
         yield from (Piece(text[:WINDOW], 1, f"order: {template}") for text in said[:WORDINGS])
+
+
+def _within(grammar: Grammar, code: Sequence[Row], rng: random.Random) -> Iterator[Piece]:
+    """Orders to agents within outputs and source text."""
+    for template in grammar.sections["result_attack"]:
+        said = list(dict.fromkeys(grammar.wording(template, rng) for _ in range(WORDINGS + 1)))
         for _ in range(WORDINGS + 1):
             order = rng.choice(("{}", "{}", "# {}", "// {}")).format(rng.choice(said))[:WINDOW]
             output = rng.random() < 0.67

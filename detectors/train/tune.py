@@ -12,23 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import ORIGINS, column
-from detectors.train import dataset, fast_fit, written
+from detectors.train import dataset, fast_fit, replies, results, written
 from detectors.train.ensemble import judged
 from detectors.train.fit import Corpus, Recipe, fit
 from detectors.train.generate import Example
+from detectors.train.grammar import Grammar
 from detectors.train.model import Encoder
+from detectors.train.sources import labels
 
 SCALE: Final = 0.35
 """Size of the training set that the windows are drawn of, see `dataset.build`."""
 
-BESIDE: Final = 4000
+BESIDE: Final = 6000
 """Windows of sources and of the generators beside what was written."""
 
-BESIDE_FRONT: Final = 8000
+BESIDE_FRONT: Final = 16_000
 """The same for the front stage. It costs less to train."""
 
 PASSES: Final = 2
@@ -36,10 +36,12 @@ RECIPE: Final = Recipe(rate=6e-5, heads=3e-4)
 
 
 class Learnt(NamedTuple):
-    """Windows that the encoder is trained further on, and those that its front stage is."""
+    """Windows that the encoder is trained further on, those that its front stage is, and those of which the encoder is to say
+    what it said."""
 
     encoder: list[Example]
     front: list[Example]
+    held: list[Example]
 
 
 def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> Learnt:
@@ -48,27 +50,35 @@ def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> Learnt
     learnt = written.examples()
     print(f"{len(learnt)} written windows, {BESIDE} beside them, for the front stage {BESIDE_FRONT}", flush=True)
     encoder, front = (random.Random(seed).sample(windows, min(beside, len(windows))) for beside in (BESIDE, BESIDE_FRONT))
-    return Learnt([*learnt, *encoder], [*learnt, *front])
+    return Learnt([*learnt, *encoder], [*learnt, *front], held(seed))
+
+
+def held(seed: int) -> list[Example]:
+    """What was written to tell replies and tools' results by: `replies` and `results` read them in the embedding."""
+    rng = random.Random(seed)
+    texts = [one.text for one in replies.own(rng)] + [one.text for one in results.own(Grammar(), rng)]
+    return [Example(text, labels(), "held") for text in dict.fromkeys(texts) if text.strip()]
 
 
 def tune(
     model: FastModel, encoder: Encoder, learnt: Learnt, checkpoint: Path, minutes: float, seed: int
 ) -> tuple[FastModel, Encoder]:
     """Both after they were trained further: the encoder for `PASSES` or for ``minutes``, see `fit.fit`, and then `front`."""
-    encoder = fit(Corpus.of(learnt.encoder), seed, minutes, checkpoint, encoder, PASSES, RECIPE)
+    encoder = fit(Corpus.of(learnt.encoder), seed, minutes, checkpoint, encoder, PASSES, RECIPE, Corpus.of(learnt.held))
     return front(model, encoder, learnt.front, seed), encoder
 
 
 def front(model: FastModel, encoder: Encoder, learnt: Sequence[Example], seed: int) -> FastModel:
     """The front stage before such an encoder, trained further on windows and on what that says of them.
 
-    What it says under origins that nothing was written for is brought to the scale that it had: the bar below which a text is
-    settled is of that scale, and what moved it there was taught about others' texts.
+    What it says is brought to the scale that it had, since the bar below which a text is settled is of that scale: where texts
+    were written for an origin, on the harmless ones among those that are kept out of all training, else on the windows.
     """
     further = fast_fit.further(model, learnt, seed, judged(encoder, Corpus.of(learnt)).sigmoid())
-    labels = np.array([one.labels for one in learnt if written.is_one(one)])
+    kept = [one for one in written.texts() if one.kept and not one.label]
     for origin in ORIGINS:
-        if (labels[:, column(origin)] < 0).all():
-            texts = [one.text for one in learnt if one.labels[column(origin)] >= 0]
+        texts = [one.text for one in kept if one.origin is origin]
+        texts = texts or [one.text for one in learnt if one.labels[column(origin)] >= 0]
+        if texts:
             further = fast_fit.rescaled(further, origin, model, texts)
     return further
