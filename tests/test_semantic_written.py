@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -93,11 +94,30 @@ def test_what_is_tuned_tells_better_what_it_was_shown(tmp_path: Path) -> None:
         return float(said[hostile, user].mean() - said[~hostile, user].mean())
 
     before = margin(ensemble.judged(encoder, corpus))
-    told, tuned = tune.tune(front, encoder, tune.Learnt(shown, shown), tmp_path / "checkpoint", 10, 1)
+    told, tuned = tune.tune(front, encoder, tune.Learnt(shown, shown, tune.held(1)[:64]), tmp_path / "checkpoint", 10, 1)
     assert margin(ensemble.judged(tuned, corpus)) > before + 0.05
     assert not (tmp_path / "checkpoint").exists()
     assert all(np.isfinite(values).all() for values in told.arrays.values()), "of some origins nothing is known here"
     assert not np.array_equal(told.arrays["dense"], front.arrays["dense"])
+    kept = [one.text for one in written.texts() if one.kept and not one.label and one.origin is Origin.USER]
+    scale, as_was = (np.array([one.logit(text, Origin.USER) for text in kept]) for one in (told, front))
+    assert (scale.mean(), scale.std()) == pytest.approx((as_was.mean(), as_was.std()), abs=0.02), "the bar is of this scale"
+
+
+@pytest.mark.train
+def test_of_what_is_held_the_encoder_says_what_it_said(tmp_path: Path) -> None:
+    from detectors.train import fit, shipped, tune  # what training needs is not installed for the other tests
+
+    windows = fit.Corpus.of(written.examples()[:192])
+    held = fit.Corpus.of([one for one in tune.held(1) if len(one.text) < 120][:64])
+    start = shipped.load(MODELS / "encoder.onnx")
+
+    def moved(kept: fit.Corpus | None) -> float:
+        tuned = fit.fit(windows, 1, 10, tmp_path / "checkpoint", copy.deepcopy(start), 2, tune.RECIPE, kept)
+        before, now = (one(held.ids.long(), (held.ids != 0).float())[0] for one in (start.eval(), tuned))
+        return float(1 - (before * now).sum(1).mean())
+
+    assert 0 < moved(held) < 0.7 * moved(None)
 
 
 @pytest.mark.train
