@@ -198,7 +198,11 @@ def test_an_order_beside_a_decoy_quotation_is_no_mention(model: SemanticModel, w
     plain, taught = with_(model), with_(model, pattern)
     (ready,) = taught.cascade.prototypes
     assert ready.quoting
-    assert sum(verdict(taught, text).score < 0.1 for text in told[5:]) > 0.7 * len(told[5:]), "a mention alone passes"
+    calibration = model.calibration
+    read = [text for text in told[5:] if model.front(text, Origin.USER)[0][2] >= calibration.sure[Origin.USER]]
+    assert len(read) >= 20
+    assert all(verdict(taught, text).score < 0.1 for text in read), "what the encoder reads is known for a mention"
+    assert all(verdict(taught, text).score < calibration.reported(Origin.USER) for text in told[5:]), "a mention alone passes"
     orders = [text for text in draw("later_attack.estate_executor", 60) if verdict(plain, text).score >= 0.9]
     decoyed = [f"{text} {written.format(order)}" for text, order in zip(cycle(told[:5]), orders, strict=False)]
     stopped = [text for text in decoyed if verdict(plain, text).score >= 0.9]
