@@ -178,12 +178,14 @@ def test_what_quotes_an_attack_takes_nothing_away_that_stops_it(tmp_path: Path, 
 
 
 def _near(teacher: Teacher, family: str) -> tuple[Case, Case]:
-    """An attack of one honest labeller, and one that its exemplar would stop and that another calls harmless."""
+    """An attack of one honest labeller, and one of its kind that its exemplar would stop and that another calls harmless."""
     texts = draw(family, 12)
     lies = cases(teacher, texts, Outcome.FALSE_POSITIVE, by=("eve",))
     for one in cases(teacher, texts, by=("dee",)):
         (made, *_) = answers(teacher, [one], [one])
-        for lie in teacher.labelled(lies).matched(teacher._ready(made.pattern)):
-            if lie.text != one.text:
+        ready, told = teacher._ready(made.pattern), teacher.labelled(lies)
+        of_its_kind = {lie.id for lie in told.akin(ready)}
+        for lie in told.matched(ready):
+            if lie.text != one.text and lie.id in of_its_kind:
                 return one, lie
     raise AssertionError("no two texts of the family are near")

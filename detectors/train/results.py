@@ -54,15 +54,16 @@ _READ: Final = (Origin.DOCUMENT, Origin.TOOL_RESULT, Origin.SYSTEM)
 RIDGE: Final = 100.0
 """Of 10 to 3,000, by what was held out: orders in outputs are ranked better with less, own documents with more."""
 
-COUNT: Final = {"output": 10.0, "module": 10.0, "code": 10.0, "own:foreign_planted": 8.0, "own:document": 3.0,
+COUNT: Final = {"output": 14.0, "module": 10.0, "code": 10.0, "own:foreign_planted": 8.0, "own:document": 3.0,
                 "own:foreign_document": 3.0, "injecagent": 2.0, "order": 3.0, "order within": 3.0, "asks": 4.0,
-                "foreign order": 8.0, "paper": 3.0, "paper order": 2.0, "paper order within": 2.0}
+                "foreign order": 12.0, "paper": 3.0, "paper order": 2.0, "paper order within": 2.0}
 """What kinds weigh that count for more than others. Else what outputs are too high by is taken from all texts, and orders in
 other languages than English are lost for it. With more for papers, either orders are lost or outputs are taken for them."""
 
 PASSED: Final = 0.005
-"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. Less loses orders;
-with 0.0075 and most weights a list of changed files was blocked."""
+"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. With 0.0065 two harmless answers of services
+more are blocked (of 120, ``bench results``), and 56 orders in long outputs instead of 52; with 0.0075 and most weights a list of
+changed files was blocked, by the encoder before."""
 
 
 class Fitted(NamedTuple):
