@@ -61,8 +61,8 @@ COUNT: Final = {"output": 14.0, "module": 10.0, "code": 10.0, "own:foreign_plant
 other languages than English are lost for it. With more for papers, either orders are lost or outputs are taken for them."""
 
 PASSED: Final = 0.005
-"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. More finds hardly more orders, and blocks
-harmless answers of services and a git clone's output; with 0.0075 and most weights a list of changed files."""
+"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. More finds hardly
+more orders, and blocks answers of services and what a git clone says; with 0.0075 and most weights a list of changed files."""
 
 
 class Fitted(NamedTuple):
