@@ -58,7 +58,7 @@ def proposed(people: People, texts: list[str], kind: str, said: dict[str, str]) 
 def test_from_labels_to_siblings_refused_and_back(people: People) -> None:
     passing = [text for text, blocked in zip(FAMILY, stopped(people, FAMILY), strict=True) if not blocked]
     assert len(passing) >= 15, "the family is one that the shipped model misses"
-    labelled, siblings = passing[:8], passing[8:]  # of all its sentences: what says the same in another way is a kind of its own
+    labelled, siblings = passing[:8], passing[8:]  # five show too few of its sentences to be taken for one kind
     harmless_before = stopped(people, ORDINARY)
     proposal = proposed(people, labelled, "exemplar", {"label": "attack", "category": "prompt_extraction.direct_request"})
     assert proposal["trial"]["passed"], proposal

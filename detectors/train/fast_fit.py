@@ -146,7 +146,7 @@ def further(model: fast.FastModel, examples: Sequence[Example], seed: int, said:
 def rescaled(model: fast.FastModel, origin: Origin, like: fast.FastModel, texts: Sequence[str]) -> fast.FastModel:
     """The model with its logits of an origin moved and stretched to the mean and deviation that ``like`` has on ``texts``."""
     said, wanted = (np.array([one.logit(text, origin) for text in texts]) for one in (model, like))
-    slope, at = wanted.std() / said.std(), column(origin)
+    slope, at = wanted.std() / max(float(said.std()), 1e-6), column(origin)
     arrays = {name: np.array(values, np.float32) for name, values in model.arrays.items()}
     arrays["last"][:, at] *= slope
     arrays["grams"][at] *= slope

@@ -31,11 +31,11 @@ SMOOTHING: Final = 0.02
 TAUGHT: Final = 0.5
 """Share of a target that a teacher says, where there is one; the rest is the label."""
 
-HELD: Final = 16
-"""Windows in a step of which an encoder that is trained further is to say what it said."""
+STEADY: Final = 16
+"""Steady windows added to each step: the encoder is to go on saying of them what it said before."""
 
 SAME: Final = 3.0
-"""What one minus the cosine of such a window's embeddings counts for."""
+"""What one minus the cosine of a steady window's embeddings, before and now, counts for."""
 
 CONTRAST: Final = 0.15
 CATEGORY: Final = 0.15
@@ -117,12 +117,12 @@ def smoothed(labels: Tensor) -> Tensor:
 
 def fit(
     corpus: Corpus, seed: int, minutes: float, checkpoint: Path, start: Encoder | None = None, passes: int = 1,
-    recipe: Recipe = PLAIN, held: Corpus | None = None,
+    recipe: Recipe = PLAIN, steady: Corpus | None = None,
 ) -> Encoder:
     """Train for ``passes`` over the windows or for ``minutes``, whichever ends first, and return the encoder.
 
-    Training begins at ``start``, or at the base model with fresh heads. Of the windows ``held`` the encoder is to go on saying
-    what ``start`` says (Li and Hoiem 2016, Learning without Forgetting); their labels count for nothing.
+    Training begins at ``start``, or at the base model with fresh heads. Of the windows ``steady`` the encoder is to go on
+    saying what ``start`` says (Li and Hoiem 2016, Learning without Forgetting); their labels count for nothing.
 
     The rate follows time or data, whichever is further, so that it has come down when training ends. A run that was
     stopped goes on from ``checkpoint``, written every five minutes and removed at the end.
@@ -135,7 +135,8 @@ def fit(
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     corpus = corpus.to(device)
     batches = _batches(corpus.lengths.tolist(), random.Random(seed), passes, recipe.batch)
-    aside = _held(encoder, held.to(device), seed, len(batches)) if held else None
+    # What it says now, before a checkpoint takes the place of its weights.
+    aside = None if steady is None else _steadied(encoder, steady.to(device), seed, len(batches))
     first, spent = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -171,12 +172,12 @@ def fit(
     return encoder.cpu().eval()
 
 
-def _held(start: Encoder, windows: Corpus, seed: int, steps: int) -> Callable[[Encoder, int], Tensor]:
+def _steadied(start: Encoder, windows: Corpus, seed: int, steps: int) -> Callable[[Encoder, int], Tensor]:
     """What an encoder loses at each step by saying something else of some of the windows than ``start`` says."""
     teacher = copy.deepcopy(start).eval().requires_grad_(False)
     order = random.Random(seed)
-    passes = steps * HELD // len(windows.lengths) + 1
-    batches = _batches(windows.lengths.tolist(), order, passes, HELD)
+    passes = steps * STEADY // len(windows.lengths) + 1
+    batches = _batches(windows.lengths.tolist(), order, passes, STEADY)
 
     def loss(encoder: Encoder, step: int) -> Tensor:
         batch = _batch(windows, batches[step], 0.0)

@@ -90,7 +90,7 @@ def replies(data: Path, seed: int) -> list[Reply]:
 
 
 def own(rng: random.Random) -> list[Reply]:
-    """What was written for it."""
+    """The replies that need no sources: written ones, and the examples of the packs' patterns of harmful code."""
     return [*_written(rng), *_commands(rng)]
 
 

@@ -1,8 +1,9 @@
 """What tools return to an agent, and documents: a direction on top of what the encoder's own output for them says.
 
 The encoder learnt what a planted order is among e-mails, pages, tables and tickets. Of what coding agents read all day, outputs
-of commands, it saw next to nothing, and of a line such as "Cloning into 'site'... done." it said anything. A linear reading of
-its embedding, fitted on such outputs, on source text and on orders to agents, put on top of what it says, tells them apart.
+of commands, it saw next to nothing at first, and of a line such as "Cloning into 'site'... done." it said anything. A linear
+reading of its embedding, fitted on such outputs, on source text and on orders to agents, put on top of what it says, tells them
+apart.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ COUNT: Final = {"output": 14.0, "module": 10.0, "code": 10.0, "own:foreign_plant
 other languages than English are lost for it. With more for papers, either orders are lost or outputs are taken for them."""
 
 PASSED: Final = 0.005
-"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. More finds hardly
-more orders, and blocks answers of services and what a git clone says; with 0.0075 and most weights a list of changed files."""
+"""Share of the outputs and source windows, held out, that reach the bar of ``balanced``. With 0.0065 (and 10 and 8 for outputs
+and foreign orders above) 56 orders of 142 in long outputs are blocked (``bench results``), not 51, and what a git clone says;
+with 0.0075 and most weights a list of changed files was, by the encoder before."""
 
 
 class Fitted(NamedTuple):
@@ -88,7 +90,7 @@ def pieces(data: Path, seed: int) -> list[Piece]:
 
 
 def own(grammar: Grammar, rng: random.Random) -> list[Piece]:
-    """What was written for it, alone."""
+    """The texts that need no sources: outputs, orders, what people ask, offices' papers."""
     return [
         *_outputs(grammar, rng), *_orders(grammar, rng), *_asks(grammar, "people_asks", "asks", rng),
         *_asks(grammar, "office_papers", "paper", rng), *_sentences(grammar, rng), *_paper_orders(grammar, rng),

@@ -36,12 +36,12 @@ RECIPE: Final = Recipe(rate=6e-5, heads=3e-4)
 
 
 class Learnt(NamedTuple):
-    """Windows that the encoder is trained further on, those that its front stage is, and those of which the encoder is to say
-    what it said."""
+    """Windows that the encoder is trained further on, those that its front stage is, and those of which the encoder is to go on
+    saying what it said before."""
 
     encoder: list[Example]
     front: list[Example]
-    held: list[Example]
+    steady: list[Example]
 
 
 def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> Learnt:
@@ -50,21 +50,24 @@ def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> Learnt
     learnt = written.examples()
     print(f"{len(learnt)} written windows, {BESIDE} beside them, for the front stage {BESIDE_FRONT}", flush=True)
     encoder, front = (random.Random(seed).sample(windows, min(beside, len(windows))) for beside in (BESIDE, BESIDE_FRONT))
-    return Learnt([*learnt, *encoder], [*learnt, *front], held(seed))
+    return Learnt([*learnt, *encoder], [*learnt, *front], steady(seed))
 
 
-def held(seed: int) -> list[Example]:
-    """What was written to tell replies and tools' results by: `replies` and `results` read them in the embedding."""
+def steady(seed: int) -> list[Example]:
+    """What was written to tell replies and tools' results by: `replies` and `results` read them in the embedding.
+
+    Among them are orders to models in other languages, of which the logits stay too, mistaken ones as well.
+    """
     rng = random.Random(seed)
     texts = [one.text for one in replies.own(rng)] + [one.text for one in results.own(Grammar(), rng)]
-    return [Example(text, labels(), "held") for text in dict.fromkeys(texts) if text.strip()]
+    return [Example(text, labels(), "steady") for text in dict.fromkeys(texts) if text.strip()]
 
 
 def tune(
     model: FastModel, encoder: Encoder, learnt: Learnt, checkpoint: Path, minutes: float, seed: int
 ) -> tuple[FastModel, Encoder]:
     """Both after they were trained further: the encoder for `PASSES` or for ``minutes``, see `fit.fit`, and then `front`."""
-    encoder = fit(Corpus.of(learnt.encoder), seed, minutes, checkpoint, encoder, PASSES, RECIPE, Corpus.of(learnt.held))
+    encoder = fit(Corpus.of(learnt.encoder), seed, minutes, checkpoint, encoder, PASSES, RECIPE, Corpus.of(learnt.steady))
     return front(model, encoder, learnt.front, seed), encoder
 
 

@@ -2,7 +2,7 @@
 
 ``written/ORIGIN/FILE.seeds`` holds them by who speaks, in sections ``attack.FILE.FAMILY`` and ``harmless.FILE.FAMILY``. Several
 authors wrote them, who saw neither a source nor each other's texts nor what a model makes of them. A fifth of the families is
-kept out of all training: what is said of the encoder that ships is said on those.
+kept out of all training: what is said of the encoder that ships is said on those, and scales are set by their harmless texts.
 """
 
 from __future__ import annotations
@@ -26,9 +26,6 @@ SAID: Final = 0.5
 
 PHRASE: Final = 12
 """Characters of a phrase."""
-
-GROUP: Final = "written:"
-"""What the groups of such examples begin with."""
 
 PARTS: Final = 5
 """Parts into which families are dealt; the first is kept out of training."""
@@ -71,13 +68,8 @@ def examples(folder: Path = FOLDER) -> list[Example]:
         if one.label and len(pieces) > 1:  # the attack does not stand where a harmless text says the same
             shares = [_shared(piece, harmless.get(one.family, [])) for piece in pieces]
             pieces = [piece for piece, share in zip(pieces, shares, strict=True) if share <= max(SAID, min(shares))]
-        found += [Example(piece, _labels(one), f"{GROUP}{one.origin.value}") for piece in pieces]
+        found += [Example(piece, _labels(one), f"written:{one.origin.value}") for piece in pieces]
     return found
-
-
-def is_one(example: Example) -> bool:
-    """Whether it is of `examples`."""
-    return example.group.startswith(GROUP)
 
 
 def _shared(piece: str, harmless: Sequence[set[str]]) -> float:
