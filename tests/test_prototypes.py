@@ -127,7 +127,7 @@ def test_a_text_that_may_not_be_kept_teaches_as_well(model: SemanticModel) -> No
     assert abs(caught(with_(model, blind), UNSEEN) - caught(with_(model, plain), UNSEEN)) < 0.1
 
 
-def numbers(scale: float, words: float, width: int = 48) -> str:
+def numbers(scale: float, words: float, width: int = 128) -> str:
     """An embedding's body of such scales, the words' mean so wide."""
     parts = [np.float32(one).tobytes() + b"\1" * wide for one, wide in ((scale, 384), (words, width))]
     return "embedding:{}:" + base64.b64encode(b"".join(parts)).decode()
@@ -145,7 +145,7 @@ def test_what_the_encoder_cannot_read_teaches_nothing_and_spoils_nothing(model: 
 @pytest.mark.parametrize(
     ("body", "says"),
     [("embedding:000000000000:AAAA", "of model '000000000000'"), ("embedding:{}:*", "not base64"), ("embedding:{}:AAAA", "cut short"),
-     ("embedding:{}:\u00e9", "not base64"), (numbers(0.01, 0.01, 5), "48 wide"), (numbers(np.nan, 0.01), "no number"),
+     ("embedding:{}:\u00e9", "not base64"), (numbers(0.01, 0.01, 5), "128 wide"), (numbers(np.nan, 0.01), "no number"),
      (numbers(0.01, np.inf), "no number"), (numbers(3e38, 0.01), "too large")],
 )  # fmt: skip
 def test_a_foreign_or_damaged_embedding_is_refused_by_name(model: SemanticModel, body: str, says: str) -> None:

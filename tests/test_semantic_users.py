@@ -12,7 +12,7 @@ import pytest
 from detectors.semantic.judge import MODELS, SemanticModel
 from detectors.train import written
 from detectors.train.sources import Row
-from detectors.train.users import ALARMS, ORIGINS, figures, fit
+from detectors.train.users import ALARMS, ORIGINS, SETTLED, figures, fit, sure
 from detectors.values import Origin
 
 Floats = npt.NDArray[np.float32]
@@ -66,6 +66,14 @@ def test_what_ships_is_what_is_fitted(shipped: SemanticModel) -> None:
     direction = fit(shipped, list(written.texts()))
     for origin in ORIGINS:
         assert shipped.calibration.directions[origin].tolist() == pytest.approx(direction, abs=1e-4)
+    assert shipped.calibration.sure[Origin.USER] == pytest.approx(sure(shipped, list(written.texts())), abs=1e-4)
+
+
+def test_the_front_stage_settles_a_share_of_the_kept_harmless_texts(shipped: SemanticModel, kept: list[written.Text]) -> None:
+    harmless = [(one.text, Origin.USER) for one in kept if not one.label]
+    barred = dataclasses.replace(shipped.calibration, sure=shipped.calibration.sure | {Origin.USER: sure(shipped, kept)})
+    judged = SemanticModel(shipped.fast, shipped.encoder, shipped.index, barred).judge(harmless)
+    assert np.mean([one.stage == "fast" for one in judged]) == pytest.approx(SETTLED, abs=0.02)
 
 
 @pytest.mark.parametrize("text", _ATTACKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_what_is_tuned_tells_better_what_it_was_shown(tmp_path: Path) -> None:
     from detectors.train.model import Encoder
 
     shown = [one for one in written.examples() if one.group == "written:user"][:480]
-    corpus, encoder, front = fit.Corpus.of(shown), Encoder.from_base(), FastModel.load(MODELS / "fast.npz")
+    corpus, encoder = fit.Corpus.of(shown), Encoder.from_base()
     user = ORIGINS.index(Origin.USER)
     hostile = corpus.labels[:, user] == 1
 
@@ -95,15 +96,9 @@ def test_what_is_tuned_tells_better_what_it_was_shown(tmp_path: Path) -> None:
         return float(said[hostile, user].mean() - said[~hostile, user].mean())
 
     before = margin(ensemble.judged(encoder, corpus))
-    told, tuned = tune.tune(front, encoder, tune.Learnt(shown, shown, tune.steady(1)[:64]), tmp_path / "checkpoint", 10, 1)
+    tuned = tune.further(encoder, tune.Learnt(shown, shown, tune.steady(1)[:64]), tmp_path / "checkpoint", 10, 1)
     assert margin(ensemble.judged(tuned, corpus)) > before + 0.05
     assert not (tmp_path / "checkpoint").exists()
-    assert all(np.isfinite(values).all() for values in told.arrays.values()), "of some origins nothing is known here"
-    assert not np.array_equal(told.arrays["dense"], front.arrays["dense"])
-    for origin in (Origin.USER, Origin.DOCUMENT, Origin.TOOL_RESULT):
-        kept = [one.text for one in written.texts() if one.kept and not one.label and one.origin is origin]
-        scale, as_was = (np.array([one.logit(text, origin) for text in kept]) for one in (told, front))
-        assert (scale.mean(), scale.std()) == pytest.approx((as_was.mean(), as_was.std()), abs=0.02), "the bar is of this scale"
 
 
 @pytest.mark.train
@@ -126,17 +121,45 @@ def test_of_steady_windows_the_encoder_says_what_it_said(tmp_path: Path) -> None
 
 
 @pytest.mark.train
-def test_a_front_stage_that_is_trained_further_tells_better_what_it_was_shown() -> None:
+def test_a_front_stage_learns_what_it_is_shown_and_gets_the_scale_of_another() -> None:
+    from detectors.semantic.encoder import Encoder
     from detectors.train import shipped, tune  # what training needs is not installed for the other tests
 
-    shown = [one for one in written.examples() if one.group == "written:user"][:480]
-    front, teacher = FastModel.load(MODELS / "fast.npz"), shipped.load(MODELS / "encoder.onnx")
+    shown = [one for one in written.examples() if one.group == "written:user"][:960]
+    served, shipping = Encoder(MODELS / "encoder.onnx", MODELS / "tokenizer.json"), FastModel.load(MODELS / "fast.npz")
+    front = tune.front(shipped.load(MODELS / "encoder.onnx"), served, shown, 1)
     hostile = np.array([one.labels[column(Origin.USER)] == 1 for one in shown])
-    further = tune.front(front, teacher, shown, 1)
-    said, before = (np.array([one.logit(example.text, Origin.USER) for example in shown]) for one in (further, front))
-    assert auc(said, hostile) > auc(before, hostile) + 0.01
-    assert further.words == front.words
-    assert np.array_equal(further.arrays["table"], front.arrays["table"]), "by these what a deployment has learnt is matched"
+    assert auc(np.array([front.logit(one.text, Origin.USER) for one in shown]), hostile) > 0.9
+    assert all(np.isfinite(values).all() for values in front.arrays.values()), "of some origins nothing is known here"
+    scaled = tune.scaled(front, shipping, shown)
+    for origin in (Origin.USER, Origin.DOCUMENT, Origin.TOOL_RESULT):
+        kept = [one.text for one in written.texts() if one.kept and not one.label and one.origin is origin]
+        pieces = [piece for text in kept for piece in windows_of(text)]
+        said, wanted = (np.array([one.logit(piece, origin) for piece in pieces]) for one in (scaled, shipping))
+        assert (said.mean(), said.std()) == pytest.approx((wanted.mean(), wanted.std()), abs=0.03), "the bar is of this scale"
+
+
+@pytest.mark.train
+def test_some_of_the_users_texts_are_shown_among_other_sentences() -> None:
+    from detectors.train import tune  # what training needs is not installed for the other tests
+    from detectors.train.generate import Example
+    from detectors.train.sources import labels
+
+    plain = [Example(f"The number {number} tram stops at the harbour, then at the old mill. " * 4, labels(user=0.0), "trams")
+             for number in range(30)]  # fmt: skip
+    learnt = [*written.examples(), *plain]
+    among = tune.drowned(learnt, random.Random(1))
+    users = [at for at, one in enumerate(learnt) if one.labels[column(Origin.USER)] >= 0]
+    assert set(among) <= set(users), "of others nothing is known of the sentences around them"
+    for label in (0, 1):
+        short = [at for at in users if learnt[at].labels[column(Origin.USER)] == label and len(learnt[at].text) <= 300]
+        assert np.mean([at in among for at in short]) == pytest.approx(tune.DROWNED, abs=0.03), "of attacks as of harmless ones"
+    for at, one in among.items():
+        assert learnt[at].text.strip() in one.text
+        assert WINDOW - 4 <= len(one.text) <= WINDOW
+        known = _labels(one.labels)
+        assert known.pop(Origin.USER) == learnt[at].labels[column(Origin.USER)]
+        assert known.keys() <= {Origin.SYSTEM}, "in a document its sentences would stand for an attack's"
 
 
 @pytest.mark.train

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define LANES 16      /* channels that are worked out together, in registers; a net has a multiple of them */
+#define MOST_ROWS 4   /* inputs of a layer that are */
+#define INLINE inline __attribute__((always_inline)) /* so that it is compiled for each kind of processor */
 #define PARALLEL 2000 /* tokens from which other threads may go on meanwhile */
 #define MAX_SIDE 4096 /* of any matrix but the tables, so that no product of sides overflows */
 #define MAX_BITS 24
@@ -25,7 +27,7 @@ typedef struct {
 
 static const int32_t PAD = 0;
 
-static float widened(uint16_t half)
+static INLINE float widened(uint16_t half)
 {
     /* The exponent is moved to where a float has it by one product, which also puts subnormal numbers right. */
     uint32_t bits = (uint32_t)(half & 0x7fff) << 13, sign = (uint32_t)(half & 0x8000) << 16;
@@ -46,44 +48,61 @@ static void phrases_at(const int32_t *rows, Py_ssize_t at, unsigned bits, uint32
     *triple = (uint32_t)(((first * step + before + 1) * step + here) * spread >> (64 - bits));
 }
 
-typedef float Quad __attribute__((vector_size(16)));
+typedef float Eight __attribute__((vector_size(32)));
 
-static Quad quad(const float *at)
-{
-    Quad made;
-    memcpy(&made, at, sizeof made);
-    return made;
-}
-
-/* A dense layer with ReLU. The sums of `LANES` channels stay in four registers, which any processor of 64 bits has. */
-static void layer(
-    const float *inputs, Py_ssize_t count, const float *weights, const float *bias, Py_ssize_t channels, float *made)
+/* Dense layers with ReLU over `rows` inputs (at most `MOST_ROWS`) that begin `step` apart. Each weight that is read serves them
+ * all, and the sums of `LANES` channels of each stay in registers. */
+static INLINE void several(
+    const float *inputs, Py_ssize_t step, const int rows, Py_ssize_t width, const float *weights, const float *bias,
+    Py_ssize_t channels, float *made)
 {
     for (Py_ssize_t block = 0; block < channels; block += LANES) {
+        Eight low[MOST_ROWS], high[MOST_ROWS], left, right;
+        memcpy(&left, bias + block, sizeof left);
+        memcpy(&right, bias + block + LANES / 2, sizeof right);
+        for (int row = 0; row < rows; row++)
+            low[row] = left, high[row] = right;
         const float *column = weights + block;
-        Quad a = quad(bias + block), b = quad(bias + block + 4), c = quad(bias + block + 8), d = quad(bias + block + 12);
-        for (Py_ssize_t i = 0; i < count; i++, column += channels) {
-            float input = inputs[i];
-            a += input * quad(column);
-            b += input * quad(column + 4);
-            c += input * quad(column + 8);
-            d += input * quad(column + 12);
+        for (Py_ssize_t i = 0; i < width; i++, column += channels) {
+            memcpy(&left, column, sizeof left);
+            memcpy(&right, column + LANES / 2, sizeof right);
+            for (int row = 0; row < rows; row++) {
+                float input = inputs[row * step + i];
+                low[row] += input * left;
+                high[row] += input * right;
+            }
         }
-        const Quad sums[] = {a, b, c, d};
-        memcpy(made + block, sums, sizeof sums);
-        for (int lane = 0; lane < LANES; lane++)
-            made[block + lane] = made[block + lane] > 0 ? made[block + lane] : 0;
+        for (int row = 0; row < rows; row++) {
+            float *answer = made + row * channels + block;
+            memcpy(answer, &low[row], sizeof left);
+            memcpy(answer + LANES / 2, &high[row], sizeof right);
+            for (int lane = 0; lane < LANES; lane++)
+                answer[lane] = answer[lane] > 0 ? answer[lane] : 0;
+        }
     }
 }
 
-/* What the second convolution says at each of `count` tokens, two pads before and behind them. `moving` holds what the last
- * three places add to the first convolution, and then its last three answers. */
-static void convolved(const Net *self, const int32_t *rows, Py_ssize_t count, float *moving, float *states)
+/* The layer of `count` inputs, each `width` long and `step` from the one before, `rows` at a time. */
+static INLINE void layer(
+    const int rows, const float *inputs, Py_ssize_t step, Py_ssize_t count, Py_ssize_t width, const float *weights,
+    const float *bias, Py_ssize_t channels, float *made)
+{
+    Py_ssize_t at = 0;
+    for (; at + rows <= count; at += rows)
+        several(inputs + at * step, step, rows, width, weights, bias, channels, made + at * channels);
+    for (; at < count; at++)
+        several(inputs + at * step, step, 1, width, weights, bias, channels, made + at * channels);
+}
+
+/* What the second convolution says at each of `count` tokens, two pads before and behind them. `answers` takes what the first
+ * says at each and at one pad on either side, and behind that what the last three places add to it. */
+static INLINE void convolved(const Net *self, const int at_once, const int32_t *rows, Py_ssize_t count, float *answers,
+                             float *states)
 {
     const Py_ssize_t channels = self->channels, width = 3 * channels;
     const uint16_t *shares = self->arrays[SHARES].buf;
     const float *bias = self->arrays[FIRST_BIAS].buf;
-    float *added = moving, *answers = moving + 3 * width, *answer = answers + 2 * channels;
+    float *added = answers + (count + 2) * channels, *answer = answers;
     for (Py_ssize_t at = -2; at < count + 2; at++) {
         const uint16_t *halves = shares + (at >= 0 && at < count ? rows[at] : PAD) * width;
         float *here = added + (at + 3) % 3 * width;
@@ -92,19 +111,17 @@ static void convolved(const Net *self, const int32_t *rows, Py_ssize_t count, fl
         if (at < 0)
             continue;
         const float *first = added + (at + 1) % 3 * width, *second = added + (at + 2) % 3 * width + channels;
-        memmove(answers, answers + channels, 2 * channels * sizeof(float));
         for (Py_ssize_t i = 0; i < channels; i++) {
             float sum = bias[i] + first[i] + second[i] + here[2 * channels + i];
             answer[i] = sum > 0 ? sum : 0;
         }
-        if (at >= 2)
-            layer(answers, width, self->arrays[SECOND].buf, self->arrays[SECOND_BIAS].buf, channels,
-                  states + (at - 2) * channels);
+        answer += channels;
     }
+    layer(at_once, answers, channels, count, width, self->arrays[SECOND].buf, self->arrays[SECOND_BIAS].buf, channels, states);
 }
 
 /* The logit of a window of `count` states, `said` being what its phrases say. */
-static float weighed(const Net *self, const float *states, Py_ssize_t count, float said, Py_ssize_t output, float *pooled)
+static INLINE float weighed(const Net *self, const float *states, Py_ssize_t count, float said, Py_ssize_t output, float *pooled)
 {
     const Py_ssize_t channels = self->channels, hidden = self->hidden;
     float *answers = pooled + 2 * channels;
@@ -119,7 +136,7 @@ static float weighed(const Net *self, const float *states, Py_ssize_t count, flo
         }
     for (Py_ssize_t i = 0; i < channels; i++)
         pooled[channels + i] /= (float)count;
-    layer(pooled, 2 * channels, self->arrays[DENSE].buf, self->arrays[DENSE_BIAS].buf, hidden, answers);
+    layer(1, pooled, 0, 1, 2 * channels, self->arrays[DENSE].buf, self->arrays[DENSE_BIAS].buf, hidden, answers);
     float logit = ((const float *)self->arrays[LAST_BIAS].buf)[output] + said;
     for (Py_ssize_t i = 0; i < hidden; i++)
         logit += answers[i] * last[i * self->outputs];
@@ -139,12 +156,12 @@ static Py_ssize_t first_from(const int32_t *starts, Py_ssize_t count, int32_t po
     return low;
 }
 
-static void judge(const Net *self, const int32_t *rows, const int32_t *starts, Py_ssize_t tokens, const int32_t *spans,
-                  Py_ssize_t windows, Py_ssize_t output, void *space, float *logits)
+static INLINE void judge_by(const int at_once, const Net *self, const int32_t *rows, const int32_t *starts, Py_ssize_t tokens,
+                            const int32_t *spans, Py_ssize_t windows, Py_ssize_t output, void *space, float *logits)
 {
     const Py_ssize_t channels = self->channels;
     uint32_t *pairs = space, *triples = pairs + tokens;
-    float *said = (float *)(triples + tokens), *states = said + tokens, *moving = states + (tokens + 1) * channels;
+    float *said = (float *)(triples + tokens), *states = said + tokens, *aside = states + (tokens + 1) * channels;
     const uint16_t *grams = (const uint16_t *)self->arrays[GRAMS].buf + (output << self->bits);
     const uint16_t *shares = self->arrays[SHARES].buf;
     /* What is looked up lies far apart in tables larger than any near cache: it is fetched for all tokens together. */
@@ -158,18 +175,33 @@ static void judge(const Net *self, const int32_t *rows, const int32_t *starts, P
     }
     for (Py_ssize_t at = 0; at < tokens; at++)
         said[at] = widened(grams[pairs[at]]) + widened(grams[triples[at]]);
-    convolved(self, rows, tokens, moving, states);
+    convolved(self, at_once, rows, tokens, aside, states);
     for (Py_ssize_t window = 0; window < windows; window++) {
         Py_ssize_t low = first_from(starts, tokens, spans[2 * window]), high = first_from(starts, tokens, spans[2 * window + 1]);
         Py_ssize_t count = high > low ? high - low : 1; /* one without words is judged by the word after it, */
         if (low == tokens)
-            convolved(self, &PAD, 1, moving, states + tokens * channels); /* or as an empty text, which is one pad */
+            convolved(self, at_once, &PAD, 1, aside, states + tokens * channels); /* or as an empty text, which is one pad */
         float sum = 0;
         for (Py_ssize_t at = low; at < high; at++)
             sum += said[at];
-        logits[window] = weighed(self, states + low * channels, count, sum / sqrtf((float)count), output, moving);
+        logits[window] = weighed(self, states + low * channels, count, sum / sqrtf((float)count), output, aside);
     }
 }
+
+#define JUDGE(NAME, AT_ONCE, TARGET) \
+    TARGET static void NAME(const Net *self, const int32_t *rows, const int32_t *starts, Py_ssize_t tokens, \
+                            const int32_t *spans, Py_ssize_t windows, Py_ssize_t output, void *space, float *logits) \
+    { \
+        judge_by(AT_ONCE, self, rows, starts, tokens, spans, windows, output, space, logits); \
+    }
+
+JUDGE(judge_anywhere, 2, ) /* as many inputs at once as there are registers for */
+#ifdef __x86_64__
+JUDGE(judge_wide, 4, __attribute__((target("avx2,fma"))))
+#endif
+
+static void (*judge)(const Net *, const int32_t *, const int32_t *, Py_ssize_t, const int32_t *, Py_ssize_t, Py_ssize_t, void *,
+                     float *) = judge_anywhere;
 
 PyDoc_STRVAR(phrases_doc, "phrases(rows, bits: int) -> bytes\n\n"
     "Where the pair and the triple of words that end at each token stand in the table of phrases of 2 ** bits, int32 (2, tokens).");
@@ -215,8 +247,10 @@ static PyObject *net_logits(Net *self, PyObject *arguments)
             PyErr_Format(PyExc_ValueError, "row %d: the table has none such", row[at]);
             goto done;
         }
-    Py_ssize_t moving = 12 * self->channels, pooled = 2 * self->channels + self->hidden;
-    space = PyMem_Malloc(sizeof(float) * (windows + 3 * tokens + (tokens + 1) * self->channels + (moving > pooled ? moving : pooled)));
+    /* Of an empty text, too, there are three answers; where those stand, windows are pooled in turn. */
+    Py_ssize_t answers = ((tokens > 1 ? tokens : 1) + 2 + 9) * self->channels, pooled = 2 * self->channels + self->hidden;
+    space = PyMem_Malloc(sizeof(float) * (windows + 3 * tokens + (tokens + 1) * self->channels
+                                          + (answers > pooled ? answers : pooled)));
     if (!space) {
         PyErr_NoMemory();
         goto done;
@@ -337,6 +371,11 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC PyInit__net(void)
 {
     PyObject *made;
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        judge = judge_wide;
+#endif
     if (PyType_Ready(&NetType) < 0 || !(made = PyModule_Create(&module)))
         return NULL;
     if (PyModule_AddObjectRef(made, "Net", (PyObject *)&NetType) < 0)

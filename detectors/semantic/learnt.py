@@ -43,12 +43,16 @@ HARMLESS: Final = Path(packs.__file__).parent / "exemplars" / "benign.jsonl"
 
 def views(model: SemanticModel, text: str) -> Views:
     """What prototypes are made of and judge by: of a text of several windows, that of the most suspicious one that can be read.
+    A stretch in which much cannot be read counts without that.
 
     Raises:
         Unread: there is none.
     """
-    readings = [text, *(one.text for one in legible(text, model.encoder.unreadable))]
-    windows = [(logit, whole, start, end) for whole in readings for start, end, logit in model.front(whole, Origin.USER)]
+    left = legible(text, model.encoder.unreadable)
+    stretches = [one.span(0, len(one.text)) for one in left]
+    windows = [(logit, text, start, end) for start, end, logit in model.front(text, Origin.USER)
+               if not any(start < last and first < end for first, last in stretches)]  # fmt: skip
+    windows += [(logit, one.text, start, end) for one in left for start, end, logit in model.front(one.text, Origin.USER)]
     for _, whole, start, end in sorted(windows, key=lambda one: -one[0]):
         window = whole[start:end]
         if model.encoder.unread(window) < UNREAD:

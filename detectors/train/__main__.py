@@ -14,11 +14,11 @@
 What a step needs from an earlier one lies in --work; a training that was stopped goes on where it was, and a fold that
 was scored is not trained again. `fit --start shipped` goes on from the encoder that ships instead of the base model,
 `--start FILE.pt` from a training in stages. With `--front` that encoder stays, and the front stage alone is fitted anew; with
-`--written` encoder and front stage are trained further, on what was written for them and a few windows beside that, and with
-both of these options the front stage alone is; with `--words` nothing is trained: the encoder gets tokens for the words that
-the lexicon of other languages has gained. `index`, `replies`, `results` and `users` want to be run after each, since what they
-write is of one encoder and one front stage; what `calibrate` writes is of those of the folds, and stays nearly right for others
-while they say nearly the same.
+`--written` the encoder is trained further, on what was written for it and a few windows beside that, and the front stage is
+fitted anew; with `--words` nothing is trained: the encoder gets tokens for the words that the lexicon of other languages has
+gained. `index`, `replies`, `results` and `users` want to be run after each, since what they write is of one encoder and one
+front stage; what `calibrate` writes is of those of the folds, and stays nearly right for others while they say nearly the same.
+So a front stage that is fitted without `calibrate` is brought to the scale of the one before it.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from detectors.train.vocabulary import tokenizer_json
 from detectors.values import Origin
 
 SEED: Final = 2026
+TRAINED: Final = "trained.pt"
 
 
 def folds_command(options: argparse.Namespace) -> None:
@@ -78,36 +79,28 @@ def fit_command(options: argparse.Namespace) -> None:
         return
     shared = dataset.load_shared(options.data)
     learnt = tune.examples(shared, options.seed, None)
-    front = options.models / "fast.npz"
-    if options.front:
+    if not options.front:
+        options.models.mkdir(parents=True, exist_ok=True)
+        trained = options.work / TRAINED
+        if not options.written:
+            if not trained.exists():
+                encoder = folds.train(
+                    shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
+                    options.members,
+                )  # fmt: skip
+                torch.save(encoder.state_dict(), trained)
+            start = _start(str(trained), options.models)
         assert start is not None
-        if options.written:
-            first = FastModel.load(front)
-        else:
-            _, examples = folds.drawn(shared, options.scale, options.seed, None)
-            first = folds.front(start, examples, options.seed)
-        tune.front(first, start, learnt.front, options.seed).save(front)
-        return
-    options.models.mkdir(parents=True, exist_ok=True)
-    trained, first_front = options.work / "trained.pt", options.work / "trained.npz"
-    if options.written:
-        first = FastModel.load(front)
-    else:
-        if not (trained.exists() and first_front.exists()):
-            fast, encoder = folds.train(
-                shared, options.work / "final.checkpoint", options.minutes, options.scale, options.seed, None, start,
-                options.members,
-            )  # fmt: skip
-            fast.save(first_front)
-            torch.save(encoder.state_dict(), trained)
-        start, first = _start(str(trained), options.models), FastModel.load(first_front)
+        start = tune.further(start, learnt, options.work / "final.tune.checkpoint", options.minutes, options.seed)
+        _export(start, options)
     assert start is not None
-    checkpoint = options.work / "final.tune.checkpoint"
-    fast, encoder = tune.tune(first, start, learnt, checkpoint, options.minutes, options.seed)
-    _export(encoder, options)
-    fast.save(front)
-    for file in (trained, first_front):
-        file.unlink(missing_ok=True)
+    path = options.models / "fast.npz"
+    served = ServedEncoder(options.models / "encoder.onnx", options.models / "tokenizer.json")
+    front = tune.front(start, served, learnt.front, options.seed)
+    if options.front or options.written:
+        front = tune.scaled(front, FastModel.load(path), learnt.front)
+    front.save(path)
+    (options.work / TRAINED).unlink(missing_ok=True)
 
 
 def _export(encoder: Encoder, options: argparse.Namespace) -> None:
@@ -169,10 +162,12 @@ def results_command(options: argparse.Namespace) -> None:
 
 
 def users_command(options: argparse.Namespace) -> None:
-    """Set where the scale of users' texts lies, and print what the model makes of the written texts that are kept."""
+    """Set where the scale of users' texts lies and what is settled of them; print what becomes of the kept written texts."""
     path, texts = options.models / "calibration.json", list(written.texts())
     made = orjson.loads(path.read_bytes())
-    direction = users.fit(SemanticModel.load(options.models), texts)
+    model = SemanticModel.load(options.models)
+    direction = users.fit(model, texts)
+    made["sure"][Origin.USER.value] = users.sure(model, texts)
     made.setdefault("directions", {}).update({origin.value: direction for origin in users.ORIGINS})
     calibrate.save(made, path)
     print(orjson.dumps(users.figures(SemanticModel.load(options.models), texts), option=orjson.OPT_INDENT_2).decode())
@@ -226,14 +221,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", default="base", help="where `fit` begins: base, shipped, or a FILE.pt of an earlier stage")
     parser.add_argument("--front", action="store_true", help="`fit` leaves the encoder of --start as it is")
     parser.add_argument("--words", action="store_true", help="`fit` gives the encoder of --start the lexicon's words, no more")
-    parser.add_argument("--written", action="store_true", help="`fit` trains --start and the front stage further, no more")
+    parser.add_argument("--written", action="store_true", help="`fit` trains --start further, and the front stage anew")
     parser.add_argument("--members", type=int, default=1,
                         help="encoders to train and learn from; 4 on a GPU, 1 on a processor")
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use")
     parser.add_argument("--card", action="store_true", help="write the figures into the model card")
     options = parser.parse_args(arguments)
-    if options.words and (options.front or options.written):
-        parser.error("--words excludes --front and --written")
+    if options.words + options.front + options.written > 1:
+        parser.error("--front, --words and --written exclude each other")
     if (options.front or options.words or options.written) and options.start == "base":
         parser.error("--front, --words and --written want a trained encoder: name one with --start")
     torch.set_num_threads(options.threads)

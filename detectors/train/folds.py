@@ -47,9 +47,6 @@ EASY: Final = 3.0
 EASY_SHARE: Final = 0.3
 """A window is easy where the front stage's logit is right by `EASY` for each origin; that share of them is kept."""
 
-ASKED: Final = 30_000
-"""Windows of which the front stage learns what the encoder says of them, where a processor asks it: ten minutes of one core."""
-
 OWN_EACH: Final = 250
 """Own texts of each sort, from templates kept out of training."""
 
@@ -86,22 +83,22 @@ def run(
 ) -> Scored:
     """Train without a fold's sources and score them, and own texts from held-out templates; kept in ``work``.
 
-    What was trained there before, and not scored, is not trained again but for what `tune.tune` does to both models.
+    What was trained there before, and not scored, is not trained again but for what `tune` does.
     """
     held = FOLDS[name]
-    trained, front_stage, checkpoint = (work / f"fold_{name}.{end}" for end in ("pt", "first.npz", "checkpoint"))
-    if not trained.exists() or not front_stage.exists():
-        fast, encoder = train(shared.without(held), checkpoint, minutes, scale, seed, False, start, members)
+    trained, checkpoint = (work / f"fold_{name}.{end}" for end in ("pt", "checkpoint"))
+    if not trained.exists():
+        encoder = train(shared.without(held), checkpoint, minutes, scale, seed, False, start, members)
         torch.save(encoder.state_dict(), trained)
-        fast.save(front_stage)
-    fast, encoder = FastModel.load(front_stage), Encoder()
+    encoder = Encoder()
     encoder.load_state_dict(torch.load(trained, weights_only=True))
     learnt = tune.examples(shared.without(held), seed, held_out=False)
-    fast, encoder = tune.tune(fast, encoder, learnt, work / f"fold_{name}.tune.checkpoint", minutes, seed)
-    fast.save(work / f"fold_{name}.fast.npz")
+    encoder = tune.further(encoder, learnt, work / f"fold_{name}.tune.checkpoint", minutes, seed)
     export.export(encoder, work / f"fold_{name}.onnx")
     (work / "tokenizer.json").write_text(vocabulary.tokenizer_json(), "utf-8")
     served = ServedEncoder(work / f"fold_{name}.onnx", work / "tokenizer.json")
+    fast = tune.front(encoder, served, learnt.front, seed)
+    fast.save(work / f"fold_{name}.fast.npz")
     scored = score(fast, served, test_rows(shared.only(held), seed))
     scored.save(work / f"fold_{name}.npz")
     return scored
@@ -110,41 +107,21 @@ def run(
 def train(
     shared: dataset.Shared, checkpoint: Path, minutes: float, scale: float, seed: int, held_out: bool | None,
     start: Encoder | None = None, members: int = 1,
-) -> tuple[FastModel, Encoder]:
-    """Both models on one training set.
+) -> Encoder:
+    """An encoder on one training set.
 
     A first front stage, fitted on other draws, picks the windows of long attacks that show the attack and, where one
     encoder is trained alone, what is worth its time. With several ``members`` the encoder sees all windows.
     """
-    picker, examples = drawn(shared, scale, seed, held_out)
-    if members == 1:
-        worth = worthwhile(picker, examples, seed)
-        print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
-        encoder = fit.fit(fit.Corpus.of(worth), seed, minutes, checkpoint, start)
-    else:
-        encoder = ensemble.train(fit.Corpus.of(examples), seed, minutes, checkpoint, start, members)
-    return front(encoder, examples, seed), encoder
-
-
-def drawn(
-    shared: dataset.Shared, scale: float, seed: int, held_out: bool | None
-) -> tuple[FastModel, list[Example]]:
-    """A first front stage, and the windows that are trained on, picked with its help."""
     first = dataset.build(shared, seed, held_out, scale)
     picker = fast_fit.fit(first, seed, epochs=1)
     examples = dataset.build(shared, seed + 1, held_out, scale, lambda text: picker.logit(text, Origin.USER))
     print(f"{len(examples)} windows: {dataset.summary(examples)}", flush=True)
-    return picker, examples
-
-
-def front(encoder: Encoder, examples: Sequence[Example], seed: int) -> FastModel:
-    """The front stage before an encoder: begins with its vectors of words, and learns from what it says of windows."""
-    asked = examples if torch.cuda.is_available() else random.Random(seed).sample(examples, min(ASKED, len(examples)))
-    heard = {id(example): row for row, example in enumerate(asked)}
-    judged = ensemble.judged(encoder, fit.Corpus.of(asked)).sigmoid()
-    silent = torch.full((len(ORIGINS),), float("nan"))
-    said = torch.stack([judged[heard[id(one)]] if id(one) in heard else silent for one in examples])
-    return fast_fit.fit(examples, seed, said=said, encoder=encoder)
+    if members > 1:
+        return ensemble.train(fit.Corpus.of(examples), seed, minutes, checkpoint, start, members)
+    worth = worthwhile(picker, examples, seed)
+    print(f"{len(worth)} of them for the encoder: {dataset.summary(worth)}", flush=True)
+    return fit.fit(fit.Corpus.of(worth), seed, minutes, checkpoint, start)
 
 
 def worthwhile(fast: FastModel, examples: Sequence[Example], seed: int) -> list[Example]:

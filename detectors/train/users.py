@@ -1,8 +1,11 @@
-"""Where the scale of users' texts lies: what all that the encoder judges get, told by harmless texts that look like attacks.
+"""Where the scale of users' texts lies and what the front stage settles of them, told by harmless texts that look like attacks.
 
 Training on such texts moves what the encoder says as a whole. The bars of the presets stay, and so the scale moves: `ALARMS` of
 the harmless written texts that are kept out of training reach the bar of ``balanced``. System prompts are read by the same
 output and move along. It is of one encoder, as directions are, and stands among those: a constant, and nothing else.
+
+What of ordinary prompts is settled can be told by folds alone, whose front stages have not seen all sources. The kept texts
+neither they nor the one that ships has seen, so by the same share of those its bar is as theirs.
 """
 
 from __future__ import annotations
@@ -24,6 +27,10 @@ from detectors.values import Origin
 ALARMS: Final = 0.01
 """Share of the kept harmless texts that reach the bar of ``balanced``, were the front stage to settle nothing."""
 
+SETTLED: Final = 0.5
+"""Share of the kept harmless texts that the front stage settles. Where 85 % of the ordinary prompts of sources that it had not
+seen were settled, front stages without the sources of fold ``a`` settled 48 and 58 % of these (two seeds)."""
+
 ORIGINS: Final = (Origin.USER, Origin.SYSTEM)
 
 
@@ -35,12 +42,17 @@ def fit(model: SemanticModel, texts: Sequence[Text]) -> list[float]:
         directions.pop(origin, None)
     calibration = dataclasses.replace(model.calibration, directions=directions)
     plain = SemanticModel(model.fast, model.encoder, model.index, calibration)
-    harmless = [(one.text, Origin.USER) for one in texts if one.kept and one.origin is Origin.USER and not one.label]
-    judged = plain.judge(harmless, thorough=True)
+    judged = plain.judge([(text, Origin.USER) for text in _harmless(texts)], thorough=True)
     scores = np.array([one.score for one in judged if one.stage == "encoder"])  # what the index knows is not moved
     bar = calibration.thresholds["balanced"][Origin.USER]
     shift = _log_odds(bar) - np.quantile(_log_odds(scores), 1 - ALARMS)
     return served(np.zeros(WIDTH + len(OUTPUTS)), float(shift))
+
+
+def sure(model: SemanticModel, texts: Sequence[Text]) -> float:
+    """The front stage's logit below which a user's window is settled, by the users' texts among ``texts`` that are kept."""
+    highest = [max(logit for _, _, logit in model.front(text, Origin.USER)) for text in _harmless(texts)]
+    return float(np.quantile(highest, SETTLED))
 
 
 def figures(model: SemanticModel, texts: Sequence[Text]) -> dict[str, dict[str, float]]:
@@ -56,6 +68,10 @@ def figures(model: SemanticModel, texts: Sequence[Text]) -> dict[str, dict[str, 
             for label, called in enumerate(("harmless", "hostile")):
                 found[origin.value][f"{called} at {name}"] = float((scores[labels == label] >= bars[origin]).mean())
     return found
+
+
+def _harmless(texts: Sequence[Text]) -> list[str]:
+    return [one.text for one in texts if one.kept and one.origin is Origin.USER and not one.label]
 
 
 def _log_odds(score: npt.ArrayLike) -> npt.NDArray[np.float64]:
