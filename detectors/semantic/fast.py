@@ -59,9 +59,10 @@ Ints = npt.NDArray[np.int32]
 class Rows(dict[str, int]):
     """Token to row of the table, filled as tokens are met."""
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str] | bytes) -> None:
+        """``words``: in the order of their rows, or as they are stored."""
         super().__init__()
-        self.known = Vocabulary(_lines(words), BUCKETS)
+        self.known = Vocabulary(words if isinstance(words, bytes) else _lines(words), BUCKETS)
 
     def __missing__(self, token: str) -> int:
         if len(self) >= MAX_CACHED:
@@ -106,20 +107,25 @@ class FastModel:
     def __init__(self, words: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
         self.words, self.arrays = tuple(words), _ordered(arrays)
         self._path: Path | None = None
+        self._made_ready(_lines(words))
+
+    def _made_ready(self, lines: bytes) -> None:
         table, grams, first, *rest = self.arrays.values()
         channels, (hidden, outputs) = first.shape[1], self.arrays["last"].shape
         # The first convolution is linear in each of its three words, so what a word adds to it is known beforehand.
         in_turn = first.reshape(3, -1, channels).transpose(1, 0, 2).reshape(-1, 3 * channels)
         shares = (table.astype(np.float32) @ in_turn).astype(np.float16)
-        self._rows = Rows(words)
+        self._rows = Rows(lines)
         self._net = Net(GRAM_BITS, len(table), channels, hidden, outputs, shares, grams, *rest)
 
     @classmethod
     def load(cls, path: Path) -> FastModel:
         """Read ``fast.npz``: words, and arrays in half precision. What the net does not need is read again if asked for."""
-        model = cls(*_stored(path))
+        model = cls.__new__(cls)
+        lines, model.arrays = _stored(path)
         model._path = path
-        del model.words, model.arrays
+        model._made_ready(lines)  # no list of its words: in a process that stays, what that leaves is some megabytes
+        del model.arrays
         return model
 
     def save(self, path: Path) -> None:
@@ -130,16 +136,16 @@ class FastModel:
     @functools.cached_property
     def words(self) -> tuple[str, ...]:
         assert self._path is not None
-        return tuple(_stored(self._path)[0])
+        return tuple(_stored(self._path)[0].decode("utf-8", "surrogatepass").split("\n"))
 
     @functools.cached_property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         assert self._path is not None
-        return _ordered(_stored(self._path)[1])
+        return _stored(self._path)[1]
 
     @functools.cached_property
     def _table(self) -> npt.NDArray[np.float16]:
-        found: npt.NDArray[np.float16] = self.arrays["table"]
+        found: npt.NDArray[np.float16] = (_stored(self._path)[1] if self._path else self.arrays)["table"]
         return found
 
     def logit(self, text: str, origin: Origin) -> float:
@@ -171,10 +177,10 @@ class FastModel:
         return np.array([vectors[low:high].mean(axis=0) if high > low else table[PAD] for low, high in bounds], np.float32)
 
 
-def _stored(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
+def _stored(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+    """The words, a line each, and the arrays."""
     with np.load(path) as stored:
-        words = stored["words"].tobytes().decode("utf-8", "surrogatepass").split("\n")
-        return words, {name: stored[name] for name in _ORDER}
+        return stored["words"].tobytes(), _ordered({name: stored[name] for name in _ORDER})
 
 
 def _lines(words: Sequence[str]) -> bytes:
