@@ -43,7 +43,7 @@ def test_each_attack_that_constants_may_be_chosen_on_has_harmless_twins_of_its_o
 
 @pytest.mark.parametrize(
     ("which", "name", "outcome", "what", "causes"),
-    [("third_benign.", "chat_moderator", Outcome.FALSE_POSITIVE, "a false-alarm", ALARMS),
+    [("third_benign.", "incident_review", Outcome.FALSE_POSITIVE, "a false-alarm", ALARMS),
      ("third_attack.", "safety_drill", Outcome.FALSE_NEGATIVE, "an attack", ATTACKS)],
 )  # fmt: skip
 def test_each_member_that_is_missed_has_one_cause(

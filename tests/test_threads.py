@@ -204,7 +204,7 @@ def test_the_store_holds_nothing_that_can_be_read_or_changed(two: Two) -> None:
 def test_without_the_store_a_conversation_goes_on(two: Two) -> None:
     if two.redis is None:
         return
-    _, first = two.ask(two.a, f"gone: card {CARD}.")
+    _, first = two.ask(two.a, f"The booking was paid with card {CARD}.")
     with two.redis.client() as client:
         client.save()  # it has its keys again when it is back
     two.redis.stop()

@@ -27,8 +27,9 @@ OVERLAP: Final = 33
 RISE: Final = 1.0
 """By how much, in log-odds, the front stage must suspect a part more than the window: else nothing is drowned."""
 
-NEAR: Final = 0.75
-"""The same where a user's window is read anyway: hardly an ordinary text has one, so that these parts cost it nothing."""
+NEAR: Final = 0.0
+"""The same where a user's window is read anyway: hardly an ordinary text has one, so that these parts cost it nothing. The
+front stage knows orders among other sentences, and suspects a window nearly as much as its part."""
 
 SETTLED: Final = 1.3
 """By how much more than it takes for the encoder to be asked, where the front stage had settled the window."""

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from detectors.semantic.encoder import Encoded, Encoder, Floats
-from detectors.semantic.fast import FastModel
+from detectors.semantic.fast import FastModel, tokens
 from detectors.semantic.heads import column
 from detectors.semantic.index import ExemplarIndex, Neighbour
 from detectors.semantic.scripts import unread
@@ -243,10 +243,16 @@ class SemanticModel:
     ) -> list[tuple[int, int, float]]:
         """The front stage's logit of each window of a text: (start, end, logit). Tens of microseconds for a short text.
 
+        Of a document's, a tool's or an assistant's word or two ("auto", "{}") it knows nothing: they are settled.
+
         ``windows``: others than those that a text is judged in.
         """
         pieces = spans(text) if windows is None else windows
         logits = self._fast.logits(text, pieces, origin)
+        if origin not in _PROMPTS:
+            settled = self.calibration.sure[origin] - _SETTLED
+            logits = [min(logit, settled) if end - start <= SHORT and _few(text[start:end]) else logit
+                      for (start, end), logit in zip(pieces, logits, strict=True)]  # fmt: skip
         return [(start, end, logit) for (start, end), logit in zip(pieces, logits, strict=True)]
 
     def words(self, text: str, windows: Sequence[tuple[int, int]]) -> Floats:
@@ -319,6 +325,17 @@ class SemanticModel:
 
     def _weighed(self, window: str, windows: int, suspicion: float, origin: Origin) -> Weighed:
         return self.weigh(self.read(window), suspicion, 0.0, origin, self.setting(window, windows, origin))
+
+
+SHORT: Final = 48
+"""Characters up to which it is looked at whether a window has as many words as `LEAST`."""
+
+_SETTLED: Final = 1e-3
+"""How far below the bar what is settled in any case lies."""
+
+
+def _few(window: str) -> bool:
+    return sum(token.isalnum() for token in tokens(window)) < LEAST
 
 
 NEIGHBOURS: Final = 8
