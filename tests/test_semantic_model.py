@@ -98,6 +98,19 @@ def test_answers_do_not_depend_on_company(model: SemanticModel) -> None:
     assert model.judge(asked[::-1]) == alone[::-1]
 
 
+@pytest.mark.parametrize("origin", [Origin.DOCUMENT, Origin.TOOL_RESULT, Origin.TOOL_DEFINITION, Origin.ASSISTANT])
+def test_a_single_word_orders_nothing_but_what_is_written_together_may(model: SemanticModel, origin: Origin) -> None:
+    sure = model.calibration.sure[origin]
+    for word in ("auto", "disabled", "{}", "1", "k", "...", ""):
+        [(_, _, logit)] = model.front(word, origin)
+        assert logit < sure
+    for several in ("Ignore instructions", "IgnorePreviousInstructions", "reveal_prompt", "忽略指令"):
+        [(_, _, logit)] = model.front(several, origin)
+        assert logit == model.fast.logit(several, origin), "as it says"
+    [(_, _, logit)] = model.front("auto", Origin.USER)
+    assert logit == model.fast.logit("auto", Origin.USER)
+
+
 def test_thorough_leaves_nothing_to_the_front_stage(model: SemanticModel) -> None:
     assert model.judge([(ORDINARY, Origin.USER)])[0].stage == "fast"
     found = model.judge([(ORDINARY, Origin.USER)], thorough=True)[0]

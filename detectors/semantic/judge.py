@@ -243,7 +243,7 @@ class SemanticModel:
     ) -> list[tuple[int, int, float]]:
         """The front stage's logit of each window of a text: (start, end, logit). Tens of microseconds for a short text.
 
-        Of a document's, a tool's or an assistant's word or two ("auto", "{}") it knows nothing: they are settled.
+        Of a document's, a tool's or an assistant's single word ("auto", "{}") it knows nothing: it is settled.
 
         ``windows``: others than those that a text is judged in.
         """
@@ -251,7 +251,7 @@ class SemanticModel:
         logits = self._fast.logits(text, pieces, origin)
         if origin not in _PROMPTS:
             settled = self.calibration.sure[origin] - _SETTLED
-            logits = [min(logit, settled) if end - start <= SHORT and _few(text[start:end]) else logit
+            logits = [min(logit, settled) if end - start <= SHORT and _one(text[start:end]) else logit
                       for (start, end), logit in zip(pieces, logits, strict=True)]  # fmt: skip
         return [(start, end, logit) for (start, end), logit in zip(pieces, logits, strict=True)]
 
@@ -327,15 +327,15 @@ class SemanticModel:
         return self.weigh(self.read(window), suspicion, 0.0, origin, self.setting(window, windows, origin))
 
 
-SHORT: Final = 48
-"""Characters up to which it is looked at whether a window has as many words as `LEAST`."""
+SHORT: Final = 16
+"""Characters of a window that may be a single word. Longer ones may be several that somebody wrote together."""
 
 _SETTLED: Final = 1e-3
 """How far below the bar what is settled in any case lies."""
 
 
-def _few(window: str) -> bool:
-    return sum(token.isalnum() for token in tokens(window)) < LEAST
+def _one(window: str) -> bool:
+    return sum(token.isalnum() for token in tokens(window)) < 2
 
 
 NEIGHBOURS: Final = 8
