@@ -62,13 +62,16 @@ def test_of_one_who_leaves_at_the_end_mark_all_that_he_was_told_is_recorded(gate
     delta = {"index": 0, "delta": {"content": f"{said}The key is {KEY} and no more."}, "finish_reason": "stop"}
     doc = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [delta]}
     model.raw = b"data: %b\n\ndata: [DONE]\n\n" % orjson.dumps(doc)
-    with gateway.client() as client, gateway.client() as other:
-        asked = {"model": "m", "stream": True, "messages": _ask()}
-        with client.stream("POST", "/v1/chat/completions", json=asked) as got:
-            assert any(line == "data: [DONE]" for line in got.iter_lines())  # and no further
-        record = gateway.decision(other, got.headers["x-portcullis-id"])
-    assert record["client_gone"]
-    assert (record["action"], record["reply"]["parts"][0]["length"]) == ("redact", len(delta["delta"]["content"]))  # type: ignore[index]
+    for _ in range(20):  # whether he leaves while it is looked at, or when it has been, is a race, and either may win it
+        with gateway.client() as client, gateway.client() as other:
+            asked = {"model": "m", "stream": True, "messages": _ask()}
+            with client.stream("POST", "/v1/chat/completions", json=asked) as got:
+                assert any(line == "data: [DONE]" for line in got.iter_lines())  # and no further
+            record = gateway.decision(other, got.headers["x-portcullis-id"])
+        assert (record["action"], record["reply"]["parts"][0]["length"]) == ("redact", len(delta["delta"]["content"]))  # type: ignore[index]
+        if record["client_gone"]:
+            return
+    pytest.fail("he never left while it was looked at")
 
 
 STAND_IN = re.compile(rb"\[PII_PAYMENT_[0-9A-F]{10}\]")
