@@ -121,6 +121,16 @@ def test_of_steady_windows_the_encoder_says_what_it_said(tmp_path: Path) -> None
 
 
 @pytest.mark.train
+def test_orders_in_other_languages_are_learnt_and_not_held() -> None:
+    from detectors.train import tune  # what training needs is not installed for the other tests
+
+    orders, held = tune.foreign(1), {one.text for one in tune.steady(1)}
+    assert len(orders) > 300
+    assert all(_labels(one.labels) == {Origin.DOCUMENT: 1, Origin.TOOL_RESULT: 1} for one in orders)
+    assert not held & {one.text for one in orders}
+
+
+@pytest.mark.train
 def test_a_front_stage_learns_what_it_is_shown_and_gets_the_scale_of_another() -> None:
     from detectors.semantic.encoder import Encoder
     from detectors.train import shipped, tune  # what training needs is not installed for the other tests

@@ -78,7 +78,7 @@ def pieces(data: Path, seed: int) -> list[Piece]:
     """All that is learnt from."""
     rng, grammar = random.Random(seed), Grammar()
     code = list(read_rows(data, [_CODE]))
-    found = [*own(grammar, rng), *_modules(rng), *_within(grammar, code, rng), *_drawn(grammar, code, seed)]
+    found = [*own(grammar, rng), *foreign(grammar, rng), *_modules(rng), *_within(grammar, code, rng), *_drawn(grammar, code, seed)]
     found += _of_rows(rng.sample(code, CODE), "code", 1.0, rng)
     for source in _HARMLESS:
         harmless = [row for row in read_rows(data, [source]) if not row.label and row.origin in _READ]
@@ -90,12 +90,19 @@ def pieces(data: Path, seed: int) -> list[Piece]:
 
 
 def own(grammar: Grammar, rng: random.Random) -> list[Piece]:
-    """The texts that need no sources: outputs, orders, what people ask, offices' papers."""
+    """The texts in English that need no sources: outputs, orders, what people ask, offices' papers."""
     return [
         *_outputs(grammar, rng), *_orders(grammar, rng), *_asks(grammar, "people_asks", "asks", rng),
         *_asks(grammar, "office_papers", "paper", rng), *_sentences(grammar, rng), *_paper_orders(grammar, rng),
-        *_foreign(grammar, rng),
     ]  # fmt: skip
+
+
+def foreign(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
+    """Orders to models in other languages, alone: what people ask in those is not all that is known of them."""
+    for section in grammar.sections:
+        if section.startswith(("attack_", "planted_")) and len(section.partition("_")[2]) == 2:
+            for template in grammar.sections[section]:
+                yield Piece(grammar.wording(template, rng)[:WINDOW], 1, f"foreign order: {template}")
 
 
 def _outputs(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
@@ -161,14 +168,6 @@ def _paper_orders(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
             order = grammar.wording(template, rng)[:WINDOW]
             paper = grammar.wording(rng.choice(grammar.sections["office_papers"]), rng)[: max(20, WINDOW - 1 - len(order))]
             yield Piece("\n".join(rng.sample((paper, order), 2))[:WINDOW], 1, f"paper order within: {template}")
-
-
-def _foreign(grammar: Grammar, rng: random.Random) -> Iterator[Piece]:
-    """Orders to models in other languages, alone: what people ask in those is not all that is known of them."""
-    for section in grammar.sections:
-        if section.startswith(("attack_", "planted_")) and len(section.partition("_")[2]) == 2:
-            for template in grammar.sections[section]:
-                yield Piece(grammar.wording(template, rng)[:WINDOW], 1, f"foreign order: {template}")
 
 
 def _modules(rng: random.Random) -> Iterator[Piece]:

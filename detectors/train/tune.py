@@ -22,6 +22,7 @@ from detectors.semantic.fast import FastModel
 from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.windows import WINDOW
 from detectors.train import dataset, fast_fit, replies, results, written
+from detectors.train.direction import Piece
 from detectors.train.fit import Corpus, Recipe, fit
 from detectors.train.generate import Example
 from detectors.train.grammar import Grammar
@@ -61,7 +62,7 @@ class Learnt(NamedTuple):
 def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> Learnt:
     """What was written, and windows beside that of the set that `dataset.build` makes of the same arguments."""
     windows = [one for one in dataset.build(shared, seed, held_out, SCALE) if one.text.strip()]
-    learnt = written.examples()
+    learnt = [*written.examples(), *foreign(seed)]
     print(f"{len(learnt)} written windows, {BESIDE} beside them, for the front stage {BESIDE_FRONT}", flush=True)
     encoder, front = (random.Random(seed).sample(windows, min(beside, len(windows))) for beside in (BESIDE, BESIDE_FRONT))
     held = steady(seed)
@@ -69,16 +70,22 @@ def examples(shared: dataset.Shared, seed: int, held_out: bool | None) -> Learnt
 
 
 def steady(seed: int) -> list[Example]:
-    """What was written to tell replies and tools' results by: `replies` and `results` read them in the embedding.
-
-    Among them are orders to models in other languages, of which the logits stay too, mistaken ones as well.
-    """
+    """What was written in English to tell replies and tools' results by: `replies` and `results` read them in the embedding."""
     rng = random.Random(seed)
     found = {one.text: Example(one.text, labels(assistant=float(one.label)), "steady") for one in replies.own(rng)}
     for piece in results.own(Grammar(), rng):
-        known = labels(document=float(piece.label), tool_result=float(piece.label))
-        found.setdefault(piece.text, Example(piece.text, known, "steady"))
+        found.setdefault(piece.text, _told(piece, "steady"))
     return [one for text, one in found.items() if text.strip()]
+
+
+def foreign(seed: int) -> list[Example]:
+    """Orders to models in other languages, which the encoder is to learn: what it says of them now is often wrong."""
+    return [_told(piece, "foreign") for piece in results.foreign(Grammar(), random.Random(seed)) if piece.text.strip()]
+
+
+def _told(piece: Piece, group: str) -> Example:
+    """A text that is no more than what tools or documents say."""
+    return Example(piece.text, labels(document=float(piece.label), tool_result=float(piece.label)), group)
 
 
 def further(start: Encoder, learnt: Learnt, checkpoint: Path, minutes: float, seed: int) -> Encoder:
