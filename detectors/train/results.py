@@ -78,7 +78,8 @@ def pieces(data: Path, seed: int) -> list[Piece]:
     """All that is learnt from."""
     rng, grammar = random.Random(seed), Grammar()
     code = list(read_rows(data, [_CODE]))
-    found = [*own(grammar, rng), *foreign(grammar, rng), *_modules(rng), *_within(grammar, code, rng), *_drawn(grammar, code, seed)]
+    found = [*own(grammar, rng), *foreign(grammar, rng), *_modules(rng)]
+    found += [*_within(grammar, code, rng), *_drawn(grammar, code, seed)]
     found += _of_rows(rng.sample(code, CODE), "code", 1.0, rng)
     for source in _HARMLESS:
         harmless = [row for row in read_rows(data, [source]) if not row.label and row.origin in _READ]
