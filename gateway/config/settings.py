@@ -322,7 +322,8 @@ class Detection(_Model):
     models: Path | None = Field(None, description="A folder with another model of the same files; none: the shipped one.")
     windows: int = Field(
         WINDOWS, ge=1, le=10_000,
-        description="Windows (400 characters) of one text that the encoder reads; more make the verdict incomplete.",
+        description="Windows (400 characters) of one text, or of one stream, that the encoder reads; more make the verdict "
+        "incomplete.",
     )  # fmt: skip
     threads: int = Field(1, ge=1, le=64, description="Encoders at once in one worker; each keeps a core busy.")
     queue: int = Field(

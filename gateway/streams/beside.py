@@ -1,7 +1,8 @@
 """Judging a streamed reply by meaning beside its relay, one trip at a time.
 
 The cheap stages say what they think of a trip there and then, in some 100 microseconds, and mostly that is all; what they leave
-open is read off the event loop.
+open is read off the event loop. A stream has the encoder read as much as one text of a message may: beyond that a trip is told
+what is known already, and that the encoder has no more room for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from detectors.engine import Engine, Judged
+from detectors.semantic.windows import WINDOW
 from detectors.stages import STAGES
 from detectors.values import Skipped, Verdict
 from gateway.screening.inspection import OFFLOAD_BYTES
@@ -38,6 +40,7 @@ class Beside:
         self.wake: Callable[[], None] = lambda: None
         self._lag = lag
         self._loop = asyncio.get_running_loop()
+        self._left = engine.cascade.windows * WINDOW  # code points that the encoder may still be asked for
         self._oldest = 0.0  # when the oldest word came that no trip took yet
         self._trip: tuple[Trip, float, asyncio.Task[Judged]] | None = None
         self.cut: Cut | None = None
@@ -69,8 +72,9 @@ class Beside:
         """Have judged what was not yet; ``whole``: no more will come. Whether more is judged now than before."""
         trip = self._follower.trip(whole)
         since, self._oldest = self._oldest, 0.0
+        share = 1.0 if self._left > 0 else 0.0  # of the encoder's queue
         if sum(len(segment.text) for segment in trip.segments) > OFFLOAD_BYTES:
-            judging = self._semantics.judge(self._engine, trip.segments, self._tenant)
+            judging = self._semantics.judge(self._engine, trip.segments, self._tenant, share=share)
         else:
             try:
                 screening = self._engine.screen(trip.segments, self._tenant)
@@ -82,7 +86,7 @@ class Beside:
                 _log.error("judging a stream failed", exc_info=False)
                 self._settle(trip, since, None)
                 return True
-            judging = self._semantics.close(screening, self._tenant)
+            judging = self._semantics.close(screening, self._tenant, share=share)
         task = self._loop.create_task(judging)
         task.add_done_callback(lambda _: self.wake())
         self._trip = trip, since, task
@@ -127,6 +131,8 @@ class Beside:
         verdict = _BROKEN
         if judged is not None:
             verdict = judged.verdict
+            if any("encoder" in stages for stages in judged.stages):
+                self._left -= trip.until - self._follower.judged
             self._follower.gather(trip, judged)
             self.stage_ns = [a + b for a, b in zip(self.stage_ns, judged.stage_ns, strict=True)]
         self.cut = self._follower.settle(trip, verdict)
