@@ -131,6 +131,7 @@ class Proxy:
             exchange.bytes_in = len(body)
             request = await self._judge.request(exchange, body)
         else:
+            call.drop_body()
             request = nothing(live.engine, exchange.bound, b"")._replace(parsed=target.wire.read_request({}, target))
         exchange.request = request
         exchange.leakage = _leakage(exchange, request)

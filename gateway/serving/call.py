@@ -48,8 +48,9 @@ class Call:
     """
 
     __slots__ = (
-        "_begun", "_body", "_chunked", "_connection", "_expects", "_pieces", "_size", "_wake", "early", "gone", "headers",
-        "keep_alive", "length", "method", "more_body", "path", "query", "queued", "raw_path", "response_complete", "task",
+        "_begun", "_body", "_chunked", "_connection", "_expects", "_pieces", "_size", "_unwanted", "_wake", "early", "gone",
+        "headers", "keep_alive", "length", "method", "more_body", "path", "query", "queued", "raw_path",
+        "response_complete", "task",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,7 @@ class Call:
         self._body = b""
         self._pieces: list[bytes] | None = None
         self._size = 0
+        self._unwanted = False
         self._wake: asyncio.Future[None] | None = None
 
     def head(self) -> Head:
@@ -95,6 +97,16 @@ class Call:
         if self._size > limit:
             raise too_large(limit)
         return self._body if self._pieces is None else b"".join(self._pieces)
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the body that are held."""
+        return sum(map(len, self._pieces)) if self._pieces is not None else len(self._body)
+
+    def drop_body(self) -> None:
+        """Nobody wants the body: what came of it is let go, and so is what comes."""
+        self._unwanted = True
+        self._body, self._pieces = b"", None
 
     async def arriving(self, limit: int) -> AsyncIterator[bytes]:
         """What comes of the body, until all of it is there or more than ``limit`` bytes are; `body` gives the whole.
@@ -224,8 +236,8 @@ class Call:
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body."""
-        if self.response_complete:
-            return  # it was refused before its end; what is left of it is of no interest
+        if self.response_complete or self._unwanted:
+            return  # it was answered before its end, or is not asked for; what is left of it is of no interest
         if not self._size:
             self._body = data
         elif self._pieces is None:

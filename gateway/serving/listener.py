@@ -38,14 +38,28 @@ HEADER: Final = 32
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection of a caller stays open; longer than the 60 s after which common load balancers reuse none."""
 
+UNREAD_SECONDS: Final = 75
+"""How long a caller may take nothing of what waits for him; then it is let go, and his place among the requests under way is
+another's."""
+
+MAX_WAITING: Final = 128
+"""Requests of a connection that wait for those before them: what comes in one read may hold twelve thousand."""
+
 BODY_SECONDS: Final = 900
 """How long the body of a provider's request may take to come, however steadily: as long as an exchange with a provider may."""
+
+LENGTH_DIGITS: Final = 20
+"""Digits of a length that say something: the parser takes none above 2**64, with any number of zeros before it."""
 
 _log = logging.getLogger(__name__)
 
 
 class _HeadTooLarge(Exception):  # noqa: N818 - reads as the condition that it is
     """A request's head has more than `MAX_HEAD` bytes."""
+
+
+class _TooManyWaiting(Exception):  # noqa: N818 - likewise
+    """More than `MAX_WAITING` requests wait for an answer on one connection."""
 
 
 class Listener(HttpToolsProtocol):
@@ -65,6 +79,7 @@ class Listener(HttpToolsProtocol):
         self._call: Call | None = None  # the one whose request is being read
         self._running: Call | None = None  # the one being answered
         self._head_size = 0
+        self._head_read = False  # what comes by name and value now are trailers
         self._told = False  # the parser has told something of what it was fed last
         self._silent = 0  # bytes of a name or value that does not come to its end, which the parser keeps
         self._again = False  # the request being read asks for a protocol that it will not get, and has a body
@@ -77,6 +92,7 @@ class Listener(HttpToolsProtocol):
         self._date_line = b""
         self.idle_since = self.loop.time()
         self.body_since = _NEVER
+        self._unread, self._unread_since = 0, _NEVER  # bytes that the caller has not taken, and since when it is as many
 
     @property
     def date_line(self) -> bytes:
@@ -114,6 +130,9 @@ class Listener(HttpToolsProtocol):
             if isinstance(cause, _HeadTooLarge):
                 self._refuse_head()
                 return
+            if isinstance(cause, _TooManyWaiting):
+                self.transport.close()
+                return
             bad_url = isinstance(cause, httptools.HttpParserInvalidURLError)  # the caller's fault, and it may hold a key
             if isinstance(error, httptools.HttpParserCallbackError) and not bad_url:
                 _log.error("a request could not be taken", exc_info=cause)
@@ -134,7 +153,7 @@ class Listener(HttpToolsProtocol):
         if self.idle_since != _NEVER:  # the head has as long to come as the connection may be idle
             self.idle_since = self.loop.time()
         self.url = b""
-        self._head_size, self._told = 0, True
+        self._head_size, self._told, self._head_read = 0, True, False
         self.headers = []
         self._lengths = []
         self.expect_100_continue = False
@@ -145,6 +164,8 @@ class Listener(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + HEADER)
+        if self._head_read:
+            return  # trailers must not be taken for headers (RFC 9110, 6.5.1), and none of them says anything to us
         name = name.lower()
         if name == b"content-length":
             self._lengths.append(value)
@@ -154,6 +175,9 @@ class Listener(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self._head_read = True
+        if len(self.pipeline) >= MAX_WAITING:
+            raise _TooManyWaiting
         url = self._url()
         refused = self.parser.should_upgrade() and self._has_body()
         if refused and url[0] != REALTIME and self.parser.get_method() != b"CONNECT":
@@ -164,7 +188,7 @@ class Listener(HttpToolsProtocol):
             self.idle_since = _NEVER  # the control plane looks after the time itself
             self._begin_asgi()
             return
-        length = int(self._lengths[0]) if self._lengths else None
+        length = int(self._lengths[0][-LENGTH_DIGITS:]) if self._lengths else None
         before = self.cycle
         self.body_since = self.loop.time()
         call = self._call = Call(self, self.parser.get_method().decode("ascii"), url, length)
@@ -209,14 +233,24 @@ class Listener(HttpToolsProtocol):
         self._running = None
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            if isinstance(cycle, Call) and cycle.more_body:
-                self.idle_since = self.body_since = self.loop.time()
-            self._start_asgi_task(cycle, app)
-        else:
+        if not self.pipeline:
+            self.flow.resume_reading()
             self.idle_since = self.loop.time()
+            return
+        cycle, app = self.pipeline.pop()
+        if not self.pipeline:  # else more is read than is answered
+            self.flow.resume_reading()
+        if isinstance(cycle, Call) and cycle.more_body:
+            self.idle_since = self.body_since = self.loop.time()
+        self._start_asgi_task(cycle, app)
+
+    def unread(self, now: float) -> bool:
+        """Whether the caller has taken nothing of what waits for him for `UNREAD_SECONDS` at ``now``, to be asked every few
+        seconds; asked only while nothing is written, so that less waits where he takes some."""
+        waits = self.transport.get_write_buffer_size() if self.flow.write_paused or self.transport.is_closing() else 0
+        if not waits or waits != self._unread:
+            self._unread, self._unread_since = waits, now
+        return bool(waits) and self._unread_since <= now - UNREAD_SECONDS
 
     def hand_over(self, socket: WebSocket) -> None:
         """From now on the connection is ``socket``'s."""
@@ -242,7 +276,8 @@ class Listener(HttpToolsProtocol):
         self.transport.close()
 
     def _has_body(self) -> bool:
-        return any(map(int, self._lengths)) or any(name == b"transfer-encoding" for name, _ in self.headers)
+        declared = any(int(length[-LENGTH_DIGITS:]) for length in self._lengths)
+        return declared or any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def _read_again(self, rest: bytes) -> None:
         """Read a request as one that asks for no other protocol. Java's client asks for HTTP/2 with each; the parser would take
@@ -311,9 +346,13 @@ _NEVER: Final = float("inf")
 
 def close_idle(connections: Any, now: float) -> None:
     """Close the connections that have, at ``now`` (loop time), been idle or brought a body for too long, but for those that
-    nobody reads from."""
+    nobody reads from; cut those whose caller takes nothing."""
     for connection in list(connections):
-        if not isinstance(connection, Listener) or connection.flow.read_paused:
+        if not isinstance(connection, Listener):
             continue
-        if connection.idle_since < now - KEEP_ALIVE_SECONDS or connection.body_since < now - BODY_SECONDS:
+        if connection.unread(now):
+            connection.transport.abort()
+        elif connection.flow.read_paused:
+            continue
+        elif connection.idle_since < now - KEEP_ALIVE_SECONDS or connection.body_since < now - BODY_SECONDS:
             connection.transport.close()
