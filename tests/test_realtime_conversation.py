@@ -3,6 +3,7 @@ may be is remembered."""
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -112,3 +113,31 @@ def test_traces_are_bounded() -> None:
         conversation.cut()
     assert told(conversation, "conversation.item.done", item={"id": f"i{MAX_TRACES}"}).message is None
     assert told(conversation, "conversation.item.done", item={"id": "i0"}).message is not None, "it is judged like any"
+
+
+def test_items_that_were_taken_back_are_bounded() -> None:
+    conversation = Conversation(MARK)
+    for number in range(MAX_TRACES + 10):
+        conversation.take_back(f"u{number}")
+    for number in range(10, MAX_TRACES + 10):
+        assert told(conversation, "response.created", response={"id": "r"}).message is None
+        told(conversation, "conversation.item.deleted", item_id=f"u{number}")
+    assert told(conversation, "response.created", response={"id": "s"}).message is not None
+
+
+def test_of_ids_that_are_no_ids_little_is_remembered() -> None:
+    conversation = Conversation(MARK)
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            long = f"{number}" + "x" * 200_000
+            told(conversation, "response.created", response={"id": long})
+            told(conversation, "response.output_item.added", response_id="r", item={"id": long})
+            conversation.cut()
+            told(conversation, "response.output_item.added", response_id="r", item={"id": f"more{long}"})
+            conversation.take_back(f"u{number}")
+            told(conversation, "response.created", response={"id": f"late{long}"})
+            told(conversation, "conversation.item.deleted", item_id=f"u{number}")
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

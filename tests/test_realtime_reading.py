@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.realtime.reading import MAX_ID, Read, read_event
+from gateway.realtime.reading import Read, read_event
 from gateway.screening.inspection import OFFLOAD_BYTES
 from gateway.wires.base import Malformed, Target
 from gateway.wires.openai_realtime import OpenAIRealtime
+from gateway.wires.openai_realtime_events import MAX_ID
 from gateway.wires.strict import BadJson
 
 TARGET = Target(OpenAIRealtime(), "realtime")

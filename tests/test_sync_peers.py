@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 
 import pytest
@@ -9,15 +10,18 @@ from sync_support import APPROVER, STRANGER, TRUST, entry, promotion
 
 from bench.simnet import BEGIN, Cluster
 from gateway.sync import frames
-from gateway.sync.commands import Apply, Close, Command, Send, Warn
+from gateway.sync.commands import LONG_QUESTION, Apply, Close, Command, Judge, Send, Warn
 from gateway.sync.ledger import Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
 from gateway.sync.membership import FANOUT, Directory
-from gateway.sync.node import MAX_LINKS, MAX_REFUSALS, SPARE_LINKS, Node, covers
+from gateway.sync.node import MAX_EARLY, MAX_EARLY_BYTES, MAX_LINKS, MAX_REFUSALS, SPARE_LINKS, Node, covers
 from patterns.clock import MAX_AHEAD_MS, Stamp
 from patterns.entries import decode, encode
 
 HELLO_DIGEST = b"d" * 16
+
+LONG = frames.Question(1, b"k" * 16, "tenant", 500, [frames.Said(b"x" * (LONG_QUESTION + 1), False, "user", 0, False)])
+"""A question that travels with bulk."""
 
 
 class Peer:
@@ -74,8 +78,8 @@ def test_nothing_but_a_hello_is_said_to_who_has_not_named_itself() -> None:
         *node.opened(1, ("peer",), "there:1", "quic", "10.0.0.9", BEGIN, 2),
         *node.changed([entry("p", Stamp(int(BEGIN * 1000), 0, "here"))], BEGIN),
         *node.ask(1, frames.Question(0, b"k" * 16, "tenant", 500, [segment]), 1, BEGIN),
-        *node.received(1, frames.Want(["p"]), BEGIN),
-        *node.received(1, frames.Tree(bytes(2_048)), BEGIN),
+        *node.received(1, frames.Entries(1, False, [good()]), BEGIN),
+        *node.received(1, LONG, BEGIN),
         *(command for second in range(9) for command in node.tick(BEGIN + second)),
     ]
     said = [one.frame for one in commands if isinstance(one, Send)]
@@ -210,10 +214,67 @@ def test_a_flood_ends_the_connection() -> None:
     tree = frames.Tree(bytes(2048))
     assert peer.ended([*peer.say(tree), *peer.say(tree)]) == "comparisons without a pause"
     peer = Peer()
-    for _ in range(100):
-        commands = peer.say(tree)
-        if peer.ended(commands):
-            break
+    for batch in range(MAX_EARLY):
+        assert peer.say(frames.Entries(batch, False, [b"x"])) == []
+    assert peer.ended(peer.say(frames.Entries(MAX_EARLY, False, [b"x"]))) == "too much before its Hello"
+
+
+def test_bulk_may_overtake_its_hello() -> None:
+    peer = Peer()
+    assert peer.say(frames.Entries(1, False, [good()])) == []
+    assert peer.say(LONG) == []
+    commands = peer.hello()
+    assert [one.batch for one in commands if isinstance(one, Apply)] == [1]
+    assert [one.question for one in commands if isinstance(one, Judge)] == [LONG]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.Ping(1, HELLO_DIGEST, 0, 0, 0), frames.Pong(1, HELLO_DIGEST, 0, 0), frames.Tree(bytes(2_048)),
+        frames.Listing(1, [], 0), frames.Want(["p"]), frames.Entries(1, True, [b"x"]), frames.Ack(1, []),
+        frames.Holds(HELLO_DIGEST, ["peer"]), frames.Members([frames.Member("m", "h:1", 1, False)]),
+        frames.Question(1, b"k" * 16, "tenant", 500, [frames.Said(b"hello", False, "user", 0, False)]),
+        frames.Answer(1, "busy"), frames.Bye("leaving"),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)  # fmt: skip
+def test_what_never_comes_before_a_hello_is_refused_at_once(frame: frames.Frame) -> None:
+    peer = Peer()
+    commands = peer.say(frame)
+    assert peer.ended(commands) == f"its {type(frame).__name__} came before its Hello"
+    assert [type(one.frame) for one in commands if isinstance(one, Send)] == [frames.Bye]
+    assert peer.node.links == {}
+
+
+def test_over_one_stream_nothing_overtakes_a_hello() -> None:
+    peer = Peer()
+    peer.node.opened(2, ("peer",), None, "tcp", "10.0.0.9", peer.now)
+    commands = peer.node.received(2, frames.Entries(1, False, [b"x"]), peer.now)
+    assert peer.ended(commands) == "its Entries came before its Hello"
+
+
+@pytest.mark.parametrize("frame", [
+    frames.Entries(1, False, [bytes(frames.MAX_FRAME - 100)]),
+    frames.Entries(1, False, [bytes(2_040)] * 512),
+    frames.Question(1, b"k" * 16, "t", 500, [frames.Said(bytes(120_000), False, "", 0, False)] * 8),
+    frames.Question(1, b"k" * 16, "t", 500, [frames.Said(bytes(9), False, "\U0001f600" + "x" * 99, 0, False)] * 8_192),
+], ids=["an entry", "entries", "texts", "many texts"])  # fmt: skip
+def test_what_comes_before_a_hello_may_hold_no_more_than_its_bound_unfolded(frame: frames.Frame) -> None:
+    raw = frames.encode(frame)
+    assert len(raw) < 20_000
+    peer = Peer()
+    tracemalloc.start()
+    try:
+        for _ in range(MAX_EARLY):
+            [early] = frames.Reader().feed(raw)
+            commands = peer.say(early)
+            del early
+            assert tracemalloc.get_traced_memory()[0] < 2 * MAX_EARLY_BYTES
+            if commands:
+                break
+    finally:
+        tracemalloc.stop()
     assert peer.ended(commands) == "too much before its Hello"
 
 

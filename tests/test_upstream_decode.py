@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream.decode import MAX_DECODED, PIECE, Decoder, decoder_for
+from gateway.upstream.decode import MAX_DECODED, MAX_EMPTY, PIECE, Decoder, decoder_for
 from gateway.upstream.errors import BadReply
 
 
@@ -56,6 +56,28 @@ def test_gzip_members_may_follow_one_another(texts: list[bytes], places: list[in
     assert decode(b"gzip", cut(coded, places)) == b"".join(texts)
 
 
+EMPTY = gzip.compress(b"")
+
+
+@given(st.integers(0, MAX_EMPTY), st.integers(0, MAX_EMPTY), st.binary(min_size=1, max_size=50), PLACES)
+def test_a_few_empty_gzip_members_are_taken_and_more_refused_in_any_cuts(
+    before: int, after: int, text: bytes, places: list[int]
+) -> None:
+    pieces = cut(EMPTY * before + gzip.compress(text) + EMPTY * after, places)
+    if before + after <= MAX_EMPTY:
+        assert decode(b"gzip", pieces) == text
+    else:
+        with pytest.raises(BadReply, match="empty"):
+            decode(b"gzip", pieces)
+
+
+def test_empty_gzip_members_are_refused_before_the_rest_of_them_is_read() -> None:
+    decoder = Decoder(gzip=True)
+    decoder.push(EMPTY * (MAX_EMPTY + 1) + b"what is no gzip")
+    with pytest.raises(BadReply, match="empty"):
+        decoder.pull()
+
+
 @settings(max_examples=300)
 @given(st.sampled_from([b"gzip", b"deflate"]), st.binary(max_size=200), PLACES)
 def test_any_bytes_raise_nothing_else_and_alike_in_any_cuts(coding: bytes, data: bytes, places: list[int]) -> None:
@@ -81,6 +103,11 @@ def test_an_early_end_is_refused(coding: bytes, text: bytes, data: st.DataObject
 def test_what_zlib_still_holds_at_the_end_is_not_lost(coding: bytes, over: int) -> None:
     text = b"\0" * (PIECE + over)
     assert decode(coding, [CODERS[coding](text)]) == text
+
+
+@pytest.mark.parametrize("coding", sorted(CODERS))
+def test_a_coded_nothing_is_an_empty_body(coding: bytes) -> None:
+    assert decode(coding, [CODERS[coding](b"")]) == b""
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate"])

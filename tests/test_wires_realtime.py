@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +27,7 @@ from gateway.wires import routes
 from gateway.wires.base import EventKind, Malformed, Parsed, StreamReader
 from gateway.wires.frames import BadFraming, Frame
 from gateway.wires.openai_realtime import UNKNOWN_EVENT
-from gateway.wires.openai_realtime_events import MAX_ITEMS, SEPARATOR
+from gateway.wires.openai_realtime_events import MAX_ID, MAX_ITEMS, SEPARATOR
 
 FOUND = routes.find("GET", routes.REALTIME, b"model=gpt-realtime&call_id=c")
 assert FOUND is not None
@@ -447,6 +447,20 @@ def test_a_server_that_begins_items_for_ever_is_stopped() -> None:
         begin(number)
     with pytest.raises(Malformed):
         begin(MAX_ITEMS)
+
+
+@pytest.mark.parametrize("named", [
+    lambda id: _event("response.created", response={"id": id}),
+    lambda id: _event("response.output_item.added", response_id="r", item={"id": id, "type": "message", "role": "assistant"}),
+    lambda id: _event("response.output_text.delta", response_id=id, item_id="i", delta="x"),
+    lambda id: _event("response.output_text.delta", response_id="r", item_id=id, delta="x"),
+    lambda id: _event("x.delta", item_id=id, delta="x"),
+], ids=["a response", "an item", "a piece's response", "a piece's item", "something new"])  # fmt: skip
+def test_a_server_whose_ids_are_no_ids_is_stopped(named: Callable[[str], dict[str, Any]]) -> None:
+    reader: StreamReader = TARGET.wire.stream(TARGET, None)
+    reader.read(Frame(b"", b"", orjson.dumps(named("i" * MAX_ID))))
+    with pytest.raises(Malformed, match="at most"):
+        reader.read(Frame(b"", b"", orjson.dumps(named("i" * (MAX_ID + 1)))))
 
 
 @pytest.mark.parametrize("kind", ["response.output_text.delta", "response.output_audio.delta"])

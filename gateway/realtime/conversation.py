@@ -15,13 +15,14 @@ from detectors.values import Origin, Segment
 from gateway.wires import strict
 from gateway.wires.base import Parsed
 from gateway.wires.halves import may_have_halves, without_halves
-from gateway.wires.openai_realtime_events import HEARD
+from gateway.wires.openai_realtime_events import HEARD, MAX_ID
 
 MAX_SYSTEM: Final = 32
 """System messages of a session that replies are compared with, beside its instructions: the last ones."""
 
 MAX_TRACES: Final = 4_096
-"""Ids of cut responses, and of their items, that are remembered. Later events that name older ones are screened like any."""
+"""Ids of cut responses, of their items, and of items taken back, that are remembered. Later events that name older ones are
+screened like any. How many are under way the turn's reader bounds (`MAX_ITEMS` there)."""
 
 Event = dict[str, Any]
 
@@ -64,7 +65,7 @@ class Conversation:
         self._under_way: dict[str, set[str]] = {}
         self._cut: dict[str, None] = {}  # responses
         self._cut_items: dict[str, None] = {}
-        self._taken_back: set[str] = set()  # items that the upstream was asked to forget, and did not confirm yet
+        self._taken_back: dict[str, None] = {}  # items that the upstream was asked to forget, and did not confirm yet
         self._number = 0
 
     @property
@@ -106,12 +107,12 @@ class Conversation:
             return Told(message, True)  # the relay says what is wrong
         kind, item = event["type"], _item(event)
         if kind == "error" and (answered := _answered(event)).startswith(self._mark):
-            self._taken_back.discard(answered.removeprefix(f"{self._mark}delete_"))
+            self._taken_back.pop(answered.removeprefix(f"{self._mark}delete_"), None)
             return Told(None, not self.responding)
         if kind.startswith("response."):
             return self._response(event, kind, item, message)
         if kind == "conversation.item.deleted":
-            self._taken_back.discard(item)
+            self._taken_back.pop(item, None)
         elif item in self._cut_items:
             return Told(None, not self.responding)
         if kind.startswith(HEARD):
@@ -136,7 +137,7 @@ class Conversation:
         A response that begins before the server confirms may be one to that item: it is cut, too.
         """
         if item:
-            self._taken_back.add(item)
+            _note(self._taken_back, item)
         asked = {"type": "conversation.item.delete", "event_id": f"{self._mark}delete_{item}", "item_id": item}
         return [asked, *(self.cut() or [self._ask("response.cancel")])]
 
@@ -147,7 +148,7 @@ class Conversation:
 
     def _response(self, event: Event, kind: str, item: str, message: bytes) -> Told:
         whole = event.get("response")
-        id = _name(event.get("response_id", whole.get("id") if isinstance(whole, dict) else None))
+        id = _id(event.get("response_id", whole.get("id") if isinstance(whole, dict) else None))
         asks: tuple[Event, ...] = ()
         if self._taken_back and kind == "response.created":
             _note(self._cut, id)
@@ -196,9 +197,14 @@ def _name(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _id(value: object) -> str:
+    """Of an id as much as one may have: a longer one is not remembered, and the turn's reader stops whoever sends it."""
+    return _name(value)[:MAX_ID]
+
+
 def _item(event: Event) -> str:
     item = event.get("item")
-    return _name(event.get("item_id", item.get("id") if isinstance(item, dict) else None))
+    return _id(event.get("item_id", item.get("id") if isinstance(item, dict) else None))
 
 
 def _answered(event: Event) -> str:

@@ -9,9 +9,7 @@ from typing import Any, Final, NamedTuple
 from gateway.screening.inspection import OFFLOAD_BYTES
 from gateway.wires import strict
 from gateway.wires.base import Malformed, Parsed, Target
-
-MAX_ID: Final = 512
-"""Characters of an id: what the provider takes for an event's. Others are its own, of some thirty."""
+from gateway.wires.openai_realtime_events import MAX_ID
 
 _IDS: Final = ("event_id", "item_id", "previous_item_id", "response_id")
 _NOTHING: Final = Parsed(None, True, [], [])

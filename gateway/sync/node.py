@@ -7,6 +7,7 @@ times in one process, in the simulation.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -17,7 +18,7 @@ from gateway.sync.frames import Frame
 from gateway.sync.gossip import Gossip
 from gateway.sync.intake import Intake
 from gateway.sync.ledger import Ledger
-from gateway.sync.link import Link, Misbehaved
+from gateway.sync.link import BATCH_BYTES, Link, Misbehaved
 from gateway.sync.membership import LOST_SECONDS, MAX_MEMBERS, Directory
 from gateway.sync.neighbours import Neighbours
 from gateway.sync.questions import Questions
@@ -35,6 +36,10 @@ SPARE_LINKS: Final = 32
 
 MAX_EARLY: Final = 64
 """Frames kept that overtook their connection's Hello on another stream."""
+
+MAX_EARLY_BYTES: Final = 8 * BATCH_BYTES
+"""Bytes of memory that these may take, a megabyte: a Hello that was lost is sent again before more has overtaken it. A frame
+unfolds two hundredfold, and who has not named itself may have many connections."""
 
 MAX_REFUSALS: Final = 1_000
 """Entries refused from one connection before it is ended: whoever relays verified them first, so a few mean that trust differs
@@ -140,9 +145,11 @@ class Node:
                 return self._handle(link, frame, now)
             if isinstance(frame, frames.Hello):
                 return self._hello(link, frame, now)
+            if not _overtakes(link, frame):
+                raise Misbehaved(f"its {type(frame).__name__} came before its Hello")
             early = self._early.setdefault(key, [])
             early.append(frame)
-            if len(early) > MAX_EARLY:
+            if len(early) > MAX_EARLY or sum(map(_held, early)) > MAX_EARLY_BYTES:
                 raise Misbehaved("too much before its Hello")
             return []
         except Misbehaved as error:
@@ -399,3 +406,18 @@ class Node:
 def covers(names: Iterable[str], node: str) -> bool:
     """Whether a certificate for ``names`` is one for ``node``; ``*.`` stands for one label (RFC 6125, section 6.4.3)."""
     return any(name == node or (name.startswith("*.") and node.partition(".")[2] == name[2:] != "") for name in names)
+
+
+def _overtakes(link: Link, frame: Frame) -> bool:
+    """Whether the frame may come before its connection's Hello: as bulk that answers nothing, where bulk has a stream."""
+    return link.transport == "quic" and Send(link.key, frame).bulk and not isinstance(frame, frames.Listing)
+
+
+def _held(frame: Frame) -> int:
+    """Bytes of memory that a frame takes which overtook a Hello. Many small texts take more than they say."""
+    match frame:
+        case frames.Entries():
+            return sum(map(sys.getsizeof, frame.entries))
+        case frames.Question():
+            return sum(sum(map(sys.getsizeof, (one, one.text, one.origin))) for one in frame.segments)
+    return 0

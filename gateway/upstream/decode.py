@@ -19,6 +19,10 @@ longest compressed reply of a provider, a batch of embeddings, stays under 32 Mi
 PIECE: Final = 64 * 1024
 """Decoded bytes handed out at once: what a bomb can make us hold."""
 
+MAX_EMPTY: Final = 16
+"""Gzip members of one reply that decode to nothing. A server writes one for an empty body. Each costs a copy of what comes
+after it, and adds nothing to what is counted as decoded: thousands fit what comes at once, and would hold up the event loop."""
+
 _NAME: Final = re.compile(rb"[a-z0-9-]{1,16}")  # who runs the upstream must find what sets it; a longer one is no coding's
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -28,7 +32,7 @@ _RAW: Final = -zlib.MAX_WBITS
 class Decoder:
     """Undoes one coding: `push` coded bytes, `pull` until nothing comes, and at the end `finish`."""
 
-    __slots__ = ("_buffer", "_full", "_gzip", "_inflate", "_most", "_total")
+    __slots__ = ("_began", "_buffer", "_empty", "_full", "_gzip", "_inflate", "_most", "_total")
 
     def __init__(self, gzip: bool, most: int = MAX_DECODED) -> None:
         """Args:
@@ -39,6 +43,8 @@ class Decoder:
         self._most = most
         self._buffer = b""
         self._total = 0
+        self._began = 0  # the total at which the member at hand began
+        self._empty = 0
         self._full = False  # the last piece was as long as it may be, so zlib may hold more
         self._inflate: zlib._Decompress | None = None
 
@@ -55,7 +61,7 @@ class Decoder:
         """At most `PIECE` decoded bytes; empty when more coded ones are needed.
 
         Raises:
-            BadReply: the bytes are not of the coding, or decode to more than is allowed.
+            BadReply: the bytes are not of the coding, or decode to more than is allowed, or too many members to nothing.
         """
         while self.pending:
             inflate = self._inflate
@@ -71,12 +77,16 @@ class Decoder:
                 raise BadReply("the body is not in the content coding that it declares") from None
             self._full = len(piece) == PIECE and not inflate.eof
             self._buffer = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+            self._total += len(piece)
+            if self._total > self._most:
+                raise BadReply("the body decodes to more than is allowed")
             if inflate.eof and self._gzip:
                 self._inflate = None  # members may follow one another (RFC 1952 §2.2); deflate ends once
+                self._empty += self._total == self._began
+                self._began = self._total
+                if self._empty > MAX_EMPTY:
+                    raise BadReply("too many members of the coded body are empty")
             if piece:
-                self._total += len(piece)
-                if self._total > self._most:
-                    raise BadReply("the body decodes to more than is allowed")
                 return piece
         return b""
 

@@ -25,6 +25,9 @@ SEPARATOR: Final = b"\x1e"
 MAX_ITEMS: Final = 1_024
 """Items of responses that are under way at once. A response has a few; a server that begins them for ever is stopped."""
 
+MAX_ID: Final = 512
+"""Characters of an id: what the provider takes for an event's. Others are its own, of some thirty."""
+
 _DELTAS: Final = {
     "response.output_text.delta": (EventKind.TEXT, "text"),
     "response.text.delta": (EventKind.TEXT, "text"),
@@ -119,7 +122,7 @@ class RealtimeStream(StreamReader):
             return told + _loose(event, kind, ()) or _NOTHING
         if kind.startswith(HEARD):
             return _some_echo(event, _UNDERSTOOD, kind, ()) or _NOTHING
-        item = _name(event.get("item_id"))
+        item = _id(event, "item_id")
         place = event.get("content_index")
         part: tuple[str | int, ...] = ("item", item, place) if isinstance(place, int) else ("item", item)
         events: list[StreamEvent] = []
@@ -169,7 +172,7 @@ class RealtimeStream(StreamReader):
             return []
         response = event.get("response")
         whole = response if isinstance(response, dict) else {}
-        id = _name(event.get("response_id", whole.get("id")))
+        id = _id(event, "response_id") if "response_id" in event else _id(whole)
         if kind == "response.done":
             items = self.responses.pop(id, [])
             self._parts, self._new = ({one for one in some if one[1] not in items} for some in (self._parts, self._new))
@@ -177,7 +180,7 @@ class RealtimeStream(StreamReader):
             return [StreamEvent(EventKind.STOP, one) for one in over]
         items = self.responses.setdefault(id, [])
         made = event.get("item")
-        item = item or (_name(made.get("id")) if isinstance(made, dict) else "")
+        item = item or (_id(made) if isinstance(made, dict) else "")
         if item and item not in items:
             items.append(item)
         if len(self.responses) + sum(map(len, self.responses.values())) > MAX_ITEMS:
@@ -217,6 +220,18 @@ _NOTHING: Final = [StreamEvent(EventKind.OTHER, ())]
 
 def _name(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _id(holder: dict[str, Any], field: str = "id") -> str:
+    """An id, which is remembered for as long as what it names is under way.
+
+    Raises:
+        Malformed: it is longer than `MAX_ID`.
+    """
+    id = _name(holder.get(field))
+    if len(id) > MAX_ID:
+        raise Malformed((field,), id, f"a string of at most {MAX_ID} characters")
+    return id
 
 
 def _texts(event: dict[str, Any], kind: str, part: tuple[str | int, ...], read: frozenset[str]) -> list[StreamEvent]:
