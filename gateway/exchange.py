@@ -41,8 +41,8 @@ class Exchange:
 
     __slots__ = (
         "bound", "bytes_in", "bytes_out", "client_gone", "id", "leakage", "live", "metered", "principal", "reason", "received",
-        "reply", "request", "retries", "started", "status", "target", "trace", "upstream", "upstream_began",
-        "upstream_seconds", "upstream_status", "usage", "vault",
+        "reply", "request", "retries", "started", "status", "target", "trace", "unanswered", "upstream",
+        "upstream_began", "upstream_seconds", "upstream_status", "usage", "vault",
     )  # fmt: skip
 
     def __init__(self, live: Live, target: Target, principal: Principal) -> None:
@@ -69,6 +69,8 @@ class Exchange:
         self.client_gone = False
         self.upstream = ""
         self.upstream_status = 0
+        self.unanswered = False
+        """Whether an upstream has the request and has answered nothing: it may work on it even where the caller has left."""
         self.upstream_began = 0.0
         self.upstream_seconds = 0.0
         self.retries = 0
@@ -84,7 +86,7 @@ class Exchange:
     @property
     def tokens(self) -> int:
         """What was spent at the provider's, in tokens, where these are counted."""
-        if self.usage is None or not self.upstream_status or self.target.operation in FREE:
+        if self.usage is None or not (self.upstream_status or self.unanswered) or self.target.operation in FREE:
             return 0
         if self.upstream_status >= 400:
             return self.usage.tokens((), ())

@@ -105,12 +105,12 @@ class Live:
         """The policies for a caller; ``policy`` is the preset that the caller's key names, if it names one.
 
         Raises:
-            OwnFault: that one demands a stage that is turned off or missing.
+            OwnFault: that one demands a stage that is turned off or missing, or is not known.
         """
         if policy is not None:
             if policy not in self.presets:
-                problem = f"the key's policy is {policy}, and {unenforced(policy, self.settings.detection)}"
-                raise OwnFault(503, "policy_unenforceable", problem)
+                why = unenforced(policy, self.settings.detection) or f"is not known; wanted {', '.join(PRESETS)}"
+                raise OwnFault(503, "policy_unenforceable", f"the key's policy is {policy}, and {why}")
             return self.presets[policy]
         return self.tenants.get(tenant, self.default)
 

@@ -15,7 +15,7 @@ from gateway.serving.credentials import without_key
 from gateway.serving.inbound import Head, Headers, asked
 from gateway.upstream.breaker import State as BreakerState
 from gateway.upstream.client import TURNED_AWAY, Tally, Upstream
-from gateway.upstream.connection import Timeouts
+from gateway.upstream.connection import Asker, Timeouts
 from gateway.upstream.dial import tls_context
 from gateway.upstream.errors import BreakerOpen, Refused, RequestRefused, TimedOut, TooBusy, UpstreamError
 from gateway.upstream.pool import PoolLimits
@@ -54,11 +54,14 @@ class Provider:
         self.callers_key = callers_key
         self.targets = targets
 
-    async def send(self, method: bytes, path: bytes, query: bytes, head: Head, body: bytes, streaming: bool) -> Sent:
+    async def send(
+        self, method: bytes, path: bytes, query: bytes, head: Head, body: bytes, streaming: bool, asker: Asker | None = None
+    ) -> Sent:
         """Send a request to the first address that takes it.
 
         The next address is tried where the one before could not be reached, was known to be down, or answered that it is
-        unavailable or takes no more: in each case before any byte of a reply was passed on.
+        unavailable or takes no more: in each case before any byte of a reply was passed on. ``asker`` is told
+        while the request has no answer.
 
         Raises:
             UpstreamError: of the last address.
@@ -68,7 +71,7 @@ class Provider:
             target, headers = self._asked(upstream, path, query, head)
             last = number == len(self.targets)
             try:
-                reply = await upstream.send(method, target, headers, body, streaming=streaming)
+                reply = await upstream.send(method, target, headers, body, streaming=streaming, asker=asker)
             except (UpstreamError, RequestRefused) as error:
                 attempts += error.attempts if isinstance(error, UpstreamError) else 0
                 if last or not _may_move_on(error):

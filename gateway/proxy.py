@@ -215,7 +215,7 @@ class Proxy:
         exchange.upstream = provider.name
         try:
             sent = await provider.send(
-                call.method.encode(), call.raw_path, call.query, head, request.body, request.parsed.streaming
+                call.method.encode(), call.raw_path, call.query, head, request.body, request.parsed.streaming, exchange
             )
         except RequestRefused as error:
             raise CallerFault(400, "invalid_header", str(error)) from None

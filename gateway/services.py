@@ -18,7 +18,7 @@ from gateway.audit.log import AuditLog, configuration
 from gateway.audit.writer import AuditUnavailable
 from gateway.chores import Chores
 from gateway.config.configuration import load as load_settings
-from gateway.config.fields import is_loopback
+from gateway.config.fields import is_loopback, named_host
 from gateway.config.files import Watched
 from gateway.config.settings import Settings, SettingsError
 from gateway.console.sessions import Sessions
@@ -210,8 +210,7 @@ class Services:
         if host in self._hosts_seen:
             return True
         settings = self.live.settings
-        text = host.decode("latin-1")
-        name = (text if text.endswith("]") else text.rsplit(":", 1)[0]).strip("[]").lower()
+        name = named_host(host)
         ours = settings.open or name in settings.allowed_hosts or is_loopback(name)
         if ours and len(self._hosts_seen) < MAX_HOSTS:
             self._hosts_seen.add(host)

@@ -553,6 +553,45 @@ class TestControlPlane:
                 assert got.status_code in (400, 422), got.text
                 assert MARK not in got.text
 
+    @pytest.mark.parametrize(
+        ("body", "part"),
+        [
+            (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"), (b'{"text": "\xff%b"}' % MARK.encode(), "not UTF-8"),
+            (b'{"text": 1%b}' % (b"0" * 5_000), "more than 4300 digits"),
+        ],
+    )  # fmt: skip
+    def test_a_body_that_cannot_be_read_is_refused_as_others_are(self, gateway: Gateway, body: bytes, part: str) -> None:
+        with gateway.client() as client:
+            got = client.post("/admin/v1/playground", content=body, headers=JSON)
+        assert got.status_code == 422
+        (fault,) = got.json()["detail"]
+        assert (fault["loc"], fault["type"]) == (["body"], "json_invalid")
+        assert part in fault["msg"]
+        assert MARK not in got.text
+
+    def test_half_a_surrogate_pair_is_no_text_of_a_conversation(self, gateway: Gateway) -> None:
+        part = {"type": "text", "\ud800": "x", "text": "x"}
+        with gateway.client() as client:
+            for message in ({"role": "user", "content": "\ud800x"}, {"role": "user", "content": [part]}):
+                sent = json.dumps({"messages": [{"role": "user", "content": "Hello!"}, message]})
+                got = client.post("/admin/v1/playground", content=sent, headers=JSON)
+                assert (got.status_code, got.json()["detail"]) == (
+                    422, "messages[1]: half of a surrogate pair is no text; wanted Unicode")  # fmt: skip
+
+    @pytest.mark.parametrize("path", ["decisions", "proposals", "feedback"])
+    def test_a_cursor_that_no_page_gave(self, gateway: Gateway, path: str) -> None:
+        with gateway.client() as client:
+            for cursor in ("zzz", "0", "", "%00", "F" * 32):
+                got = client.get(f"/admin/v1/{path}?cursor={cursor}")
+                assert (got.status_code, got.json()["detail"]) == (422, "cursor: wanted the one that the page before gave")
+
+    def test_times_that_never_come(self, gateway: Gateway) -> None:
+        with gateway.client() as client:
+            assert client.post(DIALECTS["openai"].path, content=DIALECTS["openai"].asking(), headers=JSON).status_code == 200
+            for query, some in (("since=1e308", False), ("since=-1e308", True), ("until=1e308", True), ("until=-1e308", False)):
+                got = client.get(f"/admin/v1/decisions?{query}")
+                assert (got.status_code, bool(got.json()["decisions"])) == (200, some)
+
     def test_of_a_stranger_little_is_read(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway()
         body = json.dumps({"text": "x" * 100_000}).encode()

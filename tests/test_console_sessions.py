@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from conftest import StartGateway
 from gateways import Gateway
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.admin.bodies import STRANGER_BYTES
 from gateway.chores import KEYS_SECONDS
 from gateway.console.sessions import ALL_FAILURES, FAILURES, MAX_ADDRESSES, SESSION_SECONDS, Attempts, Sessions, right_token
 
@@ -125,6 +127,29 @@ def test_from_an_open_gateway_to_a_revoked_session(gateway: Gateway) -> None:
                 ours["x-portcullis-csrf"] = again.json()["csrf"]
             assert script.delete(f"/admin/v1/keys/{operator['id']}").status_code == 200
             _until(browser, lambda: browser.get("/admin/v1/keys"), 401)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), [({"allowed_hosts": ["gateway.example"]}, "gateway.example"), ({"open": True}, "rebound.example")]
+)
+def test_a_name_that_the_data_plane_takes_makes_nobody_the_local_operator(
+    start_gateway: StartGateway, settings: dict[str, object], name: str
+) -> None:
+    """Visitors of a reverse proxy that keeps the Host header, and of a page whose name was made to lead to loopback."""
+    gateway = start_gateway(detection={"model": False}, **settings)
+    hello = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+    with gateway.client() as client:
+        for host in (name, f"{name}:{gateway.port}"):
+            there = {"host": host}
+            assert client.post("/v1/chat/completions", json=hello, headers=there).status_code == 200
+            assert client.get("/admin/v1/session", headers=there).json() == {"signed_in": False, "open": False}
+            assert client.get("/admin/v1/decisions", headers=there).status_code == 421
+            assert client.post("/admin/v1/keys", json={"role": "operator", "tenant": "*"}, headers=there).status_code == 421
+            large = client.post("/admin/v1/playground", json={"text": "x" * STRANGER_BYTES}, headers=there)
+            assert large.status_code == 413, "no more is read of him than of any stranger"
+        for host in ("localhost", "127.0.0.2:1", "[::1]:8080"):
+            assert client.get("/admin/v1/session", headers={"host": host}).json()["open"]
+            assert client.get("/admin/v1/keys", headers={"host": host}).json() == {"keys": []}
 
 
 @pytest.mark.parametrize(

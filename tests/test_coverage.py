@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from conftest import StartGateway
-from gateways import CACHE_DIR, free_port
+from gateways import CACHE_DIR, free_port, until
 from test_wires_coverage import REPLIES, REQUESTS
 from wires_support import BATCH, CHAT, EMBED, GENERATE, MESSAGES, RESPONSES, read, read_reply
 
@@ -17,8 +19,10 @@ from detectors.values import Origin
 from gateway import live
 from gateway.config.configuration import check
 from gateway.config.settings import SettingsError
+from gateway.keys import Role
 from gateway.screening.coverage import ROUTES, Row, matrix
 from gateway.screening.policy import Direction
+from gateway.state import keystore
 from gateway.wires import routes
 
 FILE = {"type": "file", "file": {"filename": "a name", "file_data": "data:application/pdf;base64,aaaa"}}
@@ -145,12 +149,31 @@ def test_the_refusal_ends_the_command_with_its_reason(tmp_path: Path, command: s
 def test_a_key_whose_policy_cannot_be_enforced_is_told_so(start_gateway: StartGateway) -> None:
     gateway = start_gateway(detection={"model": False})
     with gateway.client() as client:
-        token = client.post("/admin/v1/keys", json={"role": "app", "tenant": "acme", "policy": "strict"}).json()["token"]
-        body = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
-        got = client.post(CHAT, json=body, headers={"authorization": f"Bearer {token}"})
-        assert got.status_code == 503
-        assert got.json()["error"]["code"] == "policy_unenforceable"
-        assert "detection.model is false" in got.json()["error"]["message"]
+        for policy, why in (("strict", "detection.model is false"), ("nosuch", "is not known; wanted strict, balanced, monitor")):
+            made = keystore.create(gateway.settings["state"], Role.APP, "acme", time.time(), policy=policy)
+            body = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+
+            def post(body: object = body, token: str = made.token) -> httpx.Response:
+                return client.post(CHAT, json=body, headers={"authorization": f"Bearer {token}"})
+
+            until(lambda: post().status_code == 503)  # once the gateway knows of the key
+            error = post().json()["error"]
+            assert error["code"] == "policy_unenforceable"
+            assert f"the key's policy is {policy}, and {why}" in error["message"]
+
+
+def test_no_key_is_made_for_a_policy_that_cannot_be_enforced(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(detection={"model": False})
+    with gateway.client() as client:
+        got = client.post("/admin/v1/keys", json={"role": "app", "policy": "strict"})
+        assert got.status_code == 422
+        assert "policy: strict cannot be enforced: detection.model is false" in got.json()["detail"]
+        got = client.post("/admin/v1/keys", json={"role": "app", "policy": "nosuch"})
+        assert got.status_code == 422
+        (fault,) = got.json()["detail"]
+        assert (fault["loc"], fault["msg"]) == (["body", "policy"], "Input should be 'strict', 'balanced' or 'monitor'")
+        assert client.get("/admin/v1/keys").json() == {"keys": []}
+        assert client.post("/admin/v1/keys", json={"role": "app", "policy": "monitor"}).json()["policy"] == "monitor"
 
 
 def test_a_preset_is_loaded_for_streams_when_a_key_names_it(tmp_path: Path) -> None:

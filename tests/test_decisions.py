@@ -51,7 +51,7 @@ def test_ids_sort_by_time(one: float, two: float) -> None:
     assert new_id(one) != first
 
 
-@pytest.mark.parametrize("time", [-1e9, -0.001, 2e14, 1e300])
+@pytest.mark.parametrize("time", [-1e308, -1e9, -0.001, 2e14, 1e300, 1e308])
 def test_any_time_has_a_first_id(time: float) -> None:
     assert is_id(first_id(time))
 

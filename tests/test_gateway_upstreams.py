@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from conftest import StartGateway
-from gateways import Gateway
+from gateways import Gateway, until
 from test_gateway import ANSWER, ATTACK, CHAT, HELLO, JSON
 from upstreams import reply, says, upstream
 
@@ -226,6 +226,39 @@ class TestUpstreams:
             with gateway.client() as client:
                 (decision,) = client.get("/admin/v1/decisions").json()["decisions"]
                 assert client.get(f"/admin/v1/decisions/{decision['id']}").json()["client_gone"] is True
+
+    def test_what_was_sent_counts_for_a_caller_who_leaves_or_waits_in_vain(self, start_gateway: StartGateway) -> None:
+        """He could else have a provider work for him beyond his limit, by leaving before it answers."""
+
+        async def hang(_body: bytes, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+
+        limits = {"rate_limits": {"tokens_per_minute": 500}}
+        body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "word " * 360}]})  # 450 tokens
+        with upstream(hang) as provider:
+            gateway = start_gateway(
+                upstreams={"openai": {"base_url": provider.base_url, "timeouts": {"first_byte": 5}}},
+                tenants={"left": limits, "late": limits, "lost": limits}, detection={"model": False},
+            )  # fmt: skip
+            client = gateway.client()
+            operator = client.post("/admin/v1/keys", json={"role": "operator", "tenant": "*"}).json()["token"]
+            client.headers["authorization"] = f"Bearer {operator}"
+            keys = {tenant: client.post("/admin/v1/keys", json={"tenant": tenant}).json()["token"] for tenant in ("left", "late", "lost")}
+
+            def post(tenant: str) -> int:
+                headers = {**JSON, "authorization": f"Bearer {keys[tenant]}"}
+                return client.post(CHAT, content=body, headers=headers).status_code
+
+            with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+                lines = f"POST {CHAT} HTTP/1.1", "host: x", "content-type: application/json", f"content-length: {len(body)}"
+                connection.sendall("\r\n".join((*lines, f"authorization: Bearer {keys['left']}", "", "")).encode() + body)
+                until(lambda: provider.bodies)
+            until(lambda: client.get("/admin/v1/decisions").json()["decisions"])
+            assert post("left") == 429
+            assert post("late") == 504
+            assert post("late") == 429
+        assert {post("lost") for _ in range(3)} <= {502, 503}, "nothing of it reached the provider"
+        client.close()
 
     def test_a_stream_that_breaks_off_says_so(self, start_gateway: StartGateway) -> None:
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",

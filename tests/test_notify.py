@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,7 +21,16 @@ from receivers import http_receiver, mail_server
 from gateway.config import configuration, settings
 from gateway.config.settings import SettingsError
 from gateway.notify import messages
-from gateway.notify.conditions import Condition, History, Reading, conditions
+from gateway.notify.conditions import (
+    KEPT_SECONDS,
+    PAST_SECONDS,
+    SURGE_SECONDS,
+    Condition,
+    History,
+    Reading,
+    Values,
+    conditions,
+)
 from gateway.notify.ledger import CALM_SECONDS, Ledger, Notice
 from gateway.notify.notifier import Post
 from gateway.notify.receivers import Undelivered, receivers
@@ -108,6 +118,27 @@ class TestConditions:
         attack = [(36_000 + at, blocked(3_600 + at * 2.0)) for at in range(0, 960, 60)]
         assert self.over(*quiet, *attack) == {"PortcullisThreatSurge"}
         assert self.over(*attack) == set(), "with no past there is no surge"
+
+    def test_a_day_of_readings_is_kept_as_a_few_sums(self) -> None:
+        class Series(dict[str, Values]):
+            """A reading's series, of which the test can tell whether anybody keeps them."""
+
+        history = History()
+        kept = weakref.WeakValueDictionary[float, Series]()
+        for at in range(0, 90_000, 5):
+            tenants = {("w", f"tenant {number}", "block", "400"): at * 0.01 for number in range(10)}
+            series = kept[at] = Series({"portcullis_requests": tenants})
+            history.add(Reading(at, series))
+        assert set(kept) == {at}, "of all but the newest there are no series, which have a value for each tenant"
+        assert len(history._counted) <= 1 + SURGE_SECONDS / 5 + 1 + KEPT_SECONDS / PAST_SECONDS + 1
+        for seconds in (0, 5, 300, 600, 900):
+            assert (history.before(seconds).at, history.increase(seconds, lambda one: one.threats)) == (
+                at - seconds, pytest.approx(seconds * 0.1))  # fmt: skip
+        assert at - KEPT_SECONDS <= history.before(KEPT_SECONDS).at < at - KEPT_SECONDS + 2 * PAST_SECONDS
+        assert list(conditions(history)) == []
+        attack = {("w", "tenant 1", "flag", "200"): 1_000.0}
+        history.add(Reading(at + 5, {"portcullis_requests": tenants | attack}))
+        assert [one.text for one in conditions(history)] == ["1.2 blocked or flagged requests a second, against 0.1 over the day before"]
 
     def test_gauges(self) -> None:
         now = 1_000_000.0

@@ -11,6 +11,7 @@ from upstream_support import (
     CLEAN,
     ONE,
     PATIENT,
+    Asking,
     Loop,
     Peer,
     Server,
@@ -93,14 +94,16 @@ def test_cancelling_one_who_waits_leaves_nothing(name: str, loop: Loop) -> None:
     async def test() -> None:
         async with serving(handler) as server:
             client, before = await prepare(server)
-            asking = asyncio.ensure_future(ask(client, body))
-            await until(lambda: len(server.peers) > 0)
+            asker, heard = Asking(), name == "for the head"
+            asking = asyncio.ensure_future(ask(client, body, asker))
+            await until(lambda: len(server.peers) > 0 and (asker.unanswered or not heard))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(asking), 0.03)
             assert not asking.done()
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
+            assert asker.unanswered == heard, "the upstream has all of it, and said nothing"
             assert (client.pool.in_use, client.pool.waiting) == (before, 0)
             client.close()
             await server.idle()

@@ -173,9 +173,15 @@ def upstream(port: int, timeouts: Timeouts = PATIENT, **more: Any) -> Upstream:
     return Upstream("test", f"http://127.0.0.1:{port}", [], timeouts=timeouts, **more)
 
 
-async def ask(client: Upstream, body: bytes = b"") -> bytes:
+class Asking:
+    """An `Asker`."""
+
+    unanswered = False
+
+
+async def ask(client: Upstream, body: bytes = b"", asker: Asking | None = None) -> bytes:
     """The body of the reply to a request."""
-    return await (await client.send(b"POST", b"/", [], body)).read(2**20)
+    return await (await client.send(b"POST", b"/", [], body, asker=asker)).read(2**20)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
 
 from gateway.admin import (
     audit,
@@ -24,7 +25,7 @@ from gateway.admin import (
     sync,
 )
 from gateway.admin.audit import WriteDown
-from gateway.admin.bodies import Bounded, Shielded, invalid
+from gateway.admin.bodies import Bounded, Shielded, invalid, refused
 from gateway.admin.described import describe
 from gateway.audit.writer import AuditUnavailable
 from gateway.errands import BUSY_SECONDS, Busy
@@ -50,6 +51,7 @@ def control_plane(services: Services) -> FastAPI:
     app.add_middleware(Bounded, services=services)
     app.add_middleware(Shielded)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, refused)
 
     @app.exception_handler(StateUnavailable)
     async def state_unavailable(_request: Request, error: StateUnavailable) -> JSONResponse:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException, Request
 
 from gateway.admin.queries import check_query
+from gateway.config.fields import is_loopback, named_host
 from gateway.console.sessions import COOKIE, CSRF_HEADER, Session, right_token
 from gateway.keys import EVERY_TENANT, LOCAL_OPERATOR, Keyring, Permission, Principal
 from gateway.services import Services
@@ -93,9 +94,13 @@ def known(request: Request, services: Services) -> bool:
 
 
 def local_operator(request: Request, services: Services) -> bool:
-    """Whether a caller of a gateway without keys is on this machine and means this gateway by name."""
-    host = request.headers.get("host", "").encode()
-    return services.live.settings.is_loopback and services.host_is_ours(host)
+    """Whether a caller of a gateway without keys is on this machine: over loopback, and under a name of loopback's.
+
+    `Services.host_is_ours` asks for less. A reverse proxy on this machine passes callers on from anywhere, under a name of
+    ``allowed_hosts``, and under ``open`` a web page may come under any (DNS rebinding): for the data plane alone.
+    """
+    host = request.headers.get("host", "").encode("latin-1")
+    return services.live.settings.is_loopback and is_loopback(named_host(host))
 
 
 def session_of(request: Request, services: Services, now: float) -> Session | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from gateway.admin.access import known
@@ -110,6 +112,24 @@ async def invalid(_request: Request, error: Exception) -> JSONResponse:
     faults = error.errors()
     told = [{"loc": _place(one["loc"]), "msg": _problem(one), "type": one["type"]} for one in faults[:MAX_FAULTS]]
     return JSONResponse({"detail": told}, 422)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """The reply to what a call refuses. Of a body that cannot be read for another reason than its grammar, FastAPI says neither
+    where that is nor why."""
+    assert isinstance(error, HTTPException)
+    cause = error.__cause__
+    if error.status_code == 400 and isinstance(cause, RecursionError | ValueError):
+        why = next(why for kind, why in _UNREAD.items() if isinstance(cause, kind))
+        told = {"loc": ["body"], "msg": f"not JSON that is taken: {why}", "type": "json_invalid"}
+        return JSONResponse({"detail": [told]}, 422)
+    return await http_exception_handler(request, error)
+
+
+_UNREAD: Final[dict[type[Exception], str]] = {
+    RecursionError: "it is nested too deeply", UnicodeDecodeError: "it is not UTF-8",
+    ValueError: f"a number has more than {sys.get_int_max_str_digits()} digits",
+}  # fmt: skip
 
 
 def _place(location: Iterable[str | int]) -> list[str | int]:

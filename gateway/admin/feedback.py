@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require, require_all
 from gateway.admin.audit import detail
+from gateway.admin.queries import checked_cursor
 from gateway.keys import EVERY_TENANT, Permission, Principal, role_of
 from gateway.learning.intake import Given
 from gateway.learning.retraction import retract
@@ -140,7 +141,7 @@ def routes(app: FastAPI, services: Services) -> None:
         """Labels, newest first, each with what became of its case. A key of one tenant sees those that its own keys gave, and a
         page of them may hold fewer than ``limit``."""
         book = services.learning.book
-        found = await book.labels(limit, cursor)
+        found = await book.labels(limit, checked_cursor(cursor))
         more = len(found) == limit and await book.labels(1, found[-1].id)
         keys = await services.state.keys()
         own = {key.person for key in keys} - {key.person for key in keys if not principal.sees(key.tenant)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.admin.access import require
 from gateway.admin.audit import detail
 from gateway.keys import Permission, Principal, Role, checked_name, foreign, make_key
+from gateway.live import unenforced
 from gateway.services import Services
 
 _FOREIGN: Final = "owner: keys of tenants that this key does not see are of somebody of this name; wanted another one"
@@ -23,7 +24,9 @@ class NewKeyRequest(BaseModel):
 
     role: Role = Field(Role.APP, description="What the key is for.")
     tenant: str = Field("default", description="Whose it is; `*` for control-plane roles that see all tenants.")
-    policy: str | None = Field(None, description="A preset that overrides the tenant's policy.")
+    policy: Literal["strict", "balanced", "monitor"] | None = Field(
+        None, description="A preset that overrides the tenant's policy."
+    )
     expires_at: float | None = Field(None, description="UNIX seconds.")
     note: str = Field("", description="For people, shown in listings.")
     owner: str = Field("", description="Whose it is: keys of one owner have one voice among labels and approvals.")
@@ -52,6 +55,8 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(403, "this key makes keys of its own tenant only")
         if foreign(wanted.owner, await services.state.keys(), principal):
             raise HTTPException(403, _FOREIGN)
+        if wanted.policy is not None and (why := unenforced(wanted.policy, services.live.settings.detection)):
+            raise HTTPException(422, f"policy: {wanted.policy} cannot be enforced: {why}; turn it on, or take balanced")
         try:
             made = make_key(
                 wanted.role, wanted.tenant, time.time(), policy=wanted.policy, expires_at=wanted.expires_at,

@@ -67,9 +67,20 @@ def _segments(tried: Tried) -> list[Segment]:
             read_message(out, message, turn, ("messages", turn))
     except Malformed as error:
         raise HTTPException(422, str(error)) from None
+    for segment in out.segments:
+        if not _is_unicode(segment.text):  # keys that are not the wire's are texts, too
+            raise HTTPException(422, f"messages[{segment.turn}]: half of a surrogate pair is no text; wanted Unicode")
     if sum(len(segment.text) for segment in out.segments) > MAX_TEXT:
         raise HTTPException(422, f"messages: at most {MAX_TEXT} characters together")
     return out.segments
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _judge(live: Live, segments: Sequence[Segment], tried: Tried, tenant: str, key: str) -> dict[str, Any]:

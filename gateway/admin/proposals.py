@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require, require_all
 from gateway.admin.nearest import exemplars
+from gateway.admin.queries import checked_cursor
 from gateway.keys import Permission, Principal
 from gateway.learning import wording
 from gateway.learning.promotion import Rules, awaited
@@ -39,7 +40,7 @@ def routes(app: FastAPI, services: Services) -> None:
     ) -> dict[str, Any]:
         """Proposals, newest first."""
         found: list[Proposal] = []
-        before = cursor
+        before = checked_cursor(cursor)
         while len(found) <= limit and (page := await learning.book.proposals(before=before)):
             found += [one for one in page if state in (None, one.stage)]
             before = page[-1].id

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 
+from gateway.records.decisions import is_id
 from gateway.serving.credentials import QUERY_FIELD
 
 CREDENTIAL: Final = QUERY_FIELD.decode()
@@ -35,6 +36,17 @@ def check_query(request: Request) -> None:
             faults.append(_fault(name, f"it is given {count} times; wanted once", "repeated"))
     if faults:
         raise RequestValidationError(faults)
+
+
+def checked_cursor(cursor: str | None) -> str | None:
+    """Return ``cursor`` if a page may have given it: the id that it ended with.
+
+    Raises:
+        HTTPException: none did.
+    """
+    if cursor is not None and not is_id(cursor):
+        raise HTTPException(422, "cursor: wanted the one that the page before gave")
+    return cursor
 
 
 def _fault(name: str, message: str, kind: str) -> dict[str, Any]:

@@ -29,6 +29,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def named_host(header: bytes) -> str:
+    """The name in a Host header, without its port and an address's brackets."""
+    text = header.decode("latin-1")
+    return (text if text.endswith("]") else text.rsplit(":", 1)[0]).strip("[]").lower()
+
+
 class FileSecret(SecretStr):
     """A secret that stands in a file.
 

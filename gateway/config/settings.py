@@ -391,7 +391,7 @@ class Settings(_Model):
         False, description="Serve the data plane without keys although `listen` is not a loopback address."
     )
     allowed_hosts: tuple[Annotated[str, AfterValidator(_own_host)], ...] = Field(
-        (), description="Names that the Host header may carry; left out, any name is taken for the data plane."
+        (), description="Names beside loopback's that the Host header may carry to the data plane while there are no keys."
     )
     detection: Detection = Field(Detection(), description="See `detection` below.")
     limits: Limits = Field(Limits(), description="See `limits` below.")

@@ -5,8 +5,7 @@ Names and bounds are those of the alert rules (``helm/generate/alerts.py``), as 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -25,6 +24,9 @@ SURGE_LEAST: Final = 0.2
 """Threats a second below which nothing is a surge."""
 
 SURGE_SECONDS: Final = 900.0
+PAST_SECONDS: Final = 60.0
+"""Between two readings that are kept of what lies before `SURGE_SECONDS`: a surge is compared with the whole of it."""
+
 BASELINE_LEAST: Final = 3_600.0
 """Seconds of past without which nothing can be called a surge."""
 
@@ -63,34 +65,67 @@ def read(series: Mapping[str, Any], now: float) -> Reading:
     return Reading(now, {name: series[name][3] for name in WATCHED if name in series})
 
 
+class Counted(NamedTuple):
+    """What conditions compare of two readings: counters, added up over the labels that no condition asks for. There are as many
+    of those as there are tenants, and a day of readings of all of them would fill the memory."""
+
+    at: float
+    requests: float
+    errors: float
+    threats: float
+    incomplete: float
+    not_stored: float
+    lost: float
+    fail_open: Values
+
+    @classmethod
+    def of(cls, reading: Reading) -> Counted:
+        return cls(
+            reading.at,
+            reading.total("portcullis_requests"),
+            reading.total("portcullis_requests", lambda labels: labels[-1].startswith("5")),
+            reading.total("portcullis_requests", lambda labels: labels[2] in ("block", "flag")),
+            reading.total("portcullis_incomplete_verdicts"),
+            reading.total("portcullis_decision_write_errors"),
+            reading.total("portcullis_decisions_dropped"),
+            reading.series.get("portcullis_fail_open", {}),
+        )
+
+
 class History:
-    """Readings of the past day, oldest first."""
+    """The newest reading, and what was counted in those of the past day, oldest first: in each of the last `SURGE_SECONDS`, and
+    before that one in `PAST_SECONDS`."""
+
+    newest: Reading
 
     def __init__(self) -> None:
-        self._readings: deque[Reading] = deque()
+        self._counted: list[Counted] = []
 
     def add(self, reading: Reading) -> None:
         """Add the newest. A clock that went back throws away what would lie in the future."""
-        while self._readings and self._readings[-1].at >= reading.at:
-            self._readings.pop()
-        self._readings.append(reading)
-        while self._readings[0].at < reading.at - KEPT_SECONDS:
-            self._readings.popleft()
+        self.newest = reading
+        counted = self._counted
+        while counted and counted[-1].at >= reading.at:
+            counted.pop()
+        counted.append(Counted.of(reading))
+        last = self._place(SURGE_SECONDS)
+        while last > 1 and counted[last - 1].at < counted[last - 2].at + PAST_SECONDS:
+            last -= 1
+            del counted[last]
+        while counted[0].at < reading.at - KEPT_SECONDS:
+            del counted[0]
 
-    @property
-    def newest(self) -> Reading:
-        return self._readings[-1]
+    def before(self, seconds: float) -> Counted:
+        """What the last reading counted that is at least ``seconds`` old; the oldest where none is."""
+        return self._counted[self._place(seconds)]
 
-    def before(self, seconds: float) -> Reading:
-        """The last reading at least ``seconds`` old; the oldest where none is."""
-        at = self.newest.at - seconds
-        index = bisect_left(self._readings, at, key=lambda reading: reading.at)
-        exact = index < len(self._readings) and self._readings[index].at == at
-        return self._readings[max(0, index - (0 if exact else 1))]
-
-    def increase(self, seconds: float, name: str, wanted: Callable[[Labels], bool] = lambda _: True) -> float:
+    def increase(self, seconds: float, count: Callable[[Counted], float]) -> float:
         """How much a counter grew in the last ``seconds``."""
-        return max(0.0, self.newest.total(name, wanted) - self.before(seconds).total(name, wanted))
+        return max(0.0, count(self._counted[-1]) - count(self.before(seconds)))
+
+    def _place(self, seconds: float) -> int:
+        after = bisect_right(self._counted, self.newest.at - seconds, key=lambda one: one.at)
+        return max(0, after - 1)
 
 
 def conditions(history: History) -> Iterator[Condition]:
@@ -125,35 +160,33 @@ def _gauges(now: Reading) -> Iterator[Condition]:
 
 
 def _counters(history: History) -> Iterator[Condition]:
-    requests = history.increase(300, "portcullis_requests")
-    errors = history.increase(300, "portcullis_requests", lambda labels: labels[-1].startswith("5"))
+    requests = history.increase(300, lambda one: one.requests)
+    errors = history.increase(300, lambda one: one.errors)
     if requests >= LEAST_REQUESTS and errors > 0.05 * requests:
         text = f"{errors / requests:.0%} of requests ended in a 5xx in five minutes"
         yield Condition("PortcullisErrorRate", "", "critical", text)
-    incomplete = history.increase(300, "portcullis_incomplete_verdicts")
+    incomplete = history.increase(300, lambda one: one.incomplete)
     if requests >= LEAST_REQUESTS and incomplete > 0.01 * requests:
         text = f"{incomplete / requests:.0%} of verdicts lacked a stage in five minutes"
         yield Condition("PortcullisIncompleteVerdicts", "", "warning", text)
-    for labels in sorted(history.newest.series.get("portcullis_fail_open", {})):
-        if history.increase(600, "portcullis_fail_open", labels.__eq__):
+    before = history.before(600).fail_open
+    for labels, count in sorted(history.before(0).fail_open.items()):
+        if count > before.get(labels, 0.0):
             text = f"requests pass without stage {labels[0]}: fail-open is in force"
             yield Condition("PortcullisFailOpen", labels[0], "critical", text)
-    if history.increase(300, "portcullis_decision_write_errors"):
+    if history.increase(300, lambda one: one.not_stored):
         yield Condition("PortcullisDecisionsNotStored", "", "critical", "decisions cannot be stored; they wait in memory")
-    if lost := history.increase(600, "portcullis_decisions_dropped"):
+    if lost := history.increase(600, lambda one: one.lost):
         yield Condition("PortcullisDecisionsLost", "", "critical", f"{lost:.0f} decision records were lost")
 
 
 def _surge(history: History) -> Condition | None:
-    def threat(labels: Labels) -> bool:
-        return labels[2] in ("block", "flag")
-
-    recent = history.increase(SURGE_SECONDS, "portcullis_requests", threat)
+    recent = history.increase(SURGE_SECONDS, lambda one: one.threats)
     start, oldest = history.before(SURGE_SECONDS), history.before(KEPT_SECONDS)
     past = start.at - oldest.at
     if past < BASELINE_LEAST:
         return None
-    usual = (start.total("portcullis_requests", threat) - oldest.total("portcullis_requests", threat)) / past
+    usual = (start.threats - oldest.threats) / past
     rate = recent / SURGE_SECONDS
     if rate > SURGE_LEAST and rate > SURGE_FACTOR * usual:
         text = f"{rate:.2g} blocked or flagged requests a second, against {usual:.2g} over the day before"

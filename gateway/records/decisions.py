@@ -211,4 +211,4 @@ def is_id(text: str) -> bool:
 def first_id(time: float) -> str:
     """The least id of the millisecond that ``time`` lies in; negative and far-off times give the first and
     last."""
-    return f"{min(max(int(time * 1000), 0), 2**48 - 1):012x}{0:020x}"
+    return f"{int(min(max(time * 1000, 0), 2**48 - 1)):012x}{0:020x}"

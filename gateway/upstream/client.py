@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from gateway.upstream import retry
 from gateway.upstream.breaker import Breaker, BreakerPolicy
-from gateway.upstream.connection import Timeouts
+from gateway.upstream.connection import Asker, Timeouts
 from gateway.upstream.dial import Origin
 from gateway.upstream.errors import BreakerOpen, Refused, TooBusy, UpstreamError
 from gateway.upstream.http1 import OURS, Headers, check_method, check_target, header_lines
@@ -122,6 +122,7 @@ class Upstream:
         *,
         streaming: bool = False,
         deadline: float | None = None,
+        asker: Asker | None = None,
     ) -> Reply:
         """Send a request; the reply's head is there when this returns, and its body may be on its way.
 
@@ -133,6 +134,7 @@ class Upstream:
                 dropped.
             streaming: the reply is to be relayed as it comes: asks for it uncompressed, since coders hold text back.
             deadline: loop time at which all must be over, if that is sooner than the configured total.
+            asker: is told while the request has no answer.
 
         Raises:
             RequestRefused: the request cannot be written; the caller's fault.
@@ -154,7 +156,7 @@ class Upstream:
                 raise refused
             self.tally.attempts += 1
             try:
-                reply = await self.pool.exchange(method, head, body, now, limit)
+                reply = await self.pool.exchange(method, head, body, now, limit, asker)
             except UpstreamError as error:
                 now = loop.time()
                 self._failed(error)

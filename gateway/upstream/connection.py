@@ -45,6 +45,16 @@ class Owner(Protocol):
         """A reply failed after its head."""
 
 
+class Asker(Protocol):
+    """Whom a request is sent for. Who leaves, or waits in vain, is charged for what an upstream was asked.
+
+    Attributes:
+        unanswered: an upstream has the whole request, as far as can be told, and has not answered.
+    """
+
+    unanswered: bool
+
+
 class Connection(asyncio.Protocol, Abortable):
     """Carries one request and its reply at a time, and watches the time that each phase takes."""
 
@@ -68,10 +78,13 @@ class Connection(asyncio.Protocol, Abortable):
         self._full = False  # the transport takes no more until the upstream has caught up
         self._sending = False
 
-    async def exchange(self, method: bytes, head: bytes, body: bytes, now: float, limit: float) -> Reply:
+    async def exchange(
+        self, method: bytes, head: bytes, body: bytes, now: float, limit: float, asker: Asker | None = None
+    ) -> Reply:
         """Send a request and wait for its reply's head.
 
         Args:
+            asker: is told while the request has no answer.
             head: the request's head, blank line included.
             now: loop time.
             limit: loop time at which the exchange must be over, body included.
@@ -89,11 +102,15 @@ class Connection(asyncio.Protocol, Abortable):
             transport.write(head + body)
         else:
             await self._send_large(transport, reply, head, body)
+        if asker is not None:
+            asker.unanswered = not self._sending
         while not reply.parser.status:
             if reply.error is not None:
                 raise reply.error
             await reply.wait()
         reply.take_head()
+        if asker is not None:
+            asker.unanswered = False
         return reply
 
     async def _send_large(self, transport: asyncio.Transport, reply: Reply, head: bytes, body: bytes) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from gateway.upstream.connection import Connection, Timeouts
+from gateway.upstream.connection import Asker, Connection, Timeouts
 from gateway.upstream.dial import Origin, dial
 from gateway.upstream.errors import ConnectFailed, TimedOut, TooBusy, Truncated, UpstreamError
 from gateway.upstream.reply import Reply
@@ -77,7 +77,9 @@ class Pool:
         """Requests that wait for a connection."""
         return len(self._queue)
 
-    async def exchange(self, method: bytes, head: bytes, body: bytes, now: float, limit: float) -> Reply:
+    async def exchange(
+        self, method: bytes, head: bytes, body: bytes, now: float, limit: float, asker: Asker | None = None
+    ) -> Reply:
         """Send a request on some connection; as `Connection.exchange`.
 
         A request written to a standing connection may cross the upstream's closing of it. It is sent once more
@@ -93,17 +95,19 @@ class Pool:
             connection = await self._acquire(limit)
             now = connection.loop.time()
         if not connection.served:
-            return await connection.exchange(method, head, body, now, limit)
+            return await connection.exchange(method, head, body, now, limit, asker)
         self.reused += 1
         try:
-            return await connection.exchange(method, head, body, now, limit)
+            return await connection.exchange(method, head, body, now, limit, asker)
         except Truncated as error:
             ended = connection.loop.time()
             if error.received or ended > now + CROSSING_SECONDS:
                 raise
         self.resent += 1
+        if asker is not None:
+            asker.unanswered = False
         connection = await self._acquire(limit, fresh=True)
-        return await connection.exchange(method, head, body, connection.loop.time(), limit)
+        return await connection.exchange(method, head, body, connection.loop.time(), limit, asker)
 
     def close(self) -> None:
         """Close the idle connections now, and each of the others when its reply has been read."""
