@@ -171,7 +171,7 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     identity = raw.get("id")
     if not isinstance(identity, str) or len(identity) > MAX_ID or not _ID.fullmatch(identity):
         wanted = f"lower-case words joined by '.', '-' or '_', {MAX_ID} characters at most"
-        raise PatternError(f"{where}: id: got {_shown(identity)}; wanted {wanted}")
+        raise PatternError(f"{where}: id: got {shown(identity)}; wanted {wanted}")
     where = f"{where}: {identity}"
     if not raw.keys() <= _FIELDS:
         unknown = min(map(str, raw.keys() - _FIELDS))
@@ -202,7 +202,7 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
         if kind.lexical or kind.corrects:
             raise PatternError(f"{where}: closeness: only semantic and benign patterns have one")
         if not isinstance(closeness, float | int) or isinstance(closeness, bool) or not 0 < closeness <= 1:
-            raise PatternError(f"{where}: closeness: got {_shown(closeness)}; wanted a number above 0 and up to 1")
+            raise PatternError(f"{where}: closeness: got {shown(closeness)}; wanted a number above 0 and up to 1")
     return Pattern(
         id=identity,
         kind=kind,
@@ -230,7 +230,7 @@ def threshold_move(body: str, where: str = "threshold") -> float:
     """
     if _MOVE.fullmatch(body) and 0 < abs(float(body)) <= MAX_MOVE:
         return float(body)
-    raise PatternError(f"{where}: body: got {_shown(body)}; wanted log-odds with a sign, as +0.75, up to {MAX_MOVE} from 0")
+    raise PatternError(f"{where}: body: got {shown(body)}; wanted log-odds with a sign, as +0.75, up to {MAX_MOVE} from 0")
 
 
 def _reach(kind: Kind, body: str, where: str) -> int:
@@ -256,7 +256,7 @@ def _reach(kind: Kind, body: str, where: str) -> int:
 def _text(raw: Mapping[str, Any], field: str, where: str, longest: int) -> str:
     value = raw.get(field)
     if not isinstance(value, str) or not 0 < len(value) <= longest or _SURROGATE.search(value):
-        raise PatternError(f"{where}: {field}: got {_shown(value)}; wanted a text of 1 to {longest} code points")
+        raise PatternError(f"{where}: {field}: got {shown(value)}; wanted a text of 1 to {longest} code points")
     return value
 
 
@@ -272,17 +272,18 @@ def _texts(raw: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
 def _choice(raw: Mapping[str, Any], field: str, enum: type[E], where: str) -> E:
     found: E | None = _MEMBERS[enum].get(str(raw.get(field)))
     if found is None:
-        raise PatternError(f"{where}: {field}: got {_shown(raw.get(field))}; wanted one of {', '.join(enum)}")
+        raise PatternError(f"{where}: {field}: got {shown(raw.get(field))}; wanted one of {', '.join(enum)}")
     return found
 
 
 def _whole(raw: Mapping[str, Any], field: str, where: str, low: int, high: int, default: int) -> int:
     value = raw.get(field, default)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise PatternError(f"{where}: {field}: got {_shown(value)}; wanted a whole number from {low} to {high}")
+        raise PatternError(f"{where}: {field}: got {shown(value)}; wanted a whole number from {low} to {high}")
     return value
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """What was got, for an error: its beginning, as Python writes it."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
