@@ -194,9 +194,7 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     origins = frozenset(_texts(raw, "origins", where))
     if not origins <= ORIGINS:
         raise PatternError(f"{where}: origins: unknown {min(origins - ORIGINS)!r}; known: {', '.join(sorted(ORIGINS))}")
-    check = raw.get("check")
-    if check is not None and not isinstance(check, str):
-        raise PatternError(f"{where}: check: got {type(check).__name__}; wanted the name of a validator")
+    check = _text(raw, "check", where, MAX_ID) if raw.get("check") is not None else None
     closeness = raw.get("closeness")
     if closeness is not None:
         if kind.lexical or kind.corrects:
@@ -239,7 +237,7 @@ def _reach(kind: Kind, body: str, where: str) -> int:
     # Python's parser reads the same syntax as Hyperscan's for all that we allow, and knows the widths.
     try:
         low, high = re._parser.parse(body).getwidth()  # type: ignore[attr-defined]
-    except (re.error, OverflowError) as error:
+    except (re.error, OverflowError, ValueError) as error:  # the last of flags that exclude each other
         raise PatternError(f"{where}: body: not an expression: {error}") from None
     except RecursionError:
         raise PatternError(f"{where}: body: its groups are nested too deeply") from None
@@ -270,9 +268,10 @@ def _texts(raw: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
 
 
 def _choice(raw: Mapping[str, Any], field: str, enum: type[E], where: str) -> E:
-    found: E | None = _MEMBERS[enum].get(str(raw.get(field)))
+    value = raw.get(field)
+    found: E | None = _MEMBERS[enum].get(value) if isinstance(value, str) else None
     if found is None:
-        raise PatternError(f"{where}: {field}: got {shown(raw.get(field))}; wanted one of {', '.join(enum)}")
+        raise PatternError(f"{where}: {field}: got {shown(value)}; wanted one of {', '.join(enum)}")
     return found
 
 
@@ -285,5 +284,8 @@ def _whole(raw: Mapping[str, Any], field: str, where: str, low: int, high: int, 
 
 def shown(value: object) -> str:
     """What was got, for an error: its beginning, as Python writes it."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # JSON may be nested more deeply than Python writes
+        return "what is nested too deeply"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -110,6 +110,31 @@ def test_what_people_have_becomes_patterns(form: str, data: bytes, bodies: list[
     assert [pattern.id for pattern in again.patterns] == [pattern.id for pattern in found.patterns]
 
 
+DEEP = b"[" * 1_015 + b"]" * 1_015
+"""As deep as JSON is read, and deeper than Python writes it."""
+
+ROW = b'{"id":"a","kind":"semantic","body":"b","category":"jailbreak.persona","severity":"high"%s}\n'
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "fault"),
+    [
+        *(("jsonl", ROW % b"" + ROW % (b',"id":"c","%s":%s' % (field.encode(), DEEP)), f"x: line 2: {'' if field == 'id' else 'c: '}{field}: ")
+          for field in ("id", "kind", "body", "category", "severity", "check", "closeness", "hits", "state", "rollout", "provenance")),
+        ("jsonl", ROW % b"" + ROW % b',"id":"c","kind":"regex","body":"(?u)(?a)x","hits":["x"],"misses":["y"]', "x: line 2: c: body: not an"),
+        ("labelled-jsonl", b'{"text":"b","label":1}\n{"text":"c","label":%s}' % DEEP, "x: line 2: label: got what is nested too deeply"),
+        *(("stix", b'{"type":"bundle","objects":[{"type":"indicator","pattern":"[a:b = \'so it is\']"},'
+           b'{"type":"indicator","pattern":"[a:b = \'so it is\']","%s":%s}]}' % (field.encode(), DEEP[10:-10]), f"x: objects[1]: {field}")
+          for field in ("valid_until", "pattern_type", "pattern")),
+    ],
+)  # fmt: skip
+def test_one_odd_row_costs_no_other(form: str, data: bytes, fault: str) -> None:
+    found = convert.convert(data, form, "x")
+    assert [pattern.body for pattern in found.patterns] == ["so it is" if form == "stix" else "b"]
+    (told,) = found.faults
+    assert told.startswith(fault)
+
+
 def test_labels_choose_the_kind() -> None:
     found = convert.convert(b"text,label,category\nbe evil,attack,jailbreak.persona\nbe kind,0,\n", "labelled-csv", "set.csv")
     assert (found.patterns[0].kind, found.patterns[0].category) == (Kind.SEMANTIC, "jailbreak.persona")

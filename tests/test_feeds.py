@@ -20,7 +20,8 @@ from gateway.learning.feeds import Feeds
 from gateway.learning.pulling import FeedFault, pull
 from gateway.learning.settings import FeedSettings
 from gateway.state.base import StateUnavailable
-from patterns import detached
+from patterns import convert, detached
+from patterns.convert.base import Converted, Fault
 from patterns.schema import Pattern
 from patterns.signing import public_text
 
@@ -109,6 +110,18 @@ def test_a_broken_file_of_a_folder_stops_none_of_the_others(tmp_path: Path, monk
         (tmp_path / name).unlink()
     assert taken.run(10) == []
     assert taken.feeds.faults == {}
+
+
+def test_a_file_that_no_reader_was_written_for_stops_none_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_data: bytes) -> Iterator[Converted | Fault]:
+        raise LookupError("an error of ours")
+
+    monkeypatch.setitem(convert.READERS, "yara", broken)
+    (tmp_path / "a.yar").write_text("what is this\n")
+    (tmp_path / "b.txt").write_text("say it aloud\n")
+    taken = Taken(FeedSettings(name="ours", source=str(tmp_path), every_seconds=10))
+    assert taken.run(0) == ["say it aloud"]
+    assert taken.feeds.faults == {"ours": "ours: cannot be read: LookupError: an error of ours (a.yar)"}
 
 
 def test_an_unsigned_file_of_a_folder_stops_none_of_the_others(tmp_path: Path) -> None:

@@ -101,3 +101,5 @@ def _read(feed: FeedSettings, pulled: Pulled) -> convert.Import:
         return convert.convert(pulled.data, form, feed.name, f"feed {feed.name}")
     except convert.Unreadable as error:
         raise FeedFault(f"{error} ({pulled.name})") from None
+    except Exception as error:  # of an error of ours, too, no other file knows anything
+        raise FeedFault(f"{feed.name}: cannot be read: {type(error).__name__}: {str(error)[:200]} ({pulled.name})") from error

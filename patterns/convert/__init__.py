@@ -130,8 +130,8 @@ def _id(name: str, one: Converted) -> str:
     """An id from the source's own name for it where it has one, else from its text: the same source gives the same id."""
     stem = _UNSAFE.sub("-", name.rpartition("/")[2].partition(".")[0].lower()).strip("-") or "import"
     given = _UNSAFE.sub("-", one.name.lower()).strip("-")[:60]
-    body = str(one.fields.get("body", ""))
-    return f"{stem[:40]}.{given or _hash(body)[:16]}".strip("-.")
+    body = one.fields.get("body")
+    return f"{stem[:40]}.{given or _hash(body if isinstance(body, str) else '')[:16]}".strip("-.")
 
 
 def other_id(pattern: Pattern) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from patterns.convert.base import Converted, Fault, Unreadable, exemplar, text
-from patterns.schema import MAX_BODY
+from patterns.schema import MAX_BODY, shown
 
 TEXTS: Final = ("text", "prompt", "content", "input", "sentence")
 LABELS: Final = ("label", "type", "class", "is_attack", "target")
@@ -52,9 +52,9 @@ def _row(where: str, row: Mapping[Any, Any]) -> Converted | Fault:
     label = next((row[name] for name in LABELS if row.get(name) is not None), None)
     if not isinstance(words, str) or not 0 < len(words) <= MAX_BODY:
         return Fault(where, f"wanted a text of 1 to {MAX_BODY} code points under one of {', '.join(TEXTS)}")
-    said = str(label).strip().lower().removesuffix(".0")
+    said = str(label).strip().lower().removesuffix(".0") if isinstance(label, str | int | float) else ""
     if said not in ATTACKS | HARMLESS:
-        return Fault(where, f"label: got {str(label)[:40]!r}; wanted one of {', '.join(sorted(ATTACKS | HARMLESS))}")
+        return Fault(where, f"label: got {shown(label)}; wanted one of {', '.join(sorted(ATTACKS | HARMLESS))}")
     category = row.get("category")
     named = category if isinstance(category, str) and "." in category else ""
     return Converted(where, "", exemplar(words, said in ATTACKS, named))
