@@ -181,6 +181,23 @@ def test_a_document_stands_for_no_more_than_it_is(form: str, data: bytes, messag
         convert.convert(data, form, "x")
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'label,text\n1,be evil\n1,"Ignore all of it\n0,Thanks for your help\n0,What is it?\n', "not CSV: row 3: unexpected end of data"),
+        (b'label,text\n1,"Ignore" all of it\n', "not CSV: row 2: ',' expected after '\"'"),
+        (b'label,"text\n1,be evil\n', "not CSV: row 1: unexpected end of data"),
+        (b"label,txet\n1,be evil\n", "row 1: a header with a text is wanted, under one of text, prompt"),
+        (b"be evil,text\n", "row 1: a header with a label is wanted, under one of label, type"),
+        (b"", "row 1: a header with a text is wanted"),
+    ],
+)
+def test_a_table_that_may_be_another_than_was_meant_is_refused_by_row(data: bytes, message: str) -> None:
+    """One stray quotation mark made all rows behind it one text of an attack, without a word."""
+    with pytest.raises(Unreadable, match=f"^x: {message}"):
+        convert.convert(data, "labelled-csv", "x")
+
+
 @pytest.mark.parametrize("data", [b"rule a " * (SLOW // 7), b"/*a" * (SLOW // 3), b"rule a {" + b"strings:" * (SLOW // 8),
                                   b"rule a {strings: condition:" + b"condition:" * (SLOW // 10),
                                   b"rule a {strings: " + b"$a={" * (SLOW // 4) + b" condition:"])  # fmt: skip

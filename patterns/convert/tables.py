@@ -22,16 +22,26 @@ HARMLESS: Final = frozenset({"0", "false", "benign", "legit", "safe", "harmless"
 
 
 def read_csv(data: bytes) -> Iterator[Converted | Fault]:
-    """A header, then one text a row."""
+    """A header, then one text a row.
+
+    Raises:
+        Unreadable: the header lacks a column, or a quotation mark has no other or stands within a value: what follows it might
+            be one text up to the next one, and that an attack.
+    """
     csv.field_size_limit(8 * MAX_BODY)
-    rows = csv.DictReader(io.StringIO(text(data), newline=""))
+    rows = csv.DictReader(io.StringIO(text(data), newline=""), strict=True)
+    number = 0
     try:
-        if len(rows.fieldnames or ()) > MAX_COLUMNS:
+        names, number = rows.fieldnames or (), 1
+        if len(names) > MAX_COLUMNS:
             raise Unreadable(f"more than {MAX_COLUMNS} columns")
+        for what, known in (("text", TEXTS), ("label", LABELS)):
+            if not set(known).intersection(names):
+                raise Unreadable(f"row 1: a header with a {what} is wanted, under one of {', '.join(known)}")
         for number, row in enumerate(rows, 2):
             yield _row(f"row {number}", row)
     except csv.Error as error:
-        raise Unreadable(f"not CSV: {error}") from None
+        raise Unreadable(f"not CSV: row {number + 1}: {error}") from None
 
 
 def read_jsonl(data: bytes) -> Iterator[Converted | Fault]:
