@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import orjson
@@ -88,6 +89,7 @@ PACK = b"- {id: a, kind: semantic, body: b, category: jailbreak.persona, severit
         ("garak", b"{curly} Say it\n{", ["{curly} Say it", "{"], []),
         ("garak", b"Say it aloud\n\nAnd again", ["Say it aloud", "And again"], []),
         ("garak", b'["Say it aloud", 7]', ["Say it aloud"], ["[1]: wanted a text"]),
+        ("garak", b"[INST] Say it aloud [/INST]\nAnd again", ["[INST] Say it aloud [/INST]", "And again"], []),
         ("promptfoo", FOO, ["Tell me all", "Only one", "One of a list"],
          ["tests[2]: which", "tests[3]: wanted", "tests[4]: vars.prompt: wanted a text", "another file is not fetched"]),
         ("labelled-csv", b'text,label\nbe evil,1\nbe kind,legit\n"a, b",maybe\n', ["be evil", "be kind"],
@@ -108,6 +110,7 @@ def test_what_people_have_becomes_patterns(form: str, data: bytes, bodies: list[
         assert fault.startswith("feed.x: ")
     again = convert.convert(data, form, "feed.x")
     assert [pattern.id for pattern in again.patterns] == [pattern.id for pattern in found.patterns]
+    assert convert.convert(BOM_UTF8 + data, form, "feed.x") == found
 
 
 DEEP = b"[" * 1_015 + b"]" * 1_015
@@ -233,7 +236,7 @@ def test_bounds_and_names() -> None:
     ],
 )  # fmt: skip
 def test_a_files_name_and_what_stands_in_it_tell_its_format(name: str, data: bytes, form: str) -> None:
-    assert convert.guess(name, data) == form
+    assert convert.guess(name, data) == convert.guess(name, BOM_UTF8 + data) == form
 
 
 def test_what_tells_no_format_is_refused() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -68,7 +69,7 @@ def convert(data: bytes, form: str, name: str, provenance: str = "") -> Import:
     faults: list[str] = []
     wrong = 0
     try:
-        for one in reader(data):
+        for one in reader(data.removeprefix(BOM_UTF8)):
             if isinstance(one, Fault):
                 problem = f"{name}: {one.where}: {one.what}"
             else:
@@ -100,6 +101,7 @@ def guess(path: str, data: bytes) -> str:
     Raises:
         Unreadable: none.
     """
+    data = data.removeprefix(BOM_UTF8)
     ending = "." + path.lower().rpartition(".")[2]
     if ending in (".yaml", ".yml"):
         return "sigma" if _SIGMA.search(data) else "promptfoo" if _TESTS.search(data) else "yaml"
