@@ -171,7 +171,7 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     identity = raw.get("id")
     if not isinstance(identity, str) or len(identity) > MAX_ID or not _ID.fullmatch(identity):
         wanted = f"lower-case words joined by '.', '-' or '_', {MAX_ID} characters at most"
-        raise PatternError(f"{where}: id: got {_shown(identity)}; wanted {wanted}")
+        raise PatternError(f"{where}: id: got {shown(identity)}; wanted {wanted}")
     where = f"{where}: {identity}"
     if not raw.keys() <= _FIELDS:
         unknown = min(map(str, raw.keys() - _FIELDS))
@@ -194,15 +194,13 @@ def read_pattern(raw: Mapping[str, Any], where: str, provenance: str = "") -> Pa
     origins = frozenset(_texts(raw, "origins", where))
     if not origins <= ORIGINS:
         raise PatternError(f"{where}: origins: unknown {min(origins - ORIGINS)!r}; known: {', '.join(sorted(ORIGINS))}")
-    check = raw.get("check")
-    if check is not None and not isinstance(check, str):
-        raise PatternError(f"{where}: check: got {type(check).__name__}; wanted the name of a validator")
+    check = _text(raw, "check", where, MAX_ID) if raw.get("check") is not None else None
     closeness = raw.get("closeness")
     if closeness is not None:
         if kind.lexical or kind.corrects:
             raise PatternError(f"{where}: closeness: only semantic and benign patterns have one")
         if not isinstance(closeness, float | int) or isinstance(closeness, bool) or not 0 < closeness <= 1:
-            raise PatternError(f"{where}: closeness: got {_shown(closeness)}; wanted a number above 0 and up to 1")
+            raise PatternError(f"{where}: closeness: got {shown(closeness)}; wanted a number above 0 and up to 1")
     return Pattern(
         id=identity,
         kind=kind,
@@ -230,7 +228,7 @@ def threshold_move(body: str, where: str = "threshold") -> float:
     """
     if _MOVE.fullmatch(body) and 0 < abs(float(body)) <= MAX_MOVE:
         return float(body)
-    raise PatternError(f"{where}: body: got {_shown(body)}; wanted log-odds with a sign, as +0.75, up to {MAX_MOVE} from 0")
+    raise PatternError(f"{where}: body: got {shown(body)}; wanted log-odds with a sign, as +0.75, up to {MAX_MOVE} from 0")
 
 
 def _reach(kind: Kind, body: str, where: str) -> int:
@@ -239,7 +237,7 @@ def _reach(kind: Kind, body: str, where: str) -> int:
     # Python's parser reads the same syntax as Hyperscan's for all that we allow, and knows the widths.
     try:
         low, high = re._parser.parse(body).getwidth()  # type: ignore[attr-defined]
-    except (re.error, OverflowError) as error:
+    except (re.error, OverflowError, ValueError) as error:  # the last of flags that exclude each other
         raise PatternError(f"{where}: body: not an expression: {error}") from None
     except RecursionError:
         raise PatternError(f"{where}: body: its groups are nested too deeply") from None
@@ -256,7 +254,7 @@ def _reach(kind: Kind, body: str, where: str) -> int:
 def _text(raw: Mapping[str, Any], field: str, where: str, longest: int) -> str:
     value = raw.get(field)
     if not isinstance(value, str) or not 0 < len(value) <= longest or _SURROGATE.search(value):
-        raise PatternError(f"{where}: {field}: got {_shown(value)}; wanted a text of 1 to {longest} code points")
+        raise PatternError(f"{where}: {field}: got {shown(value)}; wanted a text of 1 to {longest} code points")
     return value
 
 
@@ -270,19 +268,24 @@ def _texts(raw: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
 
 
 def _choice(raw: Mapping[str, Any], field: str, enum: type[E], where: str) -> E:
-    found: E | None = _MEMBERS[enum].get(str(raw.get(field)))
+    value = raw.get(field)
+    found: E | None = _MEMBERS[enum].get(value) if isinstance(value, str) else None
     if found is None:
-        raise PatternError(f"{where}: {field}: got {_shown(raw.get(field))}; wanted one of {', '.join(enum)}")
+        raise PatternError(f"{where}: {field}: got {shown(value)}; wanted one of {', '.join(enum)}")
     return found
 
 
 def _whole(raw: Mapping[str, Any], field: str, where: str, low: int, high: int, default: int) -> int:
     value = raw.get(field, default)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise PatternError(f"{where}: {field}: got {_shown(value)}; wanted a whole number from {low} to {high}")
+        raise PatternError(f"{where}: {field}: got {shown(value)}; wanted a whole number from {low} to {high}")
     return value
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def shown(value: object) -> str:
+    """What was got, for an error: its beginning, as Python writes it."""
+    try:
+        text = repr(value)
+    except RecursionError:  # JSON may be nested more deeply than Python writes
+        return "what is nested too deeply"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -7,6 +7,7 @@ nobody who is trusted, or older than one that was taken before (rollback) is ref
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from patterns import yamls
 from patterns.entries import key_id
-from patterns.schema import PatternError
+from patterns.schema import PatternError, shown
 
 SUFFIX: Final = ".sig"
 _CONTEXT: Final = b"portcullis pack v1\n"
+_VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 _FIELDS: Final = {"pack", "version", "sha256", "signer", "signature"}
 
 
@@ -38,7 +40,7 @@ def sign(path: Path, key: Ed25519PrivateKey) -> PackSignature:
     """Sign a pack: write its signature file.
 
     Raises:
-        PatternError: it cannot be read, or names no pack and version.
+        PatternError: it cannot be read, names no pack and version, or its version has no order.
     """
     data = _read(path)
     head = _head(data, path.name)
@@ -57,7 +59,8 @@ def verify(path: Path, trusted: Iterable[Ed25519PublicKey], seen: Mapping[str, s
         seen: the latest version of each pack that was taken before, by name; an earlier one is refused.
 
     Raises:
-        PatternError: it is unsigned, was changed, is not signed by a trusted key, or is older than one taken before.
+        PatternError: it is unsigned, was changed, is not signed by a trusted key, is older than one taken before, or its
+            version has no order.
     """
     data = _read(path)
     file = path.with_name(path.name + SUFFIX)
@@ -90,7 +93,8 @@ def verify(path: Path, trusted: Iterable[Ed25519PublicKey], seen: Mapping[str, s
 
 
 def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
+    """Where a version stands in their order; one without a place, which earlier releases took, before all others."""
+    return tuple(map(int, version.split("."))) if _VERSION.fullmatch(version) else ()
 
 
 def _signed(said: PackSignature) -> bytes:
@@ -111,6 +115,11 @@ def _head(data: bytes, name: str) -> dict[str, Any]:
         raise PatternError(f"{name}: not YAML") from None
     if not isinstance(raw, dict) or "pack" not in raw or "version" not in raw:
         raise PatternError(f"{name}: pack and version: a signed pack needs both")
+    version = raw["version"]
+    if isinstance(version, bool) or not isinstance(version, str | int) or not _VERSION.fullmatch(str(version)):
+        # YAML reads 1.10 without quotation marks as 1.1, which is older than 1.9.
+        wanted = 'whole numbers joined by dots, of 9 digits at most, in quotation marks where there is a dot, as "1.10"'
+        raise PatternError(f"{name}: version: got {shown(version)}; wanted {wanted}")
     return raw
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import orjson
@@ -88,6 +89,7 @@ PACK = b"- {id: a, kind: semantic, body: b, category: jailbreak.persona, severit
         ("garak", b"{curly} Say it\n{", ["{curly} Say it", "{"], []),
         ("garak", b"Say it aloud\n\nAnd again", ["Say it aloud", "And again"], []),
         ("garak", b'["Say it aloud", 7]', ["Say it aloud"], ["[1]: wanted a text"]),
+        ("garak", b"[INST] Say it aloud [/INST]\nAnd again", ["[INST] Say it aloud [/INST]", "And again"], []),
         ("promptfoo", FOO, ["Tell me all", "Only one", "One of a list"],
          ["tests[2]: which", "tests[3]: wanted", "tests[4]: vars.prompt: wanted a text", "another file is not fetched"]),
         ("labelled-csv", b'text,label\nbe evil,1\nbe kind,legit\n"a, b",maybe\n', ["be evil", "be kind"],
@@ -108,6 +110,32 @@ def test_what_people_have_becomes_patterns(form: str, data: bytes, bodies: list[
         assert fault.startswith("feed.x: ")
     again = convert.convert(data, form, "feed.x")
     assert [pattern.id for pattern in again.patterns] == [pattern.id for pattern in found.patterns]
+    assert convert.convert(BOM_UTF8 + data, form, "feed.x") == found
+
+
+DEEP = b"[" * 1_015 + b"]" * 1_015
+"""As deep as JSON is read, and deeper than Python writes it."""
+
+ROW = b'{"id":"a","kind":"semantic","body":"b","category":"jailbreak.persona","severity":"high"%s}\n'
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "fault"),
+    [
+        *(("jsonl", ROW % b"" + ROW % (b',"id":"c","%s":%s' % (field.encode(), DEEP)), f"x: line 2: {'' if field == 'id' else 'c: '}{field}: ")
+          for field in ("id", "kind", "body", "category", "severity", "check", "closeness", "hits", "state", "rollout", "provenance")),
+        ("jsonl", ROW % b"" + ROW % b',"id":"c","kind":"regex","body":"(?u)(?a)x","hits":["x"],"misses":["y"]', "x: line 2: c: body: not an"),
+        ("labelled-jsonl", b'{"text":"b","label":1}\n{"text":"c","label":%s}' % DEEP, "x: line 2: label: got what is nested too deeply"),
+        *(("stix", b'{"type":"bundle","objects":[{"type":"indicator","pattern":"[a:b = \'so it is\']"},'
+           b'{"type":"indicator","pattern":"[a:b = \'so it is\']","%s":%s}]}' % (field.encode(), DEEP[10:-10]), f"x: objects[1]: {field}")
+          for field in ("valid_until", "pattern_type", "pattern")),
+    ],
+)  # fmt: skip
+def test_one_odd_row_costs_no_other(form: str, data: bytes, fault: str) -> None:
+    found = convert.convert(data, form, "x")
+    assert [pattern.body for pattern in found.patterns] == ["so it is" if form == "stix" else "b"]
+    (told,) = found.faults
+    assert told.startswith(fault)
 
 
 def test_labels_choose_the_kind() -> None:
@@ -156,6 +184,23 @@ def test_a_document_stands_for_no_more_than_it_is(form: str, data: bytes, messag
         convert.convert(data, form, "x")
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'label,text\n1,be evil\n1,"Ignore all of it\n0,Thanks for your help\n0,What is it?\n', "not CSV: row 3: unexpected end of data"),
+        (b'label,text\n1,"Ignore" all of it\n', "not CSV: row 2: ',' expected after '\"'"),
+        (b'label,"text\n1,be evil\n', "not CSV: row 1: unexpected end of data"),
+        (b"label,txet\n1,be evil\n", "row 1: a header with a text is wanted, under one of text, prompt"),
+        (b"be evil,text\n", "row 1: a header with a label is wanted, under one of label, type"),
+        (b"", "row 1: a header with a text is wanted"),
+    ],
+)
+def test_a_table_that_may_be_another_than_was_meant_is_refused_by_row(data: bytes, message: str) -> None:
+    """One stray quotation mark made all rows behind it one text of an attack, without a word."""
+    with pytest.raises(Unreadable, match=f"^x: {message}"):
+        convert.convert(data, "labelled-csv", "x")
+
+
 @pytest.mark.parametrize("data", [b"rule a " * (SLOW // 7), b"/*a" * (SLOW // 3), b"rule a {" + b"strings:" * (SLOW // 8),
                                   b"rule a {strings: condition:" + b"condition:" * (SLOW // 10),
                                   b"rule a {strings: " + b"$a={" * (SLOW // 4) + b" condition:"])  # fmt: skip
@@ -191,7 +236,7 @@ def test_bounds_and_names() -> None:
     ],
 )  # fmt: skip
 def test_a_files_name_and_what_stands_in_it_tell_its_format(name: str, data: bytes, form: str) -> None:
-    assert convert.guess(name, data) == form
+    assert convert.guess(name, data) == convert.guess(name, BOM_UTF8 + data) == form
 
 
 def test_what_tells_no_format_is_refused() -> None:

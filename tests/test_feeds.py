@@ -15,13 +15,14 @@ from audit_support import certificate
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
-from gateway.learning import pulling
+from gateway.learning import feeds, pulling
 from gateway.learning.feeds import Feeds
 from gateway.learning.pulling import FeedFault, pull
 from gateway.learning.settings import FeedSettings
 from gateway.state.base import StateUnavailable
-from patterns import detached
-from patterns.schema import Pattern
+from patterns import convert, detached
+from patterns.convert.base import Converted, Fault
+from patterns.schema import Pattern, Severity
 from patterns.signing import public_text
 
 
@@ -111,6 +112,18 @@ def test_a_broken_file_of_a_folder_stops_none_of_the_others(tmp_path: Path, monk
     assert taken.feeds.faults == {}
 
 
+def test_a_file_that_no_reader_was_written_for_stops_none_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_data: bytes) -> Iterator[Converted | Fault]:
+        raise LookupError("an error of ours")
+
+    monkeypatch.setitem(convert.READERS, "yara", broken)
+    (tmp_path / "a.yar").write_text("what is this\n")
+    (tmp_path / "b.txt").write_text("say it aloud\n")
+    taken = Taken(FeedSettings(name="ours", source=str(tmp_path), every_seconds=10))
+    assert taken.run(0) == ["say it aloud"]
+    assert taken.feeds.faults == {"ours": "ours: cannot be read: LookupError: an error of ours (a.yar)"}
+
+
 def test_an_unsigned_file_of_a_folder_stops_none_of_the_others(tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate()
     (tmp_path / "a.txt").write_bytes(b"be evil\n")
@@ -148,6 +161,37 @@ def test_what_waits_for_people_is_pulled_again(tmp_path: Path) -> None:
     taken.feeds._propose = propose
     assert taken.run(60) == ["say it aloud"]
     assert taken.feeds.faults == {}
+
+
+def test_what_is_refused_keeps_nothing_away_and_is_asked_again_once_it_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two hundred that were refused were proposed again at each pull, and nothing behind them ever."""
+    many = tmp_path / "many.jsonl"
+    row = '{"id":"ours.n%d","kind":"semantic","body":"%s %d","category":"jailbreak.persona","severity":"%s"}'
+    rows = [row % (n, "wrong" if n < 250 else "say number", n, "high") for n in range(260)]
+    many.write_text("\n".join(rows))
+    taken = Taken(FeedSettings(name="many", source=str(many), every_seconds=10))
+    asked: list[str] = []
+    propose = taken.feeds._propose
+
+    async def picky(pattern: Pattern, where: str) -> str | None:
+        asked.append(pattern.id)
+        if pattern.body.startswith("wrong") and pattern.severity is Severity.HIGH:
+            return "the encoder cannot read it"
+        return await propose(pattern, where)
+
+    taken.feeds._propose = picky
+    assert taken.run(0) == []
+    assert taken.run(10) == [f"say number {n}" for n in range(250, 260)]
+    assert len(asked) == len(set(asked)) == 260
+    asked.clear()
+    many.write_text("\n".join([row % (0, "wrong", 0, "low"), *rows[1:]]))
+    assert taken.run(20) == ["wrong 0"]
+    assert asked == ["ours.n0"]
+    monkeypatch.setattr(feeds, "MAX_REFUSED", 100)
+    taken.feeds._refused.clear()
+    taken.feeds._marks.clear()
+    assert taken.run(30) == []
+    assert len(taken.feeds._refused["many"]) == 100
 
 
 def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gateway.learning.settings import LearningSettings
 from gateway.learning.storage import check_packs
 from gateway.live import load_engine, load_patterns
 from patterns import detached, signed
+from patterns.entries import key_id
 from patterns.schema import PatternError
 from patterns.signing import own_key, public_text, read_public
 
@@ -80,6 +82,31 @@ def test_a_pack_is_taken_signed_or_not_at_all(pack: Path, tmp_path: Path, capsys
     sign(pack, capsys)
     with pytest.raises(PatternError, match=r"version 1 is older than 2, which was taken before"):
         check_packs(settings(pack_keys=(public,)))
+
+
+@pytest.mark.parametrize("version", ["2026-11-02", "v2.0", "1.2-rc2", "2026w40", "1.10", "true", "[1]", '""', '"1."', '"٢"', "-1"])
+def test_a_version_that_has_no_order_is_neither_signed_nor_taken(version: str, pack: Path) -> None:
+    """Each of its parts that was no number counted as 0, so that whoever kept an older pack could put it back."""
+    pack.write_text(PACK.format(version=version))
+    key = own_key(pack.parent / "release.pem")
+    with pytest.raises(PatternError, match=r"^gate\.yaml: version: got .*; wanted whole numbers joined by dots"):
+        signed.sign(pack, key)
+    data = pack.read_bytes()  # as earlier releases signed it
+    said = signed.PackSignature("gate", version.strip('"'), hashlib.sha256(data).hexdigest(), key_id(key.public_key()))
+    file = pack.with_name("gate.yaml.sig")
+    file.write_text(json.dumps({**said._asdict(), "signature": key.sign(signed._signed(said)).hex()}))
+    with pytest.raises(PatternError, match=r"^gate\.yaml: version: got .*; wanted whole numbers joined by dots"):
+        signed.verify(pack, [key.public_key()])
+
+
+def test_versions_are_ordered_as_numbers_between_dots(pack: Path) -> None:
+    key = own_key(pack.parent / "release.pem")
+    for version, latest in (("1.10", "1.9"), ("2", "1.9.9"), ("1.9", "1.9"), ("1", "2026-11-02"), ("1", "9" * 5_000)):
+        pack.write_text(PACK.format(version=f'"{version}"'))
+        assert signed.sign(pack, key).version == version
+        assert signed.verify(pack, [key.public_key()], {"gate": latest}).version == version
+    with pytest.raises(PatternError, match=r"version 1 is older than 1\.1, which was taken before"):
+        signed.verify(pack, [key.public_key()], {"gate": "1.1"})
 
 
 def test_a_pack_that_is_swapped_once_it_was_checked_is_not_read(

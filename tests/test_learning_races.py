@@ -109,8 +109,9 @@ def test_nobody_fills_the_book_with_proposals(tmp_path: Path, monkeypatch: pytes
             with pytest.raises(Refused, match="3 proposals of this author wait for a decision") as caught:
                 await stages.propose(ann, pattern(word), "", 9.0)
             assert caught.value.status == 429
+        assert "own.gate: a pattern with this id" in (await stages.propose_from_feed(pattern("gate"), "from feed x") or "")
         for word in ("lake", "pond", "well"):
-            await stages.propose_from_feed(pattern(word), "from feed x")
+            assert await stages.propose_from_feed(pattern(word), "from feed x") is None
         with pytest.raises(FeedFault, match="from feed x: 3 proposals of this author"):
             await stages.propose_from_feed(pattern("pool"), "from feed x")
         first = [one async for one in book.all_proposals()][-1]

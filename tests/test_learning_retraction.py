@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from gateway.cli import main
 from gateway.learning.book import Book, Listed
 from gateway.learning.quorum import judged
 from gateway.learning.retraction import Retracted, retract
-from gateway.learning.values import Case, Label, Outcome, Proposal, ProposalKind, Said, Stage
+from gateway.learning.values import Case, Label, Outcome, Proposal, ProposalKind, Said, Stage, Trajectory
 from gateway.state.opening import open_state
 from patterns.schema import Kind, Pattern, Severity
 
@@ -64,6 +65,33 @@ def test_what_others_said_is_counted_anew_and_what_rests_on_it_is_withdrawn_or_n
                         "h": Stage.REJECTED, "i": Stage.PROPOSED}  # fmt: skip
         assert await book.anew() > before
         assert await retract(book, "eve", 5.0, 21.0) == Retracted(0, (), ())
+        await state.close()
+
+    asyncio.run(story())
+
+
+def test_that_a_pattern_is_mostly_wrong_is_withdrawn_with_the_labels_that_said_so() -> None:
+    """Such a proposal answers no cases, so it stayed, and could be approved after all."""
+
+    async def story() -> None:
+        state = open_state("sqlite::memory:")
+        book = Book(state)
+        for case, by, pattern in (("hers", "eve", "own.gate"), ("others", "ann", "own.door")):
+            said = label(case, by, Said.BENIGN, 10.0)
+            seen = Trajectory(stopped=True, stages=(("lexical", pattern, "jailbreak.persona", 0.9),))
+            await book.change_case(case, lambda _, case=case, said=said, seen=seen: judged(
+                Case(id=case, at=1.0, labels=(said,), trajectory=seen)))  # fmt: skip
+            await book.add_label(Listed(case, case, by, said.role, said.said, "", "", said.at))
+        for id, stage, pattern, author, kind in (
+            ("a", Stage.PROPOSED, "own.gate", "engine", ProposalKind.NARROW), ("b", Stage.FAILED, "own.gate", "engine", ProposalKind.RETIRE),
+            ("c", Stage.ACTIVE, "own.gate", "engine", ProposalKind.NARROW), ("d", Stage.PROPOSED, "own.door", "engine", ProposalKind.NARROW),
+            ("e", Stage.PROPOSED, "own.gate", "ann", ProposalKind.RETIRE), ("f", Stage.PROPOSED, "own.gate", "engine", ProposalKind.LEXICAL),
+        ):  # fmt: skip
+            made = Proposal(id=id, kind=kind, pattern=replace(GATE, id=pattern), at=11.0, since=11.0, author=author, stage=stage)
+            await book.change_proposal(id, lambda _, made=made: made)
+        assert await retract(book, "eve", 11.0, 20.0) == Retracted(0, (), ())
+        assert await retract(book, "eve", 5.0, 20.0) == Retracted(1, ("b", "a"), ("c",))
+        assert {one.id async for one in book.all_proposals()} == {"c", "d", "e", "f"}
         await state.close()
 
     asyncio.run(story())

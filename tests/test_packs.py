@@ -108,6 +108,7 @@ GOOD = "  - {id: my.one, kind: regex, body: 'ab', category: jailbreak.persona, s
         (GOOD.replace("'ab'", "'ab+'"), "mine.yaml: my.one: body: its longest match is unbounded"),
         (GOOD.replace("'ab'", "'" + "(" * 1_900 + "a" + ")" * 1_900 + "'"), "my.one: body: its groups are nested too deeply"),
         (GOOD.replace("'ab'", "'a{99999999999}'"), "my.one: body: not an expression: the repetition number is too large"),
+        (GOOD.replace("'ab'", "'(?u)(?a)ab'"), "my.one: body: not an expression: ASCII and UNICODE flags are incompatible"),
         (GOOD.replace("severity: high", "severity: 2020-99-99"), "mine.yaml: not YAML: a value is not what it is marked as"),
         (GOOD.replace("hits: [ab], ", ""), "mine.yaml: my.one: hits and misses"),
         (GOOD.replace("severity", "sevrity"), "mine.yaml: my.one: unknown field 'sevrity'"),
@@ -124,11 +125,11 @@ def test_a_broken_pack_is_refused_by_file_pattern_and_field(tmp_path: Path, entr
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["body", "hits", "misses", "provenance"])
+@pytest.mark.parametrize("field", ["body", "hits", "misses", "provenance", "check"])
 def test_half_a_character_is_no_text(field: str) -> None:
     """JSON can name one, which nothing can store: a proposed pattern that held one was answered with 500."""
     raw = {"id": "a", "kind": "literal", "body": "ab", "category": "jailbreak.persona", "severity": "high", "hits": ["ab"],
-           "misses": ["b"], "provenance": "us"}  # fmt: skip
+           "misses": ["b"], "provenance": "us", "check": "luhn"}  # fmt: skip
     half = "a\ud800" if isinstance(raw[field], str) else ["a\ud800"]
     with pytest.raises(PatternError, match=f"a: {field}: "):
         read_pattern({**raw, field: half}, "x")

@@ -22,15 +22,18 @@ from patterns.schema import Pattern
 MAX_PROPOSED: Final = 200
 """Patterns proposed from one pull: what people can look at. The rest waits for the next pull."""
 
+MAX_REFUSED: Final = 20_000
+"""Refused patterns remembered of a feed, the latest ones: a hundred pulls of one file that brings nothing else."""
+
 _log = logging.getLogger(__name__)
 
 
 class Feeds:
-    """Pulls feeds that are due. ``propose`` takes a pattern and where it comes from; ``known`` tells the bodies of what is
-    known already by id, empty of one that is gone."""
+    """Pulls feeds that are due. ``propose`` takes a pattern and where it comes from, and returns why it refused it, if it did;
+    ``known`` tells the bodies of what is known already by id, empty of one that is gone."""
 
     def __init__(
-        self, settings: Callable[[], Sequence[FeedSettings]], propose: Callable[[Pattern, str], Awaitable[object]],
+        self, settings: Callable[[], Sequence[FeedSettings]], propose: Callable[[Pattern, str], Awaitable[str | None]],
         known: Callable[[], Awaitable[Mapping[str, str]]],
     ) -> None:  # fmt: skip
         self._settings = settings
@@ -38,6 +41,7 @@ class Feeds:
         self._known = known
         self._marks: dict[str, str] = {}
         self._due: dict[str, float] = {}
+        self._refused: dict[str, dict[int, None]] = {}
         self.faults: dict[str, str] = {}
         self.pulled: dict[str, int] = {}
 
@@ -61,6 +65,7 @@ class Feeds:
     async def _one(self, feed: FeedSettings) -> None:
         left, mark = 0, self._marks.get(feed.name, "")
         broken: list[str] = []
+        refused = self._refused.setdefault(feed.name, {})  # else what is refused each time would keep away what comes after it
         for pulled in await pull(feed, mark):
             try:
                 found = await asyncio.to_thread(_read, feed, pulled)
@@ -69,9 +74,12 @@ class Feeds:
                 continue
             for fault in found.faults[:10]:
                 _log.warning("a feed's entry is left out: %s: %s%s", feed.name, pulled.name, fault.removeprefix(feed.name))
-            fresh = _fresh(found.patterns, await self._known())
+            fresh = [one for one in _fresh(found.patterns, await self._known()) if hash(one) not in refused]
             for pattern in fresh[:MAX_PROPOSED]:
-                await self._propose(pattern, f"from feed {feed.name}")
+                if await self._propose(pattern, f"from feed {feed.name}"):
+                    refused[hash(pattern)] = None
+                    if len(refused) > MAX_REFUSED:
+                        del refused[next(iter(refused))]
             self.pulled[feed.name] = self.pulled.get(feed.name, 0) + min(len(fresh), MAX_PROPOSED)
             left += max(0, len(fresh) - MAX_PROPOSED)
             mark = pulled.mark
@@ -101,3 +109,5 @@ def _read(feed: FeedSettings, pulled: Pulled) -> convert.Import:
         return convert.convert(pulled.data, form, feed.name, f"feed {feed.name}")
     except convert.Unreadable as error:
         raise FeedFault(f"{error} ({pulled.name})") from None
+    except Exception as error:  # of an error of ours, too, no other file knows anything
+        raise FeedFault(f"{feed.name}: cannot be read: {type(error).__name__}: {str(error)[:200]} ({pulled.name})") from error

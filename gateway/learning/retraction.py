@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.learning.book import Book, Listed
 from gateway.learning.quorum import judged
-from gateway.learning.stages import OUT
+from gateway.learning.stages import OUT, TAKES_AWAY
 from gateway.learning.values import REWRITTEN, Case, Label, Proposal, Stage
 from gateway.state.base import MAX_PAGE
 
@@ -32,12 +32,17 @@ async def retract(book: Book, by: str, since: float, now: float) -> Retracted:
     """
     listed = {label.id: label.case for label in await _listed(book) if label.by == by and label.at >= since}
     touched = set(listed.values())
+    matched: set[str] = set()  # the patterns that his labels spoke of
     for id in touched:
+        if (case := await book.case(id)) is not None:
+            matched.update(pattern for _, pattern, _, _ in case.trajectory.stages)
         await book.change_case(id, _without(by, since))
     withdrawn, standing = [], []
     async for proposal in book.all_proposals():
         wrote = proposal.author == by and proposal.at >= since
-        if not wrote and touched.isdisjoint(proposal.cases):
+        # That a pattern is mostly wrong answers no cases: it follows from all that were labelled of its matches.
+        counted = proposal.author == "engine" and proposal.kind in TAKES_AWAY and proposal.pattern.id in matched
+        if not wrote and not counted and touched.isdisjoint(proposal.cases):
             continue
         if proposal.stage in OUT:
             standing.append(proposal.id)

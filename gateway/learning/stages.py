@@ -111,8 +111,8 @@ class Stages:
         await self._book.change_proposal(made.id, lambda _: made)
         return made
 
-    async def propose_from_feed(self, pattern: Pattern, where: str) -> None:
-        """Propose what a feed brought; what cannot be tried is told in the log.
+    async def propose_from_feed(self, pattern: Pattern, where: str) -> str | None:
+        """Propose what a feed brought; what cannot be tried is told in the log, and why is returned.
 
         Raises:
             FeedFault: so much that feeds brought waits for a decision that no more is taken.
@@ -124,6 +124,8 @@ class Stages:
             if error.status == 429:
                 raise FeedFault(f"{where}: {error}") from None
             _log.warning("a feed's pattern is left out: %s", error)
+            return str(error)
+        return None
 
     async def known(self) -> dict[str, str]:
         """The bodies of all patterns that stand or were ever proposed by id; empty of one that is gone."""

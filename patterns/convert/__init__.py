@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -68,7 +69,7 @@ def convert(data: bytes, form: str, name: str, provenance: str = "") -> Import:
     faults: list[str] = []
     wrong = 0
     try:
-        for one in reader(data):
+        for one in reader(data.removeprefix(BOM_UTF8)):
             if isinstance(one, Fault):
                 problem = f"{name}: {one.where}: {one.what}"
             else:
@@ -100,6 +101,7 @@ def guess(path: str, data: bytes) -> str:
     Raises:
         Unreadable: none.
     """
+    data = data.removeprefix(BOM_UTF8)
     ending = "." + path.lower().rpartition(".")[2]
     if ending in (".yaml", ".yml"):
         return "sigma" if _SIGMA.search(data) else "promptfoo" if _TESTS.search(data) else "yaml"
@@ -130,8 +132,8 @@ def _id(name: str, one: Converted) -> str:
     """An id from the source's own name for it where it has one, else from its text: the same source gives the same id."""
     stem = _UNSAFE.sub("-", name.rpartition("/")[2].partition(".")[0].lower()).strip("-") or "import"
     given = _UNSAFE.sub("-", one.name.lower()).strip("-")[:60]
-    body = str(one.fields.get("body", ""))
-    return f"{stem[:40]}.{given or _hash(body)[:16]}".strip("-.")
+    body = one.fields.get("body")
+    return f"{stem[:40]}.{given or _hash(body if isinstance(body, str) else '')[:16]}".strip("-.")
 
 
 def other_id(pattern: Pattern) -> str:

@@ -36,7 +36,7 @@ def text(data: bytes) -> str:
         Unreadable: it is not UTF-8.
     """
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Unreadable(f"not UTF-8 (byte {error.start})") from None
 

@@ -16,11 +16,7 @@ from patterns.schema import MAX_BODY
 def read_garak(data: bytes) -> Iterator[Converted | Fault]:
     """One prompt a line, a JSON list of prompts, or garak's own records: JSON lines with ``prompt``."""
     first = data.lstrip()[:1]
-    if first == b"[":
-        try:
-            prompts = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise Unreadable(f"not valid JSON: {error.msg}") from None
+    if first == b"[" and isinstance(prompts := _json(data), list):  # a prompt may begin with a bracket, too
         for number, prompt in enumerate(prompts):
             yield _prompt(f"[{number}]", prompt)
         return

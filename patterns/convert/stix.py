@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from patterns.convert.base import ATTACK, Converted, Fault, Unreadable, literal
+from patterns.schema import shown
 
 LEAST: Final = 6
 _TEXT: Final = re.compile(r"'((?:[^'\\]|\\.)*)'")
@@ -34,19 +35,22 @@ def read(data: bytes) -> Iterator[Converted | Fault]:
     for number, one in enumerate(objects):
         if not isinstance(one, dict) or one.get("type") != "indicator" or one.get("revoked") is True:
             continue
-        if str(one.get("valid_until") or now) < now:  # both begin with the year and end with the fraction of a second
-            continue
-        yield from _indicator(f"objects[{number}]", one)
+        where, until = f"objects[{number}]", one.get("valid_until") or now
+        if not isinstance(until, str):
+            yield Fault(where, f"valid_until: got {shown(until)}; wanted a time")
+        elif until >= now:  # both begin with the year and end with the fraction of a second
+            yield from _indicator(where, one)
 
 
 def _indicator(where: str, one: dict[str, Any]) -> Iterator[Converted | Fault]:
     pattern, kind = one.get("pattern"), one.get("pattern_type", "stix")
     if kind != "stix":
-        yield Fault(where, f"pattern_type {str(kind)[:40]!r}; wanted stix")
+        yield Fault(where, f"pattern_type {shown(kind)}; wanted stix")
         return
     if not isinstance(pattern, str):
         yield Fault(where, "pattern: wanted a text")
         return
+    name = next((given for given in (one.get("name"), one.get("id")) if given and isinstance(given, str)), "")
     said = [match[1] for match in _TEXT.finditer(pattern)]
     numbers = iter(range(len(said)))
     outline = _TEXT.sub(lambda _: f"'{next(numbers)}'", pattern).strip()  # what is said holds no word of the language
@@ -56,8 +60,8 @@ def _indicator(where: str, one: dict[str, Any]) -> Iterator[Converted | Fault]:
     for at, part in enumerate(re.split(r"\]\s*OR\s*\[|\sOR\s", outline[1:-1])):
         match = _COMPARISON.fullmatch(part)
         if match is None:
-            shown = re.sub(r"'(\d+)'", lambda text: f"'{said[int(text[1])]}'", part)
-            yield Fault(where, f"pattern: {shown.strip()[:80]!r}: wanted a comparison of a text by = or LIKE")
+            told = re.sub(r"'(\d+)'", lambda text: f"'{said[int(text[1])]}'", part)
+            yield Fault(where, f"pattern: {told.strip()[:80]!r}: wanted a comparison of a text by = or LIKE")
             continue
         words = re.sub(r"\\(.)", r"\1", said[int(match[2])])
         if match[1] == "LIKE":
@@ -65,4 +69,4 @@ def _indicator(where: str, one: dict[str, Any]) -> Iterator[Converted | Fault]:
         if len(words) < LEAST or (match[1] == "LIKE" and "%" in words):
             yield Fault(where, f"pattern: {words[:60]!r}: wanted {LEAST} characters or more, % at the ends alone")
             continue
-        yield Converted(where, f"{one.get('name') or one.get('id') or ''}-{at}", literal(words, ATTACK))
+        yield Converted(where, f"{name}-{at}", literal(words, ATTACK))
