@@ -154,6 +154,24 @@ async def _hang_and_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     await audit.close()
 
 
+def test_what_retention_removes_is_under_a_signed_root_before_it_is_gone(tmp_path: Path) -> None:
+    old = Writer(tmp_path, KEY, CALM)
+    assert old.close()
+    os.utime(files.segments(tmp_path, old.name)[0].path, (1.0, 1.0))
+
+    async def tidied() -> None:
+        audit = log.AuditLog(Settings(audit=AuditSettings(directory=tmp_path)))
+        await audit.start()
+        await audit.tidy()
+        assert not (tmp_path / old.name).exists()
+        result = verify_folder(tmp_path)  # as it would be found if the process were killed now
+        assert result.intact, result.problems
+        assert [note.chain for note in result.notes if note.kind == "removed"] == [old.name]
+        await audit.close()
+
+    asyncio.run(tidied())
+
+
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
     """No file of this process can grow beyond ``size`` bytes."""
