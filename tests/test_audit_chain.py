@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.audit import chain as chains
 from gateway.audit import files, records
 from gateway.audit.chain import Chain, merkle_root
-from gateway.audit.reading import verify_folder
+from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.retention import Keep, tidy
 from gateway.audit.verify import Source, Verification, verify
 from gateway.audit.writer import Rules, Writer
@@ -182,6 +183,17 @@ def filled(folder: Path, count: int = 40, rotate: int = 2_000, close: bool = Tru
     return name
 
 
+def forge(folder: Path, key: Ed25519PrivateKey | None, of: str, last: int, head: str) -> None:
+    """Put in a chain by whose word retention removed another's records, signed with ``key`` if there is one."""
+    chain = Chain(files.new_chain(2.0), key or OTHER)
+    public = chains.public_bytes((key or KEY).public_key()).hex()
+    fields = {"format": 1, "chain": chain.name, "log": files.log_id(folder), "public_key": public, "beside": {}}
+    removed = {"chain": of, "file": "000000000000.jsonl", "first": 0, "last": last, "head": head}
+    lines = chain.add([records.body(records.OPEN, 2.0, fields), records.body(records.REMOVED, 2.0, removed)])
+    (folder / chain.name).mkdir()
+    files.path_of(folder, chain.name, 0).write_bytes(lines + (chain.root(2.0) if key else b""))
+
+
 class TestFiles:
     def test_rotation_and_compression_leave_a_chain_whole(self, tmp_path: Path) -> None:
         name = filled(tmp_path)
@@ -210,6 +222,7 @@ class TestFiles:
         def write_down(fields: dict[str, object]) -> None:
             assert files.path_of(tmp_path, str(fields["chain"]), int(str(fields["first"]))).exists()
             assert keeper.record(records.REMOVED, fields)
+            assert keeper.root()
 
         tidy(tmp_path, Keep(1e18, 6_000, False), 1e9, write_down)
         assert 0 < len(files.segments(tmp_path, name)) < before
@@ -221,6 +234,39 @@ class TestFiles:
         assert len(files.segments(tmp_path, keeper.name)) == 1, "what is being written stays"
         assert verify_folder(tmp_path).intact
         keeper.close()
+
+    @pytest.mark.parametrize("key", [None, OTHER])
+    def test_who_says_without_the_key_that_retention_removed_something_is_not_believed(
+        self, tmp_path: Path, key: Ed25519PrivateKey | None
+    ) -> None:
+        name, other = filled(tmp_path), filled(tmp_path, 3)
+        first, second = files.segments(tmp_path, name)[:2]
+        line = files.last_line(first)
+        assert line is not None
+        forge(tmp_path, key, name, second.first - 1, chains.split(line).hash.hex())
+        first.path.unlink()
+        result = verify_folder(tmp_path, [KEY.public_key()])
+        assert (name, "removed", 0, second.first - 1) in [problem[:4] for problem in result.problems]
+        (opened,) = [one for chain, _, one in records_of(tmp_path) if chain == other and one["kind"] == "open"]
+        last, head = opened["beside"][name]
+        forge(tmp_path, key, name, last, head)
+        shutil.rmtree(tmp_path / name)
+        result = verify_folder(tmp_path, [KEY.public_key()])
+        assert (name, "missing", 0, last) in [problem[:4] for problem in result.problems]
+        assert not [note for note in result.notes if note.kind == "removed"]
+
+    def test_a_word_of_retention_that_was_changed_is_not_believed(self, tmp_path: Path) -> None:
+        name = filled(tmp_path)
+        keeper = Writer(tmp_path, KEY, Rules(1e9, 2**20, 1e9))
+        first, second = files.segments(tmp_path, name)[:2]
+        assert keeper.record(records.REMOVED, {"chain": "another", "first": 0, "last": second.first - 1, "head": "00" * 32})
+        assert keeper.close()
+        (segment,) = files.segments(tmp_path, keeper.name)
+        segment.path.write_bytes(segment.path.read_bytes().replace(b'"another"', b'"%b"' % name.encode()))
+        first.path.unlink()
+        problems = [problem[:4] for problem in verify_folder(tmp_path).problems]
+        assert (name, "removed", 0, second.first - 1) in problems
+        assert (keeper.name, "changed", 1, 1) in problems
 
     def test_a_later_chain_knows_where_an_earlier_one_ended(self, tmp_path: Path) -> None:
         name = filled(tmp_path, close=False)

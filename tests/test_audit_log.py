@@ -154,6 +154,24 @@ async def _hang_and_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     await audit.close()
 
 
+def test_what_retention_removes_is_under_a_signed_root_before_it_is_gone(tmp_path: Path) -> None:
+    old = Writer(tmp_path, KEY, CALM)
+    assert old.close()
+    os.utime(files.segments(tmp_path, old.name)[0].path, (1.0, 1.0))
+
+    async def tidied() -> None:
+        audit = log.AuditLog(Settings(audit=AuditSettings(directory=tmp_path)))
+        await audit.start()
+        await audit.tidy()
+        assert not (tmp_path / old.name).exists()
+        result = verify_folder(tmp_path)  # as it would be found if the process were killed now
+        assert result.intact, result.problems
+        assert [note.chain for note in result.notes if note.kind == "removed"] == [old.name]
+        await audit.close()
+
+    asyncio.run(tidied())
+
+
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
     """No file of this process can grow beyond ``size`` bytes."""
@@ -285,6 +303,17 @@ class TestExport:
         assert again.stats.sent == 0, "what was sent is remembered"
         second.close()
 
+    def test_a_receiver_whose_name_cannot_even_be_asked_for_is_counted_and_tried_again(self, tmp_path: Path) -> None:
+        writer = Writer(tmp_path, KEY, CALM)
+        exporter = exported(tmp_path, open_sender("tcp://siem..example:514", "json", None, None), "json", writer)
+        deadline = time.monotonic() + 30
+        while exporter.stats.errors < 2:
+            assert time.monotonic() < deadline
+            exporter._stop.wait(0.01)
+        assert exporter.stats.last_error.startswith("UnicodeError: ")
+        assert exporter.stats.behind > 0
+        exporter.stop(10)
+
     def test_what_retention_removed_unsent_is_counted(self, tmp_path: Path) -> None:
         writer = Writer(tmp_path / "log", KEY, Rules(1e9, 2_000, 1e9))
         for number in range(40):
@@ -340,6 +369,10 @@ class TestFormats:
         ({"exports": [{"name": "a", "to": "tls://x"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
         ({"exports": [{"name": "a", "to": "https://x:99999/"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
         ({"exports": [{"name": "a", "to": "https://x/ü"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
+        ({"exports": [{"name": "a", "to": "https://:very-secret@x/"}]}, "audit.exports.0.to: wanted tls://HOST:PORT"),
+        ({"exports": [{"name": "a", "to": "https://siem..example/"}]}, "audit.exports.0.to: wanted a host's name"),
+        ({"exports": [{"name": "a", "to": "tls://.siem.example:6514"}]}, "audit.exports.0.to: wanted a host's name"),
+        ({"exports": [{"name": "a", "to": f"tcp://{'x' * 64}.example:514"}]}, "audit.exports.0.to: wanted a host's name"),
         ({"exports": [{"name": "A b", "to": "file:x"}]}, "audit.exports.0.name"),
         ({"exports": [{"name": "a", "to": "file:x", "formt": "cef"}]}, "did you mean 'format'?"),
         ({"signing_key": "very-secret"}, "audit.signing_key: the key: not a private key in PEM; make one: openssl genpkey"),

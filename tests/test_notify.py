@@ -310,6 +310,8 @@ def test_a_resolved_event_closes_what_the_first_one_opened() -> None:
         ("webhook: {url: 'http://x/ü'}", "in visible ASCII: anything else percent-encoded"),
         ("webhook: {url: 'http://x:99999/'}", "notify.webhook.url: wanted http(s)://"),
         ("webhook: {url: 'http://[::1/'}", "notify.webhook.url: wanted http(s)://"),
+        ("webhook: {url: 'http://:b@x/'}", "notify.webhook.url: wanted http(s)://"),
+        ("webhook: {url: 'http://x..example/'}", "notify.webhook.url: wanted a host's name"),
         ('{source: "a\\nb", webhook: {url: "http://x"}}', "notify.source: wanted a name in one line"),
         ("email: {server: 'mail:25', sender: a..b@example.org, to: [b@example.org]}", "notify.email.sender: wanted an address"),
         ("email: {server: 'mail:25', sender: a@example.org, to: [jürgen@example.org]}", "notify.email.to.0: wanted an address"),

@@ -33,6 +33,7 @@ from gateway.telemetry.metrics import FAIL_OPEN_STAGES
         ("upstreams: {openai: {base_url: 'http://a b/v1'}}", "upstreams.openai.base_url: wanted http(s)://"),
         ("upstreams: {openai: {base_url: 'http://a:b@x/v1'}}", "upstreams.openai.base_url: wanted http(s)://"),
         ("upstreams: {openai: {base_url: 'http://x/v1?a=b'}}", "upstreams.openai.base_url: wanted http(s)://"),
+        ("upstreams: {openai: {base_url: 'http://x..example/v1'}}", "upstreams.openai.base_url: wanted a host's name"),
         ('upstreams: {openai: {base_url: "http://x", api_key: "a\\nb: c"}}', "upstreams.openai.api_key: wanted a key in visible ASCII"),
         ("upstreams: {openai: {base_url: 'https://x', ca_file: /dev/null}}", "upstreams.openai.ca_file: wanted a file of certificates"),
         ("upstreams: {openai: {base_url: 'http://x', api_key: k, fallbacks: [{base_url: 'http://y', api_key: caller}]}}",

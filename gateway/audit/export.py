@@ -87,7 +87,7 @@ class Exporter:
             try:
                 busy = self._step()
                 failures, self._last_error = 0, ""
-            except OSError as error:
+            except Exception as error:  # whatever it is: a thread that ended would send nothing more, and say nothing
                 busy = False
                 failures += 1
                 self._failed(error)
@@ -100,9 +100,9 @@ class Exporter:
         for follower in self._followed.values():
             follower.close()
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: Exception) -> None:
         self._errors += 1
-        why = str(error.strerror or error)
+        why = str(error.strerror or error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         if why != self._last_error:
             _log.error("export %s: %s", self.name, why)
         self._last_error = why

@@ -122,6 +122,18 @@ class AuditLog:
         if not await self._call(lambda: writer.record(kind, fields)):
             raise AuditUnavailable(writer.last_error)
 
+    async def _removed(self, fields: dict[str, Any]) -> None:
+        """Write down what retention is about to remove, under a signed root: whoever verifies believes nothing less.
+
+        Raises:
+            AuditUnavailable: it is not on the disk, or no root covers it.
+        """
+        writer = self._writer
+        if writer is None:
+            return
+        if not await self._call(lambda: writer.record(records.REMOVED, fields) and writer.root()):
+            raise AuditUnavailable(writer.last_error)
+
     @property
     def writable(self) -> bool:
         """False while records cannot be written, or the disk takes them so slowly that no more can wait."""
@@ -208,7 +220,7 @@ class AuditLog:
         keep = Keep(wanted.keep_seconds, wanted.keep_bytes, wanted.compress)
 
         def write_down(fields: dict[str, Any]) -> None:
-            asyncio.run_coroutine_threadsafe(self.event(records.REMOVED, fields), loop).result()
+            asyncio.run_coroutine_threadsafe(self._removed(fields), loop).result()
 
         try:
             await asyncio.to_thread(tidy, self.folder, keep, time.time(), write_down)

@@ -25,8 +25,8 @@ class Keep(NamedTuple):
 def tidy(folder: Path, keep: Keep, now: float, write_down: Callable[[dict[str, Any]], None]) -> None:
     """Compress complete files and remove, oldest first, those that are too old or too many.
 
-    A file that a live process writes is left alone. ``write_down`` is called with what is about to be removed; where it raises,
-    nothing more is removed.
+    A file that a live process writes is left alone. ``write_down`` is called with what is about to be removed and returns when
+    that is on the disk and under a signed root; where it raises, nothing more is removed.
     """
     with files.locked(folder / "tidy.lock") as ours:
         if not ours:

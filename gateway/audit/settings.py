@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from gateway.audit.keys import private_key
-from gateway.config.fields import Certificates, Model, Seconds, Secret, differ
+from gateway.config.fields import Certificates, Model, Seconds, Secret, check_host, differ
 
 
 def _audit_key(value: SecretStr) -> SecretStr:
@@ -24,12 +24,14 @@ def _export_address(value: str) -> str:
     if kind == "file" and value.startswith("file:") and len(value) > 5:
         return value
     try:
-        usable = kind in ("tls", "tcp", "https", "http") and bool(parts.hostname) and not parts.username and parts.port != 0
+        usable = kind in ("tls", "tcp", "https", "http") and bool(parts.hostname) and parts.port != 0
+        usable = usable and parts.username is None and parts.password is None
         usable = usable and (kind in ("https", "http") or parts.port is not None) and bool(re.fullmatch("[!-~]+", value))
     except ValueError:
         usable = False
     if not usable:
         raise ValueError("wanted tls://HOST:PORT or tcp://HOST:PORT (syslog), https://HOST/PATH (webhook), or file:PATH")
+    check_host(parts.hostname or "")
     return value
 
 

@@ -6,6 +6,7 @@ process was killed; what it had not acknowledged is lost), which records retenti
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -23,9 +24,14 @@ CLOCK_BACK_SECONDS: Final = 5.0
 MAX_PROBLEMS: Final = 1_000
 """Problems that are listed of one chain; a file of random bytes would list every line."""
 
+_NOT_RETENTION: Final = "no signed record says that this was retention"
+
 Lines = Iterable[bytes]
 Head = tuple[int, str]
 """A record by its number and hash."""
+
+Gone = dict[str, dict[int, str]]
+"""What retention is said to have removed: by chain, the number and hash of the last record of each file."""
 
 
 class Problem(NamedTuple):
@@ -119,20 +125,23 @@ def verify(
     heads: dict[str, dict[int, tuple[str, str]]] = {}
     for name, (seq, digest) in (witnessed or {}).items():
         heads.setdefault(name, {})[seq] = (digest, "the state")
-    gone: dict[str, dict[int, str]] = {}
+    said: Gone = {}
+    gone: Gone = {}
     for name, source in sorted(log.items()):
         for record in _statements(source.lines):
-            _learn(name, record, heads, gone)
+            _learn(name, record, heads, said)
             log_id = log_id or _said_log(record)
     keys = {chains.key_id(key): key for key in trusted}
-    for name in sorted({*log, *heads}):
-        if name not in log:
-            _judge_missing(name, heads[name], gone.get(name, {}), result)
-            continue
-        reader = _Reader(name, heads.get(name, {}), keys, result, see, log_id)
-        reader.read(log[name], gone.get(name, {}))
+    for name, source in sorted(log.items()):
+        reader = _Reader(name, heads.get(name, {}), keys, result, see, log_id, gone)
+        reader.read(source, said.get(name, {}))
         reader.finish(name in live)
         result.chains.append(reader.report)
+    for name in sorted({*log, *heads}):  # after all were read: a later chain may hold retention's signed word
+        if name not in log:
+            _judge_missing(name, heads[name], gone.get(name, {}), result)
+        elif log[name].first:
+            _judge_late(name, log[name].first, gone.get(name, {}), result)
     return result
 
 
@@ -151,17 +160,20 @@ def _statements(lines: Callable[[], Lines]) -> Iterator[dict[str, Any]]:
         return  # the second reading names it
 
 
-def _learn(
-    name: str, record: dict[str, Any], heads: dict[str, dict[int, tuple[str, str]]], gone: dict[str, dict[int, str]]
-) -> None:
+def _learn(name: str, record: dict[str, Any], heads: dict[str, dict[int, tuple[str, str]]], said: Gone) -> None:
     try:
         if record["kind"] == records.OPEN:
             for other, (seq, digest) in record["beside"].items():
                 heads.setdefault(other, {})[int(seq)] = (str(digest), f"chain {name}")
         elif record["kind"] == records.REMOVED:
-            gone.setdefault(record["chain"], {})[int(record["last"])] = str(record["head"])
+            _note_removed(record, said)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass  # a changed record, which the second reading names
+
+
+def _note_removed(record: dict[str, Any], gone: Gone) -> None:
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # nothing that we wrote
+        gone.setdefault(record["chain"], {})[int(record["last"])] = str(record["head"])
 
 
 def _said_log(record: dict[str, Any]) -> str | None:
@@ -176,8 +188,19 @@ def _judge_missing(name: str, heads: dict[int, tuple[str, str]], gone: dict[int,
         result.notes.append(Note(name, "removed", f"all of it, records up to {max(gone)}, was removed by retention"))
     else:
         result.problems.append(
-            Problem(name, "missing", 0, last, f"the whole chain is gone; {heads[last][1]} knew its records up to {last}")
-        )
+            Problem(
+                name, "missing", 0, last,
+                f"the whole chain is gone, and {_NOT_RETENTION}; {heads[last][1]} knew its records up to {last}",
+            )
+        )  # fmt: skip
+
+
+def _judge_late(name: str, first: int, gone: dict[int, str], result: Verification) -> None:
+    if first - 1 in gone:
+        result.notes.append(Note(name, "removed", f"records 0 to {first - 1} were removed by retention"))
+    else:
+        what = f"{_numbers(0, first - 1)} not there, and {_NOT_RETENTION}"
+        result.problems.append(Problem(name, "removed", 0, first - 1, what))
 
 
 class _Reader:
@@ -191,7 +214,9 @@ class _Reader:
         result: Verification,
         see: Callable[[str, dict[str, Any]], None] | None,
         log_id: str | None,
+        gone: Gone,
     ) -> None:
+        """``gone`` takes what this chain says under a signature that holds."""
         self.report = ChainReport(name)
         self._name = name
         self._heads = heads
@@ -200,6 +225,8 @@ class _Reader:
         self._result = result
         self._see = see
         self._log_id = log_id
+        self._gone = gone
+        self._removed: list[dict[str, Any]] = []  # records of this kind since the last root
         self._expected = 0
         self._before: bytes | None = chains.first_hash(name)
         self._missing: set[int] = set()
@@ -209,9 +236,10 @@ class _Reader:
         self._torn = 0
         self._problems = 0
 
-    def read(self, source: Source, gone: dict[int, str]) -> None:
+    def read(self, source: Source, said: dict[int, str]) -> None:
+        """``said``: what anybody says of this chain's removed files, signed or not; a wrong hash meets no root."""
         if source.first:
-            self._begin_late(source.first, gone)
+            self._begin_late(source.first, said.get(source.first - 1))
         self.report.first = source.first
         try:
             for line in source.lines():
@@ -244,14 +272,11 @@ class _Reader:
         if report.signed_to < report.last and not (report.closed and report.last - report.signed_to <= 2):
             self._note("unsigned", f"{_numbers(report.signed_to + 1, report.last)} under no signed root yet")
 
-    def _begin_late(self, first: int, gone: dict[int, str]) -> None:
+    def _begin_late(self, first: int, head: str | None) -> None:
         self._expected, self._before, self._sound = first, None, False
         self._first_leaf = first - 1
-        head = gone.get(first - 1)
         if head is None:
-            self._problem("removed", 0, first - 1, f"{_numbers(0, first - 1)} not there, and no retention removed them")
             return
-        self._note("removed", f"records 0 to {first - 1} were removed by retention")
         try:
             self._before = bytes.fromhex(head)
         except ValueError:
@@ -333,6 +358,8 @@ class _Reader:
             self._meet(seq, record)
         elif kind == records.CLOSE:
             report.closed = True
+        elif kind == records.REMOVED:
+            self._removed.append(record)
         elif kind == records.LOST:
             self._note("lost", f"record {seq}: {record.get('records')} records could not be written and were given up "
                                f"between {record.get('since')} and {record.get('until')}")  # fmt: skip
@@ -342,6 +369,7 @@ class _Reader:
     def _check_root(self, record: dict[str, Any]) -> None:
         first, last = self._first_leaf, self._expected - 1
         leaves, sound = self._leaves, self._sound and self._first_leaf + len(self._leaves) == self._expected
+        removed, self._removed = self._removed, []
         self._leaves, self._first_leaf, self._sound = [], self._expected, True
         self.report.roots += 1
         signer = str(record.get("signer"))
@@ -358,6 +386,8 @@ class _Reader:
             self._problem("root", first, last, f"{_numbers(first, last)} not what was signed")
             return
         self.report.signed_to = last
+        for one in removed:
+            _note_removed(one, self._gone)
 
     def _check_time(self, seq: int, time: Any) -> None:
         if not isinstance(time, int | float):

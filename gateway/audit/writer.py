@@ -129,14 +129,22 @@ class Writer:
             return False
         since_root = self._monotonic() - self._rooted
         if since_root >= self.rules.root_seconds or self._chain.unsigned >= ROOT_RECORDS:
-            self._root()
+            self.root()
         if self._size >= self.rules.rotate_bytes or self._monotonic() - self._began >= self.rules.rotate_seconds:
             self._rotate()
         return self.writable
 
+    def root(self) -> bool:
+        """Sign a root over what was written since the last one. False where that could not be written."""
+        mark = self._chain.mark()
+        if not self._attempt(lambda: self._write(self._chain.root(self._clock()), 1), mark):
+            return False
+        self._rooted, self.last_root = self._monotonic(), self._clock()
+        return True
+
     def close(self) -> bool:
         """Write what waits, close the chain with a signed root, let go. False where that could not be written."""
-        done = self._write_all() and self._root() and self._put([records.body(records.CLOSE, self._clock(), {})])
+        done = self._write_all() and self.root() and self._put([records.body(records.CLOSE, self._clock(), {})])
         self.abandon()
         return done
 
@@ -177,7 +185,7 @@ class Writer:
         files.sync_folder(self._folder)
 
     def _rotate(self) -> None:
-        if not self._root():
+        if not self.root():
             return
         try:
             self._open_file()
@@ -202,13 +210,6 @@ class Writer:
             self._fail(error)
 
     # Lines
-
-    def _root(self) -> bool:
-        mark = self._chain.mark()
-        if not self._attempt(lambda: self._write(self._chain.root(self._clock()), 1), mark):
-            return False
-        self._rooted, self.last_root = self._monotonic(), self._clock()
-        return True
 
     def _put(self, bodies: Sequence[bytes]) -> bool:
         """Write records. Where that fails, the chain and the file are as they were."""

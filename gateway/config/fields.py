@@ -94,6 +94,17 @@ def differ(names: Iterable[str], what: str) -> None:
         seen.add(name)
 
 
+def check_host(host: str) -> None:
+    """
+    Raises:
+        ValueError: no machine can have this name; it is not repeated, since it may stand in a secret.
+    """
+    try:
+        host.encode("idna")  # as `socket` does with it
+    except UnicodeError:
+        raise ValueError("wanted a host's name whose parts between the dots have 1 to 63 characters") from None
+
+
 def http_url(value: str) -> str:
     """
     Raises:
@@ -107,8 +118,10 @@ def http_url(value: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError(wanted) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment or port == 0:
+    named = parts.username is not None or parts.password is not None
+    if parts.scheme not in ("http", "https") or not parts.hostname or named or parts.fragment or port == 0:
         raise ValueError(wanted)
+    check_host(parts.hostname)
     return value
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from detectors.values import WINDOWS, ChannelKind, Origin
 from gateway.audit.settings import AuditSettings
-from gateway.config.fields import Certificates, Seconds, Secret, is_loopback
+from gateway.config.fields import Certificates, Seconds, Secret, check_host, is_loopback
 from gateway.config.fields import Model as _Model
 from gateway.keys import checked_name
 from gateway.learning.settings import LearningSettings
@@ -59,15 +59,16 @@ def _tenant(value: str) -> str:
     return checked_name("tenant", value)
 
 
-_BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?(?:/[!-~]*)?", re.IGNORECASE)
+_BASE_URL = re.compile(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?(?:/[!-~]*)?", re.IGNORECASE)
 
 
 def _base_url(value: str) -> str:
     if value == "echo:":
         return value
     match = _BASE_URL.fullmatch(value)
-    if match is None or set("?#") & set(value) or int(match[1] or 0) > 65_535:
+    if match is None or set("?#") & set(value) or int(match[2] or 0) > 65_535:
         raise ValueError("wanted http(s)://host[:port][/path] with no user, query or fragment, or echo: for the built-in model")
+    check_host(match[1])
     return value.rstrip("/")
 
 
