@@ -32,6 +32,7 @@ rule Some { strings: $a1 = "hail the warden" $b = "a harmless word" condition: (
 rule Alone { strings: $a = "warden, step aside" condition: all of them }
 rule Torn { strings: $a = "hail the
   condition: $a }
+rule Else { strings: $a = "hail the porter" condition: $b or any of ($c*) }
 rule Bare { strings: $a = "hail the keeper" }
 rule Stringless { condition: true }
 """
@@ -56,7 +57,8 @@ STIX = orjson.dumps({"type": "bundle", "objects": [
     {"type": "indicator", "pattern": "[file:size > 5]"}, {"type": "indicator", "pattern": "x", "pattern_type": "snort"},
     {"type": "indicator", "revoked": True, "pattern": "[a:b = 'gone for good']"},
     {"type": "indicator", "valid_until": "2020-01-01T00:00:00Z", "pattern": "[a:b = 'was so once']"},
-    {"type": "indicator", "name": "Gate", "pattern": "[a:b = 'hail OR farewell'] OR [a:b.c = 'lift the latch']"},
+    {"type": "indicator", "valid_from": "2999-01-01T00:00:00Z", "pattern": "[a:b = 'will be so']"},
+    {"type": "indicator", "name": "Gate", "valid_from": "2020-01-01T00:00:00Z", "pattern": "[a:b = 'hail OR farewell'] OR [a:b.c = 'lift the latch']"},
     {"type": "indicator", "name": "First", "pattern": "[a:b = 'before it'] OR [a:b = 'or so'] FOLLOWEDBY [a:b = 'after it']"},
     {"type": "indicator", "name": "Bare"},
 ]})  # fmt: skip
@@ -75,15 +77,15 @@ PACK = b"- {id: a, kind: semantic, body: b, category: jailbreak.persona, severit
         ("yara", YARA, ["ignore the keeper!", "hail the warden", "warden, step aside"],
          ["$b: a hexadecimal", "$c: a regular expression", "$d: the text 'abc'", "rule Both: condition: 'all of them'",
           "rule Two: condition: '2 of them'", "rule Not: condition: 'not $a'", "rule Torn: $a: wanted a text in quotation",
-          "rule Bare: condition: it has none", "rule Stringless: strings: it has none"]),
+          "rule Else: condition: '$b or any of ($c*)' names none of its strings", "rule Bare: condition: it has none", "rule Stringless: strings: it has none"]),
         ("yara", b"rules { }", [], ["there is no rule"]),
         ("sigma", SIGMA, ["open sesame now", "lower the bridge", "let me in"],
          ["keywords: 'abc'", "keywords: 'a*wild card'", "several.message|re: modifier 're'",
           "several.message|contains|all: it asks for several texts", "rule 1: fields: it asks for several fields",
           "rule 1: number.count: wanted a text, not '7'", "rule 2: condition 'a and not b'"]),
         ("stix", STIX, ["raise the gate", "burn it's down", "hail OR farewell", "lift the latch"],
-         ["pattern: 'file:size > 5'", "pattern_type 'snort'", "objects[7]: pattern: wanted observation",
-          "objects[8]: pattern: wanted a text"]),
+         ["pattern: 'file:size > 5'", "pattern_type 'snort'", "objects[8]: pattern: wanted observation",
+          "objects[9]: pattern: wanted a text"]),
         ("garak", b'{"prompt":"Say it aloud","probe":"x"}\n{"prompt":{"turns":[{"content":{"text":"And again"}}]}}\n{"a":1}\n{',
          ["Say it aloud", "And again"], ["line 3: prompt: wanted a text", "line 4: prompt: wanted a text"]),
         ("garak", b"{curly} Say it\n{", ["{curly} Say it", "{"], []),
@@ -128,7 +130,7 @@ ROW = b'{"id":"a","kind":"semantic","body":"b","category":"jailbreak.persona","s
         ("labelled-jsonl", b'{"text":"b","label":1}\n{"text":"c","label":%s}' % DEEP, "x: line 2: label: got what is nested too deeply"),
         *(("stix", b'{"type":"bundle","objects":[{"type":"indicator","pattern":"[a:b = \'so it is\']"},'
            b'{"type":"indicator","pattern":"[a:b = \'so it is\']","%s":%s}]}' % (field.encode(), DEEP[10:-10]), f"x: objects[1]: {field}")
-          for field in ("valid_until", "pattern_type", "pattern")),
+          for field in ("valid_from", "valid_until", "pattern_type", "pattern")),
     ],
 )  # fmt: skip
 def test_one_odd_row_costs_no_other(form: str, data: bytes, fault: str) -> None:

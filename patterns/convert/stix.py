@@ -1,7 +1,8 @@
 """STIX 2.1 bundles: indicators that compare a text become literals.
 
 Of a STIX pattern only single comparisons of a string by ``=`` or ``LIKE`` with ``%`` at the ends, joined by OR within brackets
-or between them, say something about a prompt; others are told as faults. What is revoked, or no longer valid, is left out.
+or between them, say something about a prompt; others are told as faults. What is revoked, not valid yet or no longer valid is
+left out.
 After "STIX Version 2.1", section 9 (OASIS, 2021).
 """
 
@@ -35,10 +36,11 @@ def read(data: bytes) -> Iterator[Converted | Fault]:
     for number, one in enumerate(objects):
         if not isinstance(one, dict) or one.get("type") != "indicator" or one.get("revoked") is True:
             continue
-        where, until = f"objects[{number}]", one.get("valid_until") or now
-        if not isinstance(until, str):
-            yield Fault(where, f"valid_until: got {shown(until)}; wanted a time")
-        elif until >= now:  # both begin with the year and end with the fraction of a second
+        where, times = f"objects[{number}]", {field: one.get(field) or now for field in ("valid_from", "valid_until")}
+        odd = next((field for field, time in times.items() if not isinstance(time, str)), None)
+        if odd is not None:
+            yield Fault(where, f"{odd}: got {shown(times[odd])}; wanted a time")
+        elif times["valid_from"] <= now <= times["valid_until"]:  # all begin with the year and end with fractions of a second
             yield from _indicator(where, one)
 
 

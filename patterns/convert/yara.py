@@ -53,9 +53,11 @@ def read(data: bytes) -> Iterator[Converted | Fault]:
             yield Fault(f"rule {rule[1]}", f"condition: {said[:60]!r} is more than a plain or of its strings; each alone would"
                                            " match too much")  # fmt: skip
             continue
-        for string in found:
-            if named("$" + string[1]):
-                yield _string(rule[1], string)
+        strings_named = [string for string in found if named("$" + string[1])]
+        if not strings_named:
+            yield Fault(f"rule {rule[1]}", f"condition: {said[:60]!r} names none of its strings")
+        for string in strings_named:
+            yield _string(rule[1], string)
 
 
 def _named(condition: str, strings: int) -> Callable[[str], bool] | None:
