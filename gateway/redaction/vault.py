@@ -21,7 +21,7 @@ from typing import Final
 import orjson
 
 from detectors.values import Key, Origin, Path, Segment
-from gateway.redaction.addresses import MAX_ADDRESS, Addresses, Shown
+from gateway.redaction.addresses import MAX_ADDRESS, Addresses, Shown, remembered
 from gateway.redaction.fpe import JOINTS, Formats
 from gateway.redaction.nesting import Nesting
 from gateway.screening.policy import Edit, Mode, joined
@@ -139,7 +139,7 @@ class Vault:
             nesting: the text is JSON, and this has followed it up to ``at``: a value is written as it stands in a JSON string.
             at: where the text to be given begins; what stands before was given already, and tells in which address it is.
         """
-        if not self._values or (not self._begun and "[" not in text):
+        if not self._values or (not self._begun and text.find("[", at) < 0):
             if nesting is not None:
                 nesting.feed(text[at:])
             return text[at:]
@@ -230,7 +230,7 @@ class Restorer:
         self._held = text[cut:]
         seen = self._before + text[:cut]
         restored = self._vault.restore(seen, self._nesting, len(self._before))
-        self._before = Shown(seen, self._nesting is not None).remembered()
+        self._before = remembered(seen, self._nesting is not None)
         return restored
 
     def finish(self) -> str:
