@@ -106,6 +106,8 @@ class TestBadInput:
             ("/v1/files", {}, "upstreams.openai.passthrough"),
             ("/v1/files", {"anthropic-version": "2023-06-01"}, "upstreams.anthropic.passthrough"),
             ("/v1/models/g:batchGenerateContent", {"x-goog-api-key": "k"}, "upstreams.gemini.passthrough"),
+            ("/v1/messages/batches", {"anthropic-version": "2023-06-01"}, "upstreams.anthropic.passthrough"),
+            ("/v1/responses/resp_1/cancel", {}, "is not served"),
             ("/upload/v1beta/files", {"x-goog-api-key": "k"}, "is not served"),
         ],
     )
