@@ -332,7 +332,7 @@ class Proxy:
                                 ((b"allow", ", ".join(allowed).encode()),))  # fmt: skip
         else:
             told = "this path is not served"
-            if served := routes.meant(path):
+            if served := routes.meant(path, dialect):
                 told += f"; {served} is: look at the base URL"
             elif can_name(path):
                 told += f"; upstreams.{wire.provider}.passthrough can name it"

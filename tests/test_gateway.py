@@ -81,11 +81,33 @@ class TestBadInput:
         assert "/v1/chat/completions is" in got.json()["error"]["message"]
 
     @pytest.mark.parametrize(
+        ("path", "headers", "served"),
+        [
+            ("/models", {}, "/v1/models is"),
+            ("/models/gpt-4o", {}, "/v1/models/MODEL is"),
+            ("/v1/v1/models", {"anthropic-version": "2023-06-01"}, "/v1/models is"),
+            ("/models", {"x-goog-api-key": "k"}, "/v1beta/models is"),
+        ],
+    )
+    def test_a_list_of_models_elsewhere(self, echo_gateway: Gateway, path: str, headers: dict[str, str], served: str) -> None:
+        with echo_gateway.client() as client:
+            got = client.get(path, headers=headers)
+        assert got.status_code == 404
+        assert served in got.json()["error"]["message"]
+
+    def test_a_path_of_ours_that_ends_as_a_providers(self, echo_gateway: Gateway) -> None:
+        with echo_gateway.client() as client:
+            for id in ("models", "messages"):
+                assert "detail" in client.get(f"/admin/v1/patterns/{id}").json()
+
+    @pytest.mark.parametrize(
         ("path", "headers", "told"),
         [
             ("/v1/files", {}, "upstreams.openai.passthrough"),
             ("/v1/files", {"anthropic-version": "2023-06-01"}, "upstreams.anthropic.passthrough"),
             ("/v1/models/g:batchGenerateContent", {"x-goog-api-key": "k"}, "upstreams.gemini.passthrough"),
+            ("/v1/messages/batches", {"anthropic-version": "2023-06-01"}, "upstreams.anthropic.passthrough"),
+            ("/v1/responses/resp_1/cancel", {}, "is not served"),
             ("/upload/v1beta/files", {"x-goog-api-key": "k"}, "is not served"),
         ],
     )

@@ -236,6 +236,20 @@ def test_what_is_watched_takes_the_place_of_nothing_that_acts(people: People) ->
     assert people.analyst.post("/admin/v1/patterns", json={"pattern": other}).status_code == 202, "nothing of this id acts now"
 
 
+def test_a_command_without_a_key_says_where_one_goes(
+    people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PORTCULLIS_KEY", raising=False)
+    listing = ["feedback", "list", "--url", people.gateway.url]
+    assert main(listing) == 1
+    assert "401: send a key (Authorization: Bearer pc_...) or sign in to the console; set PORTCULLIS_KEY" in capsys.readouterr().err
+    monkeypatch.setenv("PORTCULLIS_KEY", people.app.headers["authorization"].removeprefix("Bearer "))
+    assert main(listing) == 1
+    told = capsys.readouterr().err
+    assert "403: this key lacks the permission" in told
+    assert "PORTCULLIS_KEY" not in told
+
+
 def test_a_pattern_of_a_file_that_is_refused_keeps_none_of_the_others_out(
     people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

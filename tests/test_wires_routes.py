@@ -133,20 +133,31 @@ def test_an_unknown_path_has_the_error_that_its_client_reads(path: str, provider
 
 
 @pytest.mark.parametrize(
-    ("path", "served"),
+    ("path", "provider", "served"),
     [
-        ("/chat/completions", "/v1/chat/completions"),
-        ("/v1/v1/messages", "/v1/messages"),
-        ("/openai/v1/responses", "/v1/responses"),
-        ("/messages/count_tokens", "/v1/messages/count_tokens"),
-        ("/models/x:generateContent", "/v1beta/models/MODEL:generateContent"),
-        ("/v1/chat/completions/", "/v1/chat/completions"),
-        ("/v1/files", None),
-        ("/api/chat", None),
+        ("/chat/completions", "openai", "/v1/chat/completions"),
+        ("/v1/v1/messages", "anthropic", "/v1/messages"),
+        ("/openai/v1/responses", "openai", "/v1/responses"),
+        ("/messages/count_tokens", "anthropic", "/v1/messages/count_tokens"),
+        ("/models/x:generateContent", "gemini", "/v1beta/models/MODEL:generateContent"),
+        ("/v1/chat/completions/", "openai", "/v1/chat/completions"),
+        ("/models", "openai", "/v1/models"),
+        ("/v1/models/", "openai", "/v1/models"),
+        ("/v1/v1/models", "anthropic", "/v1/models"),
+        ("/models/ft:gpt-4o:org::x", "openai", "/v1/models/MODEL"),
+        ("/openai/v1/models/meta/llama-3", "openai", "/v1/models/MODEL"),
+        ("/models", "gemini", "/v1beta/models"),
+        ("/v1/v1beta/models/g", "openai", "/v1beta/models/MODEL"),
+        ("/v1/models/g:batchGenerateContent", "gemini", None),
+        ("/v1beta/models/g:batchGenerateContent", "openai", None),
+        ("/v1/models/../files", "openai", None),
+        ("/models/" * 1000 + "\nx", "openai", None),
+        ("/v1/files", "openai", None),
+        ("/api/chat", "openai", None),
     ],
 )
-def test_a_path_that_wants_another_base_url_is_told_so(path: str, served: str | None) -> None:
-    assert routes.meant(path) == served
+def test_a_path_that_wants_another_base_url_is_told_so(path: str, provider: str, served: str | None) -> None:
+    assert routes.meant(path, provider) == served
 
 
 @pytest.mark.parametrize(

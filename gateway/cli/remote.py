@@ -14,6 +14,7 @@ import orjson
 from gateway.cli.faults import Failed, Misused
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_NO_KEY: Final = "; set PORTCULLIS_KEY to a key that is valid (portcullis keys create --role analyst, approver or operator)"
 SECONDS: Final = 60.0
 
 
@@ -60,7 +61,8 @@ class Remote:
                 return orjson.loads(answer.read())
         except urllib.error.HTTPError as error:
             fault = Refusal if error.code in (409, 422) else Failed
-            raise fault(f"{self._url}{path}: {error.code}: {_detail(error.read())}") from None
+            told = _detail(error.read()) + (_NO_KEY if error.code == 401 else "")
+            raise fault(f"{self._url}{path}: {error.code}: {told}") from None
         except (OSError, ValueError) as error:
             raise Failed(f"{self._url}: does not answer: {getattr(error, 'reason', error)}") from None
 

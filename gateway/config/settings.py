@@ -72,6 +72,12 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _no_variable(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"\$\{?([A-Z_][A-Z0-9_]*)\}?", value, re.IGNORECASE | re.ASCII)):
+        raise ValueError(f"no shell reads this; did you mean env:{match[1]}?")
+    return value
+
+
 def _api_key(value: SecretStr) -> SecretStr:
     if not re.fullmatch("[!-~]*", value.get_secret_value()):
         raise ValueError("wanted a key in visible ASCII, as a header can hold it")
@@ -156,7 +162,7 @@ class Target(_Model):
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         description="Where the provider's API begins, path included. `echo:` is the built-in echo model."
     )
-    api_key: Annotated[Secret, AfterValidator(_api_key)] | None = Field(
+    api_key: Annotated[Secret, BeforeValidator(_no_variable), AfterValidator(_api_key)] | None = Field(
         None,
         description="`env:NAME`, `file:PATH`, the key itself, or `caller` to pass the caller's own key through; the "
         "gateway's key then stands in `x-portcullis-key`.",

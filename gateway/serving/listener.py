@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.serving.call import Call
 from gateway.serving.inbound import Head, Headers, read_head
-from gateway.wires.routes import ENDINGS, REALTIME, UPLOADS
+from gateway.wires.routes import REALTIME, UPLOADS, meant
 
 if TYPE_CHECKING:
     from gateway.serving.app import App
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PROVIDER_PREFIXES: Final = ("/v1/", "/v1beta/", "/v1alpha/", UPLOADS)
 """Under these every path is the proxy's to answer, and so is one that only wants another base URL, which its caller is told."""
+
+OWN_PREFIXES: Final = ("/admin/", "/console/")
+"""Under these no path is a provider's, whatever it ends in: a pattern may be called `models`."""
 
 FEEDBACK: Final = "/v1/feedback"
 """Applications label with the key that they call with, so this one path beside the providers' is the control plane's."""
@@ -183,7 +186,8 @@ class Listener(HttpToolsProtocol):
         if refused and url[0] != REALTIME and self.parser.get_method() != b"CONNECT":
             self._again = True
             return
-        if url[0] == FEEDBACK or not (url[0].startswith(PROVIDER_PREFIXES) or url[0].endswith(ENDINGS)):
+        path = url[0]
+        if path == FEEDBACK or path.startswith(OWN_PREFIXES) or not (path.startswith(PROVIDER_PREFIXES) or meant(path)):
             self._call = None
             self.idle_since = _NEVER  # the control plane looks after the time itself
             self._begin_asgi()

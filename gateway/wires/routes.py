@@ -65,7 +65,7 @@ SCREENED: Final = (
 )
 """The paths that carry text to a model: none of them can be passed through."""
 
-ENDINGS: Final = (
+_ENDINGS: Final = (
     *(key.removeprefix("POST /v1") for key in _STATIC if key.startswith("POST ")),
     *(f":{call}" for call in _GEMINI),
 )
@@ -75,6 +75,7 @@ ENDINGS: Final = (
 # character.
 _GEMINI_CALL: Final = re.compile(r"/v1(?:beta|alpha)?/models/([A-Za-z0-9][\w.-]{0,127}):([A-Za-z]{1,40})", re.ASCII)
 _MODELS: Final = re.compile(r"/v1(beta|alpha)?/models(?:/(.+))?")
+_MODELS_AT_END: Final = re.compile(r"(?:/v1(beta|alpha))?(/models(?:/.+)?)\Z", re.DOTALL)
 _MODEL: Final = re.compile(r"(?:[A-Za-z0-9][\w.:@-]{0,127}/){0,3}[A-Za-z0-9][\w.:@-]{0,127}", re.ASCII)
 _GEMINI_MODEL: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)  # what stands behind a colon is a call
 _RESPONSE: Final = re.compile(r"/v1/responses/([A-Za-z0-9_-]{1,256})")
@@ -107,13 +108,17 @@ def find(method: str, path: str, query: bytes = b"", provider: str = "openai") -
     return None
 
 
-def meant(path: str) -> str | None:
-    """The path that an unknown one would be with another base URL; None where it ends as none does."""
-    ends = [ending for ending in ENDINGS if path.rstrip("/").endswith(ending)]
-    if not ends:
-        return None
-    longest = max(ends, key=len)
-    return f"/v1beta/models/MODEL{longest}" if longest[0] == ":" else f"/v1{longest}"
+def meant(path: str, provider: str = "openai") -> str | None:
+    """The path that an unknown one of a provider's client would be with another base URL; None where it ends as none does."""
+    path = path.rstrip("/")
+    if ends := [ending for ending in _ENDINGS if path.endswith(ending)]:
+        longest = max(ends, key=len)
+        return f"/v1beta/models/MODEL{longest}" if longest[0] == ":" else f"/v1{longest}"
+    if models := _MODELS_AT_END.search(path):
+        version = "/v1beta" if models[1] or provider == "gemini" else "/v1"
+        if target := find("GET", version + models[2]):
+            return f"{version}/models" if target.model is None else f"{version}/models/MODEL"
+    return None
 
 
 def _asked_model(query: bytes) -> str | None:
