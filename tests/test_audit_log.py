@@ -25,6 +25,7 @@ from audit_support import WRITE_UNTIL_KILLED, SyslogServer, Webhook, certificate
 from conftest import StartGateway
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateways import Gateway
+from learning_support import proposal
 from redis_servers import redis_server
 
 from detectors.values import Finding, Opaque, Origin, Segment, Skipped
@@ -37,8 +38,11 @@ from gateway.audit.settings import AuditSettings
 from gateway.audit.writer import AuditUnavailable, Rules, Writer
 from gateway.config import configuration, settings
 from gateway.config.settings import Settings
+from gateway.learning.book import Book
+from gateway.learning.values import Case, Trajectory
 from gateway.records.decision_records import settle
 from gateway.records.decisions import Decision, Screened, Shadow, Upstream
+from gateway.state.opening import open_state
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 CALM = Rules(1e9, 2**30, 1e9)
@@ -464,6 +468,49 @@ def test_a_copy_is_read_without_a_configuration_that_can_be_used(tmp_path: Path)
     assert command("export").stdout.count("\n") == 3
     asked = command("verify")  # this one needs to know where the state is
     assert (asked.returncode, "NOT_SET_ANYWHERE" in asked.stderr) == (2, True)
+
+
+def test_records_say_who_was_shown_texts_what_apps_said_and_what_a_change_was(start_gateway: StartGateway, tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    gateway = start_gateway(audit={"directory": str(folder)})
+    case = Case(id="c1", at=time.time(), text="open the gate", trajectory=Trajectory(tenant="default"))
+    made = proposal(cases=("c1",), trial=None)
+
+    async def put() -> None:
+        state = open_state(str(gateway.settings["state"]))
+        await Book(state).change_case(case.id, lambda _: case)
+        await Book(state).change_proposal(made.id, lambda _: made)
+        await state.close()
+
+    asyncio.run(put())
+    with gateway.client() as client:
+        first = client.post("/admin/v1/keys", json={"role": "operator", "tenant": "*"}).json()
+        people = {}
+        for role in ("app", "viewer", "analyst", "approver"):
+            body = {"role": role, "tenant": "default" if role == "app" else "*", "expires_at": 4e9}
+            headers = {"authorization": f"Bearer {first['token']}"}
+            policy = {"policy": "strict"} if role == "app" else {}
+            people[role] = client.post("/admin/v1/keys", json={**body, **policy}, headers=headers).json()
+
+        def call(role: str, method: str, path: str, body: Any = None) -> Any:
+            answer = client.request(method, path, json=body, headers={"authorization": f"Bearer {people[role]['token']}"}, timeout=60)
+            assert answer.is_success, answer.text
+            return answer.json()
+
+        assert call("viewer", "GET", f"/admin/v1/proposals/{made.id}")["evidence"][0]["text"] is None
+        assert call("analyst", "GET", f"/admin/v1/proposals/{made.id}")["evidence"][0]["text"] == case.text
+        call("app", "POST", "/v1/feedback", {"text": "a text of no importance", "label": "benign"})
+        back = call("approver", "POST", "/admin/v1/rollback", {"generation": 0, "reason": "a drill"})
+    gateway.stop()
+
+    written = [record for _, _, record in records_of(folder)]
+    (shown,) = [one for one in written if one["kind"] == "read_text"]
+    assert (shown["key"], shown["proposal"], shown["of_tenants"]) == (people["analyst"]["id"], made.id, ["default"])
+    admin = {(one["path"], one.get("role")): one for one in written if one["kind"] == "admin"}
+    assert admin["/v1/feedback", None]["key"] == people["app"]["id"]
+    assert (admin["/admin/v1/keys", "app"]["policy"], admin["/admin/v1/keys", "app"]["expires_at"]) == ("strict", 4e9)
+    undone = admin["/admin/v1/rollback", None]
+    assert (undone["back_to"], undone["generation"], undone["reason"]) == (0, back["generation"], "a drill")
 
 
 def test_what_cannot_be_written_down_is_not_done(start_gateway: StartGateway, tmp_path: Path) -> None:

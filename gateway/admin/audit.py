@@ -23,6 +23,8 @@ _CHANGE_NOTHING: Final = frozenset({
     "/admin/v1/playground", "/admin/v1/exemplars/nearest", "/admin/v1/patterns/test", "/admin/v1/session",
 })  # fmt: skip
 
+_LABEL_FROM_APP: Final = "/v1/feedback"
+
 
 def routes(app: FastAPI, services: Services) -> None:
     reader = Depends(require(services, Permission.READ_DECISIONS))
@@ -59,7 +61,8 @@ class WriteDown:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         changes = (
-            scope["type"] == "http" and scope["method"] in _CHANGING and scope["path"].startswith("/admin/v1/")
+            scope["type"] == "http" and scope["method"] in _CHANGING
+            and (scope["path"].startswith("/admin/v1/") or scope["path"] == _LABEL_FROM_APP)
             and scope["path"] not in _CHANGE_NOTHING
         )  # fmt: skip
         if not changes:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.access import require
 from gateway.admin.audit import detail
+from gateway.audit.records import of_new_key
 from gateway.keys import Permission, Principal, Role, checked_name, foreign, make_key
 from gateway.live import unenforced
 from gateway.services import Services
@@ -66,7 +67,7 @@ def routes(app: FastAPI, services: Services) -> None:
             raise HTTPException(422, str(error)) from None
         await services.state.put_key(made.key)
         await services.keys.refresh()
-        detail(request, made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
+        detail(request, **of_new_key(made.key))
         return {**made.key.shown(), "token": made.token}
 
     @app.patch("/admin/v1/keys/{key_id}", tags=["keys"])

@@ -7,12 +7,13 @@ import time
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.aside import yielded
 from detectors.semantic.prototypes import PrototypeError
 from gateway.admin.access import require, require_all
+from gateway.admin.audit import detail
 from gateway.admin.knowledge import TEXTS, as_json, reads, shown_effect, shown_to
 from gateway.admin.proposals import Reason, summary
 from gateway.keys import Permission, Principal
@@ -131,10 +132,11 @@ def routes(app: FastAPI, services: Services) -> None:
         return as_json({"from": a, "to": b, **shown_diff(principal, found)})
 
     @app.post("/admin/v1/rollback", tags=["knowledge"])
-    async def roll_back(wanted: Rollback, principal: Principal = approver) -> dict[str, Any]:
+    async def roll_back(wanted: Rollback, request: Request, principal: Principal = approver) -> dict[str, Any]:
         """Let what stood under an earlier generation stand again, as a new one, which acts here when this answers."""
         by = principal.person or "local"
         applied = await _stored(asyncio.to_thread(yielded, store.rollback, wanted.generation, by, wanted.reason, time.time()))
+        detail(request, generation=applied.generation, back_to=wanted.generation, reason=wanted.reason)
         await learning.stages.follow_store(time.time())
         await services.renew()
         return {"generation": applied.generation, "changes": len(applied.accepted)}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.admin.access import require, require_all
 from gateway.admin.nearest import exemplars
 from gateway.admin.queries import checked_cursor
+from gateway.audit import records
 from gateway.keys import Permission, Principal
 from gateway.learning import wording
 from gateway.learning.promotion import Rules, awaited
@@ -56,6 +57,10 @@ def routes(app: FastAPI, services: Services) -> None:
         if found is None:
             raise HTTPException(404, "there is no such proposal")
         cases = [case for one in found.cases if (case := await learning.book.case(one)) is not None]
+        if found.cases and texts_shown(cases, principal):
+            tenants = sorted({case.trajectory.tenant for case in cases})
+            fields = {"key": principal.key, "tenant": principal.tenant, "proposal": id, "of_tenants": tenants}
+            await services.audit.event(records.READ_TEXT, fields)
         return await asyncio.to_thread(explained, found, cases, learning.stages.rules, principal)
 
     @app.post("/admin/v1/proposals/{id}/approve", tags=["proposals"])
@@ -97,10 +102,15 @@ def summary(proposal: Proposal, rules: Rules) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def texts_shown(cases: list[Case], principal: Principal) -> bool:
+    """Whether somebody is shown the texts of a proposal's cases, and what was made of them."""
+    return principal.may(Permission.READ_TEXT) and all(principal.sees(case.trajectory.tenant) for case in cases)
+
+
 def explained(proposal: Proposal, cases: list[Case], rules: Rules, principal: Principal) -> dict[str, Any]:
     """A proposal with its evidence: texts only for who may read them, and of other tenants' cases nothing."""
     own = [case for case in cases if principal.sees(case.trajectory.tenant)]
-    texts = principal.may(Permission.READ_TEXT) and len(own) == len(cases)
+    texts = texts_shown(cases, principal)
     pattern = proposal.pattern.shown()
     if not texts:
         pattern |= {"body": None, "hits": [], "misses": []}

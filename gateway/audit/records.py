@@ -17,6 +17,7 @@ import msgspec
 import orjson
 
 from detectors.values import Finding
+from gateway.keys import StoredKey
 from gateway.records.decisions import MAX_NAME, AnyDecision, Decision, Found, Screened, Screening
 
 DECISION: Final = "decision"
@@ -47,7 +48,7 @@ SIGN_IN: Final = "sign_in"
 """Somebody signed in to the console, or failed to."""
 
 READ_TEXT: Final = "read_text"
-"""Somebody was shown the texts that retention kept of a decision."""
+"""Somebody was shown the texts that retention kept of a decision, or those that a proposal was made of."""
 
 CONFIGURATION: Final = "configuration"
 """A configuration or a generation of patterns was taken or refused."""
@@ -64,6 +65,14 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 def body(kind: str, time: float, fields: Mapping[str, Any]) -> bytes:
     """A record without its place and hash: ``"time":…,"kind":…,`` and the fields, as the inside of a JSON object."""
     return _inside({"time": round(time, 6), "kind": kind, **fields})
+
+
+def of_new_key(key: StoredKey) -> dict[str, Any]:
+    """What a record says of a key that was made: all that it may, on whose behalf, and until when (UNIX seconds)."""
+    return {
+        "made": key.id, "role": key.role.value, "for_tenant": key.tenant, "owner": key.owner, "policy": key.policy,
+        "expires_at": key.expires_at,
+    }  # fmt: skip
 
 
 class _Side(msgspec.Struct, omit_defaults=True, gc=False):

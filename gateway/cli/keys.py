@@ -100,7 +100,7 @@ def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
         )  # fmt: skip
     except ValueError as error:
         raise Misused(str(error)) from None
-    _write_down(chosen, "create", made=made.key.id, role=made.key.role.value, for_tenant=made.key.tenant, owner=made.key.owner)
+    _write_down(chosen, "create", **records.of_new_key(made.key))
     if made.key.role in _PEOPLE and not made.key.owner:
         alone = "without --owner this key is a person of its own among those who label and approve; `keys own` says whose it is"
         print(f"portcullis keys: {alone}", file=sys.stderr)
