@@ -117,6 +117,44 @@ def test_nobody_fills_the_book_with_proposals(tmp_path: Path, monkeypatch: pytes
         first = [one async for one in book.all_proposals()][-1]
         await stages.vote(bob, first.id, False, "no", 10.0)
         assert (await stages.propose(ann, pattern("shed"), "", 11.0)).stage is Stage.PROPOSED
+        monkeypatch.setattr(stages_module, "MOST_OPEN", 100)
+        monkeypatch.setattr(stages_module, "MOST_OPEN_BYTES", 20_000)
+        long = replace(pattern("cave"), hits=("open the cave " + "x" * 7_000,) * 3)
+        assert (await stages.propose(ann, long, "", 12.0)).stage is Stage.PROPOSED
+        with pytest.raises(Refused, match="with 20000 bytes of patterns and examples wait for a decision") as caught:
+            await stages.propose(ann, pattern("hole"), "", 13.0)
+        assert caught.value.status == 429
+        monkeypatch.setattr(stages_module, "MOST_OPEN_BYTES", 500)
+        with pytest.raises(FeedFault, match="from feed x: proposals of this author with 500 bytes"):
+            await stages.propose_from_feed(pattern("hole"), "from feed x")
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_others_have_their_turn_while_long_proposals_are_read() -> None:
+    """A thousand were read in one go, twice a second, and every request waited for it."""
+
+    async def run() -> None:
+        state = open_state("sqlite::memory:")
+        book = Book(state)
+        gate = Pattern(id="own.gate", kind=Kind.LITERAL, body="open the gate", category="jailbreak.persona", reach=13,
+                       severity=Severity.HIGH, hits=("open the gate " + "x" * 600_000,), misses=("gate",))  # fmt: skip
+        for id in ("1", "2", "3"):
+            made = Proposal(id=id, kind=ProposalKind.MANUAL, pattern=gate, at=0, since=0, author="ann")
+            await book.change_proposal(id, lambda _, made=made: made)
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        had = [turns async for _ in book.all_proposals()]
+        assert had[0] < had[1] < had[2]
+        beside.cancel()
         await state.close()
 
     asyncio.run(run())

@@ -5,6 +5,7 @@ Every change reads, changes and writes if nobody else wrote meanwhile, and start
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
@@ -14,7 +15,7 @@ import orjson
 from gateway.learning.promotion import Effect
 from gateway.learning.quorum import Record, judged
 from gateway.learning.values import Case, Proposal, Stage, decode_case, decode_proposal, encode_case, encode_proposal
-from gateway.state.base import MAX_PAGE, Change, State, StateUnavailable
+from gateway.state.base import MAX_PAGE, Change, State, StateUnavailable, Versioned
 
 CASES: Final = "case"
 LABELS: Final = "label"
@@ -25,6 +26,12 @@ TURNS: Final = "label-turns"
 
 _DIRTY: Final = "learning-dirty"
 _ANEW: Final = "learning-anew"
+
+PAGE: Final = 100
+"""Documents of a kind read at once: each may be 240 kB."""
+
+TURN_BYTES: Final = 500_000
+"""Bytes of documents that are read before others have their turn: some milliseconds."""
 
 TRIES: Final = 20
 """How often a change starts over; each time somebody else succeeded, so twenty means a storm."""
@@ -163,14 +170,13 @@ class Book:
             old = Effect(*orjson.loads(found.value)) if found else Effect()
             new = old._replace(hits=old.hits + hits, last_seen=max(old.last_seen, at))
             changes.append(Change(EFFECTS, pattern, _write(new), found.version if found else 0))
-        before: str | None = None
-        while seen and (page := await self._state.documents(PROPOSALS, MAX_PAGE, before)):
-            for id, one in page:
-                if (proposal := decode_proposal(one.value)).stage in watched:
-                    alarms = proposal.alarms + matches.get(proposal.pattern.id, 0)
-                    told = replace(proposal, watched=proposal.watched + seen, alarms=alarms)
-                    changes.append(Change(PROPOSALS, id, encode_proposal(told), one.version))
-            before = page[-1][0]
+        if not seen:
+            return changes
+        async for id, one in self._documents(PROPOSALS):
+            if (proposal := decode_proposal(one.value)).stage in watched:
+                alarms = proposal.alarms + matches.get(proposal.pattern.id, 0)
+                told = replace(proposal, watched=proposal.watched + seen, alarms=alarms)
+                changes.append(Change(PROPOSALS, id, encode_proposal(told), one.version))
         return changes
 
     async def set_spoken(self, pattern: str, confirmed: int, refuted: int, spoken_for: float, spoken_against: float) -> None:
@@ -216,10 +222,19 @@ class Book:
         return decode_proposal(body).of_people(self._person)
 
     async def _all(self, kind: str, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
-        before: str | None = None
-        while page := await self._state.documents(kind, MAX_PAGE, before):
-            for _, found in page:
-                yield decode(found.value)
+        async for _, found in self._documents(kind):
+            yield decode(found.value)
+
+    async def _documents(self, kind: str) -> AsyncIterator[tuple[str, Versioned]]:
+        """All documents of a kind, greatest id first; between some of them others have their turn."""
+        before, size = None, 0
+        while page := await self._state.documents(kind, PAGE, before):
+            for id, found in page:
+                yield id, found
+                size += len(found.value)
+                if size > TURN_BYTES:
+                    size = 0
+                    await asyncio.sleep(0)
             before = page[-1][0]
 
     async def _change(

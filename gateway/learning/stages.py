@@ -20,7 +20,7 @@ from gateway.learning.book import Book
 from gateway.learning.promotion import Rules, approved, speaks_for_itself, step
 from gateway.learning.pulling import FeedFault
 from gateway.learning.teacher import Teacher
-from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, Stage, Vote
+from gateway.learning.values import MAX_NOTE, Proposal, ProposalKind, Refused, Stage, Vote, encode_proposal
 from gateway.live import Live
 from gateway.records.decisions import new_id
 from gateway.state.base import StateUnavailable
@@ -41,6 +41,9 @@ TAKES_AWAY: Final = frozenset({ProposalKind.RETIRE, ProposalKind.NARROW})
 
 MOST_OPEN: Final = 1_000
 """Proposals of one author that may wait for a decision: more than people look at, and each pass of the loop reads all."""
+
+MOST_OPEN_BYTES: Final = 4_000_000
+"""Bytes of one author's waiting proposals: a thousand of the longest are 240 MB, and each pass of the loop reads all."""
 
 LATE_SECONDS: Final = 60.0
 """When it is told that a pattern has not come to this machine."""
@@ -91,8 +94,12 @@ class Stages:
         """
         by = principal.person or "local"
         before = [one async for one in self._book.all_proposals()]
-        if sum(one.author == by and one.stage is Stage.PROPOSED for one in before) >= MOST_OPEN:
+        waiting = [one for one in before if one.author == by and one.stage is Stage.PROPOSED]
+        if len(waiting) >= MOST_OPEN:
             raise Refused(429, f"{MOST_OPEN} proposals of this author wait for a decision: have some approved or rejected")
+        if sum(len(encode_proposal(one)) for one in waiting) >= MOST_OPEN_BYTES:
+            raise Refused(429, f"proposals of this author with {MOST_OPEN_BYTES} bytes of patterns and examples wait for a"
+                               " decision: have some approved or rejected")  # fmt: skip
         if not retire:
             busy = {one.pattern.id for one in before if one.stage in (Stage.PROPOSED, *OUT)}
             if pattern.id in busy or self._stands(pattern):
