@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { CONTROLS = 1, GAPS = 2, ODD = 4, ESCAPES = 8, ALL = 15 };
+enum { CONTROLS = 1, GAPS = 2, ODD = 4, ESCAPES = 8, MARKS = 16, ALL = 31 };
 
 /* Kinds of characters. */
 enum {
@@ -17,11 +17,12 @@ enum {
     SIGN = 64,                                /* what Morse is made of */
     PARTS = 128,                              /* what may part two words of the radio alphabet */
     PARTS_NUMBERS = 256, PARTS_SIGNS = 512, IN_WORD = 1024, CONTROL = 2048, BEGINS = 4096, SEEN = 8192,
+    WRAPS = 16384,                            /* of markup and quotations */
 };
 #define LETTER (LOWER | UPPER)
 #define ALNUM (LETTER | DIGIT)
 
-enum { LONG_RUN = 16, LONG_SOLID = 25, MANY_SIGNS = 7, ALONE = 4, RADIO = 2 };
+enum { LONG_RUN = 16, LONG_SOLID = 25, MANY_SIGNS = 7, ALONE = 4, RADIO = 2, WRAPPED = 4, FEW = 2 };
 
 /* Words from one in "ay" to the next one, itself counted, that pig latin has at most. */
 enum { OTHERS = 2 };
@@ -56,6 +57,7 @@ static void learn(void)
     mark(" /|\n", PARTS_SIGNS);
     mark("013457$", IN_WORD);
     mark("%&\\=\"'+_(", BEGINS);
+    mark("*_~`\"'()[]{}<>|", WRAPS);
 }
 
 static int is_radio(const char *word, Py_ssize_t length)
@@ -141,6 +143,8 @@ static int look(const char *start, const char *end)
     int alone = 0, gap = 0;        /* letters that stand alone in a row; characters that are none, since the last, up to 4 */
     int wide = 0;                  /* whether the gap is of blanks only */
     int words = 0;                 /* words of the radio alphabet in a row */
+    int marked = 0, wrapped = 0;   /* whether a mark came since the last word; words before which one did, few others between */
+    int apart = 0, open = 0;       /* those others; 1: within a tag, 2: within a comment */
     int since = 1 << 20;           /* words since the last that ends in "ay" */
     const char *at = start;
     while (at < end) {
@@ -165,6 +169,13 @@ static int look(const char *start, const char *end)
             if (inside == 2)
                 found |= ODD;
             inside = 1, number = signs = 0;
+            if (marked) {
+                if (++wrapped >= WRAPPED)
+                    found |= MARKS;
+                marked = apart = 0;
+            } else if (wrapped && previous & BLANK && !open && ++apart > FEW) {
+                wrapped = apart = 0;
+            }
             since++;
             if (length > 1 && (at[-1] | 32) == 'y' && (at[-2] | 32) == 'a') {
                 if (since <= OTHERS)
@@ -205,6 +216,13 @@ static int look(const char *start, const char *end)
                 signs += previous & SIGN ? 1 : 0;
             } else {
                 signs = 0;
+            }
+            if (kind & WRAPS) {
+                marked |= *at != '\'' || !(previous & LETTER); /* an apostrophe is none */
+                if (*at == '<')
+                    open = end - at > 1 && at[1] == '!' ? 2 : 1;
+                else if (*at == '>' && (open < 2 || at[-1] == '-'))
+                    open = 0;
             }
             if (kind & CONTROL)
                 found |= CONTROLS;
@@ -249,7 +267,8 @@ PyMODINIT_FUNC PyInit__signs(void)
     learn();
     if (made
         && (PyModule_AddIntMacro(made, CONTROLS) < 0 || PyModule_AddIntMacro(made, GAPS) < 0
-            || PyModule_AddIntMacro(made, ODD) < 0 || PyModule_AddIntMacro(made, ESCAPES) < 0))
+            || PyModule_AddIntMacro(made, ODD) < 0 || PyModule_AddIntMacro(made, ESCAPES) < 0
+            || PyModule_AddIntMacro(made, MARKS) < 0))
         Py_CLEAR(made);
     return made;
 }

@@ -6,5 +6,6 @@ CONTROLS: Final[int]
 GAPS: Final[int]
 ODD: Final[int]
 ESCAPES: Final[int]
+MARKS: Final[int]
 
 def signs(text: str, /) -> int: ...

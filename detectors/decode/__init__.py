@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from detectors.decode import bases, ciphers, codes, escapes, hidden, letters, listed, rarer, scripts, words, wordwise
+from detectors.decode import bases, ciphers, codes, escapes, hidden, letters, listed, rarer, scripts, words, wordwise, wrapped
 from detectors.decode.gate import BACKWARDS, NOTHING, Suspects
 from detectors.decode.gate import suspects as _suspects
 from detectors.decode.piece import Allowance, Piece, readable
@@ -53,6 +53,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "emphasis": escapes.emphasis,
     "calls": listed.calls,
     "letters": listed.letters,
+    "strings": listed.strings,
     "wordwise": wordwise.wordwise,
     "leet": letters.leet,
     "upside_down": letters.upside_down,
@@ -64,6 +65,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "pieces": words.pieces,
     "joined": words.joined,
     "marked": words.marked,
+    "wrapped": wrapped.wrapped,
     "mirrored": scripts.mirrored,
     "tags": hidden.tags,
     "selectors": hidden.selectors,

@@ -127,7 +127,7 @@ def emphasis(text: str, allowance: Allowance) -> Iterator[Piece]:
         if not _FIGURES.search(marked[2]):
             continue
         (start, opened), (closed, end) = marked.span(1), (marked.end(2), marked.end())
-        low, high = _around(text, start, end)
+        low, high = around(text, start, end)
         changes: list[Change] = [(start - low, opened - low, ""), (closed - low, end - low, "")]
         plain, edits = rewrite(text[low:high], changes)
         assert edits is not None  # underscores go
@@ -234,7 +234,7 @@ def _stretch(text: str, escapes: list[re.Match[str]], grammar: _Grammar) -> Iter
     scheme = grammar.scheme if _matters(text, changes) else "accents" if _accented(text, changes) else None
     if scheme is None:
         return
-    start, end = _around(text, escapes[0].start(), escapes[-1].end())
+    start, end = around(text, escapes[0].start(), escapes[-1].end())
     decoded, edits = rewrite(text[start:end], [(a - start, b - start, new) for a, b, new in changes])
     if edits is not None and printable(decoded):
         yield Piece(scheme, decoded, start, end, (Shift(start), edits))
@@ -281,7 +281,7 @@ def _is_letter(char: str) -> bool:
     return char.isascii() and char.isalpha()
 
 
-def _around(text: str, start: int, end: int) -> tuple[int, int]:
+def around(text: str, start: int, end: int) -> tuple[int, int]:
     """A stretch with what stands on its lines before and after it, from word to word."""
     low = max(text.rfind("\n", 0, start) + 1, start - CONTEXT, 0)
     line_end = text.find("\n", end)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from detectors._signs import ESCAPES, ODD, signs
+from detectors._signs import ESCAPES, MARKS, ODD, signs
 from detectors.decode import languages, scripts
 from detectors.decode.ciphers import CIPHERS
 from detectors.decode.codes import RADIO_WORDS
@@ -121,6 +121,24 @@ _ESCAPES: Final = {
     "pig_latin": r"(?i)ay[^a-z]{1,3}(?:[a-z]{1,3}[^a-z]{1,3})?[a-z]{1,20}ay[^a-z]{1,3}(?:[a-z]{1,3}[^a-z]{1,3})?[a-z]{1,20}ay",
 }
 _escapes = Probe(list(_ESCAPES.values()))
+
+_LETTER = r"[A-Za-z\x80-\xff]"
+_TAG = r"<[^<>]+>"
+_COMMENT = r"<!--(?:[^\-]|-[^\-]|--[^>])*-->"
+_QUOTE = r"(?:[\"'`()\[\]{}]|\xe2\x80[\x98-\x9f]|\xc2[\xab\xbb]|\xe3\x80[\x8c-\x8f])"
+_NEITHER = r"[^A-Za-z\x80-\xff\"'`()\[\]{}*_~|<\\]"
+_MARK = rf"(?:[*_~|]|{_TAG}|{_COMMENT}|\\[A-Za-z]+\{{|\]\([^()\s]*\))"
+_GAP = rf"{_NEITHER}*(?:{_QUOTE}{_NEITHER}*(?:{_QUOTE}|{_MARK})|{_MARK})(?:{_NEITHER}|{_QUOTE}|{_MARK})*"
+_PLAIN = rf"{_LETTER}[A-Za-z0-9'\-\x80-\xff]*"
+
+# Words between marks of their own, letters between tags, strings in a row: what `words` and `listed` then look at.
+_MARKS: Final = {
+    "wrapped": rf"{_PLAIN}(?:(?:[\s,.;:!?/\-]+{_PLAIN}){{0,2}}{_GAP}{_PLAIN}){{4}}",
+    "marked": rf"[A-Za-z](?:(?:{_TAG}|{_COMMENT})+[ .,;:!?'\-]{{0,2}}[A-Za-z]){{4}}",
+    "strings": r"(?:[\"'] ?[A-Za-z][^\"'\\\s]*(?: [^\"'\\\s]*){0,2}[\"']\s*,?\s*){4}[\"'] ?[A-Za-z]",
+}
+_marks = Probe(list(_MARKS.values()))
+_MARK_NAMES: Final = tuple(_MARKS)
 _ESCAPE_NAMES: Final = tuple(_ESCAPES)
 
 # In UTF-8: tags, two variation selectors or one beyond the first plane, a zero-width character, Braille, turned letters.
@@ -198,6 +216,8 @@ def suspects(text: str) -> Suspects:
     families = _odd_families(data) if seen & ODD and _odd(data) else []
     if seen & ESCAPES:
         families += [_ESCAPE_NAMES[number] for number in _escapes(data)]
+    if seen & MARKS:
+        families += [_MARK_NAMES[number] for number in _marks(data)]
     if len(data) != len(text):
         families += [_FOREIGN_NAMES[number] for number in _foreign(data)]
         if scripts.suspect(data):
@@ -205,7 +225,7 @@ def suspects(text: str) -> Suspects:
     ciphered = _ciphered(data)
     if not families and not ciphered:
         return NOTHING
-    return Suspects(tuple(families), _ciphers(ciphered))
+    return Suspects(tuple(dict.fromkeys(families)), _ciphers(ciphered))
 
 
 def _odd_families(data: bytes) -> list[str]:

@@ -1,4 +1,4 @@
-"""Characters that a program puts together: sums of calls that each give one, and lists of letters."""
+"""Characters that a program puts together: sums of calls that each give one, lists of letters and of short strings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from detectors.decode import languages
 from detectors.decode.ciphers import is_sentence
-from detectors.decode.english import is_language
+from detectors.decode.english import is_language, known
 from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import MIN_DECODED, Allowance, Piece, printable, readable
 from detectors.offsets import Blob
@@ -17,6 +18,12 @@ MIN_KINDS: Final = 6
 
 MIN_SPACES: Final = 2
 """Spaces of a sum of calls that make a sentence of it."""
+
+MIN_STRINGS: Final = 5
+"""Short strings in a row that may be one that was cut."""
+
+MIN_OF_STRINGS: Final = 0.3
+"""The least share of letters in common words in what they make together."""
 
 MAX_CODE: Final = 0x10FFFF
 
@@ -28,6 +35,8 @@ _CALL = re.compile(
 _PLUS = re.compile(r"[\s+.,&|()]{1,8}")
 _LETTER = re.compile(r"\"([^\"\\\n])\"|'([^'\\\n])'")
 _COMMA = re.compile(r"\s{0,4},\s{0,12}")
+_STRING = re.compile(r"(?<!\w)(?:\"([^\"\\\n]{0,24})\"|'([^'\\\n]{0,24})')")
+_MAYBE_COMMA = re.compile(r"\s{0,4},?\s{0,12}")
 
 
 def calls(text: str, allowance: Allowance) -> Iterator[Piece]:
@@ -49,6 +58,17 @@ def letters(text: str, allowance: Allowance) -> Iterator[Piece]:
             yield _piece("letters", plain, row)
 
 
+def strings(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Lists of strings that hold a sentence's words with their spaces, or parts of them: ``["tel", "l m", "e"]``."""
+    for row in _rows(_STRING, _MAYBE_COMMA, text, MIN_STRINGS):
+        parts = [part[1] or part[2] or "" for part in row]
+        plain = "".join(parts)
+        share = max(known(plain), languages.known(plain))
+        spaced = plain.count(" ") >= MIN_SPACES and printable(plain)
+        if spaced and share >= MIN_OF_STRINGS and share >= max(known(said := " ".join(parts)), languages.known(said)):
+            yield _piece("strings", plain, row)
+
+
 def _is_said(plain: str) -> bool:
     return is_sentence(plain) or suspects(plain) != NOTHING
 
@@ -58,14 +78,16 @@ def _piece(scheme: str, plain: str, row: list[re.Match[str]]) -> Piece:
     return Piece(scheme, plain, start, end, (Blob(start, end),))
 
 
-def _rows(one: re.Pattern[str], between: re.Pattern[str], text: str) -> Iterator[list[re.Match[str]]]:
+def _rows(
+    one: re.Pattern[str], between: re.Pattern[str], text: str, least: int = MIN_DECODED
+) -> Iterator[list[re.Match[str]]]:
     """Matches of ``one`` that follow each other with no more than ``between`` apart, as many as are worth decoding."""
     row: list[re.Match[str]] = []
     for match in one.finditer(text):
         if row and not between.fullmatch(text, row[-1].end(), match.start()):
-            if len(row) >= MIN_DECODED:
+            if len(row) >= least:
                 yield row
             row = []
         row.append(match)
-    if len(row) >= MIN_DECODED:
+    if len(row) >= least:
         yield row

@@ -40,7 +40,7 @@ MIN_RUN: Final = 20
 MIN_UNSPACED: Final = 4
 """Words of such a sentence; three are a name in a program."""
 
-_LITTLE: Final = frozenset(
+LITTLE: Final = frozenset(
     "all and are as at be do for from in into is it me my no not now of on or our that the this to with you your".split()
 )
 """Words that every sentence has and names in programs lack. In ``CamelCase`` there must be two of them."""
@@ -56,7 +56,7 @@ _HEAD = re.compile(r"(?:qu|[^aeiou])+$")
 _HUMP = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _RUN = re.compile(r"(?<![A-Za-z0-9_/.@-])[A-Za-z]{20,}(?![A-Za-z0-9_/@-])")
 
-_MARK: Final = r"(?:<!--[^<>]{0,80}-->|</?[A-Za-z][^<>]{0,60}>)"
+_MARK: Final = r"(?:<!--(?:[^-]|-(?!->)){0,80}+-->|</?[A-Za-z][^<>]{0,60}>)"
 _MARKED = re.compile(rf"[A-Za-z](?:{_MARK}{{1,4}}(?:[A-Za-z](?![A-Za-z])|[ .,;:!?'-]{{1,2}})){{{MIN_MARKED},}}")
 _MARKS = re.compile(rf"{_MARK}+")
 _JOINT = re.compile(r"[-_.]")
@@ -166,7 +166,7 @@ def _cut(run: str) -> list[str]:
 
 
 def _is_known(word: str) -> bool:
-    return word in _LITTLE or (len(word) > 2 and word in COMMON)
+    return word in LITTLE or (len(word) > 2 and word in COMMON)
 
 
 def _known(words: list[str]) -> float:
@@ -178,7 +178,7 @@ def _is_sentence(words: list[str], least_little: int) -> bool:
     return (
         len(set(filter(_is_known, words))) >= MIN_UNSPACED
         and _known(words) >= MIN_KNOWN
-        and sum(word in _LITTLE for word in words) >= least_little
+        and sum(word in LITTLE for word in words) >= least_little
     )
 
 
