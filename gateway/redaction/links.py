@@ -102,13 +102,14 @@ class Hosts:
 class Links:
     """Takes the addresses of other hosts out of one text. ``removed`` counts them."""
 
-    __slots__ = ("_before", "_dropping", "_held", "_hosts", "removed")
+    __slots__ = ("_before", "_dropping", "_held", "_hosts", "_open", "removed")
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
         self._before = ""
         self._held = ""
         self._dropping = False
+        self._open: tuple[str, int, str] | None = None  # what `_allowed` takes, of a host at which a text was over
         self.removed = 0
 
     @property
@@ -121,7 +122,7 @@ class Links:
         return self._take(self._held + piece, False)
 
     def finish(self) -> str:
-        """The text is over."""
+        """The text is over; what is fed after that is shown behind it."""
         return self._take(self._held, True)
 
     def whole(self, text: str) -> str:
@@ -132,6 +133,20 @@ class Links:
         text = self._before + fresh
         at = len(self._before)
         out: list[str] = []
+        if self._open is not None:
+            lead, start, authority = self._open
+            end = _AUTHORITY_END.search(text, at)
+            if end is None and not final and len(fresh) <= MAX_HOST:
+                self._held = fresh
+                return ""
+            upto = end.start() if end else len(text)
+            authority += text[at:upto]
+            self._open = (lead, start, authority) if end is None and len(authority) <= MAX_HOST else None
+            if not self._allowed(lead, start, authority, text[upto : upto + 1]):
+                out.append(REMOVED)
+                self.removed += 1
+                self._dropping, self._open = True, None
+                at = upto
         while True:
             if self._dropping:
                 end = _END.search(text, at)
@@ -156,6 +171,7 @@ class Links:
             upto = end.start() if end else len(text)
             if begin is None or self._allowed(before, begin, text[found.end() : upto], text[upto : upto + 1]):
                 out.append(text[at:upto])
+                self._open = (before, begin, text[found.end() :]) if final and end is None and begin is not None else None
             else:
                 out += (text[at : found.start()], REMOVED)
                 self.removed += 1

@@ -234,8 +234,10 @@ class Restorer:
         return restored
 
     def finish(self) -> str:
-        """The text is over."""
+        """The text is over; what is fed after that is shown behind it."""
         rest, self._held = self._held, ""
+        if rest:
+            self._before = remembered(self._before + rest, self._nesting is not None)
         return rest
 
 
@@ -277,11 +279,18 @@ def _replace(text: str, spans: list[Edit], vault: Vault) -> str:
     return "".join(parts)
 
 
-def restorations(segments: Sequence[Segment], vault: Vault) -> Mapping[Path, str]:
-    """The new text of every segment of a reply in which a stand-in of this vault occurs."""
+def restorations(
+    segments: Sequence[Segment], vault: Vault, together: Sequence[Sequence[int]] = ()
+) -> Mapping[Path, str]:
+    """The new text of every segment of a reply in which a stand-in of this vault occurs. ``together``: numbers of segments that
+    are shown as one text, in which an address may begin in one and go on in the next."""
     changed: dict[Path, str] = {}
-    for segment in segments:
-        restored = vault.restore(segment.text)
+    shared: dict[int, Restorer] = {}
+    for numbers in together:
+        shared.update(dict.fromkeys(numbers, Restorer(vault, False)))
+    for number, segment in enumerate(segments):
+        restorer = shared.get(number)
+        restored = vault.restore(segment.text) if restorer is None else restorer.feed(segment.text) + restorer.finish()
         if restored != segment.text:
             changed[segment.path] = restored
     return changed

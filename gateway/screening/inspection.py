@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from detectors.engine import Engine, Judged, Screening
@@ -52,11 +52,15 @@ class Waiting(NamedTuple):
     began: int
     before: int = 0
     """Segments that were judged with the message's own and do not belong to it: the first ones."""
+    together: Sequence[Sequence[int]] = ()
+    """Numbers of segments that clients show as one, a list for each such text."""
 
     def close(self, judged: Judged) -> Inspected:
         """Decide and edit."""
         judged = _own(judged, self.before, len(self.parsed.segments))
-        return _decide(judged, self.parsed, self.bound, self.body, self.vault, self.direction, self.leakage, self.began)
+        return _decide(
+            judged, self.parsed, self.bound, self.body, self.vault, self.direction, self.leakage, self.began, self.together
+        )
 
 
 class Inspected(NamedTuple):
@@ -183,12 +187,12 @@ def _inspect(
     direction: Direction,
     leakage: Leakage | None,
     began: int,
-    together: Iterable[Sequence[int]] = (),
+    together: Sequence[Sequence[int]] = (),
 ) -> Inspected | Waiting:
     screening = engine.screen(parsed.segments, tenant, together)
     if screening.asked:
-        return Waiting(screening, parsed, bound, body, vault, direction, leakage, began)
-    return _decide(screening.close(), parsed, bound, body, vault, direction, leakage, began)
+        return Waiting(screening, parsed, bound, body, vault, direction, leakage, began, together=together)
+    return _decide(screening.close(), parsed, bound, body, vault, direction, leakage, began, together)
 
 
 def _decide(
@@ -200,6 +204,7 @@ def _decide(
     direction: Direction,
     leakage: Leakage | None,
     began: int,
+    together: Sequence[Sequence[int]] = (),
 ) -> Inspected:
     if leakage is not None:
         for segment in parsed.segments:
@@ -208,11 +213,11 @@ def _decide(
         judged = with_leaks(judged, leakage, parsed.segments)
     ruling = decide(bound.policy, judged.verdict, parsed.segments, direction)
     shadow = evaluate(bound.shadow, judged.verdict, parsed.segments, direction) if bound.shadow else None
-    edits = _edits(parsed.segments, ruling, vault, direction)
+    edits = _edits(parsed.segments, ruling, vault, direction, together)
     if bound.policy.canary and direction is Direction.REQUEST:
         edits = marked(parsed.segments, edits, vault)
     if bound.policy.acts and bound.policy.links is not None and direction is Direction.REPLY:
-        removed = without_links(parsed.segments, edits, bound.policy.links)
+        removed = without_links(parsed.segments, edits, bound.policy.links, together)
         if removed and ruling.action is not Action.BLOCK:
             ruling = ruling._replace(action=Action.REDACT, edits=ruling.edits + links_edits(removed))
             ruling = ruling if ruling.edits[:-removed] else ruling._replace(reason=LINKS)
@@ -247,19 +252,28 @@ def links_edits(removed: int) -> tuple[Edit, ...]:
     return (Edit(0, 0, 0, "data_exfiltration.link_with_data"),) * removed
 
 
-def without_links(segments: Sequence[Segment], edits: dict[Path, str], hosts: Hosts) -> int:
-    """Take the addresses of other hosts out of a reply's texts, as they are after ``edits``; how many there were."""
+def without_links(
+    segments: Sequence[Segment], edits: dict[Path, str], hosts: Hosts, together: Sequence[Sequence[int]] = ()
+) -> int:
+    """Take the addresses of other hosts out of a reply's texts, as they are after ``edits``; how many there were. ``together``:
+    numbers of texts that are shown as one, in which an address may begin in one and go on in the next."""
     removed = 0
-    for segment in segments:
-        links = Links(hosts)
-        made = links.whole(edits.get(segment.path, segment.text))
-        if links.removed:
+    shared: dict[int, Links] = {}
+    for numbers in together:
+        shared.update(dict.fromkeys(numbers, Links(hosts)))
+    for number, segment in enumerate(segments):
+        links = shared.get(number) or Links(hosts)
+        before, text = links.removed, edits.get(segment.path, segment.text)
+        made = links.whole(text)
+        if made != text:
             edits[segment.path] = made
-            removed += links.removed
+        removed += links.removed - before
     return removed
 
 
-def _edits(segments: Sequence[Segment], ruling: Ruling, vault: Vault, direction: Direction) -> dict[Path, str]:
+def _edits(
+    segments: Sequence[Segment], ruling: Ruling, vault: Vault, direction: Direction, together: Sequence[Sequence[int]]
+) -> dict[Path, str]:
     if direction is Direction.REQUEST:
         return redact(segments, ruling.edits, vault) if ruling.edits else {}
     # First what the model itself said is redacted, into a vault of its own that nobody opens; then the caller's own
@@ -267,7 +281,7 @@ def _edits(segments: Sequence[Segment], ruling: Ruling, vault: Vault, direction:
     edits = redact(segments, ruling.edits, vault.sealed()) if ruling.edits else {}
     if len(vault):
         redacted = [s._replace(text=edits[s.path]) if s.path in edits else s for s in segments]
-        edits.update(restorations(redacted, vault))
+        edits.update(restorations(redacted, vault, together))
     return edits
 
 

@@ -20,6 +20,7 @@ class ChannelText:
     """The text of one channel.
 
     Attributes:
+        restorer, links: what puts values back, and takes addresses out.
         template, path: the last frame that carried a piece of it, and where in that the piece stands.
         others: what goes out of the texts in it, by their paths.
         links_removed: addresses that were taken out.
@@ -28,7 +29,7 @@ class ChannelText:
     """
 
     __slots__ = (
-        "_links", "_restorer", "before", "family", "kept", "links_removed", "others", "path", "said", "stream", "template",
+        "before", "family", "kept", "links", "links_removed", "others", "path", "restorer", "said", "stream", "template",
     )  # fmt: skip
 
     def __init__(
@@ -39,8 +40,8 @@ class ChannelText:
         self.before = stream.total
         self.kept = bool(self.before)
         self.said: list[str] = []
-        self._restorer = restorer
-        self._links = links
+        self.restorer = restorer
+        self.links = links
         self.links_removed = 0
         self.template: Frame | None = None
         self.path: Path = ()
@@ -49,7 +50,7 @@ class ChannelText:
     @property
     def held(self) -> bool:
         """Whether any of it is held back."""
-        by_others = (self._restorer is not None and self._restorer.held) or (self._links is not None and self._links.held)
+        by_others = (self.restorer is not None and self.restorer.held) or (self.links is not None and self.links.held)
         return bool(self.stream.held or by_others)
 
     def follow(self, said: str) -> None:
@@ -64,14 +65,14 @@ class ChannelText:
 
     def restored(self, said: str, last: bool) -> str:
         """What goes out of ``said``, which was released: the caller's own values put back, addresses taken out."""
-        if self._restorer is not None:
-            said = self._restorer.feed(said)
-            said += self._restorer.finish() if last else ""
-        if self._links is not None:
-            before = self._links.removed
-            said = self._links.feed(said)
-            said += self._links.finish() if last else ""
-            self.links_removed += self._links.removed - before
+        if self.restorer is not None:
+            said = self.restorer.feed(said)
+            said += self.restorer.finish() if last else ""
+        if self.links is not None:
+            before = self.links.removed
+            said = self.links.feed(said)
+            said += self.links.finish() if last else ""
+            self.links_removed += self.links.removed - before
         if self.kept:
             self.said.append(said)
         return said
@@ -86,15 +87,15 @@ def opened(
     Args:
         rules: as for `gateway.streams.relay.Relay`, and so ``hosts``.
         vault: what comes back out of it. sealed: what the values that are found in it go into, from which none does.
-        before: the text of its family that is over, whose stream it goes on with.
+        before: the text of its family that is over, which it goes on with: an address may begin there and go on here.
     """
     in_json = event.kind is EventKind.TOOL
     acting = rules.get(ChannelKind.PROSE if event.kind in PROSE else ChannelKind.TOOL_CALL)
     stream: TextStream | Unscreened = Unscreened()
     if before is not None:
-        stream = before.stream
-        stream.edge()
-    elif acting is not None:
+        before.stream.edge()
+        return ChannelText(before.stream, before.restorer, before.links, event.family)
+    if acting is not None:
 
         put = sealed.stand_in_json if in_json else sealed.stand_in
 
