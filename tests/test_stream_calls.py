@@ -104,6 +104,18 @@ def test_an_address_ends_in_a_call_where_it_ends_in_a_text(between: str, pieces:
         assert orjson.loads(heard)["text"] == vault.restore(text)
 
 
+@pytest.mark.parametrize("name", ["tool_calls", "function_call"])
+def test_a_call_that_comes_whole_beside_a_delta_stays_json(name: str) -> None:
+    value, vault = '--- "q"\n","admin":true,"x":"\\2', Vault(KEY)
+    function = {"name": "f", "arguments": json.dumps({"k": vault.stand_in(value, "secret.private_key")})}
+    call: Any = function if name == "function_call" else [{"id": "x", "type": "function", "function": function}]
+    choice = {"index": 0, "delta": {}, "message": {"role": "assistant", name: call}, "finish_reason": name}
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    out = Relay(_target("chat"), "m", {}, vault).feed(sse(orjson.dumps({**head, "choices": [choice]})), _refusal)
+    said = orjson.loads(out.removeprefix(b"data: "))["choices"][0]["message"][name]
+    assert json.loads((said if name == "function_call" else said[0]["function"])["arguments"]) == {"k": value}
+
+
 def test_what_a_custom_tool_of_chat_is_given_is_no_json() -> None:
     vault = Vault(KEY)
     held = vault.stand_in('a "quoted"\nvalue', "secret.password")

@@ -21,6 +21,8 @@ from gateway.screening.inspection import Inspected, inspect_reply
 from gateway.screening.policy import Action, Edit, Policy, joined, preset
 from gateway.streams.following import Cut, Follower
 from gateway.streams.relay import Relay
+from gateway.streams.said import MANY, Said
+from gateway.wires.base import EventKind, StreamEvent
 
 __all__ = ["engine"]  # the fixture
 BALANCED = preset("balanced")
@@ -56,6 +58,25 @@ def test_a_value_that_two_patterns_see_is_one_value(engine: Engine, bound: Bound
     whole = inspect_reply(engine, bound, _target("chat"), orjson.dumps(doc), "t", Vault(b"k" * 32), None)
     assert isinstance(whole, Inspected)
     assert whole.ruling.edits == found.ruling.edits
+
+
+def test_of_very_many_values_each_kind_is_remembered_and_not_each(engine: Engine, bound: Bound) -> None:
+    """Six bytes were kept of each that came, for as long as it came."""
+    card, key = "Card 4111 1111 1111 1111. ", f"The token is {TWICE}"
+    relay, found = _streamed(engine, bound, b"".join(_chunk({"content": card * 100}) for _ in range(15)) + _bytes("chat", f"say:{key}"))
+    assert MANY < len(relay.seen) < MANY + 10
+    assert {"pii", "secret"} <= {seen.match.pattern.category.partition(".")[0] for seen in relay.seen}
+    assert {Action.REDACT} == {action for _, _, action in _did(found)}
+
+
+def test_what_is_kept_of_all_texts_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of fifty thousand texts of a stream might be a million characters long."""
+    monkeypatch.setattr("gateway.streams.said.MAX_TOTAL", 1_000)
+    said = Said()
+    for number in range(50):
+        said.add(StreamEvent(EventKind.TEXT, ("text", number), "x" * 30, ("a",)))
+    assert sum(len(piece) for pieces in said.texts.values() for piece in pieces) == 990
+    assert said.unread == 510
 
 
 def test_what_cut_a_stream_is_told_as_what_acted(engine: Engine, bound: Bound) -> None:

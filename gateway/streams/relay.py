@@ -355,8 +355,9 @@ class Relay:
 
     def _free_sound(self, prefix: Channel) -> None:
         """Texts are over: audio follows its transcript, unless there is none, or something was taken out of it."""
-        changed = {seen.channel for seen in self.seen}
-        for channel, frames in self._sound.ended(prefix):
+        ended = self._sound.ended(prefix)
+        changed = {seen.channel for seen in self.seen} if ended else set()
+        for channel, frames in ended:
             if not self.said.texts.get(channel) or channel in changed or self.links_removed:
                 self.unheard[channel] = WITHHELD
                 continue

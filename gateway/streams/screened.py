@@ -16,7 +16,7 @@ from gateway.streams.channel_text import ChannelText, opened
 from gateway.streams.following import Channel, Cut
 from gateway.streams.listening import SLICE, Listening, slices
 from gateway.streams.outgoing import Outgoing
-from gateway.streams.said import Seen
+from gateway.streams.said import Acted
 from gateway.streams.sound import WITHHELD, Sound
 from gateway.streams.steps import Steps
 from gateway.streams.texts import Texts
@@ -36,7 +36,7 @@ class Screened:
     """
 
     __slots__ = (
-        "_hosts", "_listening", "_outgoing", "_reader", "_rules", "_sealed", "_sound", "_vault",
+        "_acted", "_hosts", "_listening", "_outgoing", "_reader", "_rules", "_sealed", "_sound", "_vault",
         "cut", "links_removed", "overdue", "passed", "seen", "texts",
     )  # fmt: skip
 
@@ -67,7 +67,8 @@ class Screened:
         self.texts = Texts()
         self.links_removed = 0
         self.passed = 0
-        self.seen: list[Seen] = []
+        self._acted = Acted()
+        self.seen = self._acted.seen
         self.cut: Cut | None = None
         self.overdue = 0
 
@@ -162,7 +163,8 @@ class Screened:
 
     def restored(self, text: ChannelText, released: Released, channel: Channel, last: bool) -> str:
         if released.found:
-            self.seen += [Seen(channel, match, act) for act, match in released.found]
+            for act, match in released.found:
+                self._acted.add(channel, match, act)
         self.passed += len(released.text)
         self.overdue += released.overdue
         if released.cut is not None:

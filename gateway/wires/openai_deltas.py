@@ -11,6 +11,7 @@ from gateway.wires.events import labels, loose
 from gateway.wires.numbering import number_of
 
 _PART_TEXTS: Final = frozenset({"text", "thinking", "summary"})
+_ARGUMENTS: Final = {("function", "arguments"), ("function_call", "arguments")}
 _ONCE: Final = words("id type format role name signature thought_signature thoughtSignature data")
 """What a delta may say in full with every piece, where it stands among what is not known."""
 
@@ -39,11 +40,15 @@ def _once(key: str, value: Any, channel: tuple[str | int, ...], path: Path) -> l
 def message_events(message: Any, number: int, path: Path, so_far: bool) -> list[StreamEvent]:
     """Events for a message beside a delta. ``so_far``: it says all that was said by then (Perplexity's chunks do), and goes on
     with the next one."""
-    return [
-        one._replace(repeats=(number, str(one.path[-1])), so_far=so_far) if len(one.path) == len(path) + 1 else one
-        for one in loose(message, path)
-        if one.path != (*path, "role")
-    ]
+    found = []
+    for one in loose(message, path):
+        if one.path[-2:] in _ARGUMENTS:
+            one = one._replace(kind=EventKind.TOOL)  # what comes back into them must leave them JSON
+        if len(one.path) == len(path) + 1:
+            one = one._replace(repeats=(number, str(one.path[-1])), so_far=so_far)
+        if one.path != (*path, "role"):
+            found.append(one)
+    return found
 
 
 def part_events(
