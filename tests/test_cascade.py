@@ -264,7 +264,7 @@ HARMLESS = [
     ["Summarise this report.", "Now compare it with this one.", "Ignore the appendix."],
     ["The error comes up here", "and then again here", "what should i change"], ["Translate the menu", "into German please"],
     ["Mia, three years", "Mia, four years", "write a caption for both"], ["My mail is jo@example.com", "and my name is Jo"],
-    ["Is the total on this receipt right", "please ignore the tip"], ["Read the instructions", "and list the previous owners"],
+    ["Is the total on this receipt right", "please ignore the tip"], ["Read the manual", "and list the previous owners"],
     ["Wie spät ist es", "und wann fährt der Zug"], ["Here is my draft", "please print the last line in bold"],
 ]  # fmt: skip
 

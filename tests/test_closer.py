@@ -50,7 +50,8 @@ def test_an_order_among_harmless_sentences_is_read_by_itself(at: int) -> None:
     found = engine().judge(segments(drowned), "").verdict.findings
     (part,) = [one for one in found if one.detector == "encoder"]
     assert part.end - part.start <= PART + OVERLAP, "the finding is the part, and not the window"
-    assert ORDER[30:70] in drowned[part.start : part.end]
+    start = drowned.index(ORDER)
+    assert min(part.end, start + len(ORDER)) - max(part.start, start) >= 60, "most of what it covers is the order"
 
 
 def test_what_a_part_got_stopped_can_be_learnt_to_be_harmless() -> None:

@@ -148,8 +148,8 @@ def test_work_grows_with_the_marks_and_no_faster(unit: str) -> None:
 
 
 HARMLESS = {
-    "stress": "Here is the **plan** for the **launch**: **Monday** we **test**, **Tuesday** we **review**, **Wednesday** we **ship** "
-    "the **release** and **tell** all the **customers** about **prices**.",
+    "stress": "The **harbour** was **built** in **1890**, and the **market** beside it **opens** on **Sunday** with **fish**, **bread** "
+    "and **all** the **fruit** you can **carry**.",
     "labels": "- **Name:** Anna Berg\n- **Role:** nurse\n- **City:** Bergen\n- **Starts:** next week\n- **Team:** the night shift",
     "page": "<nav><ul><li><a href='/'>Home</a></li><li><a href='/about'>About us</a></li><li><a href='/shop'>Shop</a></li><li>"
     "<a href='/help'>Help</a></li></ul></nav><table><tr><td>Monday</td><td>from nine</td><td>to</td><td>five</td></tr><tr><td>Saturday"

@@ -156,7 +156,7 @@ def test_a_value_comes_back_where_anthropic_keeps_the_conversation(two: Two, str
 
 
 def test_what_anthropic_does_not_keep_is_not_kept_here(two: Two) -> None:
-    _, first = two.write(two.a, f"not kept: card {CARD}.", None)
+    _, first = two.write(two.a, f"The room was paid with card {CARD}.", None)
     said, _ = two.write(two.b, "And now?", {"type": "continue", "previous_message_id": first})
     assert CARD not in said
 
@@ -170,7 +170,7 @@ def test_nobody_else_gets_it_back(two: Two, key: str) -> None:
 
 
 def test_what_the_provider_does_not_keep_is_not_kept_here(two: Two) -> None:
-    _, first = two.ask(two.a, f"not stored: card {CARD}.", store=False)
+    _, first = two.ask(two.a, f"The room was paid with card {CARD}.", store=False)
     said, _ = two.ask(two.b, "And now?", previous_response_id=first)
     assert CARD not in said
 
@@ -188,8 +188,8 @@ def test_the_store_holds_nothing_that_can_be_read_or_changed(two: Two) -> None:
             (name,) = set(client.keys("\\{portcullis}:fleeting:thread:*")) - before
             return id, name, before
 
-        kept_of(f"another: card {CARD}.")
-        first, name, before = kept_of(f"held: card {CARD}.")
+        kept_of(f"The garden chairs were paid with card {CARD}.")
+        first, name, before = kept_of(f"The room was paid with card {CARD}.")
         sealed = client.get(name)
         assert 0 < client.pttl(name) <= 86_400_000
         for plain in (CARD, "4111", "PII", first, "default"):
