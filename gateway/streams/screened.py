@@ -245,4 +245,6 @@ class Screened:
     def _keep(self, channel: Channel, text: ChannelText) -> None:
         """Remember what went out of a text that was not read by itself alone: wires say texts once more."""
         if text.kept:
-            self.texts.keep(channel, "".join(self._listening.said.texts.get(channel, ())), "".join(text.said))
+            said, released = "".join(self._listening.said.texts.get(channel, ())), "".join(text.said)
+            alone = said == released and self._vault.restore(said) == said  # else a value would come back by itself
+            self.texts.keep(channel, None if alone else released)

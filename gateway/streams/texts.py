@@ -115,9 +115,9 @@ class Texts:
         if len(self._told) > MAX_OPEN:
             del self._told[next(iter(self._told))]
 
-    def keep(self, channel: Channel, said: str, released: str) -> None:
-        """That is what went out of a text: `again`."""
-        if said == released:
+    def keep(self, channel: Channel, released: str | None) -> None:
+        """That is what went out of a text, None where it is what goes out of it by itself: `again`."""
+        if released is None:
             self._again.pop(channel, None)
             self._forgotten.discard(channel)
         elif channel in self._again or len(self._again) < MAX_OPEN:
