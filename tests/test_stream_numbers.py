@@ -226,7 +226,7 @@ def test_a_field_that_is_called_as_a_text_is_none_of_its_parts() -> None:
 def test_more_texts_than_are_remembered_are_left_out_where_they_are_said_once_more() -> None:
     texts = Texts()
     for number in range(MAX_OPEN + 2):
-        texts.keep((number, "text"), "said", "went out")
+        texts.keep((number, "text"), "went out")
     assert [texts.again((number, "text")) for number in (0, MAX_OPEN - 1, MAX_OPEN, MAX_OPEN + 2)] == ["went out", "went out", "", None]
-    texts.keep((MAX_OPEN, "text"), "said", "said")
+    texts.keep((MAX_OPEN, "text"), None)
     assert texts.again((MAX_OPEN, "text")) is None
