@@ -202,3 +202,10 @@ def test_harmless_pages_lists_and_tables_stay_so(engine: Engine, name: str, orig
     verdict = engine.judge([Segment(HARMLESS[name], "user", origin, 0, ("text",))], "t").verdict
     assert verdict.score < engine.thresholds["strict"][origin]
     assert [one for one in verdict.findings if (name, one.pattern) != ("dump", "layer.hex")] == []  # that is told as what it is
+
+
+def test_fields_and_what_they_hold_are_no_sentence() -> None:
+    """A repository's record, or a mail's, read as one sentence, was taken for an order now and then."""
+    mail = ("{'from': 'anna', 'to': 'the whole team', 'cc': 'nobody', 'subject': 'All that you need', 'body': 'The cake is in the kitchen', "
+            "'sent': 'today'}")  # fmt: skip
+    assert not [layer for layer in decode(mail).layers if layer.scheme == "wrapped"]

@@ -82,8 +82,14 @@ def _counts(text: str, row: re.Match[str]) -> bool:
     """Whether marks part the words of a row often enough, and the words may be a sentence."""
     begin, end = row.span()
     changes = list(_between(text, begin, end))
-    halves = 0
+    halves, at = 0, begin
+    fields: set[str] = set()
     for gap in _GAP.finditer(text, begin, end):
+        if _KEY.match(gap[0]) and text[at : gap.start()].isalpha():
+            fields.add(text[at : gap.start()])
+            if len(fields) > 1:
+                return False  # a record: what its fields are called and what they hold is no sentence
+        at = gap.end()
         marks = [mark[0] for mark in _ONE.finditer(text, *gap.span())]
         halves += 1 if len(marks) == 1 and _WITHIN.match(marks[0]) else 2
     if halves < MIN_HALVES:
