@@ -155,7 +155,7 @@ async def dropped(services: Services) -> None:
         call = listener.cycle
         assert isinstance(call, Call)
         assert call.task is not None
-        assert call.kept == 0
+        assert (call._body, call._pieces) == (b"", None)
 
 
 def test_a_caller_who_takes_nothing_is_cut(tmp_path: Path) -> None:

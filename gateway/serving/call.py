@@ -98,11 +98,6 @@ class Call:
             raise too_large(limit)
         return self._body if self._pieces is None else b"".join(self._pieces)
 
-    @property
-    def kept(self) -> int:
-        """Bytes of the body that are held."""
-        return sum(map(len, self._pieces)) if self._pieces is not None else len(self._body)
-
     def drop_body(self) -> None:
         """Nobody wants the body: what came of it is let go, and so is what comes."""
         self._unwanted = True
