@@ -52,6 +52,7 @@ static void learn(void)
     }
     mark(" \t\n\v\f\r", BLANK | PARTS | PARTS_NUMBERS);
     mark(",:;-./", PARTS | PARTS_NUMBERS);
+    mark("_\"'", PARTS_NUMBERS);
     mark("+/_-", RUN);
     mark(".*_-", SIGN);
     mark(" /|\n", PARTS_SIGNS);
@@ -207,7 +208,7 @@ static int look(const char *start, const char *end)
                     found |= ODD;
                 number = 1;
             } else {
-                number = number && number <= 3 && kind & PARTS_NUMBERS ? number + 1 : 0;
+                number = number && number <= 4 && kind & PARTS_NUMBERS ? number + 1 : 0;
             }
             if (kind & SIGN) {
                 if (signs >= MANY_SIGNS)

@@ -7,6 +7,7 @@ import binascii
 import codecs
 import gzip
 import re
+import zlib
 from collections.abc import Callable
 
 LOWER = "abcdefghijklmnopqrstuvwxyz"
@@ -103,6 +104,8 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "base64 url-safe": ("base64", lambda t: base64.urlsafe_b64encode(t.encode()).decode().rstrip("=")),
     "base64 unpadded": ("base64", lambda t: base64.b64encode(t.encode()).decode().rstrip("=")),
     "base64 utf-16": ("base64", lambda t: base64.b64encode(t.encode("utf-16-le")).decode()),
+    "base64 utf-32": ("base64", lambda t: base64.b64encode(t.encode("utf-32-be")).decode()),
+    "deflate": ("base64>deflate", lambda t: base64.b64encode(zlib.compress(t.encode(), wbits=-15)).decode()),
     "gzip": ("base64>gzip", lambda t: base64.b64encode(gzip.compress(t.encode())).decode()),
     "base64 rot13": ("rot13>base64", lambda t: codecs.encode(base64.b64encode(t.encode()).decode(), "rot13")),
     "base64 reversed": ("reversed>base64", lambda t: base64.b64encode(t.encode()).decode()[::-1]),
@@ -124,6 +127,11 @@ EXACT: dict[str, tuple[str, Encoder]] = {
     "hex 0x": ("hex", lambda t: ", ".join(f"0x{b:02x}" for b in t.encode())),
     "hex colons": ("hex", lambda t: t.encode().hex(":")),
     "hex bars": ("hex", lambda t: t.encode().hex("|")),
+    "hex in fours": ("hex", lambda t: t.encode().hex(" ", -2)),
+    "hex in eights": ("hex", lambda t: t.encode().hex("_", 4)),
+    "hex 0x in eights": ("hex", lambda t: f"0x{t.encode().hex(' ', -4)}".replace(" ", ", 0x")),
+    "hex of a list": ("hex", lambda t: t.encode().hex(" ").replace(" ", "', '")),
+    "hex in fours of a list": ("hex", lambda t: t.encode().hex(" ", -2).replace(" ", '", "')),
     "hex by words": ("hex", by_words(lambda w: w.encode().hex())),
     "hex rot13": ("rot13>hex", lambda t: codecs.encode(t.encode().hex(), "rot13")),
     "hex reversed": ("reversed>hex", lambda t: t.encode().hex()[::-1]),

@@ -529,6 +529,8 @@ def test_broken_compressed_data_is_no_layer(wrap: Callable[[bytes], bytes]) -> N
         lambda n: "'a', \"b\", " * n,
         lambda n: "aWY= dGhl " * n,
         lambda n: "696620 746865 " * n,
+        lambda n: "4967 6e6f " * n,
+        lambda n: '"69", "67", ' * n,
         lambda n: "begin 644 a\n#86)C\n" * n,
         lambda n: "3yQ7nR2" * n,
         lambda n: "令指 略忽 统系\n" * n,

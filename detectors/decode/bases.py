@@ -66,6 +66,9 @@ _RUN16 = re.compile(
     r"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){8,}|(?:[0-9A-F]{2}){8,}|(?:[0-9n-s]{2}){8,}|(?:[0-9N-S]{2}){8,})(?![0-9A-Za-z])"
 )
 _SPACED16 = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x)?[0-9A-Fa-f]{2}[\s,:;|./-]{1,3}){7,}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
+_GROUPED16 = re.compile(
+    r"(?<![0-9A-Za-z])(?:(?:0x)?(?:[0-9A-Fa-f]{2}){1,8}[\s,:;|./_\"'-]{1,4}){3,}(?:0x)?(?:[0-9A-Fa-f]{2}){1,8}(?![0-9A-Za-z])"
+)
 _HEX = re.compile(r"[0-9A-F]+")
 _SHIFTED16 = re.compile(r"[N-Sn-s]")
 _PREFIX16 = re.compile(r"0x|[^0-9A-Fa-f]")
@@ -163,15 +166,19 @@ def _piece64(run: str, start: int, allowance: Allowance, end: int | None = None)
 def _text64(body: str, allowance: Allowance) -> tuple[str, str | None]:
     whole = body[: len(body) - 1] if len(body) % 4 == 1 else body
     data = binascii.a2b_base64(whole + "=" * (-len(whole) % 4))
-    if not data.startswith(_COMPRESSED):
-        return "base64", decoded(data)
-    plain = _decompressed(data, allowance)
-    return "base64>gzip", decoded(plain) if plain is not None else None
+    if data.startswith(_COMPRESSED):
+        plain = _decompressed(data, allowance, zlib.MAX_WBITS | 32)
+        return "base64>gzip", decoded(plain) if plain is not None else None
+    if (text := decoded(data)) is None and (plain := _decompressed(data, allowance, -zlib.MAX_WBITS)) and is_language(
+        text := decoded(plain) or ""
+    ):
+        return "base64>deflate", text
+    return "base64", text
 
 
-def _decompressed(data: bytes, allowance: Allowance) -> bytes | None:
-    """What gzip or zlib data holds; None where it is broken, or holds more than may be decoded."""
-    engine = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+def _decompressed(data: bytes, allowance: Allowance, kind: int) -> bytes | None:
+    """What compressed data holds, ``kind`` as zlib's ``wbits``; None where it is broken, or holds more than may be decoded."""
+    engine = zlib.decompressobj(wbits=kind)
     try:
         plain = engine.decompress(data, allowance.left + 1)
     except zlib.error:
@@ -211,26 +218,29 @@ def base85_(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def hexadecimal(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Bytes as pairs of hexadecimal digits: in a row, apart, with ``0x`` before each; perhaps of compressed data."""
+    """Bytes as pairs of hexadecimal digits: in a row, apart, in groups, with ``0x`` before each; perhaps of compressed data."""
     for match in chain(solid(_RUN16, text, MIN_RUN), _SPACED16.finditer(text)):
         if _SHIFTED16.search(match[0]):
-            yield from _changed16(match, codecs.encode(match[0], "rot13"), "rot13")
+            yield from _sentences16(match, codecs.encode(match[0], "rot13"), "rot13>hex")
             continue
         digits = _PREFIX16.sub("", match[0])
         if (data := bytes.fromhex(digits)).startswith(_COMPRESSED):
-            plain = _decompressed(data, allowance)
+            plain = _decompressed(data, allowance, zlib.MAX_WBITS | 32)
             if plain is not None and (text_ := decoded(plain)) is not None:
                 yield Piece("hex>gzip", text_, *match.span(), (Blob(*match.span()),))
             continue
         found = list(_bytes(match, "hex", bytes.fromhex, digits, sure=not digits.isdigit()))
         if not any(is_language(piece.text) for piece in found):
-            yield from _changed16(match, digits[::-1], "reversed")
+            yield from _sentences16(match, digits[::-1], "reversed>hex")
         yield from found
+    for match in _GROUPED16.finditer(text):
+        if _SPACED16.fullmatch(match[0]) is None:
+            yield from _sentences16(match, _PREFIX16.sub("", match[0]), "hex")
 
 
-def _changed16(match: re.Match[str], digits: str, change: str) -> Iterator[Piece]:
-    """The text of digits that were themselves shifted or turned round, where it is sentences."""
-    for piece in _bytes(match, f"{change}>hex", bytes.fromhex, digits):
+def _sentences16(match: re.Match[str], digits: str, scheme: str) -> Iterator[Piece]:
+    """The text of digits that may have come together by chance, where it is sentences."""
+    for piece in _bytes(match, scheme, bytes.fromhex, digits):
         if is_sentence(piece.text) or (readable(piece.text) and not piece.text.isascii()):
             yield piece
 

@@ -90,13 +90,14 @@ def readable(text: str) -> bool:
 
 
 def decoded(data: bytes) -> str | None:
-    """``data`` as text in UTF-8, or UTF-16 where every other byte is zero, without the little in it that is none; else None.
+    """``data`` as text in UTF-8, or UTF-16 and UTF-32 where every other byte or three of four are zero, without the little in it
+    that is none; else None.
 
     Whoever reads it passes over a stray byte, so one makes no blob of a message.
     """
     encoding = "utf-8"
-    if data.count(0) * 3 > len(data):
-        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
+    if (zeros := data.count(0)) * 3 > len(data):
+        encoding = f"utf-{32 if zeros * 3 > 2 * len(data) else 16}-{'be' if data[0] == 0 else 'le'}"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
