@@ -1,4 +1,4 @@
-"""What judges users' texts: where its scale lies, and what the shipped model says."""
+"""Where the scales of users' texts and tools' definitions lie, and what the shipped model says of users'."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from detectors.semantic.judge import MODELS, SemanticModel
 from detectors.train import written
+from detectors.train.scales import ALARMS, SCALED, SETTLED, figures, fit, sure
 from detectors.train.sources import Row
-from detectors.train.users import ALARMS, ORIGINS, SETTLED, figures, fit, sure
 from detectors.values import Origin
 
 Floats = npt.NDArray[np.float32]
@@ -47,9 +47,9 @@ def _with(model: SemanticModel, directions: dict[Origin, Floats]) -> SemanticMod
 
 
 def test_the_scale_is_where_few_harmless_texts_reach_the_bar(shipped: SemanticModel, kept: list[written.Text]) -> None:
-    plain = {origin: one for origin, one in shipped.calibration.directions.items() if origin not in ORIGINS}
-    direction = fit(_with(shipped, plain), kept)
-    assert direction == fit(shipped, kept), "where it was does not matter"
+    plain = {origin: one for origin, one in shipped.calibration.directions.items() if origin not in SCALED[Origin.USER]}
+    direction = fit(_with(shipped, plain), kept, Origin.USER)
+    assert direction == fit(shipped, kept, Origin.USER), "where it was does not matter"
     assert not any(direction[:-1]), "all get the same"
     level = _with(shipped, plain | {Origin.USER: np.array(direction, np.float32)})
     told = figures(level, kept)["user"]
@@ -62,16 +62,18 @@ def test_the_scale_is_where_few_harmless_texts_reach_the_bar(shipped: SemanticMo
             assert level.judge(said, thorough=True) == _with(shipped, plain).judge(said, thorough=True), "others stay"
 
 
-def test_what_ships_is_what_is_fitted(shipped: SemanticModel) -> None:
-    direction = fit(shipped, list(written.texts()))
-    for origin in ORIGINS:
-        assert shipped.calibration.directions[origin].tolist() == pytest.approx(direction, abs=1e-4)
-    assert shipped.calibration.sure[Origin.USER] == pytest.approx(sure(shipped, list(written.texts())), abs=1e-4)
+@pytest.mark.parametrize("origin", SCALED)
+def test_what_ships_is_what_is_fitted(shipped: SemanticModel, origin: Origin) -> None:
+    texts = list(written.texts())
+    direction = fit(shipped, texts, origin)
+    for moved in SCALED[origin]:
+        assert shipped.calibration.directions[moved].tolist() == pytest.approx(direction, abs=1e-4)
+    assert shipped.calibration.sure[origin] == pytest.approx(sure(shipped, texts, origin), abs=1e-4)
 
 
 def test_the_front_stage_settles_a_share_of_the_kept_harmless_texts(shipped: SemanticModel, kept: list[written.Text]) -> None:
     harmless = [(one.text, Origin.USER) for one in kept if not one.label]
-    barred = dataclasses.replace(shipped.calibration, sure=shipped.calibration.sure | {Origin.USER: sure(shipped, kept)})
+    barred = dataclasses.replace(shipped.calibration, sure=shipped.calibration.sure | {Origin.USER: sure(shipped, kept, Origin.USER)})
     judged = SemanticModel(shipped.fast, shipped.encoder, shipped.index, barred).judge(harmless)
     assert np.mean([one.stage == "fast" for one in judged]) == pytest.approx(SETTLED, abs=0.02)
 

@@ -7,7 +7,7 @@
     python -m detectors.train calibrate  turn the folds' scores into probabilities and thresholds
     python -m detectors.train replies    fit what judges an assistant's words, on the encoder that ships
     python -m detectors.train results    fit what is added to what the encoder says of tools' results and documents
-    python -m detectors.train users      set where the scale of users' texts lies
+    python -m detectors.train scales     set where the scales of users' texts and tools' definitions lie
     python -m detectors.train evaluate   print the folds' figures; --card writes them into the model card
     python -m detectors.train all        the above in order: some hours of two cores, minutes on a GPU
 
@@ -16,7 +16,7 @@ was scored is not trained again. `fit --start shipped` goes on from the encoder 
 `--start FILE.pt` from a training in stages. With `--front` that encoder stays, and the front stage alone is fitted anew; with
 `--written` the encoder is trained further, on what was written for it and a few windows beside that, and the front stage is
 fitted anew; with `--words` nothing is trained: the encoder gets tokens for the words that the lexicon of other languages has
-gained. `index`, `replies`, `results` and `users` want to be run after each, since what they write is of one encoder and one
+gained. `index`, `replies`, `results` and `scales` want to be run after each, since what they write is of one encoder and one
 front stage; what `calibrate` writes is of those of the folds, and stays nearly right for others while they say nearly the same.
 So a front stage that is fitted without `calibrate` is brought to the scale of the one before it.
 """
@@ -46,9 +46,9 @@ from detectors.train import (
     reference,
     replies,
     results,
+    scales,
     shipped,
     tune,
-    users,
     written,
 )
 from detectors.train.base import BaseModelError
@@ -161,16 +161,17 @@ def results_command(options: argparse.Namespace) -> None:
     print(orjson.dumps(found.figures, option=orjson.OPT_INDENT_2).decode())
 
 
-def users_command(options: argparse.Namespace) -> None:
-    """Set where the scale of users' texts lies and what is settled of them; print what becomes of the kept written texts."""
+def scales_command(options: argparse.Namespace) -> None:
+    """Set where scales lie and what is settled on them; print what becomes of the kept written texts."""
     path, texts = options.models / "calibration.json", list(written.texts())
     made = orjson.loads(path.read_bytes())
     model = SemanticModel.load(options.models)
-    direction = users.fit(model, texts)
-    made["sure"][Origin.USER.value] = users.sure(model, texts)
-    made.setdefault("directions", {}).update({origin.value: direction for origin in users.ORIGINS})
+    for origin, moved in scales.SCALED.items():
+        direction = scales.fit(model, texts, origin)
+        made["sure"][origin.value] = scales.sure(model, texts, origin)
+        made.setdefault("directions", {}).update({each.value: direction for each in moved})
     calibrate.save(made, path)
-    print(orjson.dumps(users.figures(SemanticModel.load(options.models), texts), option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(scales.figures(SemanticModel.load(options.models), texts), option=orjson.OPT_INDENT_2).decode())
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
@@ -203,7 +204,7 @@ def _start(wanted: str, models: Path) -> Encoder | None:
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "folds": folds_command, "fit": fit_command, "exemplars": exemplars_command, "index": index_command,
     "calibrate": calibrate_command,
-    "replies": replies_command, "results": results_command, "users": users_command, "evaluate": evaluate_command,
+    "replies": replies_command, "results": results_command, "scales": scales_command, "evaluate": evaluate_command,
 }
 
 

@@ -25,6 +25,22 @@ LAYERS: Final = 6
 POSITIONS: Final = 512
 
 
+class Dropout(nn.Module):
+    """Leaves values out by one random byte each: drawn one by one, as torch does on processors, they are a sixth of a step."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.left_out = round(256 * share)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values of any shape, some of them 0 in training and the others larger by as much."""
+        if not self.training:
+            return values
+        words = torch.empty(values.numel() // 8 + 1, dtype=torch.int64, device=values.device).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: values.numel()].view(values.shape) >= self.left_out
+        return values * (kept.to(values.dtype) * (256 / (256 - self.left_out)))
+
+
 class Layer(nn.Module):
     """One BERT layer: attention, then a feed-forward net, each added and normalised."""
 
@@ -33,7 +49,7 @@ class Layer(nn.Module):
         self.query, self.key, self.value, self.output = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
         self.wide, self.narrow = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
         self.attention_norm, self.output_norm = nn.LayerNorm(WIDTH, 1e-12), nn.LayerNorm(WIDTH, 1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
         """``states`` (batch, tokens, WIDTH); ``bias`` is added to the attention scores, or None without padding."""
@@ -43,12 +59,9 @@ class Layer(nn.Module):
             return projected.view(batch, tokens, HEADS, WIDTH // HEADS).transpose(1, 2)
 
         query, key, value = split(self.query(states)), split(self.key(states)), split(self.value(states))
-        if self.training:
-            added = None if bias is None else bias.to(query.dtype)
-            mixed = nn.functional.scaled_dot_product_attention(query, key, value, added)
-        else:  # written out: what is exported is sums that quantisation knows
-            scores = query @ key.transpose(2, 3) * (WIDTH // HEADS) ** -0.5
-            mixed = (scores if bias is None else scores + bias).softmax(-1) @ value
+        # Written out: what is exported is sums that quantisation knows, and a processor learns through torch's own more slowly.
+        scores = query @ key.transpose(2, 3) * (WIDTH // HEADS) ** -0.5
+        mixed = (scores if bias is None else scores + bias).softmax(-1).to(value.dtype) @ value
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, WIDTH)
         states = self.attention_norm(states + self.dropout(self.output(mixed)))
         inner = self.narrow(nn.functional.gelu(self.wide(states)))
@@ -68,7 +81,7 @@ class Encoder(nn.Module):
         self.hidden = nn.Linear(3 * WIDTH, WIDTH // 2)
         self.origins = nn.Linear(WIDTH // 2, len(ORIGINS))
         self.categories = nn.Linear(WIDTH // 2, len(ATTACKS))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @classmethod
     def from_base(cls) -> Encoder:

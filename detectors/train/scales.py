@@ -1,7 +1,8 @@
-"""Where the scale of users' texts lies and what the front stage settles of them, told by harmless texts that look like attacks.
+"""Where the scales of users' texts and tools' definitions lie and what the front stage settles of them, told by harmless texts that
+look like attacks.
 
 Training on such texts moves what the encoder says as a whole. The bars of the presets stay, and so the scale moves: `ALARMS` of
-the harmless written texts that are kept out of training reach the bar of ``balanced``. System prompts are read by the same
+the harmless written texts that are kept out of training reach the bar of ``balanced``. System prompts are read by the users'
 output and move along. It is of one encoder, as directions are, and stands among those: a constant, and nothing else.
 
 What of ordinary prompts is settled can be told by folds alone, whose front stages have not seen all sources. The kept texts
@@ -31,27 +32,26 @@ SETTLED: Final = 0.5
 """Share of the kept harmless texts that the front stage settles. Where 85 % of the ordinary prompts of sources that it had not
 seen were settled, front stages without the sources of fold ``a`` settled 48 and 58 % of these (two seeds)."""
 
-ORIGINS: Final = (Origin.USER, Origin.SYSTEM)
+SCALED: Final = {Origin.USER: (Origin.USER, Origin.SYSTEM), Origin.TOOL_DEFINITION: (Origin.TOOL_DEFINITION,)}
+"""By whose texts a scale is told, and whose scale it is."""
 
 
-def fit(model: SemanticModel, texts: Sequence[Text]) -> list[float]:
-    """What `ORIGINS` get among the directions of ``calibration.json``, by the users' texts among ``texts`` that are kept,
-    whatever the model adds to such texts now."""
-    directions = dict(model.calibration.directions)
-    for origin in ORIGINS:
-        directions.pop(origin, None)
+def fit(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> list[float]:
+    """What the origins of ``SCALED[origin]`` get among the directions of ``calibration.json``, by the texts of ``origin`` among
+    ``texts`` that are kept, whatever the model adds to such texts now."""
+    directions = {other: one for other, one in model.calibration.directions.items() if other not in SCALED[origin]}
     calibration = dataclasses.replace(model.calibration, directions=directions)
     plain = SemanticModel(model.fast, model.encoder, model.index, calibration)
-    judged = plain.judge([(text, Origin.USER) for text in _harmless(texts)], thorough=True)
+    judged = plain.judge([(text, origin) for text in _harmless(texts, origin)], thorough=True)
     scores = np.array([one.score for one in judged if one.stage == "encoder"])  # what the index knows is not moved
-    bar = calibration.thresholds["balanced"][Origin.USER]
+    bar = calibration.thresholds["balanced"][origin]
     shift = _log_odds(bar) - np.quantile(_log_odds(scores), 1 - ALARMS)
     return served(np.zeros(WIDTH + len(OUTPUTS)), float(shift))
 
 
-def sure(model: SemanticModel, texts: Sequence[Text]) -> float:
-    """The front stage's logit below which a user's window is settled, by the users' texts among ``texts`` that are kept."""
-    highest = [max(logit for _, _, logit in model.front(text, Origin.USER)) for text in _harmless(texts)]
+def sure(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> float:
+    """The front stage's logit below which a window of ``origin`` is settled, by its texts among ``texts`` that are kept."""
+    highest = [max(logit for _, _, logit in model.front(text, origin)) for text in _harmless(texts, origin)]
     return float(np.quantile(highest, SETTLED))
 
 
@@ -70,8 +70,8 @@ def figures(model: SemanticModel, texts: Sequence[Text]) -> dict[str, dict[str, 
     return found
 
 
-def _harmless(texts: Sequence[Text]) -> list[str]:
-    return [one.text for one in texts if one.kept and one.origin is Origin.USER and not one.label]
+def _harmless(texts: Sequence[Text], origin: Origin) -> list[str]:
+    return [one.text for one in texts if one.kept and one.origin is origin and not one.label]
 
 
 def _log_odds(score: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -87,4 +87,6 @@ def _labels(one: Text) -> tuple[float, ...]:
     if one.origin is Origin.USER:
         return labels(user=1.0) if one.label else labels(user=0.0, system=0.0)
     value = float(one.label)
+    if one.origin is Origin.TOOL_DEFINITION:
+        return labels(tool_definition=value)
     return labels(document=value, tool_result=value)
