@@ -90,9 +90,9 @@ def readable(text: str) -> bool:
 
 
 def decoded(data: bytes) -> str | None:
-    """``data`` as text in UTF-8, or UTF-16 and UTF-32 where every other byte or three of four are zero, without the little in it
-    that is none; else None.
+    """``data`` as text without the little in it that is none; else None.
 
+    It is UTF-8, or UTF-16 or UTF-32 where every other byte or three of four are zero.
     Whoever reads it passes over a stray byte, so one makes no blob of a message.
     """
     encoding = "utf-8"

@@ -1,5 +1,6 @@
-"""Where the scales of users' texts and tools' definitions lie and what the front stage settles of them, told by harmless texts that
-look like attacks.
+"""Where the scales of users' texts and tools' definitions lie and what the front stage settles of them.
+
+Both are told by harmless texts that look like attacks.
 
 Training on such texts moves what the encoder says as a whole. The bars of the presets stay, and so the scale moves: `ALARMS` of
 the harmless written texts that are kept out of training reach the bar of ``balanced``. System prompts are read by the users'
