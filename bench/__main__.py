@@ -21,6 +21,7 @@ from bench import (
     languages,
     learning,
     memory,
+    packages,
     patterns,
     profile,
     quality,
@@ -37,8 +38,8 @@ from bench import (
 from bench.processes import BenchError
 
 BENCHES: Final = (
-    gateway, profile, audit, console, quality, authors, languages, drowned, replies, results, stream, realtime, learning,
-    patterns, capacity, memory, scan, index, sync, sync_scale, agreement, failover, verdicts, tails,
+    gateway, profile, audit, console, quality, authors, languages, drowned, replies, results, packages, stream, realtime,
+    learning, patterns, capacity, memory, scan, index, sync, sync_scale, agreement, failover, verdicts, tails,
 )  # fmt: skip
 
 
