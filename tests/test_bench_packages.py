@@ -59,7 +59,9 @@ def test_each_sort_is_taken_as_who_says_it(tmp_path: Path) -> None:
 
 
 def test_a_package_gives_so_many_of_a_sort_and_none_twice(tmp_path: Path) -> None:
-    said = [f'@tool\ndef t{n}():\n    """Tells the number {n} to whoever asks for it, and nothing else."""\n' for n in range(99)]
+    said = [
+        f'@tool\ndef t{n}():\n    """Tells the number {n} to whoever asks for it, and nothing else."""\n' for n in range(99)
+    ]
     long = f'PROMPT = "{"Go on. " * LONGEST}"\n'
     wheels = [wheel(tmp_path, {"a.py": "".join(said) + long}, "first"), wheel(tmp_path, {"a.py": said[0]}, "second")]
     found = packages.texts(wheels)
@@ -70,7 +72,9 @@ def test_a_package_gives_so_many_of_a_sort_and_none_twice(tmp_path: Path) -> Non
     assert packages.texts(wheels) == found
 
 
-def test_a_folder_without_wheels_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_wheels_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bench.__main__ import main
 
     monkeypatch.setattr("sys.argv", ["bench", "packages", "--wheels", str(tmp_path)])
