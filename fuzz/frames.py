@@ -46,7 +46,7 @@ def one(raw: bytes) -> None:
     reader, step = frames.Reader(), 1 + 16 * raw[0] if raw else 1
     for start in range(1, len(raw), step):
         try:
-            got = reader.feed(raw[start : start + step])
+            got = list(reader.feed(raw[start : start + step]))
         except frames.FrameError:
             return
         for frame in got:

@@ -176,6 +176,19 @@ def test_no_key_is_made_for_a_policy_that_cannot_be_enforced(start_gateway: Star
         assert client.post("/admin/v1/keys", json={"role": "app", "policy": "monitor"}).json()["policy"] == "monitor"
 
 
+@pytest.mark.parametrize("policy", ["strict", "monitor"])
+def test_no_key_is_made_on_the_command_line_for_a_policy_that_cannot_be_enforced(tmp_path: Path, policy: str) -> None:
+    """It would answer every call with 503."""
+    file = tmp_path / "portcullis.yaml"
+    file.write_text(f"detection: {{model: false}}\ndata_dir: {tmp_path}\nstate: sqlite:{tmp_path / 'state.db'}\n")
+    line = [sys.executable, "-m", "gateway", "keys", "create", "--config", str(file), "--policy", policy]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    told = "--policy: strict cannot be enforced: detection.model is false; turn it on, or take balanced"
+    assert (ended.returncode, told in ended.stderr) == ((2, True) if policy == "strict" else (0, False))
+    made = [key.policy for key in keystore.every(f"sqlite:{tmp_path / 'state.db'}")]
+    assert made == ([] if policy == "strict" else ["monitor"])
+
+
 def test_a_preset_is_loaded_for_streams_when_a_key_names_it(tmp_path: Path) -> None:
     (tmp_path / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
     built = live.build(check({"data_dir": str(tmp_path)}, "test"), 1, 0.0)

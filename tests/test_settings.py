@@ -70,6 +70,16 @@ from gateway.telemetry.metrics import FAIL_OPEN_STAGES
         ("learning: {feeds: [{name: a, source: 'file:/x'}, {name: a, source: 'file:/y'}]}", "learning: two feeds are named 'a'"),
         ("learning: {trusted_keys: [x]}", "learning.trusted_keys.0: got 'x'; wanted ed25519:"),
         ("sync: {advertise: elsewhere}", "sync.advertise: wanted host:port"),
+        ("sync: {peers: ['a:7443', 'a..b:7443']}", "sync.peers.1: wanted a host's name whose parts"),
+        ("sync: {listen: '[::1:7443'}", "sync.listen: wanted host:port, for example gateway-1.example.org:7443 or [::1]:7443"),
+        ("sync: {discover: 'http://a:7443'}", "sync.discover: wanted host:port"),
+        ("notify: {email: {server: 'mail..example:587', sender: a@b, to: [a@b]}}", "notify.email.server: wanted a host's name"),
+        ("notify: {email: {server: 'a b:587', sender: a@b, to: [a@b]}}",
+         "notify.email.server: wanted host:port, for example mail.example.org:587"),
+        ("notify: {email: {server: 'mail.example:²', sender: a@b, to: [a@b]}}", "notify.email.server: wanted host:port"),
+        ("learning: {feeds: [{name: a, source: 'https://a..b/x'}]}", "learning.feeds.0.source: wanted a host's name"),
+        ("learning: {feeds: [{name: a, source: 'https://'}]}", "learning.feeds.0.source: wanted http(s)://host"),
+        ("learning: {feeds: [{name: a, source: 'https://a:99999/x'}]}", "learning.feeds.0.source: wanted http(s)://host"),
         ("[]", "wanted a mapping of keys"),
     ],
 )
@@ -86,6 +96,15 @@ def test_a_wrong_file_names_the_key(tmp_path: Path, text: str, message: str) -> 
 )
 def test_an_address_of_an_upstream(url: str) -> None:
     assert configuration.check({"upstreams": {"openai": {"base_url": url}}}, "x").upstreams["openai"].base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "localhost", "[::1]", "::1", "fe80::1%eth0", "mail", "a_b.svc.", "bücher.example"])
+def test_an_address_of_a_mail_server_and_of_a_peer(host: str) -> None:
+    email = {"server": f"{host}:25", "sender": "a@b", "to": ["a@b"]}
+    chosen = configuration.check({"notify": {"email": email}, "sync": {"peers": [f"{host}:25"]}}, "x")
+    assert chosen.notify is not None
+    assert chosen.notify.email is not None
+    assert (chosen.notify.email.server, chosen.sync.peers) == (f"{host}:25", (f"{host}:25",))
 
 
 def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:

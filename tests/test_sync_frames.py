@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from itertools import pairwise
 
@@ -77,7 +78,7 @@ def test_a_flipped_byte_is_an_error_or_another_frame(frame: Frame, at: int, flip
 
 def test_a_long_frame_is_refused_before_it_comes() -> None:
     with pytest.raises(FrameError, match="is announced"):
-        Reader().feed((MAX_FRAME + 1).to_bytes(4, "big"))
+        list(Reader().feed((MAX_FRAME + 1).to_bytes(4, "big")))
     with pytest.raises(FrameError, match="at most"):
         encode(frames.Entries(1, True, [bytes(msgspec.msgpack.encode(list(range(400_000))))] * 2))
 
@@ -87,6 +88,17 @@ def test_a_bomb_is_refused_before_it_unfolds() -> None:
         decode(zlib.compress(bytes(20 * MAX_FRAME)), True)
     with pytest.raises(FrameError, match="not whole"):
         decode(zlib.compress(b"x" * 100)[:-3], True)
+
+
+def test_frames_of_one_read_are_unfolded_one_by_one() -> None:
+    """Of a megabyte 2 kB come: a read of 256 KiB may hold some hundred such frames."""
+    raw = encode(frames.Entries(1, False, [bytes(2_000)] * 512))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in Reader().feed(raw * 32)) == 32
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_FRAME
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

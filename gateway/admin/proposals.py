@@ -13,7 +13,7 @@ from gateway.admin.access import require, require_all
 from gateway.admin.nearest import exemplars
 from gateway.admin.queries import checked_cursor
 from gateway.audit import records
-from gateway.keys import Permission, Principal
+from gateway.keys import EVERY_TENANT, Permission, Principal
 from gateway.learning import wording
 from gateway.learning.promotion import Rules, awaited
 from gateway.learning.values import MAX_NOTE, Case, Proposal, Refused, Stage
@@ -57,7 +57,7 @@ def routes(app: FastAPI, services: Services) -> None:
         if found is None:
             raise HTTPException(404, "there is no such proposal")
         cases = [case for one in found.cases if (case := await learning.book.case(one)) is not None]
-        if found.cases and texts_shown(cases, principal):
+        if found.cases and texts_shown(found, cases, principal):
             tenants = sorted({case.trajectory.tenant for case in cases})
             fields = {"key": principal.key, "tenant": principal.tenant, "proposal": id, "of_tenants": tenants}
             await services.audit.event(records.READ_TEXT, fields)
@@ -102,15 +102,22 @@ def summary(proposal: Proposal, rules: Rules) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def texts_shown(cases: list[Case], principal: Principal) -> bool:
+def texts_shown(proposal: Proposal, cases: list[Case], principal: Principal) -> bool:
     """Whether somebody is shown the texts of a proposal's cases, and what was made of them."""
-    return principal.may(Permission.READ_TEXT) and all(principal.sees(case.trajectory.tenant) for case in cases)
+    return principal.may(Permission.READ_TEXT) and _sees_all(proposal, cases, principal)
+
+
+def _sees_all(proposal: Proposal, cases: list[Case], principal: Principal) -> bool:
+    """Whether all of a proposal's cases are of tenants that somebody sees; whose a case was that has expired nobody knows."""
+    if len(cases) < len(proposal.cases) and not principal.sees(EVERY_TENANT):
+        return False
+    return all(principal.sees(case.trajectory.tenant) for case in cases)
 
 
 def explained(proposal: Proposal, cases: list[Case], rules: Rules, principal: Principal) -> dict[str, Any]:
     """A proposal with its evidence: texts only for who may read them, and of other tenants' cases nothing."""
     own = [case for case in cases if principal.sees(case.trajectory.tenant)]
-    texts = texts_shown(cases, principal)
+    texts = texts_shown(proposal, cases, principal)
     pattern = proposal.pattern.shown()
     if not texts:
         pattern |= {"body": None, "hits": [], "misses": []}
@@ -121,7 +128,7 @@ def explained(proposal: Proposal, cases: list[Case], rules: Rules, principal: Pr
     return {
         **summary(proposal, rules),
         "pattern": pattern,
-        "reflection": proposal.reflection if len(own) == len(cases) else "",
+        "reflection": proposal.reflection if _sees_all(proposal, cases, principal) else "",
         "worded": wording.shown(proposal) if texts else None,
         "nearest": [
             {"id": id, "category": category, "similarity": near, "text": exemplars().get(id)}

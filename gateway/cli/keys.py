@@ -91,6 +91,11 @@ def _user() -> str:
 
 
 def _create(arguments: argparse.Namespace, chosen: Settings) -> int:
+    if arguments.policy is not None:
+        from gateway.live import unenforced  # with the engine: not for the other actions
+
+        if why := unenforced(arguments.policy, chosen.detection):
+            raise Misused(f"--policy: {arguments.policy} cannot be enforced: {why}; turn it on, or take balanced")
     now = time.time()
     expires_at = None if arguments.days is None else now + arguments.days * 86_400
     try:

@@ -105,6 +105,31 @@ def check_host(host: str) -> None:
         raise ValueError("wanted a host's name whose parts between the dots have 1 to 63 characters") from None
 
 
+_ADDRESS = re.compile(r"(?:([\w.-]+)|(\[)?([0-9a-f:.]+(?:%[\w.-]+)?)(?(2)\])):([0-9]{1,5})", re.IGNORECASE)
+
+
+def check_address(value: str, example: str) -> str:
+    """The address of a server, ``host:port``, as the ``example`` is; one of IPv6 stands in brackets, or by itself.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _ADDRESS.fullmatch(value)
+    if match is None or not 0 < int(match[4]) < 65_536 or not (match[1] or is_ipv6(match[3])):
+        raise ValueError(f"wanted host:port, for example {example}")
+    if match[1]:
+        check_host(match[1])
+    return value
+
+
+def is_ipv6(host: str) -> bool:
+    """Whether this is an address of IPv6, as it is written without brackets."""
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
 def http_url(value: str) -> str:
     """
     Raises:

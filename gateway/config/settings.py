@@ -5,7 +5,6 @@ The models below are the configuration's documentation as well: ``docs/configura
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from detectors.values import WINDOWS, ChannelKind, Origin
 from gateway.audit.settings import AuditSettings
-from gateway.config.fields import Certificates, Seconds, Secret, check_host, is_loopback
+from gateway.config.fields import Certificates, Seconds, Secret, check_host, is_ipv6, is_loopback
 from gateway.config.fields import Model as _Model
 from gateway.keys import checked_name
 from gateway.learning.settings import LearningSettings
@@ -37,16 +36,9 @@ _LISTEN = re.compile(r"(?:([\w.-]+)|\[([0-9a-f:.]+(?:%[\w.-]+)?)\]):([0-9]{1,5})
 
 def _listen(value: str) -> str:
     match = _LISTEN.fullmatch(value)
-    if match is None or int(match[3]) > 65_535 or not (match[1] or _is_ipv6(match[2])):
+    if match is None or int(match[3]) > 65_535 or not (match[1] or is_ipv6(match[2])):
         raise ValueError("wanted host:port, for example 127.0.0.1:8080 or [::]:8080")
     return value
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False
 
 
 def _hard_to_guess(value: SecretStr) -> SecretStr:

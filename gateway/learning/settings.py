@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.config.fields import Certificates, Model, differ
+from gateway.config.fields import Certificates, Model, differ, http_url
 from patterns.signing import read_public
 
 
 def _source(value: str) -> str:
     if not value.startswith(("https://", "file:", "/", "./")):
         raise ValueError("wanted https://..., or a file or folder as file:PATH, /PATH or ./PATH")
-    return value
+    return http_url(value) if value.startswith("https://") else value
 
 
 def _key(value: str) -> str:

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from typing import Final
 
-from gateway.redaction.links import LEAD, MARK, OPEN_END, SCHEME, SLASHES, begun
+from gateway.redaction.links import LEAD, MARK, OPEN_END, SCHEME, SLASHES, begun, naked
 
 MAX_ADDRESS: Final = 2_048
 """Characters of an address that are remembered while it goes on; browsers and servers take few longer ones."""
@@ -27,6 +27,9 @@ _CLOSED: Final = {
 }
 """What ends an address, by the mark before it."""
 
+_ATTRIBUTE: Final = {'"': re.compile('"'), "'": re.compile("'")}
+"""The same of an attribute's: a blank line ends Markdown's HTML, but who shows HTML alone reads over it."""
+
 _BARE: Final = re.compile(r"[\s<>]")
 _FAR: Final = re.compile(r"""["'>]""")
 """What ends one behind so much white space that nobody knows what it stands in."""
@@ -34,7 +37,7 @@ _FAR: Final = re.compile(r"""["'>]""")
 _NONE: Final = re.compile(r"[\t\r\n]*[^\S\t\r\n]")
 """What makes slashes none of an address's: no host has a space."""
 
-_MAY_BEGIN: Final = re.compile(r"[/\\&]")
+_MAY_BEGIN: Final = re.compile(r"[/\\&:]")
 _ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(?:u[0-9a-fA-F]{0,3})?()\Z|(.))|"', re.DOTALL)
 _SPACES: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
 _HOST: Final = re.compile(r"(?:[a-z]+:)?[/\\]*(?:[^/\\?#\s]*@)?(\[[0-9a-f:.]*\]|[^/\\?#\s:@]*)", re.IGNORECASE)
@@ -55,7 +58,7 @@ class Addresses:
 
     def open_at(self, where: int) -> int | None:
         """Where the address begins that is open at ``where``; None where none is."""
-        text = self._text
+        text, found, first = self._text, None, -1
         while True:
             if self._begin is not None:
                 end = self._closed.search(text, self._at, where)
@@ -65,7 +68,14 @@ class Addresses:
                 self._at = self._floor = end.start()
                 self._begin = None
             self._pending = None
-            found = SLASHES.search(text, self._at, where)
+            if first < self._at:  # else what was found before is still the next
+                found = SLASHES.search(text, self._at, where)
+                first = len(text) if found is None else found.start()
+            slashless = naked(text, self._floor, self._at, found.end() if found else where)
+            if slashless is not None:
+                self._begin, self._at = slashless
+                self._closed = self._closed_by(self._begin)
+                continue
             if found is None:
                 self._at = max(self._at, where - _REACH)
                 return None
@@ -95,7 +105,7 @@ class Addresses:
         first = max(self._floor, begin - LEAD)
         mark = MARK.search(self._text, first, begin)
         if mark is not None:
-            return _CLOSED[mark[1] or mark[2] or mark[3]]
+            return _ATTRIBUTE[mark[1]] if mark[1] else _CLOSED[mark[2] or mark[3]]
         return _FAR if begin - first == LEAD and self._text[first:begin].isspace() else _BARE
 
 

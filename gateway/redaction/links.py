@@ -46,6 +46,11 @@ def _letters(name: str) -> str:
 
 
 _COLON: Final = rf"(?::|\\+u003a|&(?:colon|#(?:0{{0,6}}58|x0{{0,6}}3a));){_GAP}\Z"
+_NAKED: Final = re.compile(
+    rf"[:&\\](?:(?<=[tpwsnr;0235\t\r\n][ps]:)|(?<=[;0235\t\r\n]:)|(?<=\\[tnr]:)|(?<=&)(?:colon|#(?:0{{0,6}}58|x0{{0,6}}3a));|(?<=\\)u003a)(?=(?:[\t\r\n]|\\[tnr])*+(?:[^\s/\\&]|&(?!{_ONE})|\Z))",
+    re.IGNORECASE,
+)
+"""The colon of a scheme behind which no slash stands."""
 _MAY_BE_WEB: Final = re.compile(rf"(?:[PS03;]{_GAP}{_COLON}|(?:[\t\r\n]|\\[tnr]){{9}}\Z)", re.IGNORECASE)
 _S: Final = _letters("s")
 _WEB: Final = re.compile(
@@ -83,6 +88,16 @@ def begun(before: str, found: re.Match[str]) -> int | None:
     if _OTHER.search(before, max(0, last - SCHEME)):
         return None  # of a database, a file: nothing that is fetched when it is shown
     return last
+
+
+def naked(text: str, floor: int, first: int, last: int) -> tuple[int, int] | None:
+    """Where, between ``first`` and ``last``, the first address with no slash begins, and what stands behind its scheme; nothing
+    before ``floor`` tells of it. Browsers read ``http:host`` as if it had two, unless the page has that very scheme."""
+    for found in _NAKED.finditer(text, first, last):
+        web = _WEB.search(text, max(floor, found.end() - SCHEME), found.end())
+        if web is not None:
+            return web.start(), found.end()
+    return None
 
 
 class Hosts:

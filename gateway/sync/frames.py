@@ -8,6 +8,7 @@ decoding, and what does not fit is a `FrameError`.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -292,24 +293,21 @@ class Reader:
     def __init__(self) -> None:
         self._data = bytearray()
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """The frames that are whole now.
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are whole now, each unfolded when it is asked for: one read may hold a gigabyte of them.
 
         Raises:
             FrameError: what comes is none; the stream cannot be read on.
         """
         self._data += data
-        frames: list[Frame] = []
-        at = 0
-        while len(self._data) - at >= _HEADER:
-            head = int.from_bytes(self._data[at : at + _HEADER], "big")
+        while len(self._data) >= _HEADER:
+            head = int.from_bytes(self._data[:_HEADER], "big")
             size = head & ~_DEFLATED
             if size > MAX_FRAME:
                 raise FrameError(f"a frame of {size} bytes is announced; at most {MAX_FRAME} are taken")
-            end = at + _HEADER + size
+            end = _HEADER + size
             if len(self._data) < end:
                 break
-            frames.append(decode(bytes(self._data[at + _HEADER : end]), bool(head & _DEFLATED)))
-            at = end
-        del self._data[:at]
-        return frames
+            body = bytes(self._data[_HEADER:end])
+            del self._data[:end]
+            yield decode(body, bool(head & _DEFLATED))

@@ -308,12 +308,15 @@ class SyncService:
         if peer is None or self.node is None:
             return
         self.counts.received[wire.transport] += len(data)
-        try:
-            got = peer.readers[bulk].feed(data)
-        except FrameError as error:
-            self._do(self.node.broken(peer.key, str(error), time.time()))
-            return
-        for frame in got:
+        got = peer.readers[bulk].feed(data)
+        while peer.key in self._peers:  # of one whose connection ended at a frame the others are not looked at
+            try:
+                frame = next(got, None)
+            except FrameError as error:
+                self._do(self.node.broken(peer.key, str(error), time.time()))
+                return
+            if frame is None:
+                return
             self._do(self.node.received(peer.key, frame, time.time()))
 
     def wire_closed(self, wire: Wire, reason: str) -> None:

@@ -7,14 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.config.fields import Model, is_loopback
+from gateway.config.fields import Model, check_address, is_loopback
 
 
 def _address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise ValueError("wanted host:port, for example gateway-1.example.org:7443 or [::1]:7443")
-    return value
+    return check_address(value, "gateway-1.example.org:7443 or [::1]:7443")
 
 
 Address = Annotated[str, AfterValidator(_address)]

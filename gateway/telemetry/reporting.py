@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from gateway.config.fields import Certificates, Model, Seconds, Secret, SecretUrl, Url
+from gateway.config.fields import Certificates, Model, Seconds, Secret, SecretUrl, Url, check_address
 
 
 class Traces(Model):
@@ -54,10 +54,7 @@ def _login(value: SecretStr) -> SecretStr:
 
 
 def _server(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise ValueError("wanted host:port, for example mail.example.org:587")
-    return value
+    return check_address(value, "mail.example.org:587")
 
 
 Address = Annotated[str, AfterValidator(_address)]
