@@ -331,4 +331,5 @@ def test_members_that_a_peer_invents_are_bounded() -> None:
     assert len(peer.node.directory) <= 4_096
     ahead = frames.Member("m", "h:1", wall + 10**9, False)
     assert peer.node.directory.learn([ahead], BEGIN) == []
-    assert peer.node.directory.learn([frames.Member("m", "no port", wall, False)], BEGIN) == []
+    for address in ("no port", "h:\N{SUPERSCRIPT TWO}"):
+        assert peer.node.directory.learn([frames.Member("m", address, wall, False)], BEGIN) == []

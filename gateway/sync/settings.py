@@ -12,7 +12,7 @@ from gateway.config.fields import Model, is_loopback
 
 def _address(value: str) -> str:
     host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError("wanted host:port, for example gateway-1.example.org:7443 or [::1]:7443")
     return value
 
