@@ -360,6 +360,8 @@ def test_a_peer_may_ask_so_much_and_no_more() -> None:
     for number in range(MAX_ASKED):
         assert [type(one) for one in peers.say(0, question(number=number))] == [Judge]
     assert "more questions" in ended(peers.say(0, question(number=99)))
+    for number in range(MAX_ASKED):
+        assert peers.node.judged(0, frames.Answer(number, "verdict")) == []  # the connection has ended
     for link in range(1, 1 + MAX_JUDGED // MAX_ASKED):
         for number in range(MAX_ASKED):
             assert [type(one) for one in peers.say(link, question(number=number))] == [Judge]
@@ -371,6 +373,17 @@ def test_a_peer_may_ask_so_much_and_no_more() -> None:
     assert [type(one) for one in peers.say(last, question(number=6))] == [Judge]
     both = frames.Question(7, KNOWLEDGE, "t", 1, [frames.Said(b"x" * frames.MAX_QUESTION, False, "user", 0, False)] * 2)
     assert ended(peers.say(last, both)) == "a question that is too long"
+
+
+def test_who_comes_back_on_and_on_may_ask_no_more_than_all_may() -> None:
+    peers = Peers(0)
+    judged = 0
+    for link in range(9):
+        peers.node.opened(link, ("p",), None, "quic", "10.0.0.9", peers.now)
+        peers.say(link, hello(peers, "p", b"%016d" % link))
+        judged += sum(isinstance(one, Judge) for number in range(MAX_ASKED) for one in peers.say(link, question(number=number)))
+        peers.node.closed(link, peers.now)
+    assert judged == MAX_JUDGED
 
 
 def test_a_long_question_does_not_hold_up_fresh_revisions() -> None:

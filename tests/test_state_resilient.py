@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,37 @@ def test_what_a_process_writes_is_left_to_it(tmp_path: Path) -> None:
     one.drop(last)
     assert list(tmp_path.iterdir()) == [theirs]
     assert (one.size, one.waiting()) == (theirs.stat().st_size, [])
+
+
+def test_what_is_being_written_is_not_dropped_with_what_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that is full answers, and takes nothing: records go to disk while those of before are to return."""
+    queue, known = Spool(tmp_path), [decision(NOW + number) for number in range(2)]
+    queue.put(known[:1], [])
+    writing, may_write = threading.Event(), threading.Event()
+    write = os.write
+
+    def slow(handle: int, data: bytes) -> int:
+        writing.set()
+        may_write.wait()
+        return write(handle, data)
+
+    def stored() -> set[str]:
+        found: set[str] = set()
+        for file in queue.waiting():
+            found |= {one.id for decisions, _ in queue.read(file, 10) for one in decisions}
+            queue.drop(file)
+        return found
+
+    monkeypatch.setattr(os, "write", slow)
+    with ThreadPoolExecutor(2) as pool:
+        putting = pool.submit(queue.put, known[1:], [])
+        writing.wait()
+        returning = pool.submit(stored)
+        wait([returning], 0.2)  # a disk that is busy for so long
+        may_write.set()
+        putting.result()
+        returned = returning.result()
+    assert returned | stored() == {one.id for one in known}
 
 
 def test_a_full_queue_is_an_error_and_loses_nothing_that_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import product
@@ -331,6 +332,20 @@ def test_a_call_that_does_not_return_is_given_up(tmp_path: Path, monkeypatch: py
             await state.append([decision()])
         other.execute("ROLLBACK")
         other.close()
+        await state.close()
+
+    asyncio.run(story())
+
+
+def test_what_a_dead_one_took_by_a_clock_that_was_ahead_is_given_to_the_next_who_asks(tmp_path: Path) -> None:
+    async def story() -> None:
+        state = SqliteState(str(tmp_path / "state.db"))
+        now = time.time()
+        await state.emit("work", [b"0"], now, 10, make_room=True)
+        assert await state.claim("work", "dead", 1, 60, now + 86_400)
+        [again] = await state.claim("work", "next", 1, 60, now)
+        assert (again.body, again.deliveries) == (b"0", 2)
+        assert await state.claim("work", "late", 1, 60, now - 5) == [], "who waited for the lock has an earlier time, too"
         await state.close()
 
     asyncio.run(story())

@@ -13,7 +13,7 @@ from gateway.sync import frames
 from gateway.sync.commands import LONG_QUESTION, Apply, Close, Command, Judge, Send, Warn
 from gateway.sync.ledger import Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
-from gateway.sync.membership import FANOUT, Directory
+from gateway.sync.membership import FANOUT, MAX_MEMBERS, Directory
 from gateway.sync.node import MAX_EARLY, MAX_EARLY_BYTES, MAX_LINKS, MAX_REFUSALS, SPARE_LINKS, Node, covers
 from patterns.clock import MAX_AHEAD_MS, Stamp
 from patterns.entries import decode, encode
@@ -331,4 +331,17 @@ def test_members_that_a_peer_invents_are_bounded() -> None:
     assert len(peer.node.directory) <= 4_096
     ahead = frames.Member("m", "h:1", wall + 10**9, False)
     assert peer.node.directory.learn([ahead], BEGIN) == []
-    assert peer.node.directory.learn([frames.Member("m", "no port", wall, False)], BEGIN) == []
+    for address in ("no port", "h:\N{SUPERSCRIPT TWO}"):
+        assert peer.node.directory.learn([frames.Member("m", address, wall, False)], BEGIN) == []
+
+
+def test_holders_that_a_peer_invents_are_bounded() -> None:
+    peer = Peer()
+    peer.hello()
+    made = entry("p", Stamp(int(BEGIN * 1000), 0, "here"))
+    peer.node.changed([made], BEGIN)
+    for number in range(40):
+        peer.say(frames.Holds(fingerprint(encode(made)), [f"m{number}-{n}" for n in range(256)]))
+    track = peer.node.replication(fingerprint(encode(made)))
+    assert track
+    assert len(track.nodes) <= MAX_MEMBERS

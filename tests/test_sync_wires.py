@@ -104,6 +104,42 @@ def test_without_udp_it_falls_back_to_tcp_and_returns_to_quic(tmp_path: Path, mo
     in_cluster(story, tmp_path)
 
 
+def test_where_tcp_is_blocked_quic_may_take_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "HEAD_START_SECONDS", 0.2)
+    monkeypatch.setattr(quic, "CONNECT_SECONDS", 1.0)
+
+    async def story(cluster: Cluster) -> None:
+        cluster.ports["a"] = free_port()
+        relay = LossyRelay(cluster.ports["a"], delay=0.02)
+        await relay.start()
+        relay.udp_blocked = True
+        await cluster.start("a", advertise=f"127.0.0.1:{relay.port}")
+        b = await cluster.start("b", f"127.0.0.1:{relay.port}", advertise=f"127.0.0.1:{free_port()}")
+        await until(lambda: connected(b, "tcp") and not b._quic.wires)
+        # The network is turned round: what is tried first from now on, since it worked before, fails at once.
+        monkeypatch.undo()
+        relay.udp_blocked, relay.tcp_blocked = False, True
+        relay.cut()
+        await until(lambda: not connected(b))
+        await until(lambda: connected(b, "quic"))
+        await relay.close()
+
+    in_cluster(story, tmp_path)
+
+
+def test_an_address_that_cannot_be_looked_up_is_one_that_is_not_reached(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(cluster: Cluster) -> None:
+        wrong = ["gateway..example.org:7443", f"{'a' * 64}.example.org:7443"]  # no DNS name: a label is empty, or too long
+        a = await cluster.start("a", *wrong, discover=wrong[0])
+        await until(lambda: a.node.directory._trials.keys() >= set(wrong))  # type: ignore[union-attr]
+        await until(lambda: "DNS does not know gateway..example.org" in caplog.text)
+        assert "a task failed" not in caplog.text
+
+    in_cluster(story, tmp_path)
+
+
 def test_a_connection_survives_a_change_of_address(tmp_path: Path) -> None:
     async def story(cluster: Cluster) -> None:
         a = await cluster.start("a")

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,7 @@ class Spool:
         self._file: Path | None = None  # that is appended to
         self._locks: dict[Path, int] = {}  # of ours, and of those left behind that we store
         self._size = 0  # of the file that is appended to
+        self._turn = threading.Lock()  # to append, or to say what is read: a file in which one is at work is not whole
 
     @property
     def size(self) -> int:
@@ -58,17 +60,18 @@ class Spool:
         lines = [_DECISION + encode(one) + b"\n" for one in decisions]
         lines += [_TEXTS + encode_texts(one) + b"\n" for one in kept]
         data = b"".join(lines)
-        if (waits := self.size) + len(data) > MAX_SPOOL:
-            raise SpoolFull(f"the queue on disk holds {waits} bytes, as much as it may")
-        try:
-            file = self._file = self._file or self._begin()
-            if os.write(self._locks[file], data) != len(data):
-                os.ftruncate(self._locks[file], self._size)
-                raise SpoolFull("the disk is full")
-            os.fsync(self._locks[file])
-        except OSError as error:
-            raise SpoolFull(f"the queue on disk cannot be written: {error.strerror}") from None
-        self._size += len(data)
+        with self._turn:
+            if (waits := self.size) + len(data) > MAX_SPOOL:
+                raise SpoolFull(f"the queue on disk holds {waits} bytes, as much as it may")
+            try:
+                file = self._file = self._file or self._begin()
+                if os.write(self._locks[file], data) != len(data):
+                    os.ftruncate(self._locks[file], self._size)
+                    raise SpoolFull("the disk is full")
+                os.fsync(self._locks[file])
+            except OSError as error:
+                raise SpoolFull(f"the queue on disk cannot be written: {error.strerror}") from None
+            self._size += len(data)
 
     def _begin(self) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,13 +97,14 @@ class Spool:
 
     def waiting(self) -> list[Path]:
         """The files to read: those of processes that have ended, and ours, to which nothing is appended from now on."""
-        for file in sorted(self._folder.glob("state-*.spool")):
-            if file not in self._locks:
-                with contextlib.suppress(OSError):  # another process has stored it, or it is none of ours
-                    self._lock(file, os.O_RDONLY)
-        if self._locks.keys() <= {self._file}:  # one by one, however long the state takes nothing
-            self._file = None
-        return [file for file in self._locks if file != self._file]
+        with self._turn:
+            for file in sorted(self._folder.glob("state-*.spool")):
+                if file not in self._locks:
+                    with contextlib.suppress(OSError):  # another process has stored it, or it is none of ours
+                        self._lock(file, os.O_RDONLY)
+            if self._locks.keys() <= {self._file}:  # one by one, however long the state takes nothing
+                self._file = None
+            return [file for file in self._locks if file != self._file]
 
     def read(self, file: Path, batch: int) -> Iterator[tuple[list[Record], list[KeptTexts]]]:
         """What a file holds, in batches."""

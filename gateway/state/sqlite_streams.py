@@ -28,13 +28,14 @@ def emit(
 
 
 def claim(db: sqlite3.Connection, stream: str, who: str, count: int, idle_seconds: float, now: float) -> list[Event]:
-    left = "SELECT number FROM events WHERE stream = ? AND taken_at <= ? ORDER BY number LIMIT ?"
+    # Or as far ahead: it was taken before the clock was set back, and would be held until that time has come again.
+    left = "SELECT number FROM events WHERE stream = ? AND (taken_at <= ? OR taken_at > ?) ORDER BY number LIMIT ?"
     fresh = "SELECT number FROM events WHERE stream = ? AND taken_at IS NULL ORDER BY number LIMIT ?"
     query = "SELECT number, body, deliveries FROM events WHERE number = ?"
     if db.execute("SELECT 1 FROM events WHERE stream = ? LIMIT 1", (stream,)).fetchone() is None:
         return []  # without the lock that a change takes
     with transaction(db):
-        rows = db.execute(left, (stream, now - idle_seconds, count)).fetchall()
+        rows = db.execute(left, (stream, now - idle_seconds, now + idle_seconds, count)).fetchall()
         rows += db.execute(fresh, (stream, count - len(rows))).fetchall()
         take = "UPDATE events SET who = ?, taken_at = ?, deliveries = deliveries + 1 WHERE number = ?"
         db.executemany(take, [(who, now, number) for (number,) in rows])

@@ -30,7 +30,8 @@ class Dialer:
         self._by_tcp: dict[str, float] = {}  # addresses reached by TCP, and when to try QUIC again
 
     async def dial(self, address: str) -> None:
-        """QUIC with a head start over TCP; the first that stands is it, and QUIC replaces TCP when it comes after all.
+        """QUIC with a head start over TCP; the first that stands is it, and QUIC replaces TCP when it comes after all. It has
+        its whole time, also where TCP fails.
 
         Raises:
             OSError: it cannot be reached.
@@ -55,7 +56,10 @@ class Dialer:
                     quic.result()
             tcp = asyncio.ensure_future(self._tcp.dial(address, host, port))
             await asyncio.wait([tcp])
-            tcp.result()
+            if tcp.exception() is not None:  # it may be refused at once, which says nothing of UDP
+                await quic
+                self._by_tcp.pop(address, None)
+                return
             if address not in self._by_tcp:
                 self.fallbacks += 1
             self._by_tcp[address] = time.monotonic() + UPGRADE_SECONDS

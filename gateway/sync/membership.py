@@ -228,7 +228,7 @@ def _place(address: str) -> bytes:
 
 def _dialable(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 65_536
+    return bool(host) and port.isdecimal() and 0 < int(port) < 65_536
 
 
 def _age(member: Member, now: float) -> float:

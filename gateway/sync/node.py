@@ -256,8 +256,9 @@ class Node:
         return list(self._questions.give_up(key))
 
     def judged(self, link: int, answer: frames.Answer) -> list[Command]:
-        """What we say of a `Judge`."""
-        return list(self._questions.judged(link, answer))
+        """What we say of a `Judge`; nothing where the connection has ended meanwhile."""
+        out = self._questions.judged(link, answer)
+        return list(out) if link in self.links else []
 
     # Frames
 

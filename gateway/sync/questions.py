@@ -22,7 +22,8 @@ MAX_ASKED_BYTES: Final = 4 * 2**20
 """Bytes of texts on their way to one peer: what it does not read is held here."""
 
 MAX_JUDGED: Final = 64
-"""Questions of all peers that are judged at once; they share the encoder with this replica's own traffic."""
+"""Questions of all peers that are judged at once; they share the encoder with this replica's own traffic. Those of a connection
+that has ended count until they were judged: who comes back on and on asks no more."""
 
 NOWHERE: Final = -1
 """Instead of a connection: the question waits for one."""
@@ -122,27 +123,28 @@ class Questions:
         Raises:
             Misbehaved: more than may be asked at once, or more than a question holds.
         """
-        mine = self._judged.setdefault(link.key, set())
+        mine = self._judged.get(link.key, set())
         if len(mine) >= MAX_ASKED or frame.number in mine:
             raise Misbehaved("more questions than may be asked at once")
         if frame.size > frames.MAX_QUESTION:
             raise Misbehaved("a question that is too long")
         if sum(map(len, self._judged.values())) >= MAX_JUDGED:
             return [Send(link.key, frames.Answer(frame.number, "busy"))]
-        mine.add(frame.number)
+        self._judged.setdefault(link.key, set()).add(frame.number)
         return [Judge(link.key, frame)]
 
     def judged(self, link: int, answer: frames.Answer) -> list[Send]:
-        """What we say of a `Judge`; nothing where the connection has ended meanwhile."""
+        """What we say of a `Judge`."""
         mine = self._judged.get(link, set())
         if answer.number not in mine:
             return []
         mine.discard(answer.number)
+        if not mine:
+            del self._judged[link]
         return [Send(link, answer)]
 
     def closed(self, link: Link, again: bool) -> list[Told]:
         """A connection has ended. ``again``: its peer has another one to us, or one stands that may turn out to be such."""
-        self._judged.pop(link.key, None)
         away = self._away.get(link.node, {})
         out: list[Told] = []
         for number, one in [(number, one) for number, one in away.items() if one.link == link.key]:

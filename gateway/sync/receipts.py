@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
+
+from gateway.sync.membership import MAX_MEMBERS
 
 MAX_TRACKED: Final = 4_096
 """Revisions followed at once; the oldest is forgotten first."""
@@ -52,7 +55,7 @@ class Receipts:
         track = self._tracks.get(fingerprint)
         if track is None:
             return None
-        track.nodes.update(nodes)
+        track.nodes.update(islice(nodes, MAX_MEMBERS - len(track.nodes)))  # no more than there can be, whatever a peer says
         if track.reached_at is None and len(track.nodes) + 1 >= quorum:
             track.reached_at = now
         return track.source

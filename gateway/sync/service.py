@@ -288,8 +288,8 @@ class SyncService:
         host, port = split(self.settings.discover)
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            _log.warning("pattern sync: DNS does not know %s: %s", host, error.strerror)
+        except (OSError, UnicodeError) as error:  # the second where it is no name: a label is empty or too long
+            _log.warning("pattern sync: DNS does not know %s: %s", host, getattr(error, "strerror", None) or error)
             return
         self.node.directory.found(joined(str(info[4][0]), port) for info in found)
 
@@ -366,7 +366,7 @@ class SyncService:
         assert self.node is not None
         try:
             await self.dialer.dial(address)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second where its host is no name
             _log.debug("pattern sync: %s cannot be reached: %s", address, error)
             self._do(self.node.unreachable(address, time.time()))
 
