@@ -228,6 +228,10 @@ PASSWORDS = [
     ("password: changeme", None),
     ("password: my-secret-password1", None),
     ("password: /run/secrets/db", None),
+    ("PWD=/app", None),
+    ("OLDPWD=/", None),
+    ("PWD=/Tr0ub4dor&3", "/Tr0ub4dor&3"),
+    ("password=/Tr0ub4dor", "/Tr0ub4dor"),
     ("password: https://vault.internal", None),
     ("the password is 12", None),
     ("the password is case-sensitive", None),
@@ -254,6 +258,9 @@ def test_passwords(text: str, secret: str | None) -> None:
         ("token=YOUR_API_TOKEN_1234_abcd_5678", None),
         ("token: https://a1b2c3d4e5f6.example/k9", None),
         ("token=aaaa1aaaa1aaaa1aaaa1", None),
+        ("private_key: x25519.X25519PrivateKey", None),
+        ("key: hazmat.ed25519.Ed25519PrivateKey", None),
+        ("token: x25519.k9f8E7d6C5b4A39281706f5", "x25519.k9f8E7d6C5b4A39281706f5"),
     ],
 )
 def test_assigned_keys(text: str, secret: str | None) -> None:

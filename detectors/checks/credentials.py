@@ -50,6 +50,12 @@ _PROGRAM_NAME: Final = re.compile(
 _MOUNT: Final = re.compile(r".{0,2}?\$(?:PWD|\(pwd\)):/")
 """What a shell's working directory is called where it is mounted into a container: ``-v $PWD:/src``."""
 
+_WORKING_FOLDER: Final = re.compile(r"pwd=/[\w.-]*", re.IGNORECASE | re.ASCII)
+"""Where a shell stands, among the variables of an environment: ``PWD=/app``, ``OLDPWD=/``."""
+
+_TYPE: Final = re.compile(r"(?:\w+\.)+[A-Z]\w*(?:Key|Token|Secret|Credential|Cookie|Signature)s?", re.ASCII)
+"""What a program's annotation says of a key: ``private_key: x25519.X25519PrivateKey``."""
+
 _PATH: Final = re.compile(r"(?:~|\.{1,2})?/[\w.-]+/|https?:|[A-Za-z]:\\")
 _NO_PASSWORD: Final = re.compile(
     r"(?:(?:my|the|db|root|admin|user|some|super|very|strong|secure|test|your|pass(?:word|wd|phrase|code)?|pwd|pw|secret|token"
@@ -97,6 +103,8 @@ def password(text: str, start: int, end: int) -> Span | None:
         return None
     closed = quote != "" and text[end : end + 1] == quote
     stop = end if closed else begin + len(text[begin:end].rstrip(_TRAILING))
+    if _WORKING_FOLDER.fullmatch(text, found.start(), stop):
+        return None
     spoken = found.group("link").strip().isalpha()
     return (begin, stop) if _is_password(text[begin:stop], spoken) else None
 
@@ -124,7 +132,8 @@ def assigned_key(text: str, start: int, end: int) -> Span | None:
     found = last(_KEY_NAME, text, start, end)
     if found is None or _OTHER_KEY.search(left(text, start, _NAME_REACH)):
         return None
-    return _random_up_to(text, found.end(), end)
+    span = _random_up_to(text, found.end(), end)
+    return None if span is None or _TYPE.fullmatch(text, *span) else span
 
 
 def bearer(text: str, start: int, end: int) -> Span | None:
