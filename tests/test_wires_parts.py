@@ -21,6 +21,7 @@ from wires_support import (
     read,
     read_reply,
     target,
+    texts,
     unread,
 )
 
@@ -608,3 +609,8 @@ def test_the_address_of_what_nobody_reads_is_left_as_it_is(path: str, doc: dict[
 )  # fmt: skip
 def test_nobody_speaks_for_one_who_is_trusted_more(path: str, doc: Any, origin: Origin) -> None:
     assert {part.origin for part in read(path, doc).segments if part.text == ATTACK} == {origin}
+
+
+def test_what_stands_beside_an_address_is_read() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:text/plain,hello", "detail": "auto", "alt": ATTACK}}
+    assert ATTACK in texts(read(CHAT, chat({"role": "user", "content": [image]})))

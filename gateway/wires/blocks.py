@@ -188,6 +188,7 @@ def read_file(out: Collector, value: Any, around: dict[str, Any], role: str, ori
 def _read_link(out: Collector, value: Any, role: str, origin: Origin, turn: int, path: Path) -> bool:
     """List the text of a ``data:`` URL; False where it is none, or no text."""
     if isinstance(value, dict):
+        out.unknown(value, _ADDRESS, Origin.DOCUMENT if origin is Origin.USER else origin, turn, path, _DETAIL)
         value, path = value.get("url"), (*path, "url")
     if not isinstance(value, str) or value[:5].lower() != "data:":
         return False
@@ -273,6 +274,8 @@ _PARTS_OF: Final = {
 """Whose words may be part of theirs in a request."""
 
 _TYPES: Final = ("mimeType", "mime_type", "media_type")
+_ADDRESS: Final = frozenset({"url"})
+_DETAIL: Final = frozenset({"detail", "format"})
 _BLOB: Final = frozenset(("data", "fileUri", "file_uri", *_TYPES))
 _ELSEWHERE: Final = frozenset({"file_id", "file_url"})
 """What a block names a file by that is not in it: then what is in it is not all."""
