@@ -73,6 +73,8 @@ def passages(segments: Sequence[Segment], together: Iterable[Sequence[int]] = ()
     """Join ``segments`` into passages, in order; then what stands apart in one turn; then those that are read ``together``
     although others stand between them, each list with nothing between its texts.
 
+    Results of tools that follow each other are of one turn, also where a wire has a message for each.
+
     Where parts of one message are glued (the model may read them with nothing between), the passage comes in two readings:
     with a line break at the cut and with none. A word or a key that was cut in two is whole in the second. So does a passage in
     which a word may be cut by what stands between, an image as well. The last passages are what the user said over his
@@ -83,6 +85,7 @@ def passages(segments: Sequence[Segment], together: Iterable[Sequence[int]] = ()
         return [_alone(one, 0)]
     result: list[Passage] = []
     runs: dict[tuple[int, Origin], list[range]] = {}
+    turn = BESIDE
     at, count = 0, len(segments)
     while at < count:
         head = segments[at]
@@ -98,8 +101,10 @@ def passages(segments: Sequence[Segment], together: Iterable[Sequence[int]] = ()
             closed = _closed(segments, spans, _cut(segments, spans))
             if any(closed):
                 result.append(_join(segments, spans, closed))
+        if not (at and head.origin is segments[at - 1].origin is Origin.TOOL_RESULT and BESIDE not in (turn, head.turn)):
+            turn = head.turn
         if head.turn != BESIDE and head.origin in DEALT:
-            runs.setdefault((head.turn, head.origin), []).append(numbers)
+            runs.setdefault((turn, head.origin), []).append(numbers)
         at = stop
     for apart in runs.values():
         if len(apart) > 1:

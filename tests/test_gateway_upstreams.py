@@ -54,6 +54,15 @@ class TestUpstreams:
             assert line.split(b" ")[1].endswith(b"?a=1&b")
             assert not any(b"override" in header for header in headers)
 
+    def test_nor_into_one_with_another_body(self, start_gateway: StartGateway) -> None:
+        """Google's servers take a body, and what kind the one that came is, from the query, too."""
+        with upstream(says(reply(orjson.dumps(ANSWER)))) as provider:
+            gateway = self._start(start_gateway, provider.base_url)
+            with gateway.client() as client:
+                query = "$alt=json&$req=eyJjb250ZW50cyI6W119&%24ct=application/json;charset=utf-7&$CT=x&b"
+                assert client.post(f"{CHAT}?{query}", json=HELLO).status_code == 200
+            assert provider.heads[0].splitlines()[0].split(b" ")[1].endswith(b"?$alt=json&b")
+
     def test_an_edited_request_keeps_all_else(self, start_gateway: StartGateway) -> None:
         body = b'{"model":"m", "big": 123456789012345678901234567890,"messages":[{"role":"user","content":"card 4111 1111 1111 1111"}]}'
         with upstream(says(reply(orjson.dumps(ANSWER)))) as provider:

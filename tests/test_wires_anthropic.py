@@ -95,17 +95,22 @@ BLOCKS: list[tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, s
 ]  # fmt: skip
 
 
+def speaker(parts: list[tuple[str, str, str]]) -> str:
+    """In whose message a block stands."""
+    return "assistant" if any(origin == "assistant" for origin, _, _ in parts) else "user"
+
+
 @pytest.mark.parametrize(("block", "parts", "hidden"), BLOCKS, ids=[block[0]["type"] for block in BLOCKS])
 def test_blocks(block: dict[str, Any], parts: list[tuple[str, str, str]], hidden: list[tuple[str, str]]) -> None:
     doc = {
         "model": "m",
         "max_tokens": 9,
-        "messages": [{"role": "user", "content": [{"type": "text", "text": "before"}, block]}],
+        "messages": [{"role": speaker(parts), "content": [{"type": "text", "text": "before"}, block]}],
     }
     parsed = read(MESSAGES, doc)
     place = "messages[0].content[1]"
 
-    wanted = [("user", 0, "messages[0].content[0].text", "before"), *((o, 0, place + path, text) for o, path, text in parts)]
+    wanted = [(speaker(parts), 0, "messages[0].content[0].text", "before"), *((o, 0, place + path, text) for o, path, text in parts)]
     found = [(*part[:3], part[3].removeprefix("+")) if part[2] == f"{place}.text" else part for part in listed(parsed)]
     assert [part for part in wanted if part not in found] == []
     assert unread(parsed) == [(place + path, reason) for path, reason in hidden]

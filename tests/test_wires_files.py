@@ -211,3 +211,25 @@ def test_what_is_named_a_text_and_is_none_is_listed_as_not_read(data: str, is_re
         parsed = read(path, doc)
         assert [reason for _, reason in unread(parsed)] == ([] if is_read else ["file"])
         assert len(parsed.segments) == 1
+
+
+LETTERS = b"%% all of it letters\n" * 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"%PDF-1.7\n" + LETTERS, b"\n%PDF-1.7\n" + LETTERS, b"PK\x03\x04" + LETTERS, LETTERS + bytes(range(128, 256)) * 40]
+)
+def test_what_only_begins_like_a_text_is_told(data: bytes) -> None:
+    """A document or an archive of letters, whose own text is coded, and a file of which only the head is letters."""
+    parsed = read(RESPONSES, items_of({"file_data": coded(data)}))
+    assert unread(parsed) == [("input[0].content[0]", "file")]
+
+
+def test_no_value_in_a_document_is_edited() -> None:
+    """Written anew as a text it would be a document no more."""
+    parsed = read(RESPONSES, items_of({"file_data": coded(b"%PDF-1.7\n" + LETTERS + PDF)}))
+    assert listed(parsed) == []
+
+
+def items_of(file: dict[str, Any]) -> dict[str, Any]:
+    return {"model": "m", "input": [{"role": "user", "content": [{"type": "input_file", **file}]}]}

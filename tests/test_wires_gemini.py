@@ -66,7 +66,8 @@ def snake(value: Any) -> Any:
 @pytest.mark.parametrize("spelling", [lambda doc: doc, snake], ids=["camel", "snake"])
 @pytest.mark.parametrize(("part", "parts", "hidden"), PARTS, ids=[next(iter(part[0])) for part in PARTS])
 def test_parts(part: dict[str, Any], parts: list[tuple[str, str, str]], hidden: list[tuple[str, str]], spelling: Any) -> None:
-    doc = {"contents": [{"role": "user", "parts": [{"text": "before"}, spelling(part)]}]}
+    role = "model" if any(origin == "assistant" for origin, _, _ in parts) else "user"
+    doc = {"contents": [{"role": role, "parts": [{"text": "before"}, spelling(part)]}]}
     parsed = read(GENERATE, doc)
     place = "contents[0].parts[1]"
 

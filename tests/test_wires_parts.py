@@ -21,6 +21,7 @@ from wires_support import (
     read,
     read_reply,
     target,
+    texts,
     unread,
 )
 
@@ -582,3 +583,34 @@ def test_the_address_of_what_nobody_reads_is_left_as_it_is(path: str, doc: dict[
     parsed = read(path, doc)
     assert not any("sig=" in part.text for part in parsed.segments)
     assert len(parsed.opaque) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "doc", "origin"),
+    [
+        (CHAT, chat({"role": "user", "content": [{"type": "new_call", "text": ATTACK}]}), Origin.USER),
+        (MESSAGES, {"model": "m", "messages": [{"role": "user", "content": [{"type": "thinking", "thinking": ATTACK}]}]}, Origin.USER),
+        (GENERATE, gemini({"executableCode": {"code": ATTACK}}, role="user"), Origin.USER),
+        *(
+            (
+                MESSAGES,
+                {"model": "m", "messages": [{"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "1", "content": [block]}
+                ]}]},
+                Origin.TOOL_RESULT,
+            )
+            for block in (
+                {"type": "thinking", "thinking": ATTACK},
+                {"type": "new_call", "text": ATTACK},
+                {"type": "mcp_tool_listing", "tools": [ATTACK]},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_nobody_speaks_for_one_who_is_trusted_more(path: str, doc: Any, origin: Origin) -> None:
+    assert {part.origin for part in read(path, doc).segments if part.text == ATTACK} == {origin}
+
+
+def test_what_stands_beside_an_address_is_read() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:text/plain,hello", "detail": "auto", "alt": ATTACK}}
+    assert ATTACK in texts(read(CHAT, chat({"role": "user", "content": [image]})))

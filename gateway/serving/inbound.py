@@ -25,7 +25,7 @@ _OURS: Final = frozenset(
     b"host content-length accept-encoding expect forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip "
     b"cookie x-portcullis-key x-http-method-override x-http-method x-method-override".split()
 )
-_OVERRIDES: Final = (b"$httpmethod", b"$httpheaders")
+_OVERRIDES: Final = (b"$httpmethod", b"$httpheaders", b"$req", b"$ct")
 _UTF8: Final = re.compile(rb";[ \t]*charset=(?:utf-?8|\"utf-?8\")[ \t]*(?=;|$)", re.IGNORECASE)
 _ONCE: Final = frozenset({b"content-type", b"content-encoding", b"host"})  # llhttp sees to content-length
 _JSON_TYPES: Final = (JSON, b"text/json")
@@ -103,7 +103,7 @@ def _media_type(value: bytes) -> tuple[bytes, bool]:
 
 def asked(query: bytes) -> bytes:
     """The query that goes on: without the fields by which Google's servers take a request for one of another method, or for one
-    with other headers, than was looked at."""
+    with other headers, another body or a body of another type, than was looked at."""
     return b"&".join(part for part in query.split(b"&") if unquote_to_bytes(part.partition(b"=")[0]).lower() not in _OVERRIDES)
 
 

@@ -129,8 +129,10 @@ def read_block(
     turn: int,
     path: Path,
     glued: bool = False,
+    spoken: bool = True,
 ) -> bool:
-    """List one block; return whether a text that follows would continue it.
+    """List one block; return whether a text that follows would continue it. ``spoken``: it is part of what ``origin`` said, and
+    not one of those of whom each says who speaks.
 
     Raises:
         Malformed: a field of it has the wrong type and ``out`` is strict, or it is nested too deeply.
@@ -142,10 +144,10 @@ def read_block(
     if found is None:
         found = table.get("")
         if found is None:
-            speaker = _speaker(kind, origin)
+            speaker = _within(_speaker(kind, origin), origin, out.strict and spoken)
             out.walk(block, unknown_role(role, speaker), speaker, turn, path, nested=True)
             return False
-    origin = found.origin or origin
+    origin = _within(found.origin or origin, origin, out.strict and spoken)
     role = found.role or role
     is_text = is_read = False
     for key, value in block.items():
@@ -186,6 +188,7 @@ def read_file(out: Collector, value: Any, around: dict[str, Any], role: str, ori
 def _read_link(out: Collector, value: Any, role: str, origin: Origin, turn: int, path: Path) -> bool:
     """List the text of a ``data:`` URL; False where it is none, or no text."""
     if isinstance(value, dict):
+        out.unknown(value, _ADDRESS, Origin.DOCUMENT if origin is Origin.USER else origin, turn, path, _DETAIL)
         value, path = value.get("url"), (*path, "url")
     if not isinstance(value, str) or value[:5].lower() != "data:":
         return False
@@ -236,6 +239,12 @@ def _speaker(kind: object, origin: Origin) -> Origin:
     return origin
 
 
+def _within(speaker: Origin, origin: Origin, spoken: bool) -> Origin:
+    """Who speaks in a block of ``speaker``'s kind that is part of what ``origin`` said: a call that a user writes is none of a
+    model's, and in a tool's result or a document nobody speaks who is trusted more."""
+    return origin if spoken and speaker not in _PARTS_OF.get(origin, Origin) else speaker
+
+
 def _read_media(out: Collector, value: Any, role: str, origin: Origin, turn: int, path: Path) -> None:
     if isinstance(value, dict):
         speaker = Origin.DOCUMENT if origin is Origin.USER else origin
@@ -256,7 +265,17 @@ def _media_type(around: dict[str, Any]) -> str:
     return next((str(around[key]) for key in _TYPES if key in around), "")
 
 
+_FOUND: Final = (Origin.TOOL_RESULT, Origin.DOCUMENT)
+_PARTS_OF: Final = {
+    Origin.USER: (Origin.USER, Origin.TOOL_DEFINITION, *_FOUND),
+    Origin.TOOL_RESULT: _FOUND,
+    Origin.DOCUMENT: _FOUND,
+}
+"""Whose words may be part of theirs in a request."""
+
 _TYPES: Final = ("mimeType", "mime_type", "media_type")
+_ADDRESS: Final = frozenset({"url"})
+_DETAIL: Final = frozenset({"detail", "format"})
 _BLOB: Final = frozenset(("data", "fileUri", "file_uri", *_TYPES))
 _ELSEWHERE: Final = frozenset({"file_id", "file_url"})
 """What a block names a file by that is not in it: then what is in it is not all."""

@@ -18,7 +18,10 @@ _NAMED: Final = re.compile(
 _MEDIA: Final = re.compile(r"(?:image|audio|video)/", re.I)
 _OTHER: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _BINARY: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
-_LOOKED_AT: Final = 4_096  # characters of base64 by which a file of no telling type is told to be text
+_CONTAINER: Final = re.compile(r".{0,1020}%PDF-|PK\x03\x04", re.DOTALL)
+"""How what holds its text in a form of its own begins, a document or an archive, though all that follows may be letters."""
+
+_LOOKED_AT: Final = 4_096  # characters of base64 by which a file of no telling type is told to be text, and of text at a time
 _LEAST: Final = 4  # characters below which they tell nothing
 _ODD: Final = 0.02  # share of them that no text has: what was broken on the way leaves some
 
@@ -39,16 +42,30 @@ def text_of(value: str, media_type: str = "") -> str | None:
         return None
     if not named:
         some = decoded(value[: len(head) + _LOOKED_AT])
-        if len(some) < _LEAST or not legible(some):
+        if len(some) < _LEAST or not _is_letters(some):
             return None
-    return decoded(value) or None
+    text = decoded(value)
+    if not named and _CONTAINER.match(text) and not _is_letters(text):
+        return None  # with an edit in it, written anew as a text, it would be broken
+    return text or None
 
 
 def legible(text: str) -> bool:
-    """Whether what was decoded is a text, as far as it was looked at: a file may be named one that is none, or be written in
-    letters of another kind than was read."""
-    some = text[:_LOOKED_AT]
-    return len(_BINARY.findall(some)) <= _ODD * len(some)
+    """Whether what was decoded is a text all the way: a file may be named one that is none, be written in letters of another
+    kind than was read, or only begin as one."""
+    return _CONTAINER.match(text) is None and _is_letters(text)
+
+
+def _is_letters(text: str) -> bool:
+    if _BINARY.search(text) is None:
+        return True
+    last = max(len(text) - _LOOKED_AT, 0)
+    begins = (min(at, last) for at in range(0, len(text), _LOOKED_AT))
+    return all(_odd(text[begin : begin + _LOOKED_AT]) <= _ODD for begin in begins)
+
+
+def _odd(text: str) -> float:
+    return len(_BINARY.findall(text)) / len(text)
 
 
 def decoded(value: str) -> str:

@@ -147,7 +147,7 @@ def read_item(
     elif kind is None and item.keys() <= {"type", "id"}:
         out.hidden(origin, turn, path, "upstream state")
     else:
-        read_block(out, item, items, origin.value, origin, turn, path)
+        read_block(out, item, items, origin.value, origin, turn, path, spoken=False)
 
 
 def _read_message(out: Collector, item: dict[str, Any], turn: int, path: Path, parts: Table) -> None:
