@@ -34,7 +34,7 @@ class _Loader(_Base):  # type: ignore[misc]
             raise yaml.YAMLError("its aliases stand for too much")
         try:
             return super().construct_document(node)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:  # what PyYAML lets out of values that are none
+        except (ValueError, LookupError, AttributeError, TypeError) as error:  # what PyYAML lets out of values that are none
             raise yaml.YAMLError(f"a value is not what it is marked as: {str(error)[:100]}") from None
 
 

@@ -176,6 +176,7 @@ SLOW = 400_000
         ("yaml", b"- {id: a, rollout: " + b"1" * 5_000 + b"}", "has at most 64 characters"),
         ("yaml", b"- {id: a, body: 2020-99-99}", "a value is not what it is marked as: month must be"),
         ("yaml", b"- {id: a, body: !!bool maybe}", "a value is not what it is marked as"),
+        ("yaml", b'- {id: a, body: !!int ""}', "a value is not what it is marked as"),
         ("promptfoo", b"- {vars: {a: !!timestamp never}}", "a value is not what it is marked as"),
         ("yaml", b"- " * 900, "it is nested too deeply"),
         ("labelled-csv", b",".join(b"c%d" % n for n in range(1_001)) + b"\n" + b"a\n" * 1_000, "more than 1000 columns"),

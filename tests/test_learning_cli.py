@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -166,6 +168,63 @@ def test_a_gateway_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> N
     assert "does not answer" in capsys.readouterr().err
     assert main(["feedback", "add", "attack", "--url", "http://127.0.0.1:9"]) == 2
     assert main(["feedback", "list", "--url", "file:///etc/passwd"]) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", b"HTTP/1.1 404 No\r\ncontent-length: 100\r\n\r\n{"],
+)
+def test_what_is_no_gateway_is_told_in_a_line(
+    answer: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("PORTCULLIS_LISTEN", address)
+        assert main(["feedback", "list", "--url", f"http://{address}"]) == 1
+        assert main(["health"]) == 1
+        thread.join()
+    assert f"http://{address}: no gateway: not an answer in HTTP" in capsys.readouterr().err
+
+
+def test_a_key_goes_nowhere_but_to_the_gateway_that_was_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTCULLIS_KEY", "hush\nhush")
+    assert main(["feedback", "list", "--url", "http://127.0.0.1:9"]) == 2
+    assert "hush" not in capsys.readouterr().err
+    monkeypatch.setenv("PORTCULLIS_KEY", "hush")
+    with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"http://127.0.0.1:{other.getsockname()[1]}/"
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(f"HTTP/1.1 302 Found\r\nlocation: {there}\r\ncontent-length: 0\r\n\r\n".encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert main(["feedback", "list", "--url", f"http://127.0.0.1:{server.getsockname()[1]}"]) == 1
+        thread.join()
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:80a", "http://a b"])
+def test_an_address_that_is_none_is_misused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["feedback", "list", "--url", url]) > 0
+    assert url in capsys.readouterr().err
 
 
 def test_a_feed_is_signed_in_any_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

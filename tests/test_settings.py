@@ -47,6 +47,14 @@ from gateway.telemetry.metrics import FAIL_OPEN_STAGES
         ("policy: {rules: [{action: block, category: pii.nothing}]}", "unknown subcategory"),
         ("[1, 2]", "wanted a mapping"),
         ("a: [", "is not YAML: line"),
+        ("open: true\nlisten: 2026-99-99", "is not YAML: line 2, column 9: this is not what it looks like or is marked as"),
+        (f"limits: {{drain_seconds: 1{':00' * 400}.5}}", "is not YAML: line 1, column 25: this is not what it looks like"),
+        ("limits: {in_flight: 0x_}", "is not YAML: line 1, column 21: this is not what it looks like"),
+        (f"limits: {{in_flight: {'9' * 5000}}}", "is not YAML: line 1, column 21: this is not what it looks like"),
+        ('limits: {in_flight: !!int ""}', "is not YAML: line 1, column 21: this is not what it looks like"),
+        ("open: !!bool perhaps", "is not YAML: line 1, column 7: this is not what it looks like"),
+        ("listen: !!timestamp now", "is not YAML: line 1, column 9: this is not what it looks like"),
+        ("listen: " + "[" * 900, "is not YAML: it is nested too deeply"),
         ("policy: strict\nopen: true\npolicy: monitor", "is not YAML: line 3, column 1: the key 'policy' stands twice"),
         ("policy: {consensus: {replica: 3}}", "policy.consensus.replica: unknown key; did you mean 'replicas'?"),
         ("tenants: {shop: strict}", "tenants.shop: wanted a mapping; its keys: key_rate_limits, policy, rate_limits"),
@@ -173,6 +181,8 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
         configuration.load(None, {"PORTCULLIS_LIMITS_IN_FLIGHT": "9"})
     with pytest.raises(SettingsError, match="two underscores"):
         configuration.load(None, {"PORTCULLIS_UPSTREAMS__OPENAI__TIMEOUTS_CONNECT": "9"})
+    with pytest.raises(SettingsError, match=r"^\$PORTCULLIS_LIMITS: limits: wanted a mapping"):
+        configuration.load(None, {"PORTCULLIS_LIMITS": "{in_flight: 0x_}"})
 
 
 def test_values_as_the_documentation_has_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -25,13 +26,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with opener.open(f"http://{host}:{port}/readyz", timeout=arguments.seconds) as reply:
             said = json.load(reply)
+        status = said["status"]
     except urllib.error.HTTPError as error:
         raise Failed(error.read(1000).decode(errors="replace")) from None
     except (OSError, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         raise Failed(f"no answer from {host}:{port}: {getattr(why, 'strerror', None) or why}") from None
+    except (http.client.HTTPException, KeyError, TypeError):
+        raise Failed(f"{host}:{port} does not answer as a gateway does; does something else listen there?") from None
     if arguments.json:
         write_json(said)
     else:
-        print(said["status"])
+        print(status)
     return 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
+import re
 import urllib.error
 import urllib.request
 from typing import Any, Final
@@ -26,6 +28,16 @@ def add_remote(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key is for the gateway that was named, and no gateway sends anybody elsewhere."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener: Final = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+
+
 class Refusal(Failed):
     """The gateway understood, and does not take what it was given."""
 
@@ -36,12 +48,14 @@ class Remote:
     def __init__(self, arguments: argparse.Namespace) -> None:
         """
         Raises:
-            Misused: the address is none.
+            Misused: the address is none, or the key cannot be one.
         """
         if not arguments.url.startswith(("http://", "https://")):
             raise Misused(f"--url: got {arguments.url!r}; wanted http(s)://host[:port]")
         self._url = arguments.url.rstrip("/")
-        self._key = os.environ.get("PORTCULLIS_KEY", "")
+        self._key = os.environ.get("PORTCULLIS_KEY", "").strip()
+        if not re.fullmatch("[!-~]*", self._key):  # what refuses the header would say it
+            raise Misused("PORTCULLIS_KEY: wanted a key in visible ASCII, as `keys create` prints it")
 
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None, "")
@@ -54,15 +68,19 @@ class Remote:
         headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
         if data is not None:
             headers["content-type"] = kind
-        request = urllib.request.Request(self._url + path, data, headers, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=SECONDS) as answer:
-                return orjson.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            fault = Refusal if error.code in (409, 422) else Failed
-            told = _detail(error.read()) + (_NO_KEY if error.code == 401 else "")
-            raise fault(f"{self._url}{path}: {error.code}: {told}") from None
+            request = urllib.request.Request(self._url + path, data, headers, method=method)
+            try:
+                with _opener.open(request, timeout=SECONDS) as answer:
+                    return orjson.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                fault = Refusal if error.code in (409, 422) else Failed
+                told = _detail(error.read()) + (_NO_KEY if error.code == 401 else "")
+                raise fault(f"{self._url}{path}: {error.code}: {told}") from None
+        except http.client.InvalidURL as error:
+            raise Misused(f"--url: got {self._url!r}; wanted http(s)://host[:port]: {error}") from None
+        except http.client.HTTPException as error:
+            raise Failed(f"{self._url}: no gateway: not an answer in HTTP: {type(error).__name__}") from None
         except (OSError, ValueError) as error:
             raise Failed(f"{self._url}: does not answer: {getattr(error, 'reason', error)}") from None
 

@@ -60,6 +60,24 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return node
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError):  # PyYAML lets them out of such values
+            said = "this is not what it looks like or is marked as; text stands in quotes"
+            raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark) from None
+
+
+def _parse(text: str) -> Any:
+    """
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="it is nested too deeply") from None
+
 
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the configuration file, lay the environment over it and check all of it.
@@ -83,7 +101,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        raw = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -162,7 +180,7 @@ def _read(value: str) -> Any:
         return None
     if text[0] in "[{" or "\n" in text:
         with contextlib.suppress(yaml.YAMLError):
-            read = yaml.load(text, _Loader)
+            read = _parse(text)
             return read if isinstance(read, dict | list) else value
     return value
 
