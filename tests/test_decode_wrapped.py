@@ -176,6 +176,7 @@ def test_words_that_a_program_or_one_sign_puts_together_come_out(written: str, s
 
 PLAIN = {
     "columns": "id,name,all,city,zip,street,country,plan,status\n",
+    "keys": '{"all of it": 5, "the rest": 5, "your share of it": 5, "the first half": 5, "one of the others": 5, "none": 5}',
     "verses": "1 Anna 2 Bert 3 Carl 4 Dora 5 Emil 6 Finn 7 Gust 8 Hans 9 Ida 10 Jan",
     "attributes": '<a class="all" id="of" rel="the" alt="you" lang="is" dir="to" role="me" name="now"/>',
     "calls": 'add("apple");\nadd("bread");\nadd("milk");\nadd("butter");\nadd("cheese");\nadd("fruit");\n',

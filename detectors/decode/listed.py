@@ -46,7 +46,7 @@ _STRING = re.compile(r"(?<!\w)(?:\"([^\"\\\n]{0,24})\"|'([^'\\\n]{0,24})')")
 _VARIES = re.compile(r"[0-9]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|\s+")
 """What differs where one statement follows the other: its number, the letter that a string is called, its indentation."""
 
-_LISTED: Final = ("", ",")
+_LISTED = re.compile(",?|:.*")  # the strings of a list, or the keys of a record
 _MAYBE_COMMA = re.compile(r"\s{0,4},?\s{0,12}")
 
 
@@ -108,14 +108,14 @@ def _alike(text: str) -> Iterator[list[re.Match[str]]]:
                 row.append(match)
                 glue = between
                 continue
-            if len(row) >= MIN_STRINGS and glue not in _LISTED:
+            if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
                 yield row
             row, glue = [row[-1], match], between
             continue
-        if len(row) >= MIN_STRINGS and glue not in _LISTED:
+        if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
             yield row
         row = [match]
-    if len(row) >= MIN_STRINGS and glue not in _LISTED:
+    if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
         yield row
 
 
