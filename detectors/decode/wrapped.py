@@ -94,7 +94,8 @@ def numbered(text: str, allowance: Allowance) -> Iterator[Piece]:
         start, end = row.span()
         gaps = list(_NUMBERS.finditer(row[0]))
         plain, edits = rewrite(row[0], [(*gap.span(), " ") for gap in gaps])
-        alike = len({_VARIES.sub("", gap[0]) for gap in gaps}) <= 2  # a head may stand before the rows of a file
+        kinds = [_VARIES.sub("", gap[0]) for gap in gaps]
+        alike = kinds.count(kinds[len(kinds) // 2]) >= len(kinds) - 2  # what stands before and behind a list may be words, too
         if alike and edits is not None and is_said(plain, MIN_OF_NUMBERED, 2):
             yield Piece("numbered", plain, start, end, (Shift(start), edits))
 
