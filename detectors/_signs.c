@@ -22,7 +22,7 @@ enum {
 #define LETTER (LOWER | UPPER)
 #define ALNUM (LETTER | DIGIT)
 
-enum { LONG_RUN = 16, LONG_SOLID = 25, MANY_SIGNS = 7, ALONE = 4, RADIO = 2, WRAPPED = 4, FEW = 2 };
+enum { LONG_RUN = 16, LONG_SOLID = 25, MANY_SIGNS = 7, ALONE = 4, RADIO = 2, WRAPPED = 4, FEW = 2, NUMBERED = 7 };
 
 /* Words from one in "ay" to the next one, itself counted, that pig latin has at most. */
 enum { OTHERS = 2 };
@@ -146,6 +146,7 @@ static int look(const char *start, const char *end)
     int words = 0;                 /* words of the radio alphabet in a row */
     int marked = 0, wrapped = 0;   /* whether a mark came since the last word; words before which one did, few others between */
     int apart = 0, open = 0;       /* those others; 1: within a tag, 2: within a comment */
+    int digits = 0, numbered = 0;  /* whether a figure came since the last word; words in a row before which one did */
     int since = 1 << 20;           /* words since the last that ends in "ay" */
     const char *at = start;
     while (at < end) {
@@ -177,6 +178,10 @@ static int look(const char *start, const char *end)
             } else if (wrapped && previous & BLANK && !open && ++apart > FEW) {
                 wrapped = apart = 0;
             }
+            numbered = digits ? numbered + 1 : 0;
+            if (numbered >= NUMBERED)
+                found |= MARKS;
+            digits = 0;
             since++;
             if (length > 1 && (at[-1] | 32) == 'y' && (at[-2] | 32) == 'a') {
                 if (since <= OTHERS)
@@ -206,7 +211,7 @@ static int look(const char *start, const char *end)
             if (kind & DIGIT) {
                 if (number > 1)
                     found |= ODD;
-                number = 1;
+                number = digits = 1;
             } else {
                 number = number && number <= 4 && kind & PARTS_NUMBERS ? number + 1 : 0;
             }
@@ -219,7 +224,8 @@ static int look(const char *start, const char *end)
                 signs = 0;
             }
             if (kind & WRAPS) {
-                marked |= *at != '\'' || !(previous & LETTER); /* an apostrophe is none */
+                /* an apostrophe is none */
+                marked |= *at != '\'' || !(previous & LETTER) || end - at < 2 || !(kinds[(uint8_t)at[1]] & LETTER);
                 if (*at == '<')
                     open = end - at > 1 && at[1] == '!' ? 2 : 1;
                 else if (*at == '>' && (open < 2 || at[-1] == '-'))

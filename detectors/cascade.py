@@ -54,7 +54,9 @@ DISGUISES: Final = {
 _ORDINARY: Final = ("escape_payload", Severity.LOW)
 _CIPHER: Final = ("cipher_payload", Severity.MEDIUM)
 
-_UNTOLD: Final = frozenset({"literals", "form", "soft_breaks", "emphasis", "accents", "joined", "marked", "strings", "wrapped"})
+_UNTOLD: Final = frozenset(
+    {"literals", "form", "soft_breaks", "emphasis", "accents", "joined", "marked", "strings", "wrapped", "numbered"}
+)
 """What is no sign by itself: nearly all JSON within JSON has it, and so have programs, addresses, pages and mail."""
 
 LAYERS: Final = {

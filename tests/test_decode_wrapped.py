@@ -120,7 +120,66 @@ def test_comments_between_letters_cut_no_word(comment: str, secret: str) -> None
     assert layer.span(0, len(secret)) == (0, len(text))
 
 
+def parts(text: str) -> list[str]:
+    return [text[at : at + 4] for at in range(0, len(text), 4)]
+
+
+def sums(one: str, of: Callable[[str], list[str]] = parts) -> Callable[[str], str]:
+    return lambda text: "".join(one.format(n, part) for n, part in enumerate(of(text), 1))
+
+
+def apart(mark: str) -> Callable[[str], str]:
+    return lambda text: mark.join(text.split())
+
+
+PUT_TOGETHER = {
+    "sum in lines": ("strings", sums("s += '{1}'\n")),
+    "calls in lines": ("strings", sums('builder.append("{1}");\n')),
+    "calls in a row": ("strings", sums(".concat('{1}')")),
+    "stream": ("strings", sums('<< "{1}" ')),
+    "template": ("strings", sums("${{'{1}'}}")),
+    "numbered names": ("strings", sums('part{0} = "{1}"\n')),
+    "names of a letter": ("strings", lambda text: ", ".join(f'{chr(97 + n % 26)} = "{part}"' for n, part in enumerate(parts(text)))),
+    "words of calls": ("strings", sums('words.push("{1}")\n', str.split)),
+    "attributes": ("strings", sums('<w t="{1}"/>', str.split)),
+    "list by numbers": ("numbered", sums("{0}. {1}\n", str.split)),
+    "numbers between": ("numbered", sums("({0}) {1} ", str.split)),
+    "footnotes": ("numbered", sums("{1}[{0}] ", str.split)),
+    "lines of an editor": ("numbered", sums("{0:>3} | {1}\n", str.split)),
+    "rows of a file": ("numbered", sums("{0},{1},7\n", str.split)),
+    "semicolons": ("joined", apart(";")),
+    "commas": ("joined", apart(",")),
+    "colons": ("joined", apart("::")),
+    "underscores": ("joined", apart("__")),
+    "hashes": ("joined", apart("#")),
+    "arrows": ("joined", apart("->")),
+    "carets": ("joined", apart("^")),
+}  # fmt: skip
+"""What a program, a list or one sign between all words makes of a sentence, and how that comes out."""
+
+
+@pytest.mark.parametrize("written", PUT_TOGETHER)
+@settings(max_examples=3)
+@given(secret=secrets, before=st.sampled_from(BEFORE), after=st.sampled_from(AFTER[:2]))
+def test_words_that_a_program_or_one_sign_puts_together_come_out(written: str, secret: str, before: str, after: str) -> None:
+    scheme, write = PUT_TOGETHER[written]
+    said = f"{secret} for me and then tell all of it to the others"
+    inner = write(said)
+    text = before + inner + after
+    found = [layer for layer in layers_of(text, scheme) if said in layer.text]
+    assert found, decode(text).layers
+    at = found[0].text.index(said)
+    start, end = found[0].span(at, at + len(said))
+    assert len(before) <= start <= len(before) + 24
+    assert start + len(said) <= end <= len(before) + len(inner)
+
+
 PLAIN = {
+    "columns": "id,name,all,city,zip,street,country,plan,status\n",
+    "keys": '{"all of it": 5, "the rest": 5, "your share of it": 5, "the first half": 5, "one of the others": 5, "none": 5}',
+    "verses": "1 Anna 2 Bert 3 Carl 4 Dora 5 Emil 6 Finn 7 Gust 8 Hans 9 Ida 10 Jan",
+    "attributes": '<a class="all" id="of" rel="the" alt="you" lang="is" dir="to" role="me" name="now"/>',
+    "calls": 'add("apple");\nadd("bread");\nadd("milk");\nadd("butter");\nadd("cheese");\nadd("fruit");\n',
     "prose": "She said \"yes\" and \"no\", he said 'maybe' (and meant it), and don't we all [sic] know what that means?",
     "names": '["alpha_id", "beta_id", "gamma_id", "delta_id", "eps_id"]',
     "sums": "a*b*c*d*e*f + g*h*i*j*k*l; x = (p)*(q)*(r)*(s)*(t)*(u)",
@@ -132,14 +191,14 @@ PLAIN = {
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_what_is_no_sentence_between_marks_has_no_layer(name: str) -> None:
-    assert [layer for layer in decode(PLAIN[name]).layers if layer.scheme in ("wrapped", "strings")] == []
+    assert [layer for layer in decode(PLAIN[name]).layers if layer.scheme in ("wrapped", "strings", "numbered", "joined")] == []
 
 
 @pytest.mark.parametrize(
     "unit",
     ["**a** ", "<b>the</b> ", "<b ", "<!-- - ", '"the" ', "'the', ", '"', "the <", "the** ", "| you ", "a-b'c-", '{"a": "b"}, ',
      "\\textbf{", "](x", "and\n    ", "_a", "**you** and me and ", '"you a", ', "(((", "the<br>", "x" * 41 + '"',
-     '"w": "and", ', "<!---"],
+     '"w": "and", ', "<!---", 's += "a"\n', "1. the\n", "a,7\n2,", "and;", "a__b;;"],
 )  # fmt: skip
 def test_work_grows_with_the_marks_and_no_faster(unit: str) -> None:
     decode(unit * 500)

@@ -66,6 +66,7 @@ DECODERS: Final[dict[str, Callable[[str, Allowance], Iterator[Piece]]]] = {
     "joined": words.joined,
     "marked": words.marked,
     "wrapped": wrapped.wrapped,
+    "numbered": wrapped.numbered,
     "mirrored": scripts.mirrored,
     "tags": hidden.tags,
     "selectors": hidden.selectors,

@@ -11,6 +11,7 @@ from detectors.decode.ciphers import is_sentence
 from detectors.decode.english import is_language, known
 from detectors.decode.gate import NOTHING, suspects
 from detectors.decode.piece import MIN_DECODED, Allowance, Piece, printable, readable
+from detectors.decode.wrapped import is_said
 from detectors.offsets import Blob
 
 MIN_KINDS: Final = 6
@@ -25,6 +26,12 @@ MIN_STRINGS: Final = 5
 MIN_OF_STRINGS: Final = 0.3
 """The least share of letters in common words in what they make together."""
 
+MAX_GLUE: Final = 48
+"""Characters of a program between two such strings."""
+
+MIN_OF_WORDS: Final = 0.4
+"""The same as `MIN_OF_STRINGS` where each is a word, between which the program puts the spaces."""
+
 MAX_CODE: Final = 0x10FFFF
 
 _CALL = re.compile(
@@ -36,6 +43,10 @@ _PLUS = re.compile(r"[\s+.,&|()]{1,8}")
 _LETTER = re.compile(r"\"([^\"\\\n])\"|'([^'\\\n])'")
 _COMMA = re.compile(r"\s{0,4},\s{0,12}")
 _STRING = re.compile(r"(?<!\w)(?:\"([^\"\\\n]{0,24})\"|'([^'\\\n]{0,24})')")
+_VARIES = re.compile(r"[0-9]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|\s+")
+"""What differs where one statement follows the other: its number, the letter that a string is called, its indentation."""
+
+_LISTED = re.compile(",?|:.*")  # the strings of a list, or the keys of a record
 _MAYBE_COMMA = re.compile(r"\s{0,4},?\s{0,12}")
 
 
@@ -59,14 +70,53 @@ def letters(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def strings(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Lists of strings that hold a sentence's words with their spaces, or parts of them: ``["tel", "l m", "e"]``."""
+    """Strings that hold a sentence's words with their spaces, or parts of them: ``["tel", "l m", "e"]``, ``s += "tel"``.
+
+    Also single words, where it is the same between each two of them, and no mere list.
+    """
     for row in _rows(_STRING, _MAYBE_COMMA, text, MIN_STRINGS):
-        parts = [part[1] or part[2] or "" for part in row]
-        plain = "".join(parts)
-        share = max(known(plain), languages.known(plain))
-        spaced = plain.count(" ") >= MIN_SPACES and printable(plain)
-        if spaced and share >= MIN_OF_STRINGS and share >= max(known(said := " ".join(parts)), languages.known(said)):
+        if _is_one(parts := _parts(row)):
+            yield _piece("strings", "".join(parts), row)
+    for row in _alike(text):
+        parts = _parts(row)
+        if _is_one(parts):
+            yield _piece("strings", "".join(parts), row)
+        elif all(map(str.isalpha, parts)) and printable(plain := " ".join(parts)) and is_said(plain, MIN_OF_WORDS, 2):
             yield _piece("strings", plain, row)
+
+
+def _parts(row: list[re.Match[str]]) -> list[str]:
+    return [part[1] or part[2] or "" for part in row]
+
+
+def _is_one(parts: list[str]) -> bool:
+    """Whether strings make a sentence with nothing between them, and none that they are not with spaces between."""
+    plain = "".join(parts)
+    share = max(known(plain), languages.known(plain))
+    spaced = plain.count(" ") >= MIN_SPACES and printable(plain)
+    return spaced and share >= MIN_OF_STRINGS and share >= max(known(said := " ".join(parts)), languages.known(said))
+
+
+def _alike(text: str) -> Iterator[list[re.Match[str]]]:
+    """Strings in a row of statements, calls or signs that are the same between each two, but for what `_VARIES`."""
+    row: list[re.Match[str]] = []
+    glue = ""
+    for match in _STRING.finditer(text):
+        if row and match.start() - row[-1].end() <= MAX_GLUE:
+            between = _VARIES.sub("", text[row[-1].end() : match.start()])
+            if between == glue or len(row) == 1:
+                row.append(match)
+                glue = between
+                continue
+            if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
+                yield row
+            row, glue = [row[-1], match], between
+            continue
+        if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
+            yield row
+        row = [match]
+    if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
+        yield row
 
 
 def _is_said(plain: str) -> bool:

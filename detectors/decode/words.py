@@ -26,6 +26,9 @@ MIN_JOINED: Final = 8
 MIN_OF_JOINED: Final = 0.3
 """The least share of letters in common words among them."""
 
+MIN_OF_PARTED: Final = 0.4
+"""The same where other signs are between them, as between the names of columns; and two of `LITTLE` must be."""
+
 MIN_KNOWN: Final = 0.9
 """The least share of letters in common words, in a sentence without spaces."""
 
@@ -62,6 +65,10 @@ _MARKS = re.compile(rf"{_MARK}+")
 _JOINT = re.compile(r"[-_.]")
 _WORDS = re.compile(
     rf"(?<![A-Za-z0-9/\\@._-])[A-Za-z]{{1,20}}(?:[-_.][A-Za-z']{{1,20}}){{{MIN_JOINED - 1},}}(?![A-Za-z0-9/\\@(_-])"
+)
+
+_PARTED = re.compile(  # by one sign, or row of signs, that is not one of a name
+    r"(?<![A-Za-z0-9/\\@._-])[A-Za-z]{1,20}+([^\w\s'\"()<>/\\@.-]{1,3}+|->|[_.-]{2,3}+)(?:[A-Za-z']{1,20}+\1){6,}[A-Za-z]{1,20}+"
 )
 
 _STRING: Final = r"\"[^\"\\\n]*\"|'[^'\\\n]*'"
@@ -116,11 +123,27 @@ def unspaced(text: str, allowance: Allowance) -> Iterator[Piece]:
 
 
 def joined(text: str, allowance: Allowance) -> Iterator[Piece]:
-    """Sentences whose words are held together, ``tell-me-all-that-stands-in-it``, as some names of files are."""
+    """Sentences whose words are held together: ``tell-me-all-that-stands-in-it``, as some names of files are, ``tell;me``."""
     for match in solid(_WORDS, text, MIN_RUN):
         plain = _JOINT.sub(" ", match[0])
         if max(known(plain), languages.known(plain)) >= MIN_OF_JOINED:
             yield Piece("joined", plain, match.start(), match.end(), (Shift(match.start()),))
+    for match in solid(_PARTED, text, MIN_RUN):
+        words = match[0].split(match[1])
+        plain, edits = rewrite(match[0], _parted(words, len(match[1])))
+        other = languages.known(plain)
+        english = known(plain) if len(LITTLE.intersection(plain.lower().split())) >= 2 else 0.0
+        if max(english, other) >= MIN_OF_PARTED:
+            maps = (Shift(match.start()),) if edits is None else (Shift(match.start()), edits)
+            yield Piece("joined", plain, match.start(), match.end(), maps)
+
+
+def _parted(words: list[str], size: int) -> Iterator[Change]:
+    """A space for each sign, ``size`` characters long, between words."""
+    at = 0
+    for word in words[:-1]:
+        at += len(word) + size
+        yield at - size, at, " "
 
 
 def marked(text: str, allowance: Allowance) -> Iterator[Piece]:

@@ -1,7 +1,7 @@
 """Words that each stand between marks of their own: emphasis, tags, quotation marks, brackets, the cells of a table.
 
 Pages, mails and converters write so, and it says nothing. But what is one sentence to whoever reads the page is no sentence
-as it is written.
+as it is written. Nor is what has a number before, or behind, each word.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ prose that stresses many words."""
 
 MIN_OF_WRAPPED: Final = 0.3
 """The least share of letters in common words among them; names of columns and in programs have less."""
+
+MIN_NUMBERED: Final = 8
+"""Words in a row with a number between each two; the rows of a small table have fewer."""
+
+MIN_OF_NUMBERED: Final = 0.4
+"""The least share of letters in common words among them."""
 
 MAX_APART: Final = 160
 """Code points between two such rows that are read as one text."""
@@ -56,6 +62,10 @@ _GLUE = re.compile(rf"(?:{_INLINE}|\*{{1,3}}+|~~)+")
 _MARK = re.compile(_EMPHASIS)
 _ONE = re.compile(rf"{_EMPHASIS}|\||{_SIGN}")
 _WITHIN = re.compile(rf"{_INLINE}|[*_~\\]")
+_NUMBER: Final = r"(?:[^\w\x80-\U0010ffff]{1,6}+[0-9]{1,6}+){1,3}+[^\w\x80-\U0010ffff]{1,6}+"
+_NUMBERED = re.compile(rf"(?<![^\W_])[^\W\d_]{{1,20}}+(?:{_NUMBER}[^\W\d_]{{1,20}}+){{{MIN_NUMBERED - 1},}}(?![^\W_])")
+_NUMBERS = re.compile(_NUMBER)
+_VARIES = re.compile(r"[0-9]+|\s+")
 _END = re.compile("[.!?]")
 _KEY = re.compile(r"[\"']\s?:")
 _ASCII_LETTERS = re.compile("[A-Za-z]")
@@ -78,6 +88,18 @@ def wrapped(text: str, allowance: Allowance) -> Iterator[Piece]:
         yield from _without_marks(text, near)
 
 
+def numbered(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """Sentences of which each word has its number: those of a list, of lines, of footnotes, of rows in a file."""
+    for row in _NUMBERED.finditer(text):
+        start, end = row.span()
+        gaps = list(_NUMBERS.finditer(row[0]))
+        plain, edits = rewrite(row[0], [(*gap.span(), " ") for gap in gaps])
+        kinds = [_VARIES.sub("", gap[0]) for gap in gaps]
+        alike = kinds.count(kinds[len(kinds) // 2]) >= len(kinds) - 2  # what stands before and behind a list may be words, too
+        if alike and edits is not None and is_said(plain, MIN_OF_NUMBERED, 2):
+            yield Piece("numbered", plain, start, end, (Shift(start), edits))
+
+
 def _counts(text: str, row: re.Match[str]) -> bool:
     """Whether marks part the words of a row often enough, and the words may be a sentence."""
     begin, end = row.span()
@@ -94,7 +116,7 @@ def _counts(text: str, row: re.Match[str]) -> bool:
         halves += 1 if len(marks) == 1 and _WITHIN.match(marks[0]) else 2
     if halves < MIN_HALVES:
         return False
-    return _is_said(rewrite(text[begin:end], [(start - begin, stop - begin, new) for start, stop, new in changes])[0])
+    return is_said(rewrite(text[begin:end], [(start - begin, stop - begin, new) for start, stop, new in changes])[0])
 
 
 def _without_marks(text: str, rows: list[re.Match[str]]) -> Iterator[Piece]:
@@ -153,9 +175,9 @@ def _gap(gap: str) -> str:
     return f"{ends[0]} " if ends else " "
 
 
-def _is_said(plain: str) -> bool:
+def is_said(plain: str, share: float = MIN_OF_WRAPPED, little: int = 1) -> bool:
     """Whether words may be a sentence: lists have none of the little words that hold one together."""
     if 2 * len(_ASCII_LETTERS.findall(plain)) < sum(map(str.isalpha, plain)):
         return True  # of words in other scripts none are known here
     english, other = known(plain), languages.known(plain)
-    return max(english, other) >= MIN_OF_WRAPPED and (other > english or not LITTLE.isdisjoint(plain.lower().split()))
+    return max(english, other) >= share and (other > english or len(LITTLE.intersection(plain.lower().split())) >= little)
