@@ -53,7 +53,7 @@ def test_the_scale_is_where_few_harmless_texts_reach_the_bar(shipped: SemanticMo
     assert not any(direction[:-1]), "all get the same"
     level = _with(shipped, plain | {Origin.USER: np.array(direction, np.float32)})
     told = figures(level, kept)["user"]
-    assert told["harmless at balanced"] == pytest.approx(ALARMS, abs=1 / told["harmless"])
+    assert told["harmless at balanced"] == pytest.approx(ALARMS[Origin.USER], abs=1 / told["harmless"])
     assert told["attacks"] + told["harmless"] == len(kept)
     assert told["hostile at strict"] >= told["hostile at balanced"] > told["harmless at balanced"]
     for origin in Origin:
@@ -75,7 +75,7 @@ def test_the_front_stage_settles_a_share_of_the_kept_harmless_texts(shipped: Sem
     harmless = [(one.text, Origin.USER) for one in kept if not one.label]
     barred = dataclasses.replace(shipped.calibration, sure=shipped.calibration.sure | {Origin.USER: sure(shipped, kept, Origin.USER)})
     judged = SemanticModel(shipped.fast, shipped.encoder, shipped.index, barred).judge(harmless)
-    assert np.mean([one.stage == "fast" for one in judged]) == pytest.approx(SETTLED, abs=0.02)
+    assert np.mean([one.stage == "fast" for one in judged]) == pytest.approx(SETTLED[Origin.USER], abs=0.02)
 
 
 @pytest.mark.parametrize("text", _ATTACKS)

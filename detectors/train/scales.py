@@ -26,12 +26,13 @@ from detectors.train.direction import served
 from detectors.train.written import Text
 from detectors.values import Origin
 
-ALARMS: Final = 0.01
-"""Share of the kept harmless texts that reach the bar of ``balanced``, were the front stage to settle nothing."""
+ALARMS: Final = {Origin.USER: 0.01, Origin.TOOL_DEFINITION: 0.08}
+"""Share of the kept harmless texts that reach the bar of ``balanced``, were the front stage to settle nothing. Of definitions, whose
+twins are the hardest, as many as of documents, where nobody set it; of 1,116 real ones (`bench packages`) it was one in a hundred."""
 
-SETTLED: Final = 0.5
-"""Share of the kept harmless texts that the front stage settles. Where 85 % of the ordinary prompts of sources that it had not
-seen were settled, front stages without the sources of fold ``a`` settled 48 and 58 % of these (two seeds)."""
+SETTLED: Final = {Origin.USER: 0.5, Origin.TOOL_DEFINITION: 0.1}
+"""Share of the kept harmless texts that the front stage settles. A front stage without the sources of fold ``a`` settled 86 % of
+their ordinary prompts where it settled half of these. Definitions come again with each request, so they are read once."""
 
 SCALED: Final = {Origin.USER: (Origin.USER, Origin.SYSTEM), Origin.TOOL_DEFINITION: (Origin.TOOL_DEFINITION,)}
 """By whose texts a scale is told, and whose scale it is."""
@@ -46,14 +47,14 @@ def fit(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> list[flo
     judged = plain.judge([(text, origin) for text in _harmless(texts, origin)], thorough=True)
     scores = np.array([one.score for one in judged if one.stage == "encoder"])  # what the index knows is not moved
     bar = calibration.thresholds["balanced"][origin]
-    shift = _log_odds(bar) - np.quantile(_log_odds(scores), 1 - ALARMS)
+    shift = _log_odds(bar) - np.quantile(_log_odds(scores), 1 - ALARMS[origin])
     return served(np.zeros(WIDTH + len(OUTPUTS)), float(shift))
 
 
 def sure(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> float:
     """The front stage's logit below which a window of ``origin`` is settled, by its texts among ``texts`` that are kept."""
     highest = [max(logit for _, _, logit in model.front(text, origin)) for text in _harmless(texts, origin)]
-    return float(np.quantile(highest, SETTLED))
+    return float(np.quantile(highest, SETTLED[origin]))
 
 
 def figures(model: SemanticModel, texts: Sequence[Text]) -> dict[str, dict[str, float]]:
