@@ -121,6 +121,7 @@ class StreamRules:
         values: what is held behind words that announce it.
         lead: how long the longest of those words are.
         late: the patterns that a stream is not held for.
+        labels: of what streams name things by, whether it goes out as it is; kept by who looks at it.
         loaded: whether the automata are in memory; `load` brings them there, and so does the first stream.
     """
 
@@ -148,6 +149,7 @@ class StreamRules:
         derived = _known(ready, [acting[rule.pattern.id] for rule in ready], waits, cache)
         kept = [(rule, one) for rule, one in zip(ready, derived, strict=True) if not one.wide]
         self.late = [rule.pattern.id for rule, one in zip(ready, derived, strict=True) if one.wide]
+        self.labels: dict[str, bool] = {}
         self.rules = [rule for rule, _ in kept]
         self.acts = [acting[rule.pattern.id] for rule in self.rules]
         self.values, begun = _held(kept)

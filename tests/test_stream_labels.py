@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from openai.lib.streaming.chat import ChatCompletionStreamState
-from test_relay import SECRET, _chunk, _relay
+from test_relay import KEY, RULES, SECRET, _chunk, _relay, _target
 from test_stream_pieces import _docs
 
+from detectors.streamrules import Act, StreamRules
+from detectors.values import ChannelKind
+from gateway.redaction.vault import Vault
+from gateway.streams.relay import Relay
+from gateway.streams.screened import MAX_LABELS
 from gateway.wires.events import sse
+from patterns.schema import read_pattern
 
 Doc = dict[str, Any]
 TEXT = f"it-{SECRET}."
@@ -106,3 +112,29 @@ def test_calls_that_share_a_place_pass_as_they_came() -> None:
 def test_what_stands_in_a_label_as_words_is_judged_as_words() -> None:
     _, relay = _relay("chat", [_top(model="a model of many words") * 2])
     assert [text for text in relay.said.texts.values() if text != [" a ", " a "]] == [["a model of many words"]]
+
+
+def test_what_all_streams_name_alike_is_looked_at_once() -> None:
+    raw = {"id": "card", "kind": "pii", "body": r"\b(?:\d[ -]?){12,18}\d\b", "category": "pii.payment", "severity": "high",
+           "check": "payment_card", "hits": ["4111 1111 1111 1111"], "misses": ["4111 1111 1111 1112"]}  # fmt: skip
+    rules = StreamRules([read_pattern(raw, "test")], lambda pattern: Act.REPLACE)
+    passing = {"gpt-4o-mini-2024-07-18": True, "m-4111 1111 1111 1112": True, "m-4111 1111 1111 1111": False}
+    for name, passes in (*passing.items(), *passing.items()):
+        relay = Relay(_target("chat"), "m", dict.fromkeys(ChannelKind, rules), Vault(KEY))
+        assert (relay.feed(_top(model=name), lambda cut: "") == _top(model=name)) is passes
+        relay.close()
+    assert passing.items() <= rules.labels.items()
+
+
+def test_no_more_is_remembered_than_is_worth_while() -> None:
+    for number in range(MAX_LABELS + 10):
+        _relay("chat", [_top(id=f"chatcmpl-{number}")])
+        assert 0 < len(RULES.labels) <= MAX_LABELS
+
+
+def test_what_passes_in_one_stream_comes_back_as_a_value_in_another() -> None:
+    vault = Vault(KEY)
+    stand_in = vault.stand_in("jane@example.org", "pii.contact")
+    assert _relay("chat", [_top(model=stand_in)])[0] == _top(model=stand_in)
+    assert _relay("chat", [_top(model=stand_in)], vault)[0] == _top(model="jane@example.org")
+    assert _relay("chat", [_top(model=stand_in)])[0] == _top(model=stand_in)

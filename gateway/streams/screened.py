@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from detectors.lexical import SCORES
-from detectors.stream import Released
+from detectors.stream import Released, TextStream
 from detectors.streamrules import StreamRules
 from detectors.values import ChannelKind, Path
 from gateway.redaction.links import Hosts
@@ -23,6 +24,9 @@ from gateway.streams.texts import Texts
 from gateway.wires.base import EventKind, StreamEvent, StreamReader
 from gateway.wires.frames import Frame
 from gateway.wires.rewriting import sequel
+
+MAX_LABELS: Final = 1_024
+"""Labels of all streams of which it is remembered whether they go out as they are: models and versions come in each."""
 
 
 class Screened:
@@ -81,7 +85,7 @@ class Screened:
         if len(label) > SLICE or not label.isascii() or "\\" in label or len(self._vault) or self._hosts is not None:
             return False
         acting = self._rules.get(ChannelKind.TOOL_CALL)
-        return acting is None or acting.silent(label)
+        return acting is None or _passes(acting, label)
 
     def text(self, event: StreamEvent, frame: Frame, edits: dict[Path, str]) -> Steps[str]:
         """Take an event's text; return what takes its place in the frame."""
@@ -248,3 +252,22 @@ class Screened:
             said, released = "".join(self._listening.said.texts.get(channel, ())), "".join(text.said)
             alone = said == released and self._vault.restore(said) == said  # else a value would come back by itself
             self.texts.keep(channel, None if alone else released)
+
+
+def _passes(rules: StreamRules, label: str) -> bool:
+    """Whether nothing is found in a label that stands for nothing but itself."""
+    known = rules.labels.get(label)
+    if known is None:
+        if len(rules.labels) >= MAX_LABELS:
+            rules.labels.clear()
+        known = rules.labels[label] = rules.silent(label) or _is_clean(rules, label)
+    return known
+
+
+def _is_clean(rules: StreamRules, label: str) -> bool:
+    """As `_passes`, where automata see something in it."""
+    stream = TextStream(rules, lambda match, value: "")
+    released = stream.feed(label)
+    clean = not released.found and not stream.finish().found
+    stream.close()
+    return clean
