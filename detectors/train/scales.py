@@ -27,12 +27,18 @@ from detectors.train.written import Text
 from detectors.values import Origin
 
 ALARMS: Final = {Origin.USER: 0.01, Origin.TOOL_DEFINITION: 0.08}
-"""Share of the kept harmless texts that reach the bar of ``balanced``, were the front stage to settle nothing. Of definitions, whose
-twins are the hardest, as many as of documents, where nobody set it; of 1,116 real ones (`bench packages`) it was one in a hundred."""
+"""Share of the kept harmless texts that reach the bar of ``balanced``, were the front stage to settle nothing.
+
+Of definitions, whose twins are the hardest, as many as of documents, where nobody set it; of real ones (`bench packages`)
+it was one in a hundred when this was chosen.
+"""
 
 SETTLED: Final = {Origin.USER: 0.5, Origin.TOOL_DEFINITION: 0.1}
-"""Share of the kept harmless texts that the front stage settles. A front stage without the sources of fold ``a`` settled 86 % of
-their ordinary prompts where it settled half of these. Definitions come again with each request, so they are read once."""
+"""Share of the kept harmless texts that the front stage settles.
+
+A front stage without the sources of fold ``a`` settled 86 % of their ordinary prompts where it settled half of these.
+Definitions come again with each request, so they are read once.
+"""
 
 SCALED: Final = {Origin.USER: (Origin.USER, Origin.SYSTEM), Origin.TOOL_DEFINITION: (Origin.TOOL_DEFINITION,)}
 """By whose texts a scale is told, and whose scale it is."""
