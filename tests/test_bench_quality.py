@@ -94,6 +94,6 @@ def test_what_measures_is_for_the_measurement_alone() -> None:
 def test_each_author_wrote_as_many_harmless_texts_as_attacks() -> None:
     rows = authors.texts()
     counts = Counter((row.source, row.origin, row.label) for row in rows)
-    assert {origin for _, origin, _ in counts} == {Origin.USER, Origin.DOCUMENT, Origin.TOOL_RESULT}
+    assert {origin for _, origin, _ in counts} == {Origin.USER, Origin.DOCUMENT, Origin.TOOL_RESULT, Origin.TOOL_DEFINITION}
     assert all(counts[source, origin, 1] == counts[source, origin, 0] > 50 for source, origin, _ in counts)
     assert len({row.text for row in rows}) == len(rows)

@@ -68,7 +68,7 @@ def test_whoever_calls_a_harmless_text_an_attack_finds_no_supporter_among_those_
 def test_what_its_own_texts_do_not_match_bears_no_lie_out(teacher: Teacher, attacks: list[Case]) -> None:
     """The lies come near attacks enough that it matters: drawn, they would find supporters, and by their own texts none does."""
     labelled, borne, drawn = teacher.labelled(attacks), 0, 0
-    for text in random.Random(4).sample(HARMLESS, 20):
+    for text in random.Random(4).sample(HARMLESS, 60):
         told, made, ready = lie(teacher, text, attacks)
         borne += len(made.supporters) > 1
         reached = labelled.matched(ready)
@@ -77,8 +77,8 @@ def test_what_its_own_texts_do_not_match_bears_no_lie_out(teacher: Teacher, atta
         by_pattern = matched(every, teacher.labelled(every), [ready])
         said = spoken(made.pattern, speaking(by_pattern, teacher.labelled(every), [ready], ())[made.pattern.id], {told.id})
         assert said.confirmed == len(labelled.akin(ready)), "what it is drawn towards confirms nothing"
-    assert drawn >= 8
-    assert borne <= 1
+    assert drawn >= 24
+    assert borne <= 3
 
 
 def test_new_names_take_nothing_away_by_what_an_exemplar_is_drawn_to(teacher: Teacher, attacks: list[Case]) -> None:

@@ -248,27 +248,27 @@ def test_an_upload_is_refused_before_its_end(gateway: Gateway, model: _Model, pr
     assert ([gap["reason"] for gap in decision["request"]["gaps"]] == ["not sent yet"]) is refused
 
 
-NUMBERS = "\n".join(str(number * 7919 % 1000) for number in range(500, 1400))
+ADDRESSES = "\n".join(f"https://example.com/{number}" for number in range(500, 640))
 """Of such lines the front stage settles nothing, and the encoder finds nothing in them."""
 
 
 def test_a_stream_has_the_encoder_read_no_more_than_a_text_may(gateway: Gateway, model: _Model) -> None:
     refused = 'portcullis_encoder_windows_total{result="refused"}'
     _under(gateway, "balanced", windows=3)
-    model.says(NUMBERS)
+    model.says(ADDRESSES)
     before = _metric(gateway, refused)
     said, ends, decision = _ask(gateway)
-    assert (said, ends) == (NUMBERS, ["stop"])
+    assert (said, ends) == (ADDRESSES, ["stop"])
     assert {"stage": "encoder", "reason": "overload"} in decision["reply"]["skipped"]
     assert _metric(gateway, refused) > before
     _under(gateway, "strict", windows=3)
     said, ends, decision = _ask(gateway)
-    assert NUMBERS.startswith(said.partition("Blocked by Portcullis")[0])
+    assert ADDRESSES.startswith(said.partition("Blocked by Portcullis")[0])
     assert (ends, decision["action"]) == (["content_filter"], "block")
     assert "incomplete: encoder" in decision["reason"]
     _under(gateway, "balanced")
     said, ends, decision = _ask(gateway)
-    assert (said, ends, decision["reply"]["skipped"]) == (NUMBERS, ["stop"], [])
+    assert (said, ends, decision["reply"]["skipped"]) == (ADDRESSES, ["stop"], [])
 
 
 def test_a_harmless_upload_is_not_alarmed_at(gateway: Gateway, model: _Model) -> None:

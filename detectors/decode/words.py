@@ -68,7 +68,7 @@ _WORDS = re.compile(
 )
 
 _PARTED = re.compile(  # by one sign, or row of signs, that is not one of a name
-    r"(?<![A-Za-z0-9/\\@._-])[A-Za-z]{1,20}+([^\w\s'\"()<>/\\@.-]{1,3}+|->|[_.-]{2,3}+)(?:[A-Za-z']{1,20}+\1){6,}[A-Za-z]{1,20}+"
+    r"(?<![A-Za-z0-9/\\@._-])[A-Za-z]{1,20}+([^\w\s'\"()<>/\\@.+-]{1,3}+|->|[_.-]{2,3}+)(?:[A-Za-z']{1,20}+\1){6,}[A-Za-z]{1,20}+"
 )
 
 _STRING: Final = r"\"[^\"\\\n]*\"|'[^'\\\n]*'"

@@ -169,6 +169,8 @@ def scales_command(options: argparse.Namespace) -> None:
     for origin, moved in scales.SCALED.items():
         direction = scales.fit(model, texts, origin)
         made["sure"][origin.value] = scales.sure(model, texts, origin)
+        if origin is Origin.TOOL_DEFINITION:
+            made["fast"][origin.value] = scales.front(model, texts, origin)
         made.setdefault("directions", {}).update({each.value: direction for each in moved})
     calibrate.save(made, path)
     print(orjson.dumps(scales.figures(SemanticModel.load(options.models), texts), option=orjson.OPT_INDENT_2).decode())

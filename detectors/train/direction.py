@@ -27,6 +27,9 @@ PARTS: Final = 5
 STEPS: Final = 50
 """Newton's steps, of which it takes some ten."""
 
+LONGEST: Final = 4.0
+"""What one of them changes a number by at most: where all texts are told for certain, its slope says little of how far to go."""
+
 SMALL: Final = 1 / 24
 """Makes logits as small as an embedding's coordinates are: the ridge weighs on all alike."""
 
@@ -91,6 +94,7 @@ def fitted(inputs: Floats, labels: Ints, weights: Floats, ridge: float, given: F
         slope = inputs.T @ (share * (said - labels)) + pull * found
         bend = (inputs * (share * said * (1 - said))[:, None]).T @ inputs + np.diag(pull)
         step = np.linalg.solve(bend, slope)
+        step *= min(1.0, LONGEST / max(float(np.abs(step).max()), LONGEST))
         found -= step
         if np.abs(step).max() < 1e-4:
             break

@@ -57,10 +57,17 @@ def fit(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> list[flo
     return served(np.zeros(WIDTH + len(OUTPUTS)), float(shift))
 
 
+def front(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> tuple[float, float]:
+    """The slope and the offset of the front stage's logit with which as many of the kept harmless texts of ``origin`` reach the
+    bar where no encoder reads them: for an origin of which the folds hold own templates alone."""
+    slope, _ = model.calibration.fast[origin]
+    bar = model.calibration.thresholds["balanced"][origin]
+    return slope, float(_log_odds(bar) - slope * np.quantile(_highest(model, texts, origin), 1 - ALARMS[origin]))
+
+
 def sure(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> float:
     """The front stage's logit below which a window of ``origin`` is settled, by its texts among ``texts`` that are kept."""
-    highest = [max(logit for _, _, logit in model.front(text, origin)) for text in _harmless(texts, origin)]
-    return float(np.quantile(highest, SETTLED[origin]))
+    return float(np.quantile(_highest(model, texts, origin), SETTLED[origin]))
 
 
 def figures(model: SemanticModel, texts: Sequence[Text]) -> dict[str, dict[str, float]]:
@@ -76,6 +83,10 @@ def figures(model: SemanticModel, texts: Sequence[Text]) -> dict[str, dict[str, 
             for label, called in enumerate(("harmless", "hostile")):
                 found[origin.value][f"{called} at {name}"] = float((scores[labels == label] >= bars[origin]).mean())
     return found
+
+
+def _highest(model: SemanticModel, texts: Sequence[Text], origin: Origin) -> list[float]:
+    return [max(logit for _, _, logit in model.front(text, origin)) for text in _harmless(texts, origin)]
 
 
 def _harmless(texts: Sequence[Text], origin: Origin) -> list[str]:

@@ -35,7 +35,7 @@ ITEMS: Final[Table] = {**openai_items.ITEMS, "item_reference": shape("id object"
 _TRANSCRIPTION: Final[Table] = {
     "": shape("model language languages delay", Origin.SYSTEM, "system", prompt=WALK, keywords=WALK)
 }
-_INPUT: Final[Table] = {"": shape("format noise_reduction turn_detection", transcription=inside(_TRANSCRIPTION))}
+_INPUT: Final[Table] = {"": shape("format noise_reduction turn_detection", transcription=inside(_TRANSCRIPTION, Origin.SYSTEM))}
 _OUTPUT: Final[Table] = {"": shape("format voice speed")}
 _AUDIO: Final[Table] = {"": shape("", input=inside(_INPUT), output=inside(_OUTPUT))}
 _SETTINGS: Final[Table] = {
@@ -45,7 +45,7 @@ _SETTINGS: Final[Table] = {
         "parallel_tool_calls voice speed temperature turn_detection input_audio_format output_audio_format truncation "
         "input_audio_noise_reduction reasoning conversation",
         audio=inside(_AUDIO),
-        input_audio_transcription=inside(_TRANSCRIPTION),
+        input_audio_transcription=inside(_TRANSCRIPTION, Origin.SYSTEM),
         tool_choice=SCHEMA,
         tracing=WALK,
         metadata=WALK,
