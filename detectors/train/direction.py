@@ -28,7 +28,7 @@ STEPS: Final = 50
 """Newton's steps, of which it takes some ten."""
 
 LONGEST: Final = 4.0
-"""What one of them changes a number by at most: where all texts are told for certain, its slope says little of how far to go."""
+"""What one of them changes a number by at most: where all texts are told for certain, slopes say little of how far to go."""
 
 SMALL: Final = 1 / 24
 """Makes logits as small as an embedding's coordinates are: the ridge weighs on all alike."""
