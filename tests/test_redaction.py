@@ -205,6 +205,17 @@ def test_an_address_in_json_begins_and_ends_where_it_does_in_what_the_json_says(
         assert json.loads(said)["a"] == vault.restore(f"{before}{name}")
 
 
+@pytest.mark.parametrize("first", ['src="http://', "src='//", 'src="http://\udfff'])
+def test_an_attribute_that_is_open_ends_with_its_string_and_by_nothing_that_may_stand_in_it(first: str) -> None:
+    vault = Vault(KEY)
+    name = vault.stand_in(CARD, "pii.payment")
+    restorer = Restorer(vault, True)
+    said = restorer.feed(json.dumps({"find": first, "card": name})) + restorer.finish()
+    assert json.loads(said) == {"find": first, "card": CARD}
+    restorer = Restorer(vault, True)
+    assert CARD not in restorer.feed(json.dumps({"page": f"{first}\udfff\n\n{name}"})) + restorer.finish()
+
+
 @given(st.lists(st.integers(0, 200), max_size=12), st.booleans())
 @settings(max_examples=80, deadline=None)
 def test_values_come_back_however_the_text_is_cut(cuts: list[int], in_json: bool) -> None:

@@ -169,10 +169,11 @@ def _text64(body: str, allowance: Allowance) -> tuple[str, str | None]:
     if data.startswith(_COMPRESSED):
         plain = _decompressed(data, allowance, zlib.MAX_WBITS | 32)
         return "base64>gzip", decoded(plain) if plain is not None else None
-    if (text := decoded(data)) is None and (plain := _decompressed(data, allowance, -zlib.MAX_WBITS)) and is_language(
-        text := decoded(plain) or ""
-    ):
-        return "base64>deflate", text
+    text = decoded(data)
+    if text is None and (plain := _decompressed(data, allowance, -zlib.MAX_WBITS)) is not None:
+        inflated = decoded(plain)
+        if inflated is not None and is_language(inflated):
+            return "base64>deflate", inflated
     return "base64", text
 
 

@@ -27,7 +27,10 @@ _CLOSED: Final = {
 }
 """What ends an address, by the mark before it."""
 
-_ATTRIBUTE: Final = {'"': re.compile('"'), "'": re.compile("'")}
+_STRING: Final = "\udfff"
+"""Stands where a string of JSON begins or ends, and nowhere else: half a character, which is shown to nobody."""
+
+_ATTRIBUTE: Final = {'"': re.compile(f'["{_STRING}]'), "'": re.compile(f"['{_STRING}]")}
 """The same of an attribute's: a blank line ends Markdown's HTML, but who shows HTML alone reads over it."""
 
 _BARE: Final = re.compile(r"[\s<>]")
@@ -125,7 +128,8 @@ class Shown:
     __slots__ = ("_half", "_raw", "_starts", "text")
 
     def __init__(self, text: str, in_json: bool) -> None:
-        """``in_json``: the text is JSON: its escapes are undone, and where a string begins or ends stands a blank line."""
+        """``in_json``: the text is JSON: its escapes are undone, and where a string begins or ends stands a blank line behind
+        `_STRING`."""
         self._raw = self.text = text
         self._half = ""  # of an escape that is not there yet, and so shows nothing
         self._starts: list[int] | None = None
@@ -137,14 +141,14 @@ class Shown:
                 if found[2] is not None:
                     said, self._half = "", found[0]
                 elif found[1] is not None:
-                    said = chr(int(found[1], 16))
+                    said = chr(int(found[1], 16)).replace(_STRING, "\ufffd")
                 else:
-                    said = _SPACES.get(found[3], found[3] or "\n\n")
+                    said = _SPACES.get(found[3], found[3] or f"{_STRING}\n\n")
                 starts += (*range(at, found.start()), *([found.start()] * len(said)))
-                parts += (text[at : found.start()], said)
+                parts += (text[at : found.start()].replace(_STRING, "\ufffd"), said)
                 at = found.end()
             starts.extend(range(at, len(text)))
-            self.text, self._starts = "".join((*parts, text[at:])), starts
+            self.text, self._starts = "".join((*parts, text[at:].replace(_STRING, "\ufffd"))), starts
 
     def place(self, raw: int) -> int:
         """Where what stands at ``raw`` in the text is shown."""

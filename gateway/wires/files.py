@@ -18,7 +18,7 @@ _NAMED: Final = re.compile(
 _MEDIA: Final = re.compile(r"(?:image|audio|video)/", re.I)
 _OTHER: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _BINARY: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
-_CONTAINER: Final = re.compile(r".{0,1020}%PDF-|PK\x03\x04", re.DOTALL)
+_CONTAINER: Final = re.compile(r"\s{0,1020}%PDF-|PK\x03\x04")
 """How what holds its text in a form of its own begins, a document or an archive, though all that follows may be letters."""
 
 _LOOKED_AT: Final = 4_096  # characters of base64 by which a file of no telling type is told to be text, and of text at a time
