@@ -101,22 +101,17 @@ def _alike(text: str) -> Iterator[list[re.Match[str]]]:
     """Strings in a row of statements, calls or signs that are the same between each two, but for what `_VARIES`."""
     row: list[re.Match[str]] = []
     glue = ""
-    for match in _STRING.finditer(text):
-        if row and match.start() - row[-1].end() <= MAX_GLUE:
-            between = _VARIES.sub("", text[row[-1].end() : match.start()])
-            if between == glue or len(row) == 1:
-                row.append(match)
-                glue = between
-                continue
-            if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
-                yield row
-            row, glue = [row[-1], match], between
+    for match in (*_STRING.finditer(text), None):
+        near = match is not None and bool(row) and match.start() - row[-1].end() <= MAX_GLUE
+        between = _VARIES.sub("", text[row[-1].end() : match.start()]) if match and near else ""
+        if match and near and (len(row) == 1 or between == glue):
+            row.append(match)
+            glue = between
             continue
         if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
             yield row
-        row = [match]
-    if len(row) >= MIN_STRINGS and not _LISTED.fullmatch(glue):
-        yield row
+        if match:
+            row, glue = [row[-1], match] if near else [match], between
 
 
 def _is_said(plain: str) -> bool:

@@ -29,8 +29,8 @@ from detectors.values import Origin
 ALARMS: Final = {Origin.USER: 0.01, Origin.TOOL_DEFINITION: 0.08}
 """Share of the kept harmless texts that reach the bar of ``balanced``, were the front stage to settle nothing.
 
-Of definitions, whose twins are the hardest, as many as of documents, where nobody set it; of real ones (`bench packages`)
-it was one in a hundred when this was chosen.
+Of definitions, whose twins are the hardest, as many as of documents, where nobody set it. Of real ones (`bench packages`) it is
+1.4 in a hundred.
 """
 
 SETTLED: Final = {Origin.USER: 0.5, Origin.TOOL_DEFINITION: 0.1}
