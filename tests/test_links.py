@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import pytest
+from browsers import chromium
 from gateways import Gateway
 from hypothesis import example, given
 from hypothesis import strategies as st
+from playwright.sync_api import Route
 from upstreams import reply, upstream
 from wires_support import CHAT, MESSAGES, STREAM
 
 from detectors.values import Origin, Segment
+from gateway.redaction.hosts import normalised
 from gateway.redaction.links import REMOVED, Hosts, Links
 from gateway.screening.inspection import without_links
 
-HOSTS = Hosts(["docs.example", "*.Cdn.Example"])
+HOSTS = Hosts(["docs.example", "*.Cdn.Example", "127.0.0.1", "[2001:db8::2]"])
 
 KEPT = (
     "see https://docs.example/a?b=c#d for more", "![a](https://img.cdn.example/x.png)", "<a href='http://DOCS.example:80/'>x</a>",
     "postgres://app@db.other.example/x", "file:///etc/hosts", "x = y // z", "//TODO: later", "a//b.c", "/usr//lib/x.so", "**https://docs.example**",
     "(https://docs.example), and https://docs.example.", "https://user@docs.example/", "mailto:a@other.example", "[a](/b/c.html)",
     "in:\n/usr/lib/x.so", "//\nother.example()", "C:\\\\new\\\\other.example", "it ends.\\\\n\\\\nother.example(1)", "see\n\tfile:///a.b", "and/or c:/other.example",
+    "version 1.2.3 of http", "int x; // see foo.bar", "at 10:30 and 10:30:05", "ratio 16:9", "std::vector<int> a; std::http::Client b;", "C:\\new\\http\\x.y",
+    "x = 7 //2", "x //100", "http:8080", "ports: [http:80]", 'xpath("//div[@class=\'a\']/span")', 'split("//")', "http: other.example", "https:\n  other.example",
+    "It is HTTPS:\nother.example is one", "http:, https: and `ftp:`", "node:http", "//TODO:a", "//#region", '"https:" + host', '"https://" + host', "//***",
+    '{"a":"https://docs.example","b":"x.y"}', '{"a":"https://docs.example","e":"me@other.example"}', '{\\"a\\":\\"https://docs.example\\",\\"e\\":\\"me@other.example\\"}',
+    '{"t":"https://docs.example is good, see a.b"}', '{"t":"https://docs.example\\n\\nSee more of a.b"}', "[文档](https://docs.example)。这是" + "好" * 400,
+    "**https://docs.example**，更多", "`https://docs.example`，更多", "https://docs.example,https://img.cdn.example", "<https://docs.example>", "https://docs.example!",
+    "[https://docs.example](https://docs.example/a)", "|https://docs.example|x.y|", "https://docs.example&amp;x", "HTTPS://DOCS.EXAMPLE./", "https://docs.example%2F",
+    "https://ｄocs。example/", "http:docs.example/x", "http:/docs.example/x", '<a href="//docs.example/x">', "s3://bucket.name/x",
+    '<img srcset="https://docs.example/a 1x, https://img.cdn.example/b 2x">', "/^https?:/", "log(http:ok)", "git@other.example:a/b.git", "&copy; &amp;//x", "a&&b//c",
+    "\\n//comment", "AAAA//BBBB+//CC==", "/*x*///y", "日本語 //説明", "http::a.b()", "https://[2001:DB8:0:0::2]/", "http://2130706433/", "http://0x7f.1:8080/",
 )  # fmt: skip
+HTML = (
+    '<img src="https://docs.example,.other.example/">', '<img src="https://docs.example\'.other.example/">', "<img src='https://docs.example\".other.example/'>",
+    '<img src="https://docs.example().other.example/">', '<img src="https://docs.example`.other.example/">', "<img src=https://docs.example;.other.example/>",
+    '<img src="https://docs.example .other.example/">', '<img src="https://docs.example&#46;other.example/">', '<img src="https://docs.example&period;other.example/">',
+    '<img src="https://docs.example&#46other.example/">', '<img src="https://docs.example\n.other.example/">', '<img src="https://docs.example&Tab;.other.example/">',
+    '<img src="https://docs.example\xad.other.example/">', '<img src="http:other.example/">',
+    '<img src="http:\tother.example/">', '<img src="http:&#111;ther.example/">', '<img src="ht&#9tp:other.example/">', '<img src="ht&Tab;tps:/\nother.example/x">'.replace("\n", "/"),
+    '<img src="/&Tab;/other.example/">', '<img src="https:/&NewLine;/other.example/">', '<img src="&#32//other.example/">', '<img src="https:&#47&#47other.example/">',
+    '<img src="https:&#00000000000000047;/other.example/">', '<img src="https:&#' + "0" * 500 + '47;/other.example/">', '<img src="http&#' + "0" * 300 + '58;//other.example/">',
+    '<img src="//other。example/">', '<img src="//other｡example/">', '<img src="//other．example/">', '<img src="//ｏther%E3%80%82example/">', '<img src="//other%2Eexample/">',
+    '<img src="//oth\u200ber%2eexample/">', '<img src="//OTHER.example.:443/">', '<img src="\\\\other.example/">', '<img src="https:\\\\other.example">',
+    '<img srcset="/a.png 9x, //other。example/ 1x">',
+    '<img srcset="/a.png 9x, https://docs.example,.other.example/ 1x">', '<img srcset="/a.png 9x, https://docs.example).other.example/ 1x">',
+    '<base href="http:other.example"><img src="x">', '<base href="//other。example/"><img src="x">', '<svg><image href="//other&#46;example/"/></svg>',
+    '<style>@import "//other。example/";</style>', "<p style=\"background:url('//other%2eexample/')\">a</p>", '<p style="background:url(\\68 ttps://other.example/)">a</p>',
+    '<p style="background:url(https:\\2f\\2fother.example/)">a</p>', '<p style="background:url(https://docs.example\\2e other.example/)">a</p>',
+    '<p style="background:url(https://docs.example\\00002eother.example/)">a</p>', "<p style='background:url(\"https://docs.example\\\".other.example/\")'>a</p>",
+    "<style>p{background:url('https://docs.example\\\n.other.example/')}</style><p>a", '<img src="https://third.example/ @other.example/">',
+    "<style>p{background:url('https://third.example/ @other.example/')}</style><p>a",
+)  # fmt: skip
+"""What a browser asks another host for as soon as it shows it."""
 TAKEN = (
     "https://other.example/?q=1", "![a](http://other.example/x)", "![a](//other.example/x)", '<img src="https:\\\\other.example/x y">',
     "https://docs.example@other.example/", "https://docs.example&x@other.example/", "https://docs.example.other.example/", "wss://other.example",
@@ -38,6 +74,17 @@ TAKEN = (
     '{"html": "<img src=\\"h\\nttps:\\\\\\t/other.example/x\\">"}', '{"url": "\\u0068ttps:/other.example"}', "h&#116;t\tps:/other.example/",
     "https&colon;/other.example/", '<img src="/\t/other.example/">', "ht" + "\t" * 40 + "tps://other.example/",
     "https:" + "\n" * 40 + "/other.example/",
+    "http:other.example/", "HTTPS:OTHER.EXAMPLE", "http:user@other.example/", "![a](https\\:other.example/x)", "![a](https\\:/other.example/x)",
+    "[a](https://docs.example\\.other.example/)", "[a](https://docs.example\\).other.example/)", "[a](https://docs.example().other.example/)",
+    "[a](https://docs.example\\@other.example/)", "![a](<https://docs.example .other.example/x>)", "[r]: https://docs.example,.other.example/x",
+    "[r]: //docs.example&#46;other.example/x", '{"u":"https://docs.example\\u002eother.example/"}', '{"u":"https://docs.example\\u0040other.example/"}',
+    '{"u":"https://docs.example\\n.other.example/x"}', '{"h":"<img src=\\u0022//other.example/x\\u0022>"}', '{"h":"<img src\\u003d//other.example/x>"}',
+    '{"h":"[r]:\\n//other.example/x"}', '{"h":"<img src=\\u0022https://docs.example,.other.example/x\\u0022>"}', "https://other.example\\@docs.example/",
+    '<meta http-equiv="refresh" content="0; https://docs.example\n.other.example/">',
+    '<meta http-equiv="refresh" content="0;url=http:other.example/">',
+    '<img src="https://third.example\'@other.example/">',
+    '<a href="https://docs.example&commat;other.example/">', '<a href="https://docs.example:80@other.example/">', '<a href="//docs.example:80@other.example/">',
+    '<a href="https://' + "a@" * 400 + 'other.example/">', '<a href="https://docs.example' + ")" * 400 + '@other.example/">',
 )  # fmt: skip
 
 
@@ -61,14 +108,66 @@ def test_what_goes(text: str) -> None:
 
 
 def test_a_line_break_that_a_browser_reads_over_ends_no_host() -> None:
-    assert Links(HOSTS).whole('<img src="https://docs.example\n.other.example/">').startswith(f'<img src="https:{REMOVED}\n')
-    assert Links(HOSTS).whole("<img src=' https://docs.example\t.other.example/'>").startswith(f"<img src=' https:{REMOVED}\t")
-    assert Links(HOSTS).whole('<img src="//\t.other.example/">').startswith(f'<img src="{REMOVED}\t')
+    assert Links(HOSTS).whole('<img src="https://docs.example\n.other.example/">') == f'<img src="https:{REMOVED}">'
+    assert Links(HOSTS).whole("<img src=' https://docs.example\t.other.example/'>") == f"<img src=' https:{REMOVED}'>"
+    assert Links(HOSTS).whole('<img src="//\t.other.example/">') == f'<img src="{REMOVED}">'
+
+
+def test_a_browser_asks_no_other_host_for_what_is_shown() -> None:
+    with chromium() as browser:
+        for html in HTML:
+            asked = []
+            for shown in (html, Links(HOSTS).whole(html)):
+                page = browser.new_page()
+                names: list[str] = []
+                page.route("**/*", partial(_answer, shown, names))
+                page.goto("https://page.example/", wait_until="commit")
+                page.wait_for_load_state("load")
+                page.close()
+                asked.append([name for name in names if name not in ("page.example", "docs.example")])
+            assert asked[0], html
+            assert not asked[1], html
+
+
+def _answer(shown: str, names: list[str], route: Route) -> None:
+    names.append(urlsplit(route.request.url).hostname or "")
+    if route.request.url == "https://page.example/":
+        route.fulfill(body=shown, content_type="text/html; charset=utf-8")
+    else:
+        route.abort()
+
+
+@pytest.mark.parametrize("address", [
+    "//localhost/x", "//2130706434/x", "//0x7f000002/x", "//017700000002/x", "//127.2/x", "http:2130706434/x", "http://2130706434/", "http://0x7f.2/",
+    "https://faß.cdn.example@fass.other/", "https://cdn.example。/",
+])  # fmt: skip
+def test_machines_without_a_name_and_names_without_a_dot(address: str) -> None:
+    assert (
+        Links(HOSTS).whole(f"![a]({address})") == f"![a]({address.partition('//')[0] if '//' in address else 'http:'}{REMOVED})"
+    )
+
+
+@pytest.mark.parametrize("quote", ["\\u0022", '\\"', "'"])
+def test_arguments_of_a_call_stay_json(quote: str) -> None:
+    text = f'{{"html": "<img src={quote}https://other.example/x{quote}> so", "b": [1]}}'
+    made = orjson.loads(Links(HOSTS).whole(text))
+    assert REMOVED in made["html"]
+    assert made["b"] == [1]
+
+
+@pytest.mark.parametrize(("written", "name"), [
+    ("ＥXample。com", "example.com"), ("ex\u00adample.com", "example.com"), ("bücher.example", "xn--bcher-kva.example"), ("faß.de", "xn--fa-hia.de"),
+    ("0x7F.1", "127.0.0.1"), ("2130706433", "127.0.0.1"), ("017700000001", "127.0.0.1"), ("1.2.3.256", "1.2.3.256"), ("08.1", "08.1"), ("1.2.3.4.5", "1.2.3.4.5"),
+    ("[2001:DB8:0:0::1]", "[2001:db8::1]"), ("[x", "[x"), ("a_b.example", "a_b.example"), ("1.2.3.example", "1.2.3.example"),
+])  # fmt: skip
+def test_one_name_for_all_ways_to_write_a_host(written: str, name: str) -> None:
+    assert normalised(written) == name
 
 
 _PIECES = (
     "https:", "http:", "/", "//", "\\", "docs.example", "other.example", "x.cdn.example", "@", "?q=secret", " ", '"', "'", "(", ")", "<", ">",
     "&#47;", "&", "#", "a", ":", "\\u002f", "\\u00", "2f", ".", "\n", "postgres:",
+    "&#46;", "&period;", "。", "%2e", "\\2e ", "\\68 ", "&Tab;", "&#32", "\\:", "2130706433", "x" * 150, 'content="0;', "](", "src=", "\\\n", "&#00000000000", "47;", ",", "\\u0022",
     "ht", "tps:", "\t", "\\t", "\\", "/other.example", '="', "&#x74;tp:", "&colon;", "\t\r\n" * 3, "\\n",
 )  # fmt: skip
 
@@ -82,7 +181,7 @@ def test_where_a_text_is_cut_changes_nothing(text: str, where: list[int]) -> Non
     assert "".join(pieces) + links.finish() == Links(HOSTS).whole(text)
 
 
-@pytest.mark.parametrize("text", KEPT + TAKEN)
+@pytest.mark.parametrize("text", KEPT + TAKEN + HTML)
 def test_each_place_to_cut_gives_the_same(text: str) -> None:
     whole = Links(HOSTS).whole(text)
     for at in range(len(text)):
@@ -96,23 +195,32 @@ def test_each_place_to_cut_gives_the_same(text: str) -> None:
     (["See https://docs.example", ". Then"], ["See https://docs.example", ". Then"]), (["https://docs.example", "\n"], ["https://docs.example", "\n"]),
 ])  # fmt: skip
 def test_an_address_over_two_texts_that_are_shown_as_one(texts: list[str], wanted: list[str]) -> None:
-    segments = [Segment(text, "assistant", Origin.ASSISTANT, 0, (at,)) for at, text in enumerate((texts[0], "//other", texts[1]))]
+    segments = [
+        Segment(text, "assistant", Origin.ASSISTANT, 0, (at,)) for at, text in enumerate((texts[0], "//other", texts[1]))
+    ]
     edits: dict[Any, str] = {}
     without_links(segments, edits, HOSTS, [[0, 2]])
     assert [edits.get((at,), texts[at // 2]) for at in (0, 2)] == wanted
     for size in (1, 3):
         links = Links(HOSTS)
-        said = ["".join(links.feed(text[at : at + size]) for at in range(0, len(text), size)) + links.finish() for text in texts]
+        said = [
+            "".join(links.feed(text[at : at + size]) for at in range(0, len(text), size)) + links.finish() for text in texts
+        ]
         assert said == wanted
 
 
-@pytest.mark.parametrize("mark", ["&", "&a", "&#", "\\", "\\u002", "/ ", "&amp;", "\\u"])
+@pytest.mark.parametrize(
+    "mark", ["&", "&a", "&#", "\\", "\\u002", "/ ", "&amp;", "\\u", "http:a ", "\\2", "&#00", "\\\\a", "&Tab;", "("]
+)
 def test_a_long_run_of_what_may_begin_an_address_is_no_work(mark: str) -> None:
     # Were its ways of reading tried one after the other, they would be more than anybody can wait for.
     text = "x" + mark * 20_000
     assert Links(HOSTS).whole(text + " x") == text + " x"
     links = Links(HOSTS)
-    assert "".join([*(links.feed(text[at : at + 1000]) for at in range(0, len(text), 1000)), links.feed(" x"), links.finish()]) == text + " x"
+    assert (
+        "".join([*(links.feed(text[at : at + 1000]) for at in range(0, len(text), 1000)), links.feed(" x"), links.finish()])
+        == text + " x"
+    )
 
 
 def test_ordinary_text_waits_for_nothing() -> None:
@@ -159,7 +267,12 @@ def test_through_a_gateway(gateway: Gateway, path: str, stream: bool) -> None:
 def test_a_whole_reply_names_nothing_by_an_address_of_another_host(tmp_path: Path) -> None:
     said = {"role": "assistant", "content": "Well."}
     names = {"id": "https://other.example/x", "model": "https://docs.example/m", "system_fingerprint": "//other.example/x"}
-    body = {"object": "chat.completion", "created": 1, **names, "choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
+    body = {
+        "object": "chat.completion",
+        "created": 1,
+        **names,
+        "choices": [{"index": 0, "message": said, "finish_reason": "stop"}],
+    }
 
     async def answer(_body: bytes, _reader: Any, writer: Any) -> None:
         writer.write(reply(orjson.dumps(body)))

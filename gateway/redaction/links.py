@@ -8,74 +8,113 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
+
+from gateway.redaction.hosts import Place, hosts, normalised
 
 REMOVED: Final = "[link removed]"
 
 MAX_HOST: Final = 320
 """Characters of a host, with user and port, that are waited for: names have at most 253."""
 
-_GAP: Final = r"(?:[\t\r\n]|\\[tnr]){0,8}"
+FILL: Final = "\udffe"
+"""Stands in `plain` for the rest of what a character is written as: half a character, which is shown to nobody."""
+
+_STARTS: Final = dict.fromkeys(map(ord, "hHtTpPsSwWfF:/\\")) | dict.fromkeys(map(ord, "\t\r\n"), FILL)
+_NAMES: Final = {"sol": "/", "bsol": "\\", "colon": ":", "Tab": FILL, "NewLine": FILL}
+_WRITTEN: Final = re.compile(
+    r"&#(?:0{0,8}+(?P<decimal>[0-9]{1,3}+)(?![0-9])|[xX]0{0,8}+(?P<hex>[0-9a-fA-F]{1,2}+)(?![0-9a-fA-F]));?|&#[xX]?0{9}"
+    r"|&(?P<name>b?sol|colon|Tab|NewLine);"
+    r"|\\{1,4}u(?P<json>[0-9a-fA-F]{4})|\\(?P<css>[0-9a-fA-F]{1,6}+)(?:\r\n|\s)?|\\(?=:)|\\[\r\n]+"
+)
+_WORST: Final = re.compile("&#[xX]?0{9}")
+"""What nobody writes of an entity; it is taken for the worst that it may be."""
+
+
+def plain(text: str) -> str:
+    """A text with what addresses begin with (letters of schemes, colons, slashes) as it is, where it is written in escapes of
+    HTML, JSON, CSS or Markdown; it is as long as before."""
+    return _WRITTEN.sub(_undone, text) if "&" in text or "\\" in text else text
+
+
+def _undone(found: re.Match[str]) -> str:
+    written = found[0]
+    if found.lastgroup == "name":
+        made: str | None = _NAMES[found["name"]]
+    elif found.lastgroup is None:
+        made = "/" if written[0] == "&" else FILL
+    else:
+        code = int(found[found.lastgroup], 10 if found.lastgroup == "decimal" else 16)
+        made = (_STARTS[code] or chr(code)) if code in _STARTS else None
+    return written if made is None else made.ljust(len(written), FILL)
+
+
+_LEFT_OUT: Final = rf"(?:[\t\r\n{FILL}]|\\[tnr])"
 """What browsers leave out wherever it stands in an address, as it is or as JSON writes it. Where there is more of it, what it
 stands in is taken for the worst that it may be: `_LONG`."""
 
-_LONG: Final = re.compile(r"(?:[\t\r\n]|\\[tnr]){9}[^ ,)\]}]*\Z")
-_ONE: Final = r"(?:(?<=\\)u00(?:2[fF]|5[cC])|(?<=[/\\])|(?<=&)(?:#(?:0{0,6}(?:47|92)|[xX]0{0,6}(?:2[fF]|5[cC]));|b?sol;))"
-_MORE: Final = rf"(?:[\t\r\n]{{0,8}}[/\\&]{_ONE})+"
-_BEHIND: Final = r"(?:(?<=[:;\t\r\n].)|(?<=003[aA].)|(?<=\\[tnr][/&])|(?<=\\[tnr]\\)(?=u))"
-SLASHES: Final = re.compile(rf"[/\\&](?:{_ONE}{_MORE}|{_BEHIND}{_ONE}())")
-"""Several slashes, or one that may stand behind a scheme: its group 1 has matched then. It begins with a set of characters,
-for which a text is searched fastest."""
+_LONG: Final = re.compile(rf"{_LEFT_OUT}{{9}}[^ ,)\]}}]*\Z")
+_LINES: Final = rf"(?:(?:[\t\r\n]|\\[tnr]){FILL}*+){{0,8}}"
+SLASHES: Final = re.compile(
+    rf"[/\\](?:{FILL}*+(?:{_LINES}[/\\]{FILL}*+)+|(?:(?<=[:\t\r\n{FILL}/\\].)|(?<=\\[tnr].)){FILL}*+())"
+)
+"""Several slashes, or one that may stand behind a scheme, or behind those at which a text was over: its group 1 has matched
+then. It begins with a set of characters, for which a text is searched fastest. These expressions are for what `plain` says."""
 
-_PART: Final = r"[/\\&](?:(?<=/)|(?<=\\)(?:u[0-9a-fA-F]{0,4}+)?+|(?<=&)#?+\w{0,12}+;?+)[\t\r\n]{0,8}+"
+_ESCAPE: Final = r"(?:u[0-9a-fA-F]{0,4}+|[0-9a-fA-F]{1,6}+\s?+|[tnr]|[\r\n]++)"
+_PART: Final = rf"[/\\&](?:(?<=/)|(?<=\\)(?:{_ESCAPE})?+|(?<=&)#?+\w{{0,12}}+;?+){FILL}*+(?:[\t\r\n]{FILL}*+){{0,8}}+"
 _BEGUN: Final = re.compile(rf"{_PART}(?:{_PART})*+\Z")
-OPEN_END: Final = re.compile(rf"(?<=\\)u[0-9a-fA-F]{{0,3}}+\Z|[\t\r\n]{{0,8}}+(?:{_BEGUN.pattern}|\Z)")
+OPEN_END: Final = re.compile(rf"(?:(?<=\\){_ESCAPE}{FILL}*+)?+{_LINES}(?:{_BEGUN.pattern}|\Z)")
 """What may become one more slash behind others, or of the last one."""
 
 _UNIT: Final = 32
 """Characters that no such unit is longer than, so that a run longer than `MAX_HOST` is known for one by its end alone."""
 
-
-def _letters(name: str) -> str:
-    """An expression for letters of a scheme, each as it is or escaped."""
-    codes = [(format(ord(one), "x"), format(ord(one.upper()), "x"), ord(one), ord(one.upper())) for one in name]
-    return "".join(
-        rf"(?:{one}|\\{{1,4}}u00(?:{a}|{b})|&#(?:0{{0,6}}(?:{c}|{d})|x0{{0,6}}(?:{a}|{b}));?){_GAP}"
-        for one, (a, b, c, d) in zip(name, codes, strict=True)
-    )
-
-
-_COLON: Final = rf"(?::|\\+u003a|&(?:colon|#(?:0{{0,6}}58|x0{{0,6}}3a));){_GAP}\Z"
 _NAKED: Final = re.compile(
-    rf"[:&\\](?:(?<=[tpwsnr;0235\t\r\n][ps]:)|(?<=[;0235\t\r\n]:)|(?<=\\[tnr]:)|(?<=&)(?:colon|#(?:0{{0,6}}58|x0{{0,6}}3a));|(?<=\\)u003a)(?=(?:[\t\r\n]|\\[tnr])*+(?:[^\s/\\&]|&(?!{_ONE})|\Z))",
-    re.IGNORECASE,
+    rf":(?:(?<=[psPS\t\r\n{FILL}]:)|(?<=\\[tnr]:)){FILL}*+(?={_LEFT_OUT}{{0,40}}+(?:[^\s/\\]|[\t\r\n]|\Z))"
 )
 """The colon of a scheme behind which no slash stands."""
-_MAY_BE_WEB: Final = re.compile(rf"(?:[PS03;]{_GAP}{_COLON}|(?:[\t\r\n]|\\[tnr]){{9}}\Z)", re.IGNORECASE)
-_S: Final = _letters("s")
+SLASH_TO_COME: Final = re.compile(rf"{_LEFT_OUT}{{0,40}}+(?:{_BEGUN.pattern}|\Z)")
+"""What may become a slash behind it."""
+_MAY_BE_WEB: Final = re.compile(rf"(?:[PSps]{_LEFT_OUT}*+:{_LEFT_OUT}*+|{_LEFT_OUT}{{9}})\Z")
 _WEB: Final = re.compile(
-    rf"(?:{_letters('http')}(?:{_S})?|{_letters('ws')}(?:{_S})?|{_letters('ftp')}){_COLON}", re.IGNORECASE
+    rf"(?:{{}}(?:s{_LEFT_OUT}*+)?|{{}}(?:s{_LEFT_OUT}*+)?|{{}}):{_LEFT_OUT}*+\Z".format(
+        *("".join(f"{letter}{_LEFT_OUT}*+" for letter in scheme) for scheme in ("http", "ws", "ftp"))
+    ),
+    re.IGNORECASE,
 )
-_OTHER: Final = re.compile(r"(?<![\w;])[a-z][a-z0-9+.-]*:\Z", re.IGNORECASE)
-_AUTHORITY_END: Final = re.compile(r"""[/\\?#\s"'<>`]|&#|&b?sol;""")
-_END: Final = re.compile(r"""[\s"'<>`)]""")
-_NAME: Final = re.compile(r"\[[0-9a-f:.]*\]|[^\s:()\[\],;!?*{}|]*", re.IGNORECASE)
+_OTHER: Final = re.compile(rf"(?<![\w;{FILL}])[a-z][a-z0-9+.-]*:\Z", re.IGNORECASE)
+_ESCAPED: Final = re.compile(
+    r"(?:\\u[0-9a-fA-F]{4}|\\0{0,4}(?:20|2[278]|3[dDaA]|[9aAdD])|\\[tnrfb]|&#[0-9]+|&#[xX][0-9a-fA-F]+|&(?:quot|lt|gt|amp|nbsp))\Z"
+)
+"""A character that is written in letters and digits and is none itself."""
 
 SCHEME: Final = 160
 """Characters that no scheme is longer than, however it is written."""
 
-MARK: Final = re.compile(r"""(?:=\s{0,32}(["'])|([<(]))\s{0,32}\Z|(["'])\Z""")
+MARK: Final = re.compile(r"""(?:=\s{0,32}\\{0,4}(["'])|([<(]))\s{0,32}\Z|(["'])\Z""")
 """What an address stands in, before it: white space behind that is none of the address's."""
 
-LEAD: Final = 66
+LEAD: Final = 70
 """Characters that no such mark is longer than."""
 
 _CONTEXT: Final = SCHEME + LEAD
 """Characters before an address that tell its scheme and what it stands in."""
 
+_END: Final = re.compile(r"""\\*["']|[\s<>`)]""")
+_REFRESH: Final = re.compile(r"""content\s{0,9}=\s{0,9}(["'])[^"'<>]*\Z""", re.IGNORECASE)
+_FETCHED: Final = re.compile(
+    r"""(?:\]\(\s*<?|url\(\s*["']?"""
+    r"""|(?<![\w-])(?:src|srcset|href|action|formaction|data|poster|background|cite|ping)\s*=\s*(?:\\*["'])?)\s*\Z""",
+    re.IGNORECASE,
+)
+"""Behind it stands an address and nothing else."""
+
 
 def begun(before: str, found: re.Match[str]) -> int | None:
-    """Where in the text before slashes (`SLASHES`) an address begins that goes on with them; None where none does."""
+    """Where in the text before slashes (`SLASHES`) an address begins that goes on with them; None where none does. Both are of
+    what `plain` says."""
     last = len(before)
     if _MAY_BE_WEB.search(before, max(0, last - 64)):
         web = _WEB.search(before, max(0, last - SCHEME))
@@ -83,21 +122,81 @@ def begun(before: str, found: re.Match[str]) -> int | None:
             return web.start()
         if _LONG.search(before, max(0, last - SCHEME)):
             return last
-    if found[1] is not None or before[-1:].isalnum():
+    if found[1] is not None and before.rstrip(FILL)[-1:] not in ("/", "\\"):
+        return None  # a path
+    if before[-1:].isalnum() and not _written_out(before, found):
         return None  # a path, a comment in a program
     if _OTHER.search(before, max(0, last - SCHEME)):
         return None  # of a database, a file: nothing that is fetched when it is shown
     return last
 
 
-def naked(text: str, floor: int, first: int, last: int) -> tuple[int, int] | None:
-    """Where, between ``first`` and ``last``, the first address with no slash begins, and what stands behind its scheme; nothing
-    before ``floor`` tells of it. Browsers read ``http:host`` as if it had two, unless the page has that very scheme."""
+def _written_out(before: str, found: re.Match[str]) -> bool:
+    """Whether the character before slashes is an escape. Two backslashes behind one are the next one's, in JSON within JSON."""
+    return _ESCAPED.search(before, max(0, len(before) - _UNIT)) is not None and ("/" in found[0] or found[0].count("\\") > 3)
+
+
+def naked(text: str, floor: int, first: int, last: int) -> tuple[int, int, int] | None:
+    """Where, between ``first`` and ``last``, the first address with no slash begins, its colon, and what stands behind that;
+    nothing before ``floor`` tells of it. Browsers read ``http:host`` as if it had two, unless the page has that very scheme."""
     for found in _NAKED.finditer(text, first, last):
         web = _WEB.search(text, max(floor, found.end() - SCHEME), found.end())
         if web is not None:
-            return web.start(), found.end()
+            return web.start(), found.start(), found.end()
     return None
+
+
+class _Stand(NamedTuple):
+    """What an address stands in, and so how its host is read.
+
+    Attributes:
+        closing: the quotation mark that ends it, if one does.
+        host: what matches the host. over: what ends one that is too long to be waited for.
+        lines: whether a browser may read on behind a tab or a line end at which ``host`` ends.
+        fetched: whether nothing but an address can stand here.
+    """
+
+    place: Place
+    closing: str
+    host: re.Pattern[str]
+    over: re.Pattern[str]
+    lines: bool
+    fetched: bool
+
+    def host_end(self, text: str, first: int, last: int) -> int:
+        """Where the host ends that begins at ``first``; nothing is read from ``last`` on."""
+        found = self.host.match(text, first, last)
+        return found.end() if found else first
+
+
+@cache
+def _ends(closing: str, escaped: bool, spaces: bool) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The expressions for a host, and for what ends a long one. ``escaped``: what closes it has a backslash before it."""
+    white = "" if spaces else r"\s"
+    after = closing if escaped else ""
+    unit = rf"\\(?:[0-9a-fA-F]{{1,6}}+(?:\r\n|\s)?|[\r\n]+|[^/?<>\s{after}]?)|&#?"
+    over = rf"[{white}<>/?#]"
+    if closing == ")":  # parentheses in an address are balanced, so it ends with the first one if none was opened
+        host = rf"(?:[^\s<>/?#\\&()]|{unit})*+(?:\((?:[^\s<>/?#\\&]|{unit})*+)?+"
+        return re.compile(host), re.compile(over)
+    return re.compile(rf"(?:[^{white}<>/?#\\&{closing}]|{unit})*+"), re.compile(rf"{over}|\\*{closing}" if closing else over)
+
+
+def _stand(lead: str) -> _Stand:
+    """``lead``: what stands before an address."""
+    fetched = _FETCHED.search(lead) is not None
+    mark = MARK.search(lead)
+    if mark is not None and mark[2] == "(":
+        return _Stand(Place.BARE, "", *_ends(")", False, False), True, fetched)
+    if mark is not None and mark[3]:
+        return _Stand(Place.QUOTED, mark[3], *_ends(mark[3], lead[-2:-1] == "\\", False), True, fetched)
+    quoted = mark or _REFRESH.search(lead)
+    if quoted or (len(lead) == LEAD and lead.isspace()):
+        quote = (quoted and quoted[1]) or ""
+        escaped = quoted is not None and quote != "" and lead[quoted.start(1) - 1] == "\\"
+        return _Stand(Place.ATTRIBUTE, quote, *_ends(quote, escaped, True), False, fetched)
+    bare = not lead or lead[-1] <= " " or lead[-1] in "=,:;" or _ESCAPED.search(lead, max(0, len(lead) - _UNIT))
+    return _Stand(Place.BARE if bare else Place.PROSE, "", *_ends("", False, False), lead.endswith("="), fetched)
 
 
 class Hosts:
@@ -106,7 +205,7 @@ class Hosts:
     __slots__ = ("_below", "_exact")
 
     def __init__(self, names: Iterable[str]) -> None:
-        names = [name.lower() for name in names]
+        names = [name.lower() if name.startswith("*.") else normalised(name) for name in names]
         self._exact = frozenset(name for name in names if not name.startswith("*."))
         self._below = tuple(name[1:] for name in names if name.startswith("*."))
 
@@ -117,14 +216,18 @@ class Hosts:
 class Links:
     """Takes the addresses of other hosts out of one text. ``removed`` counts them."""
 
-    __slots__ = ("_before", "_dropping", "_held", "_hosts", "_open", "removed")
+    __slots__ = ("_before", "_dropping", "_held", "_hosts", "_open", "_quoted", "removed")
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
         self._before = ""
         self._held = ""
-        self._dropping = False
-        self._open: tuple[str, int, str] | None = None  # what `_allowed` takes, of a host at which a text was over
+        self._dropping: re.Pattern[str] | None = None  # what ends that which is left out of a text
+        self._quoted = False  # whether that stands where a browser reads on behind spaces
+        self._open: tuple[_Stand, str, int, bool] | None = None
+        """Of a host at which a text was over: what it stands in, it and its slashes, how long these are, and ``named`` as of
+        `_allowed`."""
+
         self.removed = 0
 
     @property
@@ -149,60 +252,117 @@ class Links:
         at = len(self._before)
         out: list[str] = []
         if self._open is not None:
-            lead, start, authority = self._open
-            end = _AUTHORITY_END.search(text, at)
-            if end is None and not final and len(fresh) <= MAX_HOST:
+            stand, known, slashes, named = self._open
+            written, done = known + text[at:], at - len(known)
+            last = slashes + MAX_HOST
+            end = max(stand.host_end(written, slashes, last + 1), len(known))
+            if end == len(written) <= last and not final:
                 self._held = fresh
                 return ""
-            upto = end.start() if end else len(text)
-            authority += text[at:upto]
-            self._open = (lead, start, authority) if end is None and len(authority) <= MAX_HOST else None
-            if not self._allowed(lead, start, authority, text[upto : upto + 1]):
+            self._open = None
+            if not self._allowed(stand, written[: min(end, last)], named, written[end : end + 1], end > last):
                 out.append(REMOVED)
-                self.removed += 1
-                self._dropping, self._open = True, None
-                at = upto
+                at = max(self._remove(stand, text, done + end, done + last), at)
+            elif final and end == len(written):
+                self._open = stand, written, slashes, named
+        shown = plain(text)
+        found, start = None, -1
         while True:
-            if self._dropping:
-                end = _END.search(text, at)
-                at = end.start() if end else len(text)
-                self._dropping = end is None
-            found = SLASHES.search(text, at)
-            if found is None:
-                begins = None if final else _BEGUN.search(text, max(at, len(text) - MAX_HOST - _UNIT))
+            at = self._left(text, at, final, out)
+            if self._dropping is not None:
+                stop = at
+                break
+            if start < at:  # else what was found before is still the next
+                found = SLASHES.search(shown, at)
+                start = found.start() if found else len(shown)
+            slashless = naked(shown, 0, at, start)
+            if slashless is not None:
+                begin, held, first = slashless
+                opening, may_go_on, named = first, SLASH_TO_COME.match(shown, first) is not None, False
+                if shown[begin - 1 : begin].isalnum() and not _ESCAPED.search(shown, max(0, begin - _UNIT), begin):
+                    begin = -1  # of another scheme
+            elif found is not None:
+                held, first = found.span()
+                opening, may_go_on = held, OPEN_END.match(shown, first) is not None
+                before = plain(text[max(0, held - _CONTEXT) : held])
+                within = begun(before, found)
+                begin = -1 if within is None else held - len(before) + within
+                named = begin != held and found[1] is None
+            else:
+                begins = None if final else _BEGUN.search(shown, max(at, len(text) - MAX_HOST - _UNIT))
                 stop = begins.start() if begins and len(text) - begins.start() <= MAX_HOST else len(text)
                 break
-            open_end = OPEN_END.match(text, found.end())
-            before = text[max(0, found.start() - _CONTEXT) : found.start()]
-            begin = begun(before, found)
-            if begin is None and not open_end:
-                out.append(text[at : found.end()])
-                at = found.end()
+            last = first + MAX_HOST
+            waits = not final and len(text) <= last
+            if begin < 0:
+                if may_go_on and waits:
+                    stop = held
+                    break
+                out.append(text[at:first])
+                at = first
                 continue
-            end = _AUTHORITY_END.search(text, found.end())
-            if (open_end or end is None) and not final and len(text) - found.end() <= MAX_HOST:
-                stop = found.start()
+            stand = _stand(text[max(0, begin - LEAD) : begin])
+            end = stand.host_end(text, first, last + 1)
+            if (may_go_on or end == len(text)) and waits:
+                stop = held
                 break
-            upto = end.start() if end else len(text)
-            if begin is None or self._allowed(before, begin, text[found.end() : upto], text[upto : upto + 1]):
-                out.append(text[at:upto])
-                self._open = (before, begin, text[found.end() :]) if final and end is None and begin is not None else None
+            leads = final and first == len(text) and begin < opening < first  # to what the next text says, whatever that is
+            if not leads and self._allowed(stand, text[opening : min(end, last)], named, text[end : end + 1], end > last):
+                out.append(text[at:first])
+                at = first
+                if final and end == len(text):
+                    self._open = stand, text[opening:end], first - opening, named
             else:
-                out += (text[at : found.start()], REMOVED)
-                self.removed += 1
-                self._dropping = True
-            at = upto
+                out += (text[at:opening], REMOVED)
+                at = self._remove(stand, text, end, last)
         out.append(text[at:stop])
         self._held = text[stop:]
         self._before = text[max(0, stop - _CONTEXT) : stop]
         return "".join(out)
 
-    def _allowed(self, before: str, begin: int, authority: str, after: str) -> bool:
-        """Whether an address that begins in the text before slashes, or with them, is that of an allowed host."""
-        mark = MARK.search(before, 0, begin) or before[:begin].endswith("=")
-        if mark and after in ("\t", "\n", "\r") and after:
+    def _remove(self, stand: _Stand, text: str, end: int, last: int) -> int:
+        """Leave out what follows, behind a host that ends at ``end`` or is too long from ``last`` on; where that begins."""
+        self.removed += 1
+        self._dropping = stand.over if end > last or end == len(text) else _END
+        self._quoted = stand.place in (Place.ATTRIBUTE, Place.QUOTED)
+        at = min(end, last)
+        return at - (len(text[:at]) - len(text[:at].rstrip("\\")) if text[at : at + 1] in ("'", '"') else 0)
+
+    def _left(self, text: str, at: int, final: bool, out: list[str]) -> int:
+        """Where that ends which is left out; what may end it is not decided on before it is complete."""
+        while self._dropping is not None:
+            dropped = self._dropping.search(text, at)
+            if dropped is None:
+                return len(text) if final else max(at, len(text.rstrip("\\")))
+            at = dropped.start()
+            if self._dropping is not _END:
+                self._dropping = _END
+                continue
+            self._dropping = None
+            if self._quoted and dropped[0][-1] not in "\"'<>":
+                out.append("#")  # else a browser would take what is left for a user, up to the next @, and then read a host
+        return at
+
+    def _allowed(self, stand: _Stand, written: str, named: bool, after: str, long: bool) -> bool:
+        """Whether an address leads to an allowed host or to none.
+
+        Args:
+            written: from its slashes on to the end of its host.
+            named: it has a scheme and two slashes, so it is an address whatever its host is.
+            after: the character behind the host. long: it is not all of the host.
+        """
+        place = stand.place
+        if stand.lines and after in ("\t", "\n", "\r"):
             return False  # a browser reads on
-        if begin == len(before) and not any(one in authority for one in ".[@"):
-            return True  # a comment in a program
-        name = _NAME.match(authority.rpartition("@")[2])
-        return name is not None and name[0].lower().rstrip("._") in self._hosts
+        if _WORST.search(written) or (long and place is not Place.PROSE):
+            return False
+        if place is Place.QUOTED and after.isspace():
+            place = Place.BARE
+        exempt = not named and not stand.fetched
+        names = hosts(written, place, stand.closing)
+        return all(not name or name in self._hosts or (exempt and _is_word(name)) for name in names)
+
+
+def _is_word(name: str) -> bool:
+    """Whether a host is a word or a small number, as in a comment of a program: no machine of a stranger's has such a name."""
+    return name.startswith("0.") or not any(one in name for one in ".[")
