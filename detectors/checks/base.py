@@ -44,6 +44,18 @@ def compact(value: str) -> str:
     return value.translate(_STRIP)
 
 
+JOINT: Final = r"(?:[ .+\t-]|\r?\n|%20|&nbsp;|&#160;)"
+"""What may stand between the groups of a number that is written as cards and accounts are: as people type it, as an address
+or a form carries it, as HTML has it, a field or a line for each group."""
+
+_JOINED: Final = re.compile(JOINT, re.ASCII)
+
+
+def groups(value: str) -> list[str]:
+    """The groups of a number whose separators are of `JOINT`."""
+    return _JOINED.split(value)
+
+
 def left(text: str, start: int, reach: int = CONTEXT) -> str:
     """Up to ``reach`` code points before ``start``."""
     return text[max(0, start - min(reach, CONTEXT)) : start]
