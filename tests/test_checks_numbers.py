@@ -456,3 +456,18 @@ def test_fields_and_lines_of_four_digits_are_a_card_only_out_of_a_table(data: st
         assert CHECKS["payment_card"](text, len(before), len(before) + len(value)) is None
     alone = f"card: {value} "
     assert CHECKS["announced_card"](alone, 0, len(alone) - 1) == (6, 6 + len(value))
+
+
+TAKEN = st.sampled_from([".id", "->id", "::id", "?.id", "[0]", "(1)"])
+
+
+@given(name=st.from_regex(r"[a-z]{3,8}[0-9]{5,6}", fullmatch=True), taken=TAKEN)
+def test_what_a_program_takes_out_of_something_is_no_number(name: str, taken: str) -> None:
+    assume(len(set(name[-4:])) > 1)
+    for check in ("record_number", "driver_licence"):
+        assert CHECKS[check](f"= {name}{taken}", 2, 2 + len(name)) is None
+        for after in (".", ". It", ", (see below)", ".pdf"):
+            assert CHECKS[check](f"= {name}{after}", 2, 2 + len(name)) == (2, 2 + len(name))
+        for before in ("${", "{{", "$", "%("):
+            assert CHECKS[check](f"{before}{name}}}", len(before), len(before) + len(name)) is None
+        assert CHECKS[check](f"= {name.upper()}(old)", 2, 2 + len(name)) == (2, 2 + len(name))
