@@ -92,7 +92,7 @@ def is_placeholder(value: str) -> bool:
 
 def looks_random(value: str) -> bool:
     """Whether nobody would write this by hand: digits among the letters, and many different characters."""
-    if len(value) < 12 or PLACEHOLDER.search(value) or _PATH.match(value):
+    if len(value) < 12 or PLACEHOLDER.search(value) or _PATH.match(value) or _ATTRIBUTE.fullmatch(value):
         return False
     if max(map(len, _JOINT.split(value))) < MIN_RUN:
         return False
@@ -185,7 +185,7 @@ def assigned_key(text: str, start: int, end: int) -> Span | None:
     if found is None or _OTHER_KEY.search(left(text, start, _NAME_REACH)):
         return None
     span = _random_up_to(text, found.end(), end)
-    return None if span is None or _TYPE.fullmatch(text, *span) or _ATTRIBUTE.fullmatch(text, *span) else span
+    return None if span is None or _TYPE.fullmatch(text, *span) else span
 
 
 def bearer(text: str, start: int, end: int) -> Span | None:
@@ -272,7 +272,7 @@ CHECKS: Final[dict[str, Check]] = {
     "password_sql": sql_password,
     "password_cell": password_cell,
     "password_element": element(lambda value: _is_password(value, spoken=False)),
-    "key_element": element(lambda value: looks_random(value) and _ATTRIBUTE.fullmatch(value) is None),
+    "key_element": element(looks_random),
     "assigned_key": assigned_key,
     "bearer": bearer,
     "basic_credentials": basic_credentials,
