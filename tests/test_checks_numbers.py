@@ -435,3 +435,39 @@ def test_in_a_table_of_numbers_those_that_are_no_cards_cost_little() -> None:
             CHECKS["payment_card"](text, at, at + 19)
 
     assert calls(look, table) / len(places) < 60
+
+
+@given(data=st.data(), joint=st.sampled_from([" ", "-", ".", "+", "%20", "&nbsp;", "&#160;"]))
+def test_a_card_in_groups_of_four_however_they_are_joined(data: st.DataObject, joint: str) -> None:
+    number = data.draw(st.composite(card("4", 16))(), label="number")
+    groups = [number[at : at + 4] for at in range(0, 16, 4)]
+    text = f"({joint.join(groups)})"
+    assert CHECKS["payment_card"](text, 1, len(text) - 1) == (1, len(text) - 1)
+    mixed = f"({groups[0]}/{joint.join(groups[1:])})"
+    assert CHECKS["payment_card"](mixed, 1, len(mixed) - 1) is None
+
+
+@given(data=st.data(), joint=st.sampled_from(["\t", "\n", "\r\n"]))
+def test_fields_and_lines_of_four_digits_are_a_card_only_out_of_a_table(data: st.DataObject, joint: str) -> None:
+    number = data.draw(st.composite(card("4", 16))(), label="number")
+    value = joint.join(number[at : at + 4] for at in range(0, 16, 4))
+    for before, after in (("Year\tSum\n", ""), ("5120\n", ""), ("", f"{joint}5120"), (f"5120{joint}5121{joint}", "")):
+        text = before + value + after
+        assert CHECKS["payment_card"](text, len(before), len(before) + len(value)) is None
+    alone = f"card: {value} "
+    assert CHECKS["announced_card"](alone, 0, len(alone) - 1) == (6, 6 + len(value))
+
+
+TAKEN = st.sampled_from([".id", "->id", "::id", "?.id", "[0]", "(1)"])
+
+
+@given(name=st.from_regex(r"[a-z]{3,8}[0-9]{5,6}", fullmatch=True), taken=TAKEN)
+def test_what_a_program_takes_out_of_something_is_no_number(name: str, taken: str) -> None:
+    assume(len(set(name[-4:])) > 1)
+    for check in ("record_number", "driver_licence"):
+        assert CHECKS[check](f"= {name}{taken}", 2, 2 + len(name)) is None
+        for after in (".", ". It", ", (see below)", ".pdf"):
+            assert CHECKS[check](f"= {name}{after}", 2, 2 + len(name)) == (2, 2 + len(name))
+        for before in ("${", "{{", "$", "%("):
+            assert CHECKS[check](f"{before}{name}}}", len(before), len(before) + len(name)) is None
+        assert CHECKS[check](f"= {name.upper()}(old)", 2, 2 + len(name)) == (2, 2 + len(name))

@@ -224,6 +224,7 @@ PASSWORDS = [
     ("password: str", None),
     ("password: required", None),
     ("password=user.password2", None),
+    ("<!-- password: Hunter2x-->", "Hunter2x--"),
     ("password = b64Pwd", None),
     ("password: changeme", None),
     ("password: my-secret-password1", None),
@@ -236,6 +237,28 @@ PASSWORDS = [
     ("the password is 12", None),
     ("the password is case-sensitive", None),
 ]
+
+
+def test_what_an_arrow_follows_is_no_password() -> None:
+    text = "password = user1->password"
+    assert CHECKS["password"](text, 0, text.index(">")) is None
+
+
+@pytest.mark.parametrize(
+    ("check", "text", "secret"),
+    [
+        ("password_element", "<password>Tr0ub4dor&amp;3</", "Tr0ub4dor&amp;3"),
+        ("password_element", "<pwd> <![CDATA[Tr0ub4dor3]]></", "Tr0ub4dor3"),
+        ("password_element", "<password>&lt;password1&gt;</", None),
+        ("password_element", "<password>${db.password1}</", None),
+        ("key_element", "<api-key>M4d3UpF0rPortcu11isT3stsM4d3Up</", "M4d3UpF0rPortcu11isT3stsM4d3Up"),
+        ("key_element", "<api-key>settings.v2.clients3.primary_key_2024</", None),
+        ("password_sql", "to bob identified by Tr0ub4dor3", "Tr0ub4dor3"),
+        ("password_sql", "password ('Tr0ub4dor3", None),  # the quotation mark behind it is wanted
+    ],
+)
+def test_passwords_and_keys_in_their_places(check: str, text: str, secret: str | None) -> None:
+    assert value(check, text) == secret
 
 
 @pytest.mark.parametrize(("text", "secret"), PASSWORDS)
@@ -260,6 +283,9 @@ def test_passwords(text: str, secret: str | None) -> None:
         ("token=aaaa1aaaa1aaaa1aaaa1", None),
         ("private_key: x25519.X25519PrivateKey", None),
         ("key: hazmat.ed25519.Ed25519PrivateKey", None),
+        ("api_key = config2024.credentials.api_key_v2_3", None),
+        ("api_key = settings.v2.clients3.primary_key_2024", None),
+        ("api_key = q1w2e3r4t5y6.u7i8o9p0a1s2", "q1w2e3r4t5y6.u7i8o9p0a1s2"),
         ("token: x25519.k9f8E7d6C5b4A39281706f5", "x25519.k9f8E7d6C5b4A39281706f5"),
     ],
 )

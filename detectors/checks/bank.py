@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from detectors.checks.base import Check, Span, compact, ending, number, whole, words
+from detectors.checks.base import JOINT, Check, Span, ending, groups, number, whole, words
 from detectors.checks.checksums import mod_97_10, weighted
 
 IBAN_LENGTHS: Final = {
@@ -26,16 +26,19 @@ _COUNTRIES: Final = frozenset(IBAN_LENGTHS) | words(
     " TJ TM TT TW TZ UG US UY UZ VE VN ZA ZM ZW"
 )
 _IBAN_START: Final = re.compile(r"[A-Za-z]{2}\d{2}", re.ASCII)
-_IBAN_GROUPS: Final = re.compile(r"[A-Za-z0-9]{4}(?:([ -])[A-Za-z0-9]{4})*(?:\1[A-Za-z0-9]{1,4})?\Z", re.ASCII)
+_IBAN_GROUPS: Final = re.compile(
+    rf"[A-Za-z0-9]{{4}}(?:(?P<joint>{JOINT})[A-Za-z0-9]{{4}}(?:(?P=joint)[A-Za-z0-9]{{4}})*(?:(?P=joint)[A-Za-z0-9]{{1,4}})?)?\Z",
+    re.ASCII,
+)
 
 
 def iban(text: str, start: int, end: int) -> Span | None:
     """ISO 13616: the country's length and ISO 7064 MOD 97-10, in one run or in groups of four."""
     for begin in _IBAN_START.finditer(text, start, end):
         value = text[begin.start() : end]
-        if len(value) > 44 or not (value.isalnum() or _IBAN_GROUPS.match(value)):
+        if not (value.isalnum() or _IBAN_GROUPS.match(value)):
             continue
-        account = compact(value).upper()
+        account = "".join(groups(value)).upper()
         if len(account) == IBAN_LENGTHS.get(account[:2]) and mod_97_10(account[4:] + account[:4]):
             return (begin.start(), end) if whole(text, begin.start(), end) else None
     return None

@@ -44,6 +44,18 @@ def compact(value: str) -> str:
     return value.translate(_STRIP)
 
 
+JOINT: Final = r"(?:[ .+\t-]|\r?\n|%20|&nbsp;|&#160;)"
+"""What may stand between the groups of a number that is written as cards and accounts are: as people type it, as an address
+or a form carries it, as HTML has it, a field or a line for each group."""
+
+_JOINED: Final = re.compile(JOINT, re.ASCII)
+
+
+def groups(value: str) -> list[str]:
+    """The groups of a number whose separators are of `JOINT`."""
+    return _JOINED.split(value)
+
+
 def left(text: str, start: int, reach: int = CONTEXT) -> str:
     """Up to ``reach`` code points before ``start``."""
     return text[max(0, start - min(reach, CONTEXT)) : start]
@@ -122,6 +134,31 @@ def alone(check: Check) -> Check:
 
     return lonely
 
+
+def given(check: Check) -> Check:
+    """As ``check``, but not where a program names what has the value instead of giving it: ``policy_number = row2.number``."""
+
+    def literal(text: str, start: int, end: int) -> Span | None:
+        span = check(text, start, end)
+        return None if span is None or is_expression(text, *span) else span
+
+    return literal
+
+
+def is_expression(text: str, start: int, end: int) -> bool:
+    """Whether [start, end) is a variable that stands in a template, or a name whose attribute, element or result is taken.
+
+    A name of capitals alone is none: so are values written that something is put behind.
+    """
+    name = text[start:end]
+    if not name.isidentifier():
+        return False
+    return _VARIABLE.search(left(text, start, 2)) is not None or (not name.isupper() and _TAKEN.match(text, end) is not None)
+
+
+_VARIABLE: Final = re.compile(r"(?:\$\{?|\{\{|%\()\Z")
+_TAKEN: Final = re.compile(r"(?:\??\.|->|::)(?!(?:pdf|docx?|jpe?g|png|txt)\b)[A-Za-z_]|[\[(]")
+"""What is behind a name of which something is taken; scans of documents have their numbers as names."""
 
 _GROUP_BEFORE: Final = re.compile(r"(?:\d[ -]|[0-9A-Fa-f]{8}-)\Z", re.ASCII)
 _GROUP_AFTER: Final = re.compile(r"[ -]\d", re.ASCII)

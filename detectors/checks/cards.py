@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from typing import Final
 
-from detectors.checks.base import Check, Span, compact, ending, left, right, whole
+from detectors.checks.base import JOINT, Check, Span, ending, groups, left, right, whole
 from detectors.checks.checksums import luhn
 
 _LONG: Final = frozenset({16, 19})
@@ -64,8 +64,8 @@ _LAYOUTS: Final = frozenset(
 _SHORTEST: Final = 12
 """Digits of the shortest number that is taken for a card's."""
 
-_GROUP: Final = re.compile(r"\d+", re.ASCII)
-_GROUPED: Final = r"\d{12,19}|\d{4,6}(?:([ .-])\d{4,13})(?:\1\d{1,6}){0,3}"
+_FIRST: Final = re.compile(r"(?:(?<![\d%])|(?<=%20))\d", re.ASCII)
+_GROUPED: Final = rf"\d{{12,19}}|\d{{4,6}}(?P<joint>{JOINT})\d{{4,13}}(?:(?P=joint)\d{{1,6}}){{0,3}}"
 _CARD: Final = re.compile(rf"(?:{_GROUPED})\Z", re.ASCII)
 _CARD_WORD: Final = re.compile(
     r"card|visa|amex|cvv|cvc|carte|karte|tarjeta|cart[aã]o|carta|kort|kaart|cr[eé]dit|debit|卡", re.IGNORECASE
@@ -97,32 +97,49 @@ def announced_card(text: str, start: int, end: int) -> Span | None:
 
 def _find(text: str, start: int, end: int, announced: bool) -> Span | None:
     # The match may begin with a group that is no part of the card ("order 12 4111 1111 ..."): try each group as the first.
-    for group in _GROUP.finditer(text, start, end):
+    for group in _FIRST.finditer(text, start, end):
         if end - group.start() < _SHORTEST:
             break
         found = _CARD.match(text, group.start(), end)
         if found is None or not whole(text, found.start(), end):
             continue
-        value = found.group()
-        digits = compact(value)
+        parts = groups(found.group())
+        digits = "".join(parts)
         if not (_announced(digits) if announced else is_payment_card(digits)):  # first, since most numbers are none
             continue
-        if len(digits) == len(value):
+        if len(parts) == 1:
             return found.start(), end
-        if tuple(map(len, _GROUP.findall(value))) in _LAYOUTS and not _in_row(text, found.start(), end):
+        if tuple(map(len, parts)) not in _LAYOUTS or _in_row(text, found.start(), end, found["joint"]):
+            continue
+        if found["joint"] not in _CELLS or (is_payment_card(digits) and _out_of_table(text, found.start(), end, announced)):
             return found.start(), end
     return None
 
 
-def _in_row(text: str, start: int, end: int) -> bool:
+def _in_row(text: str, start: int, end: int, joint: str) -> bool:
     """Whether groups of a row stand before it that are no cards: of years, or of a table's numbers."""
-    found = _GROUPS_BEFORE.search(left(text, start))
-    groups = len(found[0]) // 5 if found is not None else 0
-    return groups % 4 > 0 and (groups > 1 or _GROUP_AFTER.match(right(text, end, 6)) is not None)
+    joint = "[ .-]" if joint in " .-" else re.escape(joint)
+    found = re.search(rf"(?:(?<!\d)\d{{4}}{joint})+\Z", left(text, start), re.ASCII)
+    before = len(re.findall(joint, found[0])) if found is not None else 0
+    return before % 4 > 0 and (before > 1 or re.match(rf"{joint}\d", right(text, end, 8), re.ASCII) is not None)
 
 
-_GROUPS_BEFORE: Final = re.compile(r"(?:(?<!\d)\d{4}[ .-])+\Z", re.ASCII)
-_GROUP_AFTER: Final = re.compile(r"[ .-]\d{4}(?!\d)", re.ASCII)
+_CELLS: Final = frozenset({"\t", "\n", "\r\n"})
+
+
+def _out_of_table(text: str, start: int, end: int, announced: bool) -> bool:
+    """Whether groups each in a field or line of its own are a card's and not the numbers of a table: in one line, with no
+    other field beside them but one that announces them, and no line of fields or numbers above or below; in several lines,
+    where words announce them and no line follows that could be another group."""
+    above, _, beside = left(text, start).rpartition("\n")
+    if "\t" not in text[start:end]:
+        return announced and _LINE_AFTER.match(right(text, end, 8)) is None
+    alone = "\t" not in above.rpartition("\n")[2] and not above.rstrip()[-1:].isdigit() and (announced or "\t" not in beside)
+    return alone and _FIELD_AFTER.match(right(text, end, 8)) is None
+
+
+_LINE_AFTER: Final = re.compile(r"\r?\n\d{4}(?!\d)", re.ASCII)
+_FIELD_AFTER: Final = re.compile(r"\t|\r?\n\d", re.ASCII)
 
 
 def card_expiry(text: str, start: int, end: int) -> Span | None:

@@ -6,7 +6,7 @@ import re
 import string
 from typing import Final
 
-from detectors.checks.base import DIGITS, WORD, Check, Span, ending, left, whole, words
+from detectors.checks.base import DIGITS, WORD, Check, Span, ending, left, right, whole, words
 
 _LOCAL: Final = frozenset(string.ascii_letters + string.digits + "._%+-")
 _USERINFO: Final = re.compile(r"://[^\s/]*\Z")
@@ -90,14 +90,43 @@ def is_announced(value: str) -> bool:
     return 7 <= len(digits) <= 15 and len(set(digits)) > 1 and not _DATE.match(value)
 
 
+def _undumped(check: Check) -> Check:
+    """As ``check``, but not for digits among the bytes of a dump in hexadecimal."""
+
+    def spoken(text: str, start: int, end: int) -> Span | None:
+        span = check(text, start, end)
+        return None if span is None or _in_dump(left(text, span[0]), right(text, span[1], 8)) else span
+
+    return spoken
+
+
+def _in_dump(before: str, after: str) -> bool:
+    row = before.rpartition("\n")[2]
+    if _ROW.fullmatch(row) or (_OFFSET.fullmatch(row) and _BYTES_AFTER.match(after)):
+        return True
+    return _BYTE_BEFORE.search(row) is not None or _BYTE_AFTER.match(after) is not None
+
+
+_OFFSET: Final = re.compile(r"[ \t]*0[xX]?[0-9A-Fa-f]{3,15}[ \t]{1,4}")
+_ROW: Final = re.compile(
+    r"[ \t]*0[xX]?[0-9A-Fa-f]{3,15}(?::[ \t]{1,4}|[ \t]{1,4}[0-9A-Fa-f]{2} {1,2})(?:[0-9A-Fa-f]{2,8} {1,2})*"
+)
+_BYTES_AFTER: Final = re.compile(r"(?: {1,2}[0-9A-Fa-f]{2}\b){2}")
+_BYTE: Final = r"(?:\d[A-Fa-f]|[A-Fa-f]\d)(?:[0-9A-Fa-f]{2})?"
+_BYTE_BEFORE: Final = re.compile(rf"(?<![^ ]){_BYTE} {{1,2}}\Z")
+_BYTE_AFTER: Final = re.compile(rf" {{1,2}}{_BYTE}(?![^ ])")
+"""The rows of a dump begin with an offset; bytes with a letter tell the others."""
+
 CHECKS: Final[dict[str, Check]] = {
     "email": email,
     "phone_international": ending(rf"\+\d(?:[ ()./-]{{0,3}}\d)+{_EXTENSION}", is_international),
-    "phone_north_american": ending(
-        rf"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{{3}}[ .-]\d{{4}}{_EXTENSION}",
-        lambda value: is_north_american(_digits(value)),
+    "phone_north_american": _undumped(
+        ending(
+            rf"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{{3}}[ .-]\d{{4}}{_EXTENSION}",
+            lambda value: is_north_american(_digits(value)),
+        )
     ),
-    "phone_national": ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national, WORD | {"/"}),
+    "phone_national": _undumped(ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national, WORD | {"/"})),
     "phone_announced": ending(rf"[+(]{{0,2}}\d(?:[ ()./-]{{0,3}}\d)+{_EXTENSION}", is_announced),
     "address": lambda text, start, end: (start, end) if whole(text, start, end) else None,
     "postcode": ending(

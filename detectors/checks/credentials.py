@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
 
-from detectors.checks.base import BASE64, CONTEXT, DASHED, DIGITS, Check, Span, last, left, whole, words
+from detectors.checks.base import BASE64, CONTEXT, DASHED, DIGITS, Check, Span, last, left, right, whole, words
 from detectors.checks.tokens import PLACEHOLDER, decode_base64, entropy
 
 MIN_ENTROPY: Final = 3.0
@@ -21,7 +23,7 @@ MIN_RUN: Final = 10
 
 _NAME: Final = re.compile(
     r"(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord|has[lł]o"
-    r"|l[oö]senord|пароль|密码|密碼|パスワード|비밀번호)[\"'`\])*]*"
+    r"|l[oö]senord|пароль|密码|密碼|パスワード|비밀번호|value)[\"'`\])*]*"
     r"(?P<link>\s*[:=：]{1,2}>?|\s(?:is|ist|est|es)\s|\s*[は是])[\s*]*(?P<quote>[\"'`]?)",
     re.IGNORECASE,
 )
@@ -40,6 +42,7 @@ _BASIC: Final = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}\Z")
 _ENDS: Final = frozenset(" \t\r\n\"'`,;)]}>&|<”»。，、\\") | {""}
 """What may stand behind a value; the backslash where a quotation mark inside JSON is escaped."""
 
+_ARROW: Final = re.compile("->[A-Za-z_]")
 _TRAILING: Final = ".,;:!?)]}>”»。，、\\"
 _AUTHORITY_ENDS: Final = frozenset("/?# \t\r\n\"'`<>")
 _SYMBOLS: Final = frozenset("!#$%^&*+=~?@|;:,<>()[]{}/\\")
@@ -55,6 +58,10 @@ _WORKING_FOLDER: Final = re.compile(r"pwd=/[\w.-]*", re.IGNORECASE | re.ASCII)
 
 _TYPE: Final = re.compile(r"(?:\w+\.)+[A-Z]\w*(?:Key|Token|Secret|Credential|Cookie|Signature)s?", re.ASCII)
 """What a program's annotation says of a key: ``private_key: x25519.X25519PrivateKey``."""
+
+_WORDS: Final = r"[A-Za-z]*\d{0,4}(?:_[A-Za-z]*\d{0,4})*"
+_ATTRIBUTE: Final = re.compile(rf"(?=[A-Za-z_]){_WORDS}(?:\.{_WORDS})+", re.ASCII)
+"""A name that is taken out of another one, made of words with a number behind them at most: ``settings.v2.api_key_2024``."""
 
 _PATH: Final = re.compile(r"(?:~|\.{1,2})?/[\w.-]+/|https?:|[A-Za-z]:\\")
 _NO_PASSWORD: Final = re.compile(
@@ -85,7 +92,7 @@ def is_placeholder(value: str) -> bool:
 
 def looks_random(value: str) -> bool:
     """Whether nobody would write this by hand: digits among the letters, and many different characters."""
-    if len(value) < 12 or PLACEHOLDER.search(value) or _PATH.match(value):
+    if len(value) < 12 or PLACEHOLDER.search(value) or _PATH.match(value) or _ATTRIBUTE.fullmatch(value):
         return False
     if max(map(len, _JOINT.split(value))) < MIN_RUN:
         return False
@@ -98,15 +105,60 @@ def password(text: str, start: int, end: int) -> Span | None:
     found = last(_NAME, text, start, end)
     if found is None or not _is_over(text, end) or _MOUNT.match(text, max(0, found.start() - 2)):
         return None
-    begin, quote = found.end(), found.group("quote")
+    span = _chosen(text, found.end(), end, found.group("quote"), found.group("link").strip().isalpha())
+    return None if span is None or _WORKING_FOLDER.fullmatch(text, found.start(), span[1]) else span
+
+
+def _chosen(text: str, begin: int, end: int, quote: str, spoken: bool) -> Span | None:
     if not _ends_outside(text, begin, end, quote):
         return None
     closed = quote != "" and text[end : end + 1] == quote
     stop = end if closed else begin + len(text[begin:end].rstrip(_TRAILING))
-    if _WORKING_FOLDER.fullmatch(text, found.start(), stop):
-        return None
-    spoken = found.group("link").strip().isalpha()
     return (begin, stop) if _is_password(text[begin:stop], spoken) else None
+
+
+def sql_password(text: str, start: int, end: int) -> Span | None:
+    """The password of a user or role in SQL: quoted, or, as Oracle takes it, as a name."""
+    found = _SQL.search(text, start, end)
+    if found is None or text[end : end + 1] not in ({found["quote"]} if found["quote"] else _ENDS):
+        return None
+    return _chosen(text, found.end(), end, found["quote"], spoken=False)
+
+
+_SQL: Final = re.compile(
+    r"(?:identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?|password\s*=?\s*\(?\s?)N?(?P<quote>[\"']?)", re.IGNORECASE
+)
+
+
+def password_cell(text: str, start: int, end: int) -> Span | None:
+    """The password in a row of a Markdown table that has two cells, the first of which says what the second is."""
+    begin = start + len(text[start:end].rpartition("|")[0]) + 1
+    begin += len(text[begin:end]) - len(text[begin:end].lstrip(_CELL_MARKS))
+    stop = begin + len(text[begin:end].rstrip(_CELL_MARKS))
+    if left(text, start).rpartition("\n")[2].strip() or not _ROW_ENDS.match(right(text, end, 8)):
+        return None
+    return (begin, stop) if _is_password(text[begin:stop], spoken=False) else None
+
+
+_CELL_MARKS: Final = " *_`\"'"
+_ROW_ENDS: Final = re.compile(r"[ *_`]{0,4}\|[ \t]*(?:\Z|\r?\n(?!\|?[ :]?-))")
+
+
+def element(accept: Callable[[str], bool]) -> Check:
+    """The check for the text of an element of XML or HTML, which ends the match with the ``</`` behind it."""
+
+    def check(text: str, start: int, end: int) -> Span | None:
+        tag = _KEY_WORD.search(text, start, end)
+        if tag is not None and _OTHER_KEY.search(left(text, tag.start(), _NAME_REACH)):
+            return None
+        found = _CONTENT.search(text, start, end)
+        return found.span(1) if found is not None and accept(html.unescape(found[1])) else None
+
+    return check
+
+
+_KEY_WORD: Final = re.compile(r"key|token|secret|credential", re.IGNORECASE)
+_CONTENT: Final = re.compile(r">\s{0,20}(?:<!\[CDATA\[)?([^<>]+?)(?:\]\]>)?</\Z")
 
 
 def _ends_outside(text: str, begin: int, end: int, quote: str) -> bool:
@@ -144,6 +196,8 @@ def bearer(text: str, start: int, end: int) -> Span | None:
 
 def _is_over(text: str, end: int) -> bool:
     """Whether a value can end here; scripts without spaces go on behind it with their own characters."""
+    if _ARROW.match(text, end - 1):
+        return False
     after = text[end : end + 1]
     return after in _ENDS or after >= "\u2e80"
 
@@ -215,6 +269,10 @@ _SHELL_ENDS: Final = frozenset(" \t\r\n`") | {""}
 
 CHECKS: Final[dict[str, Check]] = {
     "password": password,
+    "password_sql": sql_password,
+    "password_cell": password_cell,
+    "password_element": element(lambda value: _is_password(value, spoken=False)),
+    "key_element": element(looks_random),
     "assigned_key": assigned_key,
     "bearer": bearer,
     "basic_credentials": basic_credentials,

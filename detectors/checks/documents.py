@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from detectors.checks.base import DASHED, Check, Span, ending, left, number, right, whole
+from detectors.checks.base import DASHED, Check, Span, ending, given, left, number, right, whole
 from detectors.checks.checksums import icao, luhn, weighted
 
 _DATE_LIKE: Final = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])", re.ASCII)
@@ -19,7 +19,7 @@ def document(shape: str, figures: int) -> Check:
         digits = [char for char in value if char.isdigit()]
         return len(digits) >= figures and len(set(digits)) > 1 and not _DATE_LIKE.fullmatch(value)
 
-    return ending(shape, accept, DASHED)
+    return given(ending(shape, accept, DASHED))
 
 
 _RECORD: Final = document(r"(?i:[A-Z0-9](?:[A-Z0-9-]{2,18}[A-Z0-9]))", 4)

@@ -7,14 +7,26 @@ import re
 import string
 from typing import Final
 
-from detectors.checks.base import WORD, Check, Span, ending, left, number, whole
+from detectors.checks.base import WORD, Check, Span, ending, given, left, number, whole
 from detectors.checks.checksums import luhn
 
 _VERSION: Final = re.compile(
-    r"(?:\bv|ver|version|release|rev|revision|build|firmware|driver|section|chapter|§|oid|urn:oid:?)[\s:.=\"']{0,3}\Z",
+    r"(?:(?:\bv|ver|version|release|rev|revision|build|firmware|driver|section|chapter|§|oid|urn:oid:?)[\s:.=\"']{0,5}|[<>~^]=)\Z",
     re.IGNORECASE,
 )
 _VERSION_REACH: Final = 16
+_PACKAGE: Final = re.compile(r"[.-](?:t[agx]|zip|whl|jar|deb|rpm|exe|msi|dll|el\d|py\d|cp\d|x86|win|linux|src)")
+"""What stands behind the version in the name of a package's file."""
+
+_OBJECT: Final = re.compile(r"2\.(?:5\.(?:29|4|8)|23\.140|16)\.")
+_OBJECTS: Final = re.compile(r"\bOIDs?\b|object.?id|\bASN\.?1|\bMIB\b|\bsnmp", re.IGNORECASE)
+"""Names of objects (ITU-T X.660) of four numbers: those of certificates and directories, and all where such are spoken of."""
+
+_OUTLINE: Final = re.compile(
+    r"(?:\b(?:d|points)=[\"']?|(?:\d|\b)[MmLlHhVvCcSsQqTtAaZz][ ,]?-?\.?\d)[MmLlHhVvCcSsQqTtAaZz\d ,.\n-]*\Z", re.ASCII
+)
+"""An outline in SVG up to some of its numbers, which may follow each other with nothing but their points between."""
+
 _RESOLVERS: Final = frozenset(
     {"1.0.0.1", "1.1.1.1", "8.8.4.4", "8.8.8.8", "9.9.9.9", "149.112.112.112", "208.67.220.220", "208.67.222.222"}
 )
@@ -31,9 +43,11 @@ def _octets(text: str, start: int, end: int) -> list[int] | None:
     octets = [int(part) for part in parts]
     if any(octet > 255 or len(part) != len(str(octet)) for octet, part in zip(octets, parts, strict=True)):
         return None
-    if not whole(text, start, end) or _VERSION.search(left(text, start, _VERSION_REACH)):
+    if not whole(text, start, end) or _VERSION.search(left(text, start, _VERSION_REACH)) or _PACKAGE.match(text, end):
         return None
-    return octets
+    before = left(text, start)
+    named = octets[0] < 3 and (_OBJECT.match(text, start, end) or _OBJECTS.search(before))
+    return None if named or _OUTLINE.search(before) else octets
 
 
 def ipv4(text: str, start: int, end: int) -> Span | None:
@@ -98,7 +112,7 @@ CHECKS: Final[dict[str, Check]] = {
     "mac": ending(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}", is_mac, WORD | {":", "-"}),
     "imei": number(r"\d{2}-?\d{6}-?\d{6}-?\d|\d{15}", is_imei),
     "vin": ending(r"[A-HJ-NPR-Z0-9]{17}", is_vin),
-    "announced_vin": ending(r"[A-HJ-NPR-Z0-9]{17}", is_announced_vin),
+    "announced_vin": given(ending(r"[A-HJ-NPR-Z0-9]{17}", is_announced_vin)),
     "number_plate": ending(
         r"(?=[A-Z0-9 -]{0,9}\d)[A-Z0-9]{1,4}(?:[ -]?[A-Z0-9]{1,4}){1,2}", lambda value: any(map(str.isalpha, value))
     ),

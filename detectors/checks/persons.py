@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from detectors.checks.base import BASE64, DASHED, WORD, Check, Span, ending, whole
+from detectors.checks.base import BASE64, DASHED, WORD, Check, Span, ending, given, whole
 from detectors.checks.credentials import looks_random
 from detectors.checks.tokens import PLACEHOLDER, VARIETY
 
@@ -104,5 +104,5 @@ CHECKS: Final[dict[str, Check]] = {
     "template_bytes": template_bytes,
     "template_numbers": template_numbers,
     "genotype": genotype,
-    "account_name": ending(r"[A-Za-z0-9][\w.-]{2,30}[A-Za-z0-9]", is_account_name, DASHED),
+    "account_name": given(ending(r"[A-Za-z0-9][\w.-]{2,30}[A-Za-z0-9]", is_account_name, DASHED)),
 }
