@@ -130,6 +130,8 @@ def _own(arguments: argparse.Namespace, chosen: Settings) -> int:
         raise Misused(str(error)) from None
     if key is None:
         raise Failed(f"there is no key {arguments.id!r}; see: portcullis keys list")
+    if not key.readable:
+        raise Failed(f"key {key.id} cannot be read; revoke it, and make another one")
     if key.owner != arguments.owner:
         raise Failed(f"key {key.id} is {key.owner}'s already; revoke it, and make another one")
     _write_down(chosen, "own", owned=key.id, owner=key.owner)
