@@ -147,6 +147,7 @@ class Services:
 
         Raises:
             StateUnavailable: the state does not answer; a gateway does not start without it.
+            SettingsError: pattern sync cannot listen where it should.
         """
         await self.state.ping()
         self._secret = await self._load_secret()
@@ -163,7 +164,11 @@ class Services:
         await self.providers.start()
         if self.sync is not None:
             await asyncio.to_thread(self.asking.knowledge, self.live)  # before a peer asks: it reads files
-            await self.sync.start()
+            try:
+                await self.sync.start()
+            except OSError as error:
+                why = str(error.strerror or error).partition(" (while ")[0]  # what follows says the address once more
+                raise SettingsError(f"sync.listen: {self.live.settings.sync.listen}: {why}") from None
         self.exposition.flush()
         if self.notifier is not None:
             self.notifier.start()
