@@ -97,7 +97,11 @@ def test_whatever_listens_where_a_gateway_should(said: str, tmp_path: Path, caps
 
 @pytest.mark.parametrize(
     ("words", "name"),
-    [(("health", "--seconds"), "seconds"), (("sync", "init-ca", "ca", "--days"), "days"), (("keys", "create", "--days"), "days")],
+    [
+        (("health", "--seconds"), "seconds"),
+        (("sync", "init-ca", "ca", "--days"), "days"),
+        (("keys", "create", "--days"), "days"),
+    ],
 )
 @pytest.mark.parametrize("number", ["nan", "inf", "1e300", "-1", "0", "9" * 30, "x", ""])
 def test_a_number_that_is_none(words: tuple[str, ...], name: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,5 +151,7 @@ def test_streams_that_are_closed(tmp_path: Path) -> None:
     (tmp_path / "var" / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
     for shell in ("keys list --json >&-", "scan - <&-", "keys list 2>&-"):
         command = f"exec {sys.executable} -m gateway {shell}"
-        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(Path.cwd())})
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(Path.cwd())}
+        )
         assert (done.returncode, done.stderr) == (0, ""), shell
