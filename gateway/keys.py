@@ -19,7 +19,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
@@ -169,6 +169,11 @@ class StoredKey:
         """As `Principal.person`."""
         return owned(self.owner) if self.owner else self.id
 
+    @property
+    def readable(self) -> bool:
+        """False of one that stands for what could not be read (`read_key`)."""
+        return bool(self.salt)
+
     def live(self, now: float) -> bool:
         """True while the key opens anything."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -259,12 +264,46 @@ def encode_key(key: StoredKey) -> bytes:
 
 
 def decode_key(body: bytes, revoked_at: float | None) -> StoredKey:
-    """Read what `encode_key` wrote."""
-    doc: dict[str, Any] = orjson.loads(body)
-    return StoredKey(**{
-        **doc, "salt": bytes.fromhex(doc["salt"]), "digest": bytes.fromhex(doc["digest"]),
-        "role": Role(doc["role"]), "revoked_at": revoked_at,
-    })
+    """Read what `encode_key` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        doc: dict[str, Any] = orjson.loads(body)
+        key = StoredKey(**{
+            **doc, "salt": bytes.fromhex(doc["salt"]), "digest": bytes.fromhex(doc["digest"]),
+            "role": Role(doc["role"]), "revoked_at": revoked_at,
+        })
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"no key: {error}") from None
+    texts = (key.id, key.tenant, key.policy or "", key.note, key.owner)
+    times = (key.created_at, key.expires_at or 0.0)
+    if not (
+        len(key.salt) == 16 and len(key.digest) == 32 and all(isinstance(one, str) for one in texts)
+        and all(isinstance(one, int | float) for one in times)
+    ):  # fmt: skip
+        raise ValueError("no key: a field is of another kind")
+    return key
+
+
+def read_key(key_id: str, body: bytes, revoked_at: float | bytes | None, owner: bytes | None = None) -> StoredKey:
+    """A key as a state has it. One that cannot be read opens nothing and stands in the way of none: it is there, so that the
+    gateway stays closed, as if it were revoked, and only who sees all tenants sees it.
+
+    Args:
+        key_id: where it stands. owner: what was said later of whose it is.
+    """
+    try:
+        key = decode_key(body, None if revoked_at is None else float(revoked_at))
+        if key.id != key_id:
+            raise ValueError("no key of this id")
+        return key if owner is None else replace(key, owner=owner.decode())
+    except ValueError:
+        return StoredKey(
+            id=key_id, salt=b"", digest=b"", role=Role.APP, tenant=EVERY_TENANT, created_at=0.0, revoked_at=0.0,
+            note="cannot be read",
+        )  # fmt: skip
 
 
 def _hash(secret: bytes, salt: bytes) -> bytes:

@@ -71,18 +71,21 @@ class Services:
     """Everything long-lived in a worker. Make it, `start` it, serve, `close` it."""
 
     def __init__(
-        self, settings: Settings, config: Path | None, place: Place | None, packs: Live | None = None
-    ) -> None:
+        self, settings: Settings, config: Path | None, place: Place | None, packs: Live | None = None,
+        files: Watched | None = None,
+    ) -> None:  # fmt: skip
         """
         Args:
             place: where this worker shows the others its metrics; None where it is the only one.
             packs: what was built of the settings before, without the pattern store; None to build it here.
+            files: the settings' files as they were before that.
 
         Raises:
             PatternError: the patterns cannot be compiled.
             CertificateFault: pattern sync has none that it could use.
         """
         self.config = config
+        self._files = files or Watched(config, settings, FIXED)
         self.metrics = Metrics()
         self.store = open_store(settings)
         learnt, now = self.store.patterns(), time.time()
@@ -125,7 +128,6 @@ class Services:
         self._reloading = asyncio.Lock()
         self.served = self.store.generation
         """The pattern store's generation that serves, or that cannot."""
-        self._files = Watched(config, settings, FIXED)
         self._streams_ready: tuple[Engine, frozenset[str]] | None = None
         gauges.register(self)
         register_learning(self.metrics, self.learning, self.wording)
@@ -145,6 +147,7 @@ class Services:
 
         Raises:
             StateUnavailable: the state does not answer; a gateway does not start without it.
+            SettingsError: pattern sync cannot listen where it should.
         """
         await self.state.ping()
         self._secret = await self._load_secret()
@@ -161,7 +164,11 @@ class Services:
         await self.providers.start()
         if self.sync is not None:
             await asyncio.to_thread(self.asking.knowledge, self.live)  # before a peer asks: it reads files
-            await self.sync.start()
+            try:
+                await self.sync.start()
+            except OSError as error:
+                why = str(error.strerror or error).partition(" (while ")[0]  # what follows says the address once more
+                raise SettingsError(f"sync.listen: {self.live.settings.sync.listen}: {why}") from None
         self.exposition.flush()
         if self.notifier is not None:
             self.notifier.start()
@@ -230,6 +237,7 @@ class Services:
         _log.info("a new configuration is made ready; the old one serves on meanwhile")
         try:
             settings = load_settings(self.config)
+            self._files.named(settings)
             self._check_fixed(settings)
             trust, signer = signing(settings)
             number = self.live.engine.generation.number + 1
@@ -244,7 +252,6 @@ class Services:
             await self._note({"result": "refused", "error": str(error)})
             return False
         old = [self.live]
-        self._files.taken(settings)
         self.live, self.served, self.store_error = fresh, served, _left_out(fresh)
         self.store.trust, self.store.signer = trust, signer
         await asyncio.to_thread(yielded, live_module.let_go, old)

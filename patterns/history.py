@@ -87,6 +87,7 @@ class History:
 
         Raises:
             UnknownGeneration: there is none of this number.
+            sqlite3.DatabaseError: it is damaged.
         """
         if number == 0:
             return store_digest(()), ZERO
@@ -94,7 +95,10 @@ class History:
         if row is None:
             (latest,) = self._db.execute("SELECT coalesce(max(number), 0) FROM generations").fetchone()
             raise UnknownGeneration(f"generation {number} is not known; the latest is {latest}")
-        return row[0], Stamp(*orjson.loads(row[1]))
+        try:
+            return row[0], Stamp(*orjson.loads(row[1]))
+        except (ValueError, TypeError):
+            raise sqlite3.DatabaseError(f"the clock of generation {number} cannot be read") from None
 
     def snapshot(self, number: int) -> Snapshot:
         """All of one generation. Raises: as `generation`."""

@@ -76,16 +76,23 @@ class StoreError(Exception):
     """The store could not do what it was asked: its file is gone, full, read-only, damaged or of a newer version."""
 
 
+class Refused(NamedTuple):
+    """An entry that was not taken, and why."""
+
+    entry: Entry
+    why: str
+
+
 class Applied(NamedTuple):
     """What became of entries that were offered.
 
-    ``generation`` is the one that holds them now; ``accepted`` changed the store; ``refused`` says of each entry that was
-    not taken why. Entries that the store knew already, or that an even later one has replaced, are in neither.
+    ``generation`` is the one that holds them now; ``accepted`` changed the store; ``refused`` are
+    those that were not taken. Entries that the store knew already, or that an even later one has replaced, are in neither.
     """
 
     generation: int
     accepted: tuple[Entry, ...]
-    refused: tuple[str, ...]
+    refused: tuple[Refused, ...]
 
 
 Subscriber = Callable[[int, tuple[Entry, ...]], None]
@@ -174,18 +181,18 @@ class Store:
             StoreError: the file cannot be written. Nothing is changed then.
         """
         good: list[Entry] = []
-        refused: list[str] = []
+        refused: list[Refused] = []
         entries = list(entries)
         refusals = self.trust.refusals(entries)  # outside of the lock: others read and write meanwhile
         with self._lock, _faults(self.path):
             for entry, refusal in zip(entries, refusals, strict=True):
                 if refusal:
-                    refused.append(refusal)
+                    refused.append(Refused(entry, refusal))
                     continue
                 try:
                     self._clock.observe(entry.stamp, now)
                 except FutureStamp as error:
-                    refused.append(f"{entry.id}: stamp: {error}")
+                    refused.append(Refused(entry, f"{entry.id}: stamp: {error}"))
                 else:
                     good.append(entry)
             accepted = self._commit(good, now) if good else ()
@@ -357,6 +364,8 @@ class Store:
             else:
                 changed.pop(id, None)
         whole, clock = self._history.generation(number)
+        if unread := names.keys() - changed.keys():  # as after a restart: what one that cannot be read replaced does not act
+            self._entries = {id: entry for id, entry in self._entries.items() if id not in unread}
         self._take(number, whole, clock, changed, names)
         return True
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,18 @@ ANSWER = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}],
 }  # fmt: skip
 JSON = {"content-type": "application/json"}
+PACK = """pack: own
+version: 1
+patterns:
+  - id: own.word
+    kind: regex
+    body: zanzibarfrob
+    category: prompt_injection.instruction_override
+    severity: critical
+    origins: [user]
+    hits: [say zanzibarfrob now]
+    misses: [say nothing now]
+"""
 
 
 class TestBadInput:
@@ -325,6 +337,31 @@ class TestOperations:
             gateway.write(gateway.settings)
             gateway.wait_for(lambda line: line["message"].startswith("configuration taken"), count=2)
             assert client.post(CHAT, json=ATTACK).status_code == 400
+
+    def test_a_pack_acts_as_its_file_stands(self, start_gateway: StartGateway, tmp_path: Path) -> None:
+        """Nobody signals and the configuration stays as it is: whoever rolls a pack back puts its former file there."""
+        folder = tmp_path / "packs"
+        folder.mkdir()
+        pack = folder / "own.yaml"
+        pack.write_text(PACK)
+        gateway = start_gateway(patterns=[str(folder)], learning={"unsigned_packs": True})
+        asked = {"model": "m", "messages": [{"role": "user", "content": "say zanzibarfrob now"}]}
+
+        def taken(line: Mapping[str, Any]) -> bool:
+            return bool(line["message"].startswith("configuration taken"))
+
+        with gateway.client() as client:
+            assert client.post(CHAT, json=asked).status_code == 400
+            pack.write_text(PACK.replace("kind: regex", "kind: sound"))
+            gateway.wait_for(lambda line: "refused" in line["message"] and "own.yaml: own.word: kind: got 'sound'" in line["message"])
+            assert client.post(CHAT, json=asked).status_code == 400, "what was last whole serves on"
+            assert "own.word" in client.get("/admin/v1/generation").json()["configuration_error"]
+            pack.write_text(PACK)
+            gateway.wait_for(taken)
+            assert client.get("/admin/v1/generation").json()["configuration_error"] is None
+            pack.unlink()
+            gateway.wait_for(taken, count=2)
+            assert client.post(CHAT, json=asked).status_code == 200
 
     def test_whoever_waits_for_a_new_configuration_sees_that_it_is_under_way(self, start_gateway: StartGateway) -> None:
         gateway, began, seen = start_gateway(), time.time(), []

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis_servers import redis_server
 
 from gateway.cli import main
 from gateway.keys import (
@@ -268,6 +271,57 @@ def test_a_store_that_lost_its_keys_does_not_open_the_gateway(tmp_path: Path) ->
         await state.close()
 
     asyncio.run(story())
+
+
+def _garbled() -> list[bytes]:
+    whole = orjson.loads(encode_key(made().key))
+    changed: list[dict[str, Any]] = [{"salt": "xy"}, {"salt": "00"}, {"digest": 7}, {"role": "king"}, {"expires_at": "soon"},
+                                     {"created_at": None}, {"id": "another"}, {"tenant": ["acme"]}, {"newer": True}]  # fmt: skip
+    return [b"", b"{", b"[]", b"7", b"null", b"\xff", b"{}", *(orjson.dumps({**whole, **change}) for change in changed)]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_key_that_cannot_be_read_costs_that_key(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Before, none was taken over any more: no new one opened, and no revoked one was shut out."""
+    good, bad = made(), _garbled()
+
+    async def story(url: str, write: Callable[[str, bytes], None]) -> None:
+        state = open_state(url)
+        watch = KeyWatch(state, open_when_empty=True)
+        write("none-0", bad[0])
+        assert await watch.refresh()
+        assert watch.ring.find(None, NOW) is None, "where a key was made the gateway is closed"
+        for number, body in enumerate(bad):
+            write(f"none-{number}", body)
+        await state.put_key(good.key)
+        assert await watch.refresh()
+        assert watch.unreadable == len(bad)
+        assert f"{len(bad)} keys cannot be read" in caplog.text
+        assert watch.ring.find(good.token.encode(), NOW) is not None
+        assert {key.id for key in await state.keys() if not key.readable} == {f"none-{number}" for number in range(len(bad))}
+        assert (await state.own_key("none-1", "ann")) == (await state.key("none-1")), "what stands there is left alone"
+        assert await state.revoke_key("none-1", NOW)
+        assert await state.revoke_key(good.key.id, NOW)
+        assert await watch.refresh()
+        assert watch.ring.find(good.token.encode(), NOW) is None
+        await state.close()
+
+    def into_file(key_id: str, body: bytes) -> None:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as other, other:
+            other.execute("INSERT OR REPLACE INTO keys (id, body) VALUES (?, ?)", (key_id, body))
+            other.execute("INSERT INTO counters VALUES ('keys', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+
+    if kind == "sqlite":
+        keystore.every(f"sqlite:{tmp_path}/state.db")  # makes the file
+        asyncio.run(story(f"sqlite:{tmp_path}/state.db", into_file))
+        return
+    with redis_server(tmp_path) as server, server.client() as client:
+
+        def into_redis(key_id: str, body: bytes) -> None:
+            client.hset("{portcullis}:keys", key_id, body)
+            client.incr("{portcullis}:keys:version")
+
+        asyncio.run(story(server.url, into_redis))
 
 
 def test_the_command_lines_three_verbs(tmp_path: Path) -> None:

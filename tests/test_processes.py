@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -85,11 +86,16 @@ def test_a_gateway_that_cannot_start_ends_and_says_why(workers: int, tmp_path: P
     (data / "cache").symlink_to(CACHE_DIR, target_is_directory=True)
     config = tmp_path / "portcullis.yaml"
     (data / "store.key").mkdir()
-    for state, said in (
-        ("sqlite::memory:", f"data_dir: {data}/store.key: cannot be read: Is a directory"),
-        (f"redis://127.0.0.1:{free_port()}/0", "Connection refused"),
-    ):  # fmt: skip
-        config.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "data_dir": str(data), "state": state}))
+    taken = socket.create_server(("127.0.0.1", 0))
+    place = f"127.0.0.1:{taken.getsockname()[1]}"
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"state": "sqlite::memory:"}, f"data_dir: {data}/store.key: cannot be read: Is a directory"),
+        ({"state": f"redis://127.0.0.1:{free_port()}/0"}, "Connection refused"),
+        ({"state": "sqlite::memory:", "sync": {"listen": place, "development": str(tmp_path / "sync")}},
+         f"sync.listen: {place}: Address already in use"),
+    )  # fmt: skip
+    for settings, said in cases:
+        config.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "data_dir": str(data), **settings}))
         command = [sys.executable, "-m", "gateway", "serve", "--json", "--config", str(config), "--workers", str(workers)]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=START_SECONDS)
         lines = [line["message"] for line in map(json.loads, done.stderr.splitlines()) if line["level"] == "error"]
@@ -98,6 +104,7 @@ def test_a_gateway_that_cannot_start_ends_and_says_why(workers: int, tmp_path: P
         assert all(said in line for line in lines), lines
         if (data / "store.key").is_dir():
             (data / "store.key").rmdir()
+    taken.close()
 
 
 def _runs(pid: int) -> bool:

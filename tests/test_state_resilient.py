@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -167,6 +169,31 @@ def test_a_full_queue_is_an_error_and_loses_nothing_that_it_took(tmp_path: Path,
     [(decisions, _)] = list(queue.read(file, 10))
     assert len(decisions) == 1
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_disk_that_fails_and_then_is_full_takes_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, known = Spool(tmp_path), [decision(NOW + number) for number in range(4)]
+
+    def fails(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    queue.put(known[:1], [])
+    before = queue.size
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", fails)
+        with pytest.raises(SpoolFull, match="Input/output error"):
+            queue.put(known[1:2], [])
+    assert queue.size == before, "nothing was appended"
+    queue.put(known[2:3], [])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (queue.size + 10, limits[1]))
+    try:
+        with pytest.raises(SpoolFull, match="No space left"):
+            queue.put(known[3:], [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    [file] = tmp_path.iterdir()
+    assert [one.id for records, _ in queue.read(file, 10) for one in records] == [known[0].id, known[2].id]
 
 
 def test_a_full_queue_is_said_until_the_store_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,8 +158,8 @@ def test_entries_are_taken_from_trusted_signers_alone(tmp_path: Path, store: Sto
     applied = store.apply([raw, Signer(stranger).sign(raw), forged, future], NOW)
     assert applied.accepted == ()
     assert store.generation == 0
-    assert ["unsigned" in applied.refused[0], "not trusted" in applied.refused[1], "signature" in applied.refused[2],
-            "ahead of our clock" in applied.refused[3]] == [True] * 4
+    assert ["unsigned" in applied.refused[0].why, "not trusted" in applied.refused[1].why, "signature" in applied.refused[2].why,
+            "ahead of our clock" in applied.refused[3].why] == [True] * 4
     good = store.apply([Signer(friend).sign(raw), forged], NOW)
     assert [entry.id for entry in good.accepted] == ["one"]
     assert len(good.refused) == 1
@@ -334,6 +334,23 @@ def test_an_entry_of_another_version_is_left_out_and_named(tmp_path: Path) -> No
     again.revise({"two": literal("two")}, "ada", "again", NOW + 1)
     assert again.faults == {}, "what stands now can be read"
     again.close()
+
+
+def test_what_an_entry_of_another_version_replaced_does_not_act(tmp_path: Path) -> None:
+    """Neither in a process that runs while another one, of that version, writes it, nor in one that starts afterwards."""
+    ours, theirs = open_store(tmp_path), open_store(tmp_path)
+    ours.revise({"one": literal("one"), "two": literal("two")}, "ada", "new", NOW)
+    theirs.revise({"two": literal("two", "other words")}, "ada", "changed", NOW + 1)
+    theirs._db.execute(
+        "UPDATE revisions SET body = cast(replace(body, 'instruction_override', 'of_next_year') AS BLOB) WHERE generation = 2"
+    )
+    assert ours.poll()
+    again = open_store(tmp_path)
+    for store in (ours, again):
+        assert store.patterns().keys() == {"one"}
+        assert [one.generation for one in store.history("two")] == [1]
+        store.close()
+    theirs.close()
 
 
 def test_the_store_lies_over_the_packs() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import pytest
-from sync_support import APPROVER, TRUST, entry
+from sync_support import APPROVER, STRANGER, TRUST, entry
 
 from gateway.sync import addresses
 from gateway.sync.applier import APPLIERS, APPLY_BATCHES, Applier
@@ -35,13 +37,20 @@ class Taking:
         self.store = Store(folder / "patterns.db", TRUST, APPROVER, "here")
         node = Node("here", b"i" * 16, Directory("here", "here:1", (), Random(1)), Ledger())
         node.applied = self._applied  # type: ignore[method-assign, assignment]
+        node.failed = self._failed  # type: ignore[method-assign, assignment]
         self.applier = Applier(self.store, node, self._do)
         self.done: list[int] = []
+        self.failed: list[int] = []
+        self.refused: dict[str, str] = {}
         self.changed = asyncio.Event()
 
     def _applied(self, _link: int, number: int, refused: dict[str, str], _now: float) -> list[Command]:
-        assert not refused
+        self.refused |= refused
         self.done.append(number)
+        return []
+
+    def _failed(self, _link: int, number: int, _now: float) -> list[Command]:
+        self.failed.append(number)
         return []
 
     def _do(self, _commands: Iterable[Command]) -> None:
@@ -73,6 +82,50 @@ def test_bulk_that_comes_piece_by_piece_is_one_generation_and_what_is_fresh_wait
         for number in range(200, 200 + APPLY_BATCHES):
             taking.applier.add(batch(number))
         await taking.until(range(200, 200 + APPLY_BATCHES))
+        assert not taking.refused
+        for task in tasks:
+            task.cancel()
+        taking.store.close()
+
+    asyncio.run(story())
+
+
+def test_a_forgery_with_the_stamp_of_what_stands_is_refused(tmp_path: Path) -> None:
+    """Its sender would count this replica among those that hold it."""
+
+    async def story() -> None:
+        taking = Taking(tmp_path)
+        task = asyncio.ensure_future(taking.applier.run())
+        taking.applier.add(batch(1, fresh=True))
+        await taking.until([1])
+        stamp = Stamp(1_001, 0, "peer")
+        forged = [entry("p1", stamp, "other", STRANGER), entry("p1", Stamp(5, 0, "peer"), "older", STRANGER)]
+        for number, one in enumerate(forged, 2):
+            taking.refused.clear()
+            taking.applier.add(Apply(1, number, [one], True))
+            await taking.until([number])
+            assert taking.refused == {"p1": "untrusted"}
+        task.cancel()
+        taking.store.close()
+
+    asyncio.run(story())
+
+
+def test_a_store_that_cannot_be_read_for_a_while_is_written_again_afterwards(tmp_path: Path) -> None:
+    async def story() -> None:
+        taking = Taking(tmp_path)
+        tasks = [asyncio.ensure_future(taking.applier.run()) for _ in range(APPLIERS)]
+        with closing(sqlite3.connect(tmp_path / "patterns.db", isolation_level=None)) as other:
+            other.execute("INSERT INTO generations VALUES (1, '', 0, '', '', 0, 'no clock')")
+            for number in range(1, APPLIERS + 2):
+                taking.applier.add(batch(number, fresh=True))
+                async with asyncio.timeout(20):
+                    while number not in taking.failed:
+                        taking.changed.clear()
+                        await taking.changed.wait()
+            other.execute("DELETE FROM generations")
+        taking.applier.add(batch(100, fresh=True))
+        await taking.until([100])
         for task in tasks:
             task.cancel()
         taking.store.close()

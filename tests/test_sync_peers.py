@@ -14,6 +14,7 @@ from gateway.sync.commands import LONG_QUESTION, Apply, Close, Command, Judge, S
 from gateway.sync.ledger import Ledger, fingerprint
 from gateway.sync.link import BATCH_ENTRIES, BULK_WINDOW, FRESH_WINDOW, SILENT_SECONDS, Link
 from gateway.sync.membership import FANOUT, MAX_MEMBERS, Directory
+from gateway.sync.neighbours import Neighbours
 from gateway.sync.node import MAX_EARLY, MAX_EARLY_BYTES, MAX_LINKS, MAX_REFUSALS, SPARE_LINKS, Node, covers
 from patterns.clock import MAX_AHEAD_MS, Stamp
 from patterns.entries import decode, encode
@@ -333,6 +334,20 @@ def test_members_that_a_peer_invents_are_bounded() -> None:
     assert peer.node.directory.learn([ahead], BEGIN) == []
     for address in ("no port", "h:\N{SUPERSCRIPT TWO}"):
         assert peer.node.directory.learn([frames.Member("m", address, wall, False)], BEGIN) == []
+
+
+def test_who_moved_to_another_address_is_not_looked_for_where_it_was() -> None:
+    """Pods come back with each other's addresses: who answers at one is whom its member says by now."""
+    directory = Directory("here", "here:1", (), Random(1))
+    neighbours = Neighbours(directory)
+    wall = int(BEGIN * 1000)
+    directory.learn([frames.Member("a", "one:1", wall, False)], BEGIN)
+    neighbours.answered("one:1", "a")
+    directory.learn([frames.Member("a", "two:1", wall + 1, False), frames.Member("b", "one:1", wall + 1, False)], BEGIN)
+    link = Link(1, ("a",), None, "quic", BEGIN)
+    link.node, link.address = "a", "two:1"
+    neighbours.review([link], MAX_LINKS, BEGIN)
+    assert neighbours.dial([link], MAX_LINKS, BEGIN) == ["one:1"]
 
 
 def test_holders_that_a_peer_invents_are_bounded() -> None:

@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -85,7 +86,7 @@ def lines(segment: Segment) -> Iterator[bytes]:
         with opener(segment.path, "rb") as file:
             while line := file.readline(MAX_LINE):
                 yield line
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(f"{segment.path}: {error}") from None
 
 

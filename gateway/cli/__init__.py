@@ -80,10 +80,19 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    _open_standard_streams()
     try:
         return _run(given)
     except KeyboardInterrupt:  # from the first import on, which takes the longest of most commands
         return 130
+
+
+def _open_standard_streams() -> None:
+    """Whoever starts a command may have closed one of its streams (`>&-`, some schedulers). The next file that is opened would
+    take its number, and what is printed would go into that file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
 
 
 def _run(given: Sequence[str]) -> int:
@@ -103,10 +112,16 @@ def _run(given: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
-        print(f"portcullis {parsed.command}: {error.strerror}", file=sys.stderr)
+        file = "" if error.filename is None else f"{error.filename}: "
+        print(f"portcullis {parsed.command}: {file}{error.strerror}", file=sys.stderr)
         return 1
+    except UnicodeEncodeError:
+        if not any("\ud800" <= char <= "\udfff" for one in given for char in one):  # they stand for bytes that are no text
+            raise
+        print(f"portcullis {parsed.command}: what was given is not UTF-8", file=sys.stderr)
+        return 2
     finally:
         gc.enable()
     return code

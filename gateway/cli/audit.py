@@ -21,7 +21,7 @@ from gateway.audit.keys import BadKey, public_key
 from gateway.audit.reading import records_of, verify_folder
 from gateway.audit.report import Evidence, as_html
 from gateway.audit.verify import Head, Verification
-from gateway.cli.common import add_command, add_config, settings, write_json, write_table
+from gateway.cli.common import add_command, add_config, new_file, settings, write_json, write_table
 from gateway.cli.faults import Failed, Misused
 from gateway.config.settings import Settings
 from gateway.state.base import StateUnavailable
@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--from", dest="since", type=_moment, default=0.0, metavar="TIME",
                          help="2026-11-01, 2026-11-01T12:00, or UNIX seconds; UTC")  # fmt: skip
         one.add_argument("--to", dest="until", type=_moment, default=_FOR_EVER, metavar="TIME", help="where it ends")
-    reporting.add_argument("--output", type=Path, default=Path("audit-report"), metavar="NAME", help="without an ending")
+    reporting.add_argument("--output", type=new_file, default=Path("audit-report"), metavar="NAME", help="without an ending")
     exporting.add_argument("--format", choices=sorted(FORMATS), default="json")
 
 
@@ -68,11 +68,18 @@ def run(arguments: argparse.Namespace) -> int:
     # A copy is read by auditors, too, who have neither the configuration nor what it names.
     chosen = settings(arguments) if asks_state or arguments.config or not arguments.directory else Settings()
     folder: Path = arguments.directory or chosen.audit_directory
-    if not files.chains(folder):
-        raise Failed(f"{folder}: there is no audit log")
+    trusted = [] if arguments.action == "export" else _keys(arguments.key)
+    try:
+        if not files.chains(folder):
+            raise Failed(f"{folder}: there is no audit log")
+        return _read(chosen, folder, trusted, arguments)
+    except files.Unreadable as error:
+        raise Failed(str(error)) from None
+
+
+def _read(chosen: Settings, folder: Path, trusted: Sequence[Ed25519PublicKey], arguments: argparse.Namespace) -> int:
     if arguments.action == "export":
         return _export(folder, arguments)
-    trusted = _keys(arguments.key)
     heads, people, unasked = _ask_state(chosen, folder, arguments.no_state)
     if arguments.action == "verify":
         return _verify(verify_folder(folder, trusted, heads), bool(trusted), unasked, arguments.json)

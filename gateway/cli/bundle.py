@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from gateway import airgap
-from gateway.cli.common import add_command, add_json, write_json
+from gateway.cli.common import add_command, add_json, new_file, write_json
 from gateway.cli.faults import Failed
 
 EXAMPLE = "portcullis bundle make --wheels dist/ --key signing.pem portcullis.bundle.tar"
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     open_.add_argument("folder", type=Path, help="where to unpack; must not exist yet")
     open_.add_argument("--public-key", type=Path, required=True, help="Ed25519 public key (PEM) of whoever made it")
     key = add_command(actions, "key", "make a pair of keys for signing", "portcullis bundle key signing.pem")
-    key.add_argument("private", type=Path, help="the private key's file; the public one's name ends in .pub")
+    key.add_argument("private", type=new_file, help="the private key's file; the public one's name ends in .pub")
     for one in (make, open_, key):
         add_json(one)
 

@@ -19,6 +19,12 @@ from gateway.config.settings import Settings, SettingsError
 
 DEFAULT_CONFIG: Final = Path("portcullis.yaml")
 
+MAX_DAYS: Final = 36_500
+"""A hundred years: for ever is what is valid without a bound."""
+
+MAX_SECONDS: Final = 86_400
+"""A day, as with all that the configuration has waited for."""
+
 COMPILING_SECONDS: Final = 3.0
 """After how long it is told that patterns are compiled; to load those that are takes less."""
 
@@ -61,6 +67,30 @@ def read_file(file: Path, most: int) -> bytes:
     if size > most:
         raise Failed(f"{file}: {size} bytes; at most {most} are taken; split it")
     return data
+
+
+def days(text: str) -> float:
+    """How many days something is to be valid, for `argparse`."""
+    return _within(text, MAX_DAYS, "days")
+
+
+def seconds(text: str) -> float:
+    """How many seconds to wait, for `argparse`."""
+    return _within(text, MAX_SECONDS, "seconds")
+
+
+def _within(text: str, most: int, what: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) <= most:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of {what} above 0, at most {most:,}")
+
+
+def new_file(text: str) -> Path:
+    """A file to write, for `argparse`."""
+    if not Path(text).name:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a file's name")
+    return Path(text)
 
 
 def positive(text: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.cli.common import add_command, add_json, read_file, write_json, write_table
 from gateway.cli.faults import Misused
-from gateway.cli.remote import Remote, add_remote
+from gateway.cli.remote import Remote, add_remote, asks
 
 EXAMPLE = "portcullis feedback add --decision 018f3c... attack --note 'seen on the forum'"
 
@@ -57,6 +57,7 @@ def _moment(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+@asks
 def run(arguments: argparse.Namespace) -> int:
     remote = Remote(arguments)
     if arguments.action == "add":
@@ -78,7 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add(remote: Remote, arguments: argparse.Namespace) -> int:
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    try:
+        text = sys.stdin.buffer.read().decode() if arguments.text == "-" else arguments.text
+    except UnicodeDecodeError:
+        raise Misused("--text: what standard input says is not UTF-8") from None
     if not text and not arguments.decision:
         raise Misused("--decision or --text: one of the two is needed")
     body: dict[str, Any] = {

@@ -8,7 +8,7 @@ import json
 import urllib.error
 import urllib.request
 
-from gateway.cli.common import add_config, settings, write_json
+from gateway.cli.common import add_config, seconds, settings, write_json
 from gateway.cli.faults import Failed
 
 EXAMPLE = "portcullis health"
@@ -16,7 +16,7 @@ EXAMPLE = "portcullis health"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long the answer may take (default: 2)")
+    parser.add_argument("--seconds", type=seconds, default=2.0, help="how long the answer may take (default: 2)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         raise Failed(f"no answer from {host}:{port}: {getattr(why, 'strerror', None) or why}") from None
-    except (http.client.HTTPException, KeyError, TypeError):
+    except (http.client.HTTPException, KeyError, TypeError, RecursionError):
         raise Failed(f"{host}:{port} does not answer as a gateway does; does something else listen there?") from None
     if arguments.json:
         write_json(said)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import pwd
 import sys
@@ -14,15 +13,12 @@ from gateway.audit import log as audit_log
 from gateway.audit import records
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
-from gateway.cli.common import add_command, add_config, settings, write_json, write_table
+from gateway.cli.common import add_command, add_config, days, settings, write_json, write_table
 from gateway.cli.faults import Failed, Misused
 from gateway.config.settings import Settings
 from gateway.keys import Role
 from gateway.state import keystore
 from gateway.state.base import StateUnavailable
-
-MAX_DAYS: Final = 36_500
-"""A hundred years: for ever is what a key is valid without a bound."""
 
 _PEOPLE: Final = (Role.ANALYST, Role.APPROVER)
 EXAMPLE = "portcullis keys create --role app --tenant shop --note 'checkout service'"
@@ -38,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--role", choices=[role.value for role in Role], default=Role.APP.value)
     create.add_argument("--tenant", default="default", help="whose it is; '*' sees all (control plane only)")
     create.add_argument("--policy", choices=["strict", "balanced", "monitor"], help="instead of the tenant's policy")
-    create.add_argument("--days", type=_days, metavar="DAYS", help="how long it is valid (default: for ever)")
+    create.add_argument("--days", type=days, metavar="DAYS", help="how long it is valid (default: for ever)")
     create.add_argument("--note", default="", help="for people, shown in listings")
     create.add_argument("--owner", default="", help="whose it is: keys of one owner have one voice among labels and approvals")
     add_config(add_command(actions, "list", "list all keys, without what would open anything", "portcullis keys list"))
@@ -55,14 +51,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_config(revoke)
     revoke.add_argument("id", help="the key's id, as `keys list` shows it")
-
-
-def _days(text: str) -> float:
-    """How long a key is to be valid, for `argparse`."""
-    with contextlib.suppress(ValueError):
-        if 0 < (days := float(text)) <= MAX_DAYS:
-            return days
-    raise argparse.ArgumentTypeError(f"{text!r}: wanted a number of days above 0, at most {MAX_DAYS:,}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -142,6 +130,8 @@ def _own(arguments: argparse.Namespace, chosen: Settings) -> int:
         raise Misused(str(error)) from None
     if key is None:
         raise Failed(f"there is no key {arguments.id!r}; see: portcullis keys list")
+    if not key.readable:
+        raise Failed(f"key {key.id} cannot be read; revoke it, and make another one")
     if key.owner != arguments.owner:
         raise Failed(f"key {key.id} is {key.owner}'s already; revoke it, and make another one")
     _write_down(chosen, "own", owned=key.id, owner=key.owner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway import __version__
 from gateway.cli.common import add_command, add_json, read_file, write_json, write_table
 from gateway.cli.faults import Failed, Misused
-from gateway.cli.remote import Refusal, Remote, add_remote, part
+from gateway.cli.remote import Refusal, Remote, add_remote, asks, part
 from gateway.learning.values import Stage
 from patterns import convert, detached, release, signed
 from patterns.entries import key_id
@@ -232,6 +233,10 @@ def _propose(arguments: argparse.Namespace) -> int:
         raise Failed(str(error)) from None
     for fault in found.faults:
         print(fault, file=sys.stderr)
+    return asks(functools.partial(_offer, found))(arguments)
+
+
+def _offer(found: convert.Import, arguments: argparse.Namespace) -> int:
     made: list[Any] = []
     wrong = found.wrong
     if not getattr(arguments, "dry_run", False):
@@ -307,11 +312,9 @@ def _date(at: float) -> str:
 
 
 def _generations(arguments: argparse.Namespace) -> int:
-    remote = Remote(arguments)
-    found = page = remote.get("/admin/v1/generations?limit=1000")
-    while page["next"] is not None:
-        page = remote.get(f"/admin/v1/generations?limit=1000&cursor={page['next']}")
-        found = {**page, "generations": found["generations"] + page["generations"]}
+    found: dict[str, Any] = {"generations": []}
+    for page in Remote(arguments).pages("/admin/v1/generations?limit=1000"):
+        found = {**page, "generations": [*found["generations"], *page["generations"]]}
     if arguments.json:
         write_json(found)
     else:
@@ -323,14 +326,10 @@ def _generations(arguments: argparse.Namespace) -> int:
 def _proposals(arguments: argparse.Namespace) -> int:
     if arguments.proposal:
         return _proposal(arguments)
-    remote, found, cursor = Remote(arguments), list[dict[str, Any]](), ""
+    found: list[dict[str, Any]] = []
     wanted = f"&state={arguments.state}" if arguments.state else ""
-    while True:
-        page = remote.get(f"/admin/v1/proposals?limit=1000{wanted}{cursor}")
+    for page in Remote(arguments).pages(f"/admin/v1/proposals?limit=1000{wanted}"):
         found += page["proposals"]
-        if page["next"] is None:
-            break
-        cursor = f"&cursor={page['next']}"
     if arguments.json:
         write_json({"proposals": found})
     else:
@@ -389,9 +388,9 @@ def _told(arguments: argparse.Namespace, path: str, body: dict[str, Any]) -> int
 
 
 ACTIONS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
-    "sign": _sign, "verify": _verify, "show": _show, "add": _propose, "import": _propose, "diff": _diff,
-    "effects": _effects, "export": _export,
-    "generations": _generations, "proposals": _proposals, "approve": _voted, "reject": _voted, "promote": _voted,
-    "retire": _retire, "rollback": _rollback,
+    "sign": _sign, "verify": _verify, "add": _propose, "import": _propose,
+    "show": asks(_show), "diff": asks(_diff), "effects": asks(_effects), "export": asks(_export),
+    "generations": asks(_generations), "proposals": asks(_proposals), "approve": asks(_voted), "reject": asks(_voted),
+    "promote": asks(_voted), "retire": asks(_retire), "rollback": asks(_rollback),
 }  # fmt: skip
 """By the name on the command line."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import http.client
 import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -17,6 +19,8 @@ from gateway.cli.faults import Failed, Misused
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _NO_KEY: Final = "; set PORTCULLIS_KEY to a key that is valid (portcullis keys create --role analyst, approver or operator)"
+_NOT_TEXT: Final = "what was given is not UTF-8"
+NO_GATEWAY: Final = "does not answer as a gateway of this version does; does something else listen there?"
 SECONDS: Final = 60.0
 
 
@@ -60,8 +64,27 @@ class Remote:
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None, "")
 
+    def pages(self, path: str) -> Iterator[Any]:
+        """A listing's pages, by their ``next``; ``path`` ends in a query.
+
+        Raises:
+            Failed: as `get`; or they go in a circle.
+        """
+        cursor, seen = None, set[object]()
+        while cursor not in seen:
+            seen.add(cursor)
+            page = self.get(path if cursor is None else f"{path}&cursor={cursor}")
+            yield page
+            cursor = page["next"]
+            if cursor is None:
+                return
+        raise Failed(f"{self._url}: {NO_GATEWAY}")
+
     def post(self, path: str, body: Any, kind: str = "application/json") -> Any:
-        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        try:
+            data = body if isinstance(body, bytes) else orjson.dumps(body)
+        except orjson.JSONEncodeError:  # of texts, it takes all but what no text is made of
+            raise Misused(_NOT_TEXT) from None
         return self._ask("POST", path, data, kind)
 
     def _ask(self, method: str, path: str, data: bytes | None, kind: str) -> Any:
@@ -85,15 +108,35 @@ class Remote:
             raise Failed(f"{self._url}: does not answer: {getattr(error, 'reason', error)}") from None
 
 
+def asks(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A command that tells what a gateway answers: where that cannot be read as its answer, something else said it.
+
+    Raises (the command):
+        Failed: so it is.
+    """
+
+    @functools.wraps(command)
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            return command(arguments)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise Failed(f"{arguments.url}: {NO_GATEWAY}") from error
+
+    return run
+
+
 def part(what: str, name: str) -> str:
     """A name as a part of a path.
 
     Raises:
-        Misused: it is empty.
+        Misused: it is empty, or no text.
     """
     if not name.strip("."):
         raise Misused(f"{what}: got {name!r}; wanted one as it is listed")
-    return quote(name, safe="")
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError:
+        raise Misused(f"{what}: {_NOT_TEXT}") from None
 
 
 def _detail(body: bytes) -> str:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.common import add_command, add_config, add_json, settings, write_json, write_table
+from gateway.cli.common import add_command, add_config, add_json, days, settings, write_json, write_table
 from gateway.cli.faults import Failed
 from gateway.sync import certificates, status
 from gateway.sync.certificates import AUTHORITY_DAYS, NODE_DAYS
@@ -27,7 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "portcullis sync init-ca ./ca",
     )
     authority.add_argument("folder", type=Path, help="where ca.pem and ca.key are written")
-    authority.add_argument("--days", type=int, default=AUTHORITY_DAYS, help=f"how long it is valid (default: {AUTHORITY_DAYS})")
+    authority.add_argument("--days", type=days, default=AUTHORITY_DAYS,
+                           help=f"how long it is valid (default: {AUTHORITY_DAYS})")  # fmt: skip
     add_json(authority)
     issue = add_command(
         actions, "issue", "make a replica's certificate and key; again to renew them",
@@ -37,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     issue.add_argument("node", help="the replica's name: a DNS name, as in sync.node")
     issue.add_argument("--name", action="append", default=[], help="a further DNS name, such as '*.gateways.example.org'")
     issue.add_argument("--out", type=Path, default=Path(), help="where NODE.pem and NODE.key are written (default: here)")
-    issue.add_argument("--days", type=int, default=NODE_DAYS, help=f"how long it is valid (default: {NODE_DAYS})")
+    issue.add_argument("--days", type=days, default=NODE_DAYS, help=f"how long it is valid (default: {NODE_DAYS})")
     add_json(issue)
 
 

@@ -256,8 +256,8 @@ def document() -> str:
         "One YAML file, `portcullis.yaml` (or `--config FILE`, or `$PORTCULLIS_CONFIG`). The environment can override every",
         "key: `PORTCULLIS_LIMITS__BODY_BYTES=1024` sets `limits.body_bytes`; lists and mappings are written there in YAML, all",
         "else as it is. Unknown keys are refused, and so is a key that stands twice. A changed file is taken on SIGHUP or",
-        "within two seconds, and so is one that it names for a provider's key or certificates (`file:PATH`, `ca_file`); a",
-        "broken one is refused and the old one serves on. `portcullis check` validates.", "",
+        "within two seconds, and so is one that it names for a provider's key, certificates or packs (`file:PATH`, `ca_file`,",
+        "`patterns`); a broken one is refused and the old one serves on. `portcullis check` validates.", "",
         "`$PORTCULLIS_DEFAULTS` names a file of the same form, whose top-level keys stand where yours leaves them out: the",
         "image has one, for `listen`, `data_dir` and `state`.", "",
     ]  # fmt: skip

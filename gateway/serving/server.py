@@ -27,10 +27,11 @@ import uvloop
 from detectors import mapped
 from gateway.audit.keys import BadKey
 from gateway.audit.writer import AuditUnavailable
+from gateway.config.files import Watched
 from gateway.config.settings import Settings, SettingsError
 from gateway.errands import ASIDE
 from gateway.live import Live, build, prepare_streams
-from gateway.services import Services
+from gateway.services import FIXED, Services
 from gateway.serving.app import LATER, App
 from gateway.serving.listener import Listener, close_idle
 from gateway.serving.port import address
@@ -166,6 +167,7 @@ def serve(settings: Settings, config: Path | None, workers: int, listener: socke
     log_to_stderr()
     if workers == 1:
         return _work(settings, config, listener, None)
+    files = Watched(config, settings, FIXED)
     try:
         packs = build(settings, 1, time.time())  # before there are workers, so that it is in memory once for all of them
         prepare_streams(packs)
@@ -175,21 +177,22 @@ def serve(settings: Settings, config: Path | None, workers: int, listener: socke
         _log.error("cannot start: %s", error)
         return 1
     _settle()
-    return _supervise(settings, config, listener, workers, packs)
+    return _supervise(settings, config, listener, workers, packs, files)
 
 
 def _work(
     settings: Settings, config: Path | None, listener: socket.socket, place: Place | None,
-    packs: Live | None = None, again: bool = False,
+    packs: Live | None = None, files: Watched | None = None, again: bool = False,
 ) -> int:  # fmt: skip
     """Be one worker.
 
     Args:
-        packs: what the supervisor built of the settings for all workers. again: whether this one stands in for another.
+        packs: what the supervisor built of the settings for all workers. files: theirs, as they were before that.
+        again: whether this one stands in for another.
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run_worker(Services(settings, config, place, packs), listener, again))
+            return runner.run(_run_worker(Services(settings, config, place, packs, files), listener, again))
     except _CANNOT_START as error:
         _log.error("cannot start: %s", error)
         return 1
@@ -278,7 +281,7 @@ def _end_with_parent() -> None:
 
 
 def _supervise(
-    settings: Settings, config: Path | None, listener: socket.socket, workers: int, packs: Live
+    settings: Settings, config: Path | None, listener: socket.socket, workers: int, packs: Live, files: Watched
 ) -> int:
     """Keep ``workers`` processes alive; pass signals on; end when they have ended. Where one of the first cannot start, none is
     to: nothing but a person mends that, and who calls would wait at a port behind which nobody is."""
@@ -292,7 +295,7 @@ def _supervise(
             for taken in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(taken, signal.SIG_DFL)
             _end_with_parent()
-            code = _work(settings, config, listener, Place(board, number), packs, again)
+            code = _work(settings, config, listener, Place(board, number), packs, files, again)
             logging.shutdown()
             os._exit(UNFIT if code else 0)
         alive[pid] = number, time.monotonic(), again

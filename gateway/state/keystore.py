@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gateway.keys import Keyring, NewKey, Role, StoredKey, Tenant, checked_name, make_key
 from gateway.state.base import State
 from gateway.state.opening import open_state
 
+MOST_NAMED: Final = 10
+"""Keys that one line of the log names."""
+
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class KeyWatch:
     """Follows the keys of a store. ``ring`` is what the last `refresh` saw; it serves on while the store is
-    gone.
+    gone. ``unreadable`` of its keys are none, and open nothing.
 
     Before the first refresh nobody passes.
 
@@ -34,6 +40,7 @@ class KeyWatch:
         self._open_when_empty = open_when_empty
         self._version: int | None = None
         self.ring = Keyring((), open_when_empty=False)
+        self.unreadable = 0
 
     async def refresh(self) -> bool:
         """Look whether keys changed, and take them over; True where they did. Cheap enough for every second.
@@ -45,6 +52,11 @@ class KeyWatch:
         if version == self._version:
             return False
         keys = await self._state.keys()
+        unreadable = [key.id for key in keys if not key.readable]
+        if unreadable:
+            named = ", ".join(map(ascii, unreadable[:MOST_NAMED]))
+            _log.error("%d keys cannot be read and open nothing: %s", len(unreadable), named)
+        self.unreadable = len(unreadable)
         if keys:
             self._open_when_empty = False
         self.ring = Keyring(keys, self._tenants, open_when_empty=self._open_when_empty)

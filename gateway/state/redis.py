@@ -13,7 +13,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Final
 
 import redis.asyncio as client
@@ -23,7 +22,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import DataError, RedisError
 
-from gateway.keys import DEFAULT_TENANT, StoredKey, decode_key, encode_key
+from gateway.keys import DEFAULT_TENANT, StoredKey, encode_key, read_key
 from gateway.records.decision_records import decode, decode_texts, encode, encode_texts, labels
 from gateway.records.decisions import AnyDecision, KeptTexts, Record, first_id
 from gateway.state import redis_streams
@@ -144,11 +143,14 @@ class RedisState(State):
     async def key(self, key_id: str) -> StoredKey | None:
         asked: list[Command] = [("HGET", name, key_id) for name in (_KEYS, _REVOKED, _OWNERS)]
         body, revoked, owner = await self._together(asked)
-        return None if body is None else _key(body, revoked, owner)
+        return None if body is None else read_key(key_id, body, revoked, owner)
 
     async def keys(self) -> list[StoredKey]:
         bodies, revoked, owners = await self._together([("HGETALL", name) for name in (_KEYS, _REVOKED, _OWNERS)])
-        found = (_key(body, revoked.get(key_id), owners.get(key_id)) for key_id, body in bodies.items())
+        found = (
+            read_key(key_id.decode(errors="replace"), body, revoked.get(key_id), owners.get(key_id))
+            for key_id, body in bodies.items()
+        )
         return sorted(found, key=lambda key: (key.created_at, key.id))
 
     async def revoke_key(self, key_id: str, now: float) -> bool:
@@ -158,7 +160,7 @@ class RedisState(State):
         return True
 
     async def own_key(self, key_id: str, owner: str) -> StoredKey | None:
-        if (key := await self.key(key_id)) is None or key.owner:
+        if (key := await self.key(key_id)) is None or key.owner or not key.readable:
             return key
         await self._together([("HSETNX", _OWNERS, key_id, owner), ("INCR", _KEYS_VERSION)])
         return await self.key(key_id)
@@ -389,10 +391,3 @@ def _versioned(stored: bytes) -> Versioned:
     return Versioned(body, int(version))
 
 
-def _key(body: bytes, revoked: bytes | None, owner: bytes | None) -> StoredKey:
-    key = decode_key(body, _time(revoked))
-    return key if owner is None else replace(key, owner=owner.decode())
-
-
-def _time(value: bytes | None) -> float | None:
-    return None if value is None else float(value)

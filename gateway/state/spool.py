@@ -6,6 +6,7 @@ A file of lines, one record each. A line that a killed process left unfinished i
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -66,10 +67,12 @@ class Spool:
             try:
                 file = self._file = self._file or self._begin()
                 if os.write(self._locks[file], data) != len(data):
-                    os.ftruncate(self._locks[file], self._size)
-                    raise SpoolFull("the disk is full")
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(self._locks[file])
             except OSError as error:
+                if self._file is not None:  # or the next cut would be made before the end of what was appended since
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(self._locks[self._file], self._size)
                 raise SpoolFull(f"the queue on disk cannot be written: {error.strerror}") from None
             self._size += len(data)
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.keys import StoredKey, decode_key, encode_key
+from gateway.keys import StoredKey, encode_key, read_key
 from gateway.records.decision_records import decode, decode_texts
 from gateway.records.decisions import AnyDecision, KeptTexts, Record, is_id
 from gateway.state import sqlite_decisions, sqlite_streams
@@ -146,11 +146,11 @@ class SqliteState(State):
     async def key(self, key_id: str) -> StoredKey | None:
         query = "SELECT body, revoked_at FROM keys WHERE id = ?"
         row = await self._call(lambda db: db.execute(query, (key_id,)).fetchone())
-        return None if row is None else decode_key(*row)
+        return None if row is None else read_key(key_id, *row)
 
     async def keys(self) -> list[StoredKey]:
-        rows = await self._call(lambda db: db.execute("SELECT body, revoked_at FROM keys").fetchall())
-        return sorted((decode_key(*row) for row in rows), key=lambda key: (key.created_at, key.id))
+        rows = await self._call(lambda db: db.execute("SELECT id, body, revoked_at FROM keys").fetchall())
+        return sorted((read_key(*row) for row in rows), key=lambda key: (key.created_at, key.id))
 
     async def revoke_key(self, key_id: str, now: float) -> bool:
         def revoke(db: sqlite3.Connection) -> bool:
@@ -168,8 +168,8 @@ class SqliteState(State):
                 row = db.execute("SELECT body, revoked_at FROM keys WHERE id = ?", (key_id,)).fetchone()
                 if row is None:
                     return None
-                key = decode_key(*row)
-                if not key.owner:
+                key = read_key(key_id, *row)
+                if key.readable and not key.owner:
                     key = replace(key, owner=owner)
                     db.execute("UPDATE keys SET body = ? WHERE id = ?", (encode_key(key), key_id))
                     _count_key_change(db)

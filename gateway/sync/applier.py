@@ -16,7 +16,6 @@ from detectors.aside import yielded
 from gateway.sync.commands import Apply, Command
 from gateway.sync.link import BULK_WINDOW
 from gateway.sync.node import Node
-from patterns.entries import Entry
 from patterns.store import Store, StoreError
 
 APPLIERS: Final = 2
@@ -61,17 +60,13 @@ class Applier:
     async def _apply(self, work: list[Apply]) -> None:
         everything = [entry for one in work for entry in one.entries]
         try:
-            await asyncio.to_thread(yielded, self._store.apply, everything, time.time())
+            applied = await asyncio.to_thread(yielded, self._store.apply, everything, time.time())
         except StoreError as error:
             _log.error("pattern sync: the store takes nothing: %s", error)
             for one in work:
                 self._do(self._node.failed(one.link, one.batch, time.time()))
             return
-        standing = self._store.entries()
+        unwanted = {id(refused.entry) for refused in applied.refused}
         for one in work:
-            refused = {entry.id: "untrusted" for entry in one.entries if _missing(standing.get(entry.id), entry)}
+            refused = {entry.id: "untrusted" for entry in one.entries if id(entry) in unwanted}
             self._do(self._node.applied(one.link, one.batch, refused, time.time()))
-
-
-def _missing(standing: Entry | None, entry: Entry) -> bool:
-    return standing is None or standing.stamp < entry.stamp

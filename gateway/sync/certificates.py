@@ -103,7 +103,7 @@ def names(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(extension.value.get_values_for_type(x509.DNSName))
 
 
-def init_authority(folder: Path, days: int = AUTHORITY_DAYS) -> Files:
+def init_authority(folder: Path, days: float = AUTHORITY_DAYS) -> Files:
     """Make a certificate authority: ``ca.pem`` for every node, ``ca.key`` to be kept away from all of them.
 
     Raises:
@@ -123,7 +123,7 @@ def init_authority(folder: Path, days: int = AUTHORITY_DAYS) -> Files:
     return files
 
 
-def issue(folder: Path, node: str, out: Path, others: Sequence[str] = (), days: int = NODE_DAYS) -> Files:
+def issue(folder: Path, node: str, out: Path, others: Sequence[str] = (), days: float = NODE_DAYS) -> Files:
     """Make a node's key and certificate with the authority in ``folder``: ``NODE.pem`` and ``NODE.key``.
 
     Args:
@@ -178,7 +178,7 @@ def development(folder: Path, node: str) -> Files:
     return issue(folder, node, folder)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()

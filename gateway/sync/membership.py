@@ -112,14 +112,15 @@ class Directory:
                 self._ring_known = None
         return news
 
-    def forget(self, now: float) -> None:
-        """Drop those of whom nothing was heard."""
+    def forget(self, now: float) -> set[str]:
+        """Drop those of whom nothing was heard; returns all addresses that are left."""
         for node in [node for node, member in self._members.items() if _age(member, now) > FORGET_SECONDS]:
             self._present -= not self._members.pop(node).left
             del self._heard[node]
         self._ring_known = None
         addresses = set(self._addresses())
         self._trials = {address: trial for address, trial in self._trials.items() if address in addresses}
+        return addresses
 
     def untold(self, told: dict[str, int], limit: int) -> list[Member]:
         """Members of whom a peer has not been told the latest; noted in ``told`` as if it were."""

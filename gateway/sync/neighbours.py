@@ -49,12 +49,19 @@ class Neighbours:
         if 0 <= now - self._reviewed_at < REVIEW_SECONDS:
             return [], []
         self._reviewed_at = now
-        self._directory.forget(now)
+        self._forget(self._directory.forget(now))
         connected = self._connected(links)
         lost = self._directory.lost(connected | self._dialing, self._aliases, now)[:limit]
         self._dialing.update(lost)
         self._sought.update(lost)
         return self._unneeded(links, connected), lost
+
+    def _forget(self, addresses: set[str]) -> None:
+        """Of who answered at an address, keep what may still be so: another member may say by now that it is there."""
+        told = {member.address: member.node for member in self._directory.members}
+        self._aliases = {
+            address: node for address, node in self._aliases.items() if address in addresses and told.get(address, node) == node
+        }
 
     def _unneeded(self, links: Iterable[Link], connected: set[str]) -> list[Link]:
         # A connection that brought a lost member back stays: it may be all that holds two halves together.

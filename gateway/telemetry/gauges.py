@@ -42,6 +42,10 @@ def register(services: Services) -> None:
         "portcullis_patterns_left_out", "Patterns of the store that cannot be read or compiled here, and do not act.", (),
         lambda: {(): float(len(services.live.left_out) + len(services.store.faults))}, "max",
     )  # fmt: skip
+    metrics.gauge(
+        "portcullis_keys_unreadable", "Keys in the state that cannot be read, and open nothing.", (),
+        lambda: {(): float(services.keys.unreadable)}, "max",
+    )  # fmt: skip
     metrics.gauge("portcullis_state_up", "Whether the state answers.", (), lambda: {(): float(not services.state_error)}, "min")
     metrics.gauge("portcullis_draining", "Whether a worker is about to end.", (), lambda: {(): float(services.draining)}, "max")
     metrics.gauge(
