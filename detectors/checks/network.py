@@ -7,25 +7,51 @@ import re
 import string
 from typing import Final
 
-from detectors.checks.base import WORD, Check, Span, ending, given, left, number, whole
+from detectors.checks.base import WORD, Check, Span, ending, given, last, left, number, right, whole
 from detectors.checks.checksums import luhn
 
 _VERSION: Final = re.compile(
-    r"(?:(?:\bv|ver|version|release|rev|revision|build|firmware|driver|section|chapter|§|oid|urn:oid:?)[\s:.=\"']{0,5}|[<>~^]=)\Z",
+    r"(?:(?<![A-Za-z])(?:v|ver|rev|build|oid)|version|release|revision|firmware|driver|section|chapter|§|urn:oid:?)"
+    r"(?:[ \t:.=\"']{0,5}|[\s:.=\"']{0,3})\Z",
     re.IGNORECASE,
 )
 _VERSION_REACH: Final = 16
-_PACKAGE: Final = re.compile(r"[.-](?:t[agx]|zip|whl|jar|deb|rpm|exe|msi|dll|el\d|py\d|cp\d|x86|win|linux|src)")
+
+_SMALL: Final = 10
+"""What versions and names of objects begin with is less; few addresses do."""
+
+_PACKAGE: Final = re.compile(r"(?P<name>[A-Za-z][\w.+-]{0,40})(?:(?P<file>[_-])|[\]\"':\s(]{0,4}[<>~^]=\s?)\Z", re.ASCII)
+"""A package of which a version follows: in the name of its file, or the least or most that is wanted of it."""
+
+_FILE: Final = re.compile(
+    r"[.-](?:(?:t(?:ar|gz|xz|bz2?)|zip|whl|jar|nupkg|gem|deb|rpm|apk|exe|msi|dll|src)\b"
+    r"|(?:el|fc|py|cp|x|win)\d|(?:linux|win|darwin|macos\w*)[_-]\w+)"
+)
 """What stands behind the version in the name of a package's file."""
 
-_OBJECT: Final = re.compile(r"2\.(?:5\.(?:29|4|8)|23\.140|16)\.")
-_OBJECTS: Final = re.compile(r"\bOIDs?\b|object.?id|\bASN\.?1|\bMIB\b|\bsnmp", re.IGNORECASE)
-"""Names of objects (ITU-T X.660) of four numbers: those of certificates and directories, and all where such are spoken of."""
+_OBJECT: Final = re.compile(r"(?:0\.[0-5]|1\.[0-3]|2\.(?:1|5|16|23))\.")
+"""How names of objects begin (ITU-T X.660)."""
+
+_MACHINES: Final = (
+    r"ip\b|\bipv4|addr|host|client|peer|server|node|agent|login|log(?:ged)? in|remote|gateway|proxy|source|\bsrc|\bdst"
+)
+_MACHINE: Final = re.compile(_MACHINES, re.IGNORECASE)
+_SPOKEN_OF: Final = re.compile(
+    rf"(?P<machine>{_MACHINES}|\b(?:from|by|via)\b)|OIDs?\b|oid_|object.?id|\bASN\.?1|\bX\.?5(?:00|09|20)\b"
+    r"|\bext(?:n|ensions?)\b|attribute.?type|key.?usage",
+    re.IGNORECASE,
+)
+"""Machines, or objects such as those of certificates and directories: the last that is spoken of has the name that follows."""
 
 _OUTLINE: Final = re.compile(
-    r"(?:\b(?:d|points)=[\"']?|(?:\d|\b)[MmLlHhVvCcSsQqTtAaZz][ ,]?-?\.?\d)[MmLlHhVvCcSsQqTtAaZz\d ,.\n-]*\Z", re.ASCII
+    r"\b(?:d|[pP]ath(?:Data)?)\\?[\"']?[=:] ?\{?\\?[\"'][Mm][MmLlHhVvCcSsQqTtAaZz\d ,.\n-]*\Z|\bpoints=\\?[\"'][\d ,.\n-]*\Z"
 )
 """An outline in SVG up to some of its numbers, which may follow each other with nothing but their points between."""
+
+_STROKES: Final = re.compile(r"[MmLlHhVvCcSsQqTtAaZz\d ,.\n-]*\Z", re.ASCII)
+_COMMAND: Final = re.compile(r"(?<![A-Ya-y])[MmLlHhVvCcSsQqTtAa][ ,]?-?\.?\d", re.ASCII)
+_BARE: Final = re.compile(r"(?<!\d)\.\d", re.ASCII)
+"""How a short form of SVG writes numbers below one, and nobody who speaks of machines: it tells an outline from afar."""
 
 _RESOLVERS: Final = frozenset(
     {"1.0.0.1", "1.1.1.1", "8.8.4.4", "8.8.8.8", "9.9.9.9", "149.112.112.112", "208.67.220.220", "208.67.222.222"}
@@ -43,11 +69,30 @@ def _octets(text: str, start: int, end: int) -> list[int] | None:
     octets = [int(part) for part in parts]
     if any(octet > 255 or len(part) != len(str(octet)) for octet, part in zip(octets, parts, strict=True)):
         return None
-    if not whole(text, start, end) or _VERSION.search(left(text, start, _VERSION_REACH)) or _PACKAGE.match(text, end):
+    if not whole(text, start, end) or _VERSION.search(left(text, start, _VERSION_REACH)):
         return None
     before = left(text, start)
-    named = octets[0] < 3 and (_OBJECT.match(text, start, end) or _OBJECTS.search(before))
-    return None if named or _OUTLINE.search(before) else octets
+    small = octets[0] < _SMALL and (_is_object(before, text[start:end]) or _is_packaged(before, right(text, end, 16)))
+    return None if small or _is_outline(before) else octets
+
+
+def _is_object(before: str, value: str) -> bool:
+    spoken_of = last(_SPOKEN_OF, before, 0, len(before))
+    return spoken_of is not None and spoken_of["machine"] is None and _OBJECT.match(value) is not None
+
+
+def _is_packaged(before: str, after: str) -> bool:
+    package = _PACKAGE.search(before)
+    if package is None or _MACHINE.search(package["name"]):
+        return False
+    return package["file"] is None or _FILE.match(after) is not None
+
+
+def _is_outline(before: str) -> bool:
+    if _OUTLINE.search(before):
+        return True
+    strokes = _STROKES.search(before)
+    return strokes is not None and len(_BARE.findall(strokes[0])) > 1 and len(_COMMAND.findall(strokes[0])) > 1
 
 
 def ipv4(text: str, start: int, end: int) -> Span | None:
