@@ -103,7 +103,6 @@ def ending(shape: str, accept: Callable[[str], bool], glue: frozenset[str] = WOR
         glue: the characters that would make a neighbour part of the value.
     """
 
-
     @functools.cache
     def expression() -> re.Pattern[str]:  # there are a hundred, and most gateways never see what most of them are for
         return re.compile(f"(?:{shape})\\Z", re.ASCII)
@@ -146,18 +145,30 @@ def given(check: Check) -> Check:
 
 
 def is_expression(text: str, start: int, end: int) -> bool:
-    """Whether [start, end) is a variable that stands in a template, or a name whose attribute, element or result is taken.
+    """Whether [start, end) is a variable that stands in a template, or a name in a program whose attribute, element or result
+    is taken.
 
-    A name of capitals alone is none: so are values written that something is put behind.
+    A name of capitals alone is none: so are values written that something is put behind. Nor does a colon make a program, as
+    people use it: ``username: jdoe42(admin)``.
     """
     name = text[start:end]
     if not name.isidentifier():
         return False
-    return _VARIABLE.search(left(text, start, 2)) is not None or (not name.isupper() and _TAKEN.match(text, end) is not None)
+    before = left(text, start, 16)
+    if _VARIABLE.search(before):
+        return True
+    code = _CODE.search(before)
+    if code is None or name.isupper():
+        return False
+    return (_MEMBER if code["glued"] else _TAKEN).match(text, end) is not None
 
 
 _VARIABLE: Final = re.compile(r"(?:\$\{?|\{\{|%\()\Z")
-_TAKEN: Final = re.compile(r"(?:\??\.|->|::)(?!(?:pdf|docx?|jpe?g|png|txt)\b)[A-Za-z_]|[\[(]")
+_CODE: Final = re.compile(r"(?:(?P<glued>=)|=[ \t]{1,4}|=>\s?|\w\(|[\"'\]]\s?:\s{0,4})\Z")
+"""What stands before an expression. Logs have ``login=jdoe42(admin)``, with no space."""
+
+_MEMBER: Final = re.compile(r"(?:\??\.|->|::)(?!(?:pdf|docx?|jpe?g|png|txt)\b)[a-z_]")
+_TAKEN: Final = re.compile(rf"{_MEMBER.pattern}|[\[(]")
 """What is behind a name of which something is taken; scans of documents have their numbers as names."""
 
 _GROUP_BEFORE: Final = re.compile(r"(?:\d[ -]|[0-9A-Fa-f]{8}-)\Z", re.ASCII)

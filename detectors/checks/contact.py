@@ -90,43 +90,37 @@ def is_announced(value: str) -> bool:
     return 7 <= len(digits) <= 15 and len(set(digits)) > 1 and not _DATE.match(value)
 
 
-def _undumped(check: Check) -> Check:
-    """As ``check``, but not for digits among the bytes of a dump in hexadecimal."""
-
-    def spoken(text: str, start: int, end: int) -> Span | None:
-        span = check(text, start, end)
-        return None if span is None or _in_dump(left(text, span[0]), right(text, span[1], 8)) else span
-
-    return spoken
-
-
-def _in_dump(before: str, after: str) -> bool:
-    row = before.rpartition("\n")[2]
-    if _ROW.fullmatch(row) or (_OFFSET.fullmatch(row) and _BYTES_AFTER.match(after)):
-        return True
-    return _BYTE_BEFORE.search(row) is not None or _BYTE_AFTER.match(after) is not None
+def national(text: str, start: int, end: int) -> Span | None:
+    """A number with its trunk 0, but none that a dump in hexadecimal has: five bytes without a letter, beside which two more
+    stand in a row that begins with an offset, or two with letters on one side. One tells nothing: flats have such numbers."""
+    span = _national(text, start, end)
+    if span is None or _BYTES.fullmatch(text, *span) is None:
+        return span
+    row = left(text, span[0]).rpartition("\n")[2]
+    before, after = _BEFORE.search(row), _AFTER.match(right(text, span[1], _REACH))
+    sides = [found[0] if found else "" for found in (before, after)]
+    counted = _OFFSET.fullmatch(row.removesuffix(sides[0])) is not None and len("".join(sides).split()) > 1
+    return None if counted or any(len(_LETTERED.findall(side)) > 1 for side in sides) else span
 
 
-_OFFSET: Final = re.compile(r"[ \t]*0[xX]?[0-9A-Fa-f]{3,15}[ \t]{1,4}")
-_ROW: Final = re.compile(
-    r"[ \t]*0[xX]?[0-9A-Fa-f]{3,15}(?::[ \t]{1,4}|[ \t]{1,4}[0-9A-Fa-f]{2} {1,2})(?:[0-9A-Fa-f]{2,8} {1,2})*"
-)
-_BYTES_AFTER: Final = re.compile(r"(?: {1,2}[0-9A-Fa-f]{2}\b){2}")
-_BYTE: Final = r"(?:\d[A-Fa-f]|[A-Fa-f]\d)(?:[0-9A-Fa-f]{2})?"
-_BYTE_BEFORE: Final = re.compile(rf"(?<![^ ]){_BYTE} {{1,2}}\Z")
-_BYTE_AFTER: Final = re.compile(rf" {{1,2}}{_BYTE}(?![^ ])")
-"""The rows of a dump begin with an offset; bytes with a letter tell the others."""
+_national: Final = ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national, WORD | {"/"})
+_BYTES: Final = re.compile(r"\d\d(?: {1,2}\d\d)+", re.ASCII)
+_BEFORE: Final = re.compile(r"(?<![^ ])(?:[0-9A-Fa-f]{2} {1,2})+\Z")
+_AFTER: Final = re.compile(r"(?: {1,2}[0-9A-Fa-f]{2}(?![^ \r\n]))+")
+_REACH: Final = 16
+_OFFSET: Final = re.compile(r"[ \t]*0[xX]?[0-9A-Fa-f]{2,14}[08]:?[ \t]{1,4}")
+"""Rows have eight or sixteen bytes; what is numbered one by one, as people are, seldom ends so."""
+
+_LETTERED: Final = re.compile(r"\d[A-Fa-f]|[A-Fa-f]\d")
 
 CHECKS: Final[dict[str, Check]] = {
     "email": email,
     "phone_international": ending(rf"\+\d(?:[ ()./-]{{0,3}}\d)+{_EXTENSION}", is_international),
-    "phone_north_american": _undumped(
-        ending(
-            rf"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{{3}}[ .-]\d{{4}}{_EXTENSION}",
-            lambda value: is_north_american(_digits(value)),
-        )
+    "phone_north_american": ending(
+        rf"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{{3}}[ .-]\d{{4}}{_EXTENSION}",
+        lambda value: is_north_american(_digits(value)),
     ),
-    "phone_national": _undumped(ending(r"\(?0\d(?:[ ()./-]{0,3}\d)+", is_national, WORD | {"/"})),
+    "phone_national": national,
     "phone_announced": ending(rf"[+(]{{0,2}}\d(?:[ ()./-]{{0,3}}\d)+{_EXTENSION}", is_announced),
     "address": lambda text, start, end: (start, end) if whole(text, start, end) else None,
     "postcode": ending(

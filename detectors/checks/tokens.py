@@ -110,6 +110,7 @@ def url_secret(text: str, start: int, end: int) -> Span | None:
 
 _URL_GLUE: Final = DASHED | {"%"}
 
+
 def _announced(check: Check) -> Check:
     """As ``check``, where a word says that the value is secret: more often a hash or an id stands behind a service's name."""
 
