@@ -23,7 +23,7 @@ MIN_RUN: Final = 10
 
 _NAME: Final = re.compile(
     r"(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord|has[lł]o"
-    r"|l[oö]senord|пароль|密码|密碼|パスワード|비밀번호|value)[\"'`\])*]*"
+    r"|l[oö]senord|пароль|密码|密碼|パスワード|비밀번호)[\"'`\])*]*"
     r"(?P<link>\s*[:=：]{1,2}>?|\s(?:is|ist|est|es)\s|\s*[は是])[\s*]*(?P<quote>[\"'`]?)",
     re.IGNORECASE,
 )
@@ -46,6 +46,8 @@ _ARROW: Final = re.compile("->[A-Za-z_]")
 _TRAILING: Final = ".,;:!?)]}>”»。，、\\"
 _AUTHORITY_ENDS: Final = frozenset("/?# \t\r\n\"'`<>")
 _SYMBOLS: Final = frozenset("!#$%^&*+=~?@|;:,<>()[]{}/\\")
+_INSIDE: Final = _SYMBOLS - frozenset("/|,;()")
+_MARKS: Final = "".join(_SYMBOLS)
 
 _PROGRAM_NAME: Final = re.compile(
     r"[A-Za-z_]\w*(?:(?:\.|->|::)\w+)+(?:\(.*)?|[A-Za-z_]+|[A-Z_]{3,}\d*|\w+(?:Pwd|Passwd|Password)", re.ASCII
@@ -59,16 +61,18 @@ _WORKING_FOLDER: Final = re.compile(r"pwd=/[\w.-]*", re.IGNORECASE | re.ASCII)
 _TYPE: Final = re.compile(r"(?:\w+\.)+[A-Z]\w*(?:Key|Token|Secret|Credential|Cookie|Signature)s?", re.ASCII)
 """What a program's annotation says of a key: ``private_key: x25519.X25519PrivateKey``."""
 
-_WORDS: Final = r"[A-Za-z]*\d{0,4}(?:_[A-Za-z]*\d{0,4})*"
-_ATTRIBUTE: Final = re.compile(rf"(?=[A-Za-z_]){_WORDS}(?:\.{_WORDS})+", re.ASCII)
-"""A name that is taken out of another one, made of words with a number behind them at most: ``settings.v2.api_key_2024``."""
+_WORDS: Final = r"[a-z]+\d{0,4}(?:_(?:[a-z]+\d{0,4}|\d{1,4}))*"
+_ATTRIBUTE: Final = re.compile(rf"_{{0,2}}{_WORDS}(?:\._{{0,2}}{_WORDS})+", re.ASCII)
+"""A name that is taken out of another one, made of small words with a number behind them at most: ``settings.v2.api_key_2024``.
+Tokens in several parts have capitals, too."""
 
 _PATH: Final = re.compile(r"(?:~|\.{1,2})?/[\w.-]+/|https?:|[A-Za-z]:\\")
 _NO_PASSWORD: Final = re.compile(
     r"(?:(?:my|the|db|root|admin|user|some|super|very|strong|secure|test|your|pass(?:word|wd|phrase|code)?|pwd|pw|secret|token"
     r"|key)[-_]?){1,4}\d?"
     r"|x{2,}|\*+|\.+|•+|_+|-+|#+|\?+|none|null|nil|undefined|true|false|empty|string|text|hidden|required|optional|masked"
-    r"|todo|tbd|foo|bar|baz|foobar|username|host|port|value|abc",
+    r"|todo|tbd|foo|bar|baz|foobar|username|host|port|value|abc"
+    r"|(?:hmac[_-]?|scram[_-]?)?(?:sha[_-]?\d{1,3}|md[45])|argon2(?:id?|d)?|pbkdf2|base64|utf[_-]?8|oauth2?",
     re.IGNORECASE,
 )
 _FAVOURITES: Final = words(
@@ -105,16 +109,28 @@ def password(text: str, start: int, end: int) -> Span | None:
     found = last(_NAME, text, start, end)
     if found is None or not _is_over(text, end) or _MOUNT.match(text, max(0, found.start() - 2)):
         return None
-    span = _chosen(text, found.end(), end, found.group("quote"), found.group("link").strip().isalpha())
+    accept = _is_spoken if found.group("link").strip().isalpha() else _is_password
+    span = _chosen(text, found.end(), end, found.group("quote"), accept)
     return None if span is None or _WORKING_FOLDER.fullmatch(text, found.start(), span[1]) else span
 
 
-def _chosen(text: str, begin: int, end: int, quote: str, spoken: bool) -> Span | None:
+def _chosen(text: str, begin: int, end: int, quote: str, accept: Callable[[str], bool]) -> Span | None:
     if not _ends_outside(text, begin, end, quote):
         return None
     closed = quote != "" and text[end : end + 1] == quote
     stop = end if closed else begin + len(text[begin:end].rstrip(_TRAILING))
-    return (begin, stop) if _is_password(text[begin:stop], spoken) else None
+    return (begin, stop) if accept(text[begin:stop]) else None
+
+
+def password_pair(text: str, start: int, end: int) -> Span | None:
+    """The value in a pair of a name, which is a password's, and a value: ``name="password" value="..."``."""
+    found = _VALUE.search(text, start, end)
+    if found is None or not _is_over(text, end):
+        return None
+    return _chosen(text, found.end(), end, found["quote"], _is_filled_in)
+
+
+_VALUE: Final = re.compile(r"[\s,][\"']?value[\"']?\s{0,3}[:=]\s{0,3}(?P<quote>[\"'`]?)", re.IGNORECASE)
 
 
 def sql_password(text: str, start: int, end: int) -> Span | None:
@@ -122,7 +138,7 @@ def sql_password(text: str, start: int, end: int) -> Span | None:
     found = _SQL.search(text, start, end)
     if found is None or text[end : end + 1] not in ({found["quote"]} if found["quote"] else _ENDS):
         return None
-    return _chosen(text, found.end(), end, found["quote"], spoken=False)
+    return _chosen(text, found.end(), end, found["quote"], _is_password)
 
 
 _SQL: Final = re.compile(
@@ -137,7 +153,7 @@ def password_cell(text: str, start: int, end: int) -> Span | None:
     stop = begin + len(text[begin:end].rstrip(_CELL_MARKS))
     if left(text, start).rpartition("\n")[2].strip() or not _ROW_ENDS.match(right(text, end, 8)):
         return None
-    return (begin, stop) if _is_password(text[begin:stop], spoken=False) else None
+    return (begin, stop) if _is_filled_in(text[begin:stop]) else None
 
 
 _CELL_MARKS: Final = " *_`\"'"
@@ -151,6 +167,8 @@ def element(accept: Callable[[str], bool]) -> Check:
         tag = _KEY_WORD.search(text, start, end)
         if tag is not None and _OTHER_KEY.search(left(text, tag.start(), _NAME_REACH)):
             return None
+        if _LABELLED.search(left(text, start) + text[start : start + 5].partition("=")[0]):
+            return None
         found = _CONTENT.search(text, start, end)
         return found.span(1) if found is not None and accept(html.unescape(found[1])) else None
 
@@ -158,6 +176,11 @@ def element(accept: Callable[[str], bool]) -> Check:
 
 
 _KEY_WORD: Final = re.compile(r"key|token|secret|credential", re.IGNORECASE)
+_LABELLED: Final = re.compile(
+    r"<(?:(?:a|button|label|legend|option)\s[^<>]*name|(?:a|button|dd|div|dt|h[1-6]|label|li|option|p|section|span|t[dhr])\s[^<>]*key)\Z"
+)
+"""Elements of HTML that are named for what their words are about, or have a key in a list of React."""
+
 _CONTENT: Final = re.compile(r">\s{0,20}(?:<!\[CDATA\[)?([^<>]+?)(?:\]\]>)?</\Z")
 
 
@@ -169,14 +192,28 @@ def _ends_outside(text: str, begin: int, end: int, quote: str) -> bool:
     return text[end : end + 1] != "\\" and not (backslashes % 2 and text[end : end + 1] == quote)
 
 
-def _is_password(value: str, spoken: bool) -> bool:
+def _is_password(value: str) -> bool:
     if value.lower() in _FAVOURITES:
         return True
-    if len(value) < (6 if spoken else 4) or is_placeholder(value) or _PROGRAM_NAME.fullmatch(value) or _PATH.match(value):
+    if len(value) < 4 or is_placeholder(value) or _PROGRAM_NAME.fullmatch(value) or _PATH.match(value):
         return False
     if not any(map(str.isalpha, value)):
         return len(value) >= 6 and DIGITS.issuperset(value)
-    return any(map(str.isdigit, value)) or (not spoken and any(char in _SYMBOLS for char in value))
+    return any(map(str.isdigit, value)) or any(char in _SYMBOLS for char in value)
+
+
+def _is_spoken(value: str) -> bool:
+    """As `_is_password`, in a sentence: there what follows may be another word of it."""
+    known = value.lower() in _FAVOURITES
+    return known or (len(value) > 5 and any(map(str.isdigit, value)) and _is_password(value))
+
+
+def _is_filled_in(value: str) -> bool:
+    """As `_is_password`, where there are words for people, too: ``Confirm!``, ``Yes/No``. No sign at their ends or between two
+    of them makes them a password."""
+    word = value.rstrip(_TRAILING)
+    known = any(map(str.isdigit, word)) or any(char in _INSIDE for char in word.strip(_MARKS)) or word.lower() in _FAVOURITES
+    return known and _is_password(value) and not is_placeholder(word)
 
 
 def assigned_key(text: str, start: int, end: int) -> Span | None:
@@ -260,7 +297,7 @@ def written_password(shape: str) -> Check:
             return None
         begin = found.start("secret")
         stop = begin + len(text[begin:end].rstrip("\"'"))
-        return (begin, stop) if _is_password(text[begin:stop].rstrip(",;)"), spoken=False) else None
+        return (begin, stop) if _is_password(text[begin:stop].rstrip(",;)")) else None
 
     return check
 
@@ -269,9 +306,10 @@ _SHELL_ENDS: Final = frozenset(" \t\r\n`") | {""}
 
 CHECKS: Final[dict[str, Check]] = {
     "password": password,
+    "password_pair": password_pair,
     "password_sql": sql_password,
     "password_cell": password_cell,
-    "password_element": element(lambda value: _is_password(value, spoken=False)),
+    "password_element": element(_is_filled_in),
     "key_element": element(looks_random),
     "assigned_key": assigned_key,
     "bearer": bearer,
