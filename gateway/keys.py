@@ -277,11 +277,11 @@ def decode_key(body: bytes, revoked_at: float | None) -> StoredKey:
         })
     except (LookupError, TypeError) as error:
         raise ValueError(f"no key: {error}") from None
-    texts = (key.id, key.tenant, key.policy or "", key.note, key.owner)
-    times = (key.created_at, key.expires_at or 0.0)
+    texts = (key.id, key.tenant, "" if key.policy is None else key.policy, key.note, key.owner)
+    times = (key.created_at, 0.0 if key.expires_at is None else key.expires_at)
     if not (
         len(key.salt) == 16 and len(key.digest) == 32 and all(isinstance(one, str) for one in texts)
-        and all(isinstance(one, int | float) for one in times)
+        and all(type(one) in (int, float) for one in times)  # True is an int, too
     ):  # fmt: skip
         raise ValueError("no key: a field is of another kind")
     return key

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -93,6 +95,23 @@ def test_whatever_listens_where_a_gateway_should(said: str, tmp_path: Path, caps
             [line] = capsys.readouterr().err.splitlines()[-1:]
             assert line.startswith(f"portcullis {words[0]}: ")
             assert str(port) in line
+
+
+@pytest.mark.parametrize(("encoding", "code"), [("ascii", 1), ("cp1251", 1), ("latin-1", 0), ("utf-8", 0)])
+def test_what_the_output_cannot_hold_is_no_fault_of_the_gateway(encoding: str, code: int) -> None:
+    page = {"generations": [{"number": 7, "changes": 1, "author": "René", "reason": "x"}], "latest": 7, "next": None}
+    with _server(json.dumps(page).encode()) as port:
+        command = [sys.executable, "-m", "gateway", "patterns", "generations", "--url", f"http://127.0.0.1:{port}"]
+        env = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, check=False, env=env)
+    assert done.returncode == code
+    if code:
+        [line] = done.stderr.decode().splitlines()
+        assert line == (
+            f"portcullis patterns: '\\xe9' cannot be written: the output is in {encoding}, not in UTF-8 (set PYTHONIOENCODING=utf-8)"
+        )
+    else:
+        assert "René" in done.stdout.decode(encoding)
 
 
 @pytest.mark.parametrize(

@@ -276,8 +276,12 @@ def test_a_store_that_lost_its_keys_does_not_open_the_gateway(tmp_path: Path) ->
 def _garbled() -> list[bytes]:
     whole = orjson.loads(encode_key(made().key))
     changed: list[dict[str, Any]] = [{"salt": "xy"}, {"salt": "00"}, {"digest": 7}, {"role": "king"}, {"expires_at": "soon"},
-                                     {"created_at": None}, {"id": "another"}, {"tenant": ["acme"]}, {"newer": True}]  # fmt: skip
-    return [b"", b"{", b"[]", b"7", b"null", b"\xff", b"{}", *(orjson.dumps({**whole, **change}) for change in changed)]
+                                     {"created_at": None}, {"id": "another"}, {"tenant": ["acme"]}, {"newer": True},
+                                     {"expires_at": ""}, {"expires_at": []}, {"expires_at": True}, {"created_at": False},
+                                     {"policy": {}}, {"policy": []}, {"policy": 0}, {"policy": False}]  # fmt: skip
+    bare = [b"", b"{", b"[]", b"7", b"null", b"\xff", b"{}"]
+    named = [{**whole, "id": f"none-{number}", **change} for number, change in enumerate(changed, len(bare))]
+    return [*bare, *map(orjson.dumps, named)]  # what is wrong with each is not its id: it stands where it is written to
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])

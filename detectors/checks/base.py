@@ -160,15 +160,16 @@ def is_expression(text: str, start: int, end: int) -> bool:
     code = _CODE.search(before)
     if code is None or name.isupper():
         return False
-    return (_MEMBER if code["glued"] else _TAKEN).match(text, end) is not None
+    return (_ELEMENT if code["glued"] else _TAKEN).match(text, end) is not None
 
 
 _VARIABLE: Final = re.compile(r"(?:\$\{?|\{\{|%\()\Z")
 _CODE: Final = re.compile(r"(?:(?P<glued>=)|=[ \t]{1,4}|=>\s?|\w\(|[\"'\]]\s?:\s{0,4})\Z")
 """What stands before an expression. Logs have ``login=jdoe42(admin)``, with no space."""
 
-_MEMBER: Final = re.compile(r"(?:\??\.|->|::)(?!(?:pdf|docx?|jpe?g|png|txt)\b)[a-z_]")
-_TAKEN: Final = re.compile(rf"{_MEMBER.pattern}|[\[(]")
+_MEMBER: Final = r"(?:\??\.|->|::)(?!(?:pdf|docx?|jpe?g|png|txt)\b)[a-z_]"
+_ELEMENT: Final = re.compile(rf"{_MEMBER}|\[(?:-?\d\]|[\"'])")
+_TAKEN: Final = re.compile(rf"{_MEMBER}|[\[(]")
 """What is behind a name of which something is taken; scans of documents have their numbers as names."""
 
 _GROUP_BEFORE: Final = re.compile(r"(?:\d[ -]|[0-9A-Fa-f]{8}-)\Z", re.ASCII)

@@ -117,11 +117,16 @@ def _run(given: Sequence[str]) -> int:
         file = "" if error.filename is None else f"{error.filename}: "
         print(f"portcullis {parsed.command}: {file}{error.strerror}", file=sys.stderr)
         return 1
-    except UnicodeEncodeError:
-        if not any("\ud800" <= char <= "\udfff" for one in given for char in one):  # they stand for bytes that are no text
+    except UnicodeEncodeError as error:
+        if any("\ud800" <= char <= "\udfff" for one in given for char in one):  # they stand for bytes that are no text
+            print(f"portcullis {parsed.command}: what was given is not UTF-8", file=sys.stderr)
+            return 2
+        if error.encoding == "utf-8":
             raise
-        print(f"portcullis {parsed.command}: what was given is not UTF-8", file=sys.stderr)
-        return 2
+        char = ascii(error.object[error.start])
+        print(f"portcullis {parsed.command}: {char} cannot be written: the output is in {sys.stdout.encoding}, not in UTF-8"
+              " (set PYTHONIOENCODING=utf-8)", file=sys.stderr)  # fmt: skip
+        return 1
     finally:
         gc.enable()
     return code

@@ -113,12 +113,15 @@ def asks(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
 
     Raises (the command):
         Failed: so it is.
+        UnicodeEncodeError: as of printing.
     """
 
     @functools.wraps(command)
     def run(arguments: argparse.Namespace) -> int:
         try:
             return command(arguments)
+        except UnicodeEncodeError:  # it could be read, but not be written here
+            raise
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise Failed(f"{arguments.url}: {NO_GATEWAY}") from error
 
