@@ -46,7 +46,8 @@ _ARROW: Final = re.compile("->[A-Za-z_]")
 _TRAILING: Final = ".,;:!?)]}>”»。，、\\"
 _AUTHORITY_ENDS: Final = frozenset("/?# \t\r\n\"'`<>")
 _SYMBOLS: Final = frozenset("!#$%^&*+=~?@|;:,<>()[]{}/\\")
-_INSIDE: Final = _SYMBOLS - frozenset("/|,;()")
+_INSIDE: Final = _SYMBOLS - frozenset("/|,")
+_STOPS: Final = ".,;:?"
 _MARKS: Final = "".join(_SYMBOLS)
 
 _PROGRAM_NAME: Final = re.compile(
@@ -127,8 +128,13 @@ def password_pair(text: str, start: int, end: int) -> Span | None:
     found = _VALUE.search(text, start, end)
     if found is None or not _is_over(text, end):
         return None
-    return _chosen(text, found.end(), end, found["quote"], _is_filled_in)
+    return _chosen(text, found.end(), end, found["quote"], _is_shown if _SHOWN.search(left(text, start)) else _is_filled_in)
 
+
+_SHOWN: Final = re.compile(
+    r"(?:\b(?:type|field|id|label|title)|<(?:input|button)\s[^<>]*)[\"']?\s?[:=]\s?[\"']?[\w.-]*\Z", re.IGNORECASE
+)
+"""What names a part of a page, and not what a program is set to."""
 
 _VALUE: Final = re.compile(r"[\s,][\"']?value[\"']?\s{0,3}[:=]\s{0,3}(?P<quote>[\"'`]?)", re.IGNORECASE)
 
@@ -153,15 +159,20 @@ def password_cell(text: str, start: int, end: int) -> Span | None:
     stop = begin + len(text[begin:end].rstrip(_CELL_MARKS))
     if left(text, start).rpartition("\n")[2].strip() or not _ROW_ENDS.match(right(text, end, 8)):
         return None
-    return (begin, stop) if _is_filled_in(text[begin:stop]) else None
+    return (begin, stop) if _is_shown(text[begin:stop]) else None
 
 
 _CELL_MARKS: Final = " *_`\"'"
 _ROW_ENDS: Final = re.compile(r"[ *_`]{0,4}\|[ \t]*(?:\Z|\r?\n(?!\|?[ :]?-))")
 
 
-def element(accept: Callable[[str], bool]) -> Check:
-    """The check for the text of an element of XML or HTML, which ends the match with the ``</`` behind it."""
+def element(accept: Callable[[str], bool], shown: Callable[[str], bool]) -> Check:
+    """The check for the text of an element of XML or HTML, which ends the match with the ``</`` behind it.
+
+    Args:
+        accept: whether such a text is a real value, in an element of that name.
+        shown: as ``accept``, in one that people may see.
+    """
 
     def check(text: str, start: int, end: int) -> Span | None:
         tag = _KEY_WORD.search(text, start, end)
@@ -170,7 +181,8 @@ def element(accept: Callable[[str], bool]) -> Check:
         if _LABELLED.search(left(text, start) + text[start : start + 5].partition("=")[0]):
             return None
         found = _CONTENT.search(text, start, end)
-        return found.span(1) if found is not None and accept(html.unescape(found[1])) else None
+        real = accept if text[start] == "<" else shown
+        return found.span(1) if found is not None and real(html.unescape(found[1])) else None
 
     return check
 
@@ -208,12 +220,17 @@ def _is_spoken(value: str) -> bool:
     return known or (len(value) > 5 and any(map(str.isdigit, value)) and _is_password(value))
 
 
-def _is_filled_in(value: str) -> bool:
-    """As `_is_password`, where there are words for people, too: ``Confirm!``, ``Yes/No``. No sign at their ends or between two
-    of them makes them a password."""
+def _is_filled_in(value: str, shown: bool = False) -> bool:
+    """As `_is_password`, where names of things stand, too, and words for people where it is ``shown`` to them: ``Yes/No``,
+    ``Password:``, ``Confirm!``. A sign that ends a word or stands between two makes no password of them."""
     word = value.rstrip(_TRAILING)
-    known = any(map(str.isdigit, word)) or any(char in _INSIDE for char in word.strip(_MARKS)) or word.lower() in _FAVOURITES
+    signs = word.strip(_MARKS) if shown else value.rstrip(_STOPS)
+    known = any(map(str.isdigit, word)) or any(char in _INSIDE for char in signs) or word.lower() in _FAVOURITES
     return known and _is_password(value) and not is_placeholder(word)
+
+
+def _is_shown(value: str) -> bool:
+    return _is_filled_in(value, shown=True)
 
 
 def assigned_key(text: str, start: int, end: int) -> Span | None:
@@ -309,8 +326,8 @@ CHECKS: Final[dict[str, Check]] = {
     "password_pair": password_pair,
     "password_sql": sql_password,
     "password_cell": password_cell,
-    "password_element": element(_is_filled_in),
-    "key_element": element(looks_random),
+    "password_element": element(_is_filled_in, _is_shown),
+    "key_element": element(looks_random, looks_random),
     "assigned_key": assigned_key,
     "bearer": bearer,
     "basic_credentials": basic_credentials,

@@ -20,8 +20,8 @@ _VERSION_REACH: Final = 16
 _SMALL: Final = 10
 """What versions and names of objects begin with is less; few addresses do."""
 
-_PACKAGE: Final = re.compile(r"(?P<name>[A-Za-z][\w.+-]{0,40})(?:(?P<file>[_-])|[\]\"':\s(]{0,4}[<>~^]=\s?)\Z", re.ASCII)
-"""A package of which a version follows: in the name of its file, or the least or most that is wanted of it."""
+_PACKAGE: Final = re.compile(r"(?P<name>[A-Za-z][\w.+-]{0,40})(?:(?P<file>[_-])|[\]\"']{0,2}(?::\s?[\"'])?[>~^]=)\Z", re.ASCII)
+"""A package of which a version follows: in the name of its file, or the least that is wanted of it."""
 
 _FILE: Final = re.compile(
     r"[.-](?:(?:t(?:ar|gz|xz|bz2?)|zip|whl|jar|nupkg|gem|deb|rpm|apk|exe|msi|dll|src)\b"
@@ -33,7 +33,7 @@ _OBJECT: Final = re.compile(r"(?:0\.[0-5]|1\.[0-3]|2\.(?:1|5|16|23))\.")
 """How names of objects begin (ITU-T X.660)."""
 
 _MACHINES: Final = (
-    r"ip\b|\bipv4|addr|host|client|peer|server|node|agent|login|log(?:ged)? in|remote|gateway|proxy|source|\bsrc|\bdst"
+    r"ip(?![a-z])|\bipv4|addr|host|client|peer|server|node|agent|login|log(?:ged)? in|remote|gateway|proxy|source|\bsrc|\bdst"
 )
 _MACHINE: Final = re.compile(_MACHINES, re.IGNORECASE)
 _SPOKEN_OF: Final = re.compile(
