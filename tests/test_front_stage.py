@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from detectors.semantic import fast
 from detectors.semantic._net import Net, phrases
 from detectors.semantic._words import Vocabulary
-from detectors.semantic.fast import BUCKETS, GRAM_BITS, FastModel, Floats, Rows, grams, normal, tokens
+from detectors.semantic.fast import BUCKETS, GRAM_BITS, Arrays, FastModel, Floats, Rows, grams, normal, rounded, tokens
 from detectors.semantic.heads import column
 from detectors.semantic.judge import MODELS
 from detectors.semantic.windows import spans
 from detectors.values import Origin
 
-ROUNDING = 5e-3
-"""How far a logit may be off: what a word adds to the first convolution is rounded to half precision."""
+ROUNDING = 1e-3
+"""How far a logit may be off: sums are taken in another order."""
 
 FAST = FastModel.load(MODELS / "fast.npz")
 ROWS = Rows(FAST.words)
@@ -56,27 +56,50 @@ def hashed(rows: list[int]) -> tuple[list[int], list[int]]:
     return pairs, triples
 
 
-def convolved(states: Floats, name: str) -> Floats:
+def convolved(states: Floats, net: Arrays, name: str) -> Floats:
     wide = np.concatenate([states[:-2], states[1:-1], states[2:]], 1)
-    made: Floats = np.maximum(wide @ FAST.arrays[name] + FAST.arrays[f"{name}_bias"], 0)
+    made: Floats = np.maximum(wide @ net[name] + net[f"{name}_bias"], 0)
     return made
 
 
-def states_of(rows: list[int]) -> Floats:
-    table = FAST.arrays["table"].astype(np.float32)
-    return convolved(convolved(table[[0, 0, *(rows or [0]), 0, 0]], "first"), "second")
+def first(rows: list[int], net: Arrays) -> Floats:
+    """The first convolution: what a word adds to it as the first, second and third of three is rounded to eight bits."""
+    words = net["table"][rows].astype(np.float32)
+    thirds = np.split(net["first"], 3)
+    shares, scales = rounded(np.concatenate([words @ third for third in thirds], 1))
+    left, middle, right = np.split(shares.astype(np.float32) * scales[:, None], 3, axis=1)
+    made: Floats = np.maximum(left[:-2] + middle[1:-1] + right[2:] + net["first_bias"], 0)
+    return made
+
+
+def states_of(rows: list[int], net: Arrays) -> Floats:
+    return convolved(first([0, 0, *(rows or [0]), 0, 0], net), net, "second")
 
 
 def logit(text: str, start: int, end: int, origin: Origin) -> float:
+    everybodys, users = FAST.nets
+    said = said_by(everybodys, column(origin), text, start, end)
+    return said + said_by(users, 0, text, start, end) if origin is Origin.USER else said
+
+
+def said_by(net: Arrays, output: int, text: str, start: int, end: int) -> float:
     rows, starts = located(text)
     low, high = (sum(one < edge for one in starts) for edge in (start, end))
-    output = column(origin)
-    states = states_of(rows)[low : max(high, low + 1)] if low < len(rows) else states_of([])
-    said = FAST.arrays["grams"][output].astype(np.float32)[np.array(hashed(rows), np.int64)].sum(axis=0)[low:high]
+    states = states_of(rows, net)[low : max(high, low + 1)] if low < len(rows) else states_of([], net)
+    said = net["grams"][output].astype(np.float32)[np.array(hashed(rows), np.int64)].sum(axis=0)[low:high]
     pooled = np.concatenate([states.max(axis=0), states.mean(axis=0)])
-    hidden = np.maximum(pooled @ FAST.arrays["dense"] + FAST.arrays["dense_bias"], 0)
-    last: Any = hidden @ FAST.arrays["last"][:, output] + FAST.arrays["last_bias"][output]
+    hidden = np.maximum(pooled @ net["dense"] + net["dense_bias"], 0)
+    last: Any = hidden @ net["last"][:, output] + net["last_bias"][output]
     return float(last + said.sum() / max(high - low, 1) ** 0.5)
+
+
+@given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=3, max_size=3), min_size=1, max_size=5))
+@example([[0.0, 0.0, 0.0]])
+def test_rounding_keeps_each_share_to_half_a_step(shares: list[list[float]]) -> None:
+    exact = np.array(shares, np.float32)
+    eight, scales = rounded(exact.copy())
+    step = np.abs(exact).max(axis=1) / 127
+    assert (np.abs(eight * scales[:, None] - exact) <= step[:, None] * 0.5001 + 1e-30).all()
 
 
 def places(text: str) -> tuple[list[int], list[int]]:
@@ -153,7 +176,7 @@ def test_windows_of_a_long_text_are_judged_as_they_would_be_alone() -> None:
 def test_means_are_those_of_the_words_vectors(text: str) -> None:
     middle = len(text) // 2
     rows, starts = located(text)
-    table = FAST.arrays["table"].astype(np.float32)
+    table = FAST.nets[0]["table"].astype(np.float32)
     halves = [[row for row, at in zip(rows, starts, strict=True) if low <= at < high] for low, high in
               ((0, middle), (middle, len(text)))]  # fmt: skip
     wanted = np.array([table[half or [0]].mean(axis=0) for half in halves])
@@ -161,9 +184,10 @@ def test_means_are_those_of_the_words_vectors(text: str) -> None:
 
 
 def arrays(**other: Any) -> list[Any]:
-    shapes = {"shares": (2, 48), "grams": (3, 4), "first_bias": (16,), "second": (48, 16), "second_bias": (16,),
+    shapes = {"shares": (2, 48), "scales": (2,), "grams": (3, 4), "first_bias": (16,), "second": (48, 16), "second_bias": (16,),
               "dense": (32, 16), "dense_bias": (16,), "last": (16, 3), "last_bias": (3,)}  # fmt: skip
-    made = {name: np.zeros(shape, np.float16 if name in ("shares", "grams") else np.float32) for name, shape in shapes.items()}
+    sorts = {"shares": np.int8, "grams": np.float16}
+    made = {name: np.zeros(shape, sorts.get(name, np.float32)) for name, shape in shapes.items()}
     return list((made | other).values())
 
 
@@ -176,7 +200,8 @@ def bad_net(**other: Any) -> str:
 def test_arrays_of_another_size_are_refused_by_name() -> None:
     assert Net(2, 2, 16, 16, 3, *arrays()).logits(b"", b"", bytes(8), 2) == [0.0]
     assert bad_net(second=np.zeros((48, 15), np.float32)) == "second: wanted 48 x 16 numbers of 4 bytes"
-    assert bad_net(shares=np.zeros((2, 48), np.float32)) == "shares: wanted 2 x 48 numbers of 2 bytes"
+    assert bad_net(shares=np.zeros((2, 48), np.float32)) == "shares: wanted 2 x 48 numbers of 1 bytes"
+    assert bad_net(scales=np.zeros(3, np.float32)) == "scales: wanted 1 x 2 numbers of 4 bytes"
     assert "C-contiguous" in bad_net(last=np.zeros((16, 6), np.float32)[:, ::2])
     for sizes in ((2, 2, 15, 16, 3), (2, 2, 16, 0, 3), (2, 0, 16, 16, 3), (0, 2, 16, 16, 3), (2, 2, 16, 16, 2**40)):
         with pytest.raises(ValueError, match="wanted multiples of 16"):

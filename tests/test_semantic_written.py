@@ -140,7 +140,8 @@ def test_a_front_stage_learns_what_it_is_shown_and_gets_the_scale_of_another() -
     front = tune.front(shipped.load(MODELS / "encoder.onnx"), served, shown, 1)
     hostile = np.array([one.labels[column(Origin.USER)] == 1 for one in shown])
     assert auc(np.array([front.logit(one.text, Origin.USER) for one in shown]), hostile) > 0.9
-    assert all(np.isfinite(values).all() for values in front.arrays.values()), "of some origins nothing is known here"
+    assert len(front.nets) == 2, "users' texts have a net of their own"
+    assert all(np.isfinite(values).all() for net in front.nets for values in net.values()), "of some origins nothing is known here"
     scaled = tune.scaled(front, shipping, shown)
     for origin in (Origin.USER, Origin.DOCUMENT, Origin.TOOL_RESULT):
         kept = [one.text for one in written.texts() if one.kept and not one.label and one.origin is origin]
@@ -178,10 +179,12 @@ def test_what_is_said_of_an_origin_is_brought_to_another_models_scale() -> None:
 
     texts = [one.text for one in written.examples()[:400]]
     front = FastModel.load(MODELS / "fast.npz")
-    arrays = {name: np.array(values, np.float32) for name, values in front.arrays.items()}
-    at = column(Origin.ASSISTANT)
-    arrays["last"][:, at], arrays["last_bias"][at], arrays["grams"][at] = arrays["last"][:, at] / 2, 3.0, arrays["grams"][at] / 2
-    back = fast_fit.rescaled(FastModel(front.words, arrays), Origin.ASSISTANT, front, texts)
-    for origin in (Origin.ASSISTANT, Origin.USER):
-        said, wanted = ([one.logit(text, origin) for text in texts] for one in (back, front))
-        assert np.allclose(said, wanted, atol=0.02)
+    for moved in (Origin.ASSISTANT, Origin.USER):
+        nets = [{name: np.array(values, np.float32) for name, values in net.items()} for net in front.nets]
+        for number, net in enumerate(nets if moved is Origin.USER else nets[:1]):
+            at = 0 if number else column(moved)
+            net["last"][:, at], net["last_bias"][at], net["grams"][at] = net["last"][:, at] / 2, 3.0, net["grams"][at] / 2
+        back = fast_fit.rescaled(FastModel(front.words, *nets), moved, front, texts)
+        for origin in (Origin.ASSISTANT, Origin.USER):
+            said, wanted = ([one.logit(text, origin) for text in texts] for one in (back, front))
+            assert np.allclose(said, wanted, atol=0.02)

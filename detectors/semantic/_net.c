@@ -1,7 +1,7 @@
 /* Rows of words to logits of windows: `detectors.semantic.fast` says what the net is.
  *
  * In numpy the same takes ten times as long for a short text, nearly all of it between the operations. The tables stay in
- * half precision and are not copied: what is looked up is widened on the way.
+ * eight bits or half precision and are not copied: what is looked up is widened on the way.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -16,7 +16,7 @@
 #define MAX_SIDE 4096 /* of any matrix but the tables, so that no product of sides overflows */
 #define MAX_BITS 24
 
-enum { SHARES, GRAMS, FIRST_BIAS, SECOND, SECOND_BIAS, DENSE, DENSE_BIAS, LAST, LAST_BIAS, ARRAYS };
+enum { SHARES, SCALES, GRAMS, FIRST_BIAS, SECOND, SECOND_BIAS, DENSE, DENSE_BIAS, LAST, LAST_BIAS, ARRAYS };
 
 typedef struct {
     PyObject_HEAD
@@ -100,14 +100,16 @@ static INLINE void convolved(const Net *self, const int at_once, const int32_t *
                              float *states)
 {
     const Py_ssize_t channels = self->channels, width = 3 * channels;
-    const uint16_t *shares = self->arrays[SHARES].buf;
-    const float *bias = self->arrays[FIRST_BIAS].buf;
+    const int8_t *shares = self->arrays[SHARES].buf;
+    const float *scales = self->arrays[SCALES].buf, *bias = self->arrays[FIRST_BIAS].buf;
     float *added = answers + (count + 2) * channels, *answer = answers;
     for (Py_ssize_t at = -2; at < count + 2; at++) {
-        const uint16_t *halves = shares + (at >= 0 && at < count ? rows[at] : PAD) * width;
+        const Py_ssize_t row = at >= 0 && at < count ? rows[at] : PAD;
+        const int8_t *share = shares + row * width;
+        const float scale = scales[row];
         float *here = added + (at + 3) % 3 * width;
         for (Py_ssize_t i = 0; i < width; i++)
-            here[i] = widened(halves[i]);
+            here[i] = scale * (float)share[i];
         if (at < 0)
             continue;
         const float *first = added + (at + 1) % 3 * width, *second = added + (at + 2) % 3 * width + channels;
@@ -163,10 +165,10 @@ static INLINE void judge_by(const int at_once, const Net *self, const int32_t *r
     uint32_t *pairs = space, *triples = pairs + tokens;
     float *said = (float *)(triples + tokens), *states = said + tokens, *aside = states + (tokens + 1) * channels;
     const uint16_t *grams = (const uint16_t *)self->arrays[GRAMS].buf + (output << self->bits);
-    const uint16_t *shares = self->arrays[SHARES].buf;
+    const int8_t *shares = self->arrays[SHARES].buf;
     /* What is looked up lies far apart in tables larger than any near cache: it is fetched for all tokens together. */
     for (Py_ssize_t at = 0; at < tokens; at++) {
-        const uint16_t *share = shares + rows[at] * 3 * channels;
+        const int8_t *share = shares + rows[at] * 3 * channels;
         phrases_at(rows, at, self->bits, pairs + at, triples + at);
         __builtin_prefetch(grams + pairs[at]);
         __builtin_prefetch(grams + triples[at]);
@@ -296,10 +298,11 @@ static void net_dealloc(Net *self)
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-PyDoc_STRVAR(net_doc, "Net(bits, rows, channels, hidden, outputs, shares, grams, first_bias, second, second_bias, dense, dense_bias, last,\n"
-    "    last_bias)\n\n"
-    "The shares, float16 (rows, 3, channels), are what each row adds to the first convolution as the first, second and third of\n"
-    "three. Grams are float16 too, the others float32, shapes as in `detectors.semantic.fast.FastModel`.\n"
+PyDoc_STRVAR(net_doc, "Net(bits, rows, channels, hidden, outputs, shares, scales, grams, first_bias, second, second_bias, dense, dense_bias,\n"
+    "    last, last_bias)\n\n"
+    "The shares, int8 (rows, 3, channels), times the scales, float32 (rows,), are what each row adds to the first convolution as\n"
+    "the first, second and third of three. Grams are float16, the others float32, shapes as `detectors.semantic.fast.FastModel`\n"
+    "has them.\n"
     "Raises ValueError where one has another size.");
 
 static PyObject *net_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
@@ -311,8 +314,8 @@ static PyObject *net_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
         PyErr_SetString(PyExc_TypeError, "Net takes no keywords");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "InnnnOOOOOOOOO", &bits, &rows, &h, &k, &outputs, &array[0], &array[1], &array[2],
-                          &array[3], &array[4], &array[5], &array[6], &array[7], &array[8]))
+    if (!PyArg_ParseTuple(arguments, "InnnnOOOOOOOOOO", &bits, &rows, &h, &k, &outputs, &array[0], &array[1], &array[2],
+                          &array[3], &array[4], &array[5], &array[6], &array[7], &array[8], &array[9]))
         return NULL;
     if (h < LANES || h % LANES || k < LANES || k % LANES || outputs < 1 || h > MAX_SIDE || k > MAX_SIDE
         || outputs > MAX_SIDE || rows < 1 || rows > INT32_MAX || bits < 1 || bits > MAX_BITS) {
@@ -324,7 +327,8 @@ static PyObject *net_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
         return NULL;
     self->bits = bits, self->rows = rows;
     self->channels = h, self->hidden = k, self->outputs = outputs;
-    if (matrix(self, SHARES, "shares", array[SHARES], 2, rows, 3 * h) < 0
+    if (matrix(self, SHARES, "shares", array[SHARES], 1, rows, 3 * h) < 0
+        || matrix(self, SCALES, "scales", array[SCALES], 4, 1, rows) < 0
         || matrix(self, GRAMS, "grams", array[GRAMS], 2, outputs, (Py_ssize_t)1 << bits) < 0
         || matrix(self, FIRST_BIAS, "first_bias", array[FIRST_BIAS], 4, 1, h) < 0
         || matrix(self, SECOND, "second", array[SECOND], 4, 3 * h, h) < 0

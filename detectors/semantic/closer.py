@@ -19,7 +19,7 @@ from detectors.semantic.windows import spans
 from detectors.values import Origin
 
 PART: Final = 100
-"""Characters of a part: a sentence or two. A window that is hardly longer is one."""
+"""Characters of a part: a sentence or two."""
 
 OVERLAP: Final = 33
 """Characters that a part shares with the one before it."""
@@ -41,15 +41,16 @@ AS_USER: Final = 1.0
 """By how much less than it takes for a user's words a part of another's must be suspicious if a user said it. Of documents the
 front stage suspects whatever asks for something, and nine such parts in ten would be nothing to it from a user."""
 
-ALONE: Final = {Origin.DOCUMENT: -1.0, Origin.TOOL_RESULT: -1.0}
-"""What it adds to a part's log-odds that it is read without what stands around it. In licences, manuals and hints of programs a
-hundred characters are half a sentence, of which the encoder has seen nothing: most false alarms there were parts."""
+ALONE: Final = -1.0
+"""What it adds to a part's log-odds that it is read without what stands around it. A hundred characters are half a sentence,
+and of a text that only speaks of an attack they may be the attack: most false alarms of licences, manuals and users' twins were
+parts."""
 
 SAME: Final = PART // 2
 """Characters that parts of two windows share from which on they are the same, and the more suspicious is read."""
 
-LEAST: Final = PART * 5 // 4
-"""Characters from which on a window has parts."""
+LEAST: Final = 250
+"""Characters from which on a window has parts. In a shorter one a part is so much of it that nothing drowned it."""
 
 
 class Part(NamedTuple):

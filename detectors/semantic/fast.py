@@ -1,9 +1,12 @@
-"""The front stage: a small convolutional net over word vectors beside a table of phrases, some microseconds for a short text.
+"""The front stage: small convolutional nets over word vectors beside tables of phrases, some microseconds for a short text.
 
 Words have vectors taken from the encoder's own table and made smaller; two convolutions of width three look at five
 neighbours at once; the highest and the mean answer over a window go through one dense layer to a logit per origin. To it
 comes what each pair and triple of words says by itself, known by heart (wide and deep learning, Cheng et al. 2016). Both
 run once over a long text, whatever number of windows it has.
+
+Users' texts are judged by two such nets, whose logits are added: one that was fitted for all origins and on what drowns among
+other sentences, and one for users' texts alone. They err in different places.
 
 Every text passes here, so what is looked up and reckoned is in C: ``_words.c`` and ``_net.c``.
 """
@@ -11,9 +14,10 @@ Every text passes here, so what is looked up and reckoned is in C: ``_words.c`` 
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +44,9 @@ GRAM_BITS: Final = 17
 AT_ONCE: Final = 128
 """Windows that are judged together: some 36,000 characters, for which the net takes a megabyte or so."""
 
+BLOCK: Final = 4096
+"""Rows of the table that are made ready together: all at once take 60 MB meanwhile, some of which the process keeps."""
+
 AROUND: Final = 3
 """Words beside windows that bear on them: two in the convolutions and the phrases, and the word after a window without any."""
 
@@ -52,6 +59,7 @@ _TOKEN = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\
 _ORDER: Final = ("table", "grams", "first", "first_bias", "second", "second_bias", "dense", "dense_bias", "last", "last_bias")
 _HALVES: Final = ("table", "grams")
 
+Arrays = dict[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
@@ -98,39 +106,37 @@ def grams(rows: Ints) -> Ints:
 
 
 class FastModel:
-    """The net's weights. ``logits`` are uncalibrated.
+    """The nets' weights. ``logits`` are uncalibrated.
 
-    Arrays by name: ``table`` (1 + words + BUCKETS, d), ``first`` (3d, h), ``second`` (3h, h), ``dense`` (2h, k),
-    ``last`` (k, origins), each with its offset ``*_bias``; ``grams`` (origins, 2 ** GRAM_BITS). Tables are float16.
+    ``nets`` are the arrays of one or two nets, the second one for users' texts alone and with one output. By name: ``table``
+    (1 + words + BUCKETS, d), ``first`` (3d, h), ``second`` (3h, h), ``dense`` (2h, k), ``last`` (k, origins), each with its
+    offset ``*_bias``; ``grams`` (origins, 2 ** GRAM_BITS). Tables are float16.
     """
 
-    def __init__(self, words: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        self.words, self.arrays = tuple(words), _ordered(arrays)
+    def __init__(self, words: Sequence[str], *nets: Arrays) -> None:
+        self.words, self.nets = tuple(words), tuple(map(_ordered, nets))
         self._path: Path | None = None
         self._made_ready(_lines(words))
 
     def _made_ready(self, lines: bytes) -> None:
-        table, grams, first, *rest = self.arrays.values()
-        channels, (hidden, outputs) = first.shape[1], self.arrays["last"].shape
-        # The first convolution is linear in each of its three words, so what a word adds to it is known beforehand.
-        in_turn = first.reshape(3, -1, channels).transpose(1, 0, 2).reshape(-1, 3 * channels)
-        shares = (table.astype(np.float32) @ in_turn).astype(np.float16)
         self._rows = Rows(lines)
-        self._net = Net(GRAM_BITS, len(table), channels, hidden, outputs, shares, grams, *rest)
+        self._everybodys, *more = map(_net, self.nets)
+        self._users = more[0] if more else None
 
     @classmethod
     def load(cls, path: Path) -> FastModel:
-        """Read ``fast.npz``: words, and arrays in half precision. What the net does not need is read again if asked for."""
+        """Read ``fast.npz``: words, and arrays in half precision. What the nets do not need is read again if asked for."""
         model = cls.__new__(cls)
-        lines, model.arrays = _stored(path)
+        lines, model.nets = _stored(path)
         model._path = path
         model._made_ready(lines)  # no list of its words: in a process that stays, what that leaves is some megabytes
-        del model.arrays
+        del model.nets
         return model
 
     def save(self, path: Path) -> None:
         """Write ``fast.npz``: not packed, for that makes it a seventh smaller and reading it five times as long."""
-        halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in self.arrays.items()}
+        halves: dict[str, Any] = {f"{name}{number or ''}": value.astype(np.float16)
+                                  for number, net in enumerate(self.nets) for name, value in net.items()}  # fmt: skip
         np.savez(path, words=np.frombuffer(_lines(self.words), np.uint8), **halves)
 
     @functools.cached_property
@@ -139,13 +145,13 @@ class FastModel:
         return tuple(_stored(self._path)[0].decode("utf-8", "surrogatepass").split("\n"))
 
     @functools.cached_property
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def nets(self) -> tuple[Arrays, ...]:
         assert self._path is not None
         return _stored(self._path)[1]
 
     @functools.cached_property
     def _table(self) -> npt.NDArray[np.float16]:
-        found: npt.NDArray[np.float16] = (_stored(self._path)[1] if self._path else self.arrays)["table"]
+        found: npt.NDArray[np.float16] = (_stored(self._path)[1] if self._path else self.nets)[0]["table"]
         return found
 
     def logit(self, text: str, origin: Origin) -> float:
@@ -156,17 +162,23 @@ class FastModel:
         """The logit of each window of a text, as pairs or int32 (windows, 2). One without words is judged by the word after it,
         or as an empty text."""
         rows, starts = self._rows.of(text)
-        windows, output = np.array(spans, np.int32), column(origin)
+        windows = np.array(spans, np.int32)
         if len(windows) <= AT_ONCE:
-            return self._net.logits(rows, starts, windows, output)
+            return self._said(rows, starts, windows, origin)
         found: list[float] = []
         words, places = np.frombuffer(rows, np.int32), np.frombuffer(starts, np.int32)
         for first in range(0, len(windows), AT_ONCE):
             group = windows[first : first + AT_ONCE]
             low, high = np.searchsorted(places, (group.min(), group.max())).tolist()
             near = slice(max(0, low - AROUND), high + AROUND)
-            found += self._net.logits(words[near], places[near], group, output)
+            found += self._said(words[near], places[near], group, origin)
         return found
+
+    def _said(self, rows: bytes | Ints, starts: bytes | Ints, windows: Ints, origin: Origin) -> list[float]:
+        said = self._everybodys.logits(rows, starts, windows, column(origin))
+        if self._users is None or origin is not Origin.USER:
+            return said
+        return list(map(operator.add, said, self._users.logits(rows, starts, windows, 0)))
 
     def means(self, text: str, spans: Sequence[tuple[int, int]]) -> Floats:
         """The mean word vector of each window of a text, float32 (windows, d): what its words are about, in no order."""
@@ -177,15 +189,35 @@ class FastModel:
         return np.array([vectors[low:high].mean(axis=0) if high > low else table[PAD] for low, high in bounds], np.float32)
 
 
-def _stored(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def _net(arrays: Arrays) -> Net:
+    table, grams, first, *rest = arrays.values()
+    channels, (hidden, outputs) = first.shape[1], arrays["last"].shape
+    # The first convolution is linear in each of its three words, so what a word adds to it is known beforehand.
+    in_turn = first.reshape(3, -1, channels).transpose(1, 0, 2).reshape(-1, 3 * channels)
+    shares, scales = np.empty((len(table), 3 * channels), np.int8), np.empty(len(table), np.float32)
+    for at in range(0, len(table), BLOCK):
+        block = slice(at, at + BLOCK)
+        shares[block], scales[block] = rounded(table[block].astype(np.float32) @ in_turn)
+    return Net(GRAM_BITS, len(table), channels, hidden, outputs, shares, scales, grams, *rest)
+
+
+def rounded(shares: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Shares (words, n) in eight bits, and what each word's, (words,), are to be multiplied with again."""
+    scales = np.abs(shares).max(axis=1) / 127
+    shares /= np.maximum(scales, np.finfo(np.float32).tiny)[:, None]
+    return np.rint(shares, out=shares).astype(np.int8), scales
+
+
+def _stored(path: Path) -> tuple[bytes, tuple[Arrays, ...]]:
     """The words, a line each, and the arrays."""
     with np.load(path) as stored:
-        return stored["words"].tobytes(), _ordered({name: stored[name] for name in _ORDER})
+        nets = (_ordered({name: stored[f"{name}{end}"] for name in _ORDER}) for end in ("", "1") if f"last{end}" in stored)
+        return stored["words"].tobytes(), tuple(nets)
 
 
 def _lines(words: Sequence[str]) -> bytes:
     return "\n".join(words).encode("utf-8", "surrogatepass")
 
 
-def _ordered(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+def _ordered(arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
     return {name: np.ascontiguousarray(arrays[name], np.float16 if name in _HALVES else np.float32) for name in _ORDER}

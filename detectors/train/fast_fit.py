@@ -103,16 +103,18 @@ def _words(text: str) -> set[str]:
 
 
 def fit(
-    examples: Sequence[Example], seed: int, epochs: int = EPOCHS, said: Tensor | None = None, encoder: Encoder | None = None
+    examples: Sequence[Example], seed: int, epochs: int = EPOCHS, said: Tensor | None = None, encoder: Encoder | None = None,
+    words: Sequence[str] | None = None,
 ) -> fast.FastModel:
-    """Fit on windows and their labels per origin.
+    """Fit one net on windows and their labels per origin.
 
     Args:
         said: what the encoder says of the windows, probabilities (windows, origins), NaN where it is not asked; `TAUGHT` of the
             target.
         encoder: whose vectors words begin with, the base model's if None.
+        words: that have rows, those of `vocabulary` if None.
     """
-    words = vocabulary(examples)
+    words = words or vocabulary(examples)
     table = _first_table(words, encoder or Encoder.from_base())
     torch.manual_seed(seed)
     known = fast.Rows(words)
@@ -120,15 +122,25 @@ def fit(
     return fast.FastModel(words, _trained(Net(table), rows, examples, seed, epochs, said))
 
 
+def both(everybodys: fast.FastModel, users: fast.FastModel) -> fast.FastModel:
+    """The first model with what the second one, of the same words, says of users' texts added to its logits."""
+    (arrays,), only = users.nets, [column(Origin.USER)]
+    output = {"grams": arrays["grams"][only], "last": arrays["last"][:, only], "last_bias": arrays["last_bias"][only]}
+    return fast.FastModel(everybodys.words, everybodys.nets[0], arrays | output)
+
+
 def rescaled(model: fast.FastModel, origin: Origin, like: fast.FastModel, texts: Sequence[str]) -> fast.FastModel:
     """The model with its logits of an origin moved and stretched to the mean and deviation that ``like`` has on ``texts``."""
     said, wanted = (np.array([one.logit(text, origin) for text in texts]) for one in (model, like))
-    slope, at = wanted.std() / max(float(said.std()), 1e-6), column(origin)
-    arrays = {name: np.array(values, np.float32) for name, values in model.arrays.items()}
-    arrays["last"][:, at] *= slope
-    arrays["grams"][at] *= slope
-    arrays["last_bias"][at] = slope * arrays["last_bias"][at] + wanted.mean() - slope * said.mean()
-    return fast.FastModel(model.words, arrays)
+    slope = wanted.std() / max(float(said.std()), 1e-6)
+    nets = [{name: np.array(values, np.float32) for name, values in arrays.items()} for arrays in model.nets]
+    for number, arrays in enumerate(nets if origin is Origin.USER else nets[:1]):
+        at = 0 if number else column(origin)
+        arrays["last"][:, at] *= slope
+        arrays["grams"][at] *= slope
+        arrays["last_bias"][at] *= slope
+    nets[0]["last_bias"][column(origin)] += wanted.mean() - slope * said.mean()
+    return fast.FastModel(model.words, *nets)
 
 
 def _trained(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from detectors.semantic.encoder import Encoder as ServedEncoder
-from detectors.semantic.fast import FastModel
+from detectors.semantic.fast import FastModel, Floats
 from detectors.semantic.heads import ORIGINS, column
 from detectors.semantic.windows import WINDOW
 from detectors.train import dataset, fast_fit, replies, results, written
@@ -96,14 +96,24 @@ def further(start: Encoder, learnt: Learnt, checkpoint: Path, minutes: float, se
 def front(taught: Encoder, served: ServedEncoder, learnt: Sequence[Example], seed: int) -> FastModel:
     """The front stage before an encoder, whose vectors of words it begins with, fitted on windows and on what that says of them
     as it is served: in eight bits a processor asks it five times as fast. Its output for replies judges none, see `replies`,
-    and teaches none."""
+    and teaches none. Half of what it says of users' texts says a net for these alone, which learns nothing of what drowns."""
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         said = np.array([one.origins for one in pool.map(served.encode, [example.text for example in learnt])])
     said[:, column(Origin.ASSISTANT)] = np.nan
     among = drowned(learnt, random.Random(seed))
     shown = [*learnt, *among.values()]
-    said = np.concatenate([said, said[list(among)]])  # among other sentences it is what it is alone
-    return fast_fit.fit(shown, seed, said=torch.from_numpy(said).sigmoid(), encoder=taught)
+    told = torch.from_numpy(np.concatenate([said, said[list(among)]])).sigmoid()  # among other sentences it is what it is alone
+    everybodys = fast_fit.fit(shown, seed, said=told, encoder=taught)
+    return fast_fit.both(everybodys, users_front(taught, said, learnt, seed, everybodys.words))
+
+
+def users_front(taught: Encoder, said: Floats, learnt: Sequence[Example], seed: int, words: Sequence[str]) -> FastModel:
+    """A net for users' texts alone, see `front`; ``said`` are the encoder's logits (windows, origins)."""
+    at = column(Origin.USER)
+    theirs = [row for row, one in enumerate(learnt) if one.labels[at] >= 0]
+    told = torch.from_numpy(said[theirs]).sigmoid()
+    told[:, [output for output in range(len(ORIGINS)) if output != at]] = torch.nan
+    return fast_fit.fit([learnt[row] for row in theirs], seed, said=told, encoder=taught, words=words)
 
 
 def drowned(learnt: Sequence[Example], rng: random.Random) -> dict[int, Example]:
