@@ -58,12 +58,14 @@ _LEFT_OUT: Final = re.compile(r"[\t\r\n]")
 _AUTHORITY_END: Final = re.compile(r"[/\\?#]")
 
 
-def hosts(written: str, place: Place, closing: str) -> Iterator[str]:
+def hosts(written: str, place: Place, closing: str, slashes: int, markdown: bool) -> Iterator[str]:
     """The hosts of an address in all ways in which a program may read it, normalised; empty where it names none.
 
     Args:
         written: from its slashes on to where its host is over, or behind that.
         closing: the character that ends what it stands in, or none.
+        slashes: how many it needs to be one; what has fewer is read as a path.
+        markdown: whether Markdown's escapes count: in a regular expression, ``\\.`` is none.
     """
     texts = {written}
     if "\\" in written:
@@ -73,10 +75,12 @@ def hosts(written: str, place: Place, closing: str) -> Iterator[str]:
         elif closing:
             texts = {written} | {text.split(closing, 1)[0] for text in texts}
     if "&" in written or "\\" in written:
-        texts = _undone(texts, (html.unescape, _css, _markdown), 2)
+        texts = _undone(texts, (html.unescape, _css, *([_markdown] if markdown else [])), 2)
     for text in texts:
-        authority = _LEFT_OUT.sub("", text).lstrip("/\\")
-        yield _host(_AUTHORITY_END.split(authority, maxsplit=1)[0], place)
+        address = _LEFT_OUT.sub("", text)
+        authority = address.lstrip("/\\")
+        if len(address) - len(authority) >= slashes:
+            yield _host(_AUTHORITY_END.split(authority, maxsplit=1)[0], place)
 
 
 _ODD: Final = re.compile(r"[^\w.-]")

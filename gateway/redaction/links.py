@@ -23,29 +23,46 @@ FILL: Final = "\udffe"
 
 _STARTS: Final = dict.fromkeys(map(ord, "hHtTpPsSwWfF:/\\")) | dict.fromkeys(map(ord, "\t\r\n"), FILL)
 _NAMES: Final = {"sol": "/", "bsol": "\\", "colon": ":", "Tab": FILL, "NewLine": FILL}
-_WRITTEN: Final = re.compile(
+_ENTITY: Final = re.compile(
     r"&#(?:0{0,8}+(?P<decimal>[0-9]{1,3}+)(?![0-9])|[xX]0{0,8}+(?P<hex>[0-9a-fA-F]{1,2}+)(?![0-9a-fA-F]));?|&#[xX]?0{9}"
     r"|&(?P<name>b?sol|colon|Tab|NewLine);"
-    r"|\\{1,4}u(?P<json>[0-9a-fA-F]{4})|\\(?P<css>[0-9a-fA-F]{1,6}+)(?:\r\n|\s)?|\\(?=:)|\\[\r\n]+"
 )
 _WORST: Final = re.compile("&#[xX]?0{9}")
 """What nobody writes of an entity; it is taken for the worst that it may be."""
+
+_ESCAPED_LETTER: Final = re.compile(
+    rf"\\{{1,4}}(?:u(?P<json>[0-9a-fA-F]{{4}})|{FILL}*+(?P<css>[0-9a-fA-F]{{1,6}}+)(?:\r\n|\s)?|(?=:)|(?P<line>[\r\n]+))"
+)
+_CSS: Final = re.compile(
+    r"(?<![\w-])(?:(?:u|\\0{0,4}[57]5\s?)(?:r|\\0{0,4}[57]2\s?)(?:l|\\0{0,4}[46]c\s?)\(|image-set\(|@import)[^)<>{}]{0,160}\Z",
+    re.IGNORECASE,
+)
+"""What stands before an address in CSS; elsewhere a backslash and a digit are what they are."""
 
 
 def plain(text: str) -> str:
     """A text with what addresses begin with (letters of schemes, colons, slashes) as it is, where it is written in escapes of
     HTML, JSON, CSS or Markdown; it is as long as before."""
-    return _WRITTEN.sub(_undone, text) if "&" in text or "\\" in text else text
+    text = _plain_html(text)
+    return _ESCAPED_LETTER.sub(_undone, text) if "\\" in text else text
+
+
+def _plain_html(text: str) -> str:
+    """`plain` for a program that knows no escape but HTML's, to which a backslash is a slash."""
+    return _ENTITY.sub(_undone, text) if "&" in text else text
 
 
 def _undone(found: re.Match[str]) -> str:
     written = found[0]
-    if found.lastgroup == "name":
+    group = found.lastgroup
+    if group in ("css", "line") and _CSS.search(found.string, max(0, found.start() - _IN_CSS), found.start()) is None:
+        return written
+    if group == "name":
         made: str | None = _NAMES[found["name"]]
-    elif found.lastgroup is None:
+    elif group is None or group == "line":
         made = "/" if written[0] == "&" else FILL
     else:
-        code = int(found[found.lastgroup], 10 if found.lastgroup == "decimal" else 16)
+        code = int(found[group], 10 if group == "decimal" else 16)
         made = (_STARTS[code] or chr(code)) if code in _STARTS else None
     return written if made is None else made.ljust(len(written), FILL)
 
@@ -99,7 +116,10 @@ MARK: Final = re.compile(r"""(?:=\s{0,32}\\{0,4}(["'])|([<(]))\s{0,32}\Z|(["'])\
 LEAD: Final = 70
 """Characters that no such mark is longer than."""
 
-_CONTEXT: Final = SCHEME + LEAD
+_IN_CSS: Final = 190
+"""Characters before an escape that tell whether it is one of CSS."""
+
+_CONTEXT: Final = SCHEME + max(LEAD, _IN_CSS)
 """Characters before an address that tell its scheme and what it stands in."""
 
 _END: Final = re.compile(r"""\\*["']|[\s<>`)]""")
@@ -110,6 +130,7 @@ _FETCHED: Final = re.compile(
     re.IGNORECASE,
 )
 """Behind it stands an address and nothing else."""
+_MARKDOWN: Final = re.compile(r"\][(:](?:\s|\\[tnr])*<?\Z")
 
 
 def begun(before: str, found: re.Match[str]) -> int | None:
@@ -146,6 +167,60 @@ def naked(text: str, floor: int, first: int, last: int) -> tuple[int, int, int] 
     return None
 
 
+class _Address(NamedTuple):
+    """Where in a text an address may be.
+
+    Attributes:
+        held: where that begins without which nothing is decided on. opening: where its slashes begin.
+        first: where its host begins. begin: where it begins itself; None where there is none after all.
+        grows: whether what follows may be more of its slashes.
+        single: it has not two slashes; so it is one for what stands before it.
+    """
+
+    held: int
+    opening: int
+    first: int
+    begin: int | None
+    grows: bool
+    single: bool
+
+
+class _View:
+    """One way to read a text, and the address in it that comes next."""
+
+    __slots__ = ("_found", "_start", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found: re.Match[str] | None = None
+        self._start = -1
+
+    def next(self, at: int) -> _Address | None:
+        """The first one from ``at`` on, which must not descend."""
+        text = self._text
+        if self._start < at:  # else what was found before is still the next
+            self._found = SLASHES.search(text, at)
+            self._start = self._found.start() if self._found else len(text)
+        slashless = naked(text, 0, at, self._start)
+        if slashless is not None:
+            begin, held, first = slashless
+            other = text[begin - 1 : begin].isalnum() and not _ESCAPED.search(text, max(0, begin - _UNIT), begin)
+            return _Address(held, first, first, None if other else begin, SLASH_TO_COME.match(text, first) is not None, True)
+        found = self._found
+        if found is None:
+            return None
+        held, first = found.span()
+        before = text[max(0, held - _CONTEXT) : held]
+        within = begun(before, found)
+        begins = None if within is None else held - len(before) + within
+        return _Address(held, held, first, begins, OPEN_END.match(text, first) is not None, found[1] is not None)
+
+    def pending(self, at: int) -> int:
+        """Where from ``at`` on that begins which may be the beginning of an address at the end of the text."""
+        begins = _BEGUN.search(self._text, max(at, len(self._text) - MAX_HOST - _UNIT))
+        return begins.start() if begins and len(self._text) - begins.start() <= MAX_HOST else len(self._text)
+
+
 class _Stand(NamedTuple):
     """What an address stands in, and so how its host is read.
 
@@ -153,7 +228,7 @@ class _Stand(NamedTuple):
         closing: the quotation mark that ends it, if one does.
         host: what matches the host. over: what ends one that is too long to be waited for.
         lines: whether a browser may read on behind a tab or a line end at which ``host`` ends.
-        fetched: whether nothing but an address can stand here.
+        fetched: whether nothing but an address can stand here. markdown: whether it is the place of a link of Markdown.
     """
 
     place: Place
@@ -162,6 +237,7 @@ class _Stand(NamedTuple):
     over: re.Pattern[str]
     lines: bool
     fetched: bool
+    markdown: bool
 
     def host_end(self, text: str, first: int, last: int) -> int:
         """Where the host ends that begins at ``first``; nothing is read from ``last`` on."""
@@ -185,18 +261,19 @@ def _ends(closing: str, escaped: bool, spaces: bool) -> tuple[re.Pattern[str], r
 def _stand(lead: str) -> _Stand:
     """``lead``: what stands before an address."""
     fetched = _FETCHED.search(lead) is not None
+    markdown = _MARKDOWN.search(lead) is not None
     mark = MARK.search(lead)
     if mark is not None and mark[2] == "(":
-        return _Stand(Place.BARE, "", *_ends(")", False, False), True, fetched)
+        return _Stand(Place.BARE, "", *_ends(")", False, False), True, fetched, markdown)
     if mark is not None and mark[3]:
-        return _Stand(Place.QUOTED, mark[3], *_ends(mark[3], lead[-2:-1] == "\\", False), True, fetched)
+        return _Stand(Place.QUOTED, mark[3], *_ends(mark[3], lead[-2:-1] == "\\", False), True, fetched, markdown)
     quoted = mark or _REFRESH.search(lead)
     if quoted or (len(lead) == LEAD and lead.isspace()):
         quote = (quoted and quoted[1]) or ""
         escaped = quoted is not None and quote != "" and lead[quoted.start(1) - 1] == "\\"
-        return _Stand(Place.ATTRIBUTE, quote, *_ends(quote, escaped, True), False, fetched)
+        return _Stand(Place.ATTRIBUTE, quote, *_ends(quote, escaped, True), False, fetched, markdown)
     bare = not lead or lead[-1] <= " " or lead[-1] in "=,:;" or _ESCAPED.search(lead, max(0, len(lead) - _UNIT))
-    return _Stand(Place.BARE if bare else Place.PROSE, "", *_ends("", False, False), lead.endswith("="), fetched)
+    return _Stand(Place.BARE if bare else Place.PROSE, "", *_ends("", False, False), lead.endswith("="), fetched, markdown)
 
 
 class Hosts:
@@ -224,8 +301,8 @@ class Links:
         self._held = ""
         self._dropping: re.Pattern[str] | None = None  # what ends that which is left out of a text
         self._quoted = False  # whether that stands where a browser reads on behind spaces
-        self._open: tuple[_Stand, str, int, bool] | None = None
-        """Of a host at which a text was over: what it stands in, it and its slashes, how long these are, and ``named`` as of
+        self._open: tuple[_Stand, str, int, tuple[bool, bool]] | None = None
+        """Of a host at which a text was over: what it stands in, it and its slashes, how long these are, and ``kind`` as of
         `_allowed`."""
 
         self.removed = 0
@@ -252,7 +329,7 @@ class Links:
         at = len(self._before)
         out: list[str] = []
         if self._open is not None:
-            stand, known, slashes, named = self._open
+            stand, known, slashes, kind = self._open
             written, done = known + text[at:], at - len(known)
             last = slashes + MAX_HOST
             end = max(stand.host_end(written, slashes, last + 1), len(known))
@@ -260,42 +337,27 @@ class Links:
                 self._held = fresh
                 return ""
             self._open = None
-            if not self._allowed(stand, written[: min(end, last)], named, written[end : end + 1], end > last):
+            if not self._allowed(stand, written[: min(end, last)], kind, written[end : end + 1], end > last):
                 out.append(REMOVED)
                 at = max(self._remove(stand, text, done + end, done + last), at)
             elif final and end == len(written):
-                self._open = stand, written, slashes, named
-        shown = plain(text)
-        found, start = None, -1
+                self._open = stand, written, slashes, kind
+        shown = {plain(text), _plain_html(text)}
+        views = [_View(one) for one in shown]
         while True:
             at = self._left(text, at, final, out)
             if self._dropping is not None:
                 stop = at
                 break
-            if start < at:  # else what was found before is still the next
-                found = SLASHES.search(shown, at)
-                start = found.start() if found else len(shown)
-            slashless = naked(shown, 0, at, start)
-            if slashless is not None:
-                begin, held, first = slashless
-                opening, may_go_on, named = first, SLASH_TO_COME.match(shown, first) is not None, False
-                if shown[begin - 1 : begin].isalnum() and not _ESCAPED.search(shown, max(0, begin - _UNIT), begin):
-                    begin = -1  # of another scheme
-            elif found is not None:
-                held, first = found.span()
-                opening, may_go_on = held, OPEN_END.match(shown, first) is not None
-                before = plain(text[max(0, held - _CONTEXT) : held])
-                within = begun(before, found)
-                begin = -1 if within is None else held - len(before) + within
-                named = begin != held and found[1] is None
-            else:
-                begins = None if final else _BEGUN.search(shown, max(at, len(text) - MAX_HOST - _UNIT))
-                stop = begins.start() if begins and len(text) - begins.start() <= MAX_HOST else len(text)
+            following = [one for one in (view.next(at) for view in views) if one is not None]
+            if not following:
+                stop = len(text) if final else min(view.pending(at) for view in views)
                 break
+            held, opening, first, begin, grows, single = min(following, key=_order)
             last = first + MAX_HOST
             waits = not final and len(text) <= last
-            if begin < 0:
-                if may_go_on and waits:
+            if begin is None:
+                if grows and waits:
                     stop = held
                     break
                 out.append(text[at:first])
@@ -303,15 +365,16 @@ class Links:
                 continue
             stand = _stand(text[max(0, begin - LEAD) : begin])
             end = stand.host_end(text, first, last + 1)
-            if (may_go_on or end == len(text)) and waits:
+            if (grows or end == len(text)) and waits:
                 stop = held
                 break
             leads = final and first == len(text) and begin < opening < first  # to what the next text says, whatever that is
-            if not leads and self._allowed(stand, text[opening : min(end, last)], named, text[end : end + 1], end > last):
+            kind = begin < held, single
+            if not leads and self._allowed(stand, text[opening : min(end, last)], kind, text[end : end + 1], end > last):
                 out.append(text[at:first])
                 at = first
                 if final and end == len(text):
-                    self._open = stand, text[opening:end], first - opening, named
+                    self._open = stand, text[opening:end], first - opening, kind
             else:
                 out += (text[at:opening], REMOVED)
                 at = self._remove(stand, text, end, last)
@@ -343,12 +406,12 @@ class Links:
                 out.append("#")  # else a browser would take what is left for a user, up to the next @, and then read a host
         return at
 
-    def _allowed(self, stand: _Stand, written: str, named: bool, after: str, long: bool) -> bool:
+    def _allowed(self, stand: _Stand, written: str, kind: tuple[bool, bool], after: str, long: bool) -> bool:
         """Whether an address leads to an allowed host or to none.
 
         Args:
             written: from its slashes on to the end of its host.
-            named: it has a scheme and two slashes, so it is an address whatever its host is.
+            kind: whether it has a scheme, and whether it has not two slashes.
             after: the character behind the host. long: it is not all of the host.
         """
         place = stand.place
@@ -358,9 +421,16 @@ class Links:
             return False
         if place is Place.QUOTED and after.isspace():
             place = Place.BARE
-        exempt = not named and not stand.fetched
-        names = hosts(written, place, stand.closing)
+        scheme, single = kind
+        exempt = not stand.fetched and (single or not scheme)
+        bare = not scheme and not single
+        names = hosts(written, place, stand.closing, 2 if bare else 0, not bare or stand.markdown)
         return all(not name or name in self._hosts or (exempt and _is_word(name)) for name in names)
+
+
+def _order(one: _Address) -> tuple[int, bool, int]:
+    """Which of two addresses is the next: that which is one, and that with more slashes, if they begin together."""
+    return one.held, one.begin is None, -one.first
 
 
 def _is_word(name: str) -> bool:
