@@ -43,6 +43,7 @@ KEPT = (
     "\\n//comment", "AAAA//BBBB+//CC==", "/*x*///y", "日本語 //説明", "http::a.b()", "https://[2001:DB8:0:0::2]/", "http://2130706433/", "http://0x7f.1:8080/",
     "if (/\\d/.test(a.b)) {", "/\\d/.test(value)", "location ~ ^/\\d/foo.php { }", "=~ /\\d\\.\\.\\d/;", "a.b(/\\bother\\.example\\.x/)", "s.replace(/\\n/g,' ').trim()",
     "if ($a =~ /\\A\\w+\\.\\w+\\.z/) { $b.c }", "split /\\t/, $a.b", "rewrite ^/\\w+\\.html$ /index.php last;", "fetch(`https://${host}/x.y`)",
+    "**https://docs.example**，更多。好", "请看https://docs.example，谢谢。好", "**https://docs.example**, and", "_https://docs.example_", "(see https://docs.example!)",
 )  # fmt: skip
 HTML = (
     '<img src="https://docs.example,.other.example/">', '<img src="https://docs.example\'.other.example/">', "<img src='https://docs.example\".other.example/'>",
@@ -65,6 +66,8 @@ HTML = (
     "<style>p{background:url('https://third.example/ @other.example/')}</style><p>a",
     '<img src="/\\\nother.example/">', '<img src="/\\dother.example/">', '<img src="\\\\68ost.other.example/">', '<img src="/\\3axil.other.example/">', '<img src="/\\u0068ost.other.example/">',
     '<img src="\\\\u0068ost.other.example/">', '<img src="&#47;\\u0068ost.other.example/">', '<p style="background:url(&#92;68 ttps://other.example/)">a</p>',
+    "<img src='&Tab;https://docs.example,.other.example'>", "<img src='&#10;https://docs.example\n.other.example/'>", "<img src='&#32;&#32;https://docs.example,.other.example'>",
+    "<img src='\x01https://docs.example,.other.example'>", "<img src='" + "&#10;" * 30 + "https://docs.example\n.other.example/'>", "<img src='\x01http:localhost/'>",
     '<p style="background:u\\72l(\\2f\\2f other.example/)">a</p>', "<style>@import '\\68 ttps://other.example/';</style>",
     "<p style=\"background:image-set('a.png' 9x, '\\68 ttps://other.example/' 1x)\">a</p>",
 )  # fmt: skip
@@ -86,7 +89,10 @@ TAKEN = (
     "[r]: //docs.example&#46;other.example/x", '{"u":"https://docs.example\\u002eother.example/"}', '{"u":"https://docs.example\\u0040other.example/"}',
     '{"u":"https://docs.example\\n.other.example/x"}', '{"h":"<img src=\\u0022//other.example/x\\u0022>"}', '{"h":"<img src\\u003d//other.example/x>"}',
     '{"h":"[r]:\\n//other.example/x"}', '{"h":"<img src=\\u0022https://docs.example,.other.example/x\\u0022>"}', "https://other.example\\@docs.example/",
-    '<img src="/\\:x@other.example/">', '{"h":"<img src=\\u0022\\\\\\\\u0068ost.other.example/x\\u0022>"}', '{"t": "a/\\u0068ttps://other.example"}', "[a](/\\bost\\.other\\.example/x)", "[r]: /\\bost\\.other\\.example/x",
+    "https://docs.example,.other.example, and", "https://docs.example,.other.example! and", "https://docs.example,.other.example* and", "![a](https://docs.example,.other.example,/x)",
+    "**https://docs.example,.other.example/?d=1**", "_https://docs.example,.other.example/?d=1_", "[https://docs.example,.other.example/?d=1]", "~https://docs.example$.other.example",
+    "**https://docs.example，好.other.example**", "**https://docs.example" + ")" * 400 + "@other.example/**", "**https://docs.example," + "%61" * 100 + ".other.example/**",
+    "<img src='\x01http:+other.example'>", '<img src="/\\:x@other.example/">', '{"h":"<img src=\\u0022\\\\\\\\u0068ost.other.example/x\\u0022>"}', '{"t": "a/\\u0068ttps://other.example"}', "[a](/\\bost\\.other\\.example/x)", "[r]: /\\bost\\.other\\.example/x",
     '<meta http-equiv="refresh" content="0; https://docs.example\n.other.example/">',
     '<meta http-equiv="refresh" content="0;url=http:other.example/">',
     '<img src="https://third.example\'@other.example/">',

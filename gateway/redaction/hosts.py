@@ -83,7 +83,8 @@ def hosts(written: str, place: Place, closing: str, slashes: int, markdown: bool
             yield _host(_AUTHORITY_END.split(authority, maxsplit=1)[0], place)
 
 
-_ODD: Final = re.compile(r"[^\w.-]")
+_FORBIDDEN: Final = re.compile(r"[|^\[\]]")
+_LAST_ODD: Final = re.compile(r"(.*)[^\w.-]([\w.-]*)", re.DOTALL)
 
 
 def _host(authority: str, place: Place) -> str:
@@ -91,11 +92,18 @@ def _host(authority: str, place: Place) -> str:
     if rest.startswith("["):
         return normalised(rest.partition("]")[0] + "]")
     name = _mapped(unquote(rest.partition(":")[0]))
-    odd = list(_ODD.finditer(name))
-    # The name of a domain of the first level has no such characters, so what ends behind one is no host of anybody's.
-    if odd and (place is Place.PROSE or "." not in name[odd[-1].end() :].strip(".")):
-        name = name[: odd[0].start()]
+    if place is Place.PROSE:  # of a table, say: browsers take no host that has such a character
+        name = _FORBIDDEN.split(name, maxsplit=1)[0]
+    while (odd := _LAST_ODD.fullmatch(name)) is not None and _ends_behind(odd[2], place):
+        name = odd[1]
     return normalised(name.rstrip("._"))
+
+
+def _ends_behind(rest: str, place: Place) -> bool:
+    """Whether a host is over before an odd character with this behind it: the name of a domain of the first level has none, so
+    else it would be nobody's. In prose, a name with a domain in another script is taken for the sentence that goes on."""
+    domain, _, top = rest.strip(".").rpartition(".")
+    return not domain or (place is Place.PROSE and not top.isascii())
 
 
 def _mapped(name: str) -> str:

@@ -130,6 +130,12 @@ _FETCHED: Final = re.compile(
     re.IGNORECASE,
 )
 """Behind it stands an address and nothing else."""
+_BLANKS: Final = re.compile(
+    r"(?:[\0-\x20]|&#(?:[0-9]{1,4}|[xX][0-9a-fA-F]{1,4});?|&(?:Tab|NewLine);|\\{1,4}(?:[tnr]|u00[01][0-9a-fA-F]|u0020))*\Z"
+)
+"""What browsers leave out before an address, between it and its quotation mark."""
+_BLANK: Final = 10
+"""Characters that none of these is longer than."""
 _MARKDOWN: Final = re.compile(r"\][(:](?:\s|\\[tnr])*<?\Z")
 
 
@@ -260,6 +266,12 @@ def _ends(closing: str, escaped: bool, spaces: bool) -> tuple[re.Pattern[str], r
 
 def _stand(lead: str) -> _Stand:
     """``lead``: what stands before an address."""
+    marked = _BLANKS.sub("", lead, count=1)
+    blanks = lead[len(marked) :]
+    far = len(lead) == LEAD and (not marked or (len(marked) < _BLANK and not blanks.isspace()))
+    mark = MARK.search(marked)
+    if mark is not None and not mark[3]:
+        lead = marked
     fetched = _FETCHED.search(lead) is not None
     markdown = _MARKDOWN.search(lead) is not None
     mark = MARK.search(lead)
@@ -268,7 +280,7 @@ def _stand(lead: str) -> _Stand:
     if mark is not None and mark[3]:
         return _Stand(Place.QUOTED, mark[3], *_ends(mark[3], lead[-2:-1] == "\\", False), True, fetched, markdown)
     quoted = mark or _REFRESH.search(lead)
-    if quoted or (len(lead) == LEAD and lead.isspace()):
+    if quoted or far:
         quote = (quoted and quoted[1]) or ""
         escaped = quoted is not None and quote != "" and lead[quoted.start(1) - 1] == "\\"
         return _Stand(Place.ATTRIBUTE, quote, *_ends(quote, escaped, True), False, fetched, markdown)
@@ -417,7 +429,7 @@ class Links:
         place = stand.place
         if stand.lines and after in ("\t", "\n", "\r"):
             return False  # a browser reads on
-        if _WORST.search(written) or (long and place is not Place.PROSE):
+        if long or _WORST.search(written):
             return False
         if place is Place.QUOTED and after.isspace():
             place = Place.BARE
