@@ -21,7 +21,7 @@ from wires_support import CHAT, MESSAGES, STREAM
 
 from detectors.values import Origin, Segment
 from gateway.redaction.hosts import normalised
-from gateway.redaction.links import REMOVED, Hosts, Links
+from gateway.redaction.links import MAX_HOST, REMOVED, Hosts, Links
 from gateway.screening.inspection import without_links
 
 HOSTS = Hosts(["docs.example", "*.Cdn.Example", "127.0.0.1", "[2001:db8::2]"])
@@ -182,7 +182,7 @@ _PIECES = (
     "&#47;", "&", "#", "a", ":", "\\u002f", "\\u00", "2f", ".", "\n", "postgres:",
     "&#46;", "&period;", "。", "%2e", "\\2e ", "\\68 ", "&Tab;", "&#32", "\\:", "2130706433", "x" * 150, 'content="0;', "](", "src=", "\\\n", "&#00000000000", "47;", ",", "\\u0022",
     "ht", "tps:", "\t", "\\t", "\\", "/other.example", '="', "&#x74;tp:", "&colon;", "\t\r\n" * 3, "\\n",
-    "\\3a", "\\68 ", "\\u0068", "\\\\u0068", "\\2f", "e", "url(", "/\\", "\\d",
+    "\\3a", "\\68 ", "\\u0068", "\\\\u0068", "\\2f", "e", "url(", "/\\", "\\d", "/" * 330, "\\" * 45,
 )  # fmt: skip
 
 
@@ -235,6 +235,18 @@ def test_a_long_run_of_what_may_begin_an_address_is_no_work(mark: str) -> None:
         "".join([*(links.feed(text[at : at + 1000]) for at in range(0, len(text), 1000)), links.feed(" x"), links.finish()])
         == text + " x"
     )
+
+
+@pytest.mark.parametrize("mark", ["\\", "/", "&#47;", "\\u002f", "\\2f ", "url(\\2f ", "&Tab;", '\\"', "\\n"])
+@pytest.mark.parametrize("before", ["", "x", "http:", "//other.example/x"])
+def test_a_long_run_of_slashes_is_decided_on_before_it_ends(before: str, mark: str) -> None:
+    text = before + mark * (20_000 // len(mark))
+    links = Links(HOSTS)
+    out: list[str] = []
+    for at in range(0, len(text), 7):
+        out.append(links.feed(text[at : at + 7]))
+        assert links.held <= 3 * MAX_HOST
+    assert "".join(out) + links.finish() == Links(HOSTS).whole(text)
 
 
 def test_ordinary_text_waits_for_nothing() -> None:

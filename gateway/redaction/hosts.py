@@ -24,7 +24,7 @@ class Place(Enum):
     PROSE = "prose"  # behind what no address stands behind but a sentence's: who makes links of it stops at other characters
 
 
-_UNICODE: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_UNICODE: Final = re.compile(r"(?<!\\)\\+u([0-9a-fA-F]{4})")
 _BACKSLASH: Final = re.compile(r"\\(.)", re.DOTALL)
 _PUNCTUATION: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 _CSS: Final = re.compile(r"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|\s)?|[\r\n]+)")

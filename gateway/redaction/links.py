@@ -30,21 +30,26 @@ _ENTITY: Final = re.compile(
 _WORST: Final = re.compile("&#[xX]?0{9}")
 """What nobody writes of an entity; it is taken for the worst that it may be."""
 
-_ESCAPED_LETTER: Final = re.compile(
-    rf"\\{{1,4}}(?:u(?P<json>[0-9a-fA-F]{{4}})|{FILL}*+(?P<css>[0-9a-fA-F]{{1,6}}+)(?:\r\n|\s)?|(?=:)|(?P<line>[\r\n]+))"
-)
+_ESCAPED_LETTER: Final = re.compile(r"\\{1,4}(?:u(?P<json>[0-9a-fA-F]{4})|(?=:))")
+_CSS_LETTER: Final = re.compile(rf"\\{{1,4}}(?:{FILL}*+(?P<css>[0-9a-fA-F]{{1,6}}+)(?:\r\n|\s)?|[\r\n]+)")
 _CSS: Final = re.compile(
-    r"(?<![\w-])(?:(?:u|\\0{0,4}[57]5\s?)(?:r|\\0{0,4}[57]2\s?)(?:l|\\0{0,4}[46]c\s?)\(|image-set\(|@import)[^)<>{}]{0,160}\Z",
-    re.IGNORECASE,
+    r"(?<![\w-])(?:(?:u|\\0{0,4}[57]5\s?)(?:r|\\0{0,4}[57]2\s?)(?:l|\\0{0,4}[46]c\s?)\(|image-set\(|@import)", re.IGNORECASE
 )
 """What stands before an address in CSS; elsewhere a backslash and a digit are what they are."""
+_IN_CSS: Final = re.compile(rf"{_CSS.pattern}[^)<>{{}}]{{0,160}}\Z", re.IGNORECASE)
+_CSS_REACH: Final = 190
+"""Characters that no such text is longer than."""
 
 
 def plain(text: str) -> str:
     """A text with what addresses begin with (letters of schemes, colons, slashes) as it is, where it is written in escapes of
     HTML, JSON, CSS or Markdown; it is as long as before."""
     text = _plain_html(text)
-    return _ESCAPED_LETTER.sub(_undone, text) if "\\" in text else text
+    if "\\" not in text:
+        return text
+    if _CSS.search(text):
+        text = _CSS_LETTER.sub(_undone_in_css, text)
+    return _ESCAPED_LETTER.sub(_undone, text)
 
 
 def _plain_html(text: str) -> str:
@@ -55,16 +60,19 @@ def _plain_html(text: str) -> str:
 def _undone(found: re.Match[str]) -> str:
     written = found[0]
     group = found.lastgroup
-    if group in ("css", "line") and _CSS.search(found.string, max(0, found.start() - _IN_CSS), found.start()) is None:
-        return written
     if group == "name":
         made: str | None = _NAMES[found["name"]]
-    elif group is None or group == "line":
+    elif group is None:
         made = "/" if written[0] == "&" else FILL
     else:
         code = int(found[group], 10 if group == "decimal" else 16)
         made = (_STARTS[code] or chr(code)) if code in _STARTS else None
     return written if made is None else made.ljust(len(written), FILL)
+
+
+def _undone_in_css(found: re.Match[str]) -> str:
+    start = found.start()
+    return _undone(found) if _IN_CSS.search(found.string, max(0, start - _CSS_REACH), start) else found[0]
 
 
 _LEFT_OUT: Final = rf"(?:[\t\r\n{FILL}]|\\[tnr])"
@@ -74,10 +82,11 @@ stands in is taken for the worst that it may be: `_LONG`."""
 _LONG: Final = re.compile(rf"{_LEFT_OUT}{{9}}[^ ,)\]}}]*\Z")
 _LINES: Final = rf"(?:(?:[\t\r\n]|\\[tnr]){FILL}*+){{0,8}}"
 SLASHES: Final = re.compile(
-    rf"[/\\](?:{FILL}*+(?:{_LINES}[/\\]{FILL}*+)+|(?:(?<=[:\t\r\n{FILL}/\\].)|(?<=\\[tnr].)){FILL}*+())"
+    rf"[/\\](?:{FILL}*+(?:{_LINES}[/\\]{FILL}*+){{1,{MAX_HOST}}}|(?:(?<=[:\t\r\n{FILL}/\\].)|(?<=\\[tnr].)){FILL}*+())"
 )
 """Several slashes, or one that may stand behind a scheme, or behind those at which a text was over: its group 1 has matched
-then. It begins with a set of characters, for which a text is searched fastest. These expressions are for what `plain` says."""
+then. Of more than anybody waits for, it matches a part. It begins with a set of characters, for which a text is searched
+fastest. These expressions are for what `plain` says."""
 
 _ESCAPE: Final = r"(?:u[0-9a-fA-F]{0,4}+|[0-9a-fA-F]{1,6}+\s?+|[tnr]|[\r\n]++)"
 _PART: Final = rf"[/\\&](?:(?<=/)|(?<=\\)(?:{_ESCAPE})?+|(?<=&)#?+\w{{0,12}}+;?+){FILL}*+(?:[\t\r\n]{FILL}*+){{0,8}}+"
@@ -116,13 +125,10 @@ MARK: Final = re.compile(r"""(?:=\s{0,32}\\{0,4}(["'])|([<(]))\s{0,32}\Z|(["'])\
 LEAD: Final = 70
 """Characters that no such mark is longer than."""
 
-_IN_CSS: Final = 190
-"""Characters before an escape that tell whether it is one of CSS."""
+_CONTEXT: Final = max(SCHEME + _CSS_REACH, MAX_HOST)
+"""Characters before an address that tell its scheme and what it stands in, or that it is none."""
 
-_CONTEXT: Final = SCHEME + max(LEAD, _IN_CSS)
-"""Characters before an address that tell its scheme and what it stands in."""
-
-_END: Final = re.compile(r"""\\*["']|[\s<>`)]""")
+_END: Final = re.compile(r"""["'\s<>`)]""")
 _REFRESH: Final = re.compile(r"""content\s{0,9}=\s{0,9}(["'])[^"'<>]*\Z""", re.IGNORECASE)
 _FETCHED: Final = re.compile(
     r"""(?:\]\(\s*<?|url\(\s*["']?"""
@@ -143,6 +149,8 @@ def begun(before: str, found: re.Match[str]) -> int | None:
     """Where in the text before slashes (`SLASHES`) an address begins that goes on with them; None where none does. Both are of
     what `plain` says."""
     last = len(before)
+    if last >= MAX_HOST and not before[-MAX_HOST:].strip(f"/\\\t\r\n{FILL}"):
+        return None  # more slashes of a path; all others are gone
     if _MAY_BE_WEB.search(before, max(0, last - 64)):
         web = _WEB.search(before, max(0, last - SCHEME))
         if web is not None:
@@ -179,7 +187,7 @@ class _Address(NamedTuple):
     Attributes:
         held: where that begins without which nothing is decided on. opening: where its slashes begin.
         first: where its host begins. begin: where it begins itself; None where there is none after all.
-        grows: whether what follows may be more of its slashes.
+        grows: whether what follows may be more of its slashes, for all that is there of the text.
         single: it has not two slashes; so it is one for what stands before it.
     """
 
@@ -194,32 +202,45 @@ class _Address(NamedTuple):
 class _View:
     """One way to read a text, and the address in it that comes next."""
 
-    __slots__ = ("_found", "_start", "_text")
+    __slots__ = ("_found", "_next", "_start", "_text", "_upto")
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._found: re.Match[str] | None = None
         self._start = -1
+        self._next: _Address | None = None
+        self._upto = -1
 
     def next(self, at: int) -> _Address | None:
         """The first one from ``at`` on, which must not descend."""
+        if self._upto < at:  # else what was found before is still the next
+            self._next = self._search(at)
+            self._upto = len(self._text) if self._next is None else self._next.held
+        return self._next
+
+    def _search(self, at: int) -> _Address | None:
         text = self._text
-        if self._start < at:  # else what was found before is still the next
+        if self._start < at:
             self._found = SLASHES.search(text, at)
             self._start = self._found.start() if self._found else len(text)
         slashless = naked(text, 0, at, self._start)
         if slashless is not None:
-            begin, held, first = slashless
-            other = text[begin - 1 : begin].isalnum() and not _ESCAPED.search(text, max(0, begin - _UNIT), begin)
-            return _Address(held, first, first, None if other else begin, SLASH_TO_COME.match(text, first) is not None, True)
+            named, held, first = slashless
+            other = text[named - 1 : named].isalnum() and not _ESCAPED.search(text, max(0, named - _UNIT), named)
+            return _Address(held, first, first, None if other else named, self._grows(SLASH_TO_COME, first), True)
         found = self._found
         if found is None:
             return None
         held, first = found.span()
         before = text[max(0, held - _CONTEXT) : held]
         within = begun(before, found)
-        begins = None if within is None else held - len(before) + within
-        return _Address(held, held, first, begins, OPEN_END.match(text, first) is not None, found[1] is not None)
+        begin = None if within is None else held - len(before) + within
+        if first - held >= MAX_HOST:
+            return _Address(held, held, held + MAX_HOST, begin, False, False)
+        return _Address(held, held, first, begin, self._grows(OPEN_END, first), found[1] is not None)
+
+    def _grows(self, sequel: re.Pattern[str], first: int) -> bool:
+        return len(self._text) - first <= MAX_HOST and sequel.match(self._text, first) is not None
 
     def pending(self, at: int) -> int:
         """Where from ``at`` on that begins which may be the beginning of an address at the end of the text."""
@@ -261,7 +282,7 @@ def _ends(closing: str, escaped: bool, spaces: bool) -> tuple[re.Pattern[str], r
     if closing == ")":  # parentheses in an address are balanced, so it ends with the first one if none was opened
         host = rf"(?:[^\s<>/?#\\&()]|{unit})*+(?:\((?:[^\s<>/?#\\&]|{unit})*+)?+"
         return re.compile(host), re.compile(over)
-    return re.compile(rf"(?:[^{white}<>/?#\\&{closing}]|{unit})*+"), re.compile(rf"{over}|\\*{closing}" if closing else over)
+    return re.compile(rf"(?:[^{white}<>/?#\\&{closing}]|{unit})*+"), re.compile(f"{over}|{closing}" if closing else over)
 
 
 def _stand(lead: str) -> _Stand:
@@ -354,20 +375,21 @@ class Links:
                 at = max(self._remove(stand, text, done + end, done + last), at)
             elif final and end == len(written):
                 self._open = stand, written, slashes, kind
-        shown = {plain(text), _plain_html(text)}
-        views = [_View(one) for one in shown]
+        views: list[_View] = []
         while True:
             at = self._left(text, at, final, out)
             if self._dropping is not None:
                 stop = at
                 break
+            views = views or [_View(one) for one in {plain(text), _plain_html(text)}]
             following = [one for one in (view.next(at) for view in views) if one is not None]
             if not following:
                 stop = len(text) if final else min(view.pending(at) for view in views)
                 break
             held, opening, first, begin, grows, single = min(following, key=_order)
             last = first + MAX_HOST
-            waits = not final and len(text) <= last
+            endless = first - opening == MAX_HOST
+            waits = not final and not endless and len(text) <= last
             if begin is None:
                 if grows and waits:
                     stop = held
@@ -376,7 +398,7 @@ class Links:
                 at = first
                 continue
             stand = _stand(text[max(0, begin - LEAD) : begin])
-            end = stand.host_end(text, first, last + 1)
+            end = last + 1 if endless else stand.host_end(text, first, last + 1)
             if (grows or end == len(text)) and waits:
                 stop = held
                 break
@@ -389,7 +411,7 @@ class Links:
                     self._open = stand, text[opening:end], first - opening, kind
             else:
                 out += (text[at:opening], REMOVED)
-                at = self._remove(stand, text, end, last)
+                at = self._remove(stand, text, end, first if endless else last)
         out.append(text[at:stop])
         self._held = text[stop:]
         self._before = text[max(0, stop - _CONTEXT) : stop]
@@ -400,16 +422,15 @@ class Links:
         self.removed += 1
         self._dropping = stand.over if end > last or end == len(text) else _END
         self._quoted = stand.place in (Place.ATTRIBUTE, Place.QUOTED)
-        at = min(end, last)
-        return at - (len(text[:at]) - len(text[:at].rstrip("\\")) if text[at : at + 1] in ("'", '"') else 0)
+        return _with_its_backslashes(text, 0, min(end, last))
 
     def _left(self, text: str, at: int, final: bool, out: list[str]) -> int:
         """Where that ends which is left out; what may end it is not decided on before it is complete."""
         while self._dropping is not None:
             dropped = self._dropping.search(text, at)
             if dropped is None:
-                return len(text) if final else max(at, len(text.rstrip("\\")))
-            at = dropped.start()
+                return len(text) if final else _backslashes(text, at, len(text))
+            at = _with_its_backslashes(text, at, dropped.start())
             if self._dropping is not _END:
                 self._dropping = _END
                 continue
@@ -438,6 +459,16 @@ class Links:
         bare = not scheme and not single
         names = hosts(written, place, stand.closing, 2 if bare else 0, not bare or stand.markdown)
         return all(not name or name in self._hosts or (exempt and _is_word(name)) for name in names)
+
+
+def _backslashes(text: str, floor: int, end: int) -> int:
+    """Where the backslashes begin, at ``floor`` or behind it, that a quotation mark at ``end`` has before it in JSON."""
+    first = max(floor, end - _UNIT)
+    return first + len(text[first:end].rstrip("\\"))
+
+
+def _with_its_backslashes(text: str, floor: int, at: int) -> int:
+    return _backslashes(text, floor, at) if text[at : at + 1] in ("'", '"') else at
 
 
 def _order(one: _Address) -> tuple[int, bool, int]:
