@@ -21,7 +21,7 @@ from wires_support import CHAT, MESSAGES, STREAM
 
 from detectors.values import Origin, Segment
 from gateway.redaction.hosts import normalised
-from gateway.redaction.links import REMOVED, Hosts, Links
+from gateway.redaction.links import MAX_HOST, REMOVED, Hosts, Links
 from gateway.screening.inspection import without_links
 
 HOSTS = Hosts(["docs.example", "*.Cdn.Example", "127.0.0.1", "[2001:db8::2]"])
@@ -41,6 +41,9 @@ KEPT = (
     "https://ｄocs。example/", "http:docs.example/x", "http:/docs.example/x", '<a href="//docs.example/x">', "s3://bucket.name/x",
     '<img srcset="https://docs.example/a 1x, https://img.cdn.example/b 2x">', "/^https?:/", "log(http:ok)", "git@other.example:a/b.git", "&copy; &amp;//x", "a&&b//c",
     "\\n//comment", "AAAA//BBBB+//CC==", "/*x*///y", "日本語 //説明", "http::a.b()", "https://[2001:DB8:0:0::2]/", "http://2130706433/", "http://0x7f.1:8080/",
+    "if (/\\d/.test(a.b)) {", "/\\d/.test(value)", "location ~ ^/\\d/foo.php { }", "=~ /\\d\\.\\.\\d/;", "a.b(/\\bother\\.example\\.x/)", "s.replace(/\\n/g,' ').trim()",
+    "if ($a =~ /\\A\\w+\\.\\w+\\.z/) { $b.c }", "split /\\t/, $a.b", "rewrite ^/\\w+\\.html$ /index.php last;", "fetch(`https://${host}/x.y`)",
+    "**https://docs.example**，更多。好", "请看https://docs.example，谢谢。好", "**https://docs.example**, and", "_https://docs.example_", "(see https://docs.example!)",
 )  # fmt: skip
 HTML = (
     '<img src="https://docs.example,.other.example/">', '<img src="https://docs.example\'.other.example/">', "<img src='https://docs.example\".other.example/'>",
@@ -61,6 +64,12 @@ HTML = (
     '<p style="background:url(https://docs.example\\00002eother.example/)">a</p>', "<p style='background:url(\"https://docs.example\\\".other.example/\")'>a</p>",
     "<style>p{background:url('https://docs.example\\\n.other.example/')}</style><p>a", '<img src="https://third.example/ @other.example/">',
     "<style>p{background:url('https://third.example/ @other.example/')}</style><p>a",
+    '<img src="/\\\nother.example/">', '<img src="/\\dother.example/">', '<img src="\\\\68ost.other.example/">', '<img src="/\\3axil.other.example/">', '<img src="/\\u0068ost.other.example/">',
+    '<img src="\\\\u0068ost.other.example/">', '<img src="&#47;\\u0068ost.other.example/">', '<p style="background:url(&#92;68 ttps://other.example/)">a</p>',
+    "<img src='&Tab;https://docs.example,.other.example'>", "<img src='&#10;https://docs.example\n.other.example/'>", "<img src='&#32;&#32;https://docs.example,.other.example'>",
+    "<img src='\x01https://docs.example,.other.example'>", "<img src='" + "&#10;" * 30 + "https://docs.example\n.other.example/'>", "<img src='\x01http:localhost/'>",
+    '<p style="background:u\\72l(\\2f\\2f other.example/)">a</p>', "<style>@import '\\68 ttps://other.example/';</style>",
+    "<p style=\"background:image-set('a.png' 9x, '\\68 ttps://other.example/' 1x)\">a</p>",
 )  # fmt: skip
 """What a browser asks another host for as soon as it shows it."""
 TAKEN = (
@@ -80,6 +89,10 @@ TAKEN = (
     "[r]: //docs.example&#46;other.example/x", '{"u":"https://docs.example\\u002eother.example/"}', '{"u":"https://docs.example\\u0040other.example/"}',
     '{"u":"https://docs.example\\n.other.example/x"}', '{"h":"<img src=\\u0022//other.example/x\\u0022>"}', '{"h":"<img src\\u003d//other.example/x>"}',
     '{"h":"[r]:\\n//other.example/x"}', '{"h":"<img src=\\u0022https://docs.example,.other.example/x\\u0022>"}', "https://other.example\\@docs.example/",
+    "https://docs.example,.other.example, and", "https://docs.example,.other.example! and", "https://docs.example,.other.example* and", "![a](https://docs.example,.other.example,/x)",
+    "**https://docs.example,.other.example/?d=1**", "_https://docs.example,.other.example/?d=1_", "[https://docs.example,.other.example/?d=1]", "~https://docs.example$.other.example",
+    "**https://docs.example，好.other.example**", "**https://docs.example" + ")" * 400 + "@other.example/**", "**https://docs.example," + "%61" * 100 + ".other.example/**",
+    "<img src='\x01http:+other.example'>", '<img src="/\\:x@other.example/">', '{"h":"<img src=\\u0022\\\\\\\\u0068ost.other.example/x\\u0022>"}', '{"t": "a/\\u0068ttps://other.example"}', "[a](/\\bost\\.other\\.example/x)", "[r]: /\\bost\\.other\\.example/x",
     '<meta http-equiv="refresh" content="0; https://docs.example\n.other.example/">',
     '<meta http-equiv="refresh" content="0;url=http:other.example/">',
     '<img src="https://third.example\'@other.example/">',
@@ -169,6 +182,7 @@ _PIECES = (
     "&#47;", "&", "#", "a", ":", "\\u002f", "\\u00", "2f", ".", "\n", "postgres:",
     "&#46;", "&period;", "。", "%2e", "\\2e ", "\\68 ", "&Tab;", "&#32", "\\:", "2130706433", "x" * 150, 'content="0;', "](", "src=", "\\\n", "&#00000000000", "47;", ",", "\\u0022",
     "ht", "tps:", "\t", "\\t", "\\", "/other.example", '="', "&#x74;tp:", "&colon;", "\t\r\n" * 3, "\\n",
+    "\\3a", "\\68 ", "\\u0068", "\\\\u0068", "\\2f", "e", "url(", "/\\", "\\d", "/" * 330, "\\" * 45,
 )  # fmt: skip
 
 
@@ -221,6 +235,18 @@ def test_a_long_run_of_what_may_begin_an_address_is_no_work(mark: str) -> None:
         "".join([*(links.feed(text[at : at + 1000]) for at in range(0, len(text), 1000)), links.feed(" x"), links.finish()])
         == text + " x"
     )
+
+
+@pytest.mark.parametrize("mark", ["\\", "/", "&#47;", "\\u002f", "\\2f ", "url(\\2f ", "&Tab;", '\\"', "\\n"])
+@pytest.mark.parametrize("before", ["", "x", "http:", "//other.example/x"])
+def test_a_long_run_of_slashes_is_decided_on_before_it_ends(before: str, mark: str) -> None:
+    text = before + mark * (20_000 // len(mark))
+    links = Links(HOSTS)
+    out: list[str] = []
+    for at in range(0, len(text), 7):
+        out.append(links.feed(text[at : at + 7]))
+        assert links.held <= 3 * MAX_HOST
+    assert "".join(out) + links.finish() == Links(HOSTS).whole(text)
 
 
 def test_ordinary_text_waits_for_nothing() -> None:

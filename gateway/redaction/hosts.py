@@ -24,7 +24,7 @@ class Place(Enum):
     PROSE = "prose"  # behind what no address stands behind but a sentence's: who makes links of it stops at other characters
 
 
-_UNICODE: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_UNICODE: Final = re.compile(r"(?<!\\)\\+u([0-9a-fA-F]{4})")
 _BACKSLASH: Final = re.compile(r"\\(.)", re.DOTALL)
 _PUNCTUATION: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 _CSS: Final = re.compile(r"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|\s)?|[\r\n]+)")
@@ -58,12 +58,14 @@ _LEFT_OUT: Final = re.compile(r"[\t\r\n]")
 _AUTHORITY_END: Final = re.compile(r"[/\\?#]")
 
 
-def hosts(written: str, place: Place, closing: str) -> Iterator[str]:
+def hosts(written: str, place: Place, closing: str, slashes: int, markdown: bool) -> Iterator[str]:
     """The hosts of an address in all ways in which a program may read it, normalised; empty where it names none.
 
     Args:
         written: from its slashes on to where its host is over, or behind that.
         closing: the character that ends what it stands in, or none.
+        slashes: how many it needs to be one; what has fewer is read as a path.
+        markdown: whether Markdown's escapes count: in a regular expression, ``\\.`` is none.
     """
     texts = {written}
     if "\\" in written:
@@ -73,13 +75,16 @@ def hosts(written: str, place: Place, closing: str) -> Iterator[str]:
         elif closing:
             texts = {written} | {text.split(closing, 1)[0] for text in texts}
     if "&" in written or "\\" in written:
-        texts = _undone(texts, (html.unescape, _css, _markdown), 2)
+        texts = _undone(texts, (html.unescape, _css, *([_markdown] if markdown else [])), 2)
     for text in texts:
-        authority = _LEFT_OUT.sub("", text).lstrip("/\\")
-        yield _host(_AUTHORITY_END.split(authority, maxsplit=1)[0], place)
+        address = _LEFT_OUT.sub("", text)
+        authority = address.lstrip("/\\")
+        if len(address) - len(authority) >= slashes:
+            yield _host(_AUTHORITY_END.split(authority, maxsplit=1)[0], place)
 
 
-_ODD: Final = re.compile(r"[^\w.-]")
+_FORBIDDEN: Final = re.compile(r"[|^\[\]]")
+_LAST_ODD: Final = re.compile(r"(.*)[^\w.-]([\w.-]*)", re.DOTALL)
 
 
 def _host(authority: str, place: Place) -> str:
@@ -87,11 +92,18 @@ def _host(authority: str, place: Place) -> str:
     if rest.startswith("["):
         return normalised(rest.partition("]")[0] + "]")
     name = _mapped(unquote(rest.partition(":")[0]))
-    odd = list(_ODD.finditer(name))
-    # The name of a domain of the first level has no such characters, so what ends behind one is no host of anybody's.
-    if odd and (place is Place.PROSE or "." not in name[odd[-1].end() :].strip(".")):
-        name = name[: odd[0].start()]
+    if place is Place.PROSE:  # of a table, say: browsers take no host that has such a character
+        name = _FORBIDDEN.split(name, maxsplit=1)[0]
+    while (odd := _LAST_ODD.fullmatch(name)) is not None and _ends_behind(odd[2], place):
+        name = odd[1]
     return normalised(name.rstrip("._"))
+
+
+def _ends_behind(rest: str, place: Place) -> bool:
+    """Whether a host is over before an odd character with this behind it: the name of a domain of the first level has none, so
+    else it would be nobody's. In prose, a name with a domain in another script is taken for the sentence that goes on."""
+    domain, _, top = rest.strip(".").rpartition(".")
+    return not domain or (place is Place.PROSE and not top.isascii())
 
 
 def _mapped(name: str) -> str:

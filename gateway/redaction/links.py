@@ -23,31 +23,56 @@ FILL: Final = "\udffe"
 
 _STARTS: Final = dict.fromkeys(map(ord, "hHtTpPsSwWfF:/\\")) | dict.fromkeys(map(ord, "\t\r\n"), FILL)
 _NAMES: Final = {"sol": "/", "bsol": "\\", "colon": ":", "Tab": FILL, "NewLine": FILL}
-_WRITTEN: Final = re.compile(
+_ENTITY: Final = re.compile(
     r"&#(?:0{0,8}+(?P<decimal>[0-9]{1,3}+)(?![0-9])|[xX]0{0,8}+(?P<hex>[0-9a-fA-F]{1,2}+)(?![0-9a-fA-F]));?|&#[xX]?0{9}"
     r"|&(?P<name>b?sol|colon|Tab|NewLine);"
-    r"|\\{1,4}u(?P<json>[0-9a-fA-F]{4})|\\(?P<css>[0-9a-fA-F]{1,6}+)(?:\r\n|\s)?|\\(?=:)|\\[\r\n]+"
 )
 _WORST: Final = re.compile("&#[xX]?0{9}")
 """What nobody writes of an entity; it is taken for the worst that it may be."""
+
+_ESCAPED_LETTER: Final = re.compile(r"\\{1,4}(?:u(?P<json>[0-9a-fA-F]{4})|(?=:))")
+_CSS_LETTER: Final = re.compile(rf"\\{{1,4}}(?:{FILL}*+(?P<css>[0-9a-fA-F]{{1,6}}+)(?:\r\n|\s)?|[\r\n]+)")
+_CSS: Final = re.compile(
+    r"(?<![\w-])(?:(?:u|\\0{0,4}[57]5\s?)(?:r|\\0{0,4}[57]2\s?)(?:l|\\0{0,4}[46]c\s?)\(|image-set\(|@import)", re.IGNORECASE
+)
+"""What stands before an address in CSS; elsewhere a backslash and a digit are what they are."""
+_IN_CSS: Final = re.compile(rf"{_CSS.pattern}[^)<>{{}}]{{0,160}}\Z", re.IGNORECASE)
+_CSS_REACH: Final = 190
+"""Characters that no such text is longer than."""
 
 
 def plain(text: str) -> str:
     """A text with what addresses begin with (letters of schemes, colons, slashes) as it is, where it is written in escapes of
     HTML, JSON, CSS or Markdown; it is as long as before."""
-    return _WRITTEN.sub(_undone, text) if "&" in text or "\\" in text else text
+    text = _plain_html(text)
+    if "\\" not in text:
+        return text
+    if _CSS.search(text):
+        text = _CSS_LETTER.sub(_undone_in_css, text)
+    return _ESCAPED_LETTER.sub(_undone, text)
+
+
+def _plain_html(text: str) -> str:
+    """`plain` for a program that knows no escape but HTML's, to which a backslash is a slash."""
+    return _ENTITY.sub(_undone, text) if "&" in text else text
 
 
 def _undone(found: re.Match[str]) -> str:
     written = found[0]
-    if found.lastgroup == "name":
+    group = found.lastgroup
+    if group == "name":
         made: str | None = _NAMES[found["name"]]
-    elif found.lastgroup is None:
+    elif group is None:
         made = "/" if written[0] == "&" else FILL
     else:
-        code = int(found[found.lastgroup], 10 if found.lastgroup == "decimal" else 16)
+        code = int(found[group], 10 if group == "decimal" else 16)
         made = (_STARTS[code] or chr(code)) if code in _STARTS else None
     return written if made is None else made.ljust(len(written), FILL)
+
+
+def _undone_in_css(found: re.Match[str]) -> str:
+    start = found.start()
+    return _undone(found) if _IN_CSS.search(found.string, max(0, start - _CSS_REACH), start) else found[0]
 
 
 _LEFT_OUT: Final = rf"(?:[\t\r\n{FILL}]|\\[tnr])"
@@ -57,10 +82,11 @@ stands in is taken for the worst that it may be: `_LONG`."""
 _LONG: Final = re.compile(rf"{_LEFT_OUT}{{9}}[^ ,)\]}}]*\Z")
 _LINES: Final = rf"(?:(?:[\t\r\n]|\\[tnr]){FILL}*+){{0,8}}"
 SLASHES: Final = re.compile(
-    rf"[/\\](?:{FILL}*+(?:{_LINES}[/\\]{FILL}*+)+|(?:(?<=[:\t\r\n{FILL}/\\].)|(?<=\\[tnr].)){FILL}*+())"
+    rf"[/\\](?:{FILL}*+(?:{_LINES}[/\\]{FILL}*+){{1,{MAX_HOST}}}|(?:(?<=[:\t\r\n{FILL}/\\].)|(?<=\\[tnr].)){FILL}*+())"
 )
 """Several slashes, or one that may stand behind a scheme, or behind those at which a text was over: its group 1 has matched
-then. It begins with a set of characters, for which a text is searched fastest. These expressions are for what `plain` says."""
+then. Of more than anybody waits for, it matches a part. It begins with a set of characters, for which a text is searched
+fastest. These expressions are for what `plain` says."""
 
 _ESCAPE: Final = r"(?:u[0-9a-fA-F]{0,4}+|[0-9a-fA-F]{1,6}+\s?+|[tnr]|[\r\n]++)"
 _PART: Final = rf"[/\\&](?:(?<=/)|(?<=\\)(?:{_ESCAPE})?+|(?<=&)#?+\w{{0,12}}+;?+){FILL}*+(?:[\t\r\n]{FILL}*+){{0,8}}+"
@@ -99,10 +125,10 @@ MARK: Final = re.compile(r"""(?:=\s{0,32}\\{0,4}(["'])|([<(]))\s{0,32}\Z|(["'])\
 LEAD: Final = 70
 """Characters that no such mark is longer than."""
 
-_CONTEXT: Final = SCHEME + LEAD
-"""Characters before an address that tell its scheme and what it stands in."""
+_CONTEXT: Final = max(SCHEME + _CSS_REACH, MAX_HOST)
+"""Characters before an address that tell its scheme and what it stands in, or that it is none."""
 
-_END: Final = re.compile(r"""\\*["']|[\s<>`)]""")
+_END: Final = re.compile(r"""["'\s<>`)]""")
 _REFRESH: Final = re.compile(r"""content\s{0,9}=\s{0,9}(["'])[^"'<>]*\Z""", re.IGNORECASE)
 _FETCHED: Final = re.compile(
     r"""(?:\]\(\s*<?|url\(\s*["']?"""
@@ -110,12 +136,21 @@ _FETCHED: Final = re.compile(
     re.IGNORECASE,
 )
 """Behind it stands an address and nothing else."""
+_BLANKS: Final = re.compile(
+    r"(?:[\0-\x20]|&#(?:[0-9]{1,4}|[xX][0-9a-fA-F]{1,4});?|&(?:Tab|NewLine);|\\{1,4}(?:[tnr]|u00[01][0-9a-fA-F]|u0020))*\Z"
+)
+"""What browsers leave out before an address, between it and its quotation mark."""
+_BLANK: Final = 10
+"""Characters that none of these is longer than."""
+_MARKDOWN: Final = re.compile(r"\][(:](?:\s|\\[tnr])*<?\Z")
 
 
 def begun(before: str, found: re.Match[str]) -> int | None:
     """Where in the text before slashes (`SLASHES`) an address begins that goes on with them; None where none does. Both are of
     what `plain` says."""
     last = len(before)
+    if last >= MAX_HOST and not before[-MAX_HOST:].strip(f"/\\\t\r\n{FILL}"):
+        return None  # more slashes of a path; all others are gone
     if _MAY_BE_WEB.search(before, max(0, last - 64)):
         web = _WEB.search(before, max(0, last - SCHEME))
         if web is not None:
@@ -146,6 +181,73 @@ def naked(text: str, floor: int, first: int, last: int) -> tuple[int, int, int] 
     return None
 
 
+class _Address(NamedTuple):
+    """Where in a text an address may be.
+
+    Attributes:
+        held: where that begins without which nothing is decided on. opening: where its slashes begin.
+        first: where its host begins. begin: where it begins itself; None where there is none after all.
+        grows: whether what follows may be more of its slashes, for all that is there of the text.
+        single: it has not two slashes; so it is one for what stands before it.
+    """
+
+    held: int
+    opening: int
+    first: int
+    begin: int | None
+    grows: bool
+    single: bool
+
+
+class _View:
+    """One way to read a text, and the address in it that comes next."""
+
+    __slots__ = ("_found", "_next", "_start", "_text", "_upto")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found: re.Match[str] | None = None
+        self._start = -1
+        self._next: _Address | None = None
+        self._upto = -1
+
+    def next(self, at: int) -> _Address | None:
+        """The first one from ``at`` on, which must not descend."""
+        if self._upto < at:  # else what was found before is still the next
+            self._next = self._search(at)
+            self._upto = len(self._text) if self._next is None else self._next.held
+        return self._next
+
+    def _search(self, at: int) -> _Address | None:
+        text = self._text
+        if self._start < at:
+            self._found = SLASHES.search(text, at)
+            self._start = self._found.start() if self._found else len(text)
+        slashless = naked(text, 0, at, self._start)
+        if slashless is not None:
+            named, held, first = slashless
+            other = text[named - 1 : named].isalnum() and not _ESCAPED.search(text, max(0, named - _UNIT), named)
+            return _Address(held, first, first, None if other else named, self._grows(SLASH_TO_COME, first), True)
+        found = self._found
+        if found is None:
+            return None
+        held, first = found.span()
+        before = text[max(0, held - _CONTEXT) : held]
+        within = begun(before, found)
+        begin = None if within is None else held - len(before) + within
+        if first - held >= MAX_HOST:
+            return _Address(held, held, held + MAX_HOST, begin, False, False)
+        return _Address(held, held, first, begin, self._grows(OPEN_END, first), found[1] is not None)
+
+    def _grows(self, sequel: re.Pattern[str], first: int) -> bool:
+        return len(self._text) - first <= MAX_HOST and sequel.match(self._text, first) is not None
+
+    def pending(self, at: int) -> int:
+        """Where from ``at`` on that begins which may be the beginning of an address at the end of the text."""
+        begins = _BEGUN.search(self._text, max(at, len(self._text) - MAX_HOST - _UNIT))
+        return begins.start() if begins and len(self._text) - begins.start() <= MAX_HOST else len(self._text)
+
+
 class _Stand(NamedTuple):
     """What an address stands in, and so how its host is read.
 
@@ -153,7 +255,7 @@ class _Stand(NamedTuple):
         closing: the quotation mark that ends it, if one does.
         host: what matches the host. over: what ends one that is too long to be waited for.
         lines: whether a browser may read on behind a tab or a line end at which ``host`` ends.
-        fetched: whether nothing but an address can stand here.
+        fetched: whether nothing but an address can stand here. markdown: whether it is the place of a link of Markdown.
     """
 
     place: Place
@@ -162,6 +264,7 @@ class _Stand(NamedTuple):
     over: re.Pattern[str]
     lines: bool
     fetched: bool
+    markdown: bool
 
     def host_end(self, text: str, first: int, last: int) -> int:
         """Where the host ends that begins at ``first``; nothing is read from ``last`` on."""
@@ -179,24 +282,31 @@ def _ends(closing: str, escaped: bool, spaces: bool) -> tuple[re.Pattern[str], r
     if closing == ")":  # parentheses in an address are balanced, so it ends with the first one if none was opened
         host = rf"(?:[^\s<>/?#\\&()]|{unit})*+(?:\((?:[^\s<>/?#\\&]|{unit})*+)?+"
         return re.compile(host), re.compile(over)
-    return re.compile(rf"(?:[^{white}<>/?#\\&{closing}]|{unit})*+"), re.compile(rf"{over}|\\*{closing}" if closing else over)
+    return re.compile(rf"(?:[^{white}<>/?#\\&{closing}]|{unit})*+"), re.compile(f"{over}|{closing}" if closing else over)
 
 
 def _stand(lead: str) -> _Stand:
     """``lead``: what stands before an address."""
+    marked = _BLANKS.sub("", lead, count=1)
+    blanks = lead[len(marked) :]
+    far = len(lead) == LEAD and (not marked or (len(marked) < _BLANK and not blanks.isspace()))
+    mark = MARK.search(marked)
+    if mark is not None and not mark[3]:
+        lead = marked
     fetched = _FETCHED.search(lead) is not None
+    markdown = _MARKDOWN.search(lead) is not None
     mark = MARK.search(lead)
     if mark is not None and mark[2] == "(":
-        return _Stand(Place.BARE, "", *_ends(")", False, False), True, fetched)
+        return _Stand(Place.BARE, "", *_ends(")", False, False), True, fetched, markdown)
     if mark is not None and mark[3]:
-        return _Stand(Place.QUOTED, mark[3], *_ends(mark[3], lead[-2:-1] == "\\", False), True, fetched)
+        return _Stand(Place.QUOTED, mark[3], *_ends(mark[3], lead[-2:-1] == "\\", False), True, fetched, markdown)
     quoted = mark or _REFRESH.search(lead)
-    if quoted or (len(lead) == LEAD and lead.isspace()):
+    if quoted or far:
         quote = (quoted and quoted[1]) or ""
         escaped = quoted is not None and quote != "" and lead[quoted.start(1) - 1] == "\\"
-        return _Stand(Place.ATTRIBUTE, quote, *_ends(quote, escaped, True), False, fetched)
+        return _Stand(Place.ATTRIBUTE, quote, *_ends(quote, escaped, True), False, fetched, markdown)
     bare = not lead or lead[-1] <= " " or lead[-1] in "=,:;" or _ESCAPED.search(lead, max(0, len(lead) - _UNIT))
-    return _Stand(Place.BARE if bare else Place.PROSE, "", *_ends("", False, False), lead.endswith("="), fetched)
+    return _Stand(Place.BARE if bare else Place.PROSE, "", *_ends("", False, False), lead.endswith("="), fetched, markdown)
 
 
 class Hosts:
@@ -224,8 +334,8 @@ class Links:
         self._held = ""
         self._dropping: re.Pattern[str] | None = None  # what ends that which is left out of a text
         self._quoted = False  # whether that stands where a browser reads on behind spaces
-        self._open: tuple[_Stand, str, int, bool] | None = None
-        """Of a host at which a text was over: what it stands in, it and its slashes, how long these are, and ``named`` as of
+        self._open: tuple[_Stand, str, int, tuple[bool, bool]] | None = None
+        """Of a host at which a text was over: what it stands in, it and its slashes, how long these are, and ``kind`` as of
         `_allowed`."""
 
         self.removed = 0
@@ -252,7 +362,7 @@ class Links:
         at = len(self._before)
         out: list[str] = []
         if self._open is not None:
-            stand, known, slashes, named = self._open
+            stand, known, slashes, kind = self._open
             written, done = known + text[at:], at - len(known)
             last = slashes + MAX_HOST
             end = max(stand.host_end(written, slashes, last + 1), len(known))
@@ -260,61 +370,48 @@ class Links:
                 self._held = fresh
                 return ""
             self._open = None
-            if not self._allowed(stand, written[: min(end, last)], named, written[end : end + 1], end > last):
+            if not self._allowed(stand, written[: min(end, last)], kind, written[end : end + 1], end > last):
                 out.append(REMOVED)
                 at = max(self._remove(stand, text, done + end, done + last), at)
             elif final and end == len(written):
-                self._open = stand, written, slashes, named
-        shown = plain(text)
-        found, start = None, -1
+                self._open = stand, written, slashes, kind
+        views: list[_View] = []
         while True:
             at = self._left(text, at, final, out)
             if self._dropping is not None:
                 stop = at
                 break
-            if start < at:  # else what was found before is still the next
-                found = SLASHES.search(shown, at)
-                start = found.start() if found else len(shown)
-            slashless = naked(shown, 0, at, start)
-            if slashless is not None:
-                begin, held, first = slashless
-                opening, may_go_on, named = first, SLASH_TO_COME.match(shown, first) is not None, False
-                if shown[begin - 1 : begin].isalnum() and not _ESCAPED.search(shown, max(0, begin - _UNIT), begin):
-                    begin = -1  # of another scheme
-            elif found is not None:
-                held, first = found.span()
-                opening, may_go_on = held, OPEN_END.match(shown, first) is not None
-                before = plain(text[max(0, held - _CONTEXT) : held])
-                within = begun(before, found)
-                begin = -1 if within is None else held - len(before) + within
-                named = begin != held and found[1] is None
-            else:
-                begins = None if final else _BEGUN.search(shown, max(at, len(text) - MAX_HOST - _UNIT))
-                stop = begins.start() if begins and len(text) - begins.start() <= MAX_HOST else len(text)
+            views = views or [_View(one) for one in {plain(text), _plain_html(text)}]
+            following = [one for one in (view.next(at) for view in views) if one is not None]
+            if not following:
+                stop = len(text) if final else min(view.pending(at) for view in views)
                 break
+            held, opening, first, begin, grows, single = min(following, key=_order)
             last = first + MAX_HOST
-            waits = not final and len(text) <= last
-            if begin < 0:
-                if may_go_on and waits:
+            endless = first - opening == MAX_HOST
+            waits = not final and not endless and len(text) <= last
+            if begin is None:
+                if grows and waits:
                     stop = held
                     break
                 out.append(text[at:first])
                 at = first
                 continue
             stand = _stand(text[max(0, begin - LEAD) : begin])
-            end = stand.host_end(text, first, last + 1)
-            if (may_go_on or end == len(text)) and waits:
+            end = last + 1 if endless else stand.host_end(text, first, last + 1)
+            if (grows or end == len(text)) and waits:
                 stop = held
                 break
             leads = final and first == len(text) and begin < opening < first  # to what the next text says, whatever that is
-            if not leads and self._allowed(stand, text[opening : min(end, last)], named, text[end : end + 1], end > last):
+            kind = begin < held, single
+            if not leads and self._allowed(stand, text[opening : min(end, last)], kind, text[end : end + 1], end > last):
                 out.append(text[at:first])
                 at = first
                 if final and end == len(text):
-                    self._open = stand, text[opening:end], first - opening, named
+                    self._open = stand, text[opening:end], first - opening, kind
             else:
                 out += (text[at:opening], REMOVED)
-                at = self._remove(stand, text, end, last)
+                at = self._remove(stand, text, end, first if endless else last)
         out.append(text[at:stop])
         self._held = text[stop:]
         self._before = text[max(0, stop - _CONTEXT) : stop]
@@ -325,16 +422,15 @@ class Links:
         self.removed += 1
         self._dropping = stand.over if end > last or end == len(text) else _END
         self._quoted = stand.place in (Place.ATTRIBUTE, Place.QUOTED)
-        at = min(end, last)
-        return at - (len(text[:at]) - len(text[:at].rstrip("\\")) if text[at : at + 1] in ("'", '"') else 0)
+        return _with_its_backslashes(text, 0, min(end, last))
 
     def _left(self, text: str, at: int, final: bool, out: list[str]) -> int:
         """Where that ends which is left out; what may end it is not decided on before it is complete."""
         while self._dropping is not None:
             dropped = self._dropping.search(text, at)
             if dropped is None:
-                return len(text) if final else max(at, len(text.rstrip("\\")))
-            at = dropped.start()
+                return len(text) if final else _backslashes(text, at, len(text))
+            at = _with_its_backslashes(text, at, dropped.start())
             if self._dropping is not _END:
                 self._dropping = _END
                 continue
@@ -343,24 +439,41 @@ class Links:
                 out.append("#")  # else a browser would take what is left for a user, up to the next @, and then read a host
         return at
 
-    def _allowed(self, stand: _Stand, written: str, named: bool, after: str, long: bool) -> bool:
+    def _allowed(self, stand: _Stand, written: str, kind: tuple[bool, bool], after: str, long: bool) -> bool:
         """Whether an address leads to an allowed host or to none.
 
         Args:
             written: from its slashes on to the end of its host.
-            named: it has a scheme and two slashes, so it is an address whatever its host is.
+            kind: whether it has a scheme, and whether it has not two slashes.
             after: the character behind the host. long: it is not all of the host.
         """
         place = stand.place
         if stand.lines and after in ("\t", "\n", "\r"):
             return False  # a browser reads on
-        if _WORST.search(written) or (long and place is not Place.PROSE):
+        if long or _WORST.search(written):
             return False
         if place is Place.QUOTED and after.isspace():
             place = Place.BARE
-        exempt = not named and not stand.fetched
-        names = hosts(written, place, stand.closing)
+        scheme, single = kind
+        exempt = not stand.fetched and (single or not scheme)
+        bare = not scheme and not single
+        names = hosts(written, place, stand.closing, 2 if bare else 0, not bare or stand.markdown)
         return all(not name or name in self._hosts or (exempt and _is_word(name)) for name in names)
+
+
+def _backslashes(text: str, floor: int, end: int) -> int:
+    """Where the backslashes begin, at ``floor`` or behind it, that a quotation mark at ``end`` has before it in JSON."""
+    first = max(floor, end - _UNIT)
+    return first + len(text[first:end].rstrip("\\"))
+
+
+def _with_its_backslashes(text: str, floor: int, at: int) -> int:
+    return _backslashes(text, floor, at) if text[at : at + 1] in ("'", '"') else at
+
+
+def _order(one: _Address) -> tuple[int, bool, int]:
+    """Which of two addresses is the next: that which is one, and that with more slashes, if they begin together."""
+    return one.held, one.begin is None, -one.first
 
 
 def _is_word(name: str) -> bool:
