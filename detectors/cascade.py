@@ -279,7 +279,7 @@ class Cascade:
                 elif settled is None or suspicion > settled.suspicion:
                     settled = Asked("", suspicion, *view.span(start, end), setting=setting)
                 if part and place:
-                    asked.append(Asked(part.text, part.suspicion, *place, setting=setting + ALONE, part=True))
+                    asked.append(Asked(part.text, part.suspicion, *place, setting=setting + ALONE[origin], part=True))
         return settled, asked
 
     def _woken(self, model: SemanticModel, text: str, front: Sequence[Looked], sure: float) -> frozenset[int]:

@@ -144,7 +144,7 @@ def test_a_part_weighs_less_than_a_window(cascade: Cascade) -> None:
         asked = cascade.screen(text, origin, [0] * len(STAGES)).asked
         [part] = [one for one in asked if one.part]
         [whole] = [one for one in asked if not one.part]
-        assert part.setting - whole.setting == ALONE
+        assert part.setting - whole.setting == ALONE[origin]
 
 
 def test_recorded_sessions_are_requests() -> None:

@@ -41,7 +41,7 @@ AS_USER: Final = 1.0
 """By how much less than it takes for a user's words a part of another's must be suspicious if a user said it. Of documents the
 front stage suspects whatever asks for something, and nine such parts in ten would be nothing to it from a user."""
 
-ALONE: Final = -1.0
+ALONE: Final = {Origin.USER: -0.5, Origin.DOCUMENT: -1.0, Origin.TOOL_RESULT: -1.0}
 """What it adds to a part's log-odds that it is read without what stands around it. A hundred characters are half a sentence,
 and of a text that only speaks of an attack they may be the attack: most false alarms of licences, manuals and users' twins were
 parts."""

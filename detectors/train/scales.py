@@ -26,11 +26,11 @@ from detectors.train.direction import served
 from detectors.train.written import Text
 from detectors.values import Origin
 
-ALARMS: Final = {Origin.USER: 0.02, Origin.TOOL_DEFINITION: 0.08}
+ALARMS: Final = {Origin.USER: 0.015, Origin.TOOL_DEFINITION: 0.08}
 """Share of the kept harmless texts that reach the bar of ``balanced``, were the front stage to settle nothing.
 
-Parts of users' texts are read, too, and with them it is three in a hundred; four it was with 0.01 and parts that weighed as
-much as a whole window, and 46 in a hundred attacks were found, where it is 48 now.
+Parts of users' texts are read, too, and with them it is four in a hundred, as it was with 0.01 when parts weighed as much as a
+whole window; of the kept attacks 51 in a hundred are found, and 46 were.
 
 Of definitions, whose twins are the hardest, as many as of documents, where nobody set it. Of real ones (`bench packages`) it is
 1.4 in a hundred.
