@@ -177,6 +177,13 @@ def test_one_name_for_all_ways_to_write_a_host(written: str, name: str) -> None:
     assert normalised(written) == name
 
 
+@pytest.mark.parametrize("name", ["*.b\u00fccher.example", "*.B\u00dcCHER.example", "*.xn--bcher-kva.example"])
+def test_all_below_a_domain_in_another_script_may_be_named_in_either_form(name: str) -> None:
+    text = "see https://www.b\u00fccher.example/a and https://www.xn--bcher-kva.example/b"
+    assert Links(Hosts([name])).whole(text) == text
+    assert Links(Hosts([name])).whole("https://xn--bcher-kva.example/a").endswith(REMOVED), "below it, it is not"
+
+
 _PIECES = (
     "https:", "http:", "/", "//", "\\", "docs.example", "other.example", "x.cdn.example", "@", "?q=secret", " ", '"', "'", "(", ")", "<", ">",
     "&#47;", "&", "#", "a", ":", "\\u002f", "\\u00", "2f", ".", "\n", "postgres:",

@@ -39,7 +39,8 @@ Of definitions, whose twins are the hardest, as many as of documents, where nobo
 SETTLED: Final = {Origin.USER: 0.5, Origin.TOOL_DEFINITION: 0.1}
 """Share of the kept harmless texts that the front stage settles.
 
-A front stage without the sources of fold ``a`` settled 86 % of their ordinary prompts where it settled half of these.
+A front stage of one net, without the sources of fold ``a``, settled 86 % of their ordinary prompts where it settled half of
+these.
 Definitions come again with each request, so they are read once.
 """
 

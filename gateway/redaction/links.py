@@ -315,9 +315,13 @@ class Hosts:
     __slots__ = ("_below", "_exact")
 
     def __init__(self, names: Iterable[str]) -> None:
-        names = [name.lower() if name.startswith("*.") else normalised(name) for name in names]
-        self._exact = frozenset(name for name in names if not name.startswith("*."))
-        self._below = tuple(name[1:] for name in names if name.startswith("*."))
+        exact: list[str] = []
+        below: list[str] = []
+        for name in names:
+            domain = name.removeprefix("*.")
+            (exact if domain == name else below).append(normalised(domain))
+        self._exact = frozenset(exact)
+        self._below = tuple(f".{domain}" for domain in below)
 
     def __contains__(self, name: str) -> bool:
         return name in self._exact or (bool(self._below) and name.endswith(self._below))
